@@ -1,0 +1,57 @@
+import type { AdapterFile } from '../../shared/adapter-file.ts'
+import type { BackboneDigest } from '../../shared/ids.ts'
+
+/** What runs the model. The engine decides, a backend computes; where the KV cache lies is the backend's secret. */
+export interface Backend {
+  readonly backbone: BackboneDigest
+  readonly limits: BackendLimits
+  /** Checks the adapter against this backbone and makes it ready to prefill with. Throws `backbone_mismatch`. */
+  loadAdapter(file: AdapterFile): LoadedAdapter
+  /** Room for `rows` cache rows (prompt rows + prompt tokens + tokens to generate), or undefined when there is none now. */
+  allocate(rows: number): CacheSlot | undefined
+  /** Runs one chunk of a prompt; the first chunk also makes the adapter's prompt rows. */
+  prefill(chunk: PrefillChunk): Promise<Float32Array>
+  /** One token for each of a batch; logits [batch, vocab] in the batch's order. Valid until the next call. */
+  decode(batch: readonly DecodeRow[]): Promise<Float32Array>
+  close(): Promise<void>
+}
+
+export interface BackendLimits {
+  readonly vocab: number
+  /** Cache rows one sequence may have. */
+  readonly contextLength: number
+  /** Tokens in the largest prefill chunk; an adapter's window fits in it. */
+  readonly chunkTokens: number
+  /** Sequences in the largest decode batch. */
+  readonly maxBatch: number
+  /** Cache rows in all. */
+  readonly cacheRows: number
+}
+
+/** An adapter as the backend wants it. Plain memory: dropped when nobody refers to it. */
+export interface LoadedAdapter {
+  /** Prompt rows (`l_sp`). */
+  readonly rows: number
+  /** Memory it takes, in bytes. */
+  readonly bytes: number
+}
+
+/** One sequence's part of the KV cache. Only the backend that made it can use it. */
+export interface CacheSlot {
+  /** Rows filled so far. */
+  readonly length: number
+  /** Gives the room back; a second call does nothing. */
+  release(): void
+}
+
+export interface PrefillChunk {
+  readonly slot: CacheSlot
+  readonly tokens: readonly number[]
+  /** Only on the first chunk of a tuned request. */
+  readonly adapter?: LoadedAdapter
+}
+
+export interface DecodeRow {
+  readonly slot: CacheSlot
+  readonly token: number
+}

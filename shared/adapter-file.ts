@@ -1,0 +1,169 @@
+import { z } from 'zod'
+import { QuartetError } from './errors.ts'
+import { BackboneDigest, BackboneSlug } from './ids.ts'
+import { type DType, parseSafeTensors, serializeSafeTensors, type Tensor } from './safetensors.ts'
+import { maxAdapterBytes } from './wire.ts'
+
+/** The adapter file, `quartet-adapter/1`: safetensors whose string metadata say what the tensors mean. */
+
+export const maxPromptRows = 512
+export const maxWindow = 512
+
+const count = (max: number) =>
+  z
+    .string()
+    .regex(/^[1-9][0-9]{0,6}$/, 'must be a positive whole number')
+    .transform(Number)
+    .pipe(z.int().max(max))
+
+const shape = {
+  format: z.literal('quartet-adapter/1'),
+  anchor: z.enum(['sink', 'own', 'none']).default('none'),
+  placement: z.enum(['first', 'after-first']).default('first'),
+  backbone: BackboneSlug,
+  backbone_sha256: BackboneDigest,
+  d: count(16_384),
+  layers: count(256),
+  l_sp: count(maxPromptRows),
+}
+
+/**
+ * Metadata per kind, keys as in the file. `window`: how many of the prompt's first tokens the generator reads.
+ * Keys beyond these must start with `train.` (free provenance).
+ */
+export const AdapterMetadata = z.discriminatedUnion('kind', [
+  z.strictObject({
+    ...shape,
+    kind: z.literal('iapt'),
+    activation: z.enum(['rational', 'gelu', 'relu']).default('rational'),
+    m: count(4096),
+    window: count(maxWindow),
+  }),
+  z.strictObject({ ...shape, kind: z.literal('static') }),
+])
+export type AdapterMetadata = z.infer<typeof AdapterMetadata>
+export type AdapterKind = AdapterMetadata['kind']
+type MetadataOf<K extends AdapterKind> = Extract<AdapterMetadata, { kind: K }>
+
+export interface TensorSpec {
+  readonly dtype: DType
+  readonly shape: readonly number[]
+}
+
+/** The tensors of one layer, without the `layers.{l}.` in front. One row per kind. */
+const layerTensors: { [K in AdapterKind]: (of: MetadataOf<K>) => Record<string, TensorSpec> } = {
+  iapt: ({ activation, d, l_sp, m }) => ({
+    down: { dtype: 'F16', shape: [d, m] },
+    query: { dtype: 'F16', shape: [m, l_sp] },
+    up: { dtype: 'F16', shape: [m, d] },
+    ...(activation === 'rational' ? { rational: { dtype: 'F32', shape: [12] } } : {}),
+  }),
+  static: ({ d, l_sp }) => ({ static: { dtype: 'F16', shape: [l_sp, d] } }),
+}
+
+function layerSpecs(metadata: AdapterMetadata): Record<string, TensorSpec> {
+  const { anchor, d, l_sp } = metadata
+  const own = anchor === 'own' ? { anchor: { dtype: 'F16', shape: [l_sp, d] } as const } : {}
+  switch (metadata.kind) {
+    case 'iapt':
+      return { ...layerTensors.iapt(metadata), ...own }
+    case 'static':
+      return { ...layerTensors.static(metadata), ...own }
+  }
+}
+
+/** Every tensor that a file with this metadata holds, by full name. */
+export function adapterTensorSpecs(metadata: AdapterMetadata): ReadonlyMap<string, TensorSpec> {
+  const specs = layerSpecs(metadata)
+  return new Map(
+    Array.from({ length: metadata.layers }, (_, layer) =>
+      Object.entries(specs).map(([name, spec]) => [`layers.${layer}.${name}`, spec] as const),
+    ).flat(),
+  )
+}
+
+export interface AdapterFile {
+  readonly metadata: AdapterMetadata
+  /** Where it came from: the `train.*` keys. */
+  readonly provenance: Readonly<Record<string, string>>
+  /** Exactly the tensors of `adapterTensorSpecs`, in that order. */
+  readonly tensors: ReadonlyMap<string, Tensor>
+}
+
+/** Parses and checks an adapter file. Throws `adapter_invalid` that names the metadata key or tensor at fault. */
+export function parseAdapterFile(file: Uint8Array): AdapterFile {
+  if (file.length > maxAdapterBytes)
+    throw new QuartetError(
+      'adapter_invalid',
+      `the file has ${file.length} bytes; an adapter has at most ${maxAdapterBytes}`,
+    )
+  const { metadata: raw, tensors } = parseSafeTensors(file)
+  const [provenance, described] = partitionProvenance(raw)
+  const parsed = AdapterMetadata.safeParse(described)
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]
+    const key = issue?.path.join('.') || 'metadata'
+    throw new QuartetError('adapter_invalid', `adapter metadata ${key}: ${issue?.message}`, { param: key })
+  }
+  const metadata = parsed.data
+  const specs = adapterTensorSpecs(metadata)
+  for (const name of tensors.keys())
+    if (!specs.has(name))
+      throw new QuartetError(
+        'adapter_invalid',
+        `unexpected tensor ${name} in an adapter of kind ${metadata.kind}`,
+        {
+          param: name,
+        },
+      )
+  const ordered = new Map<string, Tensor>()
+  for (const [name, spec] of specs) ordered.set(name, checkTensor(name, { spec, tensor: tensors.get(name) }))
+  return { metadata, provenance, tensors: ordered }
+}
+
+function partitionProvenance(raw: Readonly<Record<string, string>>) {
+  const entries = Object.entries(raw)
+  const isProvenance = ([key]: [string, string]) => key.startsWith('train.')
+  return [
+    Object.fromEntries(entries.filter(isProvenance)),
+    Object.fromEntries(entries.filter((entry) => !isProvenance(entry))),
+  ] as const
+}
+
+function checkTensor(
+  name: string,
+  { spec, tensor }: { spec: TensorSpec; tensor: Tensor | undefined },
+): Tensor {
+  const fail = (message: string): never => {
+    throw new QuartetError('adapter_invalid', `tensor ${name} ${message}`, { param: name })
+  }
+  if (tensor === undefined) return fail('is missing')
+  if (tensor.dtype !== spec.dtype) return fail(`has dtype ${tensor.dtype}; expected ${spec.dtype}`)
+  if (tensor.shape.length !== spec.shape.length || tensor.shape.some((n, axis) => n !== spec.shape[axis]))
+    return fail(`has shape [${tensor.shape}]; expected [${spec.shape}]`)
+  if (!allFinite(tensor)) return fail('holds NaN or infinity')
+  return tensor
+}
+
+/** An IEEE 754 value is finite unless its exponent bits are all ones; they lie in its two highest bytes. */
+function allFinite({ dtype, data }: Tensor): boolean {
+  const [bytes, mask] = dtype === 'F16' ? [2, 0x7c] : [4, 0x7f80]
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
+  for (let at = 0; at < data.byteLength; at += bytes) {
+    const high = bytes === 2 ? view.getUint8(at + 1) : view.getUint16(at + 2, true)
+    if ((high & mask) === mask) return false
+  }
+  return true
+}
+
+/** The file's bytes; parses what it wrote, so that nothing leaves that a reader would refuse. */
+export function serializeAdapterFile({
+  metadata,
+  provenance,
+  tensors,
+}: AdapterFile): Uint8Array<ArrayBuffer> {
+  const strings = Object.fromEntries(Object.entries(metadata).map(([key, value]) => [key, String(value)]))
+  const file = serializeSafeTensors({ metadata: { ...strings, ...provenance }, tensors })
+  parseAdapterFile(file)
+  return file
+}

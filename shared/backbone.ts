@@ -1,0 +1,66 @@
+import { z } from 'zod'
+import { BackboneDigest, BackboneSlug } from './ids.ts'
+
+/** Shape of a llama-family decoder. */
+export const ModelConfig = z.strictObject({
+  /** Transformer layers. */
+  layers: z.int().min(1),
+  /** Hidden size. */
+  d: z.int().min(1),
+  heads: z.int().min(1),
+  kvHeads: z.int().min(1),
+  headDim: z.int().min(1),
+  /** Width of the gated feed-forward layer. */
+  ffn: z.int().min(1),
+  vocab: z.int().min(1),
+  contextLength: z.int().min(1),
+  ropeTheta: z.number().gt(0),
+  rmsEps: z.number().gt(0),
+  /** The output head is the embedding matrix. */
+  tiedHead: z.boolean(),
+})
+export type ModelConfig = z.infer<typeof ModelConfig>
+
+const FileEntry = z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/), bytes: z.int().min(0) })
+
+/** `manifest.json` of a backbone folder: what it is and the hash of every file in it. */
+export const BackboneManifest = z.strictObject({
+  format: z.literal('quartet-backbone/1'),
+  slug: BackboneSlug,
+  /** SHA-256 of the converted weights (`weights.bin`); adapters name it. */
+  digest: BackboneDigest,
+  config: ModelConfig,
+  weights: z.enum(['q8', 'f32']),
+  tokens: z.strictObject({
+    bos: z.int().nullable(),
+    /** Ids that end a response. */
+    eos: z.array(z.int()).min(1),
+  }),
+  chat: z.strictObject({
+    /** Jinja source. */
+    template: z.string(),
+    /**
+     * What the template puts in front of a conversation that has no system message (a default system prompt).
+     * Dropped for tuned models, whose adapters were trained and compiled without it.
+     */
+    defaultPrefix: z.string(),
+  }),
+  files: z.record(z.string(), FileEntry),
+  source: z.strictObject({
+    kind: z.enum(['gguf', 'huggingface', 'seeded']),
+    name: z.string(),
+    sha256: z.string(),
+  }),
+})
+export type BackboneManifest = z.infer<typeof BackboneManifest>
+
+/** What the edge needs of a backbone: text in, token ids out. Its tokenizer.json travels beside it. */
+export const EdgeBackbone = BackboneManifest.pick({
+  slug: true,
+  digest: true,
+  tokens: true,
+  chat: true,
+}).extend({
+  contextLength: z.int().min(1),
+})
+export type EdgeBackbone = z.infer<typeof EdgeBackbone>

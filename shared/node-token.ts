@@ -1,0 +1,73 @@
+import { errors, jwtVerify, SignJWT } from 'jose'
+import { z } from 'zod'
+import { QuartetError } from './errors.ts'
+import { AdapterDigest, RequestId, TenantId } from './ids.ts'
+
+/**
+ * What lets an edge's call into a node: a JWT (RFC 7519, HS256) signed with the secret that edge and node share,
+ * valid for a minute, for one action of one tenant on one adapter and one body, once (`jti`).
+ */
+export const NodeTokenClaims = z.object({
+  sub: TenantId,
+  jti: z.string().min(16).max(64),
+  exp: z.number(),
+  act: z.enum(['generate', 'put-adapter', 'info']),
+  /** The request this call serves. */
+  rid: RequestId,
+  /** The adapter this call may touch; null for the untuned backbone. */
+  adapter: AdapterDigest.nullable(),
+  /** SHA-256 of the request body, hex; of the empty string when there is none. */
+  body: z.string().regex(/^[0-9a-f]{64}$/),
+})
+export type NodeTokenClaims = z.infer<typeof NodeTokenClaims>
+
+export type NodeTokenGrant = Omit<NodeTokenClaims, 'sub' | 'jti' | 'exp'> & { readonly tenant: TenantId }
+
+export const nodeTokenSeconds = 60
+export const minNodeSecretBytes = 32
+
+const issuer = 'quartet-edge'
+const audience = 'quartet-node'
+
+/** The shared secret as HMAC key. Throws when it is shorter than 32 bytes. */
+export function nodeTokenKey(secret: string): Uint8Array {
+  const key = new TextEncoder().encode(secret)
+  if (key.length < minNodeSecretBytes)
+    throw new QuartetError('internal_error', `the node secret must have at least ${minNodeSecretBytes} bytes`)
+  return key
+}
+
+export function signNodeToken(key: Uint8Array, grant: NodeTokenGrant): Promise<string> {
+  const { tenant, ...claims } = grant
+  return new SignJWT(claims)
+    .setProtectedHeader({ alg: 'HS256' })
+    .setSubject(tenant)
+    .setIssuer(issuer)
+    .setAudience(audience)
+    .setJti(crypto.randomUUID())
+    .setIssuedAt()
+    .setExpirationTime(`${nodeTokenSeconds}s`)
+    .sign(key)
+}
+
+/** Claims of a valid token. Throws `invalid_node_token` otherwise; single use of `jti` is the caller's to check. */
+export async function verifyNodeToken(key: Uint8Array, token: string): Promise<NodeTokenClaims> {
+  try {
+    const { payload } = await jwtVerify(token, key, {
+      issuer,
+      audience,
+      algorithms: ['HS256'],
+      clockTolerance: 5,
+    })
+    return NodeTokenClaims.parse(payload)
+  } catch (cause) {
+    const expired = cause instanceof errors.JWTExpired
+    throw new QuartetError(
+      'invalid_node_token',
+      expired ? 'the node token has expired' : 'the node token is not valid',
+      {
+        cause,
+      },
+    )
+  }
+}

@@ -1,0 +1,105 @@
+import { z } from 'zod'
+import { AdapterDigest, BackboneDigest, BackboneSlug, RequestId } from './ids.ts'
+
+/**
+ * The protocol between edge and node. Token ids only: no text, no tenant names, no templates.
+ *
+ * - `POST /v1/generate`: GenerateRequest in, newline-delimited GenerateEvents out.
+ * - `PUT /v1/adapters/{digest}`: an adapter file in, PutAdapterResponse out.
+ * - `GET /v1/node`: NodeInfo out.
+ *
+ * Each call carries `authorization: Bearer {node token}` (node-token.ts). Errors are ErrorBody (errors.ts).
+ */
+
+export const maxAdapterBytes = 32 * 1024 * 1024
+export const maxGenerateBytes = 4 * 1024 * 1024
+export const maxStopTokens = 16
+export const maxTopLogprobs = 20
+
+const tokenId = z.int().min(0).max(0x7fffffff)
+
+/** How the next token is chosen. Stages apply in the order bias, penalties, temperature, top_k, top_p, min_p. */
+export const Sampling = z.strictObject({
+  /** 0 is greedy. */
+  temperature: z.number().min(0).max(2),
+  topP: z.number().gt(0).max(1),
+  /** 0 keeps every token. */
+  topK: z.int().min(0).max(1_000_000),
+  minP: z.number().min(0).max(1),
+  frequencyPenalty: z.number().min(-2).max(2),
+  presencePenalty: z.number().min(-2).max(2),
+  logitBias: z.array(z.tuple([tokenId, z.number().min(-100).max(100)])).max(1024),
+  /** The same seed gives the same draws for the same logits; absent means a fresh random seed. */
+  seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
+})
+export type Sampling = z.infer<typeof Sampling>
+
+export const GenerateRequest = z.strictObject({
+  requestId: RequestId,
+  backbone: BackboneDigest,
+  /** null asks for the untuned backbone. */
+  adapter: AdapterDigest.nullable(),
+  prompt: z.array(tokenId).min(1).max(262_144),
+  maxTokens: z.int().min(1).max(262_144),
+  sampling: Sampling,
+  /** Token ids that end the sequence; the backbone's end-of-sequence ids are the edge's to include. */
+  stopTokens: z.array(tokenId).max(maxStopTokens),
+  /** Log-probabilities of the chosen token and this many alternatives; null sends none. */
+  logprobs: z.int().min(0).max(maxTopLogprobs).nullable(),
+  /** The node gives up this long after it received the request, in milliseconds. */
+  timeoutMs: z.int().min(1).max(3_600_000),
+})
+export type GenerateRequest = z.infer<typeof GenerateRequest>
+
+export const FinishReason = z.enum(['stop', 'length'])
+export type FinishReason = z.infer<typeof FinishReason>
+
+/** Counts are the node's own and final: what was prefilled and what was sampled (a stop token included). */
+export const Usage = z.strictObject({
+  promptTokens: z.int().min(0),
+  completionTokens: z.int().min(0),
+})
+export type Usage = z.infer<typeof Usage>
+
+/** Milliseconds from the request's arrival at the node. */
+export const Timings = z.strictObject({
+  queueMs: z.number().min(0),
+  prefillMs: z.number().min(0),
+  decodeMs: z.number().min(0),
+})
+export type Timings = z.infer<typeof Timings>
+
+/** One line of a generate stream. It ends with exactly one `done` or `error`. */
+export const GenerateEvent = z.discriminatedUnion('type', [
+  z.strictObject({
+    type: z.literal('token'),
+    id: tokenId,
+    /** True for the stop token itself, which has no text. */
+    stop: z.boolean().optional(),
+    logprob: z.number().optional(),
+    /** Most likely first. */
+    top: z.array(z.tuple([tokenId, z.number()])).optional(),
+  }),
+  z.strictObject({ type: z.literal('done'), reason: FinishReason, usage: Usage, timings: Timings }),
+  z.strictObject({
+    type: z.literal('error'),
+    code: z.string(),
+    message: z.string(),
+    usage: Usage.optional(),
+  }),
+])
+export type GenerateEvent = z.infer<typeof GenerateEvent>
+
+export const PutAdapterResponse = z.strictObject({ digest: AdapterDigest, bytes: z.int() })
+export type PutAdapterResponse = z.infer<typeof PutAdapterResponse>
+
+export const NodeInfo = z.object({
+  backbone: z.object({ slug: BackboneSlug, digest: BackboneDigest }),
+  contextLength: z.int(),
+  running: z.int(),
+  waiting: z.int(),
+  capacity: z.int(),
+  residentAdapters: z.int(),
+  draining: z.boolean(),
+})
+export type NodeInfo = z.infer<typeof NodeInfo>
