@@ -9,6 +9,7 @@ export const errorCodes = {
   context_length_exceeded: { status: 400, type: 'invalid_request_error' },
   adapter_invalid: { status: 400, type: 'invalid_request_error' },
   digest_mismatch: { status: 400, type: 'invalid_request_error' },
+  backbone_invalid: { status: 400, type: 'invalid_request_error' },
   backbone_mismatch: { status: 400, type: 'invalid_request_error' },
   invalid_api_key: { status: 401, type: 'authentication_error' },
   invalid_admin_key: { status: 401, type: 'authentication_error' },
