@@ -39,7 +39,12 @@ export const AdapterMetadata = z.discriminatedUnion('kind', [
     m: count(4096),
     window: count(maxWindow),
   }),
-  z.strictObject({ ...shape, kind: z.literal('static') }),
+  z.strictObject({
+    ...shape,
+    kind: z.literal('static'),
+    /** Of the rows. Rows in f32 give the very keys and values that they were taken from. */
+    precision: z.enum(['f16', 'f32']).default('f16'),
+  }),
 ])
 export type AdapterMetadata = z.infer<typeof AdapterMetadata>
 export type AdapterKind = AdapterMetadata['kind']
@@ -58,7 +63,9 @@ const layerTensors: { [K in AdapterKind]: (of: MetadataOf<K>) => Record<string, 
     up: { dtype: 'F16', shape: [m, d] },
     ...(activation === 'rational' ? { rational: { dtype: 'F32', shape: [12] } } : {}),
   }),
-  static: ({ d, l_sp }) => ({ static: { dtype: 'F16', shape: [l_sp, d] } }),
+  static: ({ d, l_sp, precision }) => ({
+    static: { dtype: precision === 'f32' ? 'F32' : 'F16', shape: [l_sp, d] },
+  }),
 }
 
 function layerSpecs(metadata: AdapterMetadata): Record<string, TensorSpec> {

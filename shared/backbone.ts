@@ -32,15 +32,20 @@ export const BackboneManifest = z.strictObject({
   config: ModelConfig,
   weights: z.enum(['q8', 'f32']),
   tokens: z.strictObject({
+    /**
+     * What a template calls `bos_token`; null for a model without. Whether a raw prompt starts with it is for
+     * tokenizer.json's post-processor to say.
+     */
     bos: z.int().nullable(),
-    /** Ids that end a response. */
+    /** Ids that end a response; the first is what a template calls `eos_token`. */
     eos: z.array(z.int()).min(1),
   }),
   chat: z.strictObject({
     /** Jinja source. */
     template: z.string(),
     /**
-     * What the template puts in front of a conversation that has no system message (a default system prompt).
+     * What the template puts in front of a conversation that has no system message (a default system prompt), behind
+     * the text of the `bos` token where the template starts with that and does not open every turn with it.
      * Dropped for tuned models, whose adapters were trained and compiled without it.
      */
     defaultPrefix: z.string(),

@@ -11,7 +11,8 @@ import { AdapterDigest, BackboneDigest, BackboneSlug, RequestId } from './ids.ts
  * Each call carries `authorization: Bearer {node token}` (node-token.ts). Errors are ErrorBody (errors.ts).
  */
 
-export const maxAdapterBytes = 32 * 1024 * 1024
+/** One KV value, which an adapter is stored as. */
+export const maxAdapterBytes = 25 * 1024 * 1024
 export const maxGenerateBytes = 4 * 1024 * 1024
 export const maxStopTokens = 16
 export const maxTopLogprobs = 20

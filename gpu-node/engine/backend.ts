@@ -20,7 +20,7 @@ export interface BackendLimits {
   readonly vocab: number
   /** Cache rows one sequence may have. */
   readonly contextLength: number
-  /** Tokens in the largest prefill chunk; an adapter's window fits in it. */
+  /** Tokens in the largest prefill chunk; every adapter's window fits in it. */
   readonly chunkTokens: number
   /** Sequences in the largest decode batch. */
   readonly maxBatch: number
@@ -32,6 +32,8 @@ export interface BackendLimits {
 export interface LoadedAdapter {
   /** Prompt rows (`l_sp`). */
   readonly rows: number
+  /** How many of the prompt's first tokens its rows depend on; the first chunk must hold them. */
+  readonly window: number
   /** Memory it takes, in bytes. */
   readonly bytes: number
 }

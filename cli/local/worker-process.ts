@@ -1,0 +1,24 @@
+import { once } from 'node:events'
+import process from 'node:process'
+import { z } from 'zod'
+import { startWorker } from './worker.ts'
+
+/** The edge as a process of its own: settings come by environment. */
+
+export const WorkerSettings = z.object({
+  QUARTET_EDGE_PORT: z.coerce.number().int(),
+  QUARTET_EDGE_STATE: z.string().min(1),
+  QUARTET_NODES: z.string().min(1),
+  QUARTET_NODE_SECRET: z.string().min(1),
+  QUARTET_ADMIN_KEY: z.string().min(1),
+})
+export type WorkerSettings = z.infer<typeof WorkerSettings>
+
+const { QUARTET_EDGE_PORT, QUARTET_EDGE_STATE, ...vars } = WorkerSettings.parse(process.env)
+
+const stopped = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')])
+const worker = await startWorker({ port: QUARTET_EDGE_PORT, stateFolder: QUARTET_EDGE_STATE, vars })
+console.log(`edge: ${worker.url}`)
+await stopped
+await worker[Symbol.asyncDispose]()
+process.exit(0)

@@ -1,0 +1,45 @@
+#!/usr/bin/env node
+import { Command } from 'commander'
+import { adapterCommand } from './adapter.ts'
+import { aliasCommand } from './alias.ts'
+import { backboneCommand } from './backbone.ts'
+import { CliFailure, describeFailure } from './failure.ts'
+import { keyCommand } from './key.ts'
+import { nodeCommand } from './node.ts'
+import { note } from './output.ts'
+import { addGlobalOptions } from './settings.ts'
+import { startCommand } from './start.ts'
+import { tenantCommand } from './tenant.ts'
+
+const program = addGlobalOptions(new Command('quartet'))
+  .description("serve many tenants' tuned variants of one language model")
+  .showSuggestionAfterError()
+  .configureOutput({
+    outputError: (text, write) => write(text.replace(/^error: /, 'quartet: ')),
+  })
+
+for (const command of [
+  startCommand(),
+  nodeCommand(),
+  backboneCommand(),
+  adapterCommand(),
+  tenantCommand(),
+  keyCommand(),
+  aliasCommand(),
+])
+  program.addCommand(inheritSettings(command))
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  if (error instanceof CliFailure) for (const line of error.log) note(`  ${line}`)
+  note(`quartet: ${describeFailure(error)}`)
+  if (program.opts<{ debug?: true }>().debug) console.error(error)
+  process.exitCode = 1
+}
+
+/** The program's settings in a whole tree of commands; commander copies them only into commands it makes itself. */
+function inheritSettings(command: Command): Command {
+  for (const inner of command.commands) inheritSettings(inner)
+  return command.copyInheritedSettings(program)
+}

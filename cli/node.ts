@@ -1,0 +1,20 @@
+import { Command } from 'commander'
+
+/** `quartet node start`: the node reads its own flags and environment (`gpu-node/config.ts`). */
+export function nodeCommand(): Command {
+  const node = new Command('node').description('a node: one backbone, many adapters')
+
+  node
+    .command('start')
+    .description('run a node in the foreground until SIGTERM or Ctrl-C (--help lists its settings)')
+    .helpOption(false)
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .argument('[settings...]')
+    .action(async (settings: string[]) => {
+      const { runNode } = await import('../gpu-node/run.ts')
+      await runNode(settings)
+    })
+
+  return node
+}

@@ -1,0 +1,102 @@
+import { Command } from 'commander'
+import type { Backbone } from '../gpu-node/model/backbone-folder.ts'
+import { adminClient } from './admin-client.ts'
+import { type DemoTenant, demoTenants } from './local/demo.ts'
+import { demoAdapters } from './local/demo-adapters.ts'
+import { type Home, homeAt, makeHome } from './local/home.ts'
+import { lockHome } from './local/home-lock.ts'
+import { obtainBackbone } from './local/local-backbone.ts'
+import { type LocalState, readLocalState, writeLocalState } from './local/local-state.ts'
+import { assertPortFree } from './local/port.ts'
+import { ensureLocalSecrets, type LocalSecrets } from './local/secrets.ts'
+import { seed } from './local/seed.ts'
+import { type Stack, startStack } from './local/stack.ts'
+import { stopRequest } from './local/stop-request.ts'
+import { ask, curlLine } from './local/try-it.ts'
+import { note, print } from './output.ts'
+import { defaultBackbone, edgePortOption, homeOf, nodePortOption, portsOf } from './settings.ts'
+
+export function startCommand(): Command {
+  return new Command('start')
+    .description('run the whole product on this machine, with two demo tenants')
+    .addOption(edgePortOption())
+    .addOption(nodePortOption())
+    .action(async (_options, command: Command) => {
+      await runUntilStopped(homeAt(homeOf(command)), portsOf(command))
+    })
+}
+
+interface Ports {
+  readonly edgePort: number
+  readonly nodePort: number
+}
+
+/** Runs until SIGINT, SIGTERM or SIGHUP. Throws when a part fails; nothing it started outlives it either way. */
+async function runUntilStopped(home: Home, { edgePort, nodePort }: Ports): Promise<void> {
+  let started: Stack | undefined
+  using stop = stopRequest(() => started?.kill())
+  try {
+    await makeHome(home)
+    using _lock = lockHome(home)
+    await assertPortFree({ port: edgePort, flag: '--edge-port', env: 'QUARTET_EDGE_PORT' })
+    await assertPortFree({ port: nodePort, flag: '--node-port', env: 'QUARTET_NODE_PORT' })
+    const secrets = await ensureLocalSecrets(home)
+    const tenants = await demoTenants()
+    const backbone = await obtainBackbone(defaultBackbone, stop.signal)
+    const adapters = await demoAdapters(home, { backbone, tenants })
+    stop.signal.throwIfAborted()
+    await using stack = await startStack({
+      home,
+      edgePort,
+      nodePort,
+      secrets,
+      backbone,
+      signal: stop.signal,
+    })
+    started = stack
+    const ready = seedAndTry(stack, { home, secrets, backbone, tenants, adapters })
+    ready.catch(() => undefined)
+    const state = await Promise.race([ready, stack.failed, stop.requested])
+    if (state !== undefined) announce(state, tenants)
+    await Promise.race([stack.failed, stop.requested])
+  } catch (error) {
+    if (!stop.signal.aborted) throw error
+  }
+}
+
+interface Seeding {
+  readonly home: Home
+  readonly secrets: LocalSecrets
+  readonly backbone: Backbone
+  readonly tenants: readonly DemoTenant[]
+  readonly adapters: Awaited<ReturnType<typeof demoAdapters>>
+}
+
+/** Registers what the demo needs, has each tenant's model answer once, and writes `local.json`. */
+async function seedAndTry(
+  { edge, node }: Stack,
+  { home, secrets, backbone, tenants, adapters }: Seeding,
+): Promise<LocalState> {
+  const previous = await readLocalState(home)
+  const admin = adminClient({ edge, adminKey: secrets.adminKey })
+  const seeded = await seed(admin, { home, edge, backbone, adapters, previous })
+  const state = { edge, node, backbone: backbone.manifest.slug, tenants: seeded }
+  for (const { key, id } of seeded) {
+    const demo = tenants.find((tenant) => tenant.id === id)
+    if (demo !== undefined) await ask({ edge, key, model: demo.alias, question: demo.question, maxTokens: 1 })
+  }
+  await writeLocalState(home, state)
+  return state
+}
+
+function announce({ edge, tenants, backbone }: LocalState, demo: readonly DemoTenant[]): void {
+  print('Quartet is ready')
+  print(`\n  ${edge}\n`)
+  for (const { id, key, aliases } of tenants)
+    print(`  tenant ${id}  key ${key}  models ${[...aliases, backbone].join(', ')}`)
+  for (const { id, alias, question } of demo) {
+    const key = tenants.find((tenant) => tenant.id === id)?.key
+    if (key !== undefined) print(`\n${curlLine({ edge, key, model: alias, question, maxTokens: 48 })}`)
+  }
+  note(`\nAsk for the model ${backbone} to compare with the untuned one. Ctrl-C stops everything.`)
+}

@@ -1,0 +1,59 @@
+import { QuartetError } from '../../shared/errors.ts'
+
+export const maxJsonBytes = 1024 * 1024
+
+/** A request's JSON body, at most `maxBytes` long. Throws `body_too_large` or `invalid_json`. */
+export async function readJson(request: Request, maxBytes = maxJsonBytes): Promise<unknown> {
+  const bytes = await readBytes(request, maxBytes)
+  let text: string
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes)
+  } catch {
+    throw new QuartetError('invalid_json', 'the body is not UTF-8')
+  }
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    const where = cause instanceof SyntaxError ? position(cause.message) : ''
+    throw new QuartetError('invalid_json', `the body is not JSON${where}`)
+  }
+}
+
+/** V8 quotes the text around the mistake; only its position goes into the answer. */
+function position(message: string): string {
+  const at = /at position (\d+)/.exec(message)?.[1]
+  return at === undefined ? '' : ` (mistake at character ${at})`
+}
+
+/**
+ * How much of a body that is too large is still read and dropped: a client that writes all before it reads gets
+ * the refusal rather than a broken connection.
+ */
+const maxDroppedBytes = 16 * 1024 * 1024
+
+/** A request's body. Refused by its announced length before any of it is kept, by its real length while it is read. */
+export async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+  const refuse = (): never => {
+    throw new QuartetError('body_too_large', `the body may have at most ${maxBytes} bytes`)
+  }
+  const announced = request.headers.get('content-length')
+  if (Number(announced ?? 0) > Math.max(maxBytes, maxDroppedBytes)) refuse()
+  // HTTP holds a body to its announced length, so it can be read in one go.
+  if (announced !== null && Number(announced) <= maxBytes) return new Uint8Array(await request.arrayBuffer())
+  let kept: Uint8Array[] = []
+  let length = 0
+  for await (const chunk of request.body ?? []) {
+    length += chunk.length
+    if (length > Math.max(maxBytes, maxDroppedBytes)) refuse()
+    if (length > maxBytes) kept = []
+    else kept.push(chunk)
+  }
+  if (length > maxBytes) refuse()
+  const body = new Uint8Array(length)
+  let at = 0
+  for (const chunk of kept) {
+    body.set(chunk, at)
+    at += chunk.length
+  }
+  return body
+}

@@ -1,0 +1,61 @@
+import type { Context } from 'hono'
+import { z } from 'zod'
+import { type BackboneList, PutBackboneRequest } from '../../shared/api/admin.ts'
+import { parseRequest } from '../../shared/api/parse.ts'
+import { sha256Hex } from '../../shared/digest.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import type { App } from '../http/context.ts'
+import { readJson } from '../http/json-body.ts'
+import { listBackbones } from '../tenants/read.ts'
+import { type BackboneRecord, maxStoredBytes, storeKeys } from '../tenants/records.ts'
+import { ChatTemplate } from '../tokenizer/chat-template.ts'
+import { TextCodec } from '../tokenizer/text-codec.ts'
+
+/** `PUT /admin/v1/backbones/{slug}`. Refuses what this worker could not tokenize with. */
+export async function putBackbone(c: Context<App>): Promise<Response> {
+  const { backbone, tokenizer } = parseRequest(PutBackboneRequest, await readJson(c.req.raw, maxStoredBytes))
+  if (backbone.slug !== c.req.param('slug'))
+    throw new QuartetError('invalid_request', 'backbone.slug differs from the path', {
+      param: 'backbone.slug',
+    })
+  checkUsable(backbone, tokenizer)
+  const text = JSON.stringify(tokenizer)
+  const sha256 = await sha256Hex(text)
+  const { store } = c.get('platform')
+  await store.put(storeKeys.tokenizer(sha256), text)
+  const record: BackboneRecord = { backbone, tokenizer: sha256, createdAt: Date.now() }
+  await store.put(storeKeys.backbone(backbone.slug), JSON.stringify(record))
+  return c.body(null, 204)
+}
+
+/** `GET /admin/v1/backbones`. */
+export async function getBackbones(c: Context<App>): Promise<Response> {
+  const backbones = (await listBackbones(c)).map(({ backbone: { contextLength, digest, slug } }) => ({
+    slug,
+    digest,
+    contextLength,
+  }))
+  return c.json({ backbones } satisfies BackboneList)
+}
+
+function checkUsable(
+  backbone: PutBackboneRequest['backbone'],
+  tokenizer: PutBackboneRequest['tokenizer'],
+): void {
+  const codec = attempt('tokenizer', () => new TextCodec(tokenizer))
+  attempt('backbone.chat.template', () =>
+    new ChatTemplate(backbone, codec).encode([{ role: 'user', content: 'hi', name: undefined }], {
+      tuned: true,
+      room: backbone.contextLength,
+    }),
+  )
+}
+
+function attempt<T>(param: string, use: () => T): T {
+  try {
+    return use()
+  } catch (cause) {
+    const reason = cause instanceof z.ZodError ? z.prettifyError(cause) : String(cause)
+    throw new QuartetError('invalid_request', `${param}: ${reason}`, { param, cause })
+  }
+}

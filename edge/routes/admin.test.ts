@@ -1,0 +1,213 @@
+import { env } from 'cloudflare:workers'
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { CreateKeyResponse, TenantList, TenantSummary } from '../../shared/api/admin.ts'
+import { sha256Hex } from '../../shared/digest.ts'
+import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
+import { tinyTokenizer } from '../../test/tiny-tokenizer.ts'
+import { makeAdapter } from '../testing/adapter.ts'
+import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../testing/edge.ts'
+
+const edge = new TestEdge()
+let tenant: TestTenant
+
+beforeAll(async () => {
+  await edge.seedBackbone()
+})
+beforeEach(async () => {
+  tenant = await edge.seedTenant()
+  await stubs.behave({ tokens: [97] })
+})
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+const summary = async (id = tenant.id) =>
+  TenantSummary.parse(await (await edge.admin('GET', `/tenants/${id}`)).json())
+async function expectRefusal(response: Response, status: number, code: string, message = /./) {
+  expect(await response.json()).toMatchObject({ error: { code, message: expect.stringMatching(message) } })
+  expect(response.status).toBe(status)
+}
+
+describe('tenants', () => {
+  test('are listed, and shown with what they have but without a secret', async () => {
+    const { tenants } = TenantList.parse(await (await edge.admin('GET', '/tenants')).json())
+    expect(tenants.map(({ id }) => id)).toContain(tenant.id)
+    const text = await (await edge.admin('GET', `/tenants/${tenant.id}`)).text()
+    expect(text).not.toContain(tenant.key)
+    expect(text).not.toContain(await sha256Hex(tenant.key))
+    const { adapters, aliases, keys } = TenantSummary.parse(JSON.parse(text))
+    expect(adapters).toMatchObject([
+      { digest: tenant.adapter.digest, backbone: 'tiny', kind: 'static', rows: 2 },
+    ])
+    expect(aliases).toMatchObject([{ alias: 'tone', digest: tenant.adapter.digest }])
+    expect(keys).toHaveLength(1)
+  })
+
+  test('are created once', async () => {
+    await expectRefusal(await edge.admin('POST', '/tenants', { id: tenant.id }), 409, 'conflict')
+    expect((await edge.chat(tenant)).status).toBe(200)
+  })
+
+  test.each(['UPPER', '', 'a/b', '-a', 'a'.repeat(65)])('are refused the id %j', async (id) => {
+    await expectRefusal(
+      await edge.admin('POST', '/tenants', { id }),
+      400,
+      'invalid_request',
+      /^id: a tenant id/,
+    )
+  })
+
+  test('that do not exist have nothing', async () => {
+    await expectRefusal(await edge.admin('GET', '/tenants/nobody'), 404, 'not_found')
+    await expectRefusal(await edge.admin('POST', '/tenants/nobody/keys', {}), 404, 'not_found')
+    await expectRefusal(
+      await edge.admin('PUT', `/tenants/nobody/adapters/${tenant.adapter.digest}`, tenant.adapter.file),
+      404,
+      'not_found',
+    )
+  })
+})
+
+describe('keys', () => {
+  test('are kept as hashes only', async () => {
+    const { keys } = await env.STORE.list()
+    const values = await Promise.all(keys.map(({ name }) => env.STORE.get(name)))
+    for (const value of [...keys.map(({ name }) => name), ...values]) expect(value).not.toContain(tenant.key)
+  })
+
+  test('that are revoked stop working within five seconds, on an isolate that has just used them', async () => {
+    const created = await edge.admin('POST', `/tenants/${tenant.id}/keys`, { name: 'spare' })
+    const { id, key } = CreateKeyResponse.parse(await created.json())
+    expect((await edge.chat({ key })).status).toBe(200)
+    expect((await edge.admin('DELETE', `/tenants/${tenant.id}/keys/${id}`)).status).toBe(204)
+    const now = Date.now()
+    vi.useFakeTimers({ toFake: ['Date'], now: now + 5_000 })
+    await expectRefusal(await edge.chat({ key }), 401, 'invalid_api_key')
+    expect((await edge.chat(tenant)).status).toBe(200)
+  })
+
+  test('that are not there cannot be revoked', async () => {
+    await expectRefusal(
+      await edge.admin('DELETE', `/tenants/${tenant.id}/keys/key_000000000000`),
+      404,
+      'not_found',
+    )
+  })
+})
+
+describe('an adapter', () => {
+  const put = (digest: string, file: Uint8Array) =>
+    edge.admin('PUT', `/tenants/${tenant.id}/adapters/${digest}`, file)
+
+  test('may be put again', async () => {
+    expect((await put(tenant.adapter.digest, tenant.adapter.file)).status).toBe(204)
+    expect((await summary()).adapters).toHaveLength(1)
+  })
+
+  test('is refused under another’s hash', async () => {
+    await expectRefusal(await put('0'.repeat(64), tenant.adapter.file), 400, 'digest_mismatch')
+  })
+
+  test('is refused when it holds NaN, is cut short, or lies about its length', async () => {
+    const nan = tenant.adapter.file.slice()
+    nan.set([0xff, 0x7f], nan.length - 2)
+    const cut = tenant.adapter.file.slice(0, -2)
+    const lying = tenant.adapter.file.slice()
+    new DataView(lying.buffer).setBigUint64(0, 1n << 60n, true)
+    for (const file of [nan, cut, lying, new Uint8Array()])
+      await expectRefusal(await put(await sha256Hex(file), file), 400, 'adapter_invalid')
+    expect((await summary()).adapters).toHaveLength(1)
+  })
+
+  test('is refused for a backbone that is not served, by name or by weights', async () => {
+    const other = { slug: BackboneSlug.parse('other'), digest: tinyBackbone.digest }
+    const changed = { slug: tinyBackbone.slug, digest: BackboneDigest.parse('cd'.repeat(32)) }
+    for (const backbone of [other, changed]) {
+      const { digest, file } = await makeAdapter({ backbone, seed: 1 })
+      await expectRefusal(await put(digest, file), 400, 'backbone_mismatch')
+    }
+  })
+
+  test('is refused when it is too large, before it is read', async () => {
+    await expectRefusal(
+      await put(tenant.adapter.digest, new Uint8Array(25 * 1024 * 1024 + 1)),
+      413,
+      'body_too_large',
+    )
+  })
+})
+
+describe('an alias', () => {
+  const put = (alias: string, digest: string) =>
+    edge.admin('PUT', `/tenants/${tenant.id}/aliases/${alias}`, { digest })
+
+  test('moves to another adapter and back', async () => {
+    const next = await makeAdapter({ backbone: tinyBackbone, seed: 99 })
+    await edge.admin('PUT', `/tenants/${tenant.id}/adapters/${next.digest}`, next.file)
+    const served = async () => (await new TestEdge().chat(tenant)).headers.get('x-quartet-adapter')
+    expect((await put('tone', next.digest)).status).toBe(204)
+    expect(await served()).toBe(next.digest)
+    expect((await put('tone', tenant.adapter.digest)).status).toBe(204)
+    expect(await served()).toBe(tenant.adapter.digest)
+  })
+
+  test('can be deleted', async () => {
+    const path = `/tenants/${tenant.id}/aliases/tone`
+    expect((await edge.admin('DELETE', path)).status).toBe(204)
+    await expectRefusal(await edge.admin('DELETE', path), 404, 'not_found')
+    expect((await new TestEdge().chat(tenant)).status).toBe(404)
+  })
+
+  test('cannot point to an adapter that the tenant does not have', async () => {
+    const { adapter } = await edge.seedTenant()
+    await expectRefusal(await put('tone', adapter.digest), 404, 'not_found')
+  })
+
+  test('cannot have a backbone’s name', async () => {
+    await expectRefusal(await put('tiny', tenant.adapter.digest), 409, 'conflict')
+  })
+
+  test.each(['UPPER', 'a%2Fb', '__proto__', 'a'.repeat(70)])('cannot be named %s', async (alias) => {
+    await expectRefusal(await put(alias, tenant.adapter.digest), 400, 'invalid_request', /an alias has/)
+  })
+
+  test('that many move at once ends where the directory says', async () => {
+    const adapters = await Promise.all(
+      [11, 12, 13, 14].map((seed) => makeAdapter({ backbone: tinyBackbone, seed })),
+    )
+    for (const { digest, file } of adapters)
+      await edge.admin('PUT', `/tenants/${tenant.id}/adapters/${digest}`, file)
+    await Promise.all(adapters.map(({ digest }) => put('tone', digest)))
+    const { aliases } = await summary()
+    expect((await new TestEdge().chat(tenant)).headers.get('x-quartet-adapter')).toBe(aliases[0]?.digest)
+  })
+})
+
+describe('a backbone', () => {
+  const put = (change: object) =>
+    edge.admin('PUT', '/backbones/tiny', { backbone: tinyBackbone, tokenizer: tinyTokenizer, ...change })
+
+  test('is listed', async () => {
+    expect(await (await edge.admin('GET', '/backbones')).json()).toEqual({
+      backbones: [{ slug: 'tiny', digest: tinyBackbone.digest, contextLength: 512 }],
+    })
+  })
+
+  test.each([
+    ['a tokenizer that is none', { tokenizer: {} }, /tokenizer/],
+    [
+      'a tokenizer of an unknown kind',
+      { tokenizer: { ...tinyTokenizer, model: { type: 'Unigram' } } },
+      /BPE/,
+    ],
+    ['a decoder of an unknown kind', { tokenizer: { ...tinyTokenizer, decoder: { type: 'CTC' } } }, /CTC/],
+    [
+      'a broken template',
+      { backbone: { ...tinyBackbone, chat: { template: '{% if %}', defaultPrefix: '' } } },
+      /template/,
+    ],
+    ['another slug than the path', { backbone: { ...tinyBackbone, slug: 'other' } }, /path/],
+  ])('with %s is refused', async (_name, change, message) => {
+    await expectRefusal(await put(change), 400, 'invalid_request', message)
+  })
+})

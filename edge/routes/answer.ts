@@ -1,0 +1,110 @@
+import type { Context } from 'hono'
+import type { Usage } from '../../shared/api/parameters.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import type { TenantApp } from '../http/context.ts'
+import { logServerError } from '../http/error-response.ts'
+import type { PlacedToken } from '../streaming/choice-text.ts'
+import { eventStream } from '../streaming/event-stream.ts'
+import type { ChoiceDelta } from '../streaming/read-choice.ts'
+import { type Generation, type RunningChoices, startChoices, usageOf } from './generation.ts'
+
+export interface CompleteChoice {
+  readonly text: string
+  readonly tokens: readonly PlacedToken[]
+  readonly finish: NonNullable<ChoiceDelta['finish']>
+}
+
+/** How an endpoint words its answer. */
+export interface Presentation<Whole extends object, Chunk extends { usage?: Usage | null | undefined }> {
+  readonly whole: (choices: readonly CompleteChoice[], usage: Usage) => Whole
+  /** The event that opens a choice's stream, if the endpoint has one. */
+  readonly opening: (index: number) => Chunk | undefined
+  readonly chunks: (index: number, delta: ChoiceDelta) => readonly Chunk[]
+  /** The last event, which holds the usage. */
+  readonly closing: (usage: Usage) => Chunk
+}
+
+export interface Answer<Whole extends object, Chunk extends { usage?: Usage | null | undefined }> {
+  readonly generation: Generation
+  readonly request: {
+    readonly stream: boolean
+    readonly stream_options?: { readonly include_usage: boolean } | undefined
+  }
+  readonly presentation: Presentation<Whole, Chunk>
+}
+
+/** Runs a generation and answers with it, as one JSON value or as a stream of events. */
+export async function answer<Whole extends object, Chunk extends { usage?: Usage | null | undefined }>(
+  { generation, presentation, request }: Answer<Whole, Chunk>,
+  c: Context<TenantApp>,
+): Promise<Response> {
+  const running = await startChoices(generation, c)
+  if (!request.stream) {
+    try {
+      const choices = await collect(running, generation)
+      const completionTokens = choices.reduce((sum, { finish }) => sum + finish.completionTokens, 0)
+      return c.json(
+        presentation.whole(choices, usageOf(generation.prompts, completionTokens)),
+        200,
+        running.headers,
+      )
+    } finally {
+      running.close()
+    }
+  }
+  const includeUsage = request.stream_options?.include_usage ?? false
+  const body = eventStream({
+    events: chunks({ running, generation, presentation, includeUsage }),
+    onError: (error) => logServerError(error, c.get('requestId')),
+    close: running.close,
+  })
+  return c.body(body, 200, {
+    ...running.headers,
+    'content-type': 'text/event-stream; charset=utf-8',
+    'cache-control': 'no-cache, no-transform',
+  })
+}
+
+async function collect({ deltas }: RunningChoices, { n, prompts }: Generation): Promise<CompleteChoice[]> {
+  const partial = Array.from({ length: n * prompts.length }, () => ({
+    text: '',
+    tokens: [] as PlacedToken[],
+    finish: undefined as ChoiceDelta['finish'],
+  }))
+  for await (const { index, value } of deltas) {
+    const choice = partial[index]
+    if (choice === undefined) continue
+    choice.text += value.text
+    choice.tokens.push(...value.tokens)
+    choice.finish = value.finish
+  }
+  return partial.map(({ finish, ...choice }) => {
+    if (finish === undefined)
+      throw new QuartetError('node_error', 'the node ended without a finish reason; retry')
+    return { ...choice, finish }
+  })
+}
+
+async function* chunks<Whole extends object, Chunk extends { usage?: Usage | null | undefined }>({
+  generation: { n, prompts },
+  includeUsage,
+  presentation,
+  running,
+}: {
+  running: RunningChoices
+  generation: Generation
+  presentation: Presentation<Whole, Chunk>
+  includeUsage: boolean
+}): AsyncGenerator<object, void> {
+  const noUsageYet = includeUsage ? { usage: null } : {}
+  for (let index = 0; index < n * prompts.length; index++) {
+    const opening = presentation.opening(index)
+    if (opening !== undefined) yield { ...opening, ...noUsageYet }
+  }
+  let completionTokens = 0
+  for await (const { index, value } of running.deltas) {
+    completionTokens += value.finish?.completionTokens ?? 0
+    for (const chunk of presentation.chunks(index, value)) yield { ...chunk, ...noUsageYet }
+  }
+  if (includeUsage) yield presentation.closing(usageOf(prompts, completionTokens))
+}

@@ -1,0 +1,260 @@
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { mintApiKey } from '../auth/api-key.ts'
+import { stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
+
+const edge = new TestEdge()
+let tenant: TestTenant
+
+beforeAll(async () => {
+  await edge.seedBackbone()
+  tenant = await edge.seedTenant()
+})
+beforeEach(() => stubs.behave({ tokens: [97] }))
+
+async function expectError(
+  response: Response,
+  expected: { status: number; code: string; param?: string | null },
+) {
+  const body: { error: { message: string; type: string; param: string | null; code: string } } =
+    await response.json()
+  expect({ status: response.status, ...body.error }).toMatchObject(expected)
+  expect(Object.keys(body.error).sort()).toEqual(['code', 'message', 'param', 'type'])
+  expect(response.headers.get('x-request-id')).toMatch(/^req_[0-9a-f]{32}$/)
+  return body.error.message
+}
+
+const messages = (...contents: unknown[]) => ({
+  messages: contents.map((content) => ({ role: 'user', content })),
+})
+
+describe('a chat request is refused with the field and the reason, before a node is touched:', () => {
+  const cases: [name: string, body: object, code: string, param: string | null, message?: RegExp][] = [
+    ['no messages', { messages: [] }, 'invalid_request', 'messages', /at least one/],
+    ['messages missing', { messages: undefined }, 'invalid_request', 'messages', /is required/],
+    ['a message that is no object', { messages: ['hi'] }, 'invalid_request', 'messages[0]'],
+    [
+      'an unknown role',
+      { messages: [{ role: 'robot', content: 'x' }] },
+      'invalid_request',
+      'messages[0].role',
+      /system, developer, user or assistant/,
+    ],
+    [
+      'a tool message',
+      { messages: [{ role: 'tool', content: 'x', tool_call_id: 'a' }] },
+      'invalid_request',
+      'messages[0].role',
+      /tools/,
+    ],
+    [
+      'content missing',
+      { messages: [{ role: 'user' }] },
+      'invalid_request',
+      'messages[0].content',
+      /must be a string/,
+    ],
+    ['content of a wrong type', messages(5), 'invalid_request', 'messages[0].content'],
+    [
+      'an image',
+      messages('x', [
+        { type: 'text', text: 'a' },
+        { type: 'image_url', image_url: { url: 'http://x' } },
+      ]),
+      'invalid_request',
+      'messages[1].content[1].type',
+      /images/,
+    ],
+    ['a lone surrogate', messages('a\ud800b'), 'invalid_request', 'messages[0].content', /surrogate/],
+    [
+      'a lone surrogate in a part',
+      messages([{ type: 'text', text: '\udc00' }]),
+      'invalid_request',
+      'messages[0].content[0].text',
+      /surrogate/,
+    ],
+    ['a lone surrogate in a stop string', { stop: ['\ud800'] }, 'invalid_request', 'stop[0]', /surrogate/],
+    [
+      'tool calls',
+      { messages: [{ role: 'assistant', content: 'x', tool_calls: [{ id: 'a' }] }] },
+      'unsupported_parameter',
+      'messages[0].tool_calls',
+    ],
+    ['a temperature out of range', { temperature: 2.1 }, 'invalid_request', 'temperature'],
+    ['a temperature that is text', { temperature: 'hot' }, 'invalid_request', 'temperature'],
+    ['top_p 0', { top_p: 0 }, 'invalid_request', 'top_p'],
+    ['n 5', { n: 5 }, 'invalid_request', 'n'],
+    ['max_tokens 0', { max_tokens: 0 }, 'invalid_request', 'max_tokens'],
+    ['max_tokens 1.5', { max_tokens: 1.5 }, 'invalid_request', 'max_tokens'],
+    ['two different limits', { max_tokens: 1, max_completion_tokens: 2 }, 'invalid_request', 'max_tokens'],
+    ['five stop strings', { stop: ['a', 'b', 'c', 'd', 'e'] }, 'invalid_request', 'stop'],
+    ['an empty stop string', { stop: [''] }, 'invalid_request', 'stop[0]'],
+    [
+      'a bias for no token',
+      { logit_bias: { '100000': 1 } },
+      'invalid_request',
+      'logit_bias',
+      /100000 is no token/,
+    ],
+    ['a bias for a word', { logit_bias: { hello: 1 } }, 'invalid_request', 'logit_bias.hello'],
+    ['top_logprobs alone', { top_logprobs: 2 }, 'invalid_request', 'top_logprobs'],
+    ['21 alternatives', { logprobs: true, top_logprobs: 21 }, 'invalid_request', 'top_logprobs'],
+    ['a seed below 0', { seed: -1 }, 'invalid_request', 'seed'],
+    [
+      'stream_options without stream',
+      { stream_options: { include_usage: true } },
+      'invalid_request',
+      'stream_options',
+    ],
+    ['an unknown parameter', { temprature: 1 }, 'unsupported_parameter', 'temprature', /unknown parameter/],
+    [
+      'an unknown stream option',
+      { stream: true, stream_options: { usage: true } },
+      'unsupported_parameter',
+      'stream_options.usage',
+    ],
+    ['tools', { tools: [{ type: 'function' }] }, 'unsupported_parameter', 'tools'],
+    ['JSON mode', { response_format: { type: 'json_object' } }, 'unsupported_parameter', 'response_format'],
+    ['a prompt over the context', messages('word '.repeat(1000)), 'context_length_exceeded', 'messages'],
+    ['100,000 characters', messages('ab '.repeat(33_334)), 'context_length_exceeded', 'messages'],
+    [
+      'prompt and max_tokens over the context',
+      { max_tokens: 512 },
+      'context_length_exceeded',
+      'messages',
+      /context is 512 tokens/,
+    ],
+  ]
+  test.each(cases)('%s', async (_name, body, code, param, message) => {
+    const text = await expectError(await edge.chat(tenant, body), { status: 400, code, param })
+    if (message !== undefined) expect(text).toMatch(message)
+    expect(await stubs.calls()).toEqual([])
+  })
+})
+
+describe('a body is refused', () => {
+  const post = (body: BodyInit, headers: Record<string, string> = {}) =>
+    edge.fetch('/v1/chat/completions', {
+      method: 'POST',
+      headers: { authorization: `Bearer ${tenant.key}`, ...headers },
+      body,
+    })
+
+  test.each(['', '{', 'nonsense', '{"model": "tiny",}'])('when it is not JSON: %j', async (body) => {
+    await expectError(await post(body), { status: 400, code: 'invalid_json' })
+  })
+
+  test('when it is not UTF-8', async () => {
+    await expectError(await post(Uint8Array.of(0x22, 0xff, 0x22)), { status: 400, code: 'invalid_json' })
+  })
+
+  test.each(['[]', '"x"', 'null', '1'])('when it is no object: %s', async (body) => {
+    await expectError(await post(body), { status: 400, code: 'invalid_request', param: null })
+  })
+
+  test('by its announced length before it is read', async () => {
+    let read = 0
+    const endless = new ReadableStream({
+      pull(controller) {
+        read += 1
+        controller.enqueue(new Uint8Array(65_536))
+      },
+    })
+    await expectError(await post(endless, { 'content-length': '20000000' }), {
+      status: 413,
+      code: 'body_too_large',
+    })
+    expect(read).toBeLessThan(4)
+  })
+
+  test('when it is somewhat too large, once it is read: its client writes first and reads then', async () => {
+    let read = 0
+    const chunk = new Uint8Array(100_000)
+    const long = new ReadableStream({
+      pull(controller) {
+        if (read === 10_000_000) return controller.close()
+        read += chunk.length
+        controller.enqueue(chunk)
+      },
+    })
+    await expectError(await post(long, { 'content-length': '10000000' }), {
+      status: 413,
+      code: 'body_too_large',
+    })
+    expect(read).toBe(10_000_000)
+  })
+
+  test('by its real length while it is read, when none was announced', async () => {
+    let read = 0
+    const endless = new ReadableStream({
+      pull(controller) {
+        read += 1
+        controller.enqueue(new Uint8Array(65_536))
+      },
+    })
+    await expectError(await post(endless), { status: 413, code: 'body_too_large' })
+    expect(read * 65_536).toBeLessThan(17 * 1024 * 1024)
+  })
+})
+
+describe('without a valid key nothing else of a request is looked at', () => {
+  const keys: [string, string | undefined][] = [
+    ['none', undefined],
+    ['not a bearer token', 'Basic abc'],
+    ['malformed', 'Bearer qk_wrong'],
+    ['well formed but unknown', `Bearer ${mintApiKey()}`],
+    ['the admin key', 'Bearer test-admin-key-0123456789'],
+  ]
+  test.each(keys)('%s', async (_name, authorization) => {
+    let read = 0
+    const body = new ReadableStream({
+      pull(controller) {
+        read += 1
+        controller.enqueue(new Uint8Array(1024))
+      },
+    })
+    const headers: Record<string, string> = authorization === undefined ? {} : { authorization }
+    const response = await edge.fetch('/v1/chat/completions', { method: 'POST', headers, body })
+    await expectError(response, { status: 401, code: 'invalid_api_key' })
+    expect(response.headers.get('www-authenticate')).toBe('Bearer')
+    expect(read).toBeLessThan(2)
+  })
+})
+
+describe('what is not there', () => {
+  test('a path', async () => {
+    await expectError(await edge.fetch('/nowhere'), { status: 404, code: 'not_found' })
+    await expectError(await edge.post('/v1/embeddings', { key: tenant.key, body: {} }), {
+      status: 404,
+      code: 'not_found',
+    })
+  })
+
+  test('a method', async () => {
+    const response = await edge.fetch('/v1/chat/completions', {
+      headers: { authorization: `Bearer ${tenant.key}` },
+    })
+    await expectError(response, { status: 405, code: 'method_not_allowed' })
+  })
+
+  test.each(['nobody', '', 'constructor', '__proto__', '../tiny', 'a'.repeat(200)])(
+    'a model: %j',
+    async (model) => {
+      const response = await edge.chat(tenant, { model })
+      expect([400, 404]).toContain(response.status)
+      if (response.status === 404)
+        await expectError(response, { status: 404, code: 'model_not_found', param: 'model' })
+    },
+  )
+})
+
+test('a browser may call, and read the headers', async () => {
+  const preflight = await edge.fetch('/v1/chat/completions', {
+    method: 'OPTIONS',
+    headers: { origin: 'https://app.example', 'access-control-request-method': 'POST' },
+  })
+  expect(preflight.status).toBe(204)
+  expect(preflight.headers.get('access-control-allow-origin')).toBe('*')
+  const refused = await edge.fetch('/v1/models', { headers: { origin: 'https://app.example' } })
+  expect(refused.headers.get('access-control-allow-origin')).toBe('*')
+  expect(refused.headers.get('access-control-expose-headers')).toMatch(/x-request-id/)
+})

@@ -1,0 +1,101 @@
+import type { Context } from 'hono'
+import {
+  type ChatCompletion,
+  type ChatCompletionChunk,
+  ChatCompletionRequest,
+} from '../../shared/api/chat-completions.ts'
+import { parseRequest } from '../../shared/api/parse.ts'
+import type { TenantApp } from '../http/context.ts'
+import { readJson } from '../http/json-body.ts'
+import type { PlacedToken } from '../streaming/choice-text.ts'
+import { contentLogprobs } from '../streaming/token-text.ts'
+import { resolveModel } from '../tenants/resolve-model.ts'
+import { ChatTemplate } from '../tokenizer/chat-template.ts'
+import { loadCodec } from '../tokenizer/load-codec.ts'
+import { answer, type Presentation } from './answer.ts'
+import { checkContext, type Generation, promptRoom } from './generation.ts'
+import { toSampling } from './sampling.ts'
+
+/** Tokens generated at most when a request does not say how many: room in the KV cache is reserved for them. */
+export const defaultChatTokens = 1024
+
+/** `POST /v1/chat/completions`. */
+export async function chatCompletions(c: Context<TenantApp>): Promise<Response> {
+  const request = parseRequest(ChatCompletionRequest, await readJson(c.req.raw))
+  const generation = await toGeneration(request, c)
+  return answer({ generation, request, presentation: presentation(request, generation, c) }, c)
+}
+
+async function toGeneration(request: ChatCompletionRequest, c: Context<TenantApp>): Promise<Generation> {
+  const model = await resolveModel(request.model, c)
+  const codec = await loadCodec(model.record, c.get('platform'))
+  const started = performance.now()
+  const template = ChatTemplate.of(model.record, codec)
+  const prompts = [
+    template.encode(request.messages, { tuned: model.adapter !== null, room: promptRoom(model) }),
+  ]
+  c.get('timings').push({ name: 'tokenize', ms: performance.now() - started })
+  return {
+    model,
+    codec,
+    prompts,
+    n: request.n,
+    maxTokens: checkContext(prompts, {
+      model,
+      requested: request.max_completion_tokens ?? request.max_tokens,
+      cap: defaultChatTokens,
+      param: 'messages',
+    }),
+    sampling: toSampling(request, codec.vocabulary),
+    stops: request.stop,
+    ignoreEos: request.ignore_eos,
+    logprobs: request.logprobs ? (request.top_logprobs ?? 0) : null,
+  }
+}
+
+function presentation(
+  request: ChatCompletionRequest,
+  { codec, model }: Generation,
+  c: Context<TenantApp>,
+): Presentation<ChatCompletion, ChatCompletionChunk> {
+  const head = {
+    id: `chatcmpl-${c.get('requestId').slice('req_'.length)}`,
+    created: Math.floor(Date.now() / 1000),
+    model: request.model,
+    system_fingerprint: `fp_${model.record.backbone.digest.slice(0, 12)}`,
+  }
+  const logprobs = (tokens: readonly PlacedToken[]) =>
+    request.logprobs ? { content: contentLogprobs(tokens, codec.vocabulary), refusal: null } : null
+  return {
+    whole: (choices, usage) => ({
+      ...head,
+      object: 'chat.completion',
+      choices: choices.map(({ finish, text, tokens }, index) => ({
+        index,
+        message: { role: 'assistant', content: text, refusal: null },
+        logprobs: logprobs(tokens),
+        finish_reason: finish.reason,
+      })),
+      usage,
+    }),
+    opening: (index) => ({
+      ...head,
+      object: 'chat.completion.chunk',
+      choices: [{ index, delta: { role: 'assistant', content: '' }, logprobs: null, finish_reason: null }],
+    }),
+    chunks: (index, { finish, text, tokens }) => {
+      const chunk = (choice: Omit<ChatCompletionChunk['choices'][number], 'index'>): ChatCompletionChunk => ({
+        ...head,
+        object: 'chat.completion.chunk',
+        choices: [{ index, ...choice }],
+      })
+      return [
+        ...(text === '' && tokens.length === 0
+          ? []
+          : [chunk({ delta: { content: text }, logprobs: logprobs(tokens), finish_reason: null })]),
+        ...(finish === undefined ? [] : [chunk({ delta: {}, logprobs: null, finish_reason: finish.reason })]),
+      ]
+    },
+    closing: (usage) => ({ ...head, object: 'chat.completion.chunk', choices: [], usage }),
+  }
+}

@@ -1,0 +1,127 @@
+import type { Context } from 'hono'
+import type { Usage } from '../../shared/api/parameters.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import type { Sampling } from '../../shared/wire.ts'
+import type { TenantApp } from '../http/context.ts'
+import { serverTiming } from '../http/server-timing.ts'
+import { startGeneration } from '../routing/start-generation.ts'
+import { merge } from '../streaming/merge.ts'
+import { type ChoiceDelta, readChoice } from '../streaming/read-choice.ts'
+import { RequestScope } from '../streaming/request-scope.ts'
+import type { ResolvedModel } from '../tenants/resolve-model.ts'
+import type { TextCodec } from '../tokenizer/text-codec.ts'
+
+/** A validated request in token ids: what both endpoints ask of the nodes. */
+export interface Generation {
+  readonly model: ResolvedModel
+  readonly codec: TextCodec
+  readonly prompts: readonly (readonly number[])[]
+  /** Choices per prompt; choice `i` of the request draws with `seed + i`. */
+  readonly n: number
+  readonly maxTokens: number
+  readonly sampling: Sampling
+  readonly stops: readonly string[]
+  readonly ignoreEos: boolean
+  readonly logprobs: number | null
+}
+
+export interface RunningChoices {
+  readonly deltas: AsyncGenerator<{ readonly index: number; readonly value: ChoiceDelta }, void>
+  readonly headers: Readonly<Record<string, string>>
+  /** Stops what still runs; must be called on every path. */
+  readonly close: () => void
+}
+
+/** Starts every choice; returns when each has its first token. */
+export async function startChoices(generation: Generation, c: Context<TenantApp>): Promise<RunningChoices> {
+  const started = performance.now()
+  const { requestTimeoutMs } = c.get('platform')
+  const scope = new RequestScope({ client: c.req.raw.signal, timeoutMs: requestTimeoutMs })
+  try {
+    const running = await Promise.all(
+      nodeRequests(generation, c).map((request) =>
+        startGeneration({ request, signal: scope.signal, deadline: scope.deadline }, c),
+      ),
+    )
+    c.get('timings').push({ name: 'node', ms: performance.now() - started })
+    const { codec, stops } = generation
+    const choices = running.map(({ events }) =>
+      readChoice({ events, stops, vocabulary: codec.vocabulary, signal: scope.signal }),
+    )
+    return {
+      deltas: merge(choices),
+      close: () => scope.close(),
+      headers: {
+        'x-quartet-adapter': generation.model.adapter?.digest ?? 'none',
+        'x-quartet-node': [...new Set(running.map(({ node }) => node.id))].join(', '),
+        'x-quartet-retries': String(running.reduce((sum, { retries }) => sum + retries, 0)),
+        'server-timing': serverTiming(c.get('timings')),
+      },
+    }
+  } catch (thrown) {
+    scope.close()
+    throw thrown
+  }
+}
+
+function nodeRequests({ prompts, n, ...generation }: Generation, c: Context<TenantApp>) {
+  const { backbone } = generation.model.record
+  return prompts
+    .flatMap((prompt) => Array.from({ length: n }, () => prompt))
+    .map((prompt, index) => ({
+      requestId: c.get('requestId'),
+      backbone: backbone.digest,
+      adapter: generation.model.adapter?.digest ?? null,
+      prompt: [...prompt],
+      maxTokens: generation.maxTokens,
+      sampling: withSeed(generation.sampling, index),
+      stopTokens: generation.ignoreEos ? [] : backbone.tokens.eos,
+      logprobs: generation.logprobs,
+    }))
+}
+
+const withSeed = (sampling: Sampling, index: number): Sampling =>
+  sampling.seed === undefined ? sampling : { ...sampling, seed: sampling.seed + index }
+
+/** Tokens a prompt may have so that one more can follow it. */
+export function promptRoom({ adapter, record }: ResolvedModel): number {
+  return record.backbone.contextLength - (adapter?.rows ?? 0) - 1
+}
+
+export interface ContextNeed {
+  readonly model: ResolvedModel
+  readonly requested: number | undefined
+  /** What a request that does not say gets at most. */
+  readonly cap: number
+  readonly param: 'messages' | 'prompt'
+}
+
+/** How many tokens to generate. Throws `context_length_exceeded` before any node is touched. */
+export function checkContext(
+  prompts: readonly (readonly number[])[],
+  { cap, model, param, requested }: ContextNeed,
+): number {
+  const { contextLength } = model.record.backbone
+  const rows = model.adapter?.rows ?? 0
+  const longest = Math.max(...prompts.map(({ length }) => length))
+  const room = contextLength - rows - longest
+  if (room < 1 || (requested ?? 1) > room) {
+    const adapter = rows > 0 ? ` and ${rows} of the adapter` : ''
+    throw new QuartetError(
+      'context_length_exceeded',
+      `the model's context is ${contextLength} tokens; you asked for ${longest + rows + (requested ?? 1)} (${longest} in the prompt${adapter}, ${requested ?? 1} to generate); shorten the prompt or lower max_tokens`,
+      { param },
+    )
+  }
+  return requested ?? Math.min(room, cap)
+}
+
+/** A prompt counts once, however many choices answer it. */
+export function usageOf(prompts: readonly (readonly number[])[], completionTokens: number): Usage {
+  const promptTokens = prompts.reduce((sum, { length }) => sum + length, 0)
+  return {
+    prompt_tokens: promptTokens,
+    completion_tokens: completionTokens,
+    total_tokens: promptTokens + completionTokens,
+  }
+}

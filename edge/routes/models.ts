@@ -1,0 +1,46 @@
+import type { Context } from 'hono'
+import type { Model, ModelList } from '../../shared/api/models.ts'
+import type { AdapterDigest, BackboneSlug } from '../../shared/ids.ts'
+import type { TenantApp } from '../http/context.ts'
+import { listBackbones, readTenant } from '../tenants/read.ts'
+import { resolveModel } from '../tenants/resolve-model.ts'
+
+/** `GET /v1/models`: the tenant's aliases, then the backbones. */
+export async function listModels(c: Context<TenantApp>): Promise<Response> {
+  const [tenant, backbones] = await Promise.all([readTenant(c.get('tenant'), c), listBackbones(c)])
+  const aliases = Object.entries(tenant?.aliases ?? {}).map(([id, { backbone, digest, updatedAt }]) =>
+    toModel({ id, backbone, adapter: digest, createdAt: updatedAt }),
+  )
+  const untuned = backbones.map(({ backbone: { slug }, createdAt }) =>
+    toModel({ id: slug, backbone: slug, adapter: undefined, createdAt }),
+  )
+  return c.json({ object: 'list', data: [...aliases, ...untuned] } satisfies ModelList)
+}
+
+/** `GET /v1/models/{id}`. */
+export async function getModel(c: Context<TenantApp>): Promise<Response> {
+  const id = c.req.param('id') ?? ''
+  const { adapter, createdAt, record } = await resolveModel(id, c)
+  return c.json(toModel({ id, backbone: record.backbone.slug, adapter: adapter?.digest, createdAt }))
+}
+
+function toModel({
+  adapter,
+  backbone,
+  createdAt,
+  id,
+}: {
+  id: string
+  backbone: BackboneSlug
+  adapter: AdapterDigest | undefined
+  createdAt: number
+}): Model {
+  return {
+    id,
+    object: 'model',
+    created: Math.floor(createdAt / 1000),
+    owned_by: adapter === undefined ? 'quartet' : 'tenant',
+    backbone,
+    ...(adapter === undefined ? {} : { adapter }),
+  }
+}

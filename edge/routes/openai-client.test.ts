@@ -1,0 +1,103 @@
+import OpenAI from 'openai'
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { byteIds } from '../../test/tiny-tokenizer.ts'
+import { stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
+
+/** The official package, unmodified; only its network is this process. */
+
+const edge = new TestEdge()
+let tenant: TestTenant
+let openai: OpenAI
+
+beforeAll(async () => {
+  await edge.seedBackbone()
+  tenant = await edge.seedTenant()
+  openai = new OpenAI({
+    apiKey: tenant.key,
+    baseURL: 'http://edge/v1',
+    maxRetries: 0,
+    fetch: (url, init) => edge.fetch(new URL(String(url)).pathname, init),
+  })
+})
+beforeEach(() => stubs.behave({ tokens: byteIds('Hello'), delayMs: 3 }))
+
+const ask = {
+  model: 'tone',
+  messages: [{ role: 'user', content: 'hi' }],
+} satisfies Partial<OpenAI.ChatCompletionCreateParams>
+
+test('chat, whole and streamed', async () => {
+  const whole = await openai.chat.completions.create(ask)
+  expect(whole.choices[0]?.message.content).toBe('Hello')
+  expect(whole._request_id).toMatch(/^req_/)
+  let streamed = ''
+  for await (const chunk of await openai.chat.completions.create({ ...ask, stream: true }))
+    streamed += chunk.choices[0]?.delta.content ?? ''
+  expect(streamed).toBe('Hello')
+})
+
+test('a conversation goes on with the message it got', async () => {
+  const { choices } = await openai.chat.completions.create(ask)
+  const answer = choices[0]?.message
+  if (answer === undefined) throw new Error('no answer')
+  const next = await openai.chat.completions.create({
+    ...ask,
+    messages: [...ask.messages, answer, { role: 'user', content: 'and?' }],
+  })
+  expect(next.choices).toHaveLength(1)
+})
+
+test('its stream helper puts the pieces together', async () => {
+  const stream = openai.chat.completions.stream({ ...ask, stream_options: { include_usage: true } })
+  expect(await stream.finalContent()).toBe('Hello')
+  expect((await stream.totalUsage()).completion_tokens).toBe(5)
+})
+
+test('legacy completions and models', async () => {
+  expect((await openai.completions.create({ model: 'tiny', prompt: 'hi' })).choices[0]?.text).toBe('Hello')
+  const ids = []
+  for await (const { id } of openai.models.list()) ids.push(id)
+  expect(ids).toEqual(['tone', 'tiny'])
+  expect((await openai.models.retrieve('tone')).object).toBe('model')
+})
+
+describe('errors have its classes', () => {
+  test('for a wrong key, an unknown model and a bad parameter', async () => {
+    await expect(openai.withOptions({ apiKey: 'qk_no' }).models.list()).rejects.toBeInstanceOf(
+      OpenAI.AuthenticationError,
+    )
+    await expect(openai.chat.completions.create({ ...ask, model: 'nobody' })).rejects.toMatchObject({
+      constructor: OpenAI.NotFoundError,
+      code: 'model_not_found',
+      param: 'model',
+      requestID: expect.stringMatching(/^req_/),
+    })
+    await expect(openai.chat.completions.create({ ...ask, temperature: 9 })).rejects.toMatchObject({
+      constructor: OpenAI.BadRequestError,
+      param: 'temperature',
+    })
+  })
+
+  test('for a full queue', async () => {
+    await stubs.behave({ tokens: [], refuse: { status: 429, code: 'queue_full' } })
+    await expect(openai.chat.completions.create(ask)).rejects.toBeInstanceOf(OpenAI.RateLimitError)
+  })
+
+  test('for a stream that breaks', async () => {
+    await stubs.behave({ tokens: byteIds('Hello'), delayMs: 3, dieAfter: 2 })
+    let text = ''
+    const reading = (async () => {
+      for await (const chunk of await openai.chat.completions.create({ ...ask, stream: true }))
+        text += chunk.choices[0]?.delta.content ?? ''
+    })()
+    await expect(reading).rejects.toMatchObject({ constructor: OpenAI.APIError, code: 'node_error' })
+    expect(text).toBe('He')
+  })
+})
+
+test('aborting a stream stops the node', async () => {
+  await stubs.behave({ tokens: byteIds('x'.repeat(300)), delayMs: 10 })
+  const stream = await openai.chat.completions.create({ ...ask, stream: true })
+  for await (const chunk of stream) if (chunk.choices[0]?.delta.content) break
+  await expect.poll(async () => (await stubs.calls()).map(({ aborted }) => aborted)).toEqual([true])
+})

@@ -1,0 +1,178 @@
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { ErrorBody } from '../../shared/errors.ts'
+import type { StubBehaviour } from '../../test/stub-behaviour.ts'
+import { byteIds } from '../../test/tiny-tokenizer.ts'
+import { readSse, stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
+
+let tenant: TestTenant
+let edge: TestEdge
+let first: { id: string; url: string }
+let second: { id: string; url: string }
+
+beforeAll(async () => {
+  const admin = new TestEdge()
+  await admin.seedBackbone()
+  tenant = await admin.seedTenant()
+  ;[first, second] = stubs.preferredBy(tenant.adapter)
+})
+beforeEach(async () => {
+  edge = new TestEdge()
+  await stubs.behave({ tokens: byteIds('fine') })
+})
+
+const nowhere = (id: string) => ({ id, url: 'http://127.0.0.1:9' })
+const errorOf = async (response: Response) => (await response.json<ErrorBody>()).error
+const content = async (response: Response) =>
+  (await response.json<{ choices: [{ message: { content: string } }] }>()).choices[0].message.content
+
+test('requests of one adapter go to the same node', async () => {
+  for (let i = 0; i < 5; i++) expect((await edge.chat(tenant)).headers.get('x-quartet-node')).toBe(first.id)
+})
+
+test('requests of the untuned model spread', async () => {
+  const nodes = new Set<string | null>()
+  for (let i = 0; i < 20; i++)
+    nodes.add((await edge.chat(tenant, { model: 'tiny' })).headers.get('x-quartet-node'))
+  expect(nodes.size).toBe(2)
+})
+
+describe('before the first token the other node takes over', () => {
+  const failures: Record<string, StubBehaviour> = {
+    'that fails': { tokens: [], refuse: { status: 500, code: 'internal_error' } },
+    'that drains': { tokens: [], refuse: { status: 503, code: 'draining' } },
+    'that is full': { tokens: [], refuse: { status: 429, code: 'queue_full', retryAfter: 7 } },
+    'that has another backbone': { tokens: [], refuse: { status: 400, code: 'backbone_mismatch' } },
+    'that sends garbage': { tokens: [], garbage: '<html>\n' },
+    'that sends an event of another kind': { tokens: [], garbage: '{"type":"surprise"}\n' },
+    'that ends at once': { tokens: [], garbage: '' },
+    'that dies': { tokens: byteIds('x'), dieAfter: 0 },
+    'that reports an error': { tokens: byteIds('x'), failAfter: { tokens: 0, code: 'internal_error' } },
+  }
+  test.each(Object.entries(failures))('from one %s', async (_name, behaviour) => {
+    await stubs.behaveAt(first, behaviour)
+    const response = await edge.chat(tenant)
+    expect(response.status).toBe(200)
+    expect(response.headers.get('x-quartet-node')).toBe(second.id)
+    expect(response.headers.get('x-quartet-retries')).toBe('1')
+    expect(await content(response)).toBe('fine')
+  })
+
+  test('from one that cannot be reached', async () => {
+    edge = new TestEdge({ QUARTET_NODES: JSON.stringify([nowhere(first.id), second]) })
+    const response = await edge.chat(tenant)
+    expect(response.headers.get('x-quartet-node')).toBe(second.id)
+    expect(response.headers.get('x-quartet-retries')).toBe('1')
+  })
+
+  test('with a token of its own for each attempt', async () => {
+    await stubs.behaveAt(first, { tokens: [], refuse: { status: 500, code: 'internal_error' } })
+    await edge.chat(tenant)
+    const tokens = (await stubs.calls()).map(({ authorization }) => authorization)
+    expect(new Set(tokens).size).toBe(2)
+  })
+
+  test('and is asked first until the other has rested', async () => {
+    await stubs.behaveAt(first, { tokens: [], refuse: { status: 500, code: 'internal_error' } })
+    await edge.chat(tenant)
+    const again = await edge.chat(tenant)
+    expect(again.headers.get('x-quartet-node')).toBe(second.id)
+    expect(again.headers.get('x-quartet-retries')).toBe('0')
+  })
+})
+
+describe('when no node can answer', () => {
+  test('all full: 429 with the time to wait', async () => {
+    await stubs.behave({ tokens: [], refuse: { status: 429, code: 'queue_full', retryAfter: 7 } })
+    const response = await edge.chat(tenant)
+    expect(response.status).toBe(429)
+    expect(response.headers.get('retry-after')).toBe('7')
+    expect(await errorOf(response)).toMatchObject({ code: 'queue_full', type: 'rate_limit_error' })
+  })
+
+  test('none reachable: 503', async () => {
+    edge = new TestEdge({ QUARTET_NODES: JSON.stringify([nowhere('a'), nowhere('b')]) })
+    const response = await edge.chat(tenant, { stream: true })
+    expect(response.status).toBe(503)
+    expect((await errorOf(response)).code).toBe('node_unavailable')
+  })
+
+  test('a lone node whose connection broke is asked once more', async () => {
+    edge = new TestEdge({ QUARTET_NODES: JSON.stringify([nowhere('a')]) })
+    expect((await edge.chat(tenant)).status).toBe(503)
+    edge = new TestEdge({ QUARTET_NODES: JSON.stringify([first]) })
+    await stubs.behaveAt(first, { tokens: [], refuse: { status: 500, code: 'internal_error' } })
+    expect((await errorOf(await edge.chat(tenant))).code).toBe('node_error')
+    expect(await stubs.callsAt(first)).toHaveLength(1)
+  })
+
+  test('a refusal that no other node would answer differently is not repeated', async () => {
+    await stubs.behave({ tokens: [], refuse: { status: 400, code: 'context_length_exceeded' } })
+    const response = await edge.chat(tenant)
+    expect(response.status).toBe(400)
+    expect((await errorOf(response)).code).toBe('context_length_exceeded')
+    expect(await stubs.calls()).toHaveLength(1)
+  })
+
+  test('retries stop when their budget is spent', async () => {
+    await stubs.behave({ tokens: [], refuse: { status: 500, code: 'internal_error' } })
+    for (let i = 0; i < 40; i++) await edge.chat(tenant)
+    const calls = (await stubs.calls()).length
+    expect(calls).toBeGreaterThanOrEqual(50)
+    expect(calls).toBeLessThanOrEqual(54)
+  })
+
+  test('the node’s own words stay inside', async () => {
+    await stubs.behave({ tokens: [], refuse: { status: 500, code: 'internal_error' } })
+    expect((await errorOf(await edge.chat(tenant))).message).not.toMatch(/as asked|stub/)
+  })
+})
+
+describe('after the first token', () => {
+  test.each([
+    ['dies', { tokens: byteIds('half done'), delayMs: 5, dieAfter: 4 }, 'node_error'],
+    [
+      'reports an error',
+      { tokens: byteIds('half done'), delayMs: 5, failAfter: { tokens: 4, code: 'internal_error' } },
+      'node_error',
+    ],
+    [
+      'passes the deadline',
+      { tokens: byteIds('half done'), delayMs: 5, failAfter: { tokens: 4, code: 'deadline_exceeded' } },
+      'deadline_exceeded',
+    ],
+  ])('a node that %s ends the stream with an error event and no [DONE]', async (_name, behaviour, code) => {
+    await stubs.behave(behaviour)
+    const events = (await readSse(await edge.chat(tenant, { stream: true }))).map((event) =>
+      JSON.parse(event),
+    )
+    expect(events.pop()).toMatchObject({ error: { code, type: 'server_error' } })
+    expect(events.map((chunk) => chunk.choices[0].delta.content).join('')).toBe('half')
+    expect(await stubs.calls()).toHaveLength(1)
+  })
+
+  test('a node that dies makes an answer that is not streamed a 502', async () => {
+    await stubs.behave({ tokens: byteIds('half done'), delayMs: 5, dieAfter: 4 })
+    const response = await edge.chat(tenant)
+    expect(response.status).toBe(502)
+    expect((await errorOf(response)).code).toBe('node_error')
+  })
+
+  test('the failure of one choice stops the others', async () => {
+    await stubs.behaveAt(first, {
+      tokens: byteIds('x'.repeat(300)),
+      delayMs: 10,
+      failAfter: { tokens: 3, code: 'internal_error' },
+    })
+    expect((await edge.chat(tenant, { n: 2 })).status).toBe(502)
+    const sent = (await stubs.calls()).map((call) => call.sent)
+    expect(Math.max(...sent)).toBeLessThan(10)
+  })
+})
+
+test('a node that never answers is cut off at the deadline', async () => {
+  edge = new TestEdge({ QUARTET_REQUEST_TIMEOUT_MS: '200' })
+  await stubs.behave({ tokens: byteIds('late'), headDelayMs: 4000 })
+  const response = await edge.chat(tenant)
+  expect(response.status).toBe(504)
+  expect((await errorOf(response)).code).toBe('deadline_exceeded')
+})

@@ -1,0 +1,82 @@
+import { sha256Hex } from '../../shared/digest.ts'
+import type { TenantId } from '../../shared/ids.ts'
+import { signNodeToken } from '../../shared/node-token.ts'
+import { GenerateEvent, type GenerateRequest } from '../../shared/wire.ts'
+import { readLines } from '../streaming/lines.ts'
+import { failureOf, NodeFailure } from './node-failures.ts'
+import type { NodeAddress } from './nodes.ts'
+
+export interface NodeCall {
+  readonly node: NodeAddress
+  readonly tenant: TenantId
+  readonly request: GenerateRequest
+  readonly nodeKey: Uint8Array
+  readonly signal: AbortSignal
+}
+
+export type NodeAnswer =
+  | { readonly kind: 'adapter-missing' }
+  | { readonly kind: 'events'; readonly events: AsyncGenerator<readonly GenerateEvent[], void> }
+
+/** `POST /v1/generate`, with a token of its own. Throws NodeFailure. */
+export async function generateOn({ node, nodeKey, request, signal, tenant }: NodeCall): Promise<NodeAnswer> {
+  const body = JSON.stringify(request)
+  const token = await signNodeToken(nodeKey, {
+    tenant,
+    act: 'generate',
+    rid: request.requestId,
+    adapter: request.adapter,
+    body: await sha256Hex(body),
+  })
+  const response = await fetch(`${node.url}/v1/generate`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body,
+    signal,
+  }).catch((thrown: unknown): never => {
+    throw new NodeFailure('unreachable', { message: `node ${node.id} cannot be reached`, thrown })
+  })
+  if (response.ok && response.body !== null)
+    return { kind: 'events', events: readEvents(response.body, node) }
+  if (response.status === 409) {
+    await response.body?.cancel()
+    return { kind: 'adapter-missing' }
+  }
+  throw await failureOf(response, node.id)
+}
+
+/**
+ * A node's events as they arrive, in the groups they arrive in, up to and with `done`. An `error` event, a line
+ * that is no event, and an end without `done` throw NodeFailure. Leaving early cancels the node's work.
+ */
+async function* readEvents(
+  body: ReadableStream<Uint8Array>,
+  node: NodeAddress,
+): AsyncGenerator<readonly GenerateEvent[], void> {
+  try {
+    for await (const lines of readLines(body)) {
+      const events = lines.map((line) => parseEvent(line, node))
+      const error = events.findIndex(({ type }) => type === 'error')
+      const before = error === -1 ? events : events.slice(0, error)
+      if (before.length > 0) yield before
+      const failed = events[error]
+      if (failed?.type === 'error')
+        throw new NodeFailure(failed.code, {
+          message: `node ${node.id} failed: ${failed.code} ${failed.message}`,
+        })
+      if (events.at(-1)?.type === 'done') return
+    }
+  } catch (thrown) {
+    if (thrown instanceof NodeFailure) throw thrown
+    throw new NodeFailure('truncated', { message: `the stream of node ${node.id} broke`, thrown })
+  }
+  throw new NodeFailure('truncated', { message: `the stream of node ${node.id} ended early` })
+}
+
+function parseEvent(line: string, node: NodeAddress): GenerateEvent {
+  try {
+    return GenerateEvent.parse(JSON.parse(line))
+  } catch (thrown) {
+    throw new NodeFailure('other', { message: `node ${node.id} sent a line that is no event`, thrown })
+  }
+}

@@ -1,0 +1,103 @@
+import { type ErrorCode, isErrorCode, QuartetError } from '../../shared/errors.ts'
+
+/** What a node's failure means: for the next attempt, for the node's standing, and for the client. */
+interface Verdict {
+  readonly retry: 'elsewhere' | 'anywhere' | 'never'
+  /** The node should be avoided for a while. */
+  readonly avoid: boolean
+  readonly code: ErrorCode
+  readonly message: string
+}
+
+const unavailable = { code: 'node_unavailable', message: 'no node can be reached; retry' } as const
+const broken = { code: 'node_error', message: 'the node failed; retry' } as const
+
+const verdicts = {
+  queue_full: {
+    retry: 'elsewhere',
+    avoid: false,
+    code: 'queue_full',
+    message: 'the nodes are busy; retry after the time in Retry-After',
+  },
+  draining: { retry: 'elsewhere', avoid: true, ...unavailable },
+  node_unavailable: { retry: 'elsewhere', avoid: true, ...unavailable },
+  /** No answer at all: perhaps only a connection that had gone stale, so a lone node is asked again. */
+  unreachable: { retry: 'anywhere', avoid: true, ...unavailable },
+  /** It ended before it was complete. */
+  truncated: {
+    retry: 'elsewhere',
+    avoid: true,
+    code: 'node_error',
+    message: 'the node went away before the answer was complete; retry',
+  },
+  deadline_exceeded: {
+    retry: 'never',
+    avoid: false,
+    code: 'deadline_exceeded',
+    message: 'the request took longer than it may; ask for fewer tokens or retry',
+  },
+  context_length_exceeded: {
+    retry: 'never',
+    avoid: false,
+    code: 'context_length_exceeded',
+    message: 'prompt and max_tokens together are longer than the model has room for; shorten one of them',
+  },
+  backbone_mismatch: { retry: 'elsewhere', avoid: false, ...broken },
+  adapter_invalid: {
+    retry: 'never',
+    avoid: false,
+    code: 'node_error',
+    message: 'the node refuses the adapter behind this model; upload it again',
+  },
+  internal_error: { retry: 'elsewhere', avoid: true, ...broken },
+  invalid_node_token: { retry: 'elsewhere', avoid: true, ...broken },
+  other: { retry: 'elsewhere', avoid: true, ...broken },
+} as const satisfies Partial<Record<ErrorCode | 'unreachable' | 'truncated' | 'other', Verdict>>
+
+type Cause = keyof typeof verdicts
+
+/** A node did not do what it was asked to. */
+export class NodeFailure extends Error {
+  override readonly name = 'NodeFailure'
+  readonly verdict: Verdict
+  readonly retryAfterSeconds: number | undefined
+
+  constructor(
+    cause: string,
+    detail: { message: string; retryAfterSeconds?: number | undefined; thrown?: unknown },
+  ) {
+    super(detail.message, { cause: detail.thrown })
+    this.verdict = verdicts[isCause(cause) ? cause : 'other']
+    this.retryAfterSeconds = detail.retryAfterSeconds
+  }
+
+  /** What the client is told; the node's own words stay in the log. */
+  toQuartetError(): QuartetError {
+    const { code, message } = this.verdict
+    const retryable = code === 'queue_full' || code === 'node_unavailable'
+    return new QuartetError(code, message, {
+      cause: this,
+      retryAfterSeconds: this.retryAfterSeconds ?? (retryable ? 1 : undefined),
+    })
+  }
+}
+
+function isCause(cause: string): cause is Cause {
+  return Object.hasOwn(verdicts, cause)
+}
+
+/** The failure that a node's error answer describes. */
+export async function failureOf(response: Response, nodeId: string): Promise<NodeFailure> {
+  const text = (await response.text().catch(() => '')).slice(0, 2_000)
+  const code = errorCodeIn(text)
+  const retryAfter = Number(response.headers.get('retry-after'))
+  return new NodeFailure(code ?? 'other', {
+    message: `node ${nodeId} answered ${response.status} ${code ?? ''}: ${text}`,
+    retryAfterSeconds: retryAfter > 0 && retryAfter <= 3_600 ? Math.ceil(retryAfter) : undefined,
+  })
+}
+
+function errorCodeIn(text: string): ErrorCode | undefined {
+  const code = /"code":"([a-z_]+)"/.exec(text)?.[1]
+  return code !== undefined && isErrorCode(code) ? code : undefined
+}

@@ -1,0 +1,18 @@
+const earnedPerRequest = 0.1
+const capacity = 10
+
+/** Retries are paid from what requests earn, a tenth each, so that they never multiply an outage. */
+export class RetryBudget {
+  #tokens = capacity
+
+  request(): void {
+    this.#tokens = Math.min(capacity, this.#tokens + earnedPerRequest)
+  }
+
+  /** Takes one retry if there is one. */
+  take(): boolean {
+    if (this.#tokens < 1) return false
+    this.#tokens -= 1
+    return true
+  }
+}

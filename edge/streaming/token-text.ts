@@ -1,0 +1,43 @@
+import type { ContentLogprob } from '../../shared/api/chat-completions.ts'
+import type { CompletionLogprobs } from '../../shared/api/completions.ts'
+import type { Vocabulary } from '../tokenizer/vocabulary.ts'
+import type { PlacedToken } from './choice-text.ts'
+
+const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** A token's text, or `\xNN` for each of its bytes when they are no UTF-8 on their own. */
+function tokenText(bytes: Uint8Array, escapePrefix: string): string {
+  try {
+    return strict.decode(bytes)
+  } catch {
+    return escapePrefix + Array.from(bytes, (byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('')
+  }
+}
+
+/** Log-probabilities in the shape of chat completions. */
+export function contentLogprobs(tokens: readonly PlacedToken[], vocabulary: Vocabulary): ContentLogprob[] {
+  const entry = (id: number, logprob: number) => {
+    const bytes = vocabulary.spelling(id)
+    return { token: tokenText(bytes, ''), logprob, bytes: [...bytes] }
+  }
+  return tokens.map(({ id, logprob = 0, top = [] }) => ({
+    ...entry(id, logprob),
+    top_logprobs: top.map(([other, itsLogprob]) => entry(other, itsLogprob)),
+  }))
+}
+
+/** Log-probabilities in the shape of legacy completions. */
+export function completionLogprobs(
+  tokens: readonly PlacedToken[],
+  vocabulary: Vocabulary,
+): NonNullable<CompletionLogprobs> {
+  const text = (id: number) => tokenText(vocabulary.spelling(id), 'bytes:')
+  return {
+    tokens: tokens.map(({ id }) => text(id)),
+    token_logprobs: tokens.map(({ logprob = 0 }) => logprob),
+    top_logprobs: tokens.map(({ top = [] }) =>
+      Object.fromEntries(top.map(([id, logprob]) => [text(id), logprob])),
+    ),
+    text_offset: tokens.map(({ offset }) => offset),
+  }
+}

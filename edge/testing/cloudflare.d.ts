@@ -1,0 +1,16 @@
+import type { Bindings } from '../env.ts'
+
+declare global {
+  namespace Cloudflare {
+    interface Env extends Bindings {}
+    interface GlobalProps {
+      mainModule: typeof import('../index.ts')
+    }
+  }
+}
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    stubNodes: { id: string; url: string }[]
+  }
+}

@@ -1,0 +1,76 @@
+import type { AddedToken } from './tokenizer-file.ts'
+
+export type Section = { readonly token: AddedToken } | { readonly text: string }
+
+/**
+ * The tokens that are found in a text before it is split into words, among them the special ones that steer a
+ * model (`<|im_end|>`). A tenant's template may use those; a message's content may not, so content is `protect`ed
+ * before it is rendered and stays plain text whatever it spells.
+ */
+export class AddedTokens {
+  readonly #byContent: ReadonlyMap<string, AddedToken>
+  readonly #pattern: RegExp | undefined
+  readonly #specials: RegExp | undefined
+  readonly #protected = new Map<string, string>()
+  readonly #spellings = new Map<string, string>()
+  readonly #marks: RegExp
+
+  constructor(tokens: readonly AddedToken[]) {
+    this.#byContent = new Map(tokens.map((token) => [token.content, token]))
+    this.#pattern = anyOf(tokens.map(({ content }) => content))
+    this.#specials = anyOf(tokens.filter(({ special }) => special).map(({ content }) => content))
+    // Private-use characters around a nonce: no template touches them and no client can guess them.
+    const nonce = crypto.randomUUID()
+    tokens.forEach(({ content }, at) => {
+      const mark = `\uf8fe${nonce}:${at}\uf8ff`
+      this.#protected.set(content, mark)
+      this.#spellings.set(mark, content)
+    })
+    this.#marks = new RegExp(`\uf8fe${nonce}:\\d+\uf8ff`, 'g')
+  }
+
+  /** Content in which no special token will be found; `restore` undoes it. */
+  protect(content: string): string {
+    if (this.#specials === undefined) return content
+    return content.replace(this.#specials, (token) => this.#protected.get(token) ?? token)
+  }
+
+  restore(text: string): string {
+    return text.includes('\uf8fe')
+      ? text.replace(this.#marks, (mark) => this.#spellings.get(mark) ?? mark)
+      : text
+  }
+
+  /** The leftmost longest added tokens of a text and what lies between them. */
+  split(text: string): Section[] {
+    if (this.#pattern === undefined) return text === '' ? [] : [{ text }]
+    const sections: Section[] = []
+    let from = 0
+    let stripStart = false
+    const push = (end: number, stripEnd: boolean) => {
+      let between = text.slice(from, end)
+      if (stripStart) between = between.trimStart()
+      if (stripEnd) between = between.trimEnd()
+      if (between !== '') sections.push({ text: between })
+    }
+    for (const match of text.matchAll(this.#pattern)) {
+      const token = this.#byContent.get(match[0])
+      if (token === undefined) continue
+      push(match.index, token.lstrip)
+      sections.push({ token })
+      from = match.index + match[0].length
+      stripStart = token.rstrip
+    }
+    push(text.length, false)
+    return sections
+  }
+}
+
+function anyOf(contents: readonly string[]): RegExp | undefined {
+  if (contents.length === 0) return undefined
+  const longestFirst = contents.toSorted((a, b) => b.length - a.length)
+  return new RegExp(
+    longestFirst.map((content) => content.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('|'),
+    'g',
+  )
+}

@@ -1,0 +1,33 @@
+import { cloudflareTest } from '@cloudflare/vitest-plugin'
+import { defineConfig } from 'vitest/config'
+
+/** The worker's tests run inside workerd, with its KV and Durable Objects; the nodes behind it are stubs over HTTP. */
+export default defineConfig({
+  plugins: [
+    cloudflareTest(({ inject }) => ({
+      main: './index.ts',
+      wrangler: { configPath: '../wrangler.toml' },
+      miniflare: {
+        bindings: {
+          QUARTET_NODES: JSON.stringify(inject<StubAddress[]>('stubNodes')),
+          QUARTET_NODE_SECRET: 'test-node-secret-of-at-least-32-bytes',
+          QUARTET_ADMIN_KEY: 'test-admin-key-0123456789',
+          QUARTET_REQUEST_TIMEOUT_MS: '5000',
+        },
+      },
+    })),
+  ],
+  test: {
+    name: 'edge',
+    root: import.meta.dirname,
+    include: ['**/*.test.ts'],
+    globalSetup: ['./testing/start-stub-nodes.ts'],
+    fileParallelism: false,
+    testTimeout: 20_000,
+  },
+})
+
+interface StubAddress {
+  readonly id: string
+  readonly url: string
+}

@@ -1,0 +1,125 @@
+import { parseArgs } from 'node:util'
+import { z } from 'zod'
+import { QuartetError } from '../shared/errors.ts'
+import { minNodeSecretBytes } from '../shared/node-token.ts'
+
+const whole = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^[0-9]{1,16}$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.int().min(min, `must be at least ${min}`).max(max, `must be at most ${max}`))
+
+const Settings = z.object({
+  backbone: z.string().min(1).default('smollm2-135m-instruct'),
+  host: z.string().min(1).default('127.0.0.1'),
+  port: whole(0, 65_535).default(8788),
+  device: z.enum(['cpu', 'webgpu', 'cuda'], 'must be cpu, webgpu or cuda').default('cpu'),
+  threads: whole(1, 1024).optional(),
+  maxBatch: whole(1, 1024).default(16),
+  chunkTokens: whole(8, 8192).default(256),
+  cacheRows: whole(64, 100_000_000).default(16_384),
+  queue: whole(1, 100_000).default(256),
+  tenantQueue: whole(1, 100_000).optional(),
+  adapterCacheBytes: whole(1, Number.MAX_SAFE_INTEGER).default(1024 ** 3),
+  adapterCacheCount: whole(1, 1_000_000).default(10_000),
+  drainSeconds: whole(0, 3600).default(30),
+  secret: z
+    .string('is required; make one with `openssl rand -hex 32` and give the edge the same')
+    .refine((text) => Buffer.byteLength(text) >= minNodeSecretBytes, {
+      error: `needs at least ${minNodeSecretBytes} bytes; make one with \`openssl rand -hex 32\``,
+    }),
+})
+
+/** How a node is set up. */
+export type NodeConfig = Readonly<z.infer<typeof Settings>>
+
+interface Source {
+  /** Without the `--`; a setting that must not appear in a process list has none. */
+  readonly flag?: string
+  readonly env: string
+  readonly help: string
+}
+
+const sources: { readonly [Setting in keyof NodeConfig]-?: Source } = {
+  backbone: {
+    flag: 'backbone',
+    env: 'QUARTET_BACKBONE',
+    help: 'a backbone folder, or the name of one in the cache',
+  },
+  host: { flag: 'host', env: 'QUARTET_NODE_HOST', help: 'address to listen on' },
+  port: { flag: 'port', env: 'QUARTET_NODE_PORT', help: 'port to listen on; 0 takes any free one' },
+  device: { flag: 'device', env: 'QUARTET_DEVICE', help: 'cpu, webgpu or cuda' },
+  threads: { flag: 'threads', env: 'QUARTET_THREADS', help: 'threads that compute; by default one per core' },
+  maxBatch: { flag: 'max-batch', env: 'QUARTET_MAX_BATCH', help: 'requests that run at the same time' },
+  chunkTokens: {
+    flag: 'chunk-tokens',
+    env: 'QUARTET_CHUNK_TOKENS',
+    help: 'prompt tokens that may run between two decode steps',
+  },
+  cacheRows: {
+    flag: 'cache-rows',
+    env: 'QUARTET_CACHE_ROWS',
+    help: 'tokens that running requests together may hold in the KV cache',
+  },
+  queue: { flag: 'queue', env: 'QUARTET_QUEUE', help: 'requests that may wait' },
+  tenantQueue: {
+    flag: 'tenant-queue',
+    env: 'QUARTET_TENANT_QUEUE',
+    help: 'requests of one tenant that may wait; by default half of --queue',
+  },
+  adapterCacheBytes: {
+    flag: 'adapter-cache-bytes',
+    env: 'QUARTET_ADAPTER_CACHE_BYTES',
+    help: 'memory for resident adapters',
+  },
+  adapterCacheCount: {
+    flag: 'adapter-cache-count',
+    env: 'QUARTET_ADAPTER_CACHE_COUNT',
+    help: 'adapters that may be resident',
+  },
+  drainSeconds: {
+    flag: 'drain-seconds',
+    env: 'QUARTET_DRAIN_SECONDS',
+    help: 'how long running requests may go on after SIGTERM',
+  },
+  secret: { env: 'QUARTET_NODE_SECRET', help: 'what edges sign their calls with, at least 32 bytes' },
+}
+
+/** The settings as a text for `--help`. */
+export function describeSettings(): string {
+  const lines = Object.values(sources).map(
+    ({ env, flag, help }) =>
+      `  ${(flag === undefined ? '' : `--${flag}`).padEnd(23)}${env.padEnd(29)}${help}`,
+  )
+  return ['Runs a Quartet node. Settings by flag, else by environment:', '', ...lines].join('\n')
+}
+
+/** Settings from flags, else the environment, else defaults. Throws `invalid_request` that names the setting. */
+export function readConfig(
+  args: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): NodeConfig {
+  const flags = parseFlags(args)
+  const given = Object.entries(sources).flatMap(([setting, { env: variable, flag }]) => {
+    const value = (flag === undefined ? undefined : flags[flag]) ?? (env[variable] || undefined)
+    return value === undefined ? [] : [[setting, value] as const]
+  })
+  const parsed = Settings.safeParse(Object.fromEntries(given))
+  if (parsed.success) return parsed.data
+  const issue = parsed.error.issues[0]
+  const source = Object.entries(sources).find(([setting]) => setting === issue?.path[0])?.[1]
+  const name = [source?.flag && `--${source.flag}`, source?.env].filter(Boolean).join(' or ')
+  throw new QuartetError('invalid_request', `${name} ${issue?.message}`, { param: name })
+}
+
+function parseFlags(args: readonly string[]): Readonly<Record<string, string | undefined>> {
+  const names = Object.values(sources).flatMap(({ flag }) => flag ?? [])
+  try {
+    const options = Object.fromEntries(names.map((name) => [name, { type: 'string' } as const]))
+    return parseArgs({ args: [...args], options, strict: true }).values
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.split('. ')[0] : String(error)
+    throw new QuartetError('invalid_request', `${reason}; see --help`, { cause: error })
+  }
+}

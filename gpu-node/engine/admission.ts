@@ -1,0 +1,35 @@
+import { QuartetError } from '../../shared/errors.ts'
+import type { BackendLimits } from './backend.ts'
+import type { Sequence } from './sequence.ts'
+
+/** Throws when a request can never run here: `invalid_request` or `context_length_exceeded`. */
+export function checkRunnable(sequence: Sequence, limits: BackendLimits): void {
+  const { maxTokens, prompt, sampling } = sequence.submission.request
+  checkIds(prompt, { param: 'prompt', vocab: limits.vocab })
+  checkIds(
+    sampling.logitBias.map(([id]) => id),
+    { param: 'sampling.logitBias', vocab: limits.vocab },
+  )
+  const room = Math.min(limits.contextLength, limits.cacheRows)
+  if (sequence.rows > room) {
+    const promptRows = sequence.adapter?.rows ?? 0
+    const adapterPart = promptRows > 0 ? ` and the adapter's ${promptRows} prompt rows` : ''
+    throw new QuartetError(
+      'context_length_exceeded',
+      `a prompt of ${prompt.length} tokens, ${maxTokens} tokens to generate${adapterPart} exceed the ${room} that fit; shorten the prompt or lower max_tokens`,
+      { param: 'maxTokens' },
+    )
+  }
+}
+
+function checkIds(ids: readonly number[], { param, vocab }: { param: string; vocab: number }): void {
+  const at = ids.findIndex((id) => id >= vocab)
+  if (at !== -1)
+    throw new QuartetError(
+      'invalid_request',
+      `${param}[${at}] is ${ids[at]}; the vocabulary ends at ${vocab - 1}`,
+      {
+        param: `${param}[${at}]`,
+      },
+    )
+}

@@ -1,0 +1,401 @@
+import { describe, expect, it } from 'vitest'
+import { newRequestId, TenantId } from '../../shared/ids.ts'
+import type { GenerateEvent, GenerateRequest, Sampling } from '../../shared/wire.ts'
+import type { BackendLimits } from './backend.ts'
+import { Engine } from './engine.ts'
+import { continuation, FakeBackend, fakeAdapter, fakeBackbone } from './fake-backend.ts'
+import type { PinnedAdapter } from './sequence.ts'
+
+const greedy: Sampling = {
+  temperature: 0,
+  topP: 1,
+  topK: 0,
+  minP: 0,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  logitBias: [],
+}
+
+interface Ask extends Partial<Omit<GenerateRequest, 'sampling'>> {
+  tenant?: string
+  sampling?: Partial<Sampling>
+  adapter?: never
+  pin?: PinnedAdapter
+  signal?: AbortSignal
+}
+
+function engineWith(limits: Partial<BackendLimits> = {}, options: { total?: number } = {}) {
+  const backend = new FakeBackend(limits)
+  const total = options.total ?? 1000
+  let clock = 0
+  const engine = new Engine({
+    backend,
+    queue: { total, perTenant: total },
+    chunkTokens: 16,
+    now: () => clock,
+  })
+  const submit = ({ pin, sampling, signal, tenant = 'acme', ...request }: Ask) =>
+    engine.submit({
+      tenant: TenantId.parse(tenant),
+      request: {
+        requestId: newRequestId(),
+        backbone: fakeBackbone,
+        adapter: null,
+        prompt: [1, 2, 3],
+        maxTokens: 5,
+        sampling: { ...greedy, ...sampling },
+        stopTokens: [],
+        logprobs: null,
+        timeoutMs: 60_000,
+        ...request,
+      },
+      adapter: pin ?? null,
+      signal: signal ?? new AbortController().signal,
+    })
+  return { backend, engine, submit, passTime: (ms: number) => (clock += ms) }
+}
+
+type Stream = AsyncIterable<readonly GenerateEvent[]>
+
+async function read(stream: Stream): Promise<GenerateEvent[]> {
+  const events: GenerateEvent[] = []
+  for await (const piece of stream) events.push(...piece)
+  return events
+}
+
+const ids = (events: readonly GenerateEvent[]) =>
+  events.flatMap((event) => (event.type === 'token' ? [event.id] : []))
+const range = (count: number, start = 0) => Array.from({ length: count }, (_, at) => (at + start) % 64)
+
+function pinned(identity = 99, window = 0): PinnedAdapter & { released: number } {
+  const pin = {
+    loaded: fakeAdapter({ identity, window }),
+    released: 0,
+    release() {
+      pin.released = 1
+    },
+  }
+  return pin
+}
+
+/** Resolves when `condition` holds, turning the event loop meanwhile. */
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setImmediate(resolve))
+}
+
+describe('the engine', () => {
+  it('streams the tokens of the model, then the counts', async () => {
+    const { submit } = engineWith()
+    const events = await read(submit({ prompt: range(40), maxTokens: 6 }))
+    expect(ids(events)).toEqual(continuation(range(40), { count: 6 }))
+    expect(events.at(-1)).toMatchObject({
+      type: 'done',
+      reason: 'length',
+      usage: { promptTokens: 40, completionTokens: 6 },
+    })
+  })
+
+  it('gives every request of a mixed batch the tokens it would get alone', async () => {
+    const { backend, submit } = engineWith({ maxBatch: 3 })
+    const asks = range(12).map((n) => ({ prompt: range(5 + 7 * n, n), maxTokens: 20 + n, identity: n % 3 }))
+    const streams = await Promise.all(
+      asks.map(({ identity, ...ask }) =>
+        read(submit({ ...ask, ...(identity > 0 && { pin: pinned(identity) }) })),
+      ),
+    )
+    for (const [n, { identity, maxTokens, prompt }] of asks.entries())
+      expect(ids(streams[n] ?? [])).toEqual(continuation(prompt, { count: maxTokens, identity }))
+    expect(Math.max(...backend.calls.map((call) => (call.type === 'decode' ? call.batch : 0)))).toBe(3)
+    expect(backend.usedRows).toBe(0)
+  })
+
+  it('takes the first token from prefill and sends the last one without running it', async () => {
+    const { backend, submit } = engineWith()
+    await read(submit({ maxTokens: 1 }))
+    expect(backend.calls.map(({ type }) => type)).toEqual(['prefill'])
+  })
+
+  it('ends at a stop token, which counts and is marked', async () => {
+    const { submit } = engineWith()
+    const expected = continuation([1, 2, 3], { count: 4 })
+    const events = await read(submit({ maxTokens: 50, stopTokens: expected.slice(3) }))
+    expect(ids(events)).toEqual(expected)
+    expect(events.at(-2)).toMatchObject({ type: 'token', stop: true })
+    expect(events.at(-1)).toMatchObject({ reason: 'stop', usage: { completionTokens: 4 } })
+  })
+
+  it('delays a running stream by at most one chunk while a long prompt is prefilled', async () => {
+    const { backend, submit } = engineWith()
+    const running = submit({ maxTokens: 200 })
+    const long = submit({ prompt: range(2000), maxTokens: 1 })
+    await Promise.all([read(running), read(long)])
+    let sinceDecode = 0
+    let most = 0
+    for (const call of backend.calls.slice(backend.calls.findIndex(({ type }) => type === 'decode'))) {
+      sinceDecode = call.type === 'prefill' ? sinceDecode + call.tokens : 0
+      most = Math.max(most, sinceDecode)
+    }
+    expect(most).toBe(16)
+    expect(backend.calls.filter(({ type }) => type === 'prefill')).toHaveLength(1 + 125)
+  })
+
+  it('does not make a short prompt wait for the end of a long one', async () => {
+    const { backend, submit } = engineWith()
+    const long = read(submit({ prompt: range(1600), maxTokens: 1 }))
+    await read(submit({ prompt: range(10), maxTokens: 1 }))
+    expect(backend.calls.length).toBeLessThanOrEqual(3)
+    await long
+  })
+
+  it("gives the adapter with the first chunk only, and that chunk holds the adapter's window", async () => {
+    const { backend, submit } = engineWith()
+    await Promise.all([
+      read(submit({ prompt: range(5), maxTokens: 1 })),
+      read(submit({ prompt: range(40), maxTokens: 1, pin: pinned(1, 10) })),
+      read(submit({ prompt: range(40), maxTokens: 1, pin: pinned(2, 24) })),
+    ])
+    const tuned = backend.calls.flatMap((call) =>
+      call.type === 'prefill' && call.tuned ? [call.tokens] : [],
+    )
+    expect(tuned).toEqual([16, 24])
+  })
+
+  it('admits by cache rows, and room freed lets the next one in', async () => {
+    const { backend, submit } = engineWith({ cacheRows: 40, contextLength: 40 })
+    let most = 0
+    backend.beforeCall = () => {
+      most = Math.max(most, backend.usedRows)
+    }
+    const all = await Promise.all(range(6).map(() => read(submit({ prompt: range(10), maxTokens: 8 }))))
+    expect(all.every((events) => events.at(-1)?.type === 'done')).toBe(true)
+    expect(most).toBe(36)
+    expect(backend.usedRows).toBe(0)
+  })
+
+  it('refuses what can never fit, the prompt rows counted', () => {
+    const { submit } = engineWith({ contextLength: 32 })
+    const pin = pinned()
+    expect(() => submit({ prompt: range(20), maxTokens: 9, pin })).toThrow(
+      expect.objectContaining({ code: 'context_length_exceeded' }),
+    )
+    expect(pin.released).toBe(1)
+    expect(() => submit({ prompt: range(20), maxTokens: 13 })).toThrow(
+      expect.objectContaining({ code: 'context_length_exceeded' }),
+    )
+  })
+
+  it('refuses token ids outside the vocabulary, by name', () => {
+    const { submit } = engineWith()
+    expect(() => submit({ prompt: [1, 64] })).toThrow(expect.objectContaining({ param: 'prompt[1]' }))
+    expect(() => submit({ sampling: { logitBias: [[64, 1]] } })).toThrow(
+      expect.objectContaining({ param: 'sampling.logitBias[0]' }),
+    )
+  })
+
+  it('refuses with queue_full and a Retry-After beyond the bound', async () => {
+    const { submit } = engineWith({ maxBatch: 1 }, { total: 2 })
+    const streams = [submit({}), submit({})].map(read)
+    expect(() => submit({})).toThrow(expect.objectContaining({ code: 'queue_full', retryAfterSeconds: 1 }))
+    await Promise.all(streams)
+    await read(submit({}))
+  })
+
+  it('keeps a greedy tenant from starving a modest one', async () => {
+    const { submit } = engineWith({ maxBatch: 2 })
+    const order: string[] = []
+    const ask = async (tenant: string) => {
+      await read(submit({ tenant, maxTokens: 4 }))
+      order.push(tenant)
+    }
+    const all = Array.from({ length: 30 }, () => ask('greedy'))
+    await until(() => order.length >= 4)
+    all.push(ask('modest'))
+    await Promise.all(all)
+    expect(order.indexOf('modest')).toBeLessThanOrEqual(4 + 4)
+  })
+
+  it('gives the same seed the same tokens, whatever else is in the batch', async () => {
+    const ask: Ask = {
+      sampling: { temperature: 1.3, topP: 0.95, seed: 42 },
+      maxTokens: 20,
+      prompt: range(30),
+    }
+    const alone = await read(engineWith().submit(ask))
+    const { submit } = engineWith()
+    const crowd = range(9).map((n) =>
+      read(submit({ prompt: range(3 + n * 5), maxTokens: 30, sampling: { temperature: 1 } })),
+    )
+    const crowded = await read(submit(ask))
+    await Promise.all(crowd)
+    expect(ids(crowded)).toEqual(ids(alone))
+  })
+})
+
+describe('a cancelled request', () => {
+  it('leaves the queue without ever running', async () => {
+    const { backend, engine, submit } = engineWith({ maxBatch: 1 })
+    const running = read(submit({ maxTokens: 30 }))
+    const abort = new AbortController()
+    const pin = pinned()
+    const queued = read(submit({ signal: abort.signal, pin }))
+    await until(() => backend.calls.length > 3)
+    expect(engine.waiting).toBe(1)
+    abort.abort()
+    expect(await queued).toMatchObject([{ type: 'error', code: 'client_closed_request' }])
+    expect(pin.released).toBe(1)
+    await running
+    expect(backend.calls.filter(({ type }) => type === 'prefill')).toHaveLength(1)
+  })
+
+  it('frees its row at the next step, in prefill', async () => {
+    const { backend, submit } = engineWith()
+    const abort = new AbortController()
+    const pin = pinned()
+    const stream = read(submit({ prompt: range(1000), signal: abort.signal, pin }))
+    await until(() => backend.calls.length === 3)
+    abort.abort()
+    expect(await stream).toMatchObject([{ code: 'client_closed_request', usage: { completionTokens: 0 } }])
+    expect(backend.calls.length).toBeLessThanOrEqual(4)
+    expect(backend.usedRows).toBe(0)
+    expect(pin.released).toBe(1)
+  })
+
+  it('frees its row at the next step, in decode, and others go on', async () => {
+    const { backend, submit } = engineWith()
+    const abort = new AbortController()
+    const other = read(submit({ maxTokens: 40 }))
+    const stream = read(submit({ maxTokens: 500, signal: abort.signal }))
+    await until(() => backend.calls.length === 10)
+    abort.abort()
+    expect((await stream).at(-1)).toMatchObject({ code: 'client_closed_request' })
+    expect(backend.calls.slice(11).every((call) => call.type === 'decode' && call.batch === 1)).toBe(true)
+    expect(ids(await other)).toEqual(continuation([1, 2, 3], { count: 40 }))
+    expect(backend.usedRows).toBe(0)
+  })
+
+  it('is one whose reader stopped reading', async () => {
+    const { backend, engine, submit } = engineWith()
+    for await (const _ of submit({ maxTokens: 1000 })) break
+    await engine.drain()
+    expect(backend.calls.length).toBeLessThan(5)
+    expect(backend.usedRows).toBe(0)
+  })
+
+  it('is refused when the client had left before it came', () => {
+    const { submit } = engineWith()
+    expect(() => submit({ signal: AbortSignal.abort() })).toThrow(
+      expect.objectContaining({ code: 'client_closed_request' }),
+    )
+  })
+})
+
+describe('a deadline', () => {
+  it('ends a request in the queue and one that runs', async () => {
+    const { backend, passTime, submit } = engineWith({ maxBatch: 1 })
+    backend.beforeCall = () => {
+      passTime(10)
+    }
+    const running = read(submit({ maxTokens: 100, timeoutMs: 200 }))
+    const queued = read(submit({ timeoutMs: 50 }))
+    expect(await queued).toMatchObject([{ type: 'error', code: 'deadline_exceeded' }])
+    const events = await running
+    expect(events.at(-1)).toMatchObject({ code: 'deadline_exceeded', usage: { completionTokens: 20 } })
+    expect(backend.usedRows).toBe(0)
+  })
+})
+
+describe('timings', () => {
+  it('are milliseconds in the queue, in prefill and in decode', async () => {
+    const { backend, passTime, submit } = engineWith({ maxBatch: 1 })
+    backend.beforeCall = ({ type }) => {
+      passTime(type === 'prefill' ? 100 : 10)
+    }
+    const first = read(submit({ maxTokens: 3 }))
+    const second = read(submit({ maxTokens: 3 }))
+    expect((await first).at(-1)).toMatchObject({ timings: { queueMs: 0, prefillMs: 100, decodeMs: 20 } })
+    expect((await second).at(-1)).toMatchObject({ timings: { queueMs: 120, prefillMs: 100, decodeMs: 20 } })
+  })
+})
+
+describe('a backend that fails', () => {
+  it('ends every request of the batch with an error, and the engine stays usable', async () => {
+    const { backend, engine, submit } = engineWith()
+    const streams = range(3).map(() => read(submit({ maxTokens: 50 })))
+    await until(() => backend.calls.some(({ type }) => type === 'decode'))
+    backend.beforeCall = () => {
+      throw new Error('out of memory at 0xdeadbeef')
+    }
+    for (const events of await Promise.all(streams)) {
+      expect(events.at(-1)).toMatchObject({ type: 'error', code: 'node_error', usage: { promptTokens: 3 } })
+      expect(JSON.stringify(events)).not.toContain('deadbeef')
+    }
+    expect(backend.usedRows).toBe(0)
+    backend.beforeCall = () => {}
+    expect((await read(submit({}))).at(-1)).toMatchObject({ type: 'done' })
+    expect(engine.failing).toBe(false)
+  })
+
+  it('ends only the request whose prefill failed', async () => {
+    const { backend, submit } = engineWith()
+    const running = read(submit({ maxTokens: 30 }))
+    await until(() => backend.calls.some(({ type }) => type === 'decode'))
+    backend.beforeCall = ({ type }) => {
+      if (type === 'prefill') throw new Error('broken')
+    }
+    const pin = pinned()
+    expect(await read(submit({ pin }))).toMatchObject([{ code: 'node_error' }])
+    expect(pin.released).toBe(1)
+    expect((await running).at(-1)).toMatchObject({ type: 'done' })
+  })
+
+  it('is reported as failing after three steps, until it works again', async () => {
+    const { backend, engine, submit } = engineWith()
+    backend.beforeCall = () => {
+      throw new Error('broken')
+    }
+    for (let n = 0; n < 3; n++) await read(submit({}))
+    expect(engine.failing).toBe(true)
+    backend.beforeCall = () => {}
+    await read(submit({}))
+    expect(engine.failing).toBe(false)
+  })
+
+  it('is one that gives NaN for logits: an error, no token', async () => {
+    const { backend, submit } = engineWith()
+    backend.alterLogits = (logits) => logits.fill(Number.NaN, 5, 6)
+    expect(await read(submit({}))).toMatchObject([{ type: 'error', code: 'node_error' }])
+    expect(backend.usedRows).toBe(0)
+  })
+
+  it('does not stop the engine by throwing where nothing should throw', async () => {
+    const { backend, submit } = engineWith()
+    const { allocate } = backend
+    backend.allocate = () => {
+      throw new Error('broken')
+    }
+    expect(await read(submit({}))).toMatchObject([{ type: 'error', code: 'internal_error' }])
+    backend.allocate = allocate.bind(backend)
+    expect((await read(submit({}))).at(-1)).toMatchObject({ type: 'done' })
+  })
+})
+
+describe('draining', () => {
+  it('refuses new requests and finishes those it has', async () => {
+    const { engine, submit } = engineWith({ maxBatch: 1 })
+    const streams = [submit({}), submit({})].map(read)
+    const drained = engine.drain()
+    expect(() => submit({})).toThrow(expect.objectContaining({ code: 'draining' }))
+    await drained
+    for (const events of await Promise.all(streams)) expect(events.at(-1)).toMatchObject({ type: 'done' })
+  })
+
+  it('ends what still runs when the node closes', async () => {
+    const { backend, engine, submit } = engineWith({ maxBatch: 1 })
+    const streams = [submit({ maxTokens: 3000 }), submit({})].map(read)
+    await until(() => backend.calls.length > 3)
+    await engine.close()
+    for (const events of await Promise.all(streams)) expect(events.at(-1)).toMatchObject({ code: 'draining' })
+    expect(backend.usedRows).toBe(0)
+    expect(backend.closed).toBe(true)
+  })
+})

@@ -1,0 +1,36 @@
+import { describe, expect, it } from 'vitest'
+import type { GenerateEvent } from '../../shared/wire.ts'
+import { EventStream } from './event-stream.ts'
+
+const token = (id: number): GenerateEvent => ({ type: 'token', id })
+const end: GenerateEvent = { type: 'error', code: 'node_error', message: 'over' }
+
+describe('an event stream', () => {
+  it('hands over the events of one step in one piece, read early or late', async () => {
+    const stream = new EventStream(() => {})
+    const first = stream.next()
+    stream.push(token(1))
+    stream.push(token(2))
+    expect(await first).toEqual({ done: false, value: [token(1), token(2)] })
+    stream.push(token(3))
+    stream.end(end)
+    expect(await stream.next()).toEqual({ done: false, value: [token(3), end] })
+    expect(await stream.next()).toEqual({ done: true, value: undefined })
+  })
+
+  it('tells when the reader leaves early, at once, and only then', async () => {
+    let left = 0
+    const abandoned = new EventStream(() => left++)
+    const waiting = abandoned.next()
+    await abandoned.return()
+    expect(left).toBe(1)
+    expect(await waiting).toMatchObject({ done: true })
+    abandoned.push(token(1))
+    expect(await abandoned.next()).toMatchObject({ done: true })
+
+    const finished = new EventStream(() => left++)
+    finished.end(end)
+    await finished.return()
+    expect(left).toBe(1)
+  })
+})

@@ -1,0 +1,61 @@
+import type { GenerateEvent } from '../../shared/wire.ts'
+
+type Piece = readonly GenerateEvent[]
+
+/**
+ * One request's events on their way to its one reader. Writing never waits: what is unread piles up, and it is
+ * bounded because a request has at most `maxTokens` events and one end. Whatever is there is read in one piece.
+ */
+export class EventStream implements AsyncIterableIterator<Piece> {
+  #unread: GenerateEvent[] = []
+  #over = false
+  #reader: ((result: IteratorResult<Piece>) => void) | undefined
+  readonly #abandon: () => void
+
+  /** `abandon` is called when the reader stops before the end. */
+  constructor(abandon: () => void) {
+    this.#abandon = abandon
+  }
+
+  push(event: GenerateEvent): void {
+    if (this.#over) return
+    this.#unread.push(event)
+    // A microtask later, so that all events of one step are one piece.
+    if (this.#reader !== undefined) queueMicrotask(() => this.#deliver())
+  }
+
+  /** The last event. */
+  end(event: GenerateEvent): void {
+    this.push(event)
+    this.#over = true
+  }
+
+  next(): Promise<IteratorResult<Piece>> {
+    return new Promise((resolve) => {
+      this.#reader = resolve
+      this.#deliver()
+    })
+  }
+
+  /** The reader leaves. */
+  return(): Promise<IteratorResult<Piece>> {
+    if (!this.#over) this.#abandon()
+    this.#over = true
+    this.#unread = []
+    this.#deliver()
+    return Promise.resolve({ done: true, value: undefined })
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  #deliver(): void {
+    const reader = this.#reader
+    if (reader === undefined || (this.#unread.length === 0 && !this.#over)) return
+    const piece = this.#unread
+    this.#unread = []
+    this.#reader = undefined
+    reader(piece.length > 0 ? { done: false, value: piece } : { done: true, value: undefined })
+  }
+}

@@ -1,0 +1,109 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { TenantId } from '../../shared/ids.ts'
+import { Queue, type Waiting } from './queue.ts'
+
+const greedy = TenantId.parse('greedy')
+const modest = TenantId.parse('modest')
+const item = (tenant: TenantId, tokens = 10): Waiting => ({ tenant, tokens })
+const roomy = { total: 1000, perTenant: 1000 }
+
+/** Takes `count` requests, charging each its tokens as a scheduler would. */
+function admit(queue: Queue<Waiting>, count: number): TenantId[] {
+  return Array.from({ length: count }, () => {
+    const taken = queue.shift()
+    if (taken === undefined) throw new Error('the queue is empty')
+    queue.charge(taken.tenant, taken.tokens)
+    return taken.tenant
+  })
+}
+
+describe('the queue', () => {
+  it('admits a modest tenant next, however many requests a greedy one has waiting', () => {
+    const queue = new Queue<Waiting>(roomy)
+    for (let n = 0; n < 100; n++) queue.push(item(greedy), 1)
+    admit(queue, 20)
+    queue.push(item(modest), 1)
+    expect(admit(queue, 2)).toContain(modest)
+  })
+
+  it('shares by tokens, not by requests', () => {
+    const queue = new Queue<Waiting>(roomy)
+    for (let n = 0; n < 100; n++) {
+      queue.push(item(greedy, 300), 1)
+      queue.push(item(modest, 100), 1)
+    }
+    const admitted = admit(queue, 80)
+    expect(admitted.filter((tenant) => tenant === modest)).toHaveLength(60)
+  })
+
+  it('gives no credit for time away', () => {
+    const queue = new Queue<Waiting>(roomy)
+    for (let n = 0; n < 100; n++) queue.push(item(greedy), 1)
+    admit(queue, 50)
+    for (let n = 0; n < 50; n++) queue.push(item(modest), 1)
+    expect(admit(queue, 20).filter((tenant) => tenant === modest).length).toBeLessThanOrEqual(11)
+  })
+
+  it("holds a tenant's unfinished service against it when it comes back", () => {
+    const queue = new Queue<Waiting>(roomy)
+    queue.push(item(greedy), 1)
+    admit(queue, 1)
+    queue.charge(greedy, 1000)
+    queue.push(item(greedy), 1)
+    queue.push(item(modest), 1)
+    expect(admit(queue, 2)).toEqual([modest, greedy])
+  })
+
+  it('refuses what exceeds its bounds, with the time to wait', () => {
+    const queue = new Queue<Waiting>({ total: 3, perTenant: 2 })
+    queue.push(item(greedy), 1)
+    queue.push(item(greedy), 1)
+    expect(() => queue.push(item(greedy), 7)).toThrow(
+      expect.objectContaining({ code: 'queue_full', retryAfterSeconds: 7 }),
+    )
+    queue.push(item(modest), 1)
+    expect(() => queue.push(item(modest), 7)).toThrow(expect.objectContaining({ code: 'queue_full' }))
+    expect(queue.length).toBe(3)
+  })
+
+  it('loses and doubles nothing, and keeps each tenant in order', () => {
+    const action = fc.oneof(
+      fc.record({
+        do: fc.constant('push' as const),
+        tenant: fc.constantFrom('a', 'b', 'c'),
+        tokens: fc.nat(50),
+      }),
+      fc.record({ do: fc.constant('shift' as const) }),
+      fc.record({ do: fc.constant('remove' as const), at: fc.nat(20) }),
+    )
+    fc.assert(
+      fc.property(fc.array(action, { maxLength: 80 }), (actions) => {
+        const queue = new Queue<Waiting>({ total: 20, perTenant: 10 })
+        let waiting: Waiting[] = []
+        for (const step of actions) {
+          if (step.do === 'push') {
+            const next = item(TenantId.parse(step.tenant), step.tokens)
+            const full = waiting.length >= 20 || waiting.filter((w) => w.tenant === next.tenant).length >= 10
+            if (full) expect(() => queue.push(next, 1)).toThrow()
+            else queue.push(next, 1)
+            if (!full) waiting.push(next)
+          } else if (step.do === 'shift') {
+            const peeked = queue.peek()
+            const taken = queue.shift()
+            expect(taken).toBe(peeked)
+            expect(taken).toBe(waiting.find((w) => w.tenant === taken?.tenant))
+            waiting = waiting.filter((w) => w !== taken)
+          } else {
+            const gone = waiting[step.at]
+            if (gone !== undefined) queue.remove(gone)
+            waiting = waiting.filter((w) => w !== gone)
+          }
+          expect(queue.length).toBe(waiting.length)
+          expect(queue.tokens).toBe(waiting.reduce((sum, w) => sum + w.tokens, 0))
+          expect(new Set(queue)).toEqual(new Set(waiting))
+        }
+      }),
+    )
+  })
+})

@@ -1,0 +1,135 @@
+import { QuartetError } from '../../shared/errors.ts'
+import type { TenantId } from '../../shared/ids.ts'
+
+export interface QueueLimits {
+  /** Requests waiting in all. */
+  readonly total: number
+  /** Requests of one tenant waiting. */
+  readonly perTenant: number
+}
+
+/** What waits: whose it is, and the tokens it may take. */
+export interface Waiting {
+  readonly tenant: TenantId
+  readonly tokens: number
+}
+
+interface Share<T> {
+  /** Service received, in tokens, on the clock of `#virtualTime`. */
+  served: number
+  readonly waiting: T[]
+}
+
+/**
+ * Requests that wait for a place, in the order of admission: the tenant that has received the least service goes
+ * first, and within a tenant the oldest request. Service is counted in the tokens that were worked on, as in the
+ * virtual token counter of Sheng et al., "Fairness in Serving Large Language Models" (OSDI 2024); a tenant that
+ * comes back from idleness starts level with those being served, without credit for the time away.
+ */
+export class Queue<T extends Waiting> {
+  readonly #limits: QueueLimits
+  readonly #shares = new Map<TenantId, Share<T>>()
+  #virtualTime = 0
+  #length = 0
+  #tokens = 0
+
+  constructor(limits: QueueLimits) {
+    this.#limits = limits
+  }
+
+  get length(): number {
+    return this.#length
+  }
+
+  /** Tokens that the waiting requests may take, together. */
+  get tokens(): number {
+    return this.#tokens
+  }
+
+  /** Throws `queue_full`. */
+  push(item: T, retryAfterSeconds: number): void {
+    if (this.#length >= this.#limits.total)
+      throw new QuartetError(
+        'queue_full',
+        `the node already has ${this.#length} requests waiting; retry later`,
+        {
+          retryAfterSeconds,
+        },
+      )
+    const ofTenant = this.#shares.get(item.tenant)?.waiting.length ?? 0
+    if (ofTenant >= this.#limits.perTenant)
+      throw new QuartetError(
+        'queue_full',
+        `${ofTenant} of your requests already wait at this node, the most it allows; retry later`,
+        { retryAfterSeconds },
+      )
+    const share = this.#share(item.tenant)
+    if (share.waiting.length === 0) share.served = Math.max(share.served, this.#virtualTime)
+    share.waiting.push(item)
+    this.#length++
+    this.#tokens += item.tokens
+  }
+
+  /** The request to admit next. */
+  peek(): T | undefined {
+    return this.#next()?.waiting[0]
+  }
+
+  /** Takes what `peek` shows. */
+  shift(): T | undefined {
+    const share = this.#next()
+    const item = share?.waiting.shift()
+    if (share === undefined || item === undefined) return undefined
+    this.#virtualTime = Math.max(this.#virtualTime, share.served)
+    this.#forget(item)
+    for (const [tenant, { served, waiting }] of this.#shares)
+      if (waiting.length === 0 && served <= this.#virtualTime) this.#shares.delete(tenant)
+    return item
+  }
+
+  /** Takes a request out of turn; does nothing when it no longer waits. */
+  remove(item: T): void {
+    const waiting = this.#shares.get(item.tenant)?.waiting
+    const at = waiting?.indexOf(item) ?? -1
+    if (at === -1) return
+    waiting?.splice(at, 1)
+    this.#forget(item)
+  }
+
+  /** Counts service that a tenant received. */
+  charge(tenant: TenantId, tokens: number): void {
+    this.#share(tenant).served += tokens
+  }
+
+  /** Nobody waits and nobody is served: all tenants are level again. */
+  settle(): void {
+    if (this.#length > 0) return
+    this.#shares.clear()
+    this.#virtualTime = 0
+  }
+
+  *[Symbol.iterator](): IterableIterator<T> {
+    for (const { waiting } of this.#shares.values()) yield* waiting
+  }
+
+  #share(tenant: TenantId): Share<T> {
+    let share = this.#shares.get(tenant)
+    if (share === undefined) {
+      share = { served: this.#virtualTime, waiting: [] }
+      this.#shares.set(tenant, share)
+    }
+    return share
+  }
+
+  #next(): Share<T> | undefined {
+    let least: Share<T> | undefined
+    for (const share of this.#shares.values())
+      if (share.waiting.length > 0 && (least === undefined || share.served < least.served)) least = share
+    return least
+  }
+
+  #forget(item: T): void {
+    this.#length--
+    this.#tokens -= item.tokens
+  }
+}

@@ -1,0 +1,81 @@
+import type { Sampling } from '../../shared/wire.ts'
+import { argmax, Distribution, logSumExp } from './distribution.ts'
+import { Random } from './prng.ts'
+import { type LogitStage, logitStages, type WeightStage, weightStages } from './sampling-stages.ts'
+
+/** A chosen token. Log-probabilities are those of the model itself: log softmax of its logits before any stage. */
+export interface Choice {
+  readonly id: number
+  readonly logprob?: number
+  /** The likeliest tokens, most likely first; of equals the lower id first. */
+  readonly top?: [id: number, logprob: number][]
+}
+
+/** What one sequence's choices depend on besides the logits: its parameters, its draws and what it has generated. */
+export class SamplingState {
+  readonly sampling: Sampling
+  /** Alternatives to report, or null for no log-probabilities at all. */
+  readonly logprobs: number | null
+  readonly logitStages: readonly LogitStage[]
+  readonly weightStages: readonly WeightStage[]
+  readonly random: Random
+  readonly counts = new Map<number, number>()
+
+  constructor(sampling: Sampling, logprobs: number | null) {
+    this.sampling = sampling
+    this.logprobs = logprobs
+    this.logitStages = logitStages.filter((stage) => stage.applies(sampling))
+    this.weightStages =
+      sampling.temperature === 0 ? [] : weightStages.filter((stage) => stage.applies(sampling))
+    this.random = new Random(sampling.seed ?? Math.floor(Math.random() * Number.MAX_SAFE_INTEGER))
+  }
+}
+
+/** Chooses tokens for every sequence of an engine, one at a time, in one workspace. */
+export class Sampler {
+  readonly #distribution: Distribution
+
+  constructor(vocab: number) {
+    this.#distribution = new Distribution(vocab)
+  }
+
+  /** The next token after `logits` [vocab]. Throws `node_error` when they are not numbers to choose from. */
+  choose(logits: Float32Array, state: SamplingState): Choice {
+    const id = this.#chooseId(logits, state)
+    if (state.logitStages.length > 0) state.counts.set(id, (state.counts.get(id) ?? 0) + 1)
+    if (state.logprobs === null) return { id }
+    const normaliser = logSumExp(logits)
+    const top = likeliest(logits, state.logprobs).map((other): [number, number] => [
+      other,
+      (logits[other] ?? Number.NaN) - normaliser,
+    ])
+    return { id, logprob: (logits[id] ?? Number.NaN) - normaliser, top }
+  }
+
+  #chooseId(logits: Float32Array, state: SamplingState): number {
+    const greedy = state.weightStages.length === 0
+    if (greedy && state.logitStages.length === 0) return argmax(logits)
+    const distribution = this.#distribution
+    distribution.load(logits)
+    for (const stage of state.logitStages) stage.apply(distribution.logits, state)
+    if (greedy) return argmax(distribution.logits)
+    for (const stage of state.weightStages) stage.apply(distribution, state.sampling)
+    return distribution.draw(state.random.next())
+  }
+}
+
+/** Ids of the `count` largest logits, by insertion into a list that short. */
+function likeliest(logits: Float32Array, count: number): number[] {
+  const best: number[] = []
+  if (count === 0) return best
+  let least = Number.NEGATIVE_INFINITY
+  for (let id = 0; id < logits.length; id++) {
+    const logit = logits[id] ?? Number.NEGATIVE_INFINITY
+    if (logit === Number.NEGATIVE_INFINITY || (best.length === count && logit <= least)) continue
+    const place = best.findIndex((other) => (logits[other] ?? 0) < logit)
+    best.splice(place === -1 ? best.length : place, 0, id)
+    if (best.length > count) best.pop()
+    least = logits[best[best.length - 1] ?? 0] ?? Number.NEGATIVE_INFINITY
+  }
+  return best
+}

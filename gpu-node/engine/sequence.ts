@@ -1,0 +1,132 @@
+import type { ErrorCode } from '../../shared/errors.ts'
+import type { TenantId } from '../../shared/ids.ts'
+import type { FinishReason, GenerateEvent, GenerateRequest, Timings, Usage } from '../../shared/wire.ts'
+import type { CacheSlot, LoadedAdapter } from './backend.ts'
+import { EventStream } from './event-stream.ts'
+import { SamplingState } from './sampler.ts'
+
+/** An adapter that stays resident until it is released; a second release does nothing. */
+export interface PinnedAdapter {
+  readonly loaded: LoadedAdapter
+  release(): void
+}
+
+/** A request as the engine takes it: validated, authorised, its adapter at hand. */
+export interface Submission {
+  readonly tenant: TenantId
+  readonly request: GenerateRequest
+  /** null for the untuned backbone. The engine releases it, also when it refuses the request. */
+  readonly adapter: PinnedAdapter | null
+  /** Aborting it frees what the request holds at the next step. */
+  readonly signal: AbortSignal
+  /** When the node received it, in milliseconds on the engine's clock; by default now. */
+  readonly arrivedAt?: number
+}
+
+export type Phase =
+  | { readonly name: 'waiting' }
+  /** `done` prompt tokens lie in the cache. */
+  | { readonly name: 'prefilling'; readonly slot: CacheSlot; readonly done: number }
+  /** `next` is the token to run next: chosen, sent, not yet in the cache. */
+  | { readonly name: 'decoding'; readonly slot: CacheSlot; readonly next: number }
+  | { readonly name: 'ended' }
+
+export type Ending =
+  | { readonly type: 'done'; readonly reason: FinishReason }
+  | { readonly type: 'error'; readonly code: ErrorCode; readonly message: string }
+
+/** The state of one request from arrival to end. Times are milliseconds on the engine's clock. */
+export class Sequence {
+  readonly submission: Submission
+  readonly events: EventStream
+  readonly sampling: SamplingState
+  readonly arrivedAt: number
+  phase: Phase = { name: 'waiting' }
+  /** Set from outside the step loop; the loop acts on it. */
+  cancelled = false
+  #generated = 0
+  #prefilled = 0
+  #admittedAt: number | undefined
+  #firstTokenAt: number | undefined
+
+  constructor(submission: Submission, arrivedAt: number) {
+    const { logprobs, sampling } = submission.request
+    this.submission = submission
+    this.arrivedAt = arrivedAt
+    this.sampling = new SamplingState(sampling, logprobs)
+    this.events = new EventStream(() => {
+      this.cancelled = true
+    })
+  }
+
+  get tenant(): TenantId {
+    return this.submission.tenant
+  }
+
+  get prompt(): readonly number[] {
+    return this.submission.request.prompt
+  }
+
+  get adapter(): LoadedAdapter | undefined {
+    return this.submission.adapter?.loaded
+  }
+
+  /** Prompt tokens and all that it may generate. */
+  get tokens(): number {
+    return this.prompt.length + this.submission.request.maxTokens
+  }
+
+  /** Cache rows it may fill. */
+  get rows(): number {
+    return (this.adapter?.rows ?? 0) + this.tokens
+  }
+
+  get deadline(): number {
+    return this.arrivedAt + this.submission.request.timeoutMs
+  }
+
+  get usage(): Usage {
+    return { promptTokens: this.#prefilled, completionTokens: this.#generated }
+  }
+
+  admit(slot: CacheSlot, now: number): void {
+    this.#admittedAt = now
+    this.phase = { name: 'prefilling', slot, done: 0 }
+  }
+
+  /** Records that prompt tokens up to `done` lie in the cache. */
+  advance(slot: CacheSlot, done: number): void {
+    this.#prefilled = done
+    this.phase = { name: 'prefilling', slot, done }
+    if (done === this.prompt.length) this.submission.adapter?.release()
+  }
+
+  /** Records and sends a chosen token; why the sequence is over when it was the last. */
+  append(event: Extract<GenerateEvent, { type: 'token' }>, now: number): FinishReason | undefined {
+    const { maxTokens, stopTokens } = this.submission.request
+    this.#generated++
+    this.#firstTokenAt ??= now
+    const stop = stopTokens.includes(event.id)
+    this.events.push(stop ? { ...event, stop } : event)
+    if (stop) return 'stop'
+    return this.#generated === maxTokens ? 'length' : undefined
+  }
+
+  /** Ends the stream and gives back all that the request holds. */
+  end(ending: Ending, now: number): void {
+    if (this.phase.name === 'ended') return
+    if (this.phase.name !== 'waiting') this.phase.slot.release()
+    this.submission.adapter?.release()
+    this.phase = { name: 'ended' }
+    const { usage } = this
+    this.events.end(
+      ending.type === 'done' ? { ...ending, usage, timings: this.timings(now) } : { ...ending, usage },
+    )
+  }
+
+  timings(now: number): Timings {
+    const admitted = this.#admittedAt ?? now
+    const first = this.#firstTokenAt ?? now
+    return { queueMs: admitted - this.arrivedAt, prefillMs: first - admitted, decodeMs: now - first }
+  }
+}

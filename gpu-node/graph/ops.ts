@@ -1,0 +1,253 @@
+import type { AttributeValue, Graph } from './graph.ts'
+import {
+  broadcast,
+  type Dim,
+  dimAt,
+  type ElementType,
+  unknownDim,
+  type Value,
+  type ValueType,
+  withDims,
+} from './values.ts'
+
+/**
+ * The ops a graph is written in: what each takes, its attributes, and what comes out. They are ONNX's
+ * (https://onnx.ai/onnx/operators) and ONNX Runtime's own (`com.microsoft`,
+ * https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md). A new op is one line of `Ops`
+ * and the row of `opRows` that the compiler then asks for.
+ */
+export interface Ops {
+  Abs: Op<[x: Value]>
+  Add: Op<[a: Value, b: Value]>
+  Cast: Op<[x: Value], { to: ElementType }>
+  Concat: Op<Value[], { axis: number }>
+  Div: Op<[a: Value, b: Value]>
+  Equal: Op<[a: Value, b: Value]>
+  Erf: Op<[x: Value]>
+  Gather: Op<[data: Value, indices: Value], { axis: number }>
+  /** a·bᵀ with `transB`. */
+  Gemm: Op<[a: Value, b: Value], { transB: number }>
+  GroupQueryAttention: Op<
+    [
+      qkv: Value,
+      key: undefined,
+      value: undefined,
+      pastKey: Value | undefined,
+      pastValue: Value | undefined,
+      lastRow: Value,
+      totalRows: Value,
+      cos: Value,
+      sin: Value,
+    ],
+    { num_heads: number; kv_num_heads: number; do_rotary: number },
+    [attended: ValueType, key: ValueType, value: ValueType]
+  >
+  Identity: Op<[x: Value]>
+  If: Op<[condition: Value], { then_branch: Graph; else_branch: Graph }>
+  MatMul: Op<[a: Value, b: Value]>
+  /** a·bᵀ for a matrix b [N, K] in blocks of integers with a scale and a zero point each. */
+  MatMulNBits: Op<
+    [a: Value, b: Value, scales: Value, zeroPoints: Value],
+    { K: number; N: number; bits: number; block_size: number; accuracy_level: number }
+  >
+  Mul: Op<[a: Value, b: Value]>
+  /** x · sigmoid(alpha · x) */
+  QuickGelu: Op<[x: Value], { alpha: number }>
+  ReduceSum: Op<[x: Value, axes: Value], { keepdims: number }>
+  Relu: Op<[x: Value]>
+  Reshape: Op<[x: Value, shape: Value]>
+  SequenceConstruct: Op<[x: Value]>
+  Shape: Op<[x: Value]>
+  /** x / sqrt(mean(x²) + epsilon) · scale */
+  SimplifiedLayerNormalization: Op<[x: Value, scale: Value], { axis: number; epsilon: number }>
+  /** The same of x + skip, and x + skip itself. */
+  SkipSimplifiedLayerNormalization: Op<
+    [x: Value, skip: Value, scale: Value],
+    { epsilon: number },
+    [normed: ValueType, mean: undefined, inverse: undefined, sum: ValueType]
+  >
+  Slice: Op<[x: Value, starts: Value, ends: Value, axes: Value]>
+  Softmax: Op<[x: Value], { axis: number }>
+  /** Into equal parts. */
+  Split: Op<[x: Value, sizes: Value], { axis: number }, ValueType[]>
+  Squeeze: Op<[x: Value, axes: Value]>
+  Sub: Op<[a: Value, b: Value]>
+  Transpose: Op<[x: Value], { perm: readonly number[] }>
+  Unsqueeze: Op<[x: Value, axes: Value]>
+}
+export type OpName = keyof Ops
+
+interface Op<
+  Inputs extends readonly (Value | undefined)[],
+  Attributes extends Readonly<Record<string, AttributeValue>> = Record<never, never>,
+  Outputs extends readonly (ValueType | undefined)[] = [ValueType],
+> {
+  readonly inputs: Inputs
+  readonly attributes: Attributes
+  readonly outputs: Outputs
+}
+
+export type AttributeKind = 'int' | 'float' | 'ints' | 'type' | 'graph'
+
+interface OpRow<N extends OpName> {
+  readonly domain?: 'com.microsoft'
+  readonly attributes: { readonly [A in keyof Ops[N]['attributes']]: AttributeKind }
+  /** Types of the outputs; undefined for one that is left out. Throws when the inputs do not fit. */
+  outputs(inputs: Ops[N]['inputs'], attributes: Ops[N]['attributes']): Ops[N]['outputs']
+}
+
+const same = (x: Value): [ValueType] => [{ type: x.type, shape: x.shape }]
+const unary = { attributes: {}, outputs: ([x]: [Value]) => same(x) }
+const binary = {
+  attributes: {},
+  outputs: ([a, b]: [Value, Value]): [ValueType] => {
+    if (a.type !== b.type) throw new Error(`${a.name} is ${a.type} and ${b.name} ${b.type}`)
+    return [{ type: a.type, shape: broadcast(a.shape, b.shape) }]
+  },
+}
+
+function mustEqual(a: Dim, b: Dim, what: string): void {
+  if (typeof a === 'number' && typeof b === 'number' && a !== b) throw new Error(`${what}: ${a} is not ${b}`)
+}
+
+const unknownShape = (rank: number) => Array.from({ length: rank }, () => unknownDim)
+
+/** Rank of what a one-dimensional integer value describes. */
+function lengthOf(value: Value): number {
+  const [length] = value.shape
+  if (typeof length !== 'number') throw new Error(`${value.name} must have a fixed length`)
+  return length
+}
+
+export const opRows: { readonly [N in OpName]: OpRow<N> } = {
+  Abs: unary,
+  Add: binary,
+  Cast: { attributes: { to: 'type' }, outputs: ([x], { to }) => [{ type: to, shape: x.shape }] },
+  Concat: {
+    attributes: { axis: 'int' },
+    outputs(values, { axis }) {
+      const [first] = values
+      if (first === undefined) throw new Error('nothing to concatenate')
+      const dims = values.map((value) => dimAt(value.shape, axis))
+      const total = dims.reduce((sum, dim) =>
+        typeof sum === 'number' && typeof dim === 'number' ? sum + dim : unknownDim,
+      )
+      return [{ type: first.type, shape: withDims(first.shape, axis, total) }]
+    },
+  },
+  Div: binary,
+  Equal: {
+    attributes: {},
+    outputs: ([a, b]) => [{ type: 'bool', shape: broadcast(a.shape, b.shape) }],
+  },
+  Erf: unary,
+  Gather: {
+    attributes: { axis: 'int' },
+    outputs: ([data, indices], { axis }) => [
+      { type: data.type, shape: withDims(data.shape, axis, ...indices.shape) },
+    ],
+  },
+  Gemm: {
+    attributes: { transB: 'int' },
+    outputs([a, b], { transB }) {
+      mustEqual(dimAt(a.shape, 1), dimAt(b.shape, transB ? 1 : 0), `${a.name} times ${b.name}`)
+      return [{ type: a.type, shape: [dimAt(a.shape, 0), dimAt(b.shape, transB ? 0 : 1)] }]
+    },
+  },
+  GroupQueryAttention: {
+    domain: 'com.microsoft',
+    attributes: { num_heads: 'int', kv_num_heads: 'int', do_rotary: 'int' },
+    outputs([qkv, , , past], { num_heads, kv_num_heads }) {
+      const [batch = unknownDim, rows = unknownDim, width] = qkv.shape
+      if (typeof width !== 'number') throw new Error(`${qkv.name} must have a fixed width`)
+      const headDim = width / (num_heads + 2 * kv_num_heads)
+      const present: ValueType = {
+        type: qkv.type,
+        shape: [batch, kv_num_heads, past === undefined ? rows : dimAt(past.shape, 2), headDim],
+      }
+      return [{ type: qkv.type, shape: [batch, rows, num_heads * headDim] }, present, present]
+    },
+  },
+  Identity: unary,
+  If: {
+    attributes: { then_branch: 'graph', else_branch: 'graph' },
+    outputs(_, { then_branch, else_branch }) {
+      const [a] = then_branch.outputs.values()
+      const [b] = else_branch.outputs.values()
+      if (a === undefined || b === undefined || a.type !== b.type || a.shape.length !== b.shape.length)
+        throw new Error('both branches must give one value of one type and rank')
+      return [{ type: a.type, shape: a.shape.map((dim, axis) => (dim === b.shape[axis] ? dim : unknownDim)) }]
+    },
+  },
+  MatMul: {
+    attributes: {},
+    outputs([a, b]) {
+      mustEqual(dimAt(a.shape, -1), dimAt(b.shape, -2), `${a.name} times ${b.name}`)
+      const batch = broadcast(a.shape.slice(0, -2), b.shape.slice(0, -2))
+      return [{ type: a.type, shape: [...batch, dimAt(a.shape, -2), dimAt(b.shape, -1)] }]
+    },
+  },
+  MatMulNBits: {
+    domain: 'com.microsoft',
+    attributes: { K: 'int', N: 'int', bits: 'int', block_size: 'int', accuracy_level: 'int' },
+    outputs([a], { K, N }) {
+      mustEqual(dimAt(a.shape, -1), K, `width of ${a.name}`)
+      return [{ type: a.type, shape: withDims(a.shape, -1, N) }]
+    },
+  },
+  Mul: binary,
+  QuickGelu: { ...unary, domain: 'com.microsoft', attributes: { alpha: 'float' } },
+  ReduceSum: {
+    attributes: { keepdims: 'int' },
+    outputs: ([x, axes], { keepdims }) => [
+      { type: x.type, shape: unknownShape(keepdims ? x.shape.length : x.shape.length - lengthOf(axes)) },
+    ],
+  },
+  Relu: unary,
+  Reshape: {
+    attributes: {},
+    outputs: ([x, shape]) => [{ type: x.type, shape: unknownShape(lengthOf(shape)) }],
+  },
+  SequenceConstruct: {
+    attributes: {},
+    outputs: ([x]) => [{ type: x.type, shape: x.shape, isSequence: true }],
+  },
+  Shape: { attributes: {}, outputs: ([x]) => [{ type: 'int64', shape: [x.shape.length] }] },
+  SimplifiedLayerNormalization: {
+    ...unary,
+    attributes: { axis: 'int', epsilon: 'float' },
+    outputs: ([x]) => same(x),
+  },
+  SkipSimplifiedLayerNormalization: {
+    domain: 'com.microsoft',
+    attributes: { epsilon: 'float' },
+    outputs: ([x]) => [...same(x), undefined, undefined, ...same(x)],
+  },
+  Slice: {
+    attributes: {},
+    outputs: ([x]) => [{ type: x.type, shape: unknownShape(x.shape.length) }],
+  },
+  Softmax: { ...unary, attributes: { axis: 'int' } },
+  Split: {
+    attributes: { axis: 'int' },
+    outputs([x, sizes], { axis }) {
+      const count = lengthOf(sizes)
+      const dim = dimAt(x.shape, axis)
+      const part = typeof dim === 'number' ? dim / count : unknownDim
+      return Array.from({ length: count }, () => ({ type: x.type, shape: withDims(x.shape, axis, part) }))
+    },
+  },
+  Squeeze: {
+    attributes: {},
+    outputs: ([x, axes]) => [{ type: x.type, shape: unknownShape(x.shape.length - lengthOf(axes)) }],
+  },
+  Sub: binary,
+  Transpose: {
+    attributes: { perm: 'ints' },
+    outputs: ([x], { perm }) => [{ type: x.type, shape: perm.map((axis) => dimAt(x.shape, axis)) }],
+  },
+  Unsqueeze: {
+    attributes: {},
+    outputs: ([x, axes]) => [{ type: x.type, shape: unknownShape(x.shape.length + lengthOf(axes)) }],
+  },
+}

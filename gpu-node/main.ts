@@ -1,0 +1,3 @@
+import { runNode } from './run.ts'
+
+await runNode(process.argv.slice(2))

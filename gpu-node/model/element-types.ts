@@ -1,0 +1,145 @@
+import { float16ToNumber } from './float16.ts'
+
+/** How a file stores numbers: blocks of `elements` numbers in `bytes` bytes. */
+export interface ElementType {
+  readonly elements: number
+  readonly bytes: number
+  /** Decodes `count` whole blocks from the start of `from` to the start of `to`. */
+  decode(blocks: Blocks): void
+}
+
+export interface Blocks {
+  readonly from: DataView
+  readonly count: number
+  readonly to: Float32Array
+}
+
+type BlockDecoder = (view: DataView, at: number, to: Float32Array, out: number) => void
+
+function blocks(elements: number, bytes: number, decodeBlock: BlockDecoder): ElementType {
+  return {
+    elements,
+    bytes,
+    decode({ from, count, to }) {
+      for (let block = 0; block < count; block++) decodeBlock(from, block * bytes, to, block * elements)
+    },
+  }
+}
+
+const half = (view: DataView, at: number) => float16ToNumber(view.getUint16(at, true))
+
+export const f32 = blocks(1, 4, (view, at, to, out) => {
+  to[out] = view.getFloat32(at, true)
+})
+
+export const f16 = blocks(1, 2, (view, at, to, out) => {
+  to[out] = half(view, at)
+})
+
+const bits = new DataView(new ArrayBuffer(4))
+export const bf16 = blocks(1, 2, (view, at, to, out) => {
+  bits.setUint32(0, view.getUint16(at, true) << 16)
+  to[out] = bits.getFloat32(0)
+})
+
+/** Scale and minimum of sub-block `j` of a K-quant's 12 packed bytes, six bits each. */
+function scaleAndMin(view: DataView, at: number, j: number): [scale: number, min: number] {
+  const byte = (k: number) => view.getUint8(at + k)
+  if (j < 4) return [byte(j) & 63, byte(j + 4) & 63]
+  return [(byte(j + 4) & 15) | ((byte(j - 4) >> 6) << 4), (byte(j + 4) >> 4) | ((byte(j) >> 6) << 4)]
+}
+
+/**
+ * Block formats of GGUF tensors by name, as ggml-quants.c of llama.cpp defines them
+ * (`dequantize_row_*`). A new format is one row.
+ */
+export const ggmlTypes: Readonly<Record<string, ElementType>> = {
+  F32: f32,
+  F16: f16,
+  BF16: bf16,
+
+  Q4_0: blocks(32, 18, (view, at, to, out) => {
+    const scale = half(view, at)
+    for (let j = 0; j < 16; j++) {
+      const pair = view.getUint8(at + 2 + j)
+      to[out + j] = ((pair & 15) - 8) * scale
+      to[out + j + 16] = ((pair >> 4) - 8) * scale
+    }
+  }),
+
+  Q4_1: blocks(32, 20, (view, at, to, out) => {
+    const scale = half(view, at)
+    const min = half(view, at + 2)
+    for (let j = 0; j < 16; j++) {
+      const pair = view.getUint8(at + 4 + j)
+      to[out + j] = (pair & 15) * scale + min
+      to[out + j + 16] = (pair >> 4) * scale + min
+    }
+  }),
+
+  Q5_0: blocks(32, 22, (view, at, to, out) => {
+    const scale = half(view, at)
+    const fifth = view.getUint32(at + 2, true)
+    for (let j = 0; j < 16; j++) {
+      const pair = view.getUint8(at + 6 + j)
+      to[out + j] = (((pair & 15) | (((fifth >>> j) & 1) << 4)) - 16) * scale
+      to[out + j + 16] = (((pair >> 4) | (((fifth >>> (j + 16)) & 1) << 4)) - 16) * scale
+    }
+  }),
+
+  Q5_1: blocks(32, 24, (view, at, to, out) => {
+    const scale = half(view, at)
+    const min = half(view, at + 2)
+    const fifth = view.getUint32(at + 4, true)
+    for (let j = 0; j < 16; j++) {
+      const pair = view.getUint8(at + 8 + j)
+      to[out + j] = ((pair & 15) | (((fifth >>> j) & 1) << 4)) * scale + min
+      to[out + j + 16] = ((pair >> 4) | (((fifth >>> (j + 16)) & 1) << 4)) * scale + min
+    }
+  }),
+
+  Q8_0: blocks(32, 34, (view, at, to, out) => {
+    const scale = half(view, at)
+    for (let j = 0; j < 32; j++) to[out + j] = view.getInt8(at + 2 + j) * scale
+  }),
+
+  Q4_K: blocks(256, 144, (view, at, to, out) => {
+    const scale = half(view, at)
+    const minScale = half(view, at + 2)
+    for (let sub = 0; sub < 8; sub++) {
+      const [s, m] = scaleAndMin(view, at + 4, sub)
+      const shift = (sub & 1) * 4
+      for (let j = 0; j < 32; j++) {
+        const quant = (view.getUint8(at + 16 + (sub >> 1) * 32 + j) >> shift) & 15
+        to[out + sub * 32 + j] = scale * s * quant - minScale * m
+      }
+    }
+  }),
+
+  Q5_K: blocks(256, 176, (view, at, to, out) => {
+    const scale = half(view, at)
+    const minScale = half(view, at + 2)
+    for (let sub = 0; sub < 8; sub++) {
+      const [s, m] = scaleAndMin(view, at + 4, sub)
+      const shift = (sub & 1) * 4
+      for (let j = 0; j < 32; j++) {
+        const low = (view.getUint8(at + 48 + (sub >> 1) * 32 + j) >> shift) & 15
+        const fifth = (view.getUint8(at + 16 + j) >> sub) & 1
+        to[out + sub * 32 + j] = scale * s * (low | (fifth << 4)) - minScale * m
+      }
+    }
+  }),
+
+  Q6_K: blocks(256, 210, (view, at, to, out) => {
+    const scale = half(view, at + 208)
+    for (let i = 0; i < 256; i++) {
+      const group = i >> 7
+      const quarter = (i >> 5) & 3
+      const j = i & 31
+      const low = view.getUint8(at + group * 64 + (quarter & 1) * 32 + j)
+      const high = view.getUint8(at + 128 + group * 32 + j)
+      const quant = ((low >> ((quarter >> 1) * 4)) & 15) | (((high >> (quarter * 2)) & 3) << 4)
+      to[out + i] = scale * view.getInt8(at + 192 + (i >> 4)) * (quant - 32)
+    }
+  }),
+}

@@ -1,0 +1,49 @@
+import { basename } from 'node:path'
+import { z } from 'zod'
+import { describeConversation } from './conversation.ts'
+import { invalidBackbone } from './decoder-shape.ts'
+import { fileSha256 } from './file-digest.ts'
+import { openGguf } from './gguf.ts'
+import { tokenizerFromGguf } from './gguf-tokenizer.ts'
+import type { BackboneSource } from './source.ts'
+import { checkTokenizer } from './tokenizer.ts'
+
+const tokenId = z.int().min(0).optional()
+const Metadata = z.object({
+  'tokenizer.ggml.bos_token_id': tokenId,
+  'tokenizer.ggml.eos_token_id': tokenId,
+  'tokenizer.ggml.eot_token_id': tokenId,
+  'tokenizer.ggml.eom_token_id': tokenId,
+  'tokenizer.chat_template': z.string().default(''),
+})
+
+/** A GGUF file as a source of a backbone. Throws `backbone_invalid`. */
+export async function openGgufSource(path: string): Promise<BackboneSource> {
+  const model = await openGguf(path)
+  try {
+    const parsed = Metadata.safeParse(model.metadata)
+    if (!parsed.success) throw invalidBackbone(path, z.prettifyError(parsed.error).replaceAll('\n', ' '))
+    const metadata = parsed.data
+    const tokenizer = tokenizerFromGguf(model.metadata)
+    checkTokenizer(tokenizer, model.config.vocab)
+    const conversation = describeConversation(tokenizer, {
+      begin: metadata['tokenizer.ggml.bos_token_id'],
+      end: [
+        metadata['tokenizer.ggml.eos_token_id'],
+        metadata['tokenizer.ggml.eot_token_id'],
+        metadata['tokenizer.ggml.eom_token_id'],
+      ].filter((id) => id !== undefined),
+      template: metadata['tokenizer.chat_template'],
+    })
+    return {
+      tensors: model,
+      tokenizer,
+      ...conversation,
+      origin: async () => ({ kind: 'gguf', name: basename(path), sha256: await fileSha256(path) }),
+      close: () => model.close(),
+    }
+  } catch (error) {
+    await model.close()
+    throw error
+  }
+}

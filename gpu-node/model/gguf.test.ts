@@ -1,0 +1,123 @@
+import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { encodeGguf, ggufMetadata, tinyConfig, tinySource, writeGguf } from '../../test/model-files.ts'
+import { decoderTensors } from './decoder-shape.ts'
+import { openGguf } from './gguf.ts'
+
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'quartet-gguf-'))
+})
+afterAll(() => rm(folder, { recursive: true }))
+
+const at = (name: string) => join(folder, `${name}.gguf`)
+
+async function refusal(path: string): Promise<string> {
+  try {
+    await (await openGguf(path)).close()
+  } catch (error) {
+    if (error instanceof Error) return error.message
+  }
+  throw new Error(`${path} was accepted`)
+}
+
+test.for([true, false])(
+  'every tensor is what was written, q and k in rotate-half order (tied head %s)',
+  async (tiedHead) => {
+    const source = tinySource({ tiedHead })
+    const path = at(`whole-${tiedHead}`)
+    await writeGguf(path, { source })
+    const model = await openGguf(path)
+    expect(model.config).toEqual({ ...source.config, rmsEps: Math.fround(1e-5) })
+    for (const name of decoderTensors(source.config).keys())
+      expect(await model.read(name), name).toEqual(await source.read(name))
+    await model.close()
+  },
+)
+
+test('a sliding window limits the context, so that it hides nothing', async () => {
+  await writeGguf(at('window'), { metadata: { 'llama.attention.sliding_window': 256 } })
+  const model = await openGguf(at('window'))
+  expect(model.config.contextLength).toBe(256)
+  await model.close()
+})
+
+const bias = { name: 'blk.0.attn_q.bias', shape: [64], type: 0, data: new Uint8Array(256) }
+const ropeFactors = { name: 'rope_freqs.weight', shape: [8], type: 0, data: new Uint8Array(32) }
+
+test.for<[string, Parameters<typeof writeGguf>[1], RegExp]>([
+  [
+    'another architecture',
+    { metadata: { 'general.architecture': 'qwen2' } },
+    /architecture qwen2 is not supported/,
+  ],
+  [
+    'rope scaling',
+    { metadata: { 'llama.rope.scaling.type': 'yarn' } },
+    /rope scaling .*yarn.* not supported/,
+  ],
+  [
+    'rope factors',
+    { tensors: (all) => [...all, ropeFactors] },
+    /rope_freqs.weight: rope scaling .* not supported/,
+  ],
+  ['experts', { metadata: { 'llama.expert_count': 8 } }, /mixture of experts .* not supported/],
+  ['attention biases', { tensors: (all) => [...all, bias] }, /attn_q.bias: biases are not supported/],
+  ['partial rotation', { metadata: { 'llama.rope.dimension_count': 8 } }, /rope.dimension_count = 8 differs/],
+  ['uneven heads', { metadata: { 'llama.attention.head_count_kv': 3 } }, /4 heads cannot be shared by 3/],
+  ['no layers', { metadata: { 'llama.block_count': 0 } }, /layers/],
+  ['a missing tensor', { tensors: (all) => all.slice(0, -1) }, /tensor output_norm.weight is missing/],
+  [
+    'the same tensor twice',
+    { tensors: (all) => [...all, ...all.slice(0, 1)] },
+    /two tensors have the same name/,
+  ],
+  [
+    'an unknown block type',
+    { tensors: (all) => all.map((tensor) => ({ ...tensor, type: 16 })) },
+    /type IQ2_XXS, which is not supported; use one of F32, F16/,
+  ],
+  [
+    'a lying shape',
+    { metadata: { 'llama.feed_forward_length': 128 } },
+    /ffn_gate.weight has shape \[96,64\]; its metadata mean \[128,64\]/,
+  ],
+  [
+    'a giant',
+    { metadata: { 'llama.embedding_length': 1_000_000, 'llama.rope.dimension_count': 250_000 } },
+    /d is 1000000; at most 16384/,
+  ],
+  ['text for a number', { metadata: { 'llama.block_count': 'two' } }, /llama.block_count is not one number/],
+])('%s is refused by name', async ([name, options, message]) => {
+  await writeGguf(at(name), options)
+  expect(await refusal(at(name))).toMatch(message)
+})
+
+test('a truncated file is refused before anything is allocated for it', async () => {
+  await writeGguf(at('truncated'))
+  const { length } = await readFile(at('truncated'))
+  await truncate(at('truncated'), length - 4096)
+  expect(await refusal(at('truncated'))).toMatch(/truncated/)
+})
+
+test('a header that lies about its lengths is refused', async () => {
+  const file = encodeGguf(ggufMetadata(tinyConfig), [])
+  const view = new DataView(file.buffer, file.byteOffset)
+  for (const [name, offset] of [
+    ['tensors', 8],
+    ['keys', 16],
+    ['key', 24],
+  ] as const) {
+    const before = view.getBigUint64(offset, true)
+    view.setBigUint64(offset, 0xffff_ffff_ffffn, true)
+    await writeFile(at(name), file)
+    expect(await refusal(at(name))).toMatch(/not a readable GGUF file/)
+    view.setBigUint64(offset, before, true)
+  }
+  await writeFile(at('noise'), 'GGUF, they said')
+  expect(await refusal(at('noise'))).toMatch(/not a readable GGUF file/)
+  await writeFile(at('other'), 'something else')
+  expect(await refusal(at('other'))).toMatch(/not a readable GGUF file/)
+})

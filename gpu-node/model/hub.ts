@@ -1,0 +1,64 @@
+import { join } from 'node:path'
+import { downloadFile, HUB_URL } from '@huggingface/hub'
+import type { ObtainOptions, Origin, PinnedFile } from './origin.ts'
+import { downloadPinned, isWhole } from './pinned-download.ts'
+
+/** A repository of the model hub at one commit. */
+export interface HubRepository {
+  readonly repo: string
+  readonly revision: string
+  readonly files: readonly PinnedFile[]
+}
+
+/** A model from the hub that HF_ENDPOINT names (huggingface.co by default), with HF_TOKEN where that is set. */
+export function fromHub(repository: HubRepository): Origin {
+  return {
+    name: `the model hub (${repository.repo})`,
+    kept: (folder) => kept(repository, folder),
+    obtain: (options) => obtain(repository, options),
+  }
+}
+
+async function kept({ files }: HubRepository, folder: string): Promise<string | undefined> {
+  for (const file of files) if (!(await isWhole(join(folder, 'hub', file.name), file))) return undefined
+  return join(folder, 'hub')
+}
+
+async function obtain(
+  { repo, revision, files }: HubRepository,
+  { folder, onProgress, signal }: ObtainOptions,
+): Promise<string> {
+  const { HF_ENDPOINT, HF_TOKEN, HUGGING_FACE_HUB_TOKEN, HF_HUB_OFFLINE = '' } = process.env
+  if (!['', '0', 'false'].includes(HF_HUB_OFFLINE.toLowerCase())) throw new Error('HF_HUB_OFFLINE is set')
+  const hubUrl = (HF_ENDPOINT || HUB_URL).replace(/\/+$/, '')
+  const accessToken = HF_TOKEN || HUGGING_FACE_HUB_TOKEN
+  for (const file of files)
+    await downloadPinned({
+      file,
+      target: join(folder, 'hub', file.name),
+      signal,
+      onBytes: (done) =>
+        onProgress?.({
+          type: 'progress',
+          task: `downloading ${file.name}`,
+          done,
+          total: file.bytes,
+          unit: 'bytes',
+        }),
+      async open(offset, stop) {
+        const blob = await downloadFile({
+          repo,
+          path: file.name,
+          revision,
+          hubUrl,
+          ...(accessToken ? { accessToken } : {}),
+          // Plain HTTP goes on from any byte and works with every mirror; Xet does neither.
+          xet: false,
+          fetch: (input, init) => fetch(input, { ...init, signal: stop }),
+        })
+        if (blob === null) throw new Error(`${repo} has no ${file.name}`)
+        return (offset === 0 ? blob : blob.slice(offset, file.bytes)).stream()
+      },
+    })
+  return join(folder, 'hub')
+}

@@ -1,0 +1,104 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { tinySource, writeGguf, writeHuggingFace } from '../../test/model-files.ts'
+import { decoderTensors } from './decoder-shape.ts'
+import { openHuggingFace } from './huggingface.ts'
+import { openSource } from './source.ts'
+
+let root: string
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), 'quartet-hf-'))
+})
+afterAll(() => rm(root, { recursive: true }))
+
+async function refusal(folder: string): Promise<string> {
+  try {
+    await (await openHuggingFace(folder)).close()
+  } catch (error) {
+    if (error instanceof Error) return error.message
+  }
+  throw new Error(`${folder} was accepted`)
+}
+
+test('a folder and a GGUF of the same model are the same source', async () => {
+  const source = tinySource({ tiedHead: false })
+  await writeHuggingFace(join(root, 'same'), { source, shards: 3 })
+  await writeGguf(join(root, 'same.gguf'), { source })
+  const folder = await openSource(join(root, 'same'))
+  const file = await openSource(join(root, 'same.gguf'))
+  expect(folder.tokens).toEqual(file.tokens)
+  expect(folder.chat).toEqual(file.chat)
+  for (const name of decoderTensors(source.config).keys())
+    expect(await folder.tensors.read(name), name).toEqual(await file.tensors.read(name))
+  await folder.close()
+  await file.close()
+})
+
+test.for([
+  ['F16', 2 ** -11],
+  ['BF16', 2 ** -7],
+] as const)('%s weights are read to their precision', async ([dtype, precision]) => {
+  const source = tinySource()
+  await writeHuggingFace(join(root, dtype), { source, dtype })
+  const opened = await openHuggingFace(join(root, dtype))
+  const exact = await source.read('layers.1.down')
+  const read = await opened.tensors.read('layers.1.down')
+  for (const [i, value] of exact.entries())
+    expect(Math.abs((read[i] ?? Number.NaN) - value)).toBeLessThanOrEqual(precision * Math.abs(value) + 1e-7)
+  await opened.close()
+})
+
+test('a model of the Mistral shape is taken, its context cut to its sliding window', async () => {
+  await writeHuggingFace(join(root, 'mistral'), {
+    config: { model_type: 'mistral', architectures: ['MistralForCausalLM'], sliding_window: 512 },
+  })
+  const opened = await openHuggingFace(join(root, 'mistral'))
+  expect(opened.tensors.config.contextLength).toBe(512)
+  await opened.close()
+})
+
+test.for<[string, Record<string, unknown>, RegExp]>([
+  ['qwen2', { model_type: 'qwen2' }, /model_type qwen2 is not supported/],
+  ['gemma', { model_type: 'gemma' }, /model_type gemma is not supported/],
+  ['rope', { rope_scaling: { rope_type: 'llama3', factor: 8 } }, /rope scaling \(llama3\) is not supported/],
+  ['rope, newer', { rope_parameters: { rope_type: 'yarn' } }, /rope scaling \(yarn\) is not supported/],
+  ['attention bias', { attention_bias: true }, /attention biases .* not supported/],
+  ['activation', { hidden_act: 'gelu' }, /activation .*gelu.* not supported/],
+  ['quantised', { quantization_config: { quant_method: 'gptq' } }, /quantised checkpoint .* not supported/],
+  ['giant', { vocab_size: 1e12 }, /vocab is 1000000000000; at most/],
+  ['shape', { intermediate_size: 128 }, /gate_proj.weight has shape \[96,64\]; config.json means \[128,64\]/],
+  ['vocabulary', { vocab_size: 100 }, /token id 302 is beyond the embedding's 100 rows/],
+])('%s is refused by name', async ([name, config, message]) => {
+  await writeHuggingFace(join(root, name), { config })
+  expect(await refusal(join(root, name))).toMatch(message)
+})
+
+test.for(['../../etc/secret.safetensors', '/etc/secret.safetensors', 'a/b.safetensors', 'model.bin'])(
+  'a shard index that names %s is refused',
+  async (name) => {
+    const folder = join(root, `index-${name.length}`)
+    await writeHuggingFace(folder, { shards: 2 })
+    await writeFile(
+      join(folder, 'model.safetensors.index.json'),
+      JSON.stringify({ weight_map: { 'model.norm.weight': name } }),
+    )
+    expect(await refusal(folder)).toMatch(/is not the name of a safetensors file beside it/)
+  },
+)
+
+test('pickled weights are not read', async () => {
+  const folder = join(root, 'pickle')
+  await writeHuggingFace(folder)
+  await rm(join(folder, 'model.safetensors'))
+  await writeFile(join(folder, 'pytorch_model.bin'), '')
+  expect(await refusal(folder)).toMatch(/pytorch_model.bin is a pickle file/)
+})
+
+test('a safetensors header that lies about its length is refused', async () => {
+  const folder = join(root, 'header')
+  await writeHuggingFace(folder)
+  await writeFile(join(folder, 'model.safetensors'), new Uint8Array(64).fill(0xff))
+  expect(await refusal(folder)).toMatch(/model.safetensors: .*header claims/)
+})

@@ -1,0 +1,154 @@
+import { readdir, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { BackboneManifest, type ModelConfig } from '../../shared/backbone.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { serializeSafeTensors } from '../../shared/safetensors.ts'
+import { exportGraph } from '../graph/export.ts'
+import { computeAnchors } from '../runtime/anchors.ts'
+import { type Backbone, manifestName, openBackbone } from './backbone-folder.ts'
+import { renderChat } from './chat-template.ts'
+import { frameTokens } from './conversation.ts'
+import { decoderTensors } from './decoder-shape.ts'
+import { fileSha256 } from './file-digest.ts'
+import type { OnProgress } from './progress.ts'
+import { type BackboneSource, openSource } from './source.ts'
+import { stage } from './staging.ts'
+import type { TensorSource } from './tensor-source.ts'
+import { encode, loadTokenizer } from './tokenizer.ts'
+
+export interface ImportOptions {
+  /** A GGUF file or a Hugging Face folder. */
+  readonly path: string
+  readonly slug: string
+  readonly weights: BackboneManifest['weights']
+  /** Folder to make; must not exist yet, unless it holds the same import. */
+  readonly destination: string
+  readonly onProgress?: OnProgress | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Converts a model file to a backbone folder, which appears whole or not at all. Throws `backbone_invalid`. */
+export async function importBackbone(options: ImportOptions): Promise<BackboneManifest> {
+  const source = await openSource(options.path)
+  try {
+    return await importSource(source, options)
+  } finally {
+    await source.close()
+  }
+}
+
+/** The same for a source that is open already (a seeded one, in tests). */
+export async function importSource(
+  source: BackboneSource,
+  { slug, weights, destination, onProgress, signal }: Omit<ImportOptions, 'path'>,
+): Promise<BackboneManifest> {
+  const origin = await source.origin()
+  const asBefore = async () => {
+    const { manifest } = await existing(destination)
+    if (manifest.slug === slug && manifest.weights === weights && manifest.source.sha256 === origin.sha256)
+      return manifest
+    throw new QuartetError(
+      'conflict',
+      `${destination} holds another import (${manifest.slug}, ${manifest.weights}, from ${manifest.source.name}); remove it first`,
+    )
+  }
+  if (await exists(destination)) return asBefore()
+  const staging = await stage(destination)
+  try {
+    const { folder } = staging
+    const { config } = source.tensors
+    await exportGraph(supervised(source.tensors, { onProgress, signal }), { weights, folder })
+    await writeFile(join(folder, 'tokenizer.json'), JSON.stringify(source.tokenizer))
+    onProgress?.({ type: 'note', text: 'computing anchor rows' })
+    const anchors = await computeAnchors(folder, { config, firstToken: firstToken(source) ?? 0 })
+    await writeFile(join(folder, 'anchors.safetensors'), anchorFile(anchors, config))
+    onProgress?.({ type: 'note', text: 'hashing' })
+    const files = await fileEntries(folder)
+    const manifest = BackboneManifest.parse({
+      format: 'quartet-backbone/1',
+      slug,
+      digest: files['weights.bin']?.sha256,
+      config,
+      weights,
+      tokens: source.tokens,
+      chat: source.chat,
+      files,
+      source: origin,
+    })
+    await writeFile(join(folder, manifestName), `${JSON.stringify(manifest, null, 2)}\n`)
+    await openBackbone(folder)
+    try {
+      await staging.commit()
+    } catch (error) {
+      if (await exists(destination)) return await asBefore()
+      throw error
+    }
+    return manifest
+  } finally {
+    await staging.discard()
+  }
+}
+
+async function existing(folder: string): Promise<Backbone> {
+  try {
+    return await openBackbone(folder)
+  } catch (cause) {
+    throw new QuartetError(
+      'conflict',
+      `${folder} exists and is not a whole backbone (${cause instanceof Error ? cause.message : cause}); remove it first`,
+      { cause },
+    )
+  }
+}
+
+function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  )
+}
+
+/** The same tensors; reading them reports progress and stops when `signal` says so. */
+function supervised(
+  source: TensorSource,
+  { onProgress, signal }: Pick<ImportOptions, 'onProgress' | 'signal'>,
+): TensorSource {
+  const total = decoderTensors(source.config).size
+  const seen = new Set<string>()
+  return {
+    config: source.config,
+    async read(name) {
+      signal?.throwIfAborted()
+      const values = await source.read(name)
+      seen.add(name)
+      onProgress?.({ type: 'progress', task: 'converting', done: seen.size, total, unit: 'tensors' })
+      return values
+    },
+  }
+}
+
+/** The token that every chat starts with: the attention sink that anchor rows stand in for. */
+function firstToken({ tokenizer, tokens, chat }: BackboneSource): number | undefined {
+  if (chat.template === '') return tokens.bos ?? tokens.eos[0]
+  const messages = [{ role: 'user', content: 'Hello' }] as const
+  const text = renderChat(chat.template, { messages, ...frameTokens(tokenizer, tokens) })
+  return encode(loadTokenizer(tokenizer), text)[0]
+}
+
+function anchorFile(rows: Float32Array, { layers, d }: ModelConfig): Uint8Array {
+  const data = new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength)
+  return serializeSafeTensors({
+    metadata: {},
+    tensors: new Map([['sink', { dtype: 'F32', shape: [layers, d], data }]]),
+  })
+}
+
+async function fileEntries(folder: string): Promise<BackboneManifest['files']> {
+  const names = (await readdir(folder)).sort()
+  const entries: [string, BackboneManifest['files'][string]][] = []
+  for (const name of names) {
+    const path = join(folder, name)
+    entries.push([name, { sha256: await fileSha256(path), bytes: (await stat(path)).size }])
+  }
+  return Object.fromEntries(entries)
+}

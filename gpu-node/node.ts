@@ -1,0 +1,144 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { maxWindow } from '../shared/adapter-file.ts'
+import { QuartetError } from '../shared/errors.ts'
+import { nodeTokenKey } from '../shared/node-token.ts'
+import { AdapterStore } from './adapters/store.ts'
+import type { NodeConfig } from './config.ts'
+import type { Backend } from './engine/backend.ts'
+import { Engine } from './engine/engine.ts'
+import { type Backbone, openBackbone } from './model/backbone-folder.ts'
+import { cachedBackbone, openCache } from './model/cache.ts'
+import { nodeApp } from './server/app.ts'
+import { Authorization } from './server/authorization.ts'
+import { listen } from './server/listen.ts'
+import { describeFailure, type Log } from './server/log.ts'
+import { nodeMetrics } from './server/metrics.ts'
+import { Serving } from './server/serving.ts'
+
+export interface RunningNode {
+  readonly url: string
+  /** Resolves when the backbone is loaded and requests are answered; rejects when it cannot be loaded. */
+  readonly ready: Promise<void>
+  /** Refuses new requests, lets running ones go on for up to `drainSeconds`, then frees everything. */
+  close(): Promise<void>
+}
+
+export interface NodeParts {
+  readonly log: Log
+  /** What runs the model; the real one by default. */
+  readonly openModel?: (config: NodeConfig) => Promise<OpenModel>
+}
+
+export interface OpenModel {
+  readonly slug: Backbone['manifest']['slug']
+  readonly backend: Backend
+}
+
+/** How long connections may stay open once every request is over. */
+const connectionGraceMs = 1000
+
+/** Listens at once and loads the backbone meanwhile. Throws `conflict` when the port is taken. */
+export async function startNode(
+  config: NodeConfig,
+  { log, openModel = openOnnxModel }: NodeParts,
+): Promise<RunningNode> {
+  const serving = new Serving()
+  const metrics = nodeMetrics(serving)
+  const authorization = new Authorization(nodeTokenKey(config.secret))
+  const app = nodeApp({ authorization, serving, metrics, log })
+  const listener = await listen(app.fetch, config)
+  log('info', 'listening', { url: listener.url })
+
+  const loading = loadModel()
+  loading.catch(() => undefined)
+  return { url: listener.url, ready: loading.then(() => undefined), close }
+
+  async function loadModel(): Promise<Engine> {
+    const start = performance.now()
+    const { backend, slug } = await openModel(config)
+    const total = config.queue
+    const engine = new Engine({
+      backend,
+      queue: { total, perTenant: Math.min(total, config.tenantQueue ?? Math.ceil(total / 2)) },
+      chunkTokens: config.chunkTokens,
+      observer: {
+        stepped: metrics.engine.stepped,
+        ended(request) {
+          metrics.engine.ended(request)
+          const { outcome, requestId, timings, usage } = request
+          log('info', 'request', { requestId, outcome, ...usage, ...rounded(timings) })
+        },
+        failed: (error) => log('error', 'step_failed', { reason: describeFailure(error) }),
+      },
+    })
+    const adapters = new AdapterStore(backend, {
+      bytes: config.adapterCacheBytes,
+      count: config.adapterCacheCount,
+    })
+    serving.loaded({ slug, digest: backend.backbone, limits: backend.limits, engine, adapters })
+    log('info', 'ready', {
+      backbone: slug,
+      digest: backend.backbone,
+      device: config.device,
+      seconds: Math.round(performance.now() - start) / 1000,
+    })
+    return engine
+  }
+
+  async function close(): Promise<void> {
+    log('info', 'draining', { running: serving.model?.engine.running ?? 0, seconds: config.drainSeconds })
+    const patience = new AbortController()
+    await Promise.race([
+      serving.drain(),
+      delay(config.drainSeconds * 1000, undefined, { signal: patience.signal }),
+    ])
+    patience.abort()
+    const engine = await loading.catch(() => undefined)
+    await engine?.close()
+    await listener.close(connectionGraceMs)
+    log('info', 'stopped')
+  }
+}
+
+async function openOnnxModel(config: NodeConfig): Promise<OpenModel> {
+  const { createBackend } = await import('./runtime/backend.ts')
+  const { folder, manifest } = await findBackbone(config.backbone)
+  const { cacheRows, device, maxBatch, threads } = config
+  const contextLength = Math.min(manifest.config.contextLength, cacheRows)
+  const chunkTokens = Math.max(config.chunkTokens, maxWindow)
+  const limits = { contextLength, chunkTokens, maxBatch, cacheRows }
+  const backend = await createBackend({ folder, manifest, device, threads, limits })
+  await warmUp(backend)
+  return { slug: manifest.slug, backend }
+}
+
+/** Runs both kinds of call once: a backend that cannot is found out now, and the first request is not the slow one. */
+async function warmUp(backend: Backend): Promise<void> {
+  const slot = backend.allocate(8)
+  if (slot === undefined)
+    throw new QuartetError('invalid_request', '--cache-rows leaves no room for a request')
+  try {
+    await backend.prefill({ slot, tokens: [0, 1, 2, 3] })
+    await backend.decode([{ slot, token: 4 }])
+  } finally {
+    slot.release()
+  }
+}
+
+/** A folder, or the name of a backbone in the cache. Throws `not_found`. */
+async function findBackbone(named: string): Promise<Backbone> {
+  if (named.includes('/')) return openBackbone(named)
+  const cached = await cachedBackbone(openCache().backbone(named, 'q8'))
+  if (cached === undefined)
+    throw new QuartetError(
+      'not_found',
+      `no backbone ${named} in the cache; run \`quartet backbone pull ${named}\``,
+    )
+  return cached
+}
+
+function rounded<T extends Readonly<Record<string, number>>>(numbers: T): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(numbers).map(([name, number]) => [name, Math.round(number * 10) / 10]),
+  )
+}

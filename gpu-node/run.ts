@@ -1,0 +1,27 @@
+import { describeSettings, readConfig } from './config.ts'
+import { startNode } from './node.ts'
+import { describeFailure, logToStdout } from './server/log.ts'
+
+/** Runs a node as this process: settings in, JSON lines out; SIGTERM or SIGINT drains it, a second one ends it at once. */
+export async function runNode(args: readonly string[]): Promise<void> {
+  if (args.includes('--help')) {
+    process.stdout.write(`${describeSettings()}\n`)
+    return
+  }
+  try {
+    const node = await startNode(readConfig(args, process.env), { log: logToStdout })
+    for (const signal of ['SIGTERM', 'SIGINT'] as const)
+      process.once(signal, () => {
+        process.once(signal, () => process.exit(1))
+        node.close().then(() => process.exit(0), fail)
+      })
+    await node.ready
+  } catch (error) {
+    fail(error)
+  }
+}
+
+function fail(error: unknown): never {
+  process.stderr.write(`quartet node: ${describeFailure(error)}\n`)
+  process.exit(1)
+}

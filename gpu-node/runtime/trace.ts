@@ -1,0 +1,34 @@
+import { graphFiles } from '../graph/export.ts'
+import { Session } from './session.ts'
+import { floats, int32, int64 } from './tensors.ts'
+
+/** The graph that reads a text: what enters each layer, token by token. */
+export class Trace {
+  readonly #session: Session
+
+  private constructor(session: Session) {
+    this.#session = session
+  }
+
+  /** Throws `backbone_invalid`. */
+  static async open(folder: string): Promise<Trace> {
+    return new Trace(await Session.open({ folder, graph: graphFiles.trace }, { device: 'cpu' }))
+  }
+
+  /** Hidden states entering each layer for a sequence of these tokens: [layers, tokens, d]. */
+  async hiddenStates(tokens: readonly number[]): Promise<Float32Array> {
+    const { hidden } = await this.#session.run(
+      {
+        tokens: int64(tokens, [1, tokens.length]),
+        last_row: int32([tokens.length - 1]),
+        total_rows: int32([tokens.length], []),
+      },
+      ['hidden'],
+    )
+    return floats(hidden)
+  }
+
+  release(): Promise<void> {
+    return this.#session.release()
+  }
+}

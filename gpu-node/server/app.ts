@@ -1,0 +1,103 @@
+import { type Context, Hono } from 'hono'
+import { QuartetError, toQuartetError } from '../../shared/errors.ts'
+import { newRequestId, RequestId } from '../../shared/ids.ts'
+import type { NodeInfo } from '../../shared/wire.ts'
+import type { Authorization } from './authorization.ts'
+import { generate } from './generate.ts'
+import { describeFailure, type Log } from './log.ts'
+import type { NodeMetrics } from './metrics.ts'
+import { putAdapter } from './put-adapter.ts'
+import type { Model, Serving } from './serving.ts'
+
+export interface NodeAppOptions {
+  readonly authorization: Authorization
+  readonly serving: Serving
+  readonly metrics: NodeMetrics
+  readonly log: Log
+}
+
+type Env = { Variables: { requestId: RequestId } }
+
+/**
+ * The node's HTTP interface: shared/wire.ts for edges, and probes and metrics for whoever runs the node. Every
+ * answer carries `x-request-id`: the caller's when it is a request id, else a fresh one.
+ */
+export function nodeApp({ authorization, log, metrics, serving }: NodeAppOptions): Hono<Env> {
+  const app = new Hono<Env>()
+
+  const refuse = (context: Context<Env>, error: QuartetError): Response => {
+    const requestId = context.get('requestId')
+    metrics.refused(error.code)
+    log(error.code === 'internal_error' ? 'error' : 'info', 'refused', {
+      requestId,
+      code: error.code,
+      reason: error.code === 'internal_error' ? describeFailure(error.cause) : error.message,
+    })
+    return errorResponse(error)
+  }
+
+  app.use(async (context, next) => {
+    const given = RequestId.safeParse(context.req.header('x-request-id'))
+    const requestId = given.success ? given.data : newRequestId()
+    context.set('requestId', requestId)
+    await next()
+    context.header('x-request-id', requestId)
+  })
+  app.post('/v1/generate', (context) => generate(context.req.raw, { authorization, serving }))
+  app.put('/v1/adapters/:digest', async (context) =>
+    context.json(
+      await putAdapter(context.req.raw, { digest: context.req.param('digest'), authorization, serving }),
+    ),
+  )
+  app.get('/v1/node', async (context) => {
+    await authorization.admit(context.req.raw, { action: 'info', maxBytes: 0 })
+    return context.json(nodeInfo(serving.model ?? serving.open(), serving))
+  })
+  app.get('/health', (context) => context.json({ status: 'ok' }))
+  app.get('/ready', (context) => {
+    serving.checkReady()
+    return context.json({ status: 'ready' })
+  })
+  app.get('/metrics', async (context) =>
+    context.body(await metrics.text(), 200, { 'content-type': metrics.contentType }),
+  )
+
+  for (const [path, routes] of Map.groupBy(app.routes, ({ path }) => path)) {
+    const allow = routes.map(({ method }) => method).filter((method) => method !== 'ALL')
+    if (allow.length > 0)
+      app.all(path, (context) => {
+        const only = allow.join(', ')
+        const answer = refuse(context, new QuartetError('method_not_allowed', `${path} answers ${only} only`))
+        answer.headers.set('allow', only)
+        return answer
+      })
+  }
+  app.notFound((context) =>
+    refuse(
+      context,
+      new QuartetError('not_found', `there is nothing at ${context.req.method} ${context.req.path}`),
+    ),
+  )
+  app.onError((error, context) => refuse(context, toQuartetError(error)))
+  return app
+}
+
+function errorResponse(error: QuartetError): Response {
+  const answer = Response.json(error.toBody(), { status: error.status })
+  if (error.retryAfterSeconds !== undefined)
+    answer.headers.set('retry-after', String(error.retryAfterSeconds))
+  if (error.code === 'body_too_large') answer.headers.set('connection', 'close')
+  return answer
+}
+
+function nodeInfo({ adapters, digest, engine, limits, slug }: Model, { draining }: Serving): NodeInfo {
+  return {
+    backbone: { slug, digest },
+    contextLength: limits.contextLength,
+    running: engine.running,
+    waiting: engine.waiting,
+    capacity: limits.maxBatch,
+    residentAdapters: adapters.count,
+    draining,
+  }
+}

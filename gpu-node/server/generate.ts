@@ -1,0 +1,73 @@
+import { QuartetError } from '../../shared/errors.ts'
+import type { NodeTokenClaims } from '../../shared/node-token.ts'
+import { type GenerateEvent, GenerateRequest, maxGenerateBytes } from '../../shared/wire.ts'
+import { type Authorization, requireClaim } from './authorization.ts'
+import { parseJson } from './request-body.ts'
+import type { Serving } from './serving.ts'
+
+/** `POST /v1/generate`: newline-delimited GenerateEvents, each written as soon as it is there. */
+export async function generate(
+  request: Request,
+  { authorization, serving }: { authorization: Authorization; serving: Serving },
+): Promise<Response> {
+  const arrivedAt = performance.now()
+  const leave = serving.model?.engine.arrivals.enter()
+  try {
+    const { body, claims } = await authorization.admit(request, {
+      action: 'generate',
+      maxBytes: maxGenerateBytes,
+    })
+    const wanted = parseRequest(body.bytes, claims)
+    const { adapters, digest, engine } = serving.open()
+    if (wanted.backbone !== digest)
+      throw new QuartetError(
+        'backbone_mismatch',
+        `this node runs the backbone ${digest}, not ${wanted.backbone}`,
+        {
+          param: 'backbone',
+        },
+      )
+    const adapter = wanted.adapter === null ? null : adapters.pin(claims.sub, wanted.adapter)
+    const events = engine.submit({
+      tenant: claims.sub,
+      request: wanted,
+      adapter,
+      signal: request.signal,
+      arrivedAt,
+    })
+    return new Response(lines(events), { headers: { 'content-type': 'application/x-ndjson' } })
+  } finally {
+    leave?.()
+  }
+}
+
+function parseRequest(bytes: Uint8Array, claims: NodeTokenClaims): GenerateRequest {
+  const parsed = GenerateRequest.safeParse(parseJson(bytes))
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]
+    const param = issue?.path.join('.') || 'body'
+    throw new QuartetError('invalid_request', `${param}: ${issue?.message}`, { param })
+  }
+  requireClaim(parsed.data.requestId === claims.rid, 'request')
+  requireClaim(parsed.data.adapter === claims.adapter, 'adapter')
+  return parsed.data
+}
+
+/** One write for the events of one step. Cancelling the stream cancels the request. */
+function lines(events: AsyncIterable<readonly GenerateEvent[]>): ReadableStream<Uint8Array> {
+  const pieces = events[Symbol.asyncIterator]()
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        const piece = await pieces.next()
+        if (piece.done) controller.close()
+        else
+          controller.enqueue(Buffer.from(piece.value.map((event) => `${JSON.stringify(event)}\n`).join('')))
+      },
+      async cancel() {
+        await pieces.return?.()
+      },
+    },
+    { highWaterMark: 0 },
+  )
+}

@@ -1,0 +1,93 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { ErrorCode } from '../../shared/errors.ts'
+import type { EngineObserver } from '../engine/engine.ts'
+import type { Model, Serving } from './serving.ts'
+
+const stepSeconds = [0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2, 5]
+const waitSeconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
+
+/** What each gauge reads from the model at the moment it is scraped. */
+const gauges: Record<string, { help: string; read: (model: Model) => number }> = {
+  queue_length: { help: 'Requests that wait for a place', read: ({ engine }) => engine.waiting },
+  running: { help: 'Requests in prefill or decode', read: ({ engine }) => engine.running },
+  running_max: { help: 'Places in the batch', read: ({ limits }) => limits.maxBatch },
+  cache_rows_used: { help: 'KV cache rows set aside', read: ({ engine }) => engine.cacheRows },
+  cache_rows_max: { help: 'KV cache rows in all', read: ({ limits }) => limits.cacheRows },
+  adapters_resident: { help: 'Adapters in memory', read: ({ adapters }) => adapters.count },
+  adapters_resident_bytes: { help: 'Memory of resident adapters', read: ({ adapters }) => adapters.bytes },
+  adapter_loads: { help: 'Adapters loaded since start', read: ({ adapters }) => adapters.loads },
+  adapter_evictions: { help: 'Adapters dropped to make room', read: ({ adapters }) => adapters.evictions },
+}
+
+export interface NodeMetrics {
+  /** The text exposition format. */
+  text(): Promise<string>
+  readonly contentType: string
+  /** Counts a request that was refused before it had a stream. */
+  refused(code: ErrorCode): void
+  readonly engine: Pick<EngineObserver, 'stepped' | 'ended'>
+}
+
+/** A registry of its own for each node, so that several can live in one process. */
+export function nodeMetrics(serving: Serving): NodeMetrics {
+  const registry = new Registry()
+  const registers = [registry]
+  collectDefaultMetrics({ register: registry })
+  const histogram = (name: string, help: string, buckets: number[]) =>
+    new Histogram({ name: `quartet_node_${name}`, help, buckets, registers })
+  const counter = (name: string, help: string) =>
+    new Counter({ name: `quartet_node_${name}`, help, registers })
+
+  const requests = new Counter({
+    name: 'quartet_node_requests_total',
+    help: 'Requests by outcome: stop, length or an error code',
+    labelNames: ['outcome'],
+    registers,
+  })
+  const prefillTokens = counter('prefill_tokens_total', 'Prompt tokens that were run')
+  const decodeTokens = counter('decode_tokens_total', 'Tokens that decode steps chose')
+  const prefillSeconds = histogram('prefill_step_seconds', "Duration of a step's prefill", stepSeconds)
+  const decodeSeconds = histogram('decode_step_seconds', "Duration of a step's decode", stepSeconds)
+  const batch = histogram('decode_batch_size', 'Sequences in a decode step', [1, 2, 4, 8, 12, 16, 24, 32, 64])
+  const queueSeconds = histogram('queue_seconds', 'From arrival to admission', waitSeconds)
+  const firstTokenSeconds = histogram(
+    'time_to_first_token_seconds',
+    'From arrival to first token',
+    waitSeconds,
+  )
+
+  for (const [name, { help, read }] of Object.entries(gauges))
+    new Gauge({
+      name: `quartet_node_${name}`,
+      help,
+      registers,
+      collect() {
+        this.set(serving.model === undefined ? 0 : read(serving.model))
+      },
+    })
+
+  return {
+    text: () => registry.metrics(),
+    contentType: registry.contentType,
+    refused: (code) => requests.inc({ outcome: code }),
+    engine: {
+      stepped(step) {
+        if (step.prefillTokens > 0) {
+          prefillTokens.inc(step.prefillTokens)
+          prefillSeconds.observe(step.prefillSeconds)
+        }
+        if (step.decodeTokens > 0) {
+          decodeTokens.inc(step.decodeTokens)
+          decodeSeconds.observe(step.decodeSeconds)
+          batch.observe(step.decodeTokens)
+        }
+      },
+      ended({ outcome, timings, usage }) {
+        requests.inc({ outcome })
+        queueSeconds.observe(timings.queueMs / 1000)
+        if (usage.completionTokens > 0)
+          firstTokenSeconds.observe((timings.queueMs + timings.prefillMs) / 1000)
+      },
+    },
+  }
+}

@@ -1,0 +1,55 @@
+import { QuartetError } from '../../shared/errors.ts'
+import type { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
+import type { AdapterStore } from '../adapters/store.ts'
+import type { BackendLimits } from '../engine/backend.ts'
+import type { Engine } from '../engine/engine.ts'
+
+/** A backbone at work. */
+export interface Model {
+  readonly slug: BackboneSlug
+  readonly digest: BackboneDigest
+  readonly limits: BackendLimits
+  readonly engine: Engine
+  readonly adapters: AdapterStore
+}
+
+/** What the process can do for requests at this moment. */
+export class Serving {
+  #model: Model | undefined
+  #draining = false
+
+  get model(): Model | undefined {
+    return this.#model
+  }
+
+  get draining(): boolean {
+    return this.#draining
+  }
+
+  loaded(model: Model): void {
+    this.#model = model
+  }
+
+  /** Refuses new work; resolves when the work at hand is over. */
+  async drain(): Promise<void> {
+    this.#draining = true
+    await this.#model?.engine.drain()
+  }
+
+  /** The model, for new work. Throws `draining` or `node_unavailable`. */
+  open(): Model {
+    if (this.#draining)
+      throw new QuartetError('draining', 'the node is shutting down; send the request to another one')
+    if (this.#model === undefined)
+      throw new QuartetError('node_unavailable', 'the node is still loading its backbone; retry', {
+        retryAfterSeconds: 1,
+      })
+    return this.#model
+  }
+
+  /** Throws when a load balancer should send nothing here: as `open`, and when the backend keeps failing. */
+  checkReady(): void {
+    if (this.open().engine.failing)
+      throw new QuartetError('node_unavailable', 'the node cannot run its model; see its log')
+  }
+}

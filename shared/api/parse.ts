@@ -1,0 +1,66 @@
+import type { z } from 'zod'
+import { type ErrorCode, QuartetError } from '../errors.ts'
+
+type Issue = z.core.$ZodIssue
+type Path = readonly PropertyKey[]
+
+/** Marks a refinement's issue as "known, but not offered" rather than "malformed". */
+export const unsupportedParameter = { unsupported: true } as const
+
+/**
+ * A request body as its schema describes it. Throws `invalid_request`, or `unsupported_parameter` for a field
+ * that is not offered; either names the field in the client's own spelling.
+ */
+export function parseRequest<S extends z.ZodType>(schema: S, body: unknown): z.output<S> {
+  const parsed = schema.safeParse(body, { reportInput: false })
+  if (parsed.success) return parsed.data
+  const [issue] = parsed.error.issues
+  throw issue === undefined
+    ? new QuartetError('invalid_request', 'the request is malformed')
+    : toError(deepest(issue, []))
+}
+
+interface Located {
+  readonly issue: Issue
+  readonly path: Path
+}
+
+/** Of a union's refusals the one that got furthest: the alternative that the client meant. */
+function deepest(issue: Issue, prefix: Path): Located {
+  const path = [...prefix, ...issue.path]
+  if (issue.code !== 'invalid_union') return { issue, path }
+  const inner = issue.errors
+    .flatMap(([first]) => (first === undefined ? [] : [deepest(first, path)]))
+    .reduce<Located | undefined>(
+      (best, next) => (best && best.path.length >= next.path.length ? best : next),
+      undefined,
+    )
+  return inner !== undefined && inner.path.length > path.length ? inner : { issue, path }
+}
+
+function toError({ issue, path }: Located): QuartetError {
+  if (issue.code === 'unrecognized_keys') {
+    const names = issue.keys.map((key) => formatPath([...path, key]))
+    return new QuartetError(
+      'unsupported_parameter',
+      `unknown parameter${names.length > 1 ? 's' : ''}: ${names.join(', ')}; remove ${names.length > 1 ? 'them' : 'it'}`,
+      { param: names[0] },
+    )
+  }
+  const param = formatPath(path)
+  const code: ErrorCode =
+    issue.code === 'custom' && issue.params?.unsupported === true
+      ? 'unsupported_parameter'
+      : 'invalid_request'
+  const missing = issue.code === 'invalid_type' && issue.message.endsWith('received undefined')
+  const detail = missing ? 'is required' : issue.message.replace(/^Invalid input: /, '')
+  return new QuartetError(code, param === undefined ? `the body ${detail}` : `${param}: ${detail}`, { param })
+}
+
+/** `['messages', 0, 'role']` as `messages[0].role`; undefined for the body itself. */
+function formatPath(path: Path): string | undefined {
+  if (path.length === 0) return undefined
+  return path
+    .map((key, at) => (typeof key === 'number' ? `[${key}]` : `${at > 0 ? '.' : ''}${String(key)}`))
+    .join('')
+}

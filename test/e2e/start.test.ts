@@ -1,0 +1,162 @@
+import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { commandOf, descendants, isRunning } from './processes.ts'
+import { freePorts, localState, type Ports, quartetStart, stop, untilReady } from './quartet-start.ts'
+import { stack } from './shared-stack.ts'
+
+/** `quartet start` as a person meets it: what it prints, keeps, refuses and leaves behind. */
+
+const run = promisify(execFile)
+
+async function expectGone(pids: readonly number[]): Promise<void> {
+  for (const pid of pids) await expect.poll(() => isRunning(pid), { timeout: 10_000 }).toBe(false)
+}
+
+/** The lines on stderr of a start that must fail, without a stack trace among them. */
+async function failure(started: ReturnType<typeof quartetStart>): Promise<string> {
+  const code = await started.exited
+  const { stdout, stderr } = started.output()
+  expect({ code, ready: stdout.includes('Quartet is ready') }).toEqual({ code: 1, ready: false })
+  expect(stderr).not.toMatch(/^\s+at /m)
+  const lines = stderr.split('\n').filter((line) => line.startsWith('quartet: '))
+  expect(lines).toHaveLength(1)
+  return lines[0] ?? ''
+}
+
+describe('a stack that is ready', () => {
+  it('prints a curl line per tenant that works when pasted', async () => {
+    const lines = stack.printed.split('\n').filter((line) => line.startsWith('curl '))
+    expect(lines).toHaveLength(2)
+    const answers = await Promise.all(lines.map((line) => run('sh', ['-c', line])))
+    expect(answers[0]?.stdout).toMatch(/"content":"Arrr, matey!/)
+    expect(answers[1]?.stdout).toMatch(/"content":"negative"/)
+  })
+
+  it('prints the URL and each tenant’s key', () => {
+    expect(stack.printed).toContain(stack.edge)
+    for (const { key } of stack.tenants) expect(stack.printed).toContain(key)
+  })
+
+  it('has a local.json for the owner’s eyes only', async () => {
+    const path = join(stack.home, 'local.json')
+    expect((await stat(path)).mode & 0o777).toBe(0o600)
+    expect(Object.keys(JSON.parse(await readFile(path, 'utf8')))).toEqual([
+      'edge',
+      'node',
+      'backbone',
+      'tenants',
+    ])
+  })
+
+  it('shows no secret in a command line', async () => {
+    const { nodeSecret, adminKey } = JSON.parse(await readFile(join(stack.home, 'secrets.json'), 'utf8'))
+    const all = (await readdir('/proc')).filter((name) => /^[0-9]+$/.test(name)).map(Number)
+    const commands = (await Promise.all(all.map(commandOf))).join('\n')
+    expect(commands).toContain('workerd')
+    for (const secret of [nodeSecret, adminKey]) expect(commands).not.toContain(secret)
+  })
+})
+
+describe('a start that cannot be', () => {
+  let home: string
+  let ports: Ports
+
+  beforeAll(async () => {
+    home = await mkdtemp(join(tmpdir(), 'quartet-refused-'))
+    ports = await freePorts()
+  })
+
+  afterAll(() => rm(home, { recursive: true, force: true }))
+
+  it('because its home is in use says so', async () => {
+    const line = await failure(quartetStart({ home: stack.home, ports }))
+    expect(line).toMatch(
+      /another quartet start runs on .*; stop it, or give this one a home and ports of its own/,
+    )
+  })
+
+  it.each(['edge', 'node'] as const)(
+    'because the %s port is busy names the flag and the variable',
+    async (part) => {
+      const server = createServer()
+      await once(server.listen(ports[part], '127.0.0.1'), 'listening')
+      try {
+        const line = await failure(quartetStart({ home, ports }))
+        expect(line).toContain(`port ${ports[part]} is in use`)
+        expect(line).toContain(`--${part}-port or QUARTET_${part.toUpperCase()}_PORT`)
+      } finally {
+        server.close()
+      }
+    },
+  )
+
+  it('because the backbone cannot be obtained says where it looked', async () => {
+    const env = {
+      QUARTET_CACHE: join(home, 'empty-cache'),
+      HF_ENDPOINT: 'http://127.0.0.1:9',
+      PIP_NO_INDEX: '1',
+      PIP_INDEX_URL: 'http://127.0.0.1:9',
+    }
+    expect(await failure(quartetStart({ home, ports, env }))).toMatch(/smollm2-135m-instruct/)
+  })
+})
+
+describe('a home of its own', () => {
+  let home: string
+  let ports: Ports
+  let keys: readonly string[]
+
+  beforeAll(async () => {
+    home = await mkdtemp(join(tmpdir(), 'quartet-life-'))
+    ports = await freePorts()
+  })
+
+  afterAll(() => rm(home, { recursive: true, force: true }))
+
+  it('ends every process it started on SIGTERM', async () => {
+    const started = quartetStart({ home, ports })
+    await untilReady(started)
+    keys = (await localState(home)).tenants.map(({ key }) => key)
+    const all = await descendants(started.process.pid ?? 0)
+    const commands = (await Promise.all(all.map(commandOf))).join('\n')
+    for (const part of ['gpu-node/main.ts', 'worker-process.ts', 'workerd']) expect(commands).toContain(part)
+    expect(await stop(started)).toBe(0)
+    await expectGone(all)
+  })
+
+  it('is ready again within 10 s with the same keys, and says so when its node is killed', async () => {
+    const before = performance.now()
+    const started = quartetStart({ home, ports })
+    await untilReady(started)
+    expect(performance.now() - before).toBeLessThan(10_000)
+    expect((await localState(home)).tenants.map(({ key }) => key)).toEqual(keys)
+    const all = await descendants(started.process.pid ?? 0)
+    const node = await findByCommand(all, /gpu-node\/main\.ts/)
+    process.kill(node, 'SIGKILL')
+    expect(await started.exited).toBe(1)
+    expect(started.output().stderr).toMatch(
+      /^quartet: the node process was ended by SIGKILL; its log is .*node\.log$/m,
+    )
+    await expectGone(all)
+  })
+
+  it('leaves nothing running when it is killed itself', async () => {
+    const started = quartetStart({ home, ports })
+    await untilReady(started)
+    const all = await descendants(started.process.pid ?? 0)
+    started.process.kill('SIGKILL')
+    await started.exited
+    await expectGone(all)
+  })
+})
+
+async function findByCommand(pids: readonly number[], pattern: RegExp): Promise<number> {
+  for (const pid of pids) if (pattern.test(await commandOf(pid))) return pid
+  throw new Error(`no process matches ${pattern}`)
+}

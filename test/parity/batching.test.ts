@@ -1,0 +1,119 @@
+import { rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { CacheSlot } from '../../gpu-node/engine/backend.ts'
+import { Random } from '../../gpu-node/engine/prng.ts'
+import type { WeightFormat } from '../../gpu-node/graph/matrix-format.ts'
+import { range } from '../../gpu-node/runtime/adapter-tensors.ts'
+import type { OnnxBackend } from '../../gpu-node/runtime/backend.ts'
+import { adapterVariants, decodeTogether, likeliest } from './generation.ts'
+import { randomAdapter } from './random-adapter.ts'
+import { openBackend, type TinyBackbone, tinyBackbone } from './tiny-backbone.ts'
+
+const steps = 24
+
+describe.for<WeightFormat>(['f32', 'q8'])('with %s weights', (weights) => {
+  let tiny: TinyBackbone
+  let backend: OnnxBackend
+  beforeAll(async () => {
+    tiny = await tinyBackbone({ weights })
+    backend = await openBackend(tiny)
+  })
+  afterAll(async () => {
+    await backend.close()
+    await rm(dirname(tiny.folder), { recursive: true })
+  })
+
+  const prompts = () =>
+    adapterVariants.map((metadata, i) => ({
+      tokens: range(0, 11 + 7 * i).map((n) => (n * 31 + i) % 256),
+      adapter: metadata && backend.loadAdapter(randomAdapter(tiny.manifest, { seed: i + 1, ...metadata })),
+    }))
+
+  test('requests in one batch, base and tuned, give the tokens they give alone', async () => {
+    const together = await decodeTogether(backend, { prompts: prompts(), steps })
+    for (const [i, prompt] of prompts().entries()) {
+      const [alone] = await decodeTogether(backend, { prompts: [prompt], steps })
+      expect(together[i]?.ids).toEqual(alone?.ids)
+    }
+  })
+
+  test('a prompt in chunks gives what it gives whole, prompt rows included', async () => {
+    const tokens = range(0, 90).map((n) => (n * 31) % 256)
+    for (const metadata of adapterVariants) {
+      const adapter = metadata && backend.loadAdapter(randomAdapter(tiny.manifest, { seed: 4, ...metadata }))
+      const rows = tokens.length + (adapter?.rows ?? 0)
+      const [whole, chunked] = [backend.allocate(rows), backend.allocate(rows)]
+      if (whole === undefined || chunked === undefined) throw new Error('no room')
+      const expected = Float32Array.from(
+        await backend.prefill({ slot: whole, tokens, ...(adapter && { adapter }) }),
+      )
+      await backend.prefill({ slot: chunked, tokens: tokens.slice(0, 16), ...(adapter && { adapter }) })
+      await backend.prefill({ slot: chunked, tokens: tokens.slice(16, 61) })
+      const logits = await backend.prefill({ slot: chunked, tokens: tokens.slice(61) })
+      expect(chunked.length).toBe(rows)
+      expect(largestDifference(logits, expected)).toBeLessThan(weights === 'f32' ? 1e-4 : 1e-3)
+      whole.release()
+      chunked.release()
+    }
+  })
+
+  test('sequences that come, pause and go leave the others as they were', async () => {
+    const random = new Random(7)
+    const waiting = range(0, 24).map((i) => {
+      const metadata = adapterVariants[i % adapterVariants.length]
+      const adapter = metadata && backend.loadAdapter(randomAdapter(tiny.manifest, { seed: i, ...metadata }))
+      // The tenth makes every slot grow while others run.
+      const tokens = range(0, i === 9 ? 300 : 5 + i).map((n) => (n * 29 + i) % 256)
+      return { tokens, adapter, steps: 1 + Math.floor(random.next() * 20) }
+    })
+    const alone = []
+    for (const { steps: count, ...prompt } of waiting)
+      alone.push((await decodeTogether(backend, { prompts: [prompt], steps: count }))[0]?.ids)
+
+    const ended: number[][] = []
+    let running: { index: number; slot: CacheSlot; ids: number[]; count: number }[] = []
+    const { vocab } = backend.limits
+    for (let index = 0; index < waiting.length || running.length > 0; ) {
+      const next = waiting[index]
+      const rows = next && next.tokens.length + next.steps + (next.adapter?.rows ?? 0)
+      const slot = rows === undefined || random.next() < 0.4 ? undefined : backend.allocate(rows)
+      if (next !== undefined && slot !== undefined) {
+        const { tokens, adapter, steps: count } = next
+        const logits = await backend.prefill({ slot, tokens, ...(adapter && { adapter }) })
+        running.push({ index: index++, slot, ids: [likeliest(logits)], count })
+      }
+      const batch = running.filter(() => random.next() < 0.8)
+      if (batch.length === 0) continue
+      const logits = await backend.decode(
+        batch.map(({ slot: own, ids }) => ({ slot: own, token: ids.at(-1) ?? 0 })),
+      )
+      for (const [row, { ids }] of batch.entries())
+        ids.push(likeliest(logits.subarray(row * vocab, (row + 1) * vocab)))
+      for (const sequence of running.filter(({ ids, count }) => ids.length > count)) {
+        sequence.slot.release()
+        ended[sequence.index] = sequence.ids
+      }
+      running = running.filter(({ ids, count }) => ids.length <= count)
+    }
+    expect(ended).toEqual(alone)
+  })
+})
+
+test('a run writes the cache in place: nothing of it is copied', async () => {
+  const tiny = await tinyBackbone()
+  const backend = await openBackend(tiny)
+  const slot = backend.allocate(4000)
+  if (slot === undefined) throw new Error('no room')
+  await backend.prefill({ slot, tokens: [1, 2, 3] })
+  const before = process.memoryUsage().arrayBuffers
+  for (let step = 0; step < 50; step++) await backend.decode([{ slot, token: step }])
+  // One copy of the cache a step, 4000 rows of 768 bytes, would come to 150 MB.
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(10e6)
+  await backend.close()
+  await rm(dirname(tiny.folder), { recursive: true })
+})
+
+function largestDifference(a: Float32Array, b: Float32Array): number {
+  return a.reduce((most, x, i) => Math.max(most, Math.abs(x - (b[i] ?? Number.NaN))), 0)
+}

@@ -1,0 +1,83 @@
+import type { CacheSlot, LoadedAdapter } from '../../gpu-node/engine/backend.ts'
+import { range } from '../../gpu-node/runtime/adapter-tensors.ts'
+import type { OnnxBackend } from '../../gpu-node/runtime/backend.ts'
+
+interface Request {
+  readonly tokens: readonly number[]
+  readonly adapter?: LoadedAdapter | undefined
+}
+
+/** Logits of every token of a prompt, [tokens, vocab]. */
+export async function scoreAll(backend: OnnxBackend, { tokens, adapter }: Request): Promise<Float32Array> {
+  const slot = backend.allocate(tokens.length + (adapter?.rows ?? 0))
+  if (slot === undefined) throw new Error('no room')
+  try {
+    return Float32Array.from(
+      await backend.score({ slot, tokens, ...(adapter && { adapter }) }, range(0, tokens.length)),
+    )
+  } finally {
+    slot.release()
+  }
+}
+
+/** The likeliest next token, `count` times. */
+export async function generateGreedily(
+  backend: OnnxBackend,
+  {
+    prompt,
+    adapter,
+    count,
+  }: { prompt: readonly number[]; adapter?: LoadedAdapter | undefined; count: number },
+): Promise<number[]> {
+  const slot = backend.allocate(prompt.length + count + (adapter?.rows ?? 0))
+  if (slot === undefined) throw new Error('no room')
+  try {
+    const ids = [likeliest(await backend.prefill({ slot, tokens: prompt, ...(adapter && { adapter }) }))]
+    for (let token = ids[0]; token !== undefined && ids.length < count; token = ids.at(-1))
+      ids.push(likeliest(await backend.decode([{ slot, token }])))
+    return ids
+  } finally {
+    slot.release()
+  }
+}
+
+export function likeliest(logits: Float32Array): number {
+  let best = 0
+  for (const [id, logit] of logits.entries()) if (logit > (logits[best] ?? 0)) best = id
+  return best
+}
+
+/** No adapter, and one of each kind, placement, anchor and activation. */
+export const adapterVariants = [
+  undefined,
+  { kind: 'static', anchor: 'sink' },
+  { kind: 'iapt', anchor: 'sink', activation: 'rational', placement: 'first', window: 16 },
+  { kind: 'iapt', anchor: 'own', activation: 'gelu', placement: 'after-first', window: 7 },
+  { kind: 'iapt', anchor: 'none', activation: 'relu', placement: 'first', window: 5 },
+] as const
+
+/** Greedy continuations of several prompts that decode in one batch: the ids of each, and its last logits. */
+export async function decodeTogether(
+  backend: OnnxBackend,
+  { prompts, steps }: { prompts: readonly Request[]; steps: number },
+): Promise<{ ids: number[]; logits: number[] }[]> {
+  const running: { slot: CacheSlot; ids: number[]; logits: number[] }[] = []
+  for (const { tokens, adapter } of prompts) {
+    const slot = backend.allocate(tokens.length + steps + (adapter?.rows ?? 0))
+    if (slot === undefined) throw new Error('no room')
+    const logits = await backend.prefill({ slot, tokens, ...(adapter && { adapter }) })
+    running.push({ slot, ids: [likeliest(logits)], logits: [...logits] })
+  }
+  const { vocab } = backend.limits
+  for (let step = 0; step < steps; step++) {
+    const batch = running.map(({ slot, ids }) => ({ slot, token: ids.at(-1) ?? 0 }))
+    const logits = await backend.decode(batch)
+    for (const [row, sequence] of running.entries()) {
+      const own = logits.subarray(row * vocab, (row + 1) * vocab)
+      sequence.ids.push(likeliest(own))
+      sequence.logits = [...own]
+    }
+  }
+  for (const { slot } of running) slot.release()
+  return running.map(({ ids, logits }) => ({ ids, logits }))
+}

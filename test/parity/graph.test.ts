@@ -1,0 +1,108 @@
+import { rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { range } from '../../gpu-node/runtime/adapter-tensors.ts'
+import { loadAnchors } from '../../gpu-node/runtime/anchors.ts'
+import type { OnnxBackend } from '../../gpu-node/runtime/backend.ts'
+import { scoreAll } from './generation.ts'
+import { randomAdapter } from './random-adapter.ts'
+import { referenceLogits } from './reference.ts'
+import { openBackend, type TinyBackbone, tinyBackbone } from './tiny-backbone.ts'
+
+/** What f32 and another order of summation leave between the graph and the reference in double precision. */
+const tolerance = 2e-4
+
+const tokens = range(0, 19).map((i) => (i * 47 + 3) % 256)
+
+function largestDifference(logits: Float32Array, expected: readonly (readonly number[])[]): number {
+  const flat = expected.flat()
+  expect(logits.length).toBe(flat.length)
+  return flat.reduce((most, x, i) => Math.max(most, Math.abs(x - (logits[i] ?? Number.NaN))), 0)
+}
+
+describe('the graph equals the model written down in plain arithmetic', () => {
+  const shapes = {
+    'tied head, grouped heads': {},
+    'its own head': { tiedHead: false },
+    'as many key-value heads as heads': { kvHeads: 4 },
+    'one key-value head': { kvHeads: 1 },
+    'heads wider than the hidden state': { headDim: 32 },
+    'one layer': { layers: 1 },
+    'another rope and epsilon': { ropeTheta: 100_000, rmsEps: 1e-3 },
+    'odd sizes': { d: 36, heads: 3, kvHeads: 3, headDim: 48, ffn: 50, vocab: 131 },
+  }
+  test.for(Object.entries(shapes))('%s', async ([, config], { onTestFinished }) => {
+    const tiny = await tinyBackbone({ config })
+    const backend = await openBackend(tiny)
+    onTestFinished(async () => {
+      await backend.close()
+      await rm(dirname(tiny.folder), { recursive: true })
+    })
+    const ids = tokens.map((id) => id % tiny.manifest.config.vocab)
+    const logits = await scoreAll(backend, { tokens: ids })
+    expect(largestDifference(logits, await referenceLogits(tiny.source, { tokens: ids }))).toBeLessThan(
+      tolerance,
+    )
+  })
+
+  test('a head size the attention kernel lacks is refused when the model is imported', async () => {
+    await expect(tinyBackbone({ config: { headDim: 24 } })).rejects.toMatchObject({
+      code: 'backbone_invalid',
+      message: expect.stringContaining('head size 24'),
+    })
+  })
+
+  test('8-bit weights need widths of whole blocks, and say so', async () => {
+    await expect(tinyBackbone({ config: { d: 36 }, weights: 'q8' })).rejects.toMatchObject({
+      code: 'backbone_invalid',
+      message: expect.stringContaining('36 columns'),
+    })
+  })
+})
+
+describe('an adapter changes the model as the method says', () => {
+  let tiny: TinyBackbone
+  let backend: OnnxBackend
+  beforeAll(async () => {
+    tiny = await tinyBackbone()
+    backend = await openBackend(tiny)
+  })
+  afterAll(async () => {
+    await backend.close()
+    await rm(dirname(tiny.folder), { recursive: true })
+  })
+
+  const adapters = [
+    ...['first', 'after-first'].flatMap((placement) =>
+      ['sink', 'own', 'none'].flatMap((anchor) => [
+        ...['rational', 'gelu', 'relu'].map((activation) => ({ placement, anchor, activation })),
+        { placement, anchor, kind: 'static' },
+      ]),
+    ),
+    { anchor: 'sink', window: 7 },
+    { anchor: 'own', placement: 'after-first', window: 1 },
+    { anchor: 'sink', l_sp: 1, m: 1 },
+    { anchor: 'sink', l_sp: 33, m: 5 },
+    { kind: 'static', l_sp: 130 },
+  ]
+  test.for(adapters.map((metadata) => [JSON.stringify(metadata), metadata] as const))(
+    '%s',
+    async ([, metadata]) => {
+      const adapter = randomAdapter(tiny.manifest, { seed: 5, ...metadata })
+      const anchors = await loadAnchors(tiny.folder, tiny.manifest.config)
+      const expected = await referenceLogits(tiny.source, { tokens, tuning: { adapter, anchors } })
+      const logits = await scoreAll(backend, { tokens, adapter: backend.loadAdapter(adapter) })
+      expect(largestDifference(logits, expected)).toBeLessThan(tolerance)
+      const untuned = await referenceLogits(tiny.source, { tokens })
+      expect(largestDifference(logits, untuned)).toBeGreaterThan(0.1)
+    },
+  )
+
+  test('a prompt of one token', async () => {
+    const adapter = randomAdapter(tiny.manifest, { seed: 6, placement: 'after-first', anchor: 'own' })
+    const anchors = await loadAnchors(tiny.folder, tiny.manifest.config)
+    const expected = await referenceLogits(tiny.source, { tokens: [9], tuning: { adapter, anchors } })
+    const logits = await scoreAll(backend, { tokens: [9], adapter: backend.loadAdapter(adapter) })
+    expect(largestDifference(logits, expected)).toBeLessThan(tolerance)
+  })
+})

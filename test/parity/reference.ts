@@ -1,0 +1,171 @@
+import type { TensorName, TensorSource } from '../../gpu-node/model/tensor-source.ts'
+import type { AdapterFile } from '../../shared/adapter-file.ts'
+import type { ModelConfig } from '../../shared/backbone.ts'
+import type { Tensor } from '../../shared/safetensors.ts'
+
+/**
+ * The model and the method written down once more, row by row in plain TypeScript and double precision, as the oracle
+ * for the graph. It caches nothing and shares no code with it.
+ */
+
+type Row = readonly number[]
+type Rows = readonly Row[]
+
+export interface Tuning {
+  readonly adapter: AdapterFile
+  /** s_l, [layers, d]. */
+  readonly anchors: Float32Array
+}
+
+/** Logits of every token, [tokens][vocab]. `tuning` puts an adapter's rows among them. */
+export async function referenceLogits(
+  source: TensorSource,
+  { tokens, tuning }: { tokens: readonly number[]; tuning?: Tuning },
+): Promise<Rows> {
+  const { config } = source
+  const { d, layers, rmsEps } = config
+  const matrix = async (name: TensorName, columns: number) => rowsOf(await source.read(name), columns)
+  const vector = async (name: TensorName) => [...(await source.read(name))]
+  const embedding = await matrix('embedding', d)
+  let hidden: Rows = tokens.map((id) => embedding[id] ?? [])
+  for (let l = 0; l < layers; l++) {
+    const at = `layers.${l}` as const
+    const prompt = tuning === undefined ? [] : promptRows(hidden, { ...tuning, layer: l })
+    const before = tuning?.adapter.metadata.placement === 'after-first' ? 1 : 0
+    const sequence = [...hidden.slice(0, before), ...prompt, ...hidden.slice(before)]
+    const norm = await vector(`${at}.attn_norm`)
+    const x = sequence.map((row) => scaled(rmsNormed(row, rmsEps), norm))
+    const attended = attention(config, {
+      q: times(x, await matrix(`${at}.q`, d)),
+      k: times(x, await matrix(`${at}.k`, d)),
+      v: times(x, await matrix(`${at}.v`, d)),
+    })
+    const kept = attended.filter((_, i) => i < before || i >= before + prompt.length)
+    const mixed = times(kept, await matrix(`${at}.o`, config.heads * config.headDim))
+    const middle = hidden.map((row, i) => plus(row, mixed[i] ?? []))
+    const mlpNorm = await vector(`${at}.mlp_norm`)
+    const y = middle.map((row) => scaled(rmsNormed(row, rmsEps), mlpNorm))
+    const gate = times(y, await matrix(`${at}.gate`, d))
+    const up = times(y, await matrix(`${at}.up`, d))
+    const activated = gate.map((row, i) => row.map((g, j) => (g / (1 + Math.exp(-g))) * (up[i]?.[j] ?? 0)))
+    const down = times(activated, await matrix(`${at}.down`, config.ffn))
+    hidden = middle.map((row, i) => plus(row, down[i] ?? []))
+  }
+  const norm = await vector('norm')
+  const head = config.tiedHead ? embedding : await matrix('head', d)
+  return times(
+    hidden.map((row) => scaled(rmsNormed(row, rmsEps), norm)),
+    head,
+  )
+}
+
+/** P of one layer: anchor + table + g(p)·W_up. */
+function promptRows(hidden: Rows, { adapter, anchors, layer }: Tuning & { layer: number }): Rows {
+  const { metadata, tensors } = adapter
+  const { d, l_sp } = metadata
+  const stored = (name: string, columns: number) => {
+    const tensor = tensors.get(`layers.${layer}.${name}`)
+    return tensor === undefined ? undefined : rowsOf(numbers(tensor), columns)
+  }
+  const nothing = Array.from({ length: l_sp }, () => Array<number>(d).fill(0))
+  const sink = Array.from({ length: l_sp }, () => [...anchors.subarray(layer * d, (layer + 1) * d)])
+  const parts: Rows[] = [
+    metadata.anchor === 'sink' ? sink : nothing,
+    stored('anchor', d) ?? nothing,
+    stored('static', d) ?? nothing,
+  ]
+  if (metadata.kind === 'iapt') {
+    const { m, window, activation } = metadata
+    const columns = (name: string, width: number) => transposed(stored(name, width) ?? [])
+    const x = hidden.slice(0, window).map((row) => rmsNormed(row, 1e-5))
+    const z = times(x, columns('down', m))
+    const weights = transposed(times(z, columns('query', l_sp))).map(softmax)
+    const pooled = times(weights, transposed(z))
+    const g = activationOf(activation, stored('rational', 12)?.[0] ?? [])
+    parts.push(
+      times(
+        pooled.map((row) => row.map(g)),
+        columns('up', d),
+      ),
+    )
+  }
+  return parts.reduce((sum, part) => sum.map((row, i) => plus(row, part[i] ?? [])))
+}
+
+function activationOf(name: 'rational' | 'gelu' | 'relu', c: Row): (x: number) => number {
+  if (name === 'relu') return (x) => Math.max(0, x)
+  if (name === 'gelu') return (x) => (x * (1 + erf(x / Math.SQRT2))) / 2
+  return (x) => {
+    let numerator = 0
+    for (let j = 0; j <= 6; j++) numerator += (c[j] ?? 0) * x ** j
+    let denominator = 0
+    for (let i = 1; i <= 5; i++) denominator += (c[6 + i] ?? 0) * x ** i
+    return numerator / (1 + Math.abs(denominator))
+  }
+}
+
+/** Maclaurin series of the error function; exact to double precision for |x| < 4. */
+function erf(x: number): number {
+  let term = x
+  let sum = x
+  for (let n = 1; n < 120; n++) {
+    term *= (-x * x) / n
+    sum += term / (2 * n + 1)
+  }
+  return (2 / Math.sqrt(Math.PI)) * sum
+}
+
+function attention(config: ModelConfig, { q, k, v }: { q: Rows; k: Rows; v: Rows }): Rows {
+  const { heads, kvHeads, headDim } = config
+  const head = (rows: Rows, index: number) =>
+    rows.map((row) => row.slice(index * headDim, (index + 1) * headDim))
+  const perHead = Array.from({ length: heads }, (_, h) => {
+    const shared = Math.floor(h / (heads / kvHeads))
+    const queries = head(q, h).map((row, position) => rotated(row, position, config))
+    const keys = head(k, shared).map((row, position) => rotated(row, position, config))
+    const values = transposed(head(v, shared))
+    return queries.map((query, position) => {
+      const weights = softmax(keys.slice(0, position + 1).map((key) => dot(query, key) / Math.sqrt(headDim)))
+      return values.map((column) => dot(weights, column.slice(0, position + 1)))
+    })
+  })
+  return q.map((_, position) => perHead.flatMap((rows) => rows[position] ?? []))
+}
+
+/** Rotary position embedding in the rotate-half order. */
+function rotated(row: Row, position: number, { headDim, ropeTheta }: ModelConfig): Row {
+  const half = headDim / 2
+  return row.map((x, i) => {
+    const angle = position * ropeTheta ** (-(i % half) / half)
+    const other = i < half ? -(row[i + half] ?? 0) : (row[i - half] ?? 0)
+    return x * Math.cos(angle) + other * Math.sin(angle)
+  })
+}
+
+function numbers({ data, dtype }: Tensor): Float32Array {
+  const { buffer } = Uint8Array.from(data)
+  return dtype === 'F16' ? Float32Array.from(new Float16Array(buffer)) : new Float32Array(buffer)
+}
+
+function rowsOf(values: Float32Array, columns: number): Rows {
+  return Array.from({ length: values.length / columns }, (_, i) => [
+    ...values.subarray(i * columns, (i + 1) * columns),
+  ])
+}
+
+const dot = (a: Row, b: Row) => a.reduce((sum, x, i) => sum + x * (b[i] ?? 0), 0)
+const plus = (a: Row, b: Row) => a.map((x, i) => x + (b[i] ?? 0))
+const scaled = (a: Row, b: Row) => a.map((x, i) => x * (b[i] ?? 0))
+/** x · Wᵀ */
+const times = (x: Rows, w: Rows) => x.map((row) => w.map((weights) => dot(row, weights)))
+const transposed = (rows: Rows): Rows => (rows[0] ?? []).map((_, j) => rows.map((row) => row[j] ?? 0))
+const rmsNormed = (row: Row, epsilon: number) => {
+  const rms = Math.sqrt(dot(row, row) / row.length + epsilon)
+  return row.map((x) => x / rms)
+}
+const softmax = (row: Row) => {
+  const highest = Math.max(...row)
+  const powers = row.map((x) => Math.exp(x - highest))
+  const sum = powers.reduce((a, b) => a + b)
+  return powers.map((x) => x / sum)
+}

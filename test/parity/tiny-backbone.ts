@@ -1,0 +1,70 @@
+import { mkdtemp } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { WeightFormat } from '../../gpu-node/graph/matrix-format.ts'
+import { importSource } from '../../gpu-node/model/import.ts'
+import { seededSource } from '../../gpu-node/model/seeded.ts'
+import type { TensorSource } from '../../gpu-node/model/tensor-source.ts'
+import { createBackend, type OnnxBackend } from '../../gpu-node/runtime/backend.ts'
+import type { Device } from '../../gpu-node/runtime/session.ts'
+import type { BackboneManifest, ModelConfig } from '../../shared/backbone.ts'
+
+export const tinyConfig: ModelConfig = {
+  layers: 3,
+  d: 64,
+  heads: 4,
+  kvHeads: 2,
+  headDim: 16,
+  ffn: 96,
+  vocab: 256,
+  contextLength: 1024,
+  ropeTheta: 10_000,
+  rmsEps: 1e-5,
+  tiedHead: true,
+}
+
+export interface TinyBackbone {
+  readonly folder: string
+  readonly manifest: BackboneManifest
+  readonly source: TensorSource
+}
+
+/** Imports a small random model as a real backbone is imported. */
+export async function tinyBackbone(
+  options: { config?: Partial<ModelConfig>; weights?: WeightFormat; seed?: number } = {},
+): Promise<TinyBackbone> {
+  const { config, weights = 'f32', seed = 1 } = options
+  const source = seededSource({ ...tinyConfig, ...config }, seed)
+  const folder = join(await mkdtemp(join(tmpdir(), 'quartet-tiny-')), 'backbone')
+  const manifest = await importSource(
+    {
+      tensors: source,
+      tokenizer: {
+        added_tokens: [],
+        normalizer: null,
+        pre_tokenizer: null,
+        post_processor: null,
+        decoder: null,
+        model: { type: 'BPE', vocab: {}, merges: [] },
+      },
+      tokens: { bos: 1, eos: [2] },
+      chat: { template: '', defaultPrefix: '' },
+      origin: async () => ({ kind: 'seeded', name: `seed ${seed}`, sha256: '0'.repeat(64) }),
+      close: async () => {},
+    },
+    { slug: 'tiny', weights, destination: folder },
+  )
+  return { folder, manifest, source }
+}
+
+export function openBackend(
+  { folder, manifest }: Pick<TinyBackbone, 'folder' | 'manifest'>,
+  { device = 'cpu', ...limits }: Partial<OnnxBackend['limits']> & { device?: Device } = {},
+): Promise<OnnxBackend> {
+  return createBackend({
+    folder,
+    manifest,
+    device,
+    limits: { contextLength: 1024, chunkTokens: 512, maxBatch: 8, cacheRows: 4096, ...limits },
+  })
+}

@@ -1,0 +1,157 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { StubBehaviour, StubCall } from './stub-behaviour.ts'
+
+export interface StubNode {
+  readonly url: string
+  readonly calls: readonly StubCall[]
+  behave(behaviour: StubBehaviour): void
+  close(): Promise<void>
+}
+
+/**
+ * A node that computes nothing and verifies nothing, for tests and benchmarks of the edge. Over HTTP, `PUT
+ * /stub/behaviour` sets its behaviour and forgets its calls; `GET /stub/calls` lists them.
+ */
+export async function startStubNode(
+  initial: StubBehaviour = { tokens: [1, 2, 3] },
+  port = 0,
+): Promise<StubNode> {
+  const state = { behaviour: initial, calls: [] as StubCall[], adapters: new Set<string>() }
+  const behave = (behaviour: StubBehaviour) => {
+    state.behaviour = behaviour
+    state.calls.length = 0
+    state.adapters.clear()
+  }
+  const server = createServer((request, response) => {
+    handle(request, response, { state, behave }).catch(() => response.destroy())
+  })
+  server.keepAliveTimeout = 60_000
+  await new Promise<void>((resolve, reject) =>
+    server.once('error', reject).listen(port, '127.0.0.1', resolve),
+  )
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    calls: state.calls,
+    behave,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      }),
+  }
+}
+
+interface State {
+  readonly behaviour: StubBehaviour
+  readonly calls: StubCall[]
+  readonly adapters: Set<string>
+}
+
+async function handle(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { behave, state }: { state: State; behave: (behaviour: StubBehaviour) => void },
+): Promise<void> {
+  const body = await readBody(request)
+  const path = request.url ?? ''
+  if (path === '/stub/calls') return sendJson(response, { status: 200, body: state.calls })
+  if (path === '/stub/behaviour') {
+    behave(JSON.parse(body.toString()) as StubBehaviour)
+    return sendJson(response, { status: 200, body: {} })
+  }
+  const authorization = request.headers.authorization ?? ''
+  if (path.startsWith('/v1/adapters/')) {
+    const digest = path.slice('/v1/adapters/'.length)
+    state.calls.push({ kind: 'put-adapter', authorization, body: body.length, sent: 0, aborted: false })
+    await sleep(state.behaviour.headDelayMs ?? 0)
+    const { refusePush } = state.behaviour
+    if (refusePush !== undefined) return sendError(response, refusePush)
+    state.adapters.add(digest)
+    return sendJson(response, { status: 200, body: { digest, bytes: body.length } })
+  }
+  const call: StubCall = {
+    kind: 'generate',
+    authorization,
+    body: JSON.parse(body.toString()),
+    sent: 0,
+    aborted: false,
+  }
+  state.calls.push(call)
+  await generate(response, { call, state })
+}
+
+async function generate(response: ServerResponse, { call, state }: { call: StubCall; state: State }) {
+  const { adapters, behaviour } = state
+  const { adapter = null, prompt } = call.body as { adapter?: string | null; prompt: number[] }
+  const { refuse } = behaviour
+  response.on('close', () => {
+    call.aborted = !response.writableFinished
+  })
+  await sleep(behaviour.headDelayMs ?? 0)
+  if (refuse !== undefined) return sendError(response, refuse)
+  if (behaviour.adapterMissing === true && adapter !== null && !adapters.has(adapter))
+    return sendError(response, { status: 409, code: 'adapter_missing' })
+  response.writeHead(200, { 'content-type': 'application/x-ndjson' })
+  if (behaviour.garbage !== undefined) return void response.end(behaviour.garbage)
+  if (behaviour.delayMs === undefined) response.cork()
+  const line = (event: object) => response.write(`${JSON.stringify(event)}\n`)
+  const usage = () => ({ promptTokens: prompt.length, completionTokens: call.sent })
+  for (const [at, id] of behaviour.tokens.entries()) {
+    if (behaviour.delayMs !== undefined) await sleep(behaviour.delayMs)
+    if (response.destroyed) return
+    if (behaviour.dieAfter === at) return die(response)
+    if (behaviour.failAfter?.tokens === at) {
+      line({ type: 'error', code: behaviour.failAfter.code, message: 'as asked', usage: usage() })
+      return void response.end()
+    }
+    const stop = behaviour.endsWithStopToken === true && at === behaviour.tokens.length - 1
+    const { logprob } = behaviour
+    const scores =
+      logprob === undefined
+        ? {}
+        : {
+            logprob,
+            top: [
+              [id, logprob],
+              [0, logprob - 1],
+            ],
+          }
+    line({ type: 'token', id, ...(stop ? { stop } : {}), ...scores })
+    call.sent += 1
+  }
+  if (behaviour.dieAfter === behaviour.tokens.length) return die(response)
+  const timings = { queueMs: 0, prefillMs: 0, decodeMs: 0 }
+  line({ type: 'done', reason: behaviour.reason ?? 'stop', usage: usage(), timings })
+  // `end` alone would drop what is corked (Node 24.21).
+  while (response.writableCorked > 0) response.uncork()
+  response.end()
+}
+
+/** Cuts the connection once what was written has left. */
+async function die(response: ServerResponse): Promise<void> {
+  while (response.writableCorked > 0) response.uncork()
+  await sleep(20)
+  response.destroy()
+}
+
+async function readBody(request: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  for await (const chunk of request) chunks.push(chunk as Buffer)
+  return Buffer.concat(chunks)
+}
+
+function sendError(
+  response: ServerResponse,
+  { code, retryAfter, status }: { status: number; code: string; retryAfter?: number },
+) {
+  if (retryAfter !== undefined) response.setHeader('retry-after', String(retryAfter))
+  const error = { message: 'as asked', type: 'server_error', param: null, code }
+  sendJson(response, { status, body: { error } })
+}
+
+function sendJson(response: ServerResponse, { body, status }: { status: number; body: unknown }): void {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+}
+
+const sleep = (ms: number) => (ms === 0 ? undefined : new Promise<void>((resolve) => setTimeout(resolve, ms)))
