@@ -25,7 +25,8 @@ const configFile = fileURLToPath(new URL('../../wrangler.toml', import.meta.url)
 
 /**
  * Runs the edge worker of wrangler.toml in workerd, on this machine only and without a call home. Miniflare rather
- * than `wrangler dev`: the same runtime and bindings without the proxy worker in front, at half the latency.
+ * than `wrangler dev`, and the worker's own socket rather than Miniflare's: the same runtime and bindings without two
+ * proxy workers in front, each of which costs about a millisecond.
  */
 export async function startWorker({ port, stateFolder, vars }: WorkerOptions): Promise<LocalWorker> {
   const { workerOptions, main } = unstable_getMiniflareWorkerOptions(configFile)
@@ -34,13 +35,14 @@ export async function startWorker({ port, stateFolder, vars }: WorkerOptions): P
   const miniflare = new Miniflare(
     convertV4MiniflareOptions({
       host: localHost,
-      port,
+      port: 0,
       cf: false,
       telemetry: { enabled: false },
       resourcePersistencePath: stateFolder,
       workers: [
         {
           ...worker,
+          unsafeDirectSockets: [{ host: localHost, port }],
           bindings: { ...Bindings.parse(worker.bindings), ...vars },
           modules: [{ type: 'ESModule', path: 'worker.js', contents: await bundle(main) }],
         },
@@ -48,8 +50,8 @@ export async function startWorker({ port, stateFolder, vars }: WorkerOptions): P
     }),
   )
   try {
-    const url = await miniflare.ready
-    return { url: url.origin, [Symbol.asyncDispose]: () => miniflare.dispose() }
+    await miniflare.ready
+    return { url: `http://${localHost}:${port}`, [Symbol.asyncDispose]: () => miniflare.dispose() }
   } catch (error) {
     await miniflare.dispose()
     throw error
