@@ -1,5 +1,6 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
+import { z } from 'zod'
 import type { Backend, CacheSlot, LoadedAdapter } from '../gpu-node/engine/backend.ts'
 import { openBenchBackend } from './backend.ts'
 import { randomAdapter } from './random-adapter.ts'
@@ -52,11 +53,13 @@ async function prefillTime(backend: Backend, adapter?: LoadedAdapter): Promise<n
   return time
 }
 
-/** Resident memory of a fresh process that does the work, so that this one's history does not count. */
-async function memory(): Promise<{ sequencesMiB: number; adaptersPerByte: number }> {
-  const child = fork(new URL('./engine-memory.ts', import.meta.url), { stdio: 'inherit' })
-  const [message] = await once(child, 'message')
-  return message
+/** Measures memory in a fresh process, so that this one's history does not count. */
+async function memory(measure: 'sequences' | 'adapters'): Promise<number> {
+  const child = fork(new URL('./engine-memory.ts', import.meta.url), [measure], {
+    stdio: 'inherit',
+    execArgv: ['--expose-gc'],
+  })
+  return z.number().parse((await once(child, 'message'))[0])
 }
 
 export async function benchEngine(): Promise<boolean> {
@@ -78,7 +81,8 @@ export async function benchEngine(): Promise<boolean> {
     b: () => decodeStep(backend, { batch: 1, adapters: [] }),
   })
   await backend.close()
-  const { sequencesMiB, adaptersPerByte } = await memory()
+  const sequencesMiB = await memory('sequences')
+  const adaptersPerByte = await memory('adapters')
 
   const figures: Figure[] = [
     { name: 'decode step, batch 8', value: decode.b, unit: 'ms' },
