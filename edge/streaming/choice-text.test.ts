@@ -35,7 +35,7 @@ describe('text from tokens', () => {
   test('is the same wherever tokens cut the bytes, and every piece of it is whole', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme', maxLength: 40 }), cuts, (text, places) => {
-        fc.pre(text.isWellFormed())
+        fc.pre(text.isWellFormed() && !text.includes('\ufffd'))
         const result = run(cut(encode(text), places), [])
         expect(result.text).toBe(text)
         for (const piece of result.pieces) {
