@@ -1,11 +1,11 @@
 import { basename } from 'node:path'
 import { z } from 'zod'
+import type { BackboneSource } from './backbone-source.ts'
 import { describeConversation } from './conversation.ts'
 import { invalidBackbone } from './decoder-shape.ts'
 import { fileSha256 } from './file-digest.ts'
 import { openGguf } from './gguf.ts'
 import { tokenizerFromGguf } from './gguf-tokenizer.ts'
-import type { BackboneSource } from './source.ts'
 import { checkTokenizer } from './tokenizer.ts'
 
 const tokenId = z.int().min(0).optional()

@@ -1,0 +1,14 @@
+import type { BackboneManifest } from '../../shared/backbone.ts'
+import type { TensorSource } from './tensor-source.ts'
+import type { TokenizerJson } from './tokenizer.ts'
+
+/** Everything a backbone is made from, whatever files it comes from. */
+export interface BackboneSource {
+  readonly tensors: TensorSource
+  readonly tokenizer: TokenizerJson
+  readonly tokens: BackboneManifest['tokens']
+  readonly chat: BackboneManifest['chat']
+  /** Computes the SHA-256 of the weights, so it reads them once. */
+  origin(): Promise<BackboneManifest['source']>
+  close(): Promise<void>
+}
