@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { describeSettings } from '../gpu-node/config.ts'
 
 /** `quartet node start`: the node reads its own flags and environment (`gpu-node/config.ts`). */
 export function nodeCommand(): Command {
@@ -6,11 +7,11 @@ export function nodeCommand(): Command {
 
   node
     .command('start')
-    .description('run a node in the foreground until SIGTERM or Ctrl-C (--help lists its settings)')
-    .helpOption(false)
+    .description('run a node in the foreground until SIGTERM or Ctrl-C')
     .allowUnknownOption()
     .allowExcessArguments()
     .argument('[settings...]')
+    .addHelpText('after', () => `\n${describeSettings()}`)
     .action(async (settings: string[]) => {
       const { runNode } = await import('../gpu-node/run.ts')
       await runNode(settings)

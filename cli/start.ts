@@ -3,6 +3,7 @@ import type { Backbone } from '../gpu-node/model/backbone-folder.ts'
 import { adminClient } from './admin-client.ts'
 import { type DemoTenant, demoTenants } from './local/demo.ts'
 import { demoAdapters } from './local/demo-adapters.ts'
+import { assertDiskSpace } from './local/disk-space.ts'
 import { type Home, homeAt, makeHome } from './local/home.ts'
 import { lockHome } from './local/home-lock.ts'
 import { obtainBackbone } from './local/local-backbone.ts'
@@ -37,6 +38,7 @@ async function runUntilStopped(home: Home, { edgePort, nodePort }: Ports): Promi
   using stop = stopRequest(() => started?.kill())
   try {
     await makeHome(home)
+    await assertDiskSpace(home.folder)
     using _lock = lockHome(home)
     await assertPortFree({ port: edgePort, flag: '--edge-port', env: 'QUARTET_EDGE_PORT' })
     await assertPortFree({ port: nodePort, flag: '--node-port', env: 'QUARTET_NODE_PORT' })
@@ -60,7 +62,9 @@ async function runUntilStopped(home: Home, { edgePort, nodePort }: Ports): Promi
     if (state !== undefined) announce(state, tenants)
     await Promise.race([stack.failed, stop.requested])
   } catch (error) {
-    if (!stop.signal.aborted) throw error
+    if (stop.signal.aborted) return
+    await assertDiskSpace(home.folder)
+    throw error
   }
 }
 

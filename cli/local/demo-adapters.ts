@@ -14,6 +14,7 @@ export interface DemoAdapter {
 }
 
 const extension = '.safetensors'
+const precision = 'f32'
 
 /** The demo tenants' adapters for this backbone, compiled on first use. */
 export async function demoAdapters(
@@ -22,8 +23,9 @@ export async function demoAdapters(
 ): Promise<readonly DemoAdapter[]> {
   const files = await Promise.all(
     tenants.map(async (tenant) => {
-      const source = await sha256Hex(JSON.stringify(tenant.messages))
-      const name = `${tenant.alias}-${backbone.manifest.digest.slice(0, 16)}-${source.slice(0, 16)}${extension}`
+      const { chat, digest, tokens } = backbone.manifest
+      const inputs = JSON.stringify({ digest, chat, tokens, precision, messages: tenant.messages })
+      const name = `${tenant.alias}-${(await sha256Hex(inputs)).slice(0, 32)}${extension}`
       return { tenant, path: join(home.demoAdapters, name) }
     }),
   )
@@ -34,6 +36,7 @@ export async function demoAdapters(
     for (const { tenant, path } of missing) {
       const { bytes } = await compileAdapter(backbone, {
         source: { kind: 'messages', messages: tenant.messages },
+        precision,
       })
       await writeFileAtomically(path, { data: bytes, mode: 0o600 })
     }

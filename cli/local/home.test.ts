@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { writeFileAtomically } from './atomic-file.ts'
+import { assertDiskSpace } from './disk-space.ts'
 import { type Home, homeAt, makeHome } from './home.ts'
 import { lockHome } from './home-lock.ts'
 import { assertPortFree } from './port.ts'
@@ -40,6 +41,14 @@ it('a write that fails leaves the old file and no partial one', async () => {
   await expect(writeFileAtomically(join(path, 'below-a-file'), unwritable)).rejects.toThrow()
   expect(await readFile(path, 'utf8')).toBe('old')
   expect((await readdir(home.folder)).filter((name) => name.includes('partial'))).toEqual([])
+})
+
+it('a disk that is too full for a stack is refused in megabytes', async () => {
+  await assertDiskSpace(home.folder)
+  const moreThanAnyDisk = 2 ** 62
+  await expect(assertDiskSpace(home.folder, moreThanAnyDisk)).rejects.toThrow(
+    /is full: \d+ MB are free and 4398046511104 MB are needed/,
+  )
 })
 
 it('one home runs one stack, and is free again when its process is killed', async () => {

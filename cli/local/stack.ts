@@ -1,10 +1,9 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import type { Backbone } from '../../gpu-node/model/backbone-folder.ts'
-import { CliFailure } from '../failure.ts'
 import type { Home } from './home.ts'
 import { localHost } from './port.ts'
 import type { LocalSecrets } from './secrets.ts'
 import { type Service, startService } from './service.ts'
+import { untilAnswers } from './until-answers.ts'
 
 export interface StackOptions {
   readonly home: Home
@@ -26,7 +25,6 @@ export interface Stack extends AsyncDisposable {
   kill(): void
 }
 
-const readyTimeoutMs = 120_000
 const drainSeconds = 3
 const nodeStopGraceMs = 5000
 const edgeStopGraceMs = 3000
@@ -48,7 +46,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     const { signal } = options
     await Promise.race([
       failed,
-      Promise.all([answers(`${node}/ready`, signal), answers(`${edge}/health`, signal)]),
+      Promise.all([untilAnswers(`${node}/ready`, signal), untilAnswers(`${edge}/health`, signal)]),
     ])
     return {
       edge,
@@ -95,20 +93,4 @@ function startEdge({ home, edgePort, secrets }: StackOptions, node: string): Pro
       QUARTET_ADMIN_KEY: secrets.adminKey,
     },
   })
-}
-
-/** Resolves once a GET of the URL succeeds. */
-async function answers(url: string, signal: AbortSignal): Promise<void> {
-  const deadline = Date.now() + readyTimeoutMs
-  for (;;) {
-    const response = await fetch(url, { signal }).catch(() => undefined)
-    signal.throwIfAborted()
-    await response?.body?.cancel()
-    if (response?.ok) return
-    if (Date.now() > deadline)
-      throw new CliFailure(`${url} did not answer within ${readyTimeoutMs / 1000} s`, {
-        remedy: 'see the logs under QUARTET_HOME/logs',
-      })
-    await delay(50)
-  }
 }

@@ -151,6 +151,12 @@ describe('an alias', () => {
     expect(await served()).toBe(tenant.adapter.digest)
   })
 
+  test('is served at once, even by an isolate that knows the tenant without it', async () => {
+    await edge.chat(tenant)
+    expect((await put('brand-new', tenant.adapter.digest)).status).toBe(204)
+    expect((await edge.chat(tenant, { model: 'brand-new' })).status).toBe(200)
+  })
+
   test('can be deleted', async () => {
     const path = `/tenants/${tenant.id}/aliases/tone`
     expect((await edge.admin('DELETE', path)).status).toBe(204)

@@ -17,6 +17,11 @@ export function readTenant(id: TenantId, c: Reader): Promise<TenantRecord | unde
   return c.get('platform').caches.tenants.get(id, fromStore(c, storeKeys.tenant(id), TenantRecord))
 }
 
+/** The tenant past this isolate's memory, for what it does not remember. */
+export function reloadTenant(id: TenantId, c: Reader): Promise<TenantRecord | undefined> {
+  return c.get('platform').caches.tenants.reload(id, fromStore(c, storeKeys.tenant(id), TenantRecord))
+}
+
 export function readBackbone(slug: BackboneSlug, c: Reader): Promise<BackboneRecord | undefined> {
   return c.get('platform').caches.backbones.get(slug, fromStore(c, storeKeys.backbone(slug), BackboneRecord))
 }

@@ -29,11 +29,11 @@ export class RefreshingCache<V> {
   async get(key: string, source: Source<V>): Promise<V | undefined> {
     const entry = this.#entries.get(key)
     const age = entry === undefined ? Number.POSITIVE_INFINITY : Date.now() - entry.loadedAt
-    if (entry === undefined || age >= this.#maxMs) return this.#load(key, source)
+    if (entry === undefined || age >= this.#maxMs) return this.reload(key, source)
     if (age >= this.#maxMs / 2 && !entry.refreshing) {
       entry.refreshing = true
       source.background(
-        this.#load(key, source).catch(() => {
+        this.reload(key, source).catch(() => {
           entry.refreshing = false
         }),
       )
@@ -41,7 +41,8 @@ export class RefreshingCache<V> {
     return entry.value
   }
 
-  async #load(key: string, source: Source<V>): Promise<V | undefined> {
+  /** The value as it is now, whatever is remembered. */
+  async reload(key: string, source: Pick<Source<V>, 'load'>): Promise<V | undefined> {
     const loadedAt = Date.now()
     const value = await source.load()
     this.#entries.delete(key)

@@ -2,7 +2,7 @@ import type { Context } from 'hono'
 import { QuartetError } from '../../shared/errors.ts'
 import { type AdapterDigest, AliasName, BackboneSlug } from '../../shared/ids.ts'
 import type { TenantApp } from '../http/context.ts'
-import { readBackbone, readTenant } from './read.ts'
+import { readBackbone, readTenant, reloadTenant } from './read.ts'
 import type { BackboneRecord } from './records.ts'
 
 /** What a request's `model` means to the tenant that asks. */
@@ -14,12 +14,27 @@ export interface ResolvedModel {
 }
 
 /**
- * Looks `model` up among the tenant's own aliases, then among the backbones. Whatever else exists elsewhere is
- * `model_not_found` in the same words.
+ * Looks `model` up among the tenant's own aliases, then among the backbones. An alias that this isolate does not know
+ * may be younger than its memory, so it is looked up once more. Whatever else exists elsewhere is `model_not_found`
+ * in the same words.
  */
 export async function resolveModel(model: string, c: Context<TenantApp>): Promise<ResolvedModel> {
+  const found = (await lookUp(model, c, readTenant)) ?? (await lookUp(model, c, reloadTenant))
+  if (found !== undefined) return found
+  throw new QuartetError(
+    'model_not_found',
+    `the model ${JSON.stringify(model)} does not exist; GET /v1/models lists yours`,
+    { param: 'model' },
+  )
+}
+
+async function lookUp(
+  model: string,
+  c: Context<TenantApp>,
+  read: typeof readTenant,
+): Promise<ResolvedModel | undefined> {
   const alias = AliasName.safeParse(model)
-  const aliases = alias.success ? ((await readTenant(c.get('tenant'), c))?.aliases ?? {}) : {}
+  const aliases = alias.success ? ((await read(c.get('tenant'), c))?.aliases ?? {}) : {}
   const target = alias.success && Object.hasOwn(aliases, alias.data) ? aliases[alias.data] : undefined
   if (target !== undefined) {
     const record = await readBackbone(target.backbone, c)
@@ -27,12 +42,5 @@ export async function resolveModel(model: string, c: Context<TenantApp>): Promis
   }
   const slug = BackboneSlug.safeParse(model)
   const record = slug.success ? await readBackbone(slug.data, c) : undefined
-  if (record !== undefined) return { record, adapter: null, createdAt: record.createdAt }
-  throw new QuartetError(
-    'model_not_found',
-    `the model ${JSON.stringify(model)} does not exist; GET /v1/models lists yours`,
-    {
-      param: 'model',
-    },
-  )
+  return record && { record, adapter: null, createdAt: record.createdAt }
 }

@@ -27,8 +27,20 @@ export interface StartedProcess {
   readonly exited: Promise<number | null>
 }
 
-export function quartetStart({ home, ports, env = {} }: StartOptions): StartedProcess {
-  const child = spawn(process.execPath, [main, 'start'], {
+export function quartetStart(options: StartOptions): StartedProcess {
+  return startedBy([process.execPath, main, 'start'], options)
+}
+
+/** The same through `npm start`; npm is the process. */
+export function npmStart(options: StartOptions): StartedProcess {
+  return startedBy(['npm', 'start'], options)
+}
+
+function startedBy(
+  [command, ...words]: readonly [string, ...string[]],
+  { home, ports, env = {} }: StartOptions,
+): StartedProcess {
+  const child = spawn(command, words, {
     cwd: root,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {

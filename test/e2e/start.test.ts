@@ -7,7 +7,15 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { commandOf, descendants, isRunning } from './processes.ts'
-import { freePorts, localState, type Ports, quartetStart, stop, untilReady } from './quartet-start.ts'
+import {
+  freePorts,
+  localState,
+  npmStart,
+  type Ports,
+  quartetStart,
+  stop,
+  untilReady,
+} from './quartet-start.ts'
 import { stack } from './shared-stack.ts'
 
 /** `quartet start` as a person meets it: what it prints, keeps, refuses and leaves behind. */
@@ -103,7 +111,9 @@ describe('a start that cannot be', () => {
       PIP_NO_INDEX: '1',
       PIP_INDEX_URL: 'http://127.0.0.1:9',
     }
-    expect(await failure(quartetStart({ home, ports, env }))).toMatch(/smollm2-135m-instruct/)
+    expect(await failure(quartetStart({ home, ports, env }))).toMatch(
+      /model hub.*pip.*quartet backbone import/,
+    )
   })
 })
 
@@ -146,11 +156,16 @@ describe('a home of its own', () => {
     await expectGone(all)
   })
 
-  it('leaves nothing running when it is killed itself', async () => {
-    const started = quartetStart({ home, ports })
+  it.each([
+    { by: 'itself', begin: quartetStart, signal: 'SIGKILL' },
+    { by: 'npm', begin: npmStart, signal: 'SIGTERM' },
+    { by: 'npm', begin: npmStart, signal: 'SIGKILL' },
+  ] as const)('started by $by, it leaves nothing running after a $signal', async ({ begin, signal }) => {
+    const started = begin({ home, ports })
     await untilReady(started)
     const all = await descendants(started.process.pid ?? 0)
-    started.process.kill('SIGKILL')
+    expect(all.length).toBeGreaterThanOrEqual(3)
+    started.process.kill(signal)
     await started.exited
     await expectGone(all)
   })
