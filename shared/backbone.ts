@@ -31,6 +31,8 @@ export const BackboneManifest = z.strictObject({
   digest: BackboneDigest,
   config: ModelConfig,
   weights: z.enum(['q8', 'f32']),
+  /** Version of the ONNX graphs in the folder; a node serves its own alone. */
+  graph: z.int().min(1),
   tokens: z.strictObject({
     /**
      * What a template calls `bos_token`; null for a model without. Whether a raw prompt starts with it is for

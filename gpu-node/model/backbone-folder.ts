@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { BackboneManifest } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import { graphVersion } from '../graph/version.ts'
 import { invalidBackbone } from './decoder-shape.ts'
 import { fileSha256 } from './file-digest.ts'
 import { readJsonFile } from './json-file.ts'
@@ -36,6 +37,11 @@ export async function openBackbone(folder: string): Promise<Backbone> {
   if (!parsed.success)
     throw invalidBackbone(join(folder, manifestName), z.prettifyError(parsed.error).replaceAll('\n', ' '))
   const manifest = parsed.data
+  if (manifest.graph !== graphVersion)
+    throw invalidBackbone(
+      folder,
+      `it holds graphs of version ${manifest.graph} and this Quartet serves version ${graphVersion}; pull or import it again`,
+    )
   for (const name of requiredFiles)
     if (!Object.hasOwn(manifest.files, name))
       throw invalidBackbone(folder, `its manifest does not list ${name}`)

@@ -4,6 +4,7 @@ import { BackboneManifest, type ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { serializeSafeTensors } from '../../shared/safetensors.ts'
 import { exportGraph } from '../graph/export.ts'
+import { graphVersion } from '../graph/version.ts'
 import { computeAnchors } from '../runtime/anchors.ts'
 import { type Backbone, manifestName, openBackbone } from './backbone-folder.ts'
 import type { BackboneSource } from './backbone-source.ts'
@@ -71,6 +72,7 @@ export async function importSource(
       digest: files['weights.bin']?.sha256,
       config,
       weights,
+      graph: graphVersion,
       tokens: source.tokens,
       chat: source.chat,
       files,

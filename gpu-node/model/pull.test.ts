@@ -204,6 +204,16 @@ test('a broken backbone in the cache is made again from what was kept', async ()
   expect(notes).toContainEqual(expect.stringMatching(/^making it again: .*weights.bin has 100 bytes/))
 })
 
+test('a backbone whose graphs are of another version is converted anew from what was kept', async () => {
+  await using server = await hub()
+  const { folder, manifest } = await pull([fromHub(server.repository)])
+  const asked = server.requests.length
+  await writeFile(join(folder, 'manifest.json'), JSON.stringify({ ...manifest, graph: manifest.graph + 1 }))
+  expect(await pull([fromHub(server.repository)])).toEqual({ folder, manifest })
+  expect(server.requests.length).toBe(asked)
+  expect(notes).toContainEqual(expect.stringMatching(/^making it again: .*graphs of version 2/))
+})
+
 /** A folder of Python packages that the real pip is pointed to. */
 async function packages() {
   const folder = join(root, 'packages')
