@@ -1,4 +1,5 @@
 import { mkdtemp, rm } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import OpenAI from 'openai'
@@ -120,6 +121,26 @@ it('a client that leaves frees the node', async () => {
   const running = await stream()
   for await (const chunk of running) if (chunk.choices[0]?.delta.content) break
   await expect.poll(() => nodeGauge(node.url, 'running'), { timeout: 5000 }).toBe(0)
+})
+
+it('a reset connection frees the node, even while an answer that is not streamed is pending', async () => {
+  const { hostname, port } = new URL(edge.url)
+  const body = JSON.stringify(endless)
+  const socket = connect({ host: hostname, port: Number(port) })
+  socket.write(
+    [
+      'POST /v1/chat/completions HTTP/1.1',
+      `host: ${hostname}`,
+      `authorization: Bearer ${client.apiKey}`,
+      'content-type: application/json',
+      `content-length: ${body.length}`,
+      '',
+      body,
+    ].join('\r\n'),
+  )
+  await expect.poll(() => nodeGauge(node.url, 'running')).toBe(1)
+  socket.resetAndDestroy()
+  await expect.poll(() => nodeGauge(node.url, 'running'), { timeout: 2000 }).toBe(0)
 })
 
 it('a node that dies during a stream ends it with an explicit error, never silently', async () => {
