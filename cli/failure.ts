@@ -27,7 +27,8 @@ interface SystemError extends Error {
   readonly path?: string
 }
 
-function isSystemError(thrown: unknown): thrown is SystemError {
+/** Whether the operating system refused something. */
+export function isSystemError(thrown: unknown): thrown is SystemError {
   return thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string'
 }
 

@@ -1,6 +1,8 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { Command } from 'commander'
 import type { Backbone } from '../gpu-node/model/backbone-folder.ts'
 import { adminClient } from './admin-client.ts'
+import { CliFailure } from './failure.ts'
 import { type DemoTenant, demoTenants } from './local/demo.ts'
 import { demoAdapters } from './local/demo-adapters.ts'
 import { assertDiskSpace } from './local/disk-space.ts'
@@ -34,10 +36,14 @@ interface Ports {
 
 /** Runs until SIGINT, SIGTERM or SIGHUP. Throws when a part fails; nothing it started outlives it either way. */
 async function runUntilStopped(home: Home, { edgePort, nodePort }: Ports): Promise<void> {
+  if (edgePort === nodePort)
+    throw new CliFailure(`edge and node cannot both listen on port ${edgePort}`, {
+      remedy: 'choose another for one of them with --edge-port or --node-port',
+    })
+  await makeHome(home)
   let started: Stack | undefined
   using stop = stopRequest(() => started?.kill())
   try {
-    await makeHome(home)
     await assertDiskSpace(home.folder)
     using _lock = lockHome(home)
     await assertPortFree({ port: edgePort, flag: '--edge-port', env: 'QUARTET_EDGE_PORT' })
@@ -60,12 +66,18 @@ async function runUntilStopped(home: Home, { edgePort, nodePort }: Ports): Promi
     ready.catch(() => undefined)
     const state = await Promise.race([ready, stack.failed, stop.requested])
     if (state !== undefined) announce(state, tenants)
-    await Promise.race([stack.failed, stop.requested])
+    await Promise.race([stack.failed.catch(afterNotice), stop.requested])
   } catch (error) {
     if (stop.signal.aborted) return
     await assertDiskSpace(home.folder)
     throw error
   }
+}
+
+/** The edge tells its clients what happened to the node before it goes too. */
+async function afterNotice(failure: unknown): Promise<never> {
+  await delay(500)
+  throw failure
 }
 
 interface Seeding {

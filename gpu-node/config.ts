@@ -88,10 +88,12 @@ const sources: { readonly [Setting in keyof NodeConfig]-?: Source } = {
 
 /** The settings as a text for `--help`. */
 export function describeSettings(): string {
-  const lines = Object.values(sources).map(
-    ({ env, flag, help }) =>
-      `  ${(flag === undefined ? '' : `--${flag}`).padEnd(23)}${env.padEnd(29)}${help}`,
-  )
+  const defaults: Readonly<Record<string, unknown>> = Settings.partial({ secret: true }).parse({})
+  const lines = Object.entries(sources).map(([setting, { env, flag, help }]) => {
+    const value = defaults[setting]
+    const standard = value === undefined ? '' : ` (default: ${value})`
+    return `  ${(flag === undefined ? '' : `--${flag}`).padEnd(23)}${env.padEnd(29)}${help}${standard}`
+  })
   return ['Runs a Quartet node. Settings by flag, else by environment:', '', ...lines].join('\n')
 }
 

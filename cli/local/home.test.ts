@@ -28,6 +28,21 @@ it('secrets are made once, differ from each other, and only the owner can read t
   expect((await stat(home.secrets)).mode & 0o777).toBe(0o600)
 })
 
+it('a home that cannot be made is refused at once, with the cause', async () => {
+  await writeFile(join(home.folder, 'file'), '')
+  await expect(makeHome(homeAt(join(home.folder, 'file')))).rejects.toThrow(/file is a file/)
+  await expect(makeHome(homeAt(join(home.folder, 'file', 'below')))).rejects.toMatchObject({
+    code: 'ENOTDIR',
+  })
+  await expect(makeHome(homeAt('/proc/quartet/below'))).rejects.toMatchObject({ code: 'ENOENT' })
+})
+
+it('a home is made with the folders above it', async () => {
+  const deep = homeAt(join(home.folder, 'a', 'b'))
+  await makeHome(deep)
+  expect((await stat(deep.logs)).isDirectory()).toBe(true)
+})
+
 it('a damaged secrets file is an error that names it, and it is not replaced', async () => {
   await writeFile(home.secrets, '{"nodeSecret": ')
   await expect(ensureLocalSecrets(home)).rejects.toThrow(`${home.secrets} cannot be read: it is not JSON`)

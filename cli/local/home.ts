@@ -1,5 +1,6 @@
-import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { CliFailure, isSystemError } from '../failure.ts'
 
 /** What lies where under QUARTET_HOME. */
 export interface Home {
@@ -29,6 +30,23 @@ export function homeAt(folder: string): Home {
 }
 
 export async function makeHome({ folder, edgeState, demoAdapters, logs }: Home): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o700 })
-  for (const inner of [edgeState, demoAdapters, logs]) await mkdir(inner, { recursive: true, mode: 0o700 })
+  for (const each of [folder, edgeState, demoAdapters, logs]) await makeFolder(each)
+}
+
+/**
+ * Makes a folder, and those above it that are missing. Not by Node's recursive `mkdir`: that never ends where the
+ * system keeps answering ENOENT (under /proc), and names the wrong cause where a folder above cannot be made.
+ */
+async function makeFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { mode: 0o700 })
+  } catch (error) {
+    if (!isSystemError(error)) throw error
+    if (error.code === 'ENOENT' && dirname(folder) !== folder) {
+      await makeFolder(dirname(folder))
+      await mkdir(folder, { mode: 0o700 })
+    } else if (error.code !== 'EEXIST') throw error
+    else if (!(await stat(folder)).isDirectory())
+      throw new CliFailure(`${folder} is a file`, { remedy: 'choose a folder with --home or QUARTET_HOME' })
+  }
 }

@@ -9,7 +9,7 @@ export const authenticateAdmin = createMiddleware<App>(async (c, next) => {
   if (token === undefined || !(await sameSecret(token, c.get('platform').adminKey)))
     throw new QuartetError(
       'invalid_admin_key',
-      'the admin API needs "Authorization: Bearer" with the admin key',
+      'the admin key is missing or wrong; send it as "Authorization: Bearer …"',
     )
   await next()
 })

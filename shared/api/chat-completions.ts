@@ -42,7 +42,7 @@ export const ChatMessage = z.discriminatedUnion(
   ],
   {
     error:
-      'must be an object with role system, developer, user or assistant; tools and functions are not supported',
+      'a message has the role system, developer, user or assistant; tools and functions are not supported',
   },
 )
 export type ChatMessage = z.infer<typeof ChatMessage>
