@@ -43,14 +43,14 @@ it('the graphs are those of their version: when this fails, raise `graphVersion`
   expect({ version: graphVersion, q8: await hashes('q8'), f32: await hashes('f32') }).toMatchInlineSnapshot(`
     {
       "f32": {
-        "serving": "99020bdd9f0c0b6ed5708c81bbf2ac108de775cd35e5f81e18f74cee5805b891",
+        "serving": "56eb510af4a3bd5526fd677ee0b5420cee109f4c98d3dd927f874a21be288949",
         "trace": "677166f07322ec2ccf16b502dabe0b75e9a41d0c6f6d0a0497f64e84940c28ab",
       },
       "q8": {
-        "serving": "0bd3ed76f974734e3628260fb30dee28d636700bf49f7aa58b77a53441f22d04",
+        "serving": "5beddb0feb65de3bbc01680dc441c0c27ea4813fe5cbca1aa7bbe3422e6a4194",
         "trace": "180d30fa70ab5e67b2f6c8ac4b2a5fba750c16fde9e5ace4dfcb8dd93226b6fc",
       },
-      "version": 1,
+      "version": 2,
     }
   `)
 })

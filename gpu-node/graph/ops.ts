@@ -56,6 +56,8 @@ export interface Ops {
   ReduceSum: Op<[x: Value, axes: Value], { keepdims: number }>
   Relu: Op<[x: Value]>
   Reshape: Op<[x: Value, shape: Value]>
+  /** A copy of `data` with the slices at `indices` replaced by `updates`. */
+  ScatterND: Op<[data: Value, indices: Value, updates: Value]>
   SequenceConstruct: Op<[x: Value]>
   Shape: Op<[x: Value]>
   /** x / sqrt(mean(x²) + epsilon) · scale */
@@ -208,6 +210,7 @@ export const opRows: { readonly [N in OpName]: OpRow<N> } = {
     attributes: {},
     outputs: ([x, shape]) => [{ type: x.type, shape: unknownShape(lengthOf(shape)) }],
   },
+  ScatterND: { attributes: {}, outputs: ([data]) => [{ type: data.type, shape: data.shape }] },
   SequenceConstruct: {
     attributes: {},
     outputs: ([x]) => [{ type: x.type, shape: x.shape, isSequence: true }],

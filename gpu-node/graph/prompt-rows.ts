@@ -10,10 +10,10 @@ export interface PromptInputs {
   readonly present: Value
   /** bool scalar: the rows are generated from the instruction, on top of anchor and tables. */
   readonly generated: Value
-  /** bool scalar: the rows do not simply stand in front of the tokens, but as `order` says. */
-  readonly reordered: Value
-  /** int64 [l_sp + n]: the layer's sequence, as indices into its prompt rows followed by its n tokens. */
+  /** int64 [l_sp + n]: which token stands at each place of the layer's sequence; any where a prompt row will. */
   readonly order: Value
+  /** int64 [l_sp, 1]: the places of the prompt rows. */
+  readonly places: Value
   /** int64 [1]: how many of the tokens are the instruction. */
   readonly instructionEnd: Value
   /** f32 [layers, 1 or l_sp, d]: s_l, or rows that must stay exact. */
@@ -37,8 +37,8 @@ export function promptInputs(g: GraphBuilder, { layers, d }: ModelConfig): Promp
   return {
     present: input('present', 'bool', []),
     generated: input('generated', 'bool', []),
-    reordered: input('reordered', 'bool', []),
     order: input('order', 'int64', ['layer_rows']),
+    places: input('places', 'int64', ['prompt_rows', 1]),
     instructionEnd: input('instruction_end', 'int64', [1]),
     anchor: input('anchor', 'float32', [layers, 'anchor_rows', d]),
     tables: input('tables', 'float16', [layers, 'tables', 'table_rows', d]),
@@ -115,11 +115,9 @@ export function insertPromptRows(
         otherwise: () => fixed,
       })
       const normedRows = normLikeTokens(g, rows, { layer, weight: normWeight, epsilon: rmsEps })
-      const all = () => g.apply('Concat', [normedRows, normed], { axis: 0 })
-      return g.choose(prompts.reordered, {
-        when: () => g.apply('Gather', [all(), prompts.order], { axis: 0 }),
-        otherwise: all,
-      })
+      // One copy of the tokens: Scatter writes to what Gather made.
+      const spread = g.apply('Gather', [normed, prompts.order], { axis: 0 })
+      return g.apply('ScatterND', [spread, prompts.places, normedRows])
     },
     otherwise: () => normed,
   })

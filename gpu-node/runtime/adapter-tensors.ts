@@ -60,8 +60,8 @@ export class AdapterLoader {
     this.absent = {
       'prompt.present': bool(false),
       'prompt.generated': bool(false),
-      'prompt.reordered': bool(false),
       'prompt.order': int64([0]),
+      'prompt.places': int64([0], [1, 1]),
       'prompt.instruction_end': int64([0]),
       'prompt.anchor': float32(new Float32Array(layers * d), [layers, 1, d]),
       'prompt.tables': zeros(layers, 1, 1, d),
@@ -117,8 +117,8 @@ export class AdapterLoader {
       ...(anchor === 'sink' ? { 'prompt.anchor': this.#sink } : {}),
       ...own,
       'prompt.present': bool(true),
-      'prompt.reordered': bool(placement !== 'first'),
-      'prompt.order': int64(layerOrder[placement]({ rows: l_sp, tokens })),
+      'prompt.order': int64(tokenOrder[placement]({ rows: l_sp, tokens })),
+      'prompt.places': int64(rowPlaces[placement](l_sp), [l_sp, 1]),
       'prompt.instruction_end': int64([Math.min(window, tokens)]),
     }
   }
@@ -152,19 +152,22 @@ interface RowCounts {
   readonly tokens: number
 }
 
-/**
- * A layer's sequence, as indices into its prompt rows followed by its tokens: the rows in front of the tokens, or
- * directly behind the first one.
- */
-const layerOrder: { readonly [P in AdapterMetadata['placement']]: (counts: RowCounts) => number[] } = {
-  first: ({ rows, tokens }) => range(0, rows + tokens),
-  'after-first': ({ rows, tokens }) => [rows, ...range(0, rows), ...range(rows + 1, rows + tokens)],
+type Placement = AdapterMetadata['placement']
+
+/** Which token stands at each place of a layer's sequence; token 0 where a prompt row will. */
+const tokenOrder: { readonly [P in Placement]: (counts: RowCounts) => number[] } = {
+  first: ({ rows, tokens }) => [...Array<number>(rows).fill(0), ...range(0, tokens)],
+  'after-first': ({ rows, tokens }) => [...Array<number>(rows + 1).fill(0), ...range(1, tokens)],
+}
+
+/** The places of the prompt rows: in front of the tokens, or directly behind the first one. */
+const rowPlaces: { readonly [P in Placement]: (rows: number) => number[] } = {
+  first: (rows) => range(0, rows),
+  'after-first': (rows) => range(1, rows + 1),
 }
 
 /** Where the tokens stand in that sequence. */
-export const tokenPositions: {
-  readonly [P in AdapterMetadata['placement']]: (counts: RowCounts) => number[]
-} = {
+export const tokenPositions: { readonly [P in Placement]: (counts: RowCounts) => number[] } = {
   first: ({ rows, tokens }) => range(rows, rows + tokens),
   'after-first': ({ rows, tokens }) => [0, ...range(rows + 1, rows + tokens)],
 }
