@@ -1,4 +1,4 @@
-import { mkdtemp } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { WeightFormat } from '../../gpu-node/graph/matrix-format.ts'
@@ -35,7 +35,8 @@ export async function tinyBackbone(
 ): Promise<TinyBackbone> {
   const { config, weights = 'f32', seed = 1 } = options
   const source = seededSource({ ...tinyConfig, ...config }, seed)
-  const folder = join(await mkdtemp(join(tmpdir(), 'quartet-tiny-')), 'backbone')
+  const parent = await mkdtemp(join(tmpdir(), 'quartet-tiny-'))
+  const folder = join(parent, 'backbone')
   const manifest = await importSource(
     {
       tensors: source,
@@ -53,7 +54,10 @@ export async function tinyBackbone(
       close: async () => {},
     },
     { slug: 'tiny', weights, destination: folder },
-  )
+  ).catch(async (error: unknown) => {
+    await rm(parent, { recursive: true })
+    throw error
+  })
   return { folder, manifest, source }
 }
 
