@@ -27,6 +27,18 @@ const shape = {
   l_sp: count(maxPromptRows),
 }
 
+const layerIndex = z
+  .string()
+  .regex(/^(0|[1-9][0-9]{0,2})$/, 'must be the number of a layer, from 0')
+  .transform(Number)
+
+/** Of the kinds whose rows depend on the instruction. */
+const generator = {
+  activation: z.enum(['rational', 'gelu', 'relu']).default('rational'),
+  m: count(4096),
+  window: count(maxWindow).default(maxWindow),
+}
+
 /**
  * Metadata per kind, keys as in the file. `window`: how many of the prompt's first tokens the generator reads.
  * Keys beyond these must start with `train.` (free provenance).
@@ -34,10 +46,33 @@ const shape = {
 export const AdapterMetadata = z.discriminatedUnion('kind', [
   z.strictObject({
     ...shape,
+    ...generator,
     kind: z.literal('iapt'),
-    activation: z.enum(['rational', 'gelu', 'relu']).default('rational'),
-    m: count(4096),
-    window: count(maxWindow),
+  }),
+  z.strictObject({
+    ...shape,
+    ...generator,
+    kind: z.literal('idpg'),
+    pool: z.enum(['mean', 'max']).default('mean'),
+    /** `shared`: one generator for all layers (with own anchors as its bias per layer). */
+    generator: z.enum(['own', 'shared']).default('own'),
+    /** The layer whose rows are carried on through those above it; every layer makes its own when absent. */
+    at: layerIndex.optional(),
+  }),
+  z.strictObject({
+    ...shape,
+    ...generator,
+    kind: z.literal('lpt'),
+    pool: z.enum(['attention', 'mean', 'max']).default('attention'),
+    /** The layer whose rows are carried on through those above it. */
+    at: layerIndex,
+  }),
+  z.strictObject({
+    ...shape,
+    ...generator,
+    kind: z.literal('ipt'),
+    /** Rows of the table, one per token id of the backbone. */
+    vocab: count(1_000_000),
   }),
   z.strictObject({
     ...shape,
@@ -55,38 +90,83 @@ export interface TensorSpec {
   readonly shape: readonly number[]
 }
 
+const half = (...shape: readonly number[]): TensorSpec => ({ dtype: 'F16', shape })
+
+const rational = ({ activation }: { readonly activation: 'rational' | 'gelu' | 'relu' }) =>
+  activation === 'rational' ? { rational: { dtype: 'F32', shape: [12] } as const } : {}
+
 /** The tensors of one layer, without the `layers.{l}.` in front. One row per kind. */
 const layerTensors: { [K in AdapterKind]: (of: MetadataOf<K>) => Record<string, TensorSpec> } = {
-  iapt: ({ activation, d, l_sp, m }) => ({
-    down: { dtype: 'F16', shape: [d, m] },
-    query: { dtype: 'F16', shape: [m, l_sp] },
-    up: { dtype: 'F16', shape: [m, d] },
-    ...(activation === 'rational' ? { rational: { dtype: 'F32', shape: [12] } } : {}),
+  iapt: (of) => ({
+    down: half(of.d, of.m),
+    query: half(of.m, of.l_sp),
+    up: half(of.m, of.d),
+    ...rational(of),
   }),
+  idpg: (of) => ({ down: half(of.d, of.m), up: half(of.m, of.l_sp * of.d), ...rational(of) }),
+  lpt: (of) => ({
+    down: half(of.d, of.m),
+    ...(of.pool === 'attention'
+      ? { query: half(of.m, of.l_sp), up: half(of.m, of.d) }
+      : { up: half(of.m, of.l_sp * of.d) }),
+    ...rational(of),
+  }),
+  ipt: (of) => ({ table: half(of.vocab, of.m), up: half(of.m, of.l_sp * of.d), ...rational(of) }),
   static: ({ d, l_sp, precision }) => ({
     static: { dtype: precision === 'f32' ? 'F32' : 'F16', shape: [l_sp, d] },
   }),
 }
 
-function layerSpecs(metadata: AdapterMetadata): Record<string, TensorSpec> {
-  const { anchor, d, l_sp } = metadata
-  const own = anchor === 'own' ? { anchor: { dtype: 'F16', shape: [l_sp, d] } as const } : {}
+function kindTensors(metadata: AdapterMetadata): Record<string, TensorSpec> {
   switch (metadata.kind) {
     case 'iapt':
-      return { ...layerTensors.iapt(metadata), ...own }
+      return layerTensors.iapt(metadata)
+    case 'idpg':
+      return layerTensors.idpg(metadata)
+    case 'lpt':
+      return layerTensors.lpt(metadata)
+    case 'ipt':
+      return layerTensors.ipt(metadata)
     case 'static':
-      return { ...layerTensors.static(metadata), ...own }
+      return layerTensors.static(metadata)
   }
+}
+
+/** The layer whose rows are carried on through those above it; undefined where every layer has rows of its own. */
+export function carriedFrom(metadata: AdapterMetadata): number | undefined {
+  switch (metadata.kind) {
+    case 'iapt':
+    case 'static':
+      return undefined
+    case 'idpg':
+    case 'lpt':
+      return metadata.at
+    case 'ipt':
+      return 0
+  }
+}
+
+/** The layers that have tensors of their own. */
+export function ownLayers(metadata: AdapterMetadata): readonly number[] {
+  const at = carriedFrom(metadata)
+  return at === undefined ? Array.from({ length: metadata.layers }, (_, layer) => layer) : [at]
 }
 
 /** Every tensor that a file with this metadata holds, by full name. */
 export function adapterTensorSpecs(metadata: AdapterMetadata): ReadonlyMap<string, TensorSpec> {
-  const specs = layerSpecs(metadata)
-  return new Map(
-    Array.from({ length: metadata.layers }, (_, layer) =>
-      Object.entries(specs).map(([name, spec]) => [`layers.${layer}.${name}`, spec] as const),
-    ).flat(),
-  )
+  const { anchor, d, l_sp } = metadata
+  const isShared = metadata.kind === 'idpg' && metadata.generator === 'shared'
+  const ofKind = Object.entries(kindTensors(metadata))
+  const ofLayer = [
+    ...(isShared ? [] : ofKind),
+    ...(anchor === 'own' ? [['anchor', half(l_sp, d)] as const] : []),
+  ]
+  return new Map([
+    ...(isShared ? ofKind.map(([name, spec]) => [`shared.${name}`, spec] as const) : []),
+    ...ownLayers(metadata).flatMap((layer) =>
+      ofLayer.map(([name, spec]) => [`layers.${layer}.${name}`, spec] as const),
+    ),
+  ])
 }
 
 export interface AdapterFile {
@@ -113,6 +193,13 @@ export function parseAdapterFile(file: Uint8Array): AdapterFile {
     throw new QuartetError('adapter_invalid', `adapter metadata ${key}: ${issue?.message}`, { param: key })
   }
   const metadata = parsed.data
+  const at = carriedFrom(metadata)
+  if (at !== undefined && at >= metadata.layers)
+    throw new QuartetError(
+      'adapter_invalid',
+      `adapter metadata at: layer ${at} is not one of the ${metadata.layers} layers, which count from 0`,
+      { param: 'at' },
+    )
   const specs = adapterTensorSpecs(metadata)
   for (const name of tensors.keys())
     if (!specs.has(name))
@@ -169,7 +256,9 @@ export function serializeAdapterFile({
   provenance,
   tensors,
 }: AdapterFile): Uint8Array<ArrayBuffer> {
-  const strings = Object.fromEntries(Object.entries(metadata).map(([key, value]) => [key, String(value)]))
+  const strings = Object.fromEntries(
+    Object.entries(metadata).flatMap(([key, value]) => (value === undefined ? [] : [[key, String(value)]])),
+  )
   const file = serializeSafeTensors({ metadata: { ...strings, ...provenance }, tensors })
   parseAdapterFile(file)
   return file

@@ -1,0 +1,56 @@
+import { z } from 'zod'
+import { BackboneDigest, BackboneSlug } from './ids.ts'
+import { Settlement, SettlementId } from './settlement.ts'
+
+/**
+ * `POST /fleet/v1/heartbeat`: what a node says of itself to the edge, every `heartbeatMs`, signed like a node token
+ * with the secret that both share (one use, bound to the body).
+ */
+export const heartbeatMs = 1_000
+/** A node unheard of for this long is not routed to. */
+export const nodeLostMs = 5_000
+export const maxHeartbeatBytes = 1024 * 1024
+export const maxSettlementsPerHeartbeat = 256
+
+export const NodeId = z
+  .string()
+  .regex(/^[A-Za-z0-9._-]{1,64}$/, 'a node id has 1 to 64 of letters, digits, dot, _ and -')
+  .brand('NodeId')
+export type NodeId = z.infer<typeof NodeId>
+
+export const Heartbeat = z.strictObject({
+  node: NodeId,
+  /** Where edges reach it. */
+  url: z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, '')),
+  region: z.string().regex(/^[a-z0-9-]{0,32}$/),
+  /** Differs for each process: a restarted node is a new one. */
+  incarnation: z.uuid(),
+  /** Counts up within one incarnation: an older heartbeat never replaces a newer one. */
+  sequence: z.int().min(0),
+  backbone: z.strictObject({ slug: BackboneSlug, digest: BackboneDigest }),
+  contextLength: z.int().min(1),
+  /** Sequences in the largest batch. */
+  capacity: z.int().min(1),
+  running: z.int().min(0),
+  waiting: z.int().min(0),
+  cacheRows: z.strictObject({ free: z.int().min(0), all: z.int().min(0) }),
+  /** Resident adapters: the first six bytes of each digest, one after the other, base64. */
+  resident: z.string().max(400_000),
+  draining: z.boolean(),
+  /** Over the last seconds; for whoever watches. */
+  rates: z.strictObject({
+    tokensPerSecond: z.number().min(0),
+    requestsPerSecond: z.number().min(0),
+    firstTokenMsP50: z.number().min(0).nullable(),
+    firstTokenMsP95: z.number().min(0).nullable(),
+  }),
+  /** Settlements that no edge has acknowledged for a while. */
+  settlements: z.array(Settlement).max(maxSettlementsPerHeartbeat),
+})
+export type Heartbeat = z.infer<typeof Heartbeat>
+
+export const HeartbeatResponse = z.object({
+  /** Settlements that are charged and recorded, once; the node forgets them. */
+  acknowledged: z.array(SettlementId),
+})
+export type HeartbeatResponse = z.infer<typeof HeartbeatResponse>
