@@ -16,10 +16,13 @@ function randomFrom(seed: number): () => number {
 /** GELU as a rational function: a0..a6, b1..b5. */
 const gelu = [0.000028, 0.5, 0.398502, 0.162301, 0.064052, 0.018317, 0.0021, 0, 0.324603, 0, 0.036634, 0]
 
-/** An IAPT adapter with small random weights around the backbone's sink; at m = 16 about 1.1 MB for 30 layers of 576. */
+/**
+ * An adapter with small random weights around the backbone's sink. By default of the kind iapt, at m = 16 about 1.1 MB
+ * for 30 layers of 576; `metadata`: what is not the default.
+ */
 export function randomAdapter(
   manifest: BackboneManifest,
-  { seed, m = 16 }: { seed: number; m?: number },
+  { seed, metadata: given = {} }: { seed: number; metadata?: Readonly<Record<string, string>> },
 ): AdapterFile {
   const metadata = AdapterMetadata.parse({
     format: 'quartet-adapter/1',
@@ -30,9 +33,10 @@ export function randomAdapter(
     backbone_sha256: manifest.digest,
     d: String(manifest.config.d),
     layers: String(manifest.config.layers),
-    m: String(m),
     l_sp: '4',
-    window: '256',
+    ...(given.kind === 'static' ? {} : { m: '16', window: '256' }),
+    ...(given.kind === 'ipt' ? { vocab: String(manifest.config.vocab) } : {}),
+    ...given,
   })
   const random = randomFrom(seed)
   const tensors = new Map<string, Tensor>()

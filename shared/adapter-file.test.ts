@@ -44,13 +44,65 @@ test.each([
   ['iapt with its own anchors behind the first token', { ...iapt, anchor: 'own', placement: 'after-first' }],
   ['iapt with GELU, which has no coefficients', { ...iapt, activation: 'gelu' }],
   ['static', { ...common, kind: 'static' }],
+  ['static in f32', { ...common, kind: 'static', precision: 'f32' }],
+  ['idpg', { ...iapt, kind: 'idpg', pool: 'max' }],
+  ['idpg with one generator for all layers', { ...iapt, kind: 'idpg', generator: 'shared', anchor: 'own' }],
+  ['idpg of one layer', { ...iapt, kind: 'idpg', at: '1', anchor: 'own' }],
+  ['lpt', { ...iapt, kind: 'lpt', at: '0' }],
+  ['lpt of pooled means', { ...iapt, kind: 'lpt', at: '1', pool: 'mean', activation: 'relu' }],
+  ['ipt', { ...iapt, kind: 'ipt', vocab: '9', anchor: 'own' }],
 ])('%s survives writing and reading', (_, strings) => {
   const adapter = filled(strings)
   expect(parseAdapterFile(serializeAdapterFile(adapter))).toEqual(adapter)
 })
 
 test.each([
+  [{ ...iapt, kind: 'idpg' }, ['layers.0.down', 'layers.0.up', 'layers.0.rational', 'layers.1.down', '…']],
+  [
+    { ...iapt, kind: 'idpg', generator: 'shared', anchor: 'own', activation: 'gelu' },
+    ['shared.down', 'shared.up', 'layers.0.anchor', 'layers.1.anchor'],
+  ],
+  [
+    { ...iapt, kind: 'idpg', generator: 'shared', at: '1', anchor: 'own', activation: 'gelu' },
+    ['shared.down', 'shared.up', 'layers.1.anchor'],
+  ],
+  [
+    { ...iapt, kind: 'lpt', at: '1', anchor: 'own', activation: 'gelu' },
+    ['layers.1.down', 'layers.1.query', 'layers.1.up', 'layers.1.anchor'],
+  ],
+  [{ ...iapt, kind: 'lpt', at: '0', pool: 'max', activation: 'relu' }, ['layers.0.down', 'layers.0.up']],
+  [{ ...iapt, kind: 'ipt', vocab: '9', activation: 'relu' }, ['layers.0.table', 'layers.0.up']],
+])('a layer without rows of its own has no tensors: %o', (strings, expected) => {
+  const names = [...adapterTensorSpecs(AdapterMetadata.parse(strings)).keys()]
+  expect(names.slice(0, expected.length)).toEqual(expected.map((name, i) => (name === '…' ? names[i] : name)))
+  if (!expected.includes('…')) expect(names.length).toBe(expected.length)
+})
+
+test.each([
+  [{ ...iapt, kind: 'idpg' }, 'layers.1.up', [3, 32]],
+  [{ ...iapt, kind: 'lpt', at: '1' }, 'layers.1.up', [3, 8]],
+  [{ ...iapt, kind: 'lpt', at: '1', pool: 'mean' }, 'layers.1.up', [3, 32]],
+  [{ ...iapt, kind: 'ipt', vocab: '9' }, 'layers.0.table', [9, 3]],
+])('a vector for each row or one for all decides the shape: %o', (strings, name, shape) => {
+  expect(adapterTensorSpecs(AdapterMetadata.parse(strings)).get(name)?.shape).toEqual(shape)
+})
+
+test.each([
   ['kind', { ...iapt, kind: 'lora' }],
+  ['at', { ...iapt, kind: 'lpt' }],
+  ['at', { ...iapt, kind: 'lpt', at: '2' }],
+  ['at', { ...iapt, kind: 'lpt', at: '-1' }],
+  ['at', { ...iapt, kind: 'lpt', at: '01' }],
+  ['at', { ...iapt, kind: 'idpg', at: '2' }],
+  ['at', { ...iapt, kind: 'idpg', at: 'first' }],
+  ['pool', { ...iapt, kind: 'lpt', at: '1', pool: 'median' }],
+  ['pool', { ...iapt, kind: 'idpg', pool: 'attention' }],
+  ['generator', { ...iapt, kind: 'idpg', generator: 'many' }],
+  ['vocab', { ...iapt, kind: 'ipt' }],
+  ['vocab', { ...iapt, kind: 'ipt', vocab: '2000000' }],
+  ['activation', { ...iapt, activation: 'swish' }],
+  ['placement', { ...iapt, placement: 'last' }],
+  ['precision', { ...common, kind: 'static', precision: 'f64' }],
   ['window', { ...iapt, window: '0' }],
   ['window', { ...iapt, window: '100000' }],
   ['m', { ...iapt, m: '1e3' }],
@@ -61,6 +113,17 @@ test.each([
   expect(() => parseAdapterFile(fileOf({ metadata: strings, tensors }))).toThrow(
     new RegExp(`metadata ${key}`),
   )
+})
+
+test.each([
+  ['at', { ...iapt, at: '1' }],
+  ['pool', { ...iapt, pool: 'mean' }],
+  ['m', { ...common, kind: 'static', m: '3' }],
+  ['at', { ...iapt, kind: 'ipt', vocab: '9', at: '0' }],
+  ['generator', { ...iapt, kind: 'lpt', at: '1', generator: 'shared' }],
+])('%s is refused by name in a kind that has none', (key, strings) => {
+  const { tensors } = filled(iapt)
+  expect(() => parseAdapterFile(fileOf({ metadata: strings, tensors }))).toThrow(new RegExp(`"${key}"`))
 })
 
 test('metadata that nobody defined are refused, provenance is kept', () => {
@@ -95,11 +158,34 @@ test.each([
   expect(attempt).toThrow(problem)
 })
 
-test('a tensor that does not belong is refused by name', () => {
+test.each([
+  [iapt, 'layers.2.down'],
+  [{ ...iapt, kind: 'idpg', pool: 'mean' }, 'layers.0.query'],
+  [{ ...iapt, kind: 'idpg', generator: 'shared' }, 'layers.0.down'],
+  [{ ...iapt, kind: 'idpg' }, 'shared.down'],
+  [{ ...iapt, kind: 'lpt', at: '1' }, 'layers.0.down'],
+  [{ ...iapt, kind: 'ipt', vocab: '9' }, 'layers.0.down'],
+  [{ ...common, kind: 'static' }, 'layers.0.anchor'],
+])('a tensor that does not belong is refused by name: %o', (metadata, name) => {
   const stray: Tensor = { dtype: 'F16', shape: [1], data: new Uint8Array(2) }
-  expect(() => parseAdapterFile(withTensor('layers.2.down', stray))).toThrow(
-    /unexpected tensor layers\.2\.down/,
-  )
+  const tensors = new Map([...filled(metadata).tensors, [name, stray]])
+  expect(() => parseAdapterFile(fileOf({ metadata, tensors }))).toThrow(`unexpected tensor ${name}`)
+})
+
+test.each([
+  ['layers.0.up', { ...iapt, kind: 'idpg' }],
+  ['shared.up', { ...iapt, kind: 'idpg', generator: 'shared' }],
+  ['layers.1.query', { ...iapt, kind: 'lpt', at: '1' }],
+  ['layers.0.table', { ...iapt, kind: 'ipt', vocab: '9' }],
+  ['layers.1.static', { ...common, kind: 'static', precision: 'f32' }],
+])('%s is missed, and refused in another shape, where a kind has it', (name, metadata) => {
+  const { tensors } = filled(metadata)
+  const stored = tensors.get(name)
+  if (stored === undefined) throw new Error(`no tensor ${name}`)
+  const without = new Map([...tensors].filter(([other]) => other !== name))
+  expect(() => parseAdapterFile(fileOf({ metadata, tensors: without }))).toThrow(`tensor ${name} is missing`)
+  const turned = new Map([...tensors, [name, { ...stored, shape: stored.shape.toReversed() }]])
+  expect(() => parseAdapterFile(fileOf({ metadata, tensors: turned }))).toThrow(`tensor ${name} has shape`)
 })
 
 test('no damaged file gets through as anything but one clear refusal or the same shapes', () => {

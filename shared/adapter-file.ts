@@ -177,14 +177,40 @@ export interface AdapterFile {
   readonly tensors: ReadonlyMap<string, Tensor>
 }
 
+/** What an adapter file says of itself, before any tensor's bytes are looked at. */
+export type AdapterDescription = Omit<AdapterFile, 'tensors'>
+
 /** Parses and checks an adapter file. Throws `adapter_invalid` that names the metadata key or tensor at fault. */
 export function parseAdapterFile(file: Uint8Array): AdapterFile {
-  if (file.length > maxAdapterBytes)
+  checkAdapterLength(file.length)
+  const { metadata: raw, tensors } = parseSafeTensors(file)
+  const description = describeAdapter(raw, tensors)
+  const ordered = new Map<string, Tensor>()
+  for (const name of adapterTensorSpecs(description.metadata).keys()) {
+    const tensor = tensors.get(name)
+    if (tensor === undefined) continue
+    if (!allFinite(tensor)) throw notFinite(name)
+    ordered.set(name, tensor)
+  }
+  return { ...description, tensors: ordered }
+}
+
+export function checkAdapterLength(bytes: number): void {
+  if (bytes > maxAdapterBytes)
     throw new QuartetError(
       'adapter_invalid',
-      `the file has ${file.length} bytes; an adapter has at most ${maxAdapterBytes}`,
+      `the file has ${bytes} bytes; an adapter has at most ${maxAdapterBytes}`,
     )
-  const { metadata: raw, tensors } = parseSafeTensors(file)
+}
+
+export const notFinite = (tensor: string) =>
+  new QuartetError('adapter_invalid', `tensor ${tensor} holds NaN or infinity`, { param: tensor })
+
+/** Checks an adapter's metadata, and that its tensors are the ones they ask for. Throws `adapter_invalid`. */
+export function describeAdapter(
+  raw: Readonly<Record<string, string>>,
+  tensors: ReadonlyMap<string, TensorSpec>,
+): AdapterDescription {
   const [provenance, described] = partitionProvenance(raw)
   const parsed = AdapterMetadata.safeParse(described)
   if (!parsed.success) {
@@ -210,9 +236,8 @@ export function parseAdapterFile(file: Uint8Array): AdapterFile {
           param: name,
         },
       )
-  const ordered = new Map<string, Tensor>()
-  for (const [name, spec] of specs) ordered.set(name, checkTensor(name, { spec, tensor: tensors.get(name) }))
-  return { metadata, provenance, tensors: ordered }
+  for (const [name, spec] of specs) checkTensor(name, { spec, tensor: tensors.get(name) })
+  return { metadata, provenance }
 }
 
 function partitionProvenance(raw: Readonly<Record<string, string>>) {
@@ -226,17 +251,15 @@ function partitionProvenance(raw: Readonly<Record<string, string>>) {
 
 function checkTensor(
   name: string,
-  { spec, tensor }: { spec: TensorSpec; tensor: Tensor | undefined },
-): Tensor {
+  { spec, tensor }: { spec: TensorSpec; tensor: TensorSpec | undefined },
+): void {
   const fail = (message: string): never => {
     throw new QuartetError('adapter_invalid', `tensor ${name} ${message}`, { param: name })
   }
-  if (tensor === undefined) return fail('is missing')
-  if (tensor.dtype !== spec.dtype) return fail(`has dtype ${tensor.dtype}; expected ${spec.dtype}`)
-  if (tensor.shape.length !== spec.shape.length || tensor.shape.some((n, axis) => n !== spec.shape[axis]))
-    return fail(`has shape [${tensor.shape}]; expected [${spec.shape}]`)
-  if (!allFinite(tensor)) return fail('holds NaN or infinity')
-  return tensor
+  if (tensor === undefined) fail('is missing')
+  else if (tensor.dtype !== spec.dtype) fail(`has dtype ${tensor.dtype}; expected ${spec.dtype}`)
+  else if (String(tensor.shape) !== String(spec.shape))
+    fail(`has shape [${tensor.shape}]; expected [${spec.shape}]`)
 }
 
 /** An IEEE 754 value is finite unless its exponent bits are all ones; they lie in its two highest bytes. */

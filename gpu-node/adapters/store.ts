@@ -20,6 +20,7 @@ export interface ReceivedAdapter {
 }
 
 interface Resident {
+  readonly digest: AdapterDigest
   readonly loaded: LoadedAdapter
   pins: number
 }
@@ -48,6 +49,16 @@ export class AdapterStore {
 
   get bytes(): number {
     return this.#bytes
+  }
+
+  /** Of what is resident, whoever's it is, each once; the most recently used last. */
+  digests(): ReadonlySet<AdapterDigest> {
+    const digests = new Set<AdapterDigest>()
+    for (const { digest } of this.#resident.values()) {
+      digests.delete(digest)
+      digests.add(digest)
+    }
+    return digests
   }
 
   /** How many adapters were loaded, ever. */
@@ -93,7 +104,7 @@ export class AdapterStore {
     if (this.#touch(tenant, digest) !== undefined) return
     const loaded = this.#load(parseAdapterFile(file))
     this.#makeRoom(loaded.bytes)
-    this.#resident.set(`${tenant}/${digest}`, { loaded, pins: 0 })
+    this.#resident.set(`${tenant}/${digest}`, { digest, loaded, pins: 0 })
     this.#bytes += loaded.bytes
     this.#loads++
   }

@@ -42,6 +42,8 @@ export interface LoadedAdapter {
 export interface CacheSlot {
   /** Rows filled so far. */
   readonly length: number
+  /** Forgets the last `tokens` tokens, as if they had not been run; the prompt rows stay. */
+  rewind(tokens: number): void
   /** Gives the room back; a second call does nothing. */
   release(): void
 }

@@ -23,6 +23,7 @@ export interface StepReport {
 
 export interface RequestReport {
   readonly requestId: RequestId
+  readonly submission: Submission
   readonly outcome: FinishReason | ErrorCode
   readonly usage: Usage
   readonly timings: Timings
@@ -282,6 +283,7 @@ export class Engine {
     this.#scheduler.retire(sequence)
     this.#observer.ended({
       requestId: sequence.submission.request.requestId,
+      submission: sequence.submission,
       outcome: ending.type === 'done' ? ending.reason : ending.code,
       usage: sequence.usage,
       timings: sequence.timings(now),

@@ -56,6 +56,11 @@ class FakeSlot implements CacheSlot {
     return this.#released
   }
 
+  rewind(tokens: number): void {
+    if (tokens > this.tokens.length) throw new Error('there are not that many tokens')
+    this.tokens.splice(this.tokens.length - tokens)
+  }
+
   release(): void {
     if (!this.#released) this.#free(this.rows)
     this.#released = true

@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../../shared/errors.ts'
 import type { TenantId } from '../../shared/ids.ts'
 import type { FinishReason, GenerateEvent, GenerateRequest, Timings, Usage } from '../../shared/wire.ts'
+import type { CallTrace } from '../telemetry/tracing.ts'
 import type { CacheSlot, LoadedAdapter } from './backend.ts'
 import { EventStream } from './event-stream.ts'
 import { SamplingState } from './sampler.ts'
@@ -21,6 +22,8 @@ export interface Submission {
   readonly signal: AbortSignal
   /** When the node received it, in milliseconds on the engine's clock; by default now. */
   readonly arrivedAt?: number
+  /** Where its spans belong when they are recorded. */
+  readonly trace?: CallTrace | undefined
 }
 
 export type Phase =

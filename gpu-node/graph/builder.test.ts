@@ -36,3 +36,25 @@ test('a graph holds the constants that its nodes take, branches included, each o
   expect(graph.initializers.map(({ name }) => name)).toEqual(['float32[1]:2'])
   expect(graph.nodes.map(({ op }) => op)).toEqual(['If', 'Add'])
 })
+
+test('a branch gives its own values as they are and copies those from around it', () => {
+  const g = new GraphBuilder()
+  const a = g.input('a', 'float32', ['n'])
+  const condition = g.input('condition', 'bool', [])
+  const [first, second] = g.choosePair(condition, {
+    when: () => [g.apply('Abs', [a]), a],
+    otherwise: () => [a, a],
+  })
+  expect([first, second]).toMatchObject([
+    { type: 'float32', shape: ['n'] },
+    { type: 'float32', shape: ['n'] },
+  ])
+  const [node] = g.build('test').nodes
+  const branches = Object.values(node?.attributes ?? {}).flatMap((branch) =>
+    typeof branch === 'object' && 'nodes' in branch ? [branch.nodes.map(({ op }) => op)] : [],
+  )
+  expect(branches).toEqual([
+    ['Abs', 'Identity'],
+    ['Identity', 'Identity'],
+  ])
+})

@@ -3,7 +3,7 @@ import { type OpName, type Ops, opRows } from './ops.ts'
 import type { ElementType, Shape, Value, ValueType } from './values.ts'
 
 /** The values that an op gives: one for each output type, undefined for one that is left out. */
-type Results<N extends OpName> = ResultsOf<Ops[N]['outputs']>
+export type Results<N extends OpName> = ResultsOf<Ops[N]['outputs']>
 type ResultsOf<Types extends readonly unknown[]> = {
   [I in keyof Types]: Types[I] extends ValueType ? Value : undefined
 }
@@ -60,23 +60,41 @@ export class GraphBuilder {
     return this.#append(op, { inputs, attributes: rest[0] ?? {} }) as Results<N>
   }
 
-  /** Applies an op under a name of its own, for session settings that name nodes. */
+  /** Applies an op under a name of its own, for session settings that name nodes; all its results. */
   applyNamed<N extends OpName>(
     name: string,
     op: N,
     { inputs, attributes }: Pick<Ops[N], 'inputs' | 'attributes'>,
-  ): Value {
-    const [result] = this.#append(op, { inputs, attributes, name })
-    if (result === undefined) throw new Error(`${op} gives no value`)
-    return result
+  ): Results<N> {
+    return this.#append(op, { inputs, attributes, name }) as Results<N>
   }
 
   /** `when` where the condition holds when the graph runs, else `otherwise`; only that branch is computed. */
   choose(condition: Value, { when, otherwise }: { when: () => Value; otherwise: () => Value }): Value {
-    return this.apply('If', [condition], {
-      then_branch: this.#branch(when),
-      else_branch: this.#branch(otherwise),
-    })
+    const [chosen] = this.#if(condition, { when: () => [when()], otherwise: () => [otherwise()] })
+    if (chosen === undefined) throw new Error('If gives no value')
+    return chosen
+  }
+
+  /** The same for two values at once. */
+  choosePair(
+    condition: Value,
+    { when, otherwise }: { when: () => readonly [Value, Value]; otherwise: () => readonly [Value, Value] },
+  ): readonly [Value, Value] {
+    const [first, second] = this.#if(condition, { when, otherwise })
+    if (first === undefined || second === undefined) throw new Error('If gives no two values')
+    return [first, second]
+  }
+
+  /** The nodes so far, in order; those of a branch are in its `If`. */
+  get nodes(): readonly Node[] {
+    return this.#nodes
+  }
+
+  /** Applies a node's op once more, to other inputs; its results. */
+  repeat({ op, attributes }: Node, inputs: Node['inputs']): readonly (Value | undefined)[] {
+    // The node was made by `apply`, which held its inputs and attributes to this op.
+    return this.#append(op, { inputs, attributes } as Pick<Ops[typeof op], 'inputs' | 'attributes'>)
   }
 
   build(name: string): Graph {
@@ -106,16 +124,31 @@ export class GraphBuilder {
     return outputs
   }
 
-  #branch(write: () => Value): Graph {
+  #if(
+    condition: Value,
+    { when, otherwise }: { when: () => readonly Value[]; otherwise: () => readonly Value[] },
+  ): readonly Value[] {
+    const branches = { then_branch: this.#branch(when), else_branch: this.#branch(otherwise) }
+    return this.applyAll('If', [condition], branches)
+  }
+
+  #branch(write: () => readonly Value[]): Graph {
     const around = this.#nodes
     this.#nodes = []
-    const result = write()
-    const isOwn = this.#nodes.some((node) => node.outputs.includes(result))
-    const output = isOwn ? result : this.apply('Identity', [result])
+    const results = write()
+    const own = new Set(this.#nodes.flatMap(({ outputs }) => outputs.map((output) => output?.name)))
+    // A branch gives what its own nodes made; a value from around it must pass through one.
+    const outputs = results.map((value) => (own.has(value.name) ? value : this.apply('Identity', [value])))
     const nodes = this.#nodes
     this.#nodes = around
     const name = `branch.${this.#count++}`
-    return { name, inputs: [], outputs: new Map([[output.name, output]]), initializers: [], nodes }
+    return {
+      name,
+      inputs: [],
+      outputs: new Map(outputs.map((output) => [output.name, output])),
+      initializers: [],
+      nodes,
+    }
   }
 }
 

@@ -7,11 +7,8 @@ const { onnx } = proto
 const { DataType, DataLocation } = onnx.TensorProto
 const { AttributeType } = onnx.AttributeProto
 
-/** Versions of the op sets used; ONNX Runtime accepts every older one. */
-const opsetVersions = [
-  { domain: '', version: 17 },
-  { domain: 'com.microsoft', version: 1 },
-]
+/** Versions of ONNX's op set: the one of the graphs that serve, and the first with every op of training. */
+export type OpsetVersion = 17 | 18
 
 const dataTypes = {
   float32: DataType.FLOAT,
@@ -26,12 +23,25 @@ const dataTypes = {
  * An ONNX model (https://onnx.ai/onnx/repo-docs/IR.html). Initializers with an offset are read from the file
  * `weightsFile` beside the model, so that a model may be larger than the 2 GiB of one protobuf message.
  */
-export function encodeModel(graph: Graph, { weightsFile }: { weightsFile: string }): Uint8Array {
+export function encodeModel(
+  graph: Graph,
+  {
+    weightsFile,
+    opset = 17,
+    sizes = [],
+  }: { weightsFile: string; opset?: OpsetVersion; sizes?: readonly string[] },
+): Uint8Array {
   return onnx.ModelProto.encode({
     irVersion: 8,
     producerName: 'quartet',
-    opsetImport: opsetVersions,
-    graph: encodeGraph(graph, weightsFile),
+    opsetImport: [
+      { domain: '', version: opset },
+      { domain: 'com.microsoft', version: 1 },
+    ],
+    graph: {
+      ...encodeGraph(graph, weightsFile),
+      valueInfo: knownValues(graph, new Set(sizes)).map(encodeValue),
+    },
   }).finish()
 }
 
@@ -45,6 +55,24 @@ function encodeGraph(graph: Graph, weightsFile: string): proto.onnx.IGraphProto 
     initializer: graph.initializers.map((initializer) => encodeInitializer(initializer, weightsFile)),
     node: graph.nodes.map((node) => encodeNode(node, { rename, weightsFile })),
   }
+}
+
+/** Values between nodes whose every size is a number or one of these names. */
+function knownValues(graph: Graph, sizes: ReadonlySet<string>): Value[] {
+  const found = new Map<string, Value>()
+  if (sizes.size === 0) return []
+  const own = new Set(
+    [...graph.inputs, ...graph.initializers, ...graph.outputs.values()].map(({ name }) => name),
+  )
+  for (const { inputs, outputs } of graph.nodes)
+    for (const value of [...inputs, ...outputs])
+      if (
+        value !== undefined &&
+        !own.has(value.name) &&
+        value.shape.every((dim) => typeof dim === 'number' || sizes.has(dim))
+      )
+        found.set(value.name, value)
+  return [...found.values()]
 }
 
 const encodeShape = (shape: Shape): proto.onnx.ITensorShapeProto => ({
@@ -81,19 +109,26 @@ interface NodeContext {
 }
 
 function encodeNode(node: Node, { rename, weightsFile }: NodeContext): proto.onnx.INodeProto {
-  const { attributes, domain = '' } = opRows[node.op]
+  const { attributes, domain = '', operator = { name: node.op, fixed: {} } } = opRows[node.op]
   const kinds: Readonly<Record<string, AttributeKind>> = attributes
   const name = (value: Value | undefined) => (value === undefined ? '' : rename(value.name))
   return {
     name: node.name,
-    opType: node.op,
+    opType: operator.name,
     domain,
     input: node.inputs.map(name),
     output: node.outputs.map(name),
-    attribute: Object.entries(node.attributes).map(([key, value]) => ({
-      name: key,
-      ...encodeAttribute(value, { kind: kinds[key], weightsFile }),
-    })),
+    attribute: [
+      ...Object.entries(node.attributes).map(([key, value]) => ({
+        name: key,
+        ...encodeAttribute(value, { kind: kinds[key], weightsFile }),
+      })),
+      ...Object.entries(operator.fixed).map(([key, text]) => ({
+        name: key,
+        type: AttributeType.STRING,
+        s: new TextEncoder().encode(text),
+      })),
+    ],
   }
 }
 

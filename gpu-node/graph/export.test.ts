@@ -43,14 +43,14 @@ it('the graphs are those of their version: when this fails, raise `graphVersion`
   expect({ version: graphVersion, q8: await hashes('q8'), f32: await hashes('f32') }).toMatchInlineSnapshot(`
     {
       "f32": {
-        "serving": "56eb510af4a3bd5526fd677ee0b5420cee109f4c98d3dd927f874a21be288949",
-        "trace": "677166f07322ec2ccf16b502dabe0b75e9a41d0c6f6d0a0497f64e84940c28ab",
+        "serving": "b3ebd43e1c6e188d997c5e353f760a7e3c85a1b252d1007dbf6362a93b396b39",
+        "trace": "f840c6f90576cb37c038e38951273a915e43c7a6cd9aea42ca5433acad8d3acc",
       },
       "q8": {
-        "serving": "5beddb0feb65de3bbc01680dc441c0c27ea4813fe5cbca1aa7bbe3422e6a4194",
-        "trace": "180d30fa70ab5e67b2f6c8ac4b2a5fba750c16fde9e5ace4dfcb8dd93226b6fc",
+        "serving": "089c287ac31d796f9b05c8821470af343b943514a3eb832415c1efaeaea08c19",
+        "trace": "30e717be29f58390e517978436d312faee9f5bb244c20e5281e291244693872a",
       },
-      "version": 2,
+      "version": 3,
     }
   `)
 })

@@ -28,14 +28,26 @@ export async function exportGraph(
       `the model has the head size ${config.headDim}; only multiples of ${headSizeStep} are supported`,
     )
   const weights = new WeightFile(format)
+  const invertibleNorms = await normsAreInvertible(source)
   const graphs = [
-    [graphFiles.serving, servingGraph({ config, weights })],
+    [graphFiles.serving, servingGraph({ config, weights, invertibleNorms })],
     [graphFiles.trace, traceGraph({ config, weights })],
   ] as const
   await mkdir(folder, { recursive: true })
   await weights.write(join(folder, graphFiles.weights), source)
   for (const [name, graph] of graphs)
-    await writeFile(join(folder, name), encodeModel(graph, { weightsFile: graphFiles.weights }), {
+    await writeFile(join(folder, name), encodeModel(graph, { weightsFile: graphFiles.weights, opset: 18 }), {
       flag: 'wx',
     })
+}
+
+/** Far from the smallest f32, so that what a norm's weight has scaled down keeps all its digits. */
+const smallestWeight = 2 ** -64
+
+async function normsAreInvertible(source: TensorSource): Promise<boolean> {
+  for (let layer = 0; layer < source.config.layers; layer++) {
+    const weight = await source.read(`layers.${layer}.attn_norm`)
+    if (weight.some((x) => Math.abs(x) < smallestWeight)) return false
+  }
+  return true
 }

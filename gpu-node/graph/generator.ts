@@ -1,63 +1,57 @@
 import type { GraphBuilder } from './builder.ts'
 import { shaped, type Value } from './values.ts'
 
-/** How the generator's g is computed, in the order of the graph input `prompt.activation`. */
+/** Of x = h / rms(h), as the method defines it; not the backbone's. */
+export const generatorEpsilon = 1e-5
+
+/**
+ * The instruction's tokens as a generator sees them: z = x·W_down.
+ *
+ * @param x [n, d]: the sequence's first tokens, normed
+ * @param instructionEnd int64 [1]: how many of them are the instruction
+ * @returns [instruction, m]
+ */
+export function projectInstruction(
+  g: GraphBuilder,
+  { x, down, instructionEnd }: { x: Value; down: Value; instructionEnd: Value },
+): Value {
+  const start = g.constant('int64', [0])
+  // Cut after W_down, where rows are narrow: Slice copies.
+  const z = g.apply('Slice', [g.apply('MatMul', [x, down]), start, instructionEnd, start])
+  return shaped(z, ['instruction', ...down.shape.slice(1)])
+}
+
+/** One row per way to pool z [instruction, m]: into a vector for each prompt row, [l_sp, m], or one for all, [1, m]. */
+export const poolRules = {
+  /** A = softmax over tokens of z·W_query, p = Aᵀz (IAPT). `query` [m, l_sp]. */
+  attention: (g: GraphBuilder, { z, query }: { z: Value; query: Value }): Value => {
+    const scores = g.apply('Gemm', [query, z], { transA: 1, transB: 1 })
+    return g.apply('MatMul', [g.apply('Softmax', [scores], { axis: -1 }), z])
+  },
+  /** `count` f32 [1]: tokens of the instruction. */
+  mean: (g: GraphBuilder, { z, count }: { z: Value; count: Value }): Value => {
+    const sum = g.apply('ReduceSum', [z, g.constant('int64', [0])], { keepdims: 1 })
+    return shaped(g.apply('Div', [sum, count]), [1, ...z.shape.slice(1)])
+  },
+  max: (g: GraphBuilder, { z }: { z: Value }): Value =>
+    shaped(g.apply('ReduceMax', [z, g.constant('int64', [0])], { keepdims: 1 }), [1, ...z.shape.slice(1)]),
+} as const
+
+/** In the order of the graph input `prompt.pool`; `given`: pooled outside the graph, as a table of tokens is (`ipt`). */
+export const pools = ['attention', 'mean', 'max', 'given'] as const
+export type Pool = (typeof pools)[number]
+
+/** How g is computed, in the order of the graph input `prompt.activation`. */
 export const activations = ['rational', 'gelu', 'relu'] as const
 export type Activation = (typeof activations)[number]
 
-/** One layer's generator, in f32. */
-export interface GeneratorWeights {
-  /** [d, m] */
-  readonly down: Value
-  /** [m, l_sp] */
-  readonly query: Value
-  /** [m, d] */
-  readonly up: Value
-  /** a0..a6, b1..b5: [12] */
-  readonly rational: Value
-  /** int64 scalar: index into `activations`. */
-  readonly activation: Value
-}
-
-/** As the method defines it; not the backbone's. */
-const epsilon = 1e-5
-
-/**
- * Instruction-aware prompt rows (IAPT): x = h / rms(h), z = x·W_down, A = softmax over tokens of z·W_query,
- * p = Aᵀz, rows = g(p)·W_up.
- *
- * @param hidden [n, d]: hidden states of a sequence's first tokens
- * @param instructionEnd int64 [1]: how many of them are the instruction
- * @returns [l_sp, d]
- */
-export function generateRows(
-  g: GraphBuilder,
-  { hidden, instructionEnd }: { hidden: Value; instructionEnd: Value },
-  { d, weights }: { d: number; weights: GeneratorWeights },
-): Value {
-  const unit = g.constant('float32', Array<number>(d).fill(1))
-  const x = g.apply('SimplifiedLayerNormalization', [hidden, unit], { axis: -1, epsilon })
-  const start = g.constant('int64', [0])
-  // Cut after W_down, where rows are narrow: Slice copies.
-  const all = g.apply('MatMul', [x, weights.down])
-  const z = shaped(g.apply('Slice', [all, start, instructionEnd, start]), [
-    'instruction',
-    ...all.shape.slice(1),
-  ])
-  const scores = g.apply('MatMul', [z, weights.query])
-  const byRow = g.apply('Transpose', [scores], { perm: [1, 0] })
-  const attention = g.apply('Softmax', [byRow], { axis: -1 })
-  const pooled = g.apply('MatMul', [attention, z])
-  return g.apply('MatMul', [activate(g, pooled, weights), weights.up])
-}
-
-function activate(g: GraphBuilder, x: Value, { activation, rational }: GeneratorWeights): Value {
-  const is = (name: Activation) =>
-    g.apply('Equal', [activation, g.constant('int64', [activations.indexOf(name)], [])])
-  return g.choose(is('rational'), {
-    when: () => applyRational(g, x, rational),
-    otherwise: () => g.choose(is('gelu'), { when: () => gelu(g, x), otherwise: () => g.apply('Relu', [x]) }),
-  })
+/** One row per activation; element-wise. `coefficients`: of `rational`. */
+export const activationRules: {
+  readonly [A in Activation]: (g: GraphBuilder, x: Value, coefficients: Value) => Value
+} = {
+  rational: applyRational,
+  gelu,
+  relu: (g, x) => g.apply('Relu', [x]),
 }
 
 /** Where `[b_i, a_i]` for i = 1..6 stand in `rational`; there is no b6, and a zero is put behind the twelve. */
@@ -67,13 +61,14 @@ const coefficientPairs = [7, 1, 8, 2, 9, 3, 10, 4, 11, 5, 12, 6]
  * Σ_{j=0..6} a_j x^j / (1 + |Σ_{i=1..5} b_i x^i|), element-wise. Both sums come of one product of the powers x..x⁶
  * with the coefficients: a graph's small ops cost more than their arithmetic.
  */
-function applyRational(g: GraphBuilder, x: Value, coefficients: Value): Value {
+export function applyRational(g: GraphBuilder, x: Value, coefficients: Value): Value {
   const gather = (data: Value, indices: Value) => g.apply('Gather', [data, indices], { axis: 0 })
   const times = (a: Value, b: Value) => g.apply('Mul', [a, b])
   const x1 = shaped(g.apply('Unsqueeze', [x, g.constant('int64', [2])]), [...x.shape, 1])
   const x2 = times(x1, x1)
-  const x3 = times(x1, x2)
-  const powers = g.apply('Concat', [x1, x2, x3, times(x2, x2), times(x2, x3), times(x3, x3)], { axis: 2 })
+  const low = g.apply('Concat', [x1, x2], { axis: 2 })
+  const middle = times(low, x2)
+  const powers = g.apply('Concat', [low, middle, times(middle, x2)], { axis: 2 })
   const padded = g.apply('Concat', [coefficients, g.constant('float32', [0])], { axis: 0 })
   const pairs = gather(padded, g.constant('int64', coefficientPairs, [6, 2]))
   const sums = g.apply('MatMul', [powers, pairs])
@@ -86,8 +81,13 @@ function applyRational(g: GraphBuilder, x: Value, coefficients: Value): Value {
 }
 
 /** x · (1 + erf(x / √2)) / 2 */
-function gelu(g: GraphBuilder, x: Value): Value {
+export function gelu(g: GraphBuilder, x: Value): Value {
   const erf = g.apply('Erf', [g.apply('Mul', [x, g.constant('float32', [Math.SQRT1_2])])])
   const gate = g.apply('Add', [erf, g.constant('float32', [1])])
   return g.apply('Mul', [g.apply('Mul', [x, gate]), g.constant('float32', [0.5])])
+}
+
+/** Vectors [1, l_sp·d] or [l_sp, d] as rows: [l_sp, d]. */
+export function asRows(g: GraphBuilder, vectors: Value, d: number): Value {
+  return shaped(g.apply('Reshape', [vectors, g.constant('int64', [-1, d])]), ['prompt_rows', d])
 }

@@ -2,7 +2,7 @@ import type { ModelConfig } from '../../shared/backbone.ts'
 import type { GraphBuilder } from './builder.ts'
 import type { Matrix } from './matrix-format.ts'
 import { dimAt, shaped, type Value } from './values.ts'
-import type { WeightFile } from './weight-file.ts'
+import type { WeightLayout } from './weight-file.ts'
 
 /** The weights of one Transformer layer of the llama family. */
 export interface LayerWeights {
@@ -18,7 +18,7 @@ export interface LayerWeights {
 
 export function layerWeights(
   g: GraphBuilder,
-  { weights, config, layer }: { weights: WeightFile; config: ModelConfig; layer: number },
+  { weights, config, layer }: { weights: WeightLayout; config: ModelConfig; layer: number },
 ): LayerWeights {
   const { d, heads, kvHeads, headDim, ffn } = config
   const at = `layers.${layer}` as const

@@ -22,11 +22,20 @@ export interface Ops {
   Cast: Op<[x: Value], { to: ElementType }>
   Concat: Op<Value[], { axis: number }>
   Div: Op<[a: Value, b: Value]>
+  /** A tensor of zeros. */
+  ConstantOfShape: Op<[shape: Value]>
   Equal: Op<[a: Value, b: Value]>
   Erf: Op<[x: Value]>
+  Exp: Op<[x: Value]>
+  /** Repeats x along the axes where it has the size 1. */
+  Expand: Op<[x: Value, shape: Value]>
+  /** alpha · a·b over the last two axes, either transposed first. */
+  FusedMatMul: Op<[a: Value, b: Value], { transA: number; transB: number; alpha: number }>
   Gather: Op<[data: Value, indices: Value], { axis: number }>
-  /** a·bᵀ with `transB`. */
-  Gemm: Op<[a: Value, b: Value], { transB: number }>
+  /** Slices of `data` at `indices` [n, k], each naming the first k axes: the opposite of ScatterND. */
+  GatherND: Op<[data: Value, indices: Value]>
+  /** a·b, either of them transposed. */
+  Gemm: Op<[a: Value, b: Value], { transA?: number; transB: number }>
   GroupQueryAttention: Op<
     [
       qkv: Value,
@@ -43,23 +52,41 @@ export interface Ops {
     [attended: ValueType, key: ValueType, value: ValueType]
   >
   Identity: Op<[x: Value]>
-  If: Op<[condition: Value], { then_branch: Graph; else_branch: Graph }>
+  If: Op<[condition: Value], { then_branch: Graph; else_branch: Graph }, ValueType[]>
   MatMul: Op<[a: Value, b: Value]>
   /** a·bᵀ for a matrix b [N, K] in blocks of integers with a scale and a zero point each. */
   MatMulNBits: Op<
     [a: Value, b: Value, scales: Value, zeroPoints: Value],
     { K: number; N: number; bits: number; block_size: number; accuracy_level: number }
   >
+  /** Element-wise, of integers too. */
+  Max: Op<[a: Value, b: Value]>
+  /** The remainder of integers, with the sign of b. */
+  Mod: Op<[a: Value, b: Value]>
   Mul: Op<[a: Value, b: Value]>
+  /** Zeros around x: `pads` are those before and those behind, along these axes. */
+  Pad: Op<[x: Value, pads: Value, value: undefined, axes: Value]>
+  /** x^exponent, element-wise. */
+  Pow: Op<[x: Value, exponent: Value]>
   /** x · sigmoid(alpha · x) */
   QuickGelu: Op<[x: Value], { alpha: number }>
+  /** log Σ exp x */
+  ReduceLogSumExp: Op<[x: Value, axes: Value], { keepdims: number }>
+  ReduceMax: Op<[x: Value, axes: Value], { keepdims: number }>
   ReduceSum: Op<[x: Value, axes: Value], { keepdims: number }>
+  ReduceSumSquare: Op<[x: Value, axes: Value], { keepdims: number }>
   Relu: Op<[x: Value]>
   Reshape: Op<[x: Value, shape: Value]>
+  /** Rotary positions, rotate-half order, of x [batch, rows, heads · headDim] from this position on. */
+  RotaryEmbedding: Op<[x: Value, start: Value, cos: Value, sin: Value], { interleaved: number }>
   /** A copy of `data` with the slices at `indices` replaced by `updates`. */
   ScatterND: Op<[data: Value, indices: Value, updates: Value]>
+  /** A copy of `data` with the updates added to the slices at `indices`, which may repeat. */
+  ScatterAddND: Op<[data: Value, indices: Value, updates: Value]>
   SequenceConstruct: Op<[x: Value]>
   Shape: Op<[x: Value]>
+  Sigmoid: Op<[x: Value]>
+  Sign: Op<[x: Value]>
   /** x / sqrt(mean(x²) + epsilon) · scale */
   SimplifiedLayerNormalization: Op<[x: Value, scale: Value], { axis: number; epsilon: number }>
   /** The same of x + skip, and x + skip itself. */
@@ -75,6 +102,8 @@ export interface Ops {
   Squeeze: Op<[x: Value, axes: Value]>
   Sub: Op<[a: Value, b: Value]>
   Transpose: Op<[x: Value], { perm: readonly number[] }>
+  /** x [n, n] with zeros below its diagonal number k. */
+  Trilu: Op<[x: Value, k: Value], { upper: number }>
   Unsqueeze: Op<[x: Value, axes: Value]>
 }
 export type OpName = keyof Ops
@@ -93,6 +122,8 @@ export type AttributeKind = 'int' | 'float' | 'ints' | 'type' | 'graph'
 
 interface OpRow<N extends OpName> {
   readonly domain?: 'com.microsoft'
+  /** The operator's own name, and attributes that are always the same, where it is one of the uses of an operator. */
+  readonly operator?: { readonly name: string; readonly fixed: Readonly<Record<string, string>> }
   readonly attributes: { readonly [A in keyof Ops[N]['attributes']]: AttributeKind }
   /** Types of the outputs; undefined for one that is left out. Throws when the inputs do not fit. */
   outputs(inputs: Ops[N]['inputs'], attributes: Ops[N]['attributes']): Ops[N]['outputs']
@@ -114,12 +145,32 @@ function mustEqual(a: Dim, b: Dim, what: string): void {
 
 const unknownShape = (rank: number) => Array.from({ length: rank }, () => unknownDim)
 
+/** Matrices over the last two axes, broadcast over those in front. */
+function product(a: Value, b: Value): [ValueType] {
+  mustEqual(dimAt(a.shape, -1), dimAt(b.shape, -2), `${a.name} times ${b.name}`)
+  const batch = broadcast(a.shape.slice(0, -2), b.shape.slice(0, -2))
+  return [{ type: a.type, shape: [...batch, dimAt(a.shape, -2), dimAt(b.shape, -1)] }]
+}
+
+/** `x` as it stands in a product: with its last two axes swapped when `transposed` is 1. */
+function turned(x: Value, transposed: number): Value {
+  if (transposed === 0) return x
+  return { ...x, shape: [...x.shape.slice(0, -2), dimAt(x.shape, -1), dimAt(x.shape, -2)] }
+}
+
 /** Rank of what a one-dimensional integer value describes. */
 function lengthOf(value: Value): number {
   const [length] = value.shape
   if (typeof length !== 'number') throw new Error(`${value.name} must have a fixed length`)
   return length
 }
+
+const reduction = {
+  attributes: { keepdims: 'int' },
+  outputs: ([x, axes]: [Value, Value], { keepdims }: { keepdims: number }): [ValueType] => [
+    { type: x.type, shape: unknownShape(keepdims ? x.shape.length : x.shape.length - lengthOf(axes)) },
+  ],
+} as const
 
 export const opRows: { readonly [N in OpName]: OpRow<N> } = {
   Abs: unary,
@@ -137,23 +188,48 @@ export const opRows: { readonly [N in OpName]: OpRow<N> } = {
       return [{ type: first.type, shape: withDims(first.shape, axis, total) }]
     },
   },
+  ConstantOfShape: {
+    attributes: {},
+    outputs: ([shape]) => [{ type: 'float32', shape: unknownShape(lengthOf(shape)) }],
+  },
   Div: binary,
   Equal: {
     attributes: {},
     outputs: ([a, b]) => [{ type: 'bool', shape: broadcast(a.shape, b.shape) }],
   },
   Erf: unary,
+  Exp: unary,
+  Expand: {
+    attributes: {},
+    outputs: ([x, shape]) => [
+      { type: x.type, shape: unknownShape(Math.max(x.shape.length, lengthOf(shape))) },
+    ],
+  },
+  FusedMatMul: {
+    domain: 'com.microsoft',
+    attributes: { transA: 'int', transB: 'int', alpha: 'float' },
+    outputs: ([a, b], { transA, transB }) => product(turned(a, transA), turned(b, transB)),
+  },
   Gather: {
     attributes: { axis: 'int' },
     outputs: ([data, indices], { axis }) => [
       { type: data.type, shape: withDims(data.shape, axis, ...indices.shape) },
     ],
   },
+  GatherND: {
+    attributes: {},
+    outputs: ([data, indices]) => [
+      {
+        type: data.type,
+        shape: [...indices.shape.slice(0, -1), ...data.shape.slice(Number(dimAt(indices.shape, -1)))],
+      },
+    ],
+  },
   Gemm: {
-    attributes: { transB: 'int' },
-    outputs([a, b], { transB }) {
-      mustEqual(dimAt(a.shape, 1), dimAt(b.shape, transB ? 1 : 0), `${a.name} times ${b.name}`)
-      return [{ type: a.type, shape: [dimAt(a.shape, 0), dimAt(b.shape, transB ? 0 : 1)] }]
+    attributes: { transA: 'int', transB: 'int' },
+    outputs([a, b], { transA = 0, transB }) {
+      mustEqual(dimAt(a.shape, transA ? 0 : 1), dimAt(b.shape, transB ? 1 : 0), `${a.name} times ${b.name}`)
+      return [{ type: a.type, shape: [dimAt(a.shape, transA ? 1 : 0), dimAt(b.shape, transB ? 0 : 1)] }]
     },
   },
   GroupQueryAttention: {
@@ -174,20 +250,20 @@ export const opRows: { readonly [N in OpName]: OpRow<N> } = {
   If: {
     attributes: { then_branch: 'graph', else_branch: 'graph' },
     outputs(_, { then_branch, else_branch }) {
-      const [a] = then_branch.outputs.values()
-      const [b] = else_branch.outputs.values()
-      if (a === undefined || b === undefined || a.type !== b.type || a.shape.length !== b.shape.length)
-        throw new Error('both branches must give one value of one type and rank')
-      return [{ type: a.type, shape: a.shape.map((dim, axis) => (dim === b.shape[axis] ? dim : unknownDim)) }]
+      const others = [...else_branch.outputs.values()]
+      if (then_branch.outputs.size !== others.length)
+        throw new Error('both branches must give as many values')
+      return Array.from(then_branch.outputs.values(), (a, index) => {
+        const b = others[index]
+        if (b === undefined || a.type !== b.type || a.shape.length !== b.shape.length)
+          throw new Error('both branches must give values of one type and rank')
+        return { type: a.type, shape: a.shape.map((dim, axis) => (dim === b.shape[axis] ? dim : unknownDim)) }
+      })
     },
   },
   MatMul: {
     attributes: {},
-    outputs([a, b]) {
-      mustEqual(dimAt(a.shape, -1), dimAt(b.shape, -2), `${a.name} times ${b.name}`)
-      const batch = broadcast(a.shape.slice(0, -2), b.shape.slice(0, -2))
-      return [{ type: a.type, shape: [...batch, dimAt(a.shape, -2), dimAt(b.shape, -1)] }]
-    },
+    outputs: ([a, b]) => product(a, b),
   },
   MatMulNBits: {
     domain: 'com.microsoft',
@@ -197,18 +273,30 @@ export const opRows: { readonly [N in OpName]: OpRow<N> } = {
       return [{ type: a.type, shape: withDims(a.shape, -1, N) }]
     },
   },
+  Max: binary,
+  Mod: binary,
   Mul: binary,
+  Pad: { attributes: {}, outputs: ([x]) => [{ type: x.type, shape: unknownShape(x.shape.length) }] },
+  Pow: binary,
   QuickGelu: { ...unary, domain: 'com.microsoft', attributes: { alpha: 'float' } },
-  ReduceSum: {
-    attributes: { keepdims: 'int' },
-    outputs: ([x, axes], { keepdims }) => [
-      { type: x.type, shape: unknownShape(keepdims ? x.shape.length : x.shape.length - lengthOf(axes)) },
-    ],
-  },
+  ReduceLogSumExp: reduction,
+  ReduceMax: reduction,
+  ReduceSum: reduction,
+  ReduceSumSquare: reduction,
   Relu: unary,
   Reshape: {
     attributes: {},
     outputs: ([x, shape]) => [{ type: x.type, shape: unknownShape(lengthOf(shape)) }],
+  },
+  RotaryEmbedding: {
+    domain: 'com.microsoft',
+    attributes: { interleaved: 'int' },
+    outputs: ([x]) => same(x),
+  },
+  ScatterAddND: {
+    attributes: {},
+    operator: { name: 'ScatterND', fixed: { reduction: 'add' } },
+    outputs: ([data]) => same(data),
   },
   ScatterND: { attributes: {}, outputs: ([data]) => [{ type: data.type, shape: data.shape }] },
   SequenceConstruct: {
@@ -216,6 +304,8 @@ export const opRows: { readonly [N in OpName]: OpRow<N> } = {
     outputs: ([x]) => [{ type: x.type, shape: x.shape, isSequence: true }],
   },
   Shape: { attributes: {}, outputs: ([x]) => [{ type: 'int64', shape: [x.shape.length] }] },
+  Sigmoid: unary,
+  Sign: unary,
   SimplifiedLayerNormalization: {
     ...unary,
     attributes: { axis: 'int', epsilon: 'float' },
@@ -249,6 +339,7 @@ export const opRows: { readonly [N in OpName]: OpRow<N> } = {
     attributes: { perm: 'ints' },
     outputs: ([x], { perm }) => [{ type: x.type, shape: perm.map((axis) => dimAt(x.shape, axis)) }],
   },
+  Trilu: { ...unary, attributes: { upper: 'int' }, outputs: ([x]) => same(x) },
   Unsqueeze: {
     attributes: {},
     outputs: ([x, axes]) => [{ type: x.type, shape: unknownShape(x.shape.length + lengthOf(axes)) }],

@@ -1,139 +1,189 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
 import type { GraphBuilder } from './builder.ts'
-import { generateRows } from './generator.ts'
-import { addAndNorm, rmsNorm } from './layer.ts'
-import { type ElementType, type Shape, shaped, type Value } from './values.ts'
+import {
+  activationRules,
+  activations,
+  asRows,
+  generatorEpsilon,
+  poolRules,
+  pools,
+  projectInstruction,
+} from './generator.ts'
+import { addAndNorm, type Residual, rmsNorm } from './layer.ts'
+import { halfSlice, isAt, type Program, type PromptInputs, programs, select } from './prompt-inputs.ts'
+import { shaped, type Value } from './values.ts'
 
-/** Graph inputs that carry one adapter, all layers of a tensor in one; nothing of them is read without prompts. */
-export interface PromptInputs {
-  /** bool scalar: the sequence (a batch of one) gets prompt rows in this run. */
-  readonly present: Value
-  /** bool scalar: the rows are generated from the instruction, on top of anchor and tables. */
-  readonly generated: Value
-  /** int64 [l_sp + n]: which token stands at each place of the layer's sequence; any where a prompt row will. */
-  readonly order: Value
-  /** int64 [l_sp, 1]: the places of the prompt rows. */
-  readonly places: Value
-  /** int64 [1]: how many of the tokens are the instruction. */
-  readonly instructionEnd: Value
-  /** f32 [layers, 1 or l_sp, d]: s_l, or rows that must stay exact. */
-  readonly anchor: Value
-  /** f16 [layers, tables, l_sp, d]: rows to add up (static rows, own anchors). */
-  readonly tables: Value
-  /** f16 [layers, d, m] */
-  readonly down: Value
-  /** f16 [layers, m, l_sp] */
-  readonly query: Value
-  /** f16 [layers, m, d] */
-  readonly up: Value
-  /** f32 [layers, 12] */
-  readonly rational: Value
-  /** int64 scalar: index into `activations`. */
-  readonly activation: Value
-}
-
-export function promptInputs(g: GraphBuilder, { layers, d }: ModelConfig): PromptInputs {
-  const input = (name: string, type: ElementType, shape: Shape) => g.input(`prompt.${name}`, type, shape)
-  return {
-    present: input('present', 'bool', []),
-    generated: input('generated', 'bool', []),
-    order: input('order', 'int64', ['layer_rows']),
-    places: input('places', 'int64', ['prompt_rows', 1]),
-    instructionEnd: input('instruction_end', 'int64', [1]),
-    anchor: input('anchor', 'float32', [layers, 'anchor_rows', d]),
-    tables: input('tables', 'float16', [layers, 'tables', 'table_rows', d]),
-    down: input('down', 'float16', [layers, d, 'm']),
-    query: input('query', 'float16', [layers, 'm', 'prompt_rows']),
-    up: input('up', 'float16', [layers, 'm', d]),
-    rational: input('rational', 'float32', [layers, 12]),
-    activation: input('activation', 'int64', []),
-  }
-}
-
-const halfInputs = ['tables', 'down', 'query', 'up'] as const
-
-const halfNodes = (input: string, layer: number) => ({
-  gather: `${input}.${layer}.gather`,
-  cast: `${input}.${layer}.cast`,
-})
-
-/** Names of the nodes that handle 16-bit floats, which not every GPU can. */
-export function halfPrecisionNodes({ layers }: ModelConfig): string[] {
-  return Array.from({ length: layers }, (_, layer) =>
-    halfInputs.flatMap((input) => Object.values(halfNodes(`prompt.${input}`, layer))),
-  ).flat()
+export interface LayerEntry {
+  readonly config: ModelConfig
+  readonly layer: number
+  /** What the layer before left. */
+  readonly residual: Residual
+  /** The weight of the layer's norm. */
+  readonly normWeight: Value
+  readonly invertibleNorms: boolean
 }
 
 /**
- * A layer's normed rows with the adapter's prompt rows among them, P = anchor + tables + generated. The rows pass
- * the layer's own norm; only their keys and values matter, as their outputs are dropped.
+ * Enters a layer: its residual stream summed up, and the normed rows that its attention reads, with the adapter's
+ * prompt rows P = anchor + tables + generated among them where the layer makes any. The rows pass the layer's own
+ * norm. Unless they are carried on they are in `normed` alone, and what attention makes of them is to be dropped.
  */
-export function insertPromptRows(
+export function enterLayer(
   g: GraphBuilder,
   prompts: PromptInputs,
-  {
-    config: { d, rmsEps },
-    layer,
-    hidden,
-    normed,
-    normWeight,
-  }: { config: ModelConfig; layer: number; hidden: Value; normed: Value; normWeight: Value },
-): Value {
-  const index = g.constant('int64', [layer], [])
-  const ofLayer = (input: Value) => g.apply('Gather', [input, index], { axis: 0 })
-  const ofLayerF32 = (input: Value) => {
-    const names = halfNodes(input.name, layer)
-    const half = g.applyNamed(names.gather, 'Gather', { inputs: [input, index], attributes: { axis: 0 } })
-    return g.applyNamed(names.cast, 'Cast', { inputs: [half], attributes: { to: 'float32' } })
-  }
-
-  const generated = () =>
-    generateRows(
-      g,
-      { hidden, instructionEnd: prompts.instructionEnd },
-      {
-        d,
-        weights: {
-          down: ofLayerF32(prompts.down),
-          query: ofLayerF32(prompts.query),
-          up: ofLayerF32(prompts.up),
-          rational: ofLayer(prompts.rational),
-          activation: prompts.activation,
-        },
-      },
-    )
-
-  const inserted = g.choose(prompts.present, {
-    when: () => {
-      const tables = g.apply('ReduceSum', [ofLayerF32(prompts.tables), g.constant('int64', [0])], {
-        keepdims: 0,
-      })
-      const anchor = shaped(ofLayer(prompts.anchor), ['anchor_rows', d])
-      const fixed = shaped(g.apply('Add', [shaped(tables, ['table_rows', d]), anchor]), ['prompt_rows', d])
-      const rows = g.choose(prompts.generated, {
-        when: () => g.apply('Add', [generated(), fixed]),
-        otherwise: () => fixed,
-      })
-      const normedRows = normLikeTokens(g, rows, { layer, weight: normWeight, epsilon: rmsEps })
-      // One copy of the tokens: Scatter writes to what Gather made.
-      const spread = g.apply('Gather', [normed, prompts.order], { axis: 0 })
-      return g.apply('ScatterND', [spread, prompts.places, normedRows])
-    },
-    otherwise: () => normed,
+  entry: LayerEntry,
+): { hidden: Value; normed: Value } {
+  const { config, layer } = entry
+  const made = prompts.made[layer]
+  if (made === undefined) throw new Error(`the inputs say nothing of layer ${layer}`)
+  const run = (program: Program) => () => programRules[program](g, prompts, entry)
+  const is = (program: Program) => isAt(g, prompts.program, programs.indexOf(program))
+  // The sum and the norm stand in each branch, as a value from outside would be copied to leave it.
+  const [hidden, normed] = g.choosePair(made, {
+    when: () =>
+      g.choosePair(is('generated'), {
+        when: run('generated'),
+        otherwise: () => g.choosePair(is('fixed'), { when: run('fixed'), otherwise: run('general') }),
+      }),
+    otherwise: () => entering(g, entry),
   })
-  return shaped(inserted, ['rows', d])
+  return { hidden: shaped(hidden, ['stream', config.d]), normed: shaped(normed, ['rows', config.d]) }
+}
+
+/** The residual stream, and what the layer's attention reads. */
+type Entered = readonly [hidden: Value, normed: Value]
+
+const norm = ({ config, normWeight }: LayerEntry) => ({ weight: normWeight, epsilon: config.rmsEps })
+
+function entering(g: GraphBuilder, entry: LayerEntry): Entered {
+  const { hidden, normed } = addAndNorm(g, entry.residual, norm(entry))
+  return [hidden, normed]
+}
+
+/** One row per program. */
+const programRules: {
+  readonly [P in Program]: (g: GraphBuilder, prompts: PromptInputs, entry: LayerEntry) => Entered
+} = {
+  generated(g, prompts, entry) {
+    const { layer } = entry
+    const [hidden, normed] = entering(g, entry)
+    const index = g.constant('int64', [layer], [])
+    const half = (input: Value) => halfSlice(g, input, { index, program: 'generated', layer })
+    const z = readInstruction(g, prompts, { entry, hidden, normed, down: half(prompts.down) })
+    const pooled = poolRules.attention(g, { z, query: half(prompts.query) })
+    const activated = activate(g, prompts, { x: pooled, index })
+    const rows = withAnchors(g, prompts, {
+      rows: g.apply('MatMul', [activated, half(prompts.up)]),
+      own: half(prompts.own),
+      layer,
+    })
+    return [hidden, insert(g, prompts, { among: normed, rows: rmsNorm(g, rows, norm(entry)) })]
+  },
+
+  fixed(g, prompts, entry) {
+    const { layer } = entry
+    const [hidden, normed] = entering(g, entry)
+    const index = g.constant('int64', [layer], [])
+    const half = (input: Value) => halfSlice(g, input, { index, program: 'fixed', layer })
+    const rows = withAnchors(g, prompts, { rows: half(prompts.static), own: half(prompts.own), layer })
+    return [hidden, insert(g, prompts, { among: normed, rows: normLikeTokens(g, rows, entry) })]
+  },
+
+  general(g, prompts, entry) {
+    const { config, layer } = entry
+    const { pool, given, carried, generatorOf, ownOf } = prompts.general
+    const [hidden, normed] = entering(g, entry)
+    const indexIn = (table: Value) =>
+      g.apply('Gather', [table, g.constant('int64', [layer], [])], { axis: 0 })
+    const index = indexIn(generatorOf)
+    const half = (input: Value) => halfSlice(g, input, { index, program: 'general', layer })
+    const z = readInstruction(g, prompts, { entry, hidden, normed, down: half(prompts.down) })
+    const count = () => g.apply('Cast', [prompts.instructionEnd], { to: 'float32' })
+    const pooled = select(g, pool, {
+      names: pools,
+      ways: {
+        attention: () => poolRules.attention(g, { z, query: half(prompts.query) }),
+        mean: () => poolRules.mean(g, { z, count: count() }),
+        max: () => poolRules.max(g, { z }),
+        given: () => given,
+      },
+    })
+    const activated = activate(g, prompts, { x: shaped(pooled, ['vectors', 'm']), index })
+    const rows = withAnchors(g, prompts, {
+      rows: asRows(g, g.apply('MatMul', [activated, half(prompts.up)]), config.d),
+      own: halfSlice(g, prompts.own, { index: indexIn(ownOf), program: 'general', layer }),
+      layer,
+    })
+    const stream = g.choose(carried, {
+      when: () => insert(g, prompts, { among: hidden, rows }),
+      otherwise: () => hidden,
+    })
+    return [stream, insert(g, prompts, { among: normed, rows: rmsNorm(g, rows, norm(entry)) })]
+  },
+}
+
+/**
+ * z of the tokens that enter the layer. Where it can be, x is taken from the rows that the layer's norm has given
+ * already, x · weight, and the weight from W_down, which is far smaller: norming them once more is a fifth of what a
+ * generator costs.
+ */
+function readInstruction(
+  g: GraphBuilder,
+  { instructionEnd }: PromptInputs,
+  { entry, hidden, normed, down }: { entry: LayerEntry; hidden: Value; normed: Value; down: Value },
+): Value {
+  const { config, normWeight, invertibleNorms } = entry
+  if (invertibleNorms && Math.fround(config.rmsEps) === Math.fround(generatorEpsilon)) {
+    const weight = shaped(g.apply('Unsqueeze', [normWeight, g.constant('int64', [1])]), [config.d, 1])
+    return projectInstruction(g, { x: normed, down: g.apply('Div', [down, weight]), instructionEnd })
+  }
+  const weight = g.constant('float32', Array<number>(config.d).fill(1))
+  const x = rmsNorm(g, hidden, { weight, epsilon: generatorEpsilon })
+  return projectInstruction(g, { x, down, instructionEnd })
+}
+
+function activate(
+  g: GraphBuilder,
+  { activation, rational }: PromptInputs,
+  { x, index }: { x: Value; index: Value },
+): Value {
+  const coefficients = () => shaped(g.apply('Gather', [rational, index], { axis: 0 }), [12])
+  const ways = {
+    rational: () => activationRules.rational(g, x, coefficients()),
+    gelu: () => activationRules.gelu(g, x, x),
+    relu: () => activationRules.relu(g, x, x),
+  }
+  return shaped(select(g, activation, { names: activations, ways }), x.shape)
+}
+
+/** rows + own + s_l: [l_sp, d]. */
+function withAnchors(
+  g: GraphBuilder,
+  { anchor }: PromptInputs,
+  { rows, own, layer }: { rows: Value; own: Value; layer: number },
+): Value {
+  const s = g.apply('Gather', [anchor, g.constant('int64', [layer], [])], { axis: 0 })
+  const [d] = s.shape.slice(-1)
+  if (d === undefined) throw new Error('anchors have rows')
+  return shaped(g.apply('Add', [g.apply('Add', [s, own]), rows]), ['prompt_rows', d])
+}
+
+/** Puts prompt rows in their places among the tokens' rows. */
+function insert(
+  g: GraphBuilder,
+  { order, places }: PromptInputs,
+  { among, rows }: { among: Value; rows: Value },
+): Value {
+  const spread = g.apply('Gather', [among, order], { axis: 0 })
+  return g.apply('ScatterND', [spread, places, rows])
 }
 
 /**
  * Prompt rows normed by the very op that norms the layer's tokens: rows that are some text's hidden states then give
  * that text's keys and values bit for bit, where another op's rounding would change what 8-bit kernels see.
  */
-function normLikeTokens(
-  g: GraphBuilder,
-  rows: Value,
-  { layer, ...norm }: { layer: number; weight: Value; epsilon: number },
-): Value {
-  if (layer === 0) return rmsNorm(g, rows, norm)
+function normLikeTokens(g: GraphBuilder, rows: Value, entry: LayerEntry): Value {
+  if (entry.layer === 0) return rmsNorm(g, rows, norm(entry))
   const nothing = g.apply('Mul', [rows, g.constant('float32', [0], [])])
-  return addAndNorm(g, { stream: rows, added: nothing }, norm).normed
+  return addAndNorm(g, { stream: rows, added: nothing }, norm(entry)).normed
 }

@@ -115,6 +115,9 @@ export class WeightFile {
   }
 }
 
+/** What a model asks for its weights. */
+export type WeightLayout = Pick<WeightFile, 'matrix' | 'vector' | 'table'>
+
 /** One write call moves at most 2 GiB. */
 async function writeAll(
   file: FileHandle,

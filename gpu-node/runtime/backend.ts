@@ -9,10 +9,11 @@ import type {
   LoadedAdapter,
   PrefillChunk,
 } from '../engine/backend.ts'
-import { halfPrecisionNodes } from '../graph/prompt-rows.ts'
-import { AdapterLoader, PromptTensors, range, tokenPositions } from './adapter-tensors.ts'
+import { hostNodes } from '../graph/prompt-inputs.ts'
+import { AdapterLoader, PromptTensors } from './adapter-tensors.ts'
 import { loadAnchors } from './anchors.ts'
 import { HostKvCache } from './host-kv-cache.ts'
+import { plainRows, tunedRows } from './row-places.ts'
 import { Runner } from './runner.ts'
 import type { Device } from './session.ts'
 
@@ -39,11 +40,12 @@ export async function createBackend({
   const anchors = await loadAnchors(folder, config)
   return new OnnxBackend({
     backbone,
+    layers: config.layers,
     limits: { ...limits, contextLength: Math.min(limits.contextLength, config.contextLength), vocab },
     runner: await Runner.open(folder, {
       cache: new HostKvCache(config, limits),
       vocab,
-      cpuNodes: halfPrecisionNodes(config),
+      cpuNodes: hostNodes(config),
       ...session,
     }),
     adapters: new AdapterLoader({ backbone, config, anchors, chunkTokens: limits.chunkTokens }),
@@ -54,12 +56,20 @@ export async function createBackend({
 export class OnnxBackend implements Backend {
   readonly backbone: Backend['backbone']
   readonly limits: BackendLimits
+  readonly #layers: number
   readonly #runner: Runner
   readonly #adapters: AdapterLoader
 
-  constructor(parts: Pick<Backend, 'backbone' | 'limits'> & { runner: Runner; adapters: AdapterLoader }) {
+  constructor(
+    parts: Pick<Backend, 'backbone' | 'limits'> & {
+      layers: number
+      runner: Runner
+      adapters: AdapterLoader
+    },
+  ) {
     this.backbone = parts.backbone
     this.limits = parts.limits
+    this.#layers = parts.layers
     this.#runner = parts.runner
     this.#adapters = parts.adapters
   }
@@ -82,27 +92,28 @@ export class OnnxBackend implements Backend {
     positions: readonly number[],
   ): Promise<Float32Array> {
     const adapter = loaded && ownAdapter(loaded)
-    const counts = { rows: adapter?.rows ?? 0, tokens: tokens.length }
+    const { layers, tokenPlaces } =
+      adapter === undefined
+        ? plainRows(this.#layers, { sequences: 1, each: tokens.length })
+        : tunedRows(adapter.metadata, tokens.length)
     const { logits } = await this.#runner.run({
       slots: [slot],
-      rows: counts.rows + counts.tokens,
+      layers,
       tokensOf: () => tokens,
-      tokenRows: tokenPositions[adapter?.metadata.placement ?? 'first'](counts),
-      logitRows: positions,
-      prompt: adapter === undefined ? this.#adapters.absent : this.#adapters.feeds(adapter, counts),
+      logitRows: positions.map((position) => tokenPlaces[position] ?? position),
+      prompt: adapter === undefined ? this.#adapters.absent : this.#adapters.feeds(adapter, tokens),
     })
     return logits
   }
 
   async decode(batch: readonly DecodeRow[]): Promise<Float32Array> {
     const tokens = new Map(batch.map(({ slot, token }) => [slot, [token]]))
-    const everyRow = range(0, batch.length)
+    const { layers, tokenPlaces } = plainRows(this.#layers, { sequences: batch.length, each: 1 })
     const { logits, slots } = await this.#runner.run({
       slots: batch.map(({ slot }) => slot),
-      rows: 1,
+      layers,
       tokensOf: (slot) => tokens.get(slot) ?? [],
-      tokenRows: everyRow,
-      logitRows: everyRow,
+      logitRows: tokenPlaces,
       prompt: this.#adapters.absent,
     })
     if (batch.every(({ slot }, row) => slots[row] === slot)) return logits

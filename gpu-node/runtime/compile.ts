@@ -3,7 +3,7 @@ import type { BackboneManifest } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { Tensor } from '../../shared/safetensors.ts'
 import { maxAdapterBytes } from '../../shared/wire.ts'
-import { range } from './adapter-tensors.ts'
+import { range } from './row-places.ts'
 import { Trace } from './trace.ts'
 
 export interface CompileOptions {

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import type { CacheSlot } from '../engine/backend.ts'
 import { HostKvCache } from './host-kv-cache.ts'
-import { floats } from './tensors.ts'
+import { floats, type Tensors } from './tensors.ts'
 
 const config: ModelConfig = {
   layers: 2,
@@ -32,7 +32,7 @@ afterEach(async () => {
 
 /** Appends a row of its own number to every head of these slots, as a run of the graph would. */
 async function append(...slots: CacheSlot[]): Promise<void> {
-  await cache.append({ slots, rows: 1 }, async ({ slots: order, outputs }) => {
+  await cache.append({ slots, gained: [1, 1] }, async ({ slots: order, outputs }) => {
     for (const [row, slot] of order.entries()) {
       const value = next++
       written.set(slot, [...(written.get(slot) ?? []), value])
@@ -48,7 +48,7 @@ async function append(...slots: CacheSlot[]): Promise<void> {
 /** The rows of a slot, which must be the same in keys and values of all layers and heads. */
 async function read(slot: CacheSlot): Promise<number[]> {
   let rows: number[] = []
-  await cache.append({ slots: [slot], rows: 0 }, async ({ feeds }) => {
+  await cache.append({ slots: [slot], gained: [0, 0] }, async ({ feeds }) => {
     const all = Object.values(feeds).flatMap((tensor) =>
       Array.from({ length: config.kvHeads }, (_, head) =>
         Array.from(
@@ -107,7 +107,7 @@ test('rows and slots are limited in all, and released ones come back', () => {
 
 test('a slot released during a run is freed after it', async () => {
   const [a, b] = [allocate(300), allocate(300)]
-  await cache.append({ slots: [a], rows: 1 }, async () => {
+  await cache.append({ slots: [a], gained: [1, 1] }, async () => {
     b.release()
     a.release()
     expect(cache.capacity).toBeGreaterThan(0)
@@ -120,7 +120,7 @@ test('a run that fails leaves the lengths as they were', async () => {
   const a = allocate(10)
   await append(a)
   await expect(
-    cache.append({ slots: [a], rows: 1 }, () => Promise.reject(new Error('out of memory'))),
+    cache.append({ slots: [a], gained: [1, 1] }, () => Promise.reject(new Error('out of memory'))),
   ).rejects.toThrow('out of memory')
   expect(a.length).toBe(1)
   await append(a)
@@ -131,4 +131,30 @@ test('a slot takes no more rows than it reserved', async () => {
   await append(a)
   await expect(append(a)).rejects.toThrow('do not fit')
   written.set(a, written.get(a)?.slice(0, 1) ?? [])
+})
+
+test('a layer may hold fewer rows than another, and keeps its own when the slot moves or forgets tokens', async () => {
+  const [other, slot] = [allocate(20), allocate(20)]
+  const rowsOf = (feeds: Tensors, layer: number, rows: number) =>
+    Array.from({ length: rows }, (_, row) => floats(feeds[`past_key.${layer}`])[row * config.headDim])
+  await cache.append({ slots: [slot], gained: [2, 5] }, async ({ lengths, outputs }) => {
+    expect(lengths).toEqual([[0], [0]])
+    for (const [layer, rows] of [2, 5].entries())
+      for (let row = 0; row < rows; row++) {
+        const at = row * config.headDim
+        floats(outputs[`present_key.${layer}`]).fill(10 * layer + row, at, at + config.headDim)
+      }
+  })
+  expect(slot.length).toBe(5)
+  slot.rewind(1)
+  expect(slot.length).toBe(4)
+  release(other)
+  const [third, fourth] = [allocate(20), allocate(20)]
+  await append(third, fourth)
+  await cache.append({ slots: [slot], gained: [0, 0] }, async ({ lengths, feeds }) => {
+    expect(lengths).toEqual([[1], [4]])
+    expect([rowsOf(feeds, 0, 1), rowsOf(feeds, 1, 4)]).toEqual([[0], [10, 11, 12, 13]])
+  })
+  expect(() => slot.rewind(2)).toThrow('cannot forget 2')
+  await expect(cache.append({ slots: [slot], gained: [1, 17] }, async () => {})).rejects.toThrow('in layer 1')
 })

@@ -18,18 +18,40 @@ class HostSlot implements CacheSlot {
   readonly reserved: number
   /** Place along the buffers' first axis. */
   index: number
-  length = 0
+  /** Rows filled in each layer; fewer in those below the one whose prompt rows are carried on. */
+  readonly lengths: Int32Array
+  /** Rows filled in the longest layer. */
+  #length = 0
   readonly #free: (slot: HostSlot) => void
   #released = false
 
   constructor({
     reserved,
     index,
+    layers,
     free,
-  }: { reserved: number; index: number; free: (slot: HostSlot) => void }) {
+  }: { reserved: number; index: number; layers: number; free: (slot: HostSlot) => void }) {
     this.reserved = reserved
     this.index = index
+    this.lengths = new Int32Array(layers)
     this.#free = free
+  }
+
+  get length(): number {
+    return this.#length
+  }
+
+  /** `gained[layer]` more rows are filled in each layer; less than none when the sequence is rewound. */
+  grow(gained: readonly number[]): void {
+    for (const [layer, rows] of gained.entries()) this.lengths[layer] = (this.lengths[layer] ?? 0) + rows
+    this.#length = Math.max(...this.lengths)
+  }
+
+  rewind(tokens: number): void {
+    const shortest = Math.min(...this.lengths)
+    if (tokens > shortest)
+      throw new QuartetError('internal_error', `a slot of ${shortest} rows cannot forget ${tokens}`)
+    this.grow(Array<number>(this.lengths.length).fill(-tokens))
   }
 
   release(): void {
@@ -85,29 +107,37 @@ export class HostKvCache implements KvCache {
       if (this.#running) return undefined
       this.#rebuild(capacityFor(Math.max(rows, ...this.#live().map((slot) => slot.reserved))))
     }
-    const slot = new HostSlot({ reserved: rows, index, free: (released) => this.#free(released) })
+    const slot = new HostSlot({
+      reserved: rows,
+      index,
+      layers: this.#config.layers,
+      free: (released) => this.#free(released),
+    })
     this.#slots[index] = slot
     return slot
   }
 
   async append(
-    { slots, rows }: { slots: readonly CacheSlot[]; rows: number },
+    { slots, gained }: { slots: readonly CacheSlot[]; gained: readonly number[] },
     run: (binding: KvBinding) => Promise<void>,
   ): Promise<void> {
     if (this.#running) throw new QuartetError('internal_error', 'the cache is in use by another run')
     const own = slots.map((slot) => this.#own(slot))
-    for (const { length, reserved } of own)
-      if (length + rows > reserved)
-        throw new QuartetError(
-          'internal_error',
-          `a slot of ${reserved} rows has ${length}; ${rows} more do not fit`,
-        )
+    for (const { lengths, reserved } of own)
+      for (const [layer, rows] of gained.entries()) {
+        const length = lengths[layer] ?? 0
+        if (length + rows > reserved)
+          throw new QuartetError(
+            'internal_error',
+            `a slot of ${reserved} rows has ${length} in layer ${layer}; ${rows} more do not fit`,
+          )
+      }
     const binding = this.#bind(own)
     this.#running = true
     try {
       await run(binding)
       for (const slot of own) {
-        slot.length += rows
+        slot.grow(gained)
         this.#touched[slot.index] = Math.max(this.#touched[slot.index] ?? 0, slot.length)
       }
     } finally {
@@ -148,8 +178,12 @@ export class HostKvCache implements KvCache {
       Object.fromEntries(
         tensors.map((tensor, at) => [`${prefix}_${at % 2 === 0 ? 'key' : 'value'}.${at >> 1}`, tensor]),
       )
+    const ordered = slots.toSorted((a, b) => a.index - b.index)
     return {
-      slots: slots.toSorted((a, b) => a.index - b.index),
+      slots: ordered,
+      lengths: Array.from({ length: this.#config.layers }, (_, layer) =>
+        ordered.map(({ lengths }) => lengths[layer] ?? 0),
+      ),
       feeds: named('past'),
       outputs: named('present'),
     }

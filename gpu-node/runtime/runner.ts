@@ -1,18 +1,25 @@
+import { Tensor } from 'onnxruntime-node'
 import type { CacheSlot } from '../engine/backend.ts'
 import { graphFiles } from '../graph/export.ts'
 import type { KvCache } from './kv-cache.ts'
 import { Session, type SessionOptions } from './session.ts'
 import { float32, int32, int64, type Tensors } from './tensors.ts'
 
-/** One run of the serving graph, in which each slot gains the same number of rows. */
+/** The rows of one layer in a run. */
+export interface LayerRows {
+  /** Rows that each slot gains in the layer's cache. */
+  readonly gained: number
+  /** Which of all the rows gained stay in the residual stream; the others are prompt rows that are made anew. */
+  readonly kept: readonly number[]
+}
+
+/** One run of the serving graph. */
 export interface Run {
   readonly slots: readonly CacheSlot[]
-  /** Rows that each slot gains. */
-  readonly rows: number
+  /** One for each layer. */
+  readonly layers: readonly LayerRows[]
   readonly tokensOf: (slot: CacheSlot) => readonly number[]
-  /** Which of all the rows gained are tokens. */
-  readonly tokenRows: readonly number[]
-  /** Which of all the tokens get logits. */
+  /** Which of the last layer's rows in the residual stream get logits. */
   readonly logitRows: readonly number[]
   /** Inputs `prompt.…`. */
   readonly prompt: Tensors
@@ -51,23 +58,27 @@ export class Runner {
     })
   }
 
-  async run({ slots, rows, tokensOf, tokenRows, logitRows, prompt }: Run): Promise<RunResult> {
+  async run({ slots, layers, tokensOf, logitRows, prompt }: Run): Promise<RunResult> {
     const size = logitRows.length * this.#vocab
     if (this.#logits.length < size) this.#logits = new Float32Array(size)
     const logits = this.#logits.subarray(0, size)
+    const gained = layers.map((layer) => layer.gained)
     let order: readonly CacheSlot[] = []
-    await this.cache.append({ slots, rows }, (binding) => {
+    await this.cache.append({ slots, gained }, (binding) => {
       order = binding.slots
       const tokens = order.flatMap(tokensOf)
-      const lengths = order.map((slot) => slot.length + rows)
+      const totals = binding.lengths.map((lengths, layer) =>
+        lengths.map((length) => length + (gained[layer] ?? 0)),
+      )
       return this.#session.runInto(
         {
           ...prompt,
           ...binding.feeds,
           tokens: int64(tokens, [slots.length, tokens.length / slots.length]),
-          last_row: int32(lengths.map((length) => length - 1)),
-          total_rows: int32([Math.max(...lengths)], []),
-          token_rows: int64(tokenRows),
+          last_row: int32(totals.flatMap((rows) => rows.map((total) => total - 1))),
+          total_rows: int32(totals.map((rows) => Math.max(...rows))),
+          token_rows: concatenated(layers.map(({ kept }) => kept)),
+          token_counts: int64(layers.map(({ kept }) => kept.length)),
           logit_rows: int64(logitRows),
         },
         { ...binding.outputs, logits: float32(logits, [logitRows.length, this.#vocab]) },
@@ -79,4 +90,19 @@ export class Runner {
   release(): Promise<void> {
     return this.#session.release()
   }
+}
+
+/** int32, one list behind the other; lists that are the same object are converted once. */
+function concatenated(lists: readonly (readonly number[])[]): Tensor {
+  const values = new Int32Array(lists.reduce((sum, { length }) => sum + length, 0))
+  const places = new Map<readonly number[], number>()
+  let at = 0
+  for (const list of lists) {
+    const known = places.get(list)
+    if (known === undefined) values.set(list, at)
+    else values.copyWithin(at, known, known + list.length)
+    places.set(list, at)
+    at += list.length
+  }
+  return new Tensor('int32', values, [values.length])
 }

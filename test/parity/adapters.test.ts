@@ -1,9 +1,9 @@
 import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { range } from '../../gpu-node/runtime/adapter-tensors.ts'
 import type { OnnxBackend } from '../../gpu-node/runtime/backend.ts'
 import { compileText } from '../../gpu-node/runtime/compile.ts'
+import { range } from '../../gpu-node/runtime/row-places.ts'
 import {
   AdapterMetadata,
   maxPromptRows,
@@ -43,8 +43,18 @@ test('an adapter that claims this backbone but another size is refused by the si
 })
 
 test('a window that does not fit in a prefill chunk is refused', () => {
-  expect(() => backend.loadAdapter(randomAdapter(tiny.manifest, { seed: 1, window: 65 }))).toThrow(
-    expect.objectContaining({ code: 'adapter_invalid', param: 'window' }),
+  for (const kind of [{}, { kind: 'idpg' }, { kind: 'lpt', at: 1 }, { kind: 'ipt' }]) {
+    const adapter = randomAdapter(tiny.manifest, { seed: 1, window: 65, ...kind })
+    expect(() => backend.loadAdapter(adapter)).toThrow(
+      expect.objectContaining({ code: 'adapter_invalid', param: 'window' }),
+    )
+  }
+})
+
+test('a table of token ids of another vocabulary is refused by its size', () => {
+  const adapter = randomAdapter(tiny.manifest, { seed: 1, kind: 'ipt', window: 32, vocab: 300 })
+  expect(() => backend.loadAdapter(adapter)).toThrow(
+    expect.objectContaining({ code: 'backbone_mismatch', param: 'vocab' }),
   )
 })
 
@@ -52,10 +62,15 @@ test('a resident adapter takes the size of its file', () => {
   for (const metadata of [
     { kind: 'iapt', anchor: 'sink', window: 32 },
     { kind: 'static', anchor: 'own' },
+    { kind: 'static', precision: 'f32' },
+    { kind: 'idpg', anchor: 'sink', window: 32 },
+    { kind: 'idpg', anchor: 'own', generator: 'shared', window: 32 },
+    { kind: 'lpt', anchor: 'own', at: 1, window: 32 },
+    { kind: 'ipt', anchor: 'none', window: 32 },
   ]) {
     const adapter = randomAdapter(tiny.manifest, { seed: 1, ...metadata })
     const tensors = [...adapter.tensors.values()].reduce((sum, { data }) => sum + data.length, 0)
-    expect(backend.loadAdapter(adapter).bytes - tensors).toBeLessThan(64)
+    expect(backend.loadAdapter(adapter).bytes - tensors).toBeLessThan(128)
   }
 })
 

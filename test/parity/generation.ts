@@ -1,6 +1,6 @@
 import type { CacheSlot, LoadedAdapter } from '../../gpu-node/engine/backend.ts'
-import { range } from '../../gpu-node/runtime/adapter-tensors.ts'
 import type { OnnxBackend } from '../../gpu-node/runtime/backend.ts'
+import { range } from '../../gpu-node/runtime/row-places.ts'
 
 interface Request {
   readonly tokens: readonly number[]
@@ -47,13 +47,19 @@ export function likeliest(logits: Float32Array): number {
   return best
 }
 
-/** No adapter, and one of each kind, placement, anchor and activation. */
+/** No adapter, and one of each kind, way of pooling, placement, anchor and activation. */
 export const adapterVariants = [
   undefined,
   { kind: 'static', anchor: 'sink' },
   { kind: 'iapt', anchor: 'sink', activation: 'rational', placement: 'first', window: 16 },
   { kind: 'iapt', anchor: 'own', activation: 'gelu', placement: 'after-first', window: 7 },
   { kind: 'iapt', anchor: 'none', activation: 'relu', placement: 'first', window: 5 },
+  { kind: 'idpg', anchor: 'sink', pool: 'mean', window: 9 },
+  { kind: 'idpg', anchor: 'own', pool: 'max', generator: 'shared', activation: 'gelu', window: 16 },
+  { kind: 'idpg', anchor: 'sink', pool: 'max', at: 0, placement: 'after-first', window: 3 },
+  { kind: 'lpt', anchor: 'none', pool: 'attention', at: 1, window: 12 },
+  { kind: 'lpt', anchor: 'own', pool: 'mean', at: 2, placement: 'after-first', l_sp: 7, window: 6 },
+  { kind: 'ipt', anchor: 'sink', activation: 'relu', window: 6 },
 ] as const
 
 /** Greedy continuations of several prompts that decode in one batch: the ids of each, and its last logits. */

@@ -1,9 +1,9 @@
 import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { range } from '../../gpu-node/runtime/adapter-tensors.ts'
 import { loadAnchors } from '../../gpu-node/runtime/anchors.ts'
 import type { OnnxBackend } from '../../gpu-node/runtime/backend.ts'
+import { range } from '../../gpu-node/runtime/row-places.ts'
 import { scoreAll } from './generation.ts'
 import { randomAdapter } from './random-adapter.ts'
 import { referenceLogits } from './reference.ts'
@@ -84,6 +84,29 @@ describe('an adapter changes the model as the method says', () => {
     { anchor: 'sink', l_sp: 1, m: 1 },
     { anchor: 'sink', l_sp: 33, m: 5 },
     { kind: 'static', l_sp: 130 },
+    ...['first', 'after-first'].flatMap((placement) =>
+      ['sink', 'own', 'none'].flatMap((anchor) => [
+        ...['mean', 'max'].flatMap((pool) => [
+          { placement, anchor, kind: 'idpg', pool },
+          { placement, anchor, kind: 'idpg', pool, generator: 'shared' },
+          { placement, anchor, kind: 'idpg', pool, at: 1 },
+          { placement, anchor, kind: 'lpt', pool, at: 1 },
+        ]),
+        { placement, anchor, kind: 'lpt', at: 1 },
+        { placement, anchor, kind: 'ipt' },
+      ]),
+    ),
+    ...['rational', 'gelu', 'relu'].flatMap((activation) => [
+      { kind: 'idpg', activation, anchor: 'sink' },
+      { kind: 'lpt', activation, at: 0 },
+      { kind: 'ipt', activation, anchor: 'sink' },
+    ]),
+    { kind: 'idpg', generator: 'shared', at: 2, anchor: 'own' },
+    { kind: 'lpt', at: 0, anchor: 'sink', window: 5 },
+    { kind: 'lpt', at: 2, anchor: 'sink', placement: 'after-first', l_sp: 9 },
+    { kind: 'lpt', pool: 'max', at: 1, window: 3 },
+    { kind: 'idpg', pool: 'mean', window: 3, anchor: 'sink' },
+    { kind: 'ipt', window: 3, l_sp: 1 },
   ]
   test.for(adapters.map((metadata) => [JSON.stringify(metadata), metadata] as const))(
     '%s',
@@ -98,11 +121,36 @@ describe('an adapter changes the model as the method says', () => {
     },
   )
 
+  const zeroed = (name: string, values: Float32Array) =>
+    name === 'layers.1.attn_norm' ? values.map((x, i) => (i % 9 === 4 ? 0 : x)) : values
+  test.for([
+    ['another epsilon than the method’s', { config: { rmsEps: 1e-3 } }],
+    ['weights of zero in a norm', { alter: zeroed }],
+  ] as const)('a generator reads hidden states that the backbone norms with %s', async ([, options]) => {
+    const other = await tinyBackbone(options)
+    const host = await openBackend(other)
+    try {
+      const anchors = await loadAnchors(other.folder, other.manifest.config)
+      for (const kind of [{ kind: 'iapt' }, { kind: 'lpt', at: 1 }]) {
+        const adapter = randomAdapter(other.manifest, { seed: 8, anchor: 'sink', ...kind })
+        const expected = await referenceLogits(other.source, { tokens, tuning: { adapter, anchors } })
+        const logits = await scoreAll(host, { tokens, adapter: host.loadAdapter(adapter) })
+        expect(largestDifference(logits, expected)).toBeLessThan(tolerance)
+      }
+    } finally {
+      await host.close()
+      await rm(dirname(other.folder), { recursive: true })
+    }
+  })
+
   test('a prompt of one token', async () => {
-    const adapter = randomAdapter(tiny.manifest, { seed: 6, placement: 'after-first', anchor: 'own' })
-    const anchors = await loadAnchors(tiny.folder, tiny.manifest.config)
-    const expected = await referenceLogits(tiny.source, { tokens: [9], tuning: { adapter, anchors } })
-    const logits = await scoreAll(backend, { tokens: [9], adapter: backend.loadAdapter(adapter) })
-    expect(largestDifference(logits, expected)).toBeLessThan(tolerance)
+    for (const kind of [{}, { kind: 'lpt', at: 1 }, { kind: 'ipt' }]) {
+      const own = { seed: 6, placement: 'after-first', anchor: 'own', ...kind }
+      const adapter = randomAdapter(tiny.manifest, own)
+      const anchors = await loadAnchors(tiny.folder, tiny.manifest.config)
+      const expected = await referenceLogits(tiny.source, { tokens: [9], tuning: { adapter, anchors } })
+      const logits = await scoreAll(backend, { tokens: [9], adapter: backend.loadAdapter(adapter) })
+      expect(largestDifference(logits, expected)).toBeLessThan(tolerance)
+    }
   })
 })

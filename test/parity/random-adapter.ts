@@ -31,6 +31,7 @@ export function randomAdapter(
     layers: String(config.layers),
     l_sp: '4',
     ...(metadata.kind === 'static' ? {} : { m: '8', window: '512' }),
+    ...(metadata.kind === 'ipt' ? { vocab: String(config.vocab) } : {}),
     ...Object.fromEntries(Object.entries(metadata).map(([key, value]) => [key, String(value)])),
   })
   const random = new Random(seed)

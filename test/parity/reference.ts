@@ -1,5 +1,5 @@
 import type { TensorName, TensorSource } from '../../gpu-node/model/tensor-source.ts'
-import type { AdapterFile } from '../../shared/adapter-file.ts'
+import type { AdapterFile, AdapterMetadata } from '../../shared/adapter-file.ts'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import type { Tensor } from '../../shared/safetensors.ts'
 
@@ -28,11 +28,16 @@ export async function referenceLogits(
   const vector = async (name: TensorName) => [...(await source.read(name))]
   const embedding = await matrix('embedding', d)
   let hidden: Rows = tokens.map((id) => embedding[id] ?? [])
+  const metadata = tuning?.adapter.metadata
+  const before = metadata?.placement === 'after-first' ? 1 : 0
+  const from = metadata && carriedFrom(metadata)
   for (let l = 0; l < layers; l++) {
     const at = `layers.${l}` as const
-    const prompt = tuning === undefined ? [] : promptRows(hidden, { ...tuning, layer: l })
-    const before = tuning?.adapter.metadata.placement === 'after-first' ? 1 : 0
+    const isMade = tuning !== undefined && (from === undefined || l === from)
+    const prompt = isMade ? promptRows(hidden, { ...tuning, layer: l, tokens }) : []
     const sequence = [...hidden.slice(0, before), ...prompt, ...hidden.slice(before)]
+    if (from === l) hidden = sequence
+    const dropped = from === undefined ? prompt.length : 0
     const norm = await vector(`${at}.attn_norm`)
     const x = sequence.map((row) => scaled(rmsNormed(row, rmsEps), norm))
     const attended = attention(config, {
@@ -40,7 +45,7 @@ export async function referenceLogits(
       k: times(x, await matrix(`${at}.k`, d)),
       v: times(x, await matrix(`${at}.v`, d)),
     })
-    const kept = attended.filter((_, i) => i < before || i >= before + prompt.length)
+    const kept = attended.filter((_, i) => i < before || i >= before + dropped)
     const mixed = times(kept, await matrix(`${at}.o`, config.heads * config.headDim))
     const middle = hidden.map((row, i) => plus(row, mixed[i] ?? []))
     const mlpNorm = await vector(`${at}.mlp_norm`)
@@ -53,18 +58,29 @@ export async function referenceLogits(
   }
   const norm = await vector('norm')
   const head = config.tiedHead ? embedding : await matrix('head', d)
+  const carried = metadata !== undefined && from !== undefined ? metadata.l_sp : 0
+  const last = hidden.filter((_, i) => i < before || i >= before + carried)
   return times(
-    hidden.map((row) => scaled(rmsNormed(row, rmsEps), norm)),
+    last.map((row) => scaled(rmsNormed(row, rmsEps), norm)),
     head,
   )
 }
 
+/** The layer whose rows stay in the residual stream; undefined where every layer makes its own. */
+function carriedFrom(metadata: AdapterMetadata): number | undefined {
+  if (metadata.kind === 'ipt') return 0
+  return metadata.kind === 'lpt' || metadata.kind === 'idpg' ? metadata.at : undefined
+}
+
 /** P of one layer: anchor + table + g(p)·W_up. */
-function promptRows(hidden: Rows, { adapter, anchors, layer }: Tuning & { layer: number }): Rows {
+function promptRows(
+  hidden: Rows,
+  { adapter, anchors, layer, tokens }: Tuning & { layer: number; tokens: readonly number[] },
+): Rows {
   const { metadata, tensors } = adapter
   const { d, l_sp } = metadata
   const stored = (name: string, columns: number) => {
-    const tensor = tensors.get(`layers.${layer}.${name}`)
+    const tensor = tensors.get(`layers.${layer}.${name}`) ?? tensors.get(`shared.${name}`)
     return tensor === undefined ? undefined : rowsOf(numbers(tensor), columns)
   }
   const nothing = Array.from({ length: l_sp }, () => Array<number>(d).fill(0))
@@ -74,20 +90,28 @@ function promptRows(hidden: Rows, { adapter, anchors, layer }: Tuning & { layer:
     stored('anchor', d) ?? nothing,
     stored('static', d) ?? nothing,
   ]
-  if (metadata.kind === 'iapt') {
+  if (metadata.kind !== 'static') {
     const { m, window, activation } = metadata
     const columns = (name: string, width: number) => transposed(stored(name, width) ?? [])
+    const pool = metadata.kind === 'iapt' ? 'attention' : metadata.kind === 'ipt' ? 'mean' : metadata.pool
     const x = hidden.slice(0, window).map((row) => rmsNormed(row, 1e-5))
-    const z = times(x, columns('down', m))
-    const weights = transposed(times(z, columns('query', l_sp))).map(softmax)
-    const pooled = times(weights, transposed(z))
+    const table = stored('table', m)
+    const z = table ? tokens.slice(0, window).map((id) => table[id] ?? []) : times(x, columns('down', m))
+    const pooled =
+      pool === 'attention'
+        ? times(transposed(times(z, columns('query', l_sp))).map(softmax), transposed(z))
+        : [
+            transposed(z).map(
+              pool === 'mean' ? (v) => v.reduce((a, b) => a + b) / v.length : (v) => Math.max(...v),
+            ),
+          ]
     const g = activationOf(activation, stored('rational', 12)?.[0] ?? [])
-    parts.push(
-      times(
-        pooled.map((row) => row.map(g)),
-        columns('up', d),
-      ),
-    )
+    const width = pool === 'attention' ? d : l_sp * d
+    const made = times(
+      pooled.map((row) => row.map(g)),
+      columns('up', width),
+    ).flat()
+    parts.push(Array.from({ length: l_sp }, (_, row) => made.slice(row * d, (row + 1) * d)))
   }
   return parts.reduce((sum, part) => sum.map((row, i) => plus(row, part[i] ?? [])))
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { WeightFormat } from '../../gpu-node/graph/matrix-format.ts'
 import { importSource } from '../../gpu-node/model/import.ts'
 import { seededSource } from '../../gpu-node/model/seeded.ts'
-import type { TensorSource } from '../../gpu-node/model/tensor-source.ts'
+import type { TensorName, TensorSource } from '../../gpu-node/model/tensor-source.ts'
 import { createBackend, type OnnxBackend } from '../../gpu-node/runtime/backend.ts'
 import type { Device } from '../../gpu-node/runtime/session.ts'
 import type { BackboneManifest, ModelConfig } from '../../shared/backbone.ts'
@@ -29,12 +29,22 @@ export interface TinyBackbone {
   readonly source: TensorSource
 }
 
+interface TinyOptions {
+  readonly config?: Partial<ModelConfig>
+  readonly weights?: WeightFormat
+  readonly seed?: number
+  /** Changes a tensor of the model. */
+  readonly alter?: (name: TensorName, values: Float32Array) => Float32Array
+}
+
 /** Imports a small random model as a real backbone is imported. */
-export async function tinyBackbone(
-  options: { config?: Partial<ModelConfig>; weights?: WeightFormat; seed?: number } = {},
-): Promise<TinyBackbone> {
-  const { config, weights = 'f32', seed = 1 } = options
-  const source = seededSource({ ...tinyConfig, ...config }, seed)
+export async function tinyBackbone(options: TinyOptions = {}): Promise<TinyBackbone> {
+  const { config, weights = 'f32', seed = 1, alter = (_, values) => values } = options
+  const seeded = seededSource({ ...tinyConfig, ...config }, seed)
+  const source: TensorSource = {
+    config: seeded.config,
+    read: async (name) => alter(name, await seeded.read(name)),
+  }
   const parent = await mkdtemp(join(tmpdir(), 'quartet-tiny-'))
   const folder = join(parent, 'backbone')
   const manifest = await importSource(
@@ -69,6 +79,6 @@ export function openBackend(
     folder,
     manifest,
     device,
-    limits: { contextLength: 1024, chunkTokens: 512, maxBatch: 8, cacheRows: 4096, ...limits },
+    limits: { contextLength: 1024, chunkTokens: 512, maxBatch: 12, cacheRows: 4096, ...limits },
   })
 }

@@ -1,0 +1,89 @@
+import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { servingDecoder } from '../../cli/evaluation/serving-decoder.ts'
+import { demoTenants } from '../../cli/local/demo.ts'
+import { obtainBackbone } from '../../cli/local/local-backbone.ts'
+import { defaultBackbone } from '../../cli/settings.ts'
+import { servingEncoder } from '../../cli/training/serving-encoder.ts'
+import { openEvaluationBackend } from '../../gpu-node/evaluate/evaluate.ts'
+import { measure } from '../../gpu-node/evaluate/measure.ts'
+import { metricsOf } from '../../gpu-node/evaluate/metrics.ts'
+import type { Backbone } from '../../gpu-node/model/backbone-folder.ts'
+import { readDataset, requireExamples } from '../../gpu-node/train/data/dataset.ts'
+import { overlap } from '../../gpu-node/train/data/survey.ts'
+import { parseAdapterFile } from '../../shared/adapter-file.ts'
+
+/** The trained adapters that come with the project, on the held-out data beside them, through what serves them. */
+
+const demo = new URL('../../demo/', import.meta.url)
+const maxBytes = 1.5 * 1000 * 1000
+const trained = [
+  { alias: 'tickets', least: 0.75 },
+  { alias: 'orders', least: 0.6 },
+] as const
+
+let backbone: Backbone
+beforeAll(async () => {
+  backbone = await obtainBackbone(defaultBackbone, new AbortController().signal)
+})
+
+const read = async (name: string) => new Uint8Array(await readFile(new URL(name, demo)))
+
+async function examplesOf(name: string) {
+  const encoder = await servingEncoder(backbone)
+  const reading = await readDataset(new URL(name, demo).pathname, { encoder, prompts: 'chat', room: 1024 })
+  return requireExamples(reading, { least: 50 }).examples
+}
+
+test('the demo shows each of them', async () => {
+  const shown = (await demoTenants()).filter(({ adapter }) => adapter.made === 'trained')
+  expect(shown.map(({ alias }) => alias)).toEqual(trained.map(({ alias }) => alias))
+})
+
+describe.each(trained)('$alias', ({ alias, least }) => {
+  test('is small, and was trained on the data that comes with it', async () => {
+    const bytes = await read(`${alias}.safetensors`)
+    const { metadata, provenance } = parseAdapterFile(bytes)
+    expect(bytes.length).toBeLessThan(maxBytes)
+    expect(metadata.kind).toBe('iapt')
+    const data = await read(`${alias}.train.jsonl`)
+    expect(provenance['train.data']).toBe(createHash('sha256').update(data).digest('hex'))
+  })
+
+  test('was not trained on what it is measured on', async () => {
+    const [train, dev] = [
+      await examplesOf(`${alias}.train.jsonl`),
+      await examplesOf(`${alias}.heldout.jsonl`),
+    ]
+    expect(overlap({ train, dev })).toBe(0)
+  })
+
+  test(`answers at least ${100 * least} % of the held-out prompts exactly, and the untuned model none`, async ({
+    skip,
+  }) => {
+    const file = parseAdapterFile(await read(`${alias}.safetensors`))
+    skip(
+      file.metadata.backbone_sha256 !== backbone.manifest.digest,
+      'the backbone on this machine has other weights than those that the adapter was trained for',
+    )
+    const examples = await examplesOf(`${alias}.heldout.jsonl`)
+    const maxTokens = 48
+    const backend = await openEvaluationBackend(backbone, { examples, maxTokens, promptRows: 4 })
+    onTestFinished(() => backend.close())
+    const options = {
+      backend,
+      examples,
+      parts: new Set(['answers'] as const),
+      choices: [],
+      maxTokens,
+      stopTokens: backbone.manifest.tokens.eos,
+      decode: await servingDecoder(backbone),
+    }
+    const tuned = await measure(options, { adapter: backend.loadAdapter(file) })
+    expect(metricsOf(tuned, { seed: 0 }).exactMatch?.value).toBeGreaterThanOrEqual(least)
+    const some = { ...options, examples: examples.slice(0, 8) }
+    const untuned = await measure(some, { adapter: undefined })
+    expect(metricsOf(untuned, { seed: 0 }).exactMatch?.value).toBe(0)
+  })
+})

@@ -1,0 +1,217 @@
+import { rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { Random } from '../../gpu-node/engine/prng.ts'
+import { responseLogLikelihood } from '../../gpu-node/evaluate/response-likelihood.ts'
+import { readWeights } from '../../gpu-node/graph/stored-weights.ts'
+import type { OnnxBackend } from '../../gpu-node/runtime/backend.ts'
+import { type OnnxLossModel, openLossModel } from '../../gpu-node/runtime/loss-model.ts'
+import type { Example, Parameters } from '../../gpu-node/train/loss-model.ts'
+import type { AdapterFile } from '../../shared/adapter-file.ts'
+import type { Tensor } from '../../shared/safetensors.ts'
+import { adapterVariants } from './generation.ts'
+import { randomAdapter } from './random-adapter.ts'
+import { openBackend, type TinyBackbone, tinyBackbone } from './tiny-backbone.ts'
+
+/** Training's own graphs against the serving graph, and their gradients against their losses. */
+
+let tiny: TinyBackbone
+let backend: OnnxBackend
+beforeAll(async () => {
+  tiny = await tinyBackbone()
+  backend = await openBackend(tiny)
+})
+afterAll(async () => {
+  await backend?.close()
+  await rm(dirname(tiny.folder), { recursive: true })
+})
+
+const random = new Random(3)
+const tokens = (count: number) => Array.from({ length: count }, () => Math.floor(random.next() * 256))
+/** Lengths differ, so that there is padding; an instruction of one token, a response of one, both. */
+const batch: readonly Example[] = [
+  { instruction: tokens(9), response: tokens(5) },
+  { instruction: tokens(1), response: tokens(17) },
+  { instruction: tokens(20), response: tokens(1) },
+  { instruction: tokens(1), response: tokens(1) },
+]
+
+const placements = ['first', 'after-first'] as const
+const anchors = ['sink', 'own', 'none'] as const
+const everyStart = placements.flatMap((placement) => anchors.map((anchor) => ({ placement, anchor })))
+const variants = [
+  ...everyStart.map((start) => ({ kind: 'static', ...start })),
+  { kind: 'static', l_sp: 1 },
+  { kind: 'static', l_sp: 20, precision: 'f32', placement: 'after-first' },
+  ...everyStart.map((start) => ({ kind: 'iapt', activation: 'gelu', ...start })),
+  ...['rational', 'gelu', 'relu'].map((activation) => ({ kind: 'iapt', activation, window: 6 })),
+  ...everyStart.map((start) => ({ kind: 'idpg', pool: 'mean', at: 1, ...start })),
+  { kind: 'lpt', at: 0, pool: 'max', anchor: 'sink' },
+  { kind: 'lpt', at: 2, pool: 'attention', anchor: 'own', placement: 'after-first' },
+  { kind: 'ipt', anchor: 'own', placement: 'after-first' },
+  ...adapterVariants.flatMap((variant) => variant ?? []),
+]
+const named = Array.from(
+  new Map(variants.map((variant) => [JSON.stringify(variant), variant as Record<string, string | number>])),
+)
+
+function parametersOf({ tensors }: AdapterFile): Map<string, Float32Array> {
+  return new Map(Array.from(tensors, ([name, tensor]) => [name, numbers(tensor)]))
+}
+
+function numbers({ data, dtype }: Tensor): Float32Array {
+  const { buffer } = Uint8Array.from(data)
+  return dtype === 'F16' ? Float32Array.from(new Float16Array(buffer)) : new Float32Array(buffer)
+}
+
+async function withModel<T>(
+  adapter: AdapterFile,
+  options: { checkpointing?: boolean; maxRows?: number },
+  use: (model: OnnxLossModel) => Promise<T>,
+): Promise<T> {
+  const model = await openLossModel({ backbone: tiny, metadata: adapter.metadata, ...options })
+  try {
+    return await use(model)
+  } finally {
+    await model.close()
+  }
+}
+
+describe.for(named)('%s', ([, variant]) => {
+  const adapterOf = () => randomAdapter(tiny.manifest, { seed: 5, ...variant })
+
+  test('training’s forward pass gives each example the likelihood that serving gives it', async () => {
+    const adapter = adapterOf()
+    const losses = await withModel(adapter, {}, (model) => model.score(batch, parametersOf(adapter)))
+    const loaded = backend.loadAdapter(adapter)
+    for (const [index, example] of batch.entries()) {
+      const served = await responseLogLikelihood({ backend, adapter: loaded }, example)
+      expect(Math.abs((losses[index] ?? Number.NaN) + served) / example.response.length).toBeLessThan(1e-4)
+    }
+  })
+
+  test('both passes give the same gradients, and these are the slope of the loss', async () => {
+    const adapter = adapterOf()
+    const parameters = parametersOf(adapter)
+    await withModel(adapter, {}, async (model) => {
+      const { lossSum, tokens: count, gradients } = await model.differentiate(batch, parameters)
+      expect(count).toBe(24)
+      expect(lossSum).toBeCloseTo(sum(await model.score(batch, parameters)), 3)
+      expect([...gradients.keys()]).toEqual([...parameters.keys()])
+      const again = await withModel(adapter, { checkpointing: true }, (recomputing) =>
+        recomputing.differentiate(batch, parameters),
+      )
+      for (const [name, gradient] of gradients)
+        expect(distance(again.gradients.get(name) ?? [], gradient), name).toBeLessThan(1e-5)
+      for (const name of gradients.keys()) {
+        const { expected, measured } = await slope(model, { name, parameters, gradients })
+        expect(Math.abs(measured - expected) / (Math.abs(expected) + 0.01), name).toBeLessThan(1e-2)
+      }
+    })
+  })
+})
+
+test('the untuned backbone’s loss is that of serving without an adapter', async () => {
+  const losses = await withModel(randomAdapter(tiny.manifest, { seed: 1 }), {}, (model) =>
+    model.score(batch, undefined),
+  )
+  for (const [index, example] of batch.entries()) {
+    const served = await responseLogLikelihood({ backend, adapter: undefined }, example)
+    expect(Math.abs((losses[index] ?? Number.NaN) + served)).toBeLessThan(1e-4 * example.response.length)
+  }
+})
+
+test('a batch that runs in parts has the same scores and gradients', async () => {
+  const adapter = randomAdapter(tiny.manifest, { seed: 5, activation: 'gelu' })
+  const parameters = parametersOf(adapter)
+  await withModel(adapter, {}, async (whole) => {
+    const { lossSum, tokens: count, gradients } = await whole.differentiate(batch, parameters)
+    const scores = await whole.score(batch, parameters)
+    for (const maxRows of [1, 48])
+      await withModel(adapter, { maxRows }, async (parted) => {
+        const parts = await parted.differentiate(batch, parameters)
+        expect(parts.tokens).toBe(count)
+        expect(parts.lossSum).toBeCloseTo(lossSum, 3)
+        for (const [name, gradient] of gradients)
+          expect(distance(parts.gradients.get(name) ?? [], gradient), name).toBeLessThan(1e-4)
+        expect(distance(await parted.score(batch, parameters), scores)).toBeLessThan(1e-5)
+      })
+  })
+})
+
+test('8-bit weights are trained on as they are served: (quant − zero point) · scale', async () => {
+  const eight = await tinyBackbone({ weights: 'q8' })
+  try {
+    const name = 'layers.1.gate_up'
+    const trained = (await readWeights(eight.folder, [name])).get(name) ?? new Float32Array(0)
+    const parts = [await eight.source.read('layers.1.gate'), await eight.source.read('layers.1.up')]
+    const original = Float32Array.from(parts.flatMap((part) => [...part]))
+    expect(trained.length).toBe(original.length)
+    for (let block = 0; block < original.length; block += 32) {
+      const own = original.subarray(block, block + 32)
+      const step = (Math.max(0, ...own) - Math.min(0, ...own)) / 255
+      for (const [i, weight] of own.entries()) {
+        expect(Math.abs((trained[block + i] ?? 0) - weight)).toBeLessThan(0.51 * step)
+        const steps = (trained[block + i] ?? 0) / step
+        expect(Math.abs(steps - Math.round(steps))).toBeLessThan(1e-3)
+      }
+    }
+  } finally {
+    await rm(dirname(eight.folder), { recursive: true })
+  }
+})
+
+test('what a model cannot train on is refused by name', async () => {
+  const adapter = randomAdapter(tiny.manifest, { seed: 1 })
+  const parameters = parametersOf(adapter)
+  await withModel(adapter, {}, async (model) => {
+    const score = (example: Example) => model.score([example], parameters)
+    await expect(score({ instruction: [], response: [1] })).rejects.toThrow('has no instruction')
+    await expect(score({ instruction: [1], response: [] })).rejects.toThrow('has no response')
+    await expect(score({ instruction: [256], response: [1] })).rejects.toThrow('token id 256')
+    await expect(score({ instruction: tokens(1020), response: [1] })).rejects.toThrow('a context of 1024')
+    await expect(model.score(batch, new Map())).rejects.toThrow('layers.0.down')
+  })
+  const other = { ...adapter.metadata, layers: 4 }
+  await expect(openLossModel({ backbone: tiny, metadata: other })).rejects.toThrow(
+    expect.objectContaining({ code: 'backbone_mismatch', param: 'layers' }),
+  )
+})
+
+interface Slope {
+  readonly name: string
+  readonly parameters: Parameters
+  readonly gradients: Parameters
+}
+
+/**
+ * The loss's slope as one tensor moves along its gradient and along random signs at once: what the gradient says, and
+ * fourth-order central differences of the loss.
+ */
+async function slope(model: OnnxLossModel, { name, parameters, gradients }: Slope) {
+  const gradient = gradients.get(name) ?? new Float32Array(0)
+  const start = parameters.get(name) ?? new Float32Array(0)
+  const unit = 1 / (norm(gradient) + 1e-12)
+  const signs = new Random(11)
+  const spread = 0.3 / Math.sqrt(gradient.length)
+  const direction = gradient.map((x) => x * unit + (signs.next() < 0.5 ? -spread : spread))
+  const expected = direction.reduce((total, x, i) => total + x * (gradient[i] ?? 0), 0)
+  const lossAt = async (distance: number) => {
+    const moved = start.map((x, i) => x + distance * (direction[i] ?? 0))
+    return sum(await model.score(batch, new Map([...parameters, [name, moved]])))
+  }
+  const measure = async (step: number) => {
+    const near = (await lossAt(step)) - (await lossAt(-step))
+    const far = (await lossAt(2 * step)) - (await lossAt(-2 * step))
+    return (8 * near - far) / (12 * step)
+  }
+  // Where the loss is steep, it is curved as well; and a kink, of ReLU or of |b(x)|, may lie within a step.
+  const step = 0.02 / Math.max(1, norm(gradient))
+  const [wide, narrow] = [await measure(step), await measure(step / 6)]
+  return { expected, measured: Math.abs(wide - expected) < Math.abs(narrow - expected) ? wide : narrow }
+}
+
+const sum = (values: Iterable<number>) => [...values].reduce((a, b) => a + b, 0)
+const norm = (values: ArrayLike<number>) => Math.sqrt(sum(Array.from(values, (x) => x * x)))
+const distance = (a: ArrayLike<number>, b: ArrayLike<number>) =>
+  norm(Array.from(b, (x, i) => x - (a[i] ?? Number.NaN))) / (norm(b) + 1e-6)
