@@ -1,16 +1,18 @@
 import { z } from 'zod'
-import { BackboneDigest, BackboneSlug } from './ids.ts'
-import { Settlement, SettlementId } from './settlement.ts'
+import { BackboneDigest, BackboneSlug, SettlementId } from './ids.ts'
+import { Settlement } from './settlement.ts'
 
 /**
- * `POST /fleet/v1/heartbeat`: what a node says of itself to the edge, every `heartbeatMs`, signed like a node token
- * with the secret that both share (one use, bound to the body).
+ * `POST /fleet/v1/heartbeat`: what a node says of itself to the edge, every `heartbeatMs`, signed with the secret that
+ * both share (heartbeat-token.ts: one use, bound to the body).
  */
 export const heartbeatMs = 1_000
 /** A node unheard of for this long is not routed to. */
 export const nodeLostMs = 5_000
 export const maxHeartbeatBytes = 1024 * 1024
 export const maxSettlementsPerHeartbeat = 256
+/** Those a node lists; it keeps the most recently used. */
+export const maxResidentAdapters = 50_000
 
 export const NodeId = z
   .string()
@@ -22,7 +24,7 @@ export const Heartbeat = z.strictObject({
   node: NodeId,
   /** Where edges reach it. */
   url: z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, '')),
-  region: z.string().regex(/^[a-z0-9-]{0,32}$/),
+  region: z.string().regex(/^[a-z0-9-]{0,32}$/, 'must have at most 32 of a-z, 0-9 and hyphens, like eu-west'),
   /** Differs for each process: a restarted node is a new one. */
   incarnation: z.uuid(),
   /** Counts up within one incarnation: an older heartbeat never replaces a newer one. */
@@ -35,7 +37,10 @@ export const Heartbeat = z.strictObject({
   waiting: z.int().min(0),
   cacheRows: z.strictObject({ free: z.int().min(0), all: z.int().min(0) }),
   /** Resident adapters: the first six bytes of each digest, one after the other, base64. */
-  resident: z.string().max(400_000),
+  resident: z
+    .string()
+    .max(8 * maxResidentAdapters)
+    .regex(/^(?:[A-Za-z0-9+/]{8})*$/, 'not a list of prefixes'),
   draining: z.boolean(),
   /** Over the last seconds; for whoever watches. */
   rates: z.strictObject({
@@ -50,6 +55,15 @@ export const Heartbeat = z.strictObject({
 export type Heartbeat = z.infer<typeof Heartbeat>
 
 export const HeartbeatResponse = z.object({
+  /**
+   * False when the heartbeat was signed for another epoch of the registry (at a node's start, after a restart of the
+   * registry): nothing of it was taken, and the node sends the next one at once.
+   */
+  accepted: z.boolean(),
+  /** The registry's epoch, for the next heartbeat's token. */
+  epoch: z.string().max(64),
+  /** The edge's clock, milliseconds since 1970: a node judges the age of the edge's tokens by it. */
+  time: z.int(),
   /** Settlements that are charged and recorded, once; the node forgets them. */
   acknowledged: z.array(SettlementId),
 })

@@ -54,6 +54,20 @@ export const RequestId = z
   .brand('RequestId')
 export type RequestId = z.infer<typeof RequestId>
 
+/** Names one attempt at one choice of a request: `{request id}.{choice}.{attempt}`. Safe to log. */
+export const SettlementId = z
+  .string()
+  .regex(
+    /^req_[0-9a-f]{32}\.[0-9]{1,4}\.[0-9]{1,2}$/,
+    'a settlement id is a request id, a choice and an attempt',
+  )
+  .brand('SettlementId')
+export type SettlementId = z.infer<typeof SettlementId>
+
+export function settlementId(of: { requestId: RequestId; choice: number; attempt: number }): SettlementId {
+  return SettlementId.parse(`${of.requestId}.${of.choice}.${of.attempt}`)
+}
+
 export function newRequestId(): RequestId {
   return RequestId.parse(`req_${crypto.randomUUID().replaceAll('-', '')}`)
 }

@@ -11,7 +11,7 @@ export const NodeTokenClaims = z.object({
   sub: TenantId,
   jti: z.string().min(16).max(64),
   exp: z.number(),
-  act: z.enum(['generate', 'put-adapter', 'info']),
+  act: z.enum(['generate', 'put-adapter', 'info', 'settlements']),
   /** The request this call serves. */
   rid: RequestId,
   /** The adapter this call may touch; null for the untuned backbone. */
@@ -51,13 +51,19 @@ export function signNodeToken(key: Uint8Array, grant: NodeTokenGrant): Promise<s
 }
 
 /** Claims of a valid token. Throws `invalid_node_token` otherwise; single use of `jti` is the caller's to check. */
-export async function verifyNodeToken(key: Uint8Array, token: string): Promise<NodeTokenClaims> {
+export async function verifyNodeToken(
+  key: Uint8Array,
+  token: string,
+  /** Milliseconds since 1970. */
+  now = Date.now(),
+): Promise<NodeTokenClaims> {
   try {
     const { payload } = await jwtVerify(token, key, {
       issuer,
       audience,
       algorithms: ['HS256'],
       clockTolerance: 5,
+      currentDate: new Date(now),
     })
     return NodeTokenClaims.parse(payload)
   } catch (cause) {

@@ -1,16 +1,11 @@
 import { z } from 'zod'
-import { RequestId, TenantId } from './ids.ts'
+import { RequestId, SettlementId, TenantId } from './ids.ts'
 import { Usage } from './wire.ts'
 
-/** Names one attempt at one choice of a request: `{request id}.{choice}.{attempt}`. Safe to log. */
-export const SettlementId = z
-  .string()
-  .regex(
-    /^req_[0-9a-f]{32}\.[0-9]{1,4}\.[0-9]{1,2}$/,
-    'a settlement id is a request id, a choice and an attempt',
-  )
-  .brand('SettlementId')
-export type SettlementId = z.infer<typeof SettlementId>
+export const maxMeterLength = 512
+
+/** A node forgets a settlement that nobody took for this long; an edge remembers twice as long what it charged. */
+export const settlementKeepMs = 6 * 3_600_000
 
 /**
  * What a generation used, by the node's own count. A node keeps it until an edge has acknowledged it, so that
@@ -20,8 +15,8 @@ export const Settlement = z.strictObject({
   id: SettlementId,
   requestId: RequestId,
   tenant: TenantId,
-  /** The edge's own note on what to charge (key, alias, reservation); opaque to the node. */
-  meter: z.string().max(512),
+  /** The edge's own note on what to charge (key, model, lease); opaque to the node. */
+  meter: z.string().max(maxMeterLength),
   usage: Usage,
   /** `stop`, `length` or an error code. */
   outcome: z.string().max(64),
@@ -31,3 +26,22 @@ export const Settlement = z.strictObject({
   endedAt: z.int().min(0),
 })
 export type Settlement = z.infer<typeof Settlement>
+
+export const maxSettlementsPerCall = 512
+
+/** `POST /v1/settlements` of a node: what a tenant's settlements an edge has charged, and which it wants to see. */
+export const SettlementsRequest = z.strictObject({
+  /** These are charged: the node forgets them. */
+  acknowledge: z.array(SettlementId).max(maxSettlementsPerCall),
+  /** These are wanted, as far as they are over. */
+  collect: z.array(SettlementId).max(maxSettlementsPerCall),
+})
+export type SettlementsRequest = z.infer<typeof SettlementsRequest>
+
+export const SettlementsResponse = z.object({
+  /** Of those wanted, the ones that are over and not yet acknowledged. */
+  settlements: z.array(Settlement),
+  /** Of those wanted, the ones that still run. The rest the node does not know. */
+  running: z.array(SettlementId),
+})
+export type SettlementsResponse = z.infer<typeof SettlementsResponse>

@@ -1,21 +1,23 @@
 import { z } from 'zod'
-import { AdapterDigest, BackboneDigest, BackboneSlug, RequestId } from './ids.ts'
+import { AdapterDigest, BackboneDigest, BackboneSlug, RequestId, SettlementId } from './ids.ts'
 
 /**
  * The protocol between edge and node. Token ids only: no text, no tenant names, no templates.
  *
  * - `POST /v1/generate`: GenerateRequest in, newline-delimited GenerateEvents out.
  * - `PUT /v1/adapters/{digest}`: an adapter file in, PutAdapterResponse out.
+ * - `POST /v1/settlements`: SettlementsRequest in, SettlementsResponse out (settlement.ts).
  * - `GET /v1/node`: NodeInfo out.
  *
  * Each call carries `authorization: Bearer {node token}` (node-token.ts). Errors are ErrorBody (errors.ts).
  */
 
-/** One KV value, which an adapter is stored as. */
-export const maxAdapterBytes = 25 * 1024 * 1024
+/** Below the 100 MB that Cloudflare lets a request's body have. */
+export const maxAdapterBytes = 95 * 1024 * 1024
 export const maxGenerateBytes = 4 * 1024 * 1024
 export const maxStopTokens = 16
 export const maxTopLogprobs = 20
+export const maxAcknowledged = 256
 
 const tokenId = z.int().min(0).max(0x7fffffff)
 
@@ -49,6 +51,10 @@ export const GenerateRequest = z.strictObject({
   logprobs: z.int().min(0).max(maxTopLogprobs).nullable(),
   /** The node gives up this long after it received the request, in milliseconds. */
   timeoutMs: z.int().min(1).max(3_600_000),
+  /** Under which the node keeps what this call used until an edge acknowledges it; without it, it keeps nothing. */
+  settlement: z.strictObject({ id: SettlementId, meter: z.string().max(512) }).optional(),
+  /** Earlier settlements of the same tenant that are charged: the node forgets them. */
+  acknowledge: z.array(SettlementId).max(maxAcknowledged).optional(),
 })
 export type GenerateRequest = z.infer<typeof GenerateRequest>
 

@@ -1,6 +1,9 @@
 import { z } from 'zod'
 import { EdgeBackbone } from '../backbone.ts'
-import { AdapterDigest, AliasName, BackboneDigest, BackboneSlug, KeyId, TenantId } from '../ids.ts'
+import { BackboneDigest, BackboneSlug, KeyId, TenantId } from '../ids.ts'
+import { AdapterSummary, AliasSummary } from './deployments.ts'
+import { pageQuery } from './paging.ts'
+import { TenantPolicy, TenantPolicyChange } from './policy.ts'
 
 /** `/admin/v1`: what an operator's key may do. Times are milliseconds since 1970. */
 
@@ -20,41 +23,58 @@ export const BackboneSummary = z.object({
 export const BackboneList = z.object({ backbones: z.array(BackboneSummary) })
 export type BackboneList = z.infer<typeof BackboneList>
 
-/** `POST /admin/v1/tenants`. */
-export const CreateTenantRequest = z.strictObject({ id: TenantId })
+export const TenantStatus = z.enum(['active', 'suspended'])
+export type TenantStatus = z.infer<typeof TenantStatus>
 
-/** `GET /admin/v1/tenants`. */
-export const TenantList = z.object({ tenants: z.array(z.object({ id: TenantId })) })
+/** `POST /admin/v1/tenants`. */
+export const CreateTenantRequest = z.strictObject({ id: TenantId, policy: TenantPolicy.optional() })
+
+/** `PATCH /admin/v1/tenants/{id}`. */
+export const ChangeTenantRequest = z
+  .strictObject({ status: TenantStatus.optional(), policy: TenantPolicyChange.optional() })
+  .refine(({ policy, status }) => policy !== undefined || status !== undefined, {
+    error: 'changes nothing; give status, policy or both',
+  })
+
+const TenantEntry = z.object({ id: TenantId, status: TenantStatus, createdAt: z.int() })
+export type TenantEntry = z.infer<typeof TenantEntry>
+/** `GET /admin/v1/tenants`: by id. */
+export const TenantListQuery = z.strictObject(pageQuery({ usual: 100, most: 1_000 }))
+export const TenantList = z.object({
+  tenants: z.array(TenantEntry),
+  last_id: z.string().nullable(),
+  has_more: z.boolean(),
+})
 export type TenantList = z.infer<typeof TenantList>
 
-export const KeySummary = z.object({ id: KeyId, name: z.string(), createdAt: z.int() })
-export const AdapterSummary = z.object({
-  digest: AdapterDigest,
-  backbone: BackboneSlug,
-  kind: z.string(),
-  /** Prompt rows (`l_sp`): context the adapter takes. */
-  rows: z.int(),
-  bytes: z.int(),
+export const KeySummary = z.object({
+  id: KeyId,
+  name: z.string(),
   createdAt: z.int(),
+  expiresAt: z.int().nullable(),
 })
-export type AdapterSummary = z.infer<typeof AdapterSummary>
-export const AliasSummary = z.object({ alias: AliasName, digest: AdapterDigest, updatedAt: z.int() })
+export type KeySummary = z.infer<typeof KeySummary>
 
 /** `GET /admin/v1/tenants/{id}`. Keys without their secrets. */
-export const TenantSummary = z.object({
-  id: TenantId,
-  createdAt: z.int(),
+export const TenantSummary = TenantEntry.extend({
+  policy: TenantPolicy,
   keys: z.array(KeySummary),
   adapters: z.array(AdapterSummary),
   aliases: z.array(AliasSummary),
 })
 export type TenantSummary = z.infer<typeof TenantSummary>
 
+/** When a key stops working; null is never. */
+const expiresAt = z.int().min(0).nullable()
+
 /** `POST /admin/v1/tenants/{id}/keys`. */
-export const CreateKeyRequest = z.strictObject({ name: z.string().max(128).default('') })
+export const CreateKeyRequest = z.strictObject({
+  name: z.string().max(128).default(''),
+  expiresAt: expiresAt.default(null),
+})
 /** The only time the secret is shown. */
-export const CreateKeyResponse = z.object({ id: KeyId, key: z.string() })
+export const CreateKeyResponse = z.object({ id: KeyId, key: z.string(), expiresAt: z.int().nullable() })
 export type CreateKeyResponse = z.infer<typeof CreateKeyResponse>
 
-/** `PUT /admin/v1/tenants/{id}/aliases/{alias}`. */
-export const PutAliasRequest = z.strictObject({ digest: AdapterDigest })
+/** `PATCH /admin/v1/tenants/{id}/keys/{keyId}`. */
+export const ChangeKeyRequest = z.strictObject({ expiresAt })

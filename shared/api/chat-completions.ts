@@ -10,6 +10,7 @@ import {
   streamParameters,
   Text,
   Usage,
+  wholeBetween,
   withDefault,
 } from './parameters.ts'
 
@@ -55,7 +56,7 @@ export const ChatCompletionRequest = z
     max_tokens: orAbsent(MaxTokens),
     max_completion_tokens: orAbsent(MaxTokens),
     logprobs: withDefault(z.boolean(), false),
-    top_logprobs: orAbsent(z.int().min(0).max(20)),
+    top_logprobs: orAbsent(wholeBetween(0, 20)),
     ...samplingParameters,
     ...streamParameters,
     response_format: onlyAtDefault({ type: 'text' }),

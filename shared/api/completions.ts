@@ -10,6 +10,7 @@ import {
   streamParameters,
   Text,
   Usage,
+  wholeBetween,
   withDefault,
 } from './parameters.ts'
 
@@ -41,7 +42,7 @@ export const CompletionRequest = z
     model: Model,
     prompt: Prompts,
     max_tokens: withDefault(MaxTokens, 16),
-    logprobs: orAbsent(z.int().min(0).max(5)),
+    logprobs: orAbsent(wholeBetween(0, 5)),
     ...samplingParameters,
     ...streamParameters,
     echo: onlyAtDefault(false),

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { Page, pageQuery } from './paging.ts'
 
 export const Model = z.object({
   id: z.string(),
@@ -12,6 +13,7 @@ export const Model = z.object({
 })
 export type Model = z.infer<typeof Model>
 
-/** `GET /v1/models`. */
-export const ModelList = z.object({ object: z.literal('list'), data: z.array(Model) })
+/** `GET /v1/models`. OpenAI's client does not ask for pages, so one holds nearly everybody's. */
+export const ModelListQuery = z.strictObject(pageQuery({ usual: 1_000, most: 1_000 }))
+export const ModelList = Page(Model)
 export type ModelList = z.infer<typeof ModelList>

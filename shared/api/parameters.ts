@@ -13,8 +13,15 @@ export const Text = z
   .refine((text) => text.isWellFormed(), 'holds a lone surrogate, which UTF-8 cannot encode; remove it')
 
 /** Absent or null gives the default. */
-export const withDefault = <S extends z.ZodType>(schema: S, value: NonNullable<z.output<S>>) =>
-  schema.nullish().transform((given): NonNullable<z.output<S>> => given ?? value)
+export const withDefault = <S extends z.ZodType>(
+  schema: S,
+  value: NonNullable<z.output<S>>,
+  description?: string,
+) =>
+  schema
+    .nullish()
+    .transform((given): NonNullable<z.output<S>> => given ?? value)
+    .meta({ default: value, ...(description === undefined ? {} : { description }) })
 
 /** Absent or null gives undefined. */
 export const orAbsent = <S extends z.ZodType>(schema: S) =>
@@ -33,9 +40,24 @@ export const onlyAtDefault = (...defaults: readonly unknown[]) => {
           : `is not supported beyond its default (${defaults.map((value) => JSON.stringify(value)).join(' or ')}); remove it`,
       params: unsupportedParameter,
     })
+    .meta({
+      enum: [null, ...defaults],
+      description: 'Not supported: accepted at the values that change nothing.',
+    })
 }
 
-export const MaxTokens = z.int().min(1)
+/** A number within bounds, refused with both of them. */
+const between = (min: number, max: number) => {
+  const error = `must be from ${min} to ${max}`
+  return z.number('must be a number').min(min, error).max(max, error)
+}
+
+export const wholeBetween = (min: number, max: number) => {
+  const error = `must be a whole number from ${min} to ${max}`
+  return z.int(error).min(min, error).max(max, error)
+}
+
+export const MaxTokens = z.int('must be a whole number').min(1)
 
 const Stop = z.union(
   [
@@ -47,37 +69,47 @@ const Stop = z.union(
 
 const LogitBias = z.record(
   z.string().regex(/^(0|[1-9][0-9]{0,9})$/, 'must be a token id'),
-  z.number().min(-100).max(100),
+  between(-100, 100),
 )
 
+const topPRange = 'must be more than 0 and at most 1'
+
 export const samplingParameters = {
-  temperature: withDefault(z.number().min(0).max(2), 1),
-  top_p: withDefault(z.number().gt(0).max(1), 1),
-  frequency_penalty: withDefault(z.number().min(-2).max(2), 0),
-  presence_penalty: withDefault(z.number().min(-2).max(2), 0),
+  temperature: withDefault(between(0, 2), 1, 'How freely tokens are drawn; 0 always takes the likeliest.'),
+  top_p: withDefault(
+    z.number('must be a number').gt(0, topPRange).max(1, topPRange),
+    1,
+    'Draws from the likeliest tokens that together have this probability.',
+  ),
+  frequency_penalty: withDefault(between(-2, 2), 0),
+  presence_penalty: withDefault(between(-2, 2), 0),
   logit_bias: withDefault(
     LogitBias.refine((bias) => Object.keys(bias).length <= 1024, 'has more than 1024 entries'),
     {},
   ),
-  seed: orAbsent(
-    z
-      .int()
-      .min(0)
-      .max(Number.MAX_SAFE_INTEGER - maxChoices),
-  ),
+  seed: orAbsent(wholeBetween(0, Number.MAX_SAFE_INTEGER - maxChoices)),
   stop: withDefault(Stop, []).transform((stop) => (typeof stop === 'string' ? [stop] : stop)),
-  n: withDefault(z.int().min(1).max(maxChoices), 1),
+  n: withDefault(
+    wholeBetween(1, maxChoices),
+    1,
+    'Choices per prompt; choice i draws with seed + i, and the prompt counts once.',
+  ),
   user: orAbsent(Text.max(512)),
-  /** Extension: keep the k most likely tokens; 0 keeps all. */
-  top_k: withDefault(z.int().min(0).max(1_000_000), 0),
-  /** Extension: keep tokens at least this likely relative to the likeliest. */
-  min_p: withDefault(z.number().min(0).max(1), 0),
-  /** Extension: go on past the end-of-sequence token until `max_tokens`. */
-  ignore_eos: withDefault(z.boolean(), false),
+  top_k: withDefault(wholeBetween(0, 1_000_000), 0, 'Extension: keep the k likeliest tokens; 0 keeps all.'),
+  min_p: withDefault(
+    between(0, 1),
+    0,
+    'Extension: keep tokens at least this likely relative to the likeliest.',
+  ),
+  ignore_eos: withDefault(
+    z.boolean(),
+    false,
+    'Extension: go on past the end-of-sequence token until `max_tokens`.',
+  ),
 }
 
 export const streamParameters = {
-  stream: withDefault(z.boolean(), false),
+  stream: withDefault(z.boolean(), false, 'Answer with server-sent events.'),
   stream_options: orAbsent(
     z.strictObject({
       include_usage: withDefault(z.boolean(), false),
@@ -86,7 +118,9 @@ export const streamParameters = {
   ),
 }
 
-export const Model = z.string().min(1).max(128)
+export const Model = z.string().min(1).max(128).meta({
+  description: "One of the tenant's aliases, or the backbone's name for the untuned model.",
+})
 
 /** OpenAI refuses `stream_options` without `stream`. */
 export const streamOptionsNeedStream = {

@@ -52,9 +52,34 @@ function toError({ issue, path }: Located): QuartetError {
     issue.code === 'custom' && issue.params?.unsupported === true
       ? 'unsupported_parameter'
       : 'invalid_request'
-  const missing = issue.code === 'invalid_type' && issue.message.endsWith('received undefined')
-  const detail = missing ? 'is required' : issue.message.replace(/^Invalid input: /, '')
+  const detail = inOurWords(issue)
   return new QuartetError(code, param === undefined ? `the body ${detail}` : `${param}: ${detail}`, { param })
+}
+
+const units: Readonly<Record<string, string>> = { string: ' characters', array: ' entries' }
+
+/** What is wrong with a value, and what it may be. A schema's own message says it better where it has one. */
+function inOurWords(issue: Issue): string {
+  switch (issue.code) {
+    case 'invalid_type':
+      return issue.message.endsWith('received undefined')
+        ? 'is required'
+        : issue.message.replace(/^Invalid input: expected (\w+), received .*$/, 'must be of type $1')
+    case 'too_big':
+      return issue.message.startsWith('Too big')
+        ? `must be ${issue.inclusive ? 'at most' : 'less than'} ${issue.maximum}${units[issue.origin] ?? ''}`
+        : issue.message
+    case 'too_small':
+      return issue.message.startsWith('Too small')
+        ? `must be ${issue.inclusive ? 'at least' : 'more than'} ${issue.minimum}${units[issue.origin] ?? ''}`
+        : issue.message
+    case 'invalid_value':
+      return issue.message.startsWith('Invalid')
+        ? `must be ${issue.values.map((value) => JSON.stringify(value)).join(' or ')}`
+        : issue.message
+    default:
+      return issue.message.replace(/^Invalid input: /, '')
+  }
 }
 
 /** `['messages', 0, 'role']` as `messages[0].role`; undefined for the body itself. */

@@ -1,18 +1,33 @@
 import { z } from 'zod'
 import { AliasName } from '../ids.ts'
 
-const limit = z.int().min(0).max(Number.MAX_SAFE_INTEGER).nullable().default(null)
+const limit = z.int().min(0).max(Number.MAX_SAFE_INTEGER).nullable()
+/** The models a tenant may ask for; null means all of its aliases and the backbone. */
+const aliases = z.array(AliasName).max(1_000).nullable()
 
 /** What a tenant may do; null means without limit. Budget days and months are UTC. */
 export const TenantPolicy = z.strictObject({
-  requestsPerMinute: limit,
-  tokensPerMinute: limit,
-  concurrentRequests: limit,
-  tokensPerDay: limit,
-  tokensPerMonth: limit,
-  /** The models it may ask for; null means all of its aliases and the backbone. */
-  aliases: z.array(AliasName).max(1_000).nullable().default(null),
+  requestsPerMinute: limit.default(null),
+  tokensPerMinute: limit.default(null),
+  concurrentRequests: limit.default(null),
+  tokensPerDay: limit.default(null),
+  tokensPerMonth: limit.default(null),
+  aliases: aliases.default(null),
   /** Bytes of all its adapters together. */
-  adapterBytes: limit,
+  adapterBytes: limit.default(null),
 })
 export type TenantPolicy = z.infer<typeof TenantPolicy>
+
+export const unlimited: TenantPolicy = TenantPolicy.parse({})
+
+/** A change of a policy: the limits it names, the others stay as they are. */
+export const TenantPolicyChange = z.strictObject({
+  requestsPerMinute: limit.optional(),
+  tokensPerMinute: limit.optional(),
+  concurrentRequests: limit.optional(),
+  tokensPerDay: limit.optional(),
+  tokensPerMonth: limit.optional(),
+  aliases: aliases.optional(),
+  adapterBytes: limit.optional(),
+})
+export type TenantPolicyChange = z.infer<typeof TenantPolicyChange>

@@ -1,0 +1,98 @@
+import { z } from 'zod'
+import { AdapterDigest, AliasName, BackboneSlug } from '../ids.ts'
+import { Page, pageQuery } from './paging.ts'
+
+/** A tenant's adapters and the aliases that deploy them. Times are milliseconds since 1970. */
+
+export const maxAdaptersPerTenant = 10_000
+export const maxAliasesPerTenant = 10_000
+/** Versions of an alias that its history keeps. */
+export const maxHistory = 1_000
+
+export const AdapterSummary = z.object({
+  digest: AdapterDigest,
+  backbone: BackboneSlug,
+  kind: z.string(),
+  /** Prompt rows (`l_sp`): context the adapter takes. */
+  rows: z.int(),
+  bytes: z.int(),
+  createdAt: z.int(),
+})
+export type AdapterSummary = z.infer<typeof AdapterSummary>
+
+/** `GET /v1/adapters`. */
+export const AdapterListQuery = z.strictObject(pageQuery({ usual: 100, most: 1_000 }))
+export const AdapterList = Page(AdapterSummary)
+
+/** `POST /v1/adapters`: the body is the file. */
+export const PublishQuery = z.strictObject({
+  /** The file's SHA-256, checked when given. */
+  digest: AdapterDigest.optional(),
+  /** Deploys the adapter under this alias as well. */
+  alias: AliasName.optional(),
+})
+export const PublishResponse = AdapterSummary.extend({
+  /** With `alias`: its version from now on. */
+  alias: z.object({ alias: AliasName, version: z.int() }).nullable(),
+})
+export type PublishResponse = z.infer<typeof PublishResponse>
+
+/** Whom a canary takes: a share of the requests, or of the users (the request's `user`, always the same ones). */
+export const CanaryShare = z.enum(['request', 'user'])
+export type CanaryShare = z.infer<typeof CanaryShare>
+
+export const Canary = z.object({
+  digest: AdapterDigest,
+  /** Of 100 requests or users, how many it takes. */
+  percent: z.int().min(1).max(99),
+  by: CanaryShare,
+})
+export type Canary = z.infer<typeof Canary>
+
+export const AliasSummary = z.object({
+  alias: AliasName,
+  digest: AdapterDigest,
+  canary: Canary.nullable(),
+  /** Counts every change of the alias. */
+  version: z.int(),
+  updatedAt: z.int(),
+})
+export type AliasSummary = z.infer<typeof AliasSummary>
+export const AliasListQuery = z.strictObject(pageQuery({ usual: 100, most: 1_000 }))
+export const AliasList = Page(AliasSummary)
+
+export const DeploymentAction = z.enum(['deploy', 'rollback', 'canary', 'promote', 'abort', 'delete'])
+export type DeploymentAction = z.infer<typeof DeploymentAction>
+
+/** One change of an alias: what it named from then on. */
+export const Deployment = z.object({
+  version: z.int(),
+  action: DeploymentAction,
+  /** null: the alias was deleted. */
+  digest: AdapterDigest.nullable(),
+  canary: Canary.nullable(),
+  /** `admin`, or the id of the tenant's key. */
+  by: z.string(),
+  at: z.int(),
+})
+export type Deployment = z.infer<typeof Deployment>
+/** `GET …/aliases/{alias}/history`: newest first. */
+export const HistoryQuery = z.strictObject(pageQuery({ usual: 50, most: maxHistory }))
+export const History = Page(Deployment)
+
+/** The alias must have this version (0: must not exist), or the change is refused. */
+const precondition = { if_version: z.int().min(0).optional() }
+
+/** `PUT …/aliases/{alias}`. */
+export const PutAliasRequest = z.strictObject({ digest: AdapterDigest, ...precondition })
+/** `POST …/aliases/{alias}/rollback`: to the version before, unless told. */
+export const RollbackRequest = z.strictObject({ version: z.int().min(1).optional(), ...precondition })
+/** `PUT …/aliases/{alias}/canary`. */
+export const PutCanaryRequest = z.strictObject({
+  digest: AdapterDigest,
+  percent: z.int().min(1).max(99),
+  by: CanaryShare.default('request'),
+  ...precondition,
+})
+/** `POST …/aliases/{alias}/promote` and `DELETE …/aliases/{alias}/canary`. */
+export const CanaryEndRequest = z.strictObject(precondition)

@@ -1,0 +1,15 @@
+import { z } from 'zod'
+import { type ErrorCode, errorCodes } from '../errors.ts'
+
+const codes = Object.keys(errorCodes).filter((code): code is ErrorCode => Object.hasOwn(errorCodes, code))
+
+/** Every answer that is no success. */
+export const ErrorBody = z.object({
+  error: z.object({
+    message: z.string(),
+    type: z.enum(Object.values(errorCodes).map(({ type }) => type)),
+    /** The field at fault, in the client's own spelling. */
+    param: z.string().nullable(),
+    code: z.enum(codes),
+  }),
+})

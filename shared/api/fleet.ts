@@ -1,0 +1,51 @@
+import { z } from 'zod'
+import { Heartbeat, NodeId } from '../heartbeat.ts'
+
+/** `GET /admin/v1/fleet`: the registry's nodes as of now, and those of `QUARTET_NODES` that it has not heard of. */
+
+export const NodeState = z.enum([
+  /** Takes requests. */
+  'ready',
+  /** Finishes what it has and takes nothing new. */
+  'draining',
+  /** Unheard of for `nodeLostMs`. */
+  'lost',
+  /** Listed in `QUARTET_NODES` only: routed to, without knowing its load. */
+  'unregistered',
+])
+export type NodeState = z.infer<typeof NodeState>
+
+/** What the node last said of itself. */
+export const NodeReport = Heartbeat.pick({
+  region: true,
+  incarnation: true,
+  backbone: true,
+  contextLength: true,
+  capacity: true,
+  running: true,
+  waiting: true,
+  cacheRows: true,
+  rates: true,
+}).extend({
+  residentAdapters: z.int().min(0),
+  /** Milliseconds since the registry received it, by the registry's clock. */
+  ageMs: z.number().min(0),
+})
+export type NodeReport = z.infer<typeof NodeReport>
+
+export const FleetNodeSummary = z.object({
+  id: NodeId,
+  url: z.url(),
+  state: NodeState,
+  /** null for an unregistered node, and for one that the registry has not heard since its own restart. */
+  report: NodeReport.nullable(),
+})
+export type FleetNodeSummary = z.infer<typeof FleetNodeSummary>
+
+export const FleetResponse = z.object({
+  /** Milliseconds since the registry began; it begins anew when its Durable Object moves or restarts. */
+  registryUpMs: z.number().min(0),
+  /** By id. */
+  nodes: z.array(FleetNodeSummary),
+})
+export type FleetResponse = z.infer<typeof FleetResponse>

@@ -1,0 +1,93 @@
+import { z } from 'zod'
+import { KeyId, TenantId } from '../ids.ts'
+import { pageQuery } from './paging.ts'
+
+export const maxUsageDays = 366
+
+const Day = z.iso.date('must be a day like 2026-11-24')
+const dayMs = 86_400_000
+
+const Range = z.object({
+  /** UTC days, both included; by default this month up to today. */
+  from: Day.optional(),
+  to: Day.optional(),
+  format: z.enum(['json', 'csv'], 'must be json or csv').optional(),
+})
+
+const inOrder = ({ from, to }: { from?: string | undefined; to?: string | undefined }) =>
+  from === undefined || to === undefined || from <= to
+const notTooLong = ({ from, to }: { from?: string | undefined; to?: string | undefined }) =>
+  from === undefined || Date.parse(to ?? new Date().toISOString()) - Date.parse(from) < maxUsageDays * dayMs
+
+/** `GET /v1/usage`. */
+export const UsageQuery = Range.extend(pageQuery({ usual: 1_000, most: 10_000 }))
+  .strict()
+  .refine(inOrder, { path: ['from'], error: 'is after to' })
+  .refine(notTooLong, { path: ['from'], error: `lies more than ${maxUsageDays} days back from to` })
+
+/** `GET /admin/v1/usage`: of one tenant, or of all, some tenants a page. */
+export const AdminUsageQuery = Range.extend({
+  ...pageQuery({ usual: 1_000, most: 10_000 }),
+  tenant: TenantId.optional(),
+})
+  .strict()
+  .refine(inOrder, { path: ['from'], error: 'is after to' })
+  .refine(notTooLong, { path: ['from'], error: `lies more than ${maxUsageDays} days back from to` })
+
+const count = z.int().min(0)
+const milliseconds = z.number().min(0)
+
+/** What was used on one UTC day with one key and one model, by the nodes' own counts. */
+export const UsageRow = z.object({
+  day: Day,
+  tenant: TenantId,
+  key: KeyId,
+  /** As the client named it: an alias or a backbone. */
+  model: z.string(),
+  requests: count,
+  /** Of those, the ones that failed for a reason that was not the client's. */
+  errors: count,
+  prompt_tokens: count,
+  completion_tokens: count,
+  total_tokens: count,
+  /** Time to first token at the node; percentiles as far as buckets tell, null without any. */
+  first_token_ms: z.object({
+    count,
+    mean: milliseconds.nullable(),
+    p50: milliseconds.nullable(),
+    p95: milliseconds.nullable(),
+    p99: milliseconds.nullable(),
+  }),
+})
+export type UsageRow = z.infer<typeof UsageRow>
+
+export const UsageList = z.object({
+  object: z.literal('list'),
+  from: Day,
+  to: Day,
+  data: z.array(UsageRow),
+  /** The next page's `after`. */
+  last_id: z.string().nullable(),
+  has_more: z.boolean(),
+})
+export type UsageList = z.infer<typeof UsageList>
+
+const limitStanding = z.object({
+  limit: count,
+  left: count,
+  /** Milliseconds until all of it is there again; null for what returns as requests end. */
+  resetMs: z.number().nullable(),
+})
+
+/** `GET /admin/v1/tenants/{id}/budget`: how a tenant's limits stand now. */
+export const BudgetReport = z.object({
+  /** Tokens of the running UTC day and month. */
+  spent: z.object({ day: count, month: count }),
+  /** What isolates hold for requests that run and requests to come. */
+  held: z.object({ tokens: count, slots: count, holders: count }),
+  /** The limits that are set. */
+  limits: z.record(z.string(), limitStanding),
+  /** Calls to the budget's owner since it started. */
+  calls: count,
+})
+export type BudgetReport = z.infer<typeof BudgetReport>
