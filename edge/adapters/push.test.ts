@@ -27,11 +27,17 @@ test('an adapter that a node lacks is brought to it from KV, and the request goe
   expect((await stubs.calls())[1]?.body).toBe(tenant.adapter.file.length)
 })
 
-test('requests that miss the same adapter at once push it once', async () => {
+test('requests that miss the same adapter at once push it once to each node that they go to', async () => {
   await stubs.behave({ tokens: [97], adapterMissing: true, headDelayMs: 50 })
   const responses = await Promise.all(Array.from({ length: 6 }, () => edge.chat(tenant)))
   expect(responses.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200, 200])
-  expect((await kinds()).filter((kind) => kind === 'put-adapter')).toHaveLength(1)
+  const pushes = await Promise.all(
+    stubs.addresses().map(async (node) => {
+      const calls = await stubs.callsAt(node)
+      return calls.filter(({ kind }) => kind === 'put-adapter').length
+    }),
+  )
+  expect(Math.max(...pushes)).toBe(1)
 })
 
 test('each call carries a token for exactly what it does', async () => {

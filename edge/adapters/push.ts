@@ -1,9 +1,10 @@
 import { QuartetError } from '../../shared/errors.ts'
 import type { AdapterDigest, RequestId, TenantId } from '../../shared/ids.ts'
 import { signNodeToken } from '../../shared/node-token.ts'
+import { SharedWork } from '../http/shared-work.ts'
 import { failureOf, NodeFailure } from '../routing/node-failures.ts'
 import type { NodeAddress } from '../routing/nodes.ts'
-import { storeKeys } from '../tenants/records.ts'
+import { openAdapter } from './stored-adapter.ts'
 
 export interface Push {
   readonly node: NodeAddress
@@ -21,37 +22,19 @@ const maxWaitMs = 10_000
 
 /** Brings adapters from KV to nodes that lack them; requests that miss the same one at once push it once. */
 export class AdapterPushes {
-  readonly #running = new Map<string, Promise<void>>()
+  readonly #pushes = new SharedWork({ maxWaitMs })
 
-  async push(push: Push): Promise<void> {
-    const key = `${push.node.id}/${push.tenant}/${push.digest}`
-    const running = this.#running.get(key)
-    if (running !== undefined && (await settledInTime(running))) return
-    const own = pushOnce(push).finally(() => {
-      if (this.#running.get(key) === own) this.#running.delete(key)
+  push(push: Push): Promise<void> {
+    return this.#pushes.join(`${push.node.id}/${push.tenant}/${push.digest}`, {
+      background: push.background,
+      run: () => pushOnce(push),
     })
-    this.#running.set(key, own)
-    push.background(own.catch(() => undefined))
-    await own
   }
 }
 
-/** Whether another request's push succeeded while this one waited; its failure is not this request's. */
-async function settledInTime(running: Promise<void>): Promise<boolean> {
-  let timer: ReturnType<typeof setTimeout> | null = null
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), maxWaitMs)
-  })
-  const done = running.then(
-    () => true,
-    () => false,
-  )
-  return Promise.race([done, late]).finally(() => clearTimeout(timer))
-}
-
 async function pushOnce({ digest, node, nodeKey, requestId, store, tenant }: Push): Promise<void> {
-  const bytes = await store.get(storeKeys.adapter(tenant, digest), 'arrayBuffer')
-  if (bytes === null)
+  const body = await openAdapter(store, { tenant, digest })
+  if (body === undefined)
     throw new QuartetError('node_unavailable', 'the adapter has not arrived at this location yet; retry', {
       retryAfterSeconds: 5,
     })
@@ -65,8 +48,12 @@ async function pushOnce({ digest, node, nodeKey, requestId, store, tenant }: Pus
   })
   const response = await fetch(`${node.url}/v1/adapters/${digest}`, {
     method: 'PUT',
-    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/octet-stream' },
-    body: bytes,
+    headers: {
+      authorization: `Bearer ${token}`,
+      'content-type': 'application/octet-stream',
+      'x-request-id': requestId,
+    },
+    body,
   }).catch((thrown: unknown): never => {
     throw new NodeFailure('unreachable', { message: `node ${node.id} cannot be reached`, thrown })
   })

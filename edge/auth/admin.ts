@@ -1,16 +1,22 @@
 import { createMiddleware } from 'hono/factory'
 import { QuartetError } from '../../shared/errors.ts'
-import type { App } from '../http/context.ts'
+import type { AdminApp } from '../http/context.ts'
 import { bearerToken } from './bearer.ts'
+import { countingGuesses, refuseGuessers } from './guesses.ts'
 
 /** Lets in whoever holds the operator's key. A tenant's key is refused like any other. */
-export const authenticateAdmin = createMiddleware<App>(async (c, next) => {
+export const authenticateAdmin = createMiddleware<AdminApp>(async (c, next) => {
+  refuseGuessers(c, 'admin')
   const token = bearerToken(c.req.header('authorization'))
-  if (token === undefined || !(await sameSecret(token, c.get('platform').adminKey)))
-    throw new QuartetError(
-      'invalid_admin_key',
-      'the admin key is missing or wrong; send it as "Authorization: Bearer …"',
-    )
+  const check = async () => {
+    if (token === undefined || !(await sameSecret(token, c.get('platform').adminKey)))
+      throw new QuartetError(
+        'invalid_admin_key',
+        'the admin key is missing or wrong; send it as "Authorization: Bearer …"',
+      )
+  }
+  await countingGuesses(c, { door: 'admin', check })
+  c.set('actor', { kind: 'admin' })
   await next()
 })
 

@@ -1,25 +1,48 @@
+import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { TenantApp } from '../http/context.ts'
-import { readKey } from '../tenants/read.ts'
+import { ensureCurrent, readKey, readTenant, remembersKey } from '../tenants/read.ts'
+import type { KeyRecord } from '../tenants/records.ts'
 import { checkApiKey } from './api-key.ts'
 import { bearerToken } from './bearer.ts'
+import { countingGuesses, refuseGuessers } from './guesses.ts'
 
 /**
- * Lets in whoever holds a tenant's key, before anything else of the request is read; sets `tenant`. The secret
- * is only ever hashed: look-ups, caches and storage know its SHA-256.
+ * Lets in whoever holds a key of an active tenant, before anything else of the request is read; sets `tenant` and
+ * `keyId`. The secret is only ever hashed: look-ups, caches and storage know its SHA-256, so that how long they take
+ * tells nothing of a key. What this isolate remembers of the key is at most `maxViewAgeMs` old.
  */
 export const authenticate = createMiddleware<TenantApp>(async (c, next) => {
   const started = performance.now()
   const token = bearerToken(c.req.header('authorization'))
   if (token === undefined)
     throw new QuartetError('invalid_api_key', 'no API key; send it as "Authorization: Bearer qk_…"')
-  const hash = await sha256Hex(checkApiKey(token))
-  const key = await readKey(hash, c)
-  if (key === undefined || (key.expiresAt !== undefined && key.expiresAt <= Date.now()))
-    throw new QuartetError('invalid_api_key', 'the API key is unknown, revoked or expired')
-  c.set('tenant', key.tenant)
+  const { keyId, tenant } = await keyOf(token, c)
+  c.get('report').caller = { tenant, keyId }
+  const record = await readTenant(tenant, c)
+  if (record === undefined) throw unknownKey()
+  if (record.status === 'suspended')
+    throw new QuartetError('tenant_suspended', `the tenant ${tenant} is suspended; ask the operator`)
+  c.set('tenant', tenant)
+  c.set('keyId', keyId)
+  c.set('actor', { kind: 'key', keyId })
   c.get('timings').push({ name: 'auth', ms: performance.now() - started })
   await next()
 })
+
+async function keyOf(token: string, c: Context<TenantApp>): Promise<KeyRecord> {
+  const counting = <T>(check: () => Promise<T>) => countingGuesses(c, { door: 'tenant', check })
+  const hash = await counting(async () => sha256Hex(checkApiKey(token)))
+  // A key in use is let through even where somebody at the same address tries others.
+  if (!remembersKey(hash, c)) refuseGuessers(c, 'tenant')
+  await ensureCurrent(hash, c)
+  return counting(async () => {
+    const key = await readKey(hash, c)
+    if (key == null || (key.expiresAt !== undefined && key.expiresAt <= Date.now())) throw unknownKey()
+    return key
+  })
+}
+
+const unknownKey = () => new QuartetError('invalid_api_key', 'the API key is unknown, revoked or expired')

@@ -1,6 +1,7 @@
-import type { RequestId, TenantId } from '../../shared/ids.ts'
+import type { KeyId, RequestId, TenantId } from '../../shared/ids.ts'
 import type { Bindings, Platform } from '../env.ts'
-import type { Timing } from './server-timing.ts'
+import type { RequestReport } from '../telemetry/request-report.ts'
+import type { Timings } from './server-timing.ts'
 
 /** What every request carries along its hops. */
 export interface App {
@@ -8,12 +9,34 @@ export interface App {
   Variables: {
     platform: Platform
     requestId: RequestId
-    timings: Timing[]
+    timings: Timings
+    /** What becomes known of the request, for the access log and its trace. */
+    report: RequestReport
   }
 }
 
 /** The same behind `authenticate`. */
 export interface TenantApp {
   Bindings: App['Bindings']
-  Variables: App['Variables'] & { tenant: TenantId }
+  Variables: App['Variables'] & { tenant: TenantId; keyId: KeyId; actor: Actor }
+}
+
+/** Who changes something. */
+export type Actor = { readonly kind: 'admin' } | { readonly kind: 'key'; readonly keyId: KeyId }
+
+/** The control plane, behind either authentication: an operator or a tenant's own key acts on one tenant. */
+export interface ControlApp {
+  Bindings: App['Bindings']
+  Variables: App['Variables'] & {
+    actor: Actor
+    tenant: TenantId
+    /** What the audit log is told of the action: ids, never a secret. */
+    auditTarget: Record<string, string>
+  }
+}
+
+/** The same for what is not one tenant's. */
+export interface AdminApp {
+  Bindings: App['Bindings']
+  Variables: App['Variables'] & Pick<ControlApp['Variables'], 'actor' | 'auditTarget'> & { tenant?: TenantId }
 }

@@ -1,20 +1,28 @@
 import type { Context } from 'hono'
 import { type QuartetError, toQuartetError } from '../../shared/errors.ts'
+import { jsonLog } from '../../shared/log.ts'
+import type { Platform } from '../env.ts'
+import type { RequestReport } from '../telemetry/request-report.ts'
 import type { App } from './context.ts'
 
 /** The one place where a failure becomes an answer: OpenAI's error shape, a stable code, the table's status. */
 export function errorResponse(thrown: unknown, c: Context<App>): Response {
   const error = toQuartetError(thrown)
-  logServerError(error, c.get('requestId'))
+  reportError(error, c)
   const headers = new Headers({ 'content-type': 'application/json', 'x-request-id': c.get('requestId') })
   if (error.retryAfterSeconds !== undefined) headers.set('retry-after', String(error.retryAfterSeconds))
   if (error.status === 401) headers.set('www-authenticate', 'Bearer')
   return new Response(JSON.stringify(error.toBody()), { status: error.status, headers })
 }
 
-/** Logs what an operator must know: never a prompt, a secret or a client's mistake. */
-export function logServerError(error: QuartetError, requestId: string): void {
+/** Notes a failure for the request's report, and logs what an operator must know: never a prompt or a secret. */
+export function reportError(error: QuartetError, c: Pick<Context<App>, 'get'>): void {
+  // Without its variables in order the worker has neither report nor platform, and that is the failure to log.
+  const report: RequestReport | undefined = c.get('report')
+  const platform: Platform | undefined = c.get('platform')
+  if (report !== undefined) report.errorCode = error.code
   if (error.status < 500) return
+  const log = platform?.log ?? jsonLog('info', console.log)
   const cause = error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : undefined
-  console.error(JSON.stringify({ requestId, code: error.code, message: error.message, cause }))
+  log('error', 'failed', { requestId: c.get('requestId'), code: error.code, message: error.message, cause })
 }

@@ -56,7 +56,8 @@ describe('a tenant’s key', () => {
 
 test('a warm request reads neither KV nor a Durable Object', async () => {
   await edge.chat(mine)
-  const reads = [vi.spyOn(env.STORE, 'get'), vi.spyOn(env.TENANTS, 'get')]
+  const objects = [env.TENANTS, env.FEED, env.AUDIT].map((namespace) => vi.spyOn(namespace, 'get'))
+  const reads = [vi.spyOn(env.STORE, 'get'), ...objects]
   await edge.chat(mine)
   for (const read of reads) expect(read).not.toHaveBeenCalled()
   vi.restoreAllMocks()

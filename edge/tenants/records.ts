@@ -1,8 +1,14 @@
 import { z } from 'zod'
+import { TenantStatus } from '../../shared/api/admin.ts'
+import { AdapterSummary, CanaryShare } from '../../shared/api/deployments.ts'
+import { TenantPolicy, unlimited } from '../../shared/api/policy.ts'
 import { EdgeBackbone } from '../../shared/backbone.ts'
 import { AdapterDigest, AliasName, BackboneSlug, KeyId, TenantId } from '../../shared/ids.ts'
 
-/** What lies in KV: projections that `TenantDirectory` (and, for backbones, the admin API) writes and requests read. */
+/**
+ * What lies in KV: projections that `TenantDirectory` (and, for backbones, the admin API) writes and requests read.
+ * KV may be a minute late; what is too old is known by its version (feed/feed-view.ts).
+ */
 
 /** `key:{sha256 of the key}`. Deleted when the key is revoked. */
 export const KeyRecord = z.object({
@@ -13,18 +19,35 @@ export const KeyRecord = z.object({
 })
 export type KeyRecord = z.infer<typeof KeyRecord>
 
-export const AliasRecord = z.object({
+const Target = z.object({
   digest: AdapterDigest,
   backbone: BackboneSlug,
   /** Prompt rows the adapter puts in the context. */
   rows: z.int().min(0),
+})
+export type Target = z.infer<typeof Target>
+
+export const AliasRecord = Target.extend({
   updatedAt: z.int(),
+  version: z.int().default(1),
+  canary: Target.extend({ percent: z.int(), by: CanaryShare }).optional(),
 })
 export type AliasRecord = z.infer<typeof AliasRecord>
 
 /** `tenant:{id}`. */
-export const TenantRecord = z.object({ id: TenantId, aliases: z.record(AliasName, AliasRecord) })
+export const TenantRecord = z.object({
+  id: TenantId,
+  /** Counts every change of the tenant. */
+  version: z.int().default(0),
+  status: TenantStatus.default('active'),
+  policy: TenantPolicy.default(unlimited),
+  aliases: z.record(AliasName, AliasRecord),
+})
 export type TenantRecord = z.infer<typeof TenantRecord>
+
+/** `adapters:{id}`: what the tenant has, for lists. */
+export const AdaptersRecord = z.object({ version: z.int(), adapters: z.array(AdapterSummary) })
+export type AdaptersRecord = z.infer<typeof AdaptersRecord>
 
 /** `backbone:{slug}`; the tokenizer.json lies beside it under `tokenizer:{sha256}`. */
 export const BackboneRecord = z.object({
@@ -36,9 +59,10 @@ export type BackboneRecord = z.infer<typeof BackboneRecord>
 
 export const storeKeys = {
   key: (sha256: string) => `key:${sha256}`,
-  tenants: 'tenant:',
   tenant: (id: TenantId) => `tenant:${id}`,
+  adapters: (id: TenantId) => `adapters:${id}`,
   adapter: (tenant: TenantId, digest: AdapterDigest) => `adapter:${tenant}:${digest}`,
+  adapterPart: (tenant: TenantId, upload: string, part: number) => `adapter-part:${tenant}:${upload}:${part}`,
   backbones: 'backbone:',
   backbone: (slug: BackboneSlug) => `backbone:${slug}`,
   tokenizer: (sha256: string) => `tokenizer:${sha256}`,

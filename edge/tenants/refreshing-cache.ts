@@ -41,6 +41,23 @@ export class RefreshingCache<V> {
     return entry.value
   }
 
+  has(key: string): boolean {
+    return this.#entries.has(key)
+  }
+
+  /** The value as remembered, however old. */
+  peek(key: string): V | undefined {
+    return this.#entries.get(key)?.value
+  }
+
+  delete(key: string): void {
+    this.#entries.delete(key)
+  }
+
+  clear(): void {
+    this.#entries.clear()
+  }
+
   /** The value as it is now, whatever is remembered. */
   async reload(key: string, source: Pick<Source<V>, 'load'>): Promise<V | undefined> {
     const loadedAt = Date.now()

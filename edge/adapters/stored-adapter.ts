@@ -1,0 +1,69 @@
+import { z } from 'zod'
+import type { AdapterDigest, TenantId } from '../../shared/ids.ts'
+import { storeKeys } from '../tenants/records.ts'
+
+/**
+ * How adapters lie in KV. One that fits into a part is the value itself; of a larger one the value is empty, its
+ * metadata say where the parts are, and it is written after them: what can be read is whole.
+ */
+
+/** A part of an adapter, in bytes; a KV value takes 25 MiB. */
+export const partBytes = 20 * 1024 * 1024
+
+export const Parts = z.object({
+  /** The upload that wrote the parts. */
+  upload: z.string(),
+  count: z.int().min(1),
+  bytes: z.int().min(1),
+})
+export type Parts = z.infer<typeof Parts>
+
+interface Name {
+  readonly tenant: TenantId
+  readonly digest: AdapterDigest
+}
+
+/** An adapter's bytes; undefined when KV has not (yet) all of it. */
+export async function openAdapter(
+  store: KVNamespace,
+  { digest, tenant }: Name,
+): Promise<ArrayBuffer | ReadableStream<Uint8Array> | undefined> {
+  const { metadata, value } = await store.getWithMetadata(storeKeys.adapter(tenant, digest), 'arrayBuffer')
+  if (value === null) return undefined
+  if (metadata === null) return value
+  const { bytes, count, upload } = Parts.parse(metadata)
+  const part = (at: number) => store.get(storeKeys.adapterPart(tenant, upload, at), 'stream')
+  const first = await part(0)
+  if (first === null) return undefined
+  const { readable, writable } = new FixedLengthStream(bytes)
+  joinParts({ first, rest: (at) => part(at), count, writable }).catch((thrown: unknown) =>
+    writable.abort(thrown).catch(() => undefined),
+  )
+  return readable
+}
+
+/** Writes the parts one after the other, each read when the one before has left. */
+async function joinParts({
+  count,
+  first,
+  rest,
+  writable,
+}: {
+  first: ReadableStream<Uint8Array>
+  rest: (at: number) => Promise<ReadableStream<Uint8Array> | null>
+  count: number
+  writable: WritableStream<Uint8Array>
+}): Promise<void> {
+  await first.pipeTo(writable, { preventClose: true })
+  for (let at = 1; at < count; at++) {
+    const part = await rest(at)
+    if (part === null) throw new Error(`part ${at} of the adapter is not in KV yet`)
+    await part.pipeTo(writable, { preventClose: true })
+  }
+  await writable.close()
+}
+
+/** Lets what was uploaded in parts be read. */
+export async function publishParts(store: KVNamespace, name: Name, parts: Parts): Promise<void> {
+  await store.put(storeKeys.adapter(name.tenant, name.digest), '', { metadata: parts })
+}

@@ -1,0 +1,77 @@
+import { DurableObject } from 'cloudflare:workers'
+import { AuditEntry, type AuditQuery } from '../../shared/api/audit.ts'
+
+/** An action as it begins. */
+export type BegunAction = Omit<AuditEntry, 'id' | 'outcome'>
+
+const schema = `
+  CREATE TABLE IF NOT EXISTS actions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, request_id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL, actor TEXT NOT NULL,
+    action TEXT NOT NULL, tenant TEXT, target TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS outcomes (
+    id INTEGER PRIMARY KEY REFERENCES actions (id), outcome TEXT NOT NULL, target TEXT NOT NULL
+  ) STRICT;
+  CREATE TRIGGER IF NOT EXISTS actions_stay BEFORE UPDATE ON actions BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+  CREATE TRIGGER IF NOT EXISTS actions_last BEFORE DELETE ON actions BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+  CREATE TRIGGER IF NOT EXISTS outcomes_stay BEFORE UPDATE ON outcomes BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+  CREATE TRIGGER IF NOT EXISTS outcomes_last BEFORE DELETE ON outcomes BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+`
+
+/**
+ * One for all: what was done to the control plane. An action is written down before it is begun and once more when it
+ * has ended; nothing here changes or removes what is written.
+ */
+export class AuditLog extends DurableObject {
+  readonly #sql: SqlStorage
+
+  constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
+    super(ctx, env)
+    this.#sql = ctx.storage.sql
+    this.#sql.exec(schema)
+  }
+
+  /** Returns the entry's id. */
+  begin({ action, actor, at, requestId, target, tenant }: BegunAction): number {
+    return this.#sql
+      .exec<{ id: number }>(
+        'INSERT INTO actions (request_id, at, actor, action, tenant, target) VALUES (?, ?, ?, ?, ?, ?) RETURNING id',
+        ...[requestId, at, actor, action, tenant, JSON.stringify(target)],
+      )
+      .one().id
+  }
+
+  /** Repeating it does no harm: the first outcome stays. */
+  end(id: number, { outcome, target }: Pick<AuditEntry, 'outcome' | 'target'>): void {
+    this.#sql.exec(
+      'INSERT INTO outcomes VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
+      ...[id, outcome, JSON.stringify(target)],
+    )
+  }
+
+  /** Newest first, one more than `limit` when there are more. */
+  read({ action, actor, after, limit, since, tenant, until }: AuditQuery): AuditEntry[] {
+    const conditions: (readonly [string, SqlStorageValue | undefined])[] = [
+      ['a.id < ?', after === undefined ? undefined : Number(after)],
+      [`COALESCE(a.tenant, json_extract(o.target, '$.id')) = ?`, tenant],
+      ['a.actor = ?', actor],
+      ['a.action = ?', action?.includes('.') ? action : undefined],
+      ["a.action LIKE ? || '.%'", action?.includes('.') ? undefined : action],
+      ['a.at >= ?', since],
+      ['a.at < ?', until],
+    ]
+    const given = conditions.filter((condition) => condition[1] !== undefined)
+    const where = given.length === 0 ? '' : `WHERE ${given.map(([sql]) => sql).join(' AND ')}`
+    return this.#sql
+      .exec<Record<string, SqlStorageValue>>(
+        `SELECT a.id, a.request_id AS requestId, a.at, a.actor, a.action,
+           COALESCE(a.tenant, json_extract(o.target, '$.id')) AS tenant,
+           json_patch(a.target, COALESCE(o.target, '{}')) AS target, COALESCE(o.outcome, 'unknown') AS outcome
+         FROM actions a LEFT JOIN outcomes o ON o.id = a.id ${where} ORDER BY a.id DESC LIMIT ?`,
+        ...given.map(([, value]) => value ?? null),
+        limit + 1,
+      )
+      .toArray()
+      .map(({ target, ...row }) => AuditEntry.parse({ ...row, target: JSON.parse(String(target)) }))
+  }
+}

@@ -1,0 +1,106 @@
+import { runInDurableObject } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { CreateKeyResponse } from '../../shared/api/admin.ts'
+import { AuditPage } from '../../shared/api/audit.ts'
+import { sha256Hex } from '../../shared/digest.ts'
+import { TestEdge, type TestTenant } from '../testing/edge.ts'
+import { unreachable } from '../testing/stale-store.ts'
+
+const edge = new TestEdge()
+let tenant: TestTenant
+
+beforeAll(async () => {
+  await edge.seedBackbone()
+  tenant = await edge.seedTenant()
+})
+
+const log = async (query = '') => AuditPage.parse(await (await edge.admin('GET', `/audit?${query}`)).json())
+
+describe('the audit log', () => {
+  test('tells who did what, when, to what and how it ended, newest first', async () => {
+    const began = Date.now()
+    const created = await edge.admin('POST', `/tenants/${tenant.id}/keys`, { name: 'audited' })
+    const { id: keyId } = CreateKeyResponse.parse(await created.clone().json())
+    await edge.admin('DELETE', `/tenants/${tenant.id}/keys/key_000000000000`)
+    await edge.own(tenant, 'DELETE', `/adapters/${tenant.adapter.digest}`)
+    const { data } = await log(`tenant=${tenant.id}&limit=3`)
+    expect(data).toMatchObject([
+      {
+        action: 'adapter.delete',
+        actor: expect.stringMatching(/^key_/),
+        target: { digest: tenant.adapter.digest },
+        outcome: 'adapter_in_use',
+      },
+      { action: 'key.revoke', actor: 'admin', target: { keyId: 'key_000000000000' }, outcome: 'not_found' },
+      {
+        action: 'key.create',
+        actor: 'admin',
+        tenant: tenant.id,
+        target: { keyId },
+        outcome: 'ok',
+        requestId: created.headers.get('x-request-id'),
+      },
+    ])
+    for (const { at } of data) expect(at).toBeGreaterThanOrEqual(began)
+  })
+
+  test('tells of a tenant’s creation among what was done to it', async () => {
+    const { data } = await log(`tenant=${tenant.id}&limit=1000`)
+    expect(data.at(-1)).toMatchObject({ action: 'tenant.create', tenant: tenant.id, outcome: 'ok' })
+  })
+
+  test('never holds a secret', async () => {
+    const created = await edge.admin('POST', `/tenants/${tenant.id}/keys`, {})
+    const { key } = CreateKeyResponse.parse(await created.json())
+    const text = JSON.stringify(await log('limit=1000'))
+    for (const secret of [key, await sha256Hex(key), env.QUARTET_ADMIN_KEY])
+      expect(text).not.toContain(secret)
+  })
+
+  test('is read in pages, and by action, actor and time', async () => {
+    const all = (await log('limit=1000')).data
+    const first = await log('limit=2')
+    expect(first.has_more).toBe(true)
+    const second = await log(`limit=2&after=${first.last_id}`)
+    expect([...first.data, ...second.data]).toEqual(all.slice(0, 4))
+    const keys = (await log('action=key')).data
+    expect(keys.length).toBeGreaterThan(2)
+    for (const { action } of keys) expect(action).toMatch(/^key\./)
+    for (const { action } of (await log('action=key.revoke')).data) expect(action).toBe('key.revoke')
+    for (const { actor } of (await log('actor=admin')).data) expect(actor).toBe('admin')
+    expect((await log(`since=${Date.now() + 60_000}`)).data).toEqual([])
+  })
+
+  test.each(['limit=0', 'limit=x', 'after=x', 'action=Key', 'tenant=A', 'nonsense=1', 'since=yesterday'])(
+    'refuses to be asked for %s',
+    async (query) => {
+      const response = await edge.admin('GET', `/audit?${query}`)
+      expect(response.status).toBe(400)
+      const { error }: { error: { param: string } } = await response.json()
+      expect(error.param).toBe(query.split('=')[0])
+    },
+  )
+
+  test('cannot be changed, not even from within', async () => {
+    await runInDurableObject(env.AUDIT.get(env.AUDIT.idFromName('audit')), (_log, { storage }) => {
+      for (const table of ['actions', 'outcomes'])
+        for (const change of [`DELETE FROM ${table}`, `UPDATE ${table} SET id = id + 1`])
+          expect(() => storage.sql.exec(change)).toThrow(/append-only/)
+    })
+  })
+
+  test('is closed to tenants', async () => {
+    expect(
+      (await edge.fetch('/admin/v1/audit', { headers: { authorization: `Bearer ${tenant.key}` } })).status,
+    ).toBe(401)
+  })
+})
+
+test('an action that cannot be written down is not done', async () => {
+  const deaf = new TestEdge({ AUDIT: unreachable(env.AUDIT) })
+  const refused = await deaf.admin('POST', '/tenants', { id: 'never-made' })
+  expect(refused.status).toBe(503)
+  expect(await refused.json()).toMatchObject({ error: { code: 'control_unavailable' } })
+  expect((await edge.admin('GET', '/tenants/never-made')).status).toBe(404)
+})

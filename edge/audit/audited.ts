@@ -1,0 +1,63 @@
+import type { MiddlewareHandler } from 'hono'
+import { QuartetError, toQuartetError } from '../../shared/errors.ts'
+import type { Actor, AdminApp } from '../http/context.ts'
+
+/**
+ * Writes an action into the audit log before it begins and when it has ended, whoever acts and however it ends. What
+ * cannot be written down is not done.
+ */
+export const audited =
+  (action: string): MiddlewareHandler<AdminApp> =>
+  async (c, next) => {
+    const { audit, feed } = c.get('platform')
+    const log = audit()
+    const target: Record<string, string> = { ...c.req.param() }
+    c.set('auditTarget', target)
+    const id = await log
+      .begin({
+        action,
+        actor: actorName(c.get('actor')),
+        at: Date.now(),
+        requestId: c.get('requestId'),
+        target,
+        tenant: c.get('tenant') ?? null,
+      })
+      .catch((cause: unknown) => {
+        throw new QuartetError(
+          'control_unavailable',
+          'the audit log cannot be written, so nothing was done; retry',
+          {
+            cause,
+            retryAfterSeconds: 2,
+          },
+        )
+      })
+    await next()
+    // What this isolate changed, its next request sees.
+    feed.expire()
+    const outcome = c.error === undefined ? 'ok' : toQuartetError(c.error).code
+    const end = () =>
+      c
+        .get('platform')
+        .audit()
+        .end(id, { outcome, target: known(target) })
+    await end().catch(() => c.executionCtx.waitUntil(repeat(end)))
+  }
+
+export const actorName = (actor: Actor): string => (actor.kind === 'admin' ? 'admin' : actor.keyId)
+
+const known = (target: Record<string, string>) => Object.fromEntries(Object.entries(target).slice(0, 16))
+
+const attempts = 5
+
+/** The action stands as `unknown` in the log until one of these succeeds. */
+async function repeat(end: () => Promise<void>): Promise<void> {
+  for (let attempt = 1; attempt <= attempts; attempt++) {
+    await new Promise((resolve) => setTimeout(resolve, 200 * 2 ** attempt))
+    const written = await end().then(
+      () => true,
+      () => false,
+    )
+    if (written) return
+  }
+}

@@ -1,0 +1,92 @@
+import { env } from 'cloudflare:workers'
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { TestEdge, type TestTenant } from '../testing/edge.ts'
+import { mintApiKey } from './api-key.ts'
+import { GuessThrottle } from './guess-throttle.ts'
+
+let edge: TestEdge
+let tenant: TestTenant
+
+beforeAll(async () => {
+  await new TestEdge().seedBackbone()
+  tenant = await new TestEdge().seedTenant()
+})
+beforeEach(() => {
+  edge = new TestEdge()
+})
+afterEach(() => {
+  vi.useRealTimers()
+  vi.restoreAllMocks()
+})
+
+const ask = (key: string, { address, path = '/v1/models' }: { address: string; path?: string }) =>
+  edge.fetch(path, { headers: { authorization: `Bearer ${key}`, 'cf-connecting-ip': address } })
+
+async function guess(times: number, address: string): Promise<number[]> {
+  const statuses: number[] = []
+  for (let at = 0; at < times; at++) statuses.push((await ask(mintApiKey(), { address })).status)
+  return statuses
+}
+
+describe('whoever guesses keys', () => {
+  test('is told to wait after twenty wrong ones, and then nothing is looked up for it', async () => {
+    expect(new Set(await guess(20, '192.0.2.1'))).toEqual(new Set([401]))
+    const look = vi.spyOn(env.STORE, 'get')
+    const refused = await ask(mintApiKey(), { address: '192.0.2.1' })
+    expect(refused.status).toBe(429)
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
+    expect(await refused.json()).toMatchObject({ error: { code: 'rate_limited' } })
+    expect(look).not.toHaveBeenCalled()
+  })
+
+  test('holds back nobody at another address', async () => {
+    await guess(21, '192.0.2.2')
+    expect((await ask(tenant.key, { address: '192.0.2.3' })).status).toBe(200)
+  })
+
+  test('holds back no key that is in use at the same address', async () => {
+    expect((await ask(tenant.key, { address: '192.0.2.4' })).status).toBe(200)
+    await guess(21, '192.0.2.4')
+    expect((await ask(tenant.key, { address: '192.0.2.4' })).status).toBe(200)
+  })
+
+  test('may try again after a while', async () => {
+    await guess(21, '192.0.2.5')
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 4_000 })
+    expect((await ask(mintApiKey(), { address: '192.0.2.5' })).status).toBe(401)
+    expect((await ask(mintApiKey(), { address: '192.0.2.5' })).status).toBe(429)
+  })
+
+  test('gains nothing by changing address within its IPv6 network, or by keys that are malformed', async () => {
+    const statuses: number[] = []
+    for (let at = 1; at <= 21; at++)
+      statuses.push((await ask('qk_nonsense', { address: `2001:db8:1:2::${at}` })).status)
+    expect(statuses.slice(19)).toEqual([401, 429])
+    expect((await ask(mintApiKey(), { address: '2001:db8:1:3::1' })).status).toBe(401)
+  })
+
+  test('is held back from the admin API by itself: the right key no longer opens it', async () => {
+    const path = '/admin/v1/tenants'
+    for (let at = 0; at < 20; at++)
+      expect((await ask(`wrong-admin-key-${at}`, { address: '192.0.2.6', path })).status).toBe(401)
+    expect((await ask(env.QUARTET_ADMIN_KEY, { address: '192.0.2.6', path })).status).toBe(429)
+    expect((await ask(env.QUARTET_ADMIN_KEY, { address: '192.0.2.7', path })).status).toBe(200)
+  })
+
+  test('learns nothing from how near a guess was: each well-formed one costs one look-up, of a hash', async () => {
+    await ask(tenant.key, { address: '192.0.2.8' })
+    const look = vi.spyOn(env.STORE, 'get')
+    await ask(mintApiKey(), { address: '192.0.2.8' })
+    expect(look.mock.calls.map(([key]) => key)).toEqual([expect.stringMatching(/^key:[0-9a-f]{64}$/)])
+  })
+})
+
+test('a flood of addresses takes no more memory, and holds back hardly anyone else', () => {
+  const throttle = new GuessThrottle()
+  for (let address = 0; address < 2_000; address++)
+    for (let guess = 0; guess < 25; guess++) throttle.failed(`guesser-${address}`, 'tenant')
+  const heldBack = Array.from({ length: 1_000 }, (_, at) => throttle.wait(`client-${at}`, 'tenant')).filter(
+    (wait) => wait !== undefined,
+  )
+  expect(heldBack.length).toBeLessThan(250)
+})

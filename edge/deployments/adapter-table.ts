@@ -1,0 +1,150 @@
+import { AdapterSummary } from '../../shared/api/deployments.ts'
+import type { AdapterDigest, TenantId } from '../../shared/ids.ts'
+import { Parts, partBytes } from '../adapters/stored-adapter.ts'
+import { storeKeys } from '../tenants/records.ts'
+
+/** An upload that has not been completed for so long is given up. */
+export const uploadMs = 10 * 60_000
+
+interface Row extends Record<string, SqlStorageValue> {
+  readonly digest: string
+  readonly backbone: string
+  readonly kind: string
+  readonly rows: number
+  readonly bytes: number
+  readonly created_at: number
+  readonly parts: string | null
+}
+
+export interface Upload {
+  readonly id: string
+  /** null while the file is still arriving and its hash is unknown. */
+  readonly digest: AdapterDigest | null
+  readonly bytes: number
+}
+
+/** A tenant's adapters, the room that uploads on their way have taken, and what is to be removed from KV. */
+export class AdapterTable {
+  readonly #sql: SqlStorage
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql
+  }
+
+  list(): AdapterSummary[] {
+    return this.#rows('SELECT * FROM adapters ORDER BY created_at, digest').map(toSummary)
+  }
+
+  find(digest: AdapterDigest): AdapterSummary | undefined {
+    return this.#rows('SELECT * FROM adapters WHERE digest = ?', digest).map(toSummary)[0]
+  }
+
+  count(): number {
+    return this.#number('SELECT COUNT(*) FROM adapters')
+  }
+
+  /** Bytes that are stored, and that uploads on their way may come to; those of `digest` itself are left out. */
+  bytesBeside(digest: AdapterDigest | null): number {
+    return this.#number(
+      `SELECT (SELECT COALESCE(SUM(bytes), 0) FROM adapters) + (SELECT COALESCE(SUM(bytes), 0) FROM
+         (SELECT MAX(bytes) AS bytes FROM uploads WHERE digest IS NOT ? OR digest IS NULL
+          GROUP BY COALESCE(digest, id)))`,
+      digest,
+    )
+  }
+
+  reserve({ bytes, digest, id }: Upload): void {
+    this.#sql.exec('INSERT INTO uploads VALUES (?, ?, ?, ?)', id, digest, bytes, Date.now())
+  }
+
+  hasUpload(id: string): boolean {
+    return this.#number('SELECT COUNT(*) FROM uploads WHERE id = ?', id) > 0
+  }
+
+  uploads(): number {
+    return this.#number('SELECT COUNT(*) FROM uploads')
+  }
+
+  /** Ends a reservation. */
+  release(id: string): void {
+    this.#sql.exec('DELETE FROM uploads WHERE id = ?', id)
+  }
+
+  add(adapter: AdapterSummary, parts: Parts | null): void {
+    const { backbone, bytes, createdAt, digest, kind, rows } = adapter
+    this.#sql.exec(
+      'INSERT INTO adapters (digest, backbone, kind, rows, bytes, created_at, parts) VALUES (?, ?, ?, ?, ?, ?, ?)',
+      ...[digest, backbone, kind, rows, bytes, createdAt, parts === null ? null : JSON.stringify(parts)],
+    )
+  }
+
+  /** Forgets an adapter and notes its bytes for removal. */
+  remove(tenant: TenantId, digest: AdapterDigest): void {
+    const [row] = this.#rows('SELECT * FROM adapters WHERE digest = ?', digest)
+    if (row === undefined) return
+    this.#sql.exec('DELETE FROM adapters WHERE digest = ?', digest)
+    this.#discard(storeKeys.adapter(tenant, digest))
+    if (row.parts !== null) this.discardParts(tenant, Parts.parse(JSON.parse(row.parts)))
+  }
+
+  discardParts(tenant: TenantId, { count, upload }: Pick<Parts, 'count' | 'upload'>): void {
+    for (let part = 0; part < count; part++) this.#discard(storeKeys.adapterPart(tenant, upload, part))
+  }
+
+  /** Gives up uploads that began before then, and notes what they may have written for removal. */
+  giveUp(tenant: TenantId, before: number): void {
+    const stale = this.#sql
+      .exec<{ id: string; digest: AdapterDigest | null; bytes: number }>(
+        'SELECT id, digest, bytes FROM uploads WHERE started_at < ?',
+        before,
+      )
+      .toArray()
+    for (const { bytes, digest, id } of stale) {
+      this.abandon(tenant, { id, digest, bytes })
+    }
+  }
+
+  /** Ends a reservation and notes what was written under it for removal. */
+  abandon(tenant: TenantId, { bytes, digest, id }: Upload): void {
+    this.release(id)
+    if (bytes > partBytes) this.discardParts(tenant, { upload: id, count: Math.ceil(bytes / partBytes) })
+    else if (digest !== null) this.#discardUnlessHeld(tenant, digest)
+  }
+
+  /** Notes bytes that an upload may have written for removal, unless they are an adapter's or another upload's. */
+  #discardUnlessHeld(tenant: TenantId, digest: AdapterDigest): void {
+    const others = this.#number('SELECT COUNT(*) FROM uploads WHERE digest = ?', digest)
+    if (others === 0 && this.find(digest) === undefined) this.#discard(storeKeys.adapter(tenant, digest))
+  }
+
+  /** KV keys that are to be removed. */
+  removals(): string[] {
+    return this.#sql
+      .exec<{ key: string }>('SELECT key FROM removals')
+      .toArray()
+      .map(({ key }) => key)
+  }
+
+  isBeingRemoved(tenant: TenantId, digest: AdapterDigest): boolean {
+    return this.#number('SELECT COUNT(*) FROM removals WHERE key = ?', storeKeys.adapter(tenant, digest)) > 0
+  }
+
+  removed(key: string): void {
+    this.#sql.exec('DELETE FROM removals WHERE key = ?', key)
+  }
+
+  #discard(key: string): void {
+    this.#sql.exec('INSERT OR IGNORE INTO removals VALUES (?)', key)
+  }
+
+  #rows(query: string, ...bindings: SqlStorageValue[]): Row[] {
+    return this.#sql.exec<Row>(query, ...bindings).toArray()
+  }
+
+  #number(query: string, ...bindings: SqlStorageValue[]): number {
+    return Number(Object.values(this.#sql.exec(query, ...bindings).one())[0])
+  }
+}
+
+const toSummary = ({ created_at, parts: _, ...rest }: Row): AdapterSummary =>
+  AdapterSummary.parse({ ...rest, createdAt: created_at })

@@ -1,0 +1,93 @@
+import { AliasSummary, Canary, Deployment, maxHistory } from '../../shared/api/deployments.ts'
+import type { AdapterDigest, AliasName } from '../../shared/ids.ts'
+
+interface Row extends Record<string, SqlStorageValue> {
+  readonly alias: string
+  readonly digest: string
+  readonly updated_at: number
+  readonly version: number
+  readonly canary: string | null
+}
+
+/** What an alias names from now on; null removes it. */
+export interface Change extends Pick<Deployment, 'action' | 'by'> {
+  readonly alias: AliasName
+  readonly to: { readonly digest: AdapterDigest; readonly canary: Canary | null } | null
+}
+
+/** A tenant's aliases and the history of each. Every change is one version, in both at once. */
+export class AliasTable {
+  readonly #sql: SqlStorage
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql
+  }
+
+  list(): AliasSummary[] {
+    return this.#rows('SELECT * FROM aliases ORDER BY alias').map(toSummary)
+  }
+
+  find(alias: AliasName): AliasSummary | undefined {
+    return this.#rows('SELECT * FROM aliases WHERE alias = ?', alias).map(toSummary)[0]
+  }
+
+  /** The first alias that sends requests to an adapter. */
+  holder(digest: AdapterDigest): AliasName | undefined {
+    return this.list().find((alias) => alias.digest === digest || alias.canary?.digest === digest)?.alias
+  }
+
+  /** Newest first, those before the version `before`. */
+  history(alias: AliasName, { before, limit }: { before?: number | undefined; limit: number }): Deployment[] {
+    return this.#sql
+      .exec<Record<string, SqlStorageValue>>(
+        'SELECT * FROM deployments WHERE alias = ? AND version < ? ORDER BY version DESC LIMIT ?',
+        ...[alias, before ?? Number.MAX_SAFE_INTEGER, limit],
+      )
+      .toArray()
+      .map(({ canary, ...row }) => Deployment.parse({ ...row, canary: parseCanary(canary) }))
+  }
+
+  version(alias: AliasName, version: number): Deployment | undefined {
+    return this.history(alias, { before: version + 1, limit: 1 }).find((found) => found.version === version)
+  }
+
+  /** The last version that named another adapter than now. */
+  previous(alias: AliasName, now: AdapterDigest): Deployment | undefined {
+    return this.history(alias, { limit: maxHistory }).find(({ digest }) => digest !== null && digest !== now)
+  }
+
+  /** The alias after the change. */
+  record({ action, alias, by, to }: Change): AliasSummary | undefined {
+    const last = this.history(alias, { limit: 1 })[0]?.version ?? 0
+    const version = last + 1
+    const at = Date.now()
+    const canary = to === null || to.canary === null ? null : JSON.stringify(to.canary)
+    this.#sql.exec(
+      'INSERT INTO deployments (alias, version, action, digest, canary, by, at) VALUES (?, ?, ?, ?, ?, ?, ?)',
+      ...[alias, version, action, to?.digest ?? null, canary, by, at],
+    )
+    this.#sql.exec('DELETE FROM deployments WHERE alias = ? AND version <= ?', alias, version - maxHistory)
+    if (to === null) this.#sql.exec('DELETE FROM aliases WHERE alias = ?', alias)
+    else
+      this.#sql.exec(
+        'INSERT OR REPLACE INTO aliases (alias, digest, updated_at, version, canary) VALUES (?, ?, ?, ?, ?)',
+        ...[alias, to.digest, at, version, canary],
+      )
+    return this.find(alias)
+  }
+
+  clear(): void {
+    this.#sql.exec('DELETE FROM aliases')
+    this.#sql.exec('DELETE FROM deployments')
+  }
+
+  #rows(query: string, ...bindings: SqlStorageValue[]): Row[] {
+    return this.#sql.exec<Row>(query, ...bindings).toArray()
+  }
+}
+
+const parseCanary = (json: SqlStorageValue | undefined): Canary | null =>
+  typeof json === 'string' ? Canary.parse(JSON.parse(json)) : null
+
+const toSummary = ({ canary, updated_at, ...rest }: Row): AliasSummary =>
+  AliasSummary.parse({ ...rest, updatedAt: updated_at, canary: parseCanary(canary) })

@@ -1,0 +1,112 @@
+import { type AliasSummary, type CanaryShare, maxAliasesPerTenant } from '../../shared/api/deployments.ts'
+import type { AdapterDigest, AliasName } from '../../shared/ids.ts'
+import { type Outcome, ok, refuse } from '../tenants/outcome.ts'
+import type { AdapterTable } from './adapter-table.ts'
+import type { AliasTable, Change } from './alias-table.ts'
+
+/** What is wanted of an alias. */
+export type Aim =
+  | { readonly action: 'deploy'; readonly digest: AdapterDigest }
+  /** To the version before, unless one is named. */
+  | { readonly action: 'rollback'; readonly version: number | undefined }
+  | {
+      readonly action: 'canary'
+      readonly digest: AdapterDigest
+      readonly percent: number
+      readonly share: CanaryShare
+    }
+  | { readonly action: 'promote' | 'abort' | 'delete' }
+
+export interface Wish {
+  readonly alias: AliasName
+  readonly aim: Aim
+  /** `admin`, or a key's id. */
+  readonly by: string
+  /** The version the alias must have; 0: it must not exist. */
+  readonly ifVersion: number | undefined
+}
+
+interface Tables {
+  readonly aliases: AliasTable
+  readonly adapters: AdapterTable
+}
+
+type Target = Outcome<Change['to']>
+
+/** The change that fulfils a wish; null when everything is so already. */
+export function decide({ aim, alias, by, ifVersion }: Wish, tables: Tables): Outcome<Change | null> {
+  const now = tables.aliases.find(alias)
+  if (ifVersion !== undefined && ifVersion !== (now?.version ?? 0))
+    return refuse(
+      'conflict',
+      now === undefined
+        ? `the alias ${alias} does not exist, so it has no version ${ifVersion}`
+        : `the alias ${alias} has version ${now.version}, not ${ifVersion}: it was changed; look at it and decide again`,
+    )
+  if (now === undefined && aim.action !== 'deploy')
+    return refuse('not_found', `this tenant has no alias ${alias}`)
+  if (now === undefined && tables.aliases.list().length >= maxAliasesPerTenant)
+    return refuse('conflict', `a tenant has at most ${maxAliasesPerTenant} aliases; delete some`)
+  const target = targetOf(aim, { now, tables })
+  if (!target.ok) return target
+  const to = target.value
+  const isSo = to !== null && to.canary === null && now?.canary === null && to.digest === now.digest
+  return ok(isSo ? null : { action: aim.action, alias, by, to })
+}
+
+interface Situation {
+  readonly now: AliasSummary | undefined
+  readonly tables: Tables
+}
+
+function targetOf(aim: Aim, situation: Situation): Target {
+  const { now, tables } = situation
+  switch (aim.action) {
+    case 'deploy':
+      return has(tables, aim.digest) ? ok({ digest: aim.digest, canary: null }) : noAdapter(aim.digest)
+    case 'rollback':
+      return rollBack(aim.version, situation)
+    case 'canary': {
+      const { digest, percent, share } = aim
+      if (now === undefined || digest === now.digest)
+        return refuse('conflict', 'the alias names that adapter already; a canary needs another one')
+      if (!has(tables, digest)) return noAdapter(digest)
+      return ok({ digest: now.digest, canary: { digest, percent, by: share } })
+    }
+    case 'promote':
+      return now?.canary == null ? noCanary() : ok({ digest: now.canary.digest, canary: null })
+    case 'abort':
+      return now?.canary == null ? noCanary() : ok({ digest: now.digest, canary: null })
+    case 'delete':
+      return ok(null)
+  }
+}
+
+/** Ends a canary as well. */
+function rollBack(version: number | undefined, { now, tables }: Situation): Target {
+  if (now === undefined) return refuse('not_found', 'there is no such alias')
+  const past =
+    version === undefined
+      ? tables.aliases.previous(now.alias, now.digest)
+      : tables.aliases.version(now.alias, version)
+  if (past === undefined || past.digest === null)
+    return refuse(
+      'conflict',
+      version === undefined
+        ? `${now.alias} never named another adapter; there is nothing to roll back to`
+        : `${now.alias} has no version ${version} that named an adapter; its history lists them`,
+    )
+  if (!has(tables, past.digest))
+    return refuse(
+      'conflict',
+      `version ${past.version} of ${now.alias} named the adapter ${past.digest}, which was deleted; upload it again`,
+    )
+  return ok({ digest: past.digest, canary: null })
+}
+
+const has = ({ adapters }: Tables, digest: AdapterDigest) => adapters.find(digest) !== undefined
+
+const noAdapter = (digest: AdapterDigest) =>
+  refuse('not_found', `this tenant has no adapter ${digest}; upload it first`)
+
+const noCanary = () => refuse('conflict', 'the alias has no canary')

@@ -1,0 +1,139 @@
+import { type AdapterDescription, checkAdapterLength, describeAdapter } from '../../shared/adapter-file.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { AdapterDigest } from '../../shared/ids.ts'
+import { parseHeader, readHeaderLength } from '../../shared/safetensors.ts'
+import { partBytes } from '../adapters/stored-adapter.ts'
+import { FiniteCheck } from './finite-check.ts'
+
+/** No adapter's header comes near; it is held in memory before anything of it is known. */
+const maxHeaderBytes = 1024 * 1024
+
+export interface ArrivingFile {
+  readonly body: ReadableStream<Uint8Array>
+  /** As announced; a body of another length is refused. */
+  readonly bytes: number
+}
+
+export interface Receiver {
+  /** Called when the header is known to be right, before any tensor's bytes are kept. */
+  readonly describe: (description: AdapterDescription) => Promise<void>
+  /** Called with each part, in order; the last may be shorter. The buffer is used again afterwards. */
+  readonly part: (bytes: Uint8Array<ArrayBuffer>) => Promise<void>
+}
+
+/**
+ * Reads an adapter file as it arrives, with no more than one part of it in memory, and checks all of it: the header
+ * first, then every value. Returns its SHA-256. Throws `adapter_invalid`, and whatever the receiver throws.
+ */
+export async function receiveAdapter(
+  { body, bytes }: ArrivingFile,
+  receiver: Receiver,
+): Promise<AdapterDigest> {
+  checkAdapterLength(bytes)
+  const part = new PartBuffer(Math.min(partBytes, bytes), receiver.part)
+  const hash = new crypto.DigestStream('SHA-256')
+  // Awaited at the end; a failure before it is the one to report.
+  hash.digest.catch(() => undefined)
+  const writer = hash.getWriter()
+  let header: HeaderReader | undefined = new HeaderReader(bytes)
+  let check: FiniteCheck | undefined
+  let arrived = 0
+  const reader = body.getReader()
+  try {
+    for (let read = await reader.read(); !read.done; read = await reader.read()) {
+      const chunk = read.value
+      arrived += chunk.length
+      if (arrived > bytes) throw lengthDiffers(bytes)
+      await writer.write(chunk)
+      const begun: Uint8Array | undefined = header?.push(chunk)
+      if (header !== undefined && begun !== undefined) {
+        const parsed = parseHeader(header.json(begun), bytes)
+        await receiver.describe(describeAdapter(parsed.metadata, parsed.entries))
+        check = new FiniteCheck(parsed)
+        check.push(begun)
+        await part.push(begun)
+        header = undefined
+      } else if (check !== undefined) {
+        check.push(chunk)
+        await part.push(chunk)
+      }
+    }
+    if (arrived !== bytes || header !== undefined) throw lengthDiffers(bytes)
+    await part.end()
+    await writer.close()
+  } catch (thrown) {
+    await Promise.allSettled([reader.cancel(thrown), writer.abort(thrown)])
+    throw thrown
+  }
+  const digest = new Uint8Array(await hash.digest)
+  return AdapterDigest.parse(Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join(''))
+}
+
+const lengthDiffers = (bytes: number) =>
+  new QuartetError(
+    'adapter_invalid',
+    `the upload ended or went on at another length than the ${bytes} bytes announced; send the file whole`,
+  )
+
+/** Collects a file's beginning until its header is complete. */
+class HeaderReader {
+  readonly #fileBytes: number
+  #begun = new Uint8Array(0)
+
+  constructor(fileBytes: number) {
+    this.#fileBytes = fileBytes
+  }
+
+  /** All that has arrived, once it holds the whole header. */
+  push(chunk: Uint8Array): Uint8Array | undefined {
+    const begun = new Uint8Array(this.#begun.length + chunk.length)
+    begun.set(this.#begun)
+    begun.set(chunk, this.#begun.length)
+    this.#begun = begun
+    if (begun.length < Math.min(8, this.#fileBytes)) return undefined
+    return begun.length >= 8 + this.#length(begun) ? begun : undefined
+  }
+
+  json(begun: Uint8Array): Uint8Array {
+    return begun.subarray(8, 8 + this.#length(begun))
+  }
+
+  #length(begun: Uint8Array): number {
+    const length = readHeaderLength(begun, this.#fileBytes)
+    if (length > maxHeaderBytes)
+      throw new QuartetError(
+        'adapter_invalid',
+        `not a valid adapter: its header has ${length} bytes, more than ${maxHeaderBytes}`,
+      )
+    return length
+  }
+}
+
+/** Fills parts from chunks. */
+class PartBuffer {
+  readonly #buffer: Uint8Array<ArrayBuffer>
+  readonly #emit: Receiver['part']
+  #filled = 0
+
+  constructor(bytes: number, emit: Receiver['part']) {
+    this.#buffer = new Uint8Array(bytes)
+    this.#emit = emit
+  }
+
+  async push(chunk: Uint8Array): Promise<void> {
+    for (let at = 0; at < chunk.length; ) {
+      const taken = chunk.subarray(at, at + this.#buffer.length - this.#filled)
+      this.#buffer.set(taken, this.#filled)
+      this.#filled += taken.length
+      at += taken.length
+      if (this.#filled === this.#buffer.length) await this.end()
+    }
+  }
+
+  async end(): Promise<void> {
+    if (this.#filled === 0) return
+    const filled = this.#filled
+    this.#filled = 0
+    await this.#emit(this.#buffer.subarray(0, filled))
+  }
+}

@@ -1,0 +1,227 @@
+import { env } from 'cloudflare:workers'
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { AdapterList, PublishResponse } from '../../shared/api/deployments.ts'
+import { sha256Hex } from '../../shared/digest.ts'
+import { AdapterDigest, BackboneDigest, TenantId } from '../../shared/ids.ts'
+import { openAdapter, partBytes } from '../adapters/stored-adapter.ts'
+import { makeAdapter, makeLargeAdapter, type TestAdapter } from '../testing/adapter.ts'
+import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../testing/edge.ts'
+
+const edge = new TestEdge()
+let tenant: TestTenant
+let small: TestAdapter
+let large: TestAdapter
+
+beforeAll(async () => {
+  await edge.seedBackbone()
+  large = await makeLargeAdapter({ backbone: tinyBackbone, bytes: 2 * partBytes + 12_345 })
+})
+beforeEach(async () => {
+  tenant = await edge.seedTenant()
+  small = await makeAdapter({ backbone: tinyBackbone, seed: 900 })
+  await stubs.behave({ tokens: [97] })
+})
+afterEach(() => {
+  vi.restoreAllMocks()
+  vi.useRealTimers()
+})
+
+/** Uploads as a client over the network does: with a length, in chunks of `chunk` bytes. */
+function upload(
+  file: Uint8Array<ArrayBuffer>,
+  {
+    chunk = 65_536,
+    cutAt,
+    length = file.length,
+    query = '',
+    isolate = edge,
+  }: {
+    chunk?: number
+    cutAt?: number
+    length?: number
+    query?: string
+    isolate?: TestEdge
+  } = {},
+): Promise<Response> {
+  let at = 0
+  const body = new ReadableStream({
+    pull(controller) {
+      if (cutAt !== undefined && at >= cutAt) return controller.error(new Error('the client went away'))
+      if (at >= file.length) return controller.close()
+      controller.enqueue(file.slice(at, at + chunk))
+      at += chunk
+    },
+  })
+  return isolate.fetch(`/v1/adapters${query}`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${tenant.key}`, 'content-length': String(length) },
+    body,
+  })
+}
+
+const adapters = async () =>
+  AdapterList.parse(await (await edge.own(tenant, 'GET', '/adapters')).json()).data.map(
+    ({ digest }) => digest,
+  )
+const stored = async () => {
+  const lists = await Promise.all(
+    [`adapter:${tenant.id}:`, `adapter-part:${tenant.id}:`].map((prefix) => env.STORE.list({ prefix })),
+  )
+  return lists.flatMap(({ keys }) => keys.map(({ name }) => name))
+}
+const policy = (adapterBytes: number) =>
+  edge.admin('PATCH', `/tenants/${tenant.id}`, { policy: { adapterBytes } })
+
+async function expectRefusal(response: Response, status: number, code: string, message = /./) {
+  expect(await response.json()).toMatchObject({ error: { code, message: expect.stringMatching(message) } })
+  expect(response.status).toBe(status)
+}
+
+describe('an upload', () => {
+  test('by the tenant’s own key is stored under its digest, and deployed when an alias is named', async () => {
+    const answer = await upload(small.file, { query: '?alias=fresh', chunk: 7 })
+    expect(answer.status).toBe(201)
+    expect(PublishResponse.parse(await answer.json())).toMatchObject({
+      digest: small.digest,
+      kind: 'static',
+      bytes: small.file.length,
+      alias: { alias: 'fresh', version: 1 },
+    })
+    expect((await edge.chat(tenant, { model: 'fresh' })).headers.get('x-quartet-adapter')).toBe(small.digest)
+  })
+
+  test('twice is stored once, and answered the same', async () => {
+    const [first, second] = await Promise.all([upload(small.file), upload(small.file)])
+    expect([first.status, second.status]).toEqual([201, 201])
+    expect(await first.json()).toEqual(await second.json())
+    expect(await adapters()).toEqual([tenant.adapter.digest, small.digest])
+  })
+
+  test('larger than one KV value is stored in parts, deduplicated, and pushed to a node whole', async () => {
+    const answers = await Promise.all([upload(large.file), upload(large.file)])
+    expect(answers.map(({ status }) => status)).toEqual([201, 201])
+    expect(await adapters()).toEqual([tenant.adapter.digest, large.digest])
+    expect((await stored()).filter((key) => key.startsWith('adapter-part:'))).toHaveLength(3)
+    const name = { tenant: TenantId.parse(tenant.id), digest: AdapterDigest.parse(large.digest) }
+    const content = await new Response(await openAdapter(env.STORE, name)).bytes()
+    expect(await sha256Hex(new Uint8Array(content))).toBe(large.digest)
+    await edge.own(tenant, 'PUT', '/aliases/tone', { digest: large.digest })
+    await stubs.behave({ tokens: [97], adapterMissing: true })
+    expect((await edge.chat(tenant)).status).toBe(200)
+    const pushed = (await stubs.calls()).find(({ kind }) => kind === 'put-adapter')
+    expect(pushed?.body).toBe(large.file.length)
+    expect((await edge.own(tenant, 'PUT', '/aliases/tone', { digest: tenant.adapter.digest })).status).toBe(
+      200,
+    )
+    expect((await edge.own(tenant, 'DELETE', `/adapters/${large.digest}`)).status).toBe(204)
+    expect(await stored()).toEqual([`adapter:${tenant.id}:${tenant.adapter.digest}`])
+  })
+
+  test.each([
+    ['a small one', () => small, (file: Uint8Array) => file.length - 10],
+    ['a large one, after its first part was written', () => large, () => partBytes + 1_000_000],
+  ])(
+    '%s that is cut in the middle is never seen, takes no room and leaves nothing behind',
+    async (_name, adapter, cut) => {
+      await policy(large.file.length + 10_000)
+      const { digest, file } = adapter()
+      const answer = await upload(file, { cutAt: cut(file) })
+      expect(answer.status).toBeGreaterThanOrEqual(400)
+      expect(await adapters()).toEqual([tenant.adapter.digest])
+      expect((await edge.own(tenant, 'PUT', '/aliases/cut', { digest })).status).toBe(404)
+      expect(await stored()).toEqual([`adapter:${tenant.id}:${tenant.adapter.digest}`])
+      expect((await upload(file)).status).toBe(201)
+      expect(await adapters()).toContain(digest)
+    },
+  )
+
+  test('shorter or longer than announced is refused', async () => {
+    await expectRefusal(await upload(small.file, { length: small.file.length + 8 }), 400, 'adapter_invalid')
+    await expectRefusal(await upload(small.file, { length: small.file.length - 8 }), 400, 'adapter_invalid')
+  })
+
+  test('of another digest than named is refused', async () => {
+    await expectRefusal(
+      await upload(small.file, { query: `?digest=${'0'.repeat(64)}` }),
+      400,
+      'digest_mismatch',
+    )
+    expect(await adapters()).toEqual([tenant.adapter.digest])
+  })
+
+  test('over the largest size is refused before it is read', async () => {
+    await expectRefusal(await upload(small.file, { length: 96 * 1024 * 1024 }), 413, 'body_too_large')
+  })
+
+  test.each([1, 2, 3, 5, 64, 4096])('with NaN is refused, in chunks of %i bytes', async (chunk) => {
+    const file = small.file.slice()
+    file.set([0x00, 0x7c], file.length - 6)
+    await expectRefusal(await upload(file, { chunk }), 400, 'adapter_invalid', /NaN or infinity/)
+  })
+
+  test.each([
+    ['of no bytes', () => new Uint8Array(0)],
+    ['of text', () => Uint8Array.from('not an adapter at all, but long enough', (c) => c.charCodeAt(0))],
+    [
+      'with a header that claims 2^60 bytes',
+      () => {
+        const lying = small.file.slice()
+        new DataView(lying.buffer).setBigUint64(0, 1n << 60n, true)
+        return lying
+      },
+    ],
+  ])('%s is refused', async (_name, make) => {
+    await expectRefusal(await upload(make()), 400, 'adapter_invalid')
+  })
+
+  test('for weights that are not served is refused once its header is known', async () => {
+    const { file } = await makeAdapter({
+      backbone: { ...tinyBackbone, digest: BackboneDigest.parse('cd'.repeat(32)) },
+      seed: 3,
+    })
+    await expectRefusal(await upload(file), 400, 'backbone_mismatch')
+  })
+})
+
+describe('a tenant’s adapter storage', () => {
+  test('holds, and says what is left', async () => {
+    const bytes = tenant.adapter.file.length
+    await policy(bytes + 10)
+    await expectRefusal(await upload(small.file), 403, 'adapter_storage_exceeded', /10 of the \d+/)
+    expect(
+      (await edge.admin('PUT', `/tenants/${tenant.id}/adapters/${small.digest}`, small.file)).status,
+    ).toBe(403)
+    expect(await stored()).toHaveLength(1)
+    expect((await upload(tenant.adapter.file)).status).toBe(201)
+  })
+
+  test('is never overdrawn by uploads at once, on several isolates', async () => {
+    const files = await Promise.all(
+      Array.from({ length: 12 }, (_, at) => makeAdapter({ backbone: tinyBackbone, seed: 950 + at })),
+    )
+    const each = small.file.length
+    await policy(tenant.adapter.file.length + 5 * each)
+    const isolates = [edge, new TestEdge(), new TestEdge()]
+    const answers = await Promise.all(
+      files.map(({ file }, at) => upload(file, { isolate: isolates[at % 3] ?? edge })),
+    )
+    expect(answers.filter(({ status }) => status === 201)).toHaveLength(5)
+    expect(answers.filter(({ status }) => status === 403)).toHaveLength(7)
+    expect(await adapters()).toHaveLength(6)
+  })
+
+  test('counts the same file once', async () => {
+    await policy(tenant.adapter.file.length + small.file.length)
+    const answers = await Promise.all([upload(small.file), upload(small.file), upload(small.file)])
+    expect(answers.map(({ status }) => status)).toEqual([201, 201, 201])
+  })
+
+  test('is given back by a deletion', async () => {
+    await policy(tenant.adapter.file.length + small.file.length)
+    await upload(small.file)
+    const other = await makeAdapter({ backbone: tinyBackbone, seed: 990 })
+    expect((await upload(other.file)).status).toBe(403)
+    await edge.own(tenant, 'DELETE', `/adapters/${small.digest}`)
+    expect((await upload(other.file)).status).toBe(201)
+  })
+})

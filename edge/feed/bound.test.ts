@@ -1,0 +1,192 @@
+import { evictAllDurableObjects, runInDurableObject } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { CreateKeyResponse } from '../../shared/api/admin.ts'
+import { makeAdapter } from '../testing/adapter.ts'
+import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../testing/edge.ts'
+import { staleStore, unreachable } from '../testing/stale-store.ts'
+import { retentionMs } from './change-feed.ts'
+import { maxViewAgeMs } from './feed-view.ts'
+
+/** What the product promises: a revoked key, a suspended tenant, a moved alias take effect within five seconds. */
+const promisedMs = 5_000
+
+const operator = new TestEdge()
+let tenant: TestTenant
+
+beforeAll(() => operator.seedBackbone())
+beforeEach(async () => {
+  tenant = await operator.seedTenant()
+  await stubs.behave({ tokens: [97] })
+})
+afterEach(() => {
+  vi.useRealTimers()
+  vi.restoreAllMocks()
+})
+
+const at = (ms: number) => vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + ms })
+
+async function secondKey(): Promise<CreateKeyResponse> {
+  const created = await operator.admin('POST', `/tenants/${tenant.id}/keys`, { name: 'second' })
+  return CreateKeyResponse.parse(await created.json())
+}
+
+const isolates: [name: string, make: () => TestEdge][] = [
+  ['an isolate', () => new TestEdge()],
+  ['an isolate where KV shows nothing of the change', () => new TestEdge({ STORE: staleStore(env.STORE) })],
+]
+
+describe.each(isolates)('%s that has just served them', (_name, make) => {
+  test('stops serving a revoked key within the bound, and no other', async () => {
+    const isolate = make()
+    const { id, key } = await secondKey()
+    expect((await isolate.chat({ key })).status).toBe(200)
+    expect((await isolate.chat(tenant)).status).toBe(200)
+    await operator.admin('DELETE', `/tenants/${tenant.id}/keys/${id}`)
+    at(promisedMs)
+    expect((await isolate.chat({ key })).status).toBe(401)
+    expect((await isolate.chat(tenant)).status).toBe(200)
+  })
+
+  test('stops serving it within the bound however busy it is, and without a request that waits', async () => {
+    const isolate = make()
+    const { id, key } = await secondKey()
+    expect((await isolate.chat({ key })).status).toBe(200)
+    await operator.admin('DELETE', `/tenants/${tenant.id}/keys/${id}`)
+    at(maxViewAgeMs - 1_000)
+    await isolate.chat({ key })
+    expect((await isolate.chat({ key })).status).toBe(401)
+  })
+
+  test('stops serving a suspended tenant within the bound, and serves it again when it is resumed', async () => {
+    const isolate = make()
+    expect((await isolate.chat(tenant)).status).toBe(200)
+    await operator.admin('PATCH', `/tenants/${tenant.id}`, { status: 'suspended' })
+    at(promisedMs)
+    const refused = await isolate.chat(tenant)
+    expect(refused.status).toBe(403)
+    expect(await refused.json()).toMatchObject({ error: { code: 'tenant_suspended' } })
+    await operator.admin('PATCH', `/tenants/${tenant.id}`, { status: 'active' })
+    at(promisedMs)
+    expect((await isolate.chat(tenant)).status).toBe(200)
+  })
+
+  test('sends requests to a moved alias’s new adapter within the bound', async () => {
+    const isolate = make()
+    expect((await isolate.chat(tenant)).headers.get('x-quartet-adapter')).toBe(tenant.adapter.digest)
+    const next = await makeAdapter({ backbone: tinyBackbone, seed: 77 })
+    await operator.admin('PUT', `/tenants/${tenant.id}/adapters/${next.digest}`, next.file)
+    await operator.admin('PUT', `/tenants/${tenant.id}/aliases/tone`, { digest: next.digest })
+    at(promisedMs)
+    expect((await isolate.chat(tenant)).headers.get('x-quartet-adapter')).toBe(next.digest)
+  })
+
+  test('stops serving a deleted tenant within the bound', async () => {
+    const isolate = make()
+    expect((await isolate.chat(tenant)).status).toBe(200)
+    expect((await operator.admin('DELETE', `/tenants/${tenant.id}`)).status).toBe(204)
+    at(promisedMs)
+    expect((await isolate.chat(tenant)).status).toBe(401)
+  })
+
+  test('stops serving a key from its expiry on, and within the bound when the expiry is brought forward', async () => {
+    const isolate = make()
+    const { id, key } = await secondKey()
+    expect((await isolate.chat({ key })).status).toBe(200)
+    const path = `/tenants/${tenant.id}/keys/${id}`
+    expect((await operator.admin('PATCH', path, { expiresAt: Date.now() + 60_000 })).status).toBe(200)
+    at(promisedMs)
+    expect((await isolate.chat({ key })).status).toBe(200)
+    at(60_000)
+    expect((await isolate.chat({ key })).status).toBe(401)
+  })
+})
+
+describe('an isolate', () => {
+  test('that cannot reach the change feed asks the tenant’s own directory, so that the bound holds', async () => {
+    const isolate = new TestEdge({ STORE: staleStore(env.STORE), FEED: unreachable(env.FEED) })
+    const { id, key } = await secondKey()
+    expect((await isolate.chat({ key })).status).toBe(200)
+    expect((await isolate.chat(tenant)).status).toBe(200)
+    await operator.admin('DELETE', `/tenants/${tenant.id}/keys/${id}`)
+    at(promisedMs)
+    expect((await isolate.chat({ key })).status).toBe(401)
+    expect((await isolate.chat(tenant)).status).toBe(200)
+  })
+
+  test('that can reach neither serves nobody, and says so', async () => {
+    const isolate = new TestEdge({ FEED: unreachable(env.FEED), TENANTS: unreachable(env.TENANTS) })
+    const refused = await isolate.chat(tenant)
+    expect(refused.status).toBe(503)
+    expect(refused.headers.get('retry-after')).toBe('2')
+    expect(await refused.json()).toMatchObject({ error: { code: 'control_unavailable' } })
+  })
+
+  test('that slept through more than the feed remembers trusts nothing of what it knew', async () => {
+    const isolate = new TestEdge()
+    const { id, key } = await secondKey()
+    expect((await isolate.chat({ key })).status).toBe(200)
+    await operator.admin('DELETE', `/tenants/${tenant.id}/keys/${id}`)
+    at(retentionMs + 60_000)
+    await operator.seedTenant()
+    expect((await isolate.chat({ key })).status).toBe(401)
+    expect((await isolate.chat(tenant)).status).toBe(200)
+  })
+
+  test('does not forget a revocation while KV may still show the key', async () => {
+    const isolate = new TestEdge({ STORE: staleStore(env.STORE) })
+    const { id, key } = await secondKey()
+    await isolate.chat({ key })
+    await operator.admin('DELETE', `/tenants/${tenant.id}/keys/${id}`)
+    for (let minute = 0; minute < 10; minute++) {
+      at(60_000)
+      expect((await isolate.chat({ key })).status).toBe(401)
+    }
+  })
+
+  test('asks the feed once for many requests', async () => {
+    const isolate = new TestEdge()
+    await isolate.chat(tenant)
+    const calls = vi.spyOn(env.FEED, 'get')
+    for (let second = 0; second < 10; second++) {
+      at(1_000)
+      for (let request = 0; request < 5; request++) await isolate.chat(tenant)
+    }
+    expect(calls.mock.calls.length).toBeGreaterThan(1)
+    expect(calls.mock.calls.length).toBeLessThanOrEqual(4)
+  })
+})
+
+test('what was changed outlives a restart of every object', async () => {
+  const { id, key } = await secondKey()
+  await operator.admin('DELETE', `/tenants/${tenant.id}/keys/${id}`)
+  await evictAllDurableObjects()
+  const isolate = new TestEdge({ STORE: staleStore(env.STORE) })
+  expect((await isolate.chat({ key })).status).toBe(401)
+  expect((await isolate.chat(tenant)).status).toBe(200)
+})
+
+test('a change that the feed did not take is an error to its author, and is told later', async () => {
+  const isolate = new TestEdge()
+  const { id, key } = await secondKey()
+  await isolate.chat({ key })
+  const stub = env.TENANTS.get(env.TENANTS.idFromName(tenant.id))
+  const feed = await runInDurableObject(stub, (directory) => {
+    // biome-ignore lint/complexity/useLiteralKeys: `env` is protected
+    const bindings: { FEED: typeof env.FEED } = directory['env']
+    const working = bindings.FEED
+    bindings.FEED = unreachable(working)
+    return working
+  })
+  const refused = await operator.admin('DELETE', `/tenants/${tenant.id}/keys/${id}`)
+  expect(refused.status).toBe(503)
+  expect(await refused.json()).toMatchObject({ error: { code: 'control_unavailable' } })
+  await runInDurableObject(stub, async (directory) => {
+    // biome-ignore lint/complexity/useLiteralKeys: `env` is protected
+    const bindings: { FEED: typeof env.FEED } = directory['env']
+    bindings.FEED = feed
+    await directory.alarm()
+  })
+  at(promisedMs)
+  expect((await isolate.chat({ key })).status).toBe(401)
+})

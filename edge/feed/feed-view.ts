@@ -1,0 +1,147 @@
+import type { TenantId } from '../../shared/ids.ts'
+import { SharedWork } from '../http/shared-work.ts'
+import type { KeyRecord } from '../tenants/records.ts'
+import { type Change, type Changes, retentionMs } from './change-feed.ts'
+
+/**
+ * A request never goes by a view older than this: how long a revoked key, a suspended tenant or a moved alias lives on
+ * at most, wherever KV stands.
+ */
+export const maxViewAgeMs = 4_500
+/** A view older than this is renewed behind a request, so that a busy isolate never waits. */
+const renewAfterMs = 2_500
+/** A feed that does not answer for this long is taken for gone. */
+const patienceMs = 1_500
+/** After a failure requests go on without the feed for so long before one tries it again. */
+const pauseMs = 1_000
+
+/** Isolates whose requests come from many tenants remember what each tenant's own directory said. */
+const maxVerdicts = 10_000
+
+interface Source {
+  readonly changes: (since: number | undefined) => Promise<Changes>
+  readonly background: (work: Promise<unknown>) => void
+  /** Told what changed, after the view knows it. */
+  readonly onChanges: (changes: readonly Change[], missed: boolean) => void
+}
+
+/** An isolate's view of the change feed: what must not be believed of KV and of the isolate's own memory. */
+export class FeedView {
+  readonly #polls = new SharedWork({ maxWaitMs: patienceMs })
+  readonly #keys = new Map<string, { readonly record: KeyRecord | null; readonly at: number }>()
+  readonly #versions = new Map<TenantId, { readonly version: number; readonly at: number }>()
+  readonly #verdicts = new Map<string, number>()
+  #seq: number | undefined
+  /** The view holds every change that was published before then. */
+  #asOf = Number.NEGATIVE_INFINITY
+  #failedAt = Number.NEGATIVE_INFINITY
+
+  /** What the feed says of a key; undefined when it has not changed lately, and KV may be believed. */
+  key(sha256: string): { readonly record: KeyRecord | null } | undefined {
+    return this.#keys.get(sha256)
+  }
+
+  /** The least version that a tenant's record must have to be believed. */
+  version(id: TenantId): number {
+    return this.#versions.get(id)?.version ?? 0
+  }
+
+  /**
+   * Makes sure that the view is young enough. False when it is not and the feed cannot be reached: then nothing
+   * may be believed without asking the tenant's directory.
+   */
+  async renew(source: Source): Promise<boolean> {
+    const now = Date.now()
+    const age = now - this.#asOf
+    const isPaused = now - this.#failedAt < pauseMs
+    if (age < maxViewAgeMs) {
+      if (age >= renewAfterMs && !isPaused && !this.#polls.isRunning('poll'))
+        source.background(this.#poll(source).catch(() => undefined))
+      return true
+    }
+    if (isPaused) return false
+    return this.#poll(source).then(
+      () => true,
+      () => false,
+    )
+  }
+
+  /** The next request sees what was changed until now. */
+  expire(): void {
+    this.#asOf = Number.NEGATIVE_INFINITY
+  }
+
+  /** What a tenant's directory said just now, for as long as a view of the feed would count. */
+  believe(sha256: string, { changes, at }: { changes: readonly Change[]; at: number }): void {
+    this.#apply(changes)
+    this.#verdicts.delete(sha256)
+    this.#verdicts.set(sha256, at)
+    const oldest = this.#verdicts.size > maxVerdicts ? this.#verdicts.keys().next().value : undefined
+    if (oldest !== undefined) this.#verdicts.delete(oldest)
+  }
+
+  /** Whether a directory vouched for the key lately. */
+  isVouchedFor(sha256: string): boolean {
+    return Date.now() - (this.#verdicts.get(sha256) ?? Number.NEGATIVE_INFINITY) < maxViewAgeMs
+  }
+
+  #poll(source: Source): Promise<void> {
+    return this.#polls.join('poll', { background: source.background, run: () => this.#read(source) })
+  }
+
+  async #read({ changes, onChanges }: Source): Promise<void> {
+    const startedAt = Date.now()
+    try {
+      for (let more = true; more; ) {
+        const page = await inTime(changes(this.#seq))
+        more = page.more
+        // A slower poll than another brings what is known, or was overtaken.
+        if (this.#seq !== undefined && page.seq <= this.#seq && !page.missed) continue
+        this.#seq = page.seq
+        this.#apply(page.changes)
+        onChanges(page.changes, page.missed)
+      }
+    } catch (cause) {
+      this.#failedAt = Date.now()
+      throw cause
+    }
+    this.#asOf = Math.max(this.#asOf, startedAt)
+    this.#forget()
+  }
+
+  #apply(changes: readonly Change[]): void {
+    const at = Date.now()
+    for (const change of changes) {
+      if (change.kind === 'key') {
+        this.#keys.delete(change.id)
+        this.#keys.set(change.id, { record: change.record, at })
+      } else {
+        const version = Math.max(change.version, this.version(change.id))
+        this.#versions.delete(change.id)
+        this.#versions.set(change.id, { version, at })
+      }
+    }
+  }
+
+  #forget(): void {
+    const before = Date.now() - retentionMs
+    forgetBefore(this.#keys, before)
+    forgetBefore(this.#versions, before)
+  }
+}
+
+/** Entries stand in the order in which they were last set. */
+function forgetBefore<K>(map: Map<K, { readonly at: number }>, before: number): void {
+  for (const [key, { at }] of map) {
+    if (at >= before) return
+    map.delete(key)
+  }
+}
+
+async function inTime<T>(answer: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | null = null
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error('the change feed does not answer')), patienceMs)
+  })
+  return Promise.race([answer, late]).finally(() => clearTimeout(timer))
+}

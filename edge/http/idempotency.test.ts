@@ -1,0 +1,79 @@
+import { env } from 'cloudflare:workers'
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { CreateKeyResponse, TenantSummary } from '../../shared/api/admin.ts'
+import { TestEdge, type TestTenant } from '../testing/edge.ts'
+
+const edge = new TestEdge()
+let tenant: TestTenant
+
+beforeAll(() => edge.seedBackbone())
+beforeEach(async () => {
+  tenant = await edge.seedTenant()
+})
+
+const post = (
+  path: string,
+  { body, key, isolate = edge }: { body: object; key: string; isolate?: TestEdge },
+) =>
+  isolate.fetch(`/admin/v1${path}`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${env.QUARTET_ADMIN_KEY}`, 'idempotency-key': key },
+    body: JSON.stringify(body),
+  })
+
+const keys = async () =>
+  TenantSummary.parse(await (await edge.admin('GET', `/tenants/${tenant.id}`)).json()).keys
+
+describe('the same Idempotency-Key', () => {
+  test('twice at once, on two isolates, acts once and answers the same, the secret included', async () => {
+    const path = `/tenants/${tenant.id}/keys`
+    const key = crypto.randomUUID()
+    const before = (await keys()).length
+    const answers = await Promise.all(
+      [edge, new TestEdge(), new TestEdge()].map((isolate) =>
+        post(path, { body: { name: 'once' }, key, isolate }),
+      ),
+    )
+    expect(answers.map(({ status }) => status)).toEqual([201, 201, 201])
+    const bodies = await Promise.all(answers.map((answer) => answer.text()))
+    expect(new Set(bodies).size).toBe(1)
+    expect(CreateKeyResponse.parse(JSON.parse(bodies[0] ?? '')).key).toMatch(/^qk_/)
+    expect((await keys()).length).toBe(before + 1)
+    expect(answers.filter((answer) => answer.headers.get('idempotency-replayed') === 'true')).toHaveLength(2)
+  })
+
+  test('later answers the same again, a refusal too', async () => {
+    const key = crypto.randomUUID()
+    const first = await post('/tenants', { body: { id: tenant.id }, key })
+    const second = await post('/tenants', { body: { id: tenant.id }, key })
+    expect([first.status, second.status]).toEqual([409, 409])
+    expect(await first.text()).toBe(await second.text())
+  })
+
+  test('for something else is refused', async () => {
+    const path = `/tenants/${tenant.id}/keys`
+    const key = crypto.randomUUID()
+    await post(path, { body: { name: 'one' }, key })
+    const other = await post(path, { body: { name: 'two' }, key })
+    expect(other.status).toBe(409)
+    expect(await other.json()).toMatchObject({ error: { param: 'Idempotency-Key' } })
+  })
+
+  test('of another caller is another key', async () => {
+    const key = 'shared-key'
+    const other = await edge.seedTenant()
+    const rollback = ({ key: secret }: TestTenant) =>
+      edge.fetch('/v1/aliases/tone/rollback', {
+        method: 'POST',
+        headers: { authorization: `Bearer ${secret}`, 'idempotency-key': key },
+      })
+    const [mine, theirs] = [await rollback(tenant), await rollback(other)]
+    expect([mine.status, theirs.status]).toEqual([409, 409])
+    expect(theirs.headers.get('idempotency-replayed')).toBeNull()
+  })
+
+  test.each(['a b', 'x'.repeat(256)])('%j is none', async (key) => {
+    const answer = await post('/tenants', { body: { id: 'x' }, key })
+    expect(answer.status).toBe(400)
+  })
+})

@@ -1,0 +1,82 @@
+import type { MiddlewareHandler } from 'hono'
+import { z } from 'zod'
+import { sha256Hex } from '../../shared/digest.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { actorName } from '../audit/audited.ts'
+import type { AdminApp } from './context.ts'
+import { maxJsonBytes, readBytes } from './json-body.ts'
+
+export const IdempotencyKey = z.string().regex(/^[\x21-\x7e]{1,255}$/)
+
+const Answer = z.object({ status: z.int(), body: z.string() })
+type Answer = z.infer<typeof Answer>
+
+/**
+ * Lets a request with an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) act once: whoever repeats it
+ * within a day, at the same time even, gets the first answer. An answer may hold a new key's secret, so it is kept
+ * sealed with the Idempotency-Key itself, of which nothing but a hash is stored. After a failure of ours (5xx) the key
+ * may be used again.
+ */
+export const idempotent: MiddlewareHandler<AdminApp> = async (c, next) => {
+  const given = c.req.header('idempotency-key')
+  if (given === undefined) return next()
+  if (!IdempotencyKey.safeParse(given).success)
+    throw new QuartetError('invalid_request', 'Idempotency-Key: must be 1 to 255 visible ASCII characters', {
+      param: 'Idempotency-Key',
+    })
+  const owner = `${c.get('tenant') ?? 'admin'}\n${actorName(c.get('actor'))}`
+  const call = c.get('platform').idempotentCall(await sha256Hex(`${owner}\n${given}`))
+  const seal = await sealOf(`${owner}\n${given}\n${c.get('platform').adminKey}`)
+  const turn = await call.begin(await fingerprint(c.req.raw))
+  if (turn.kind === 'other')
+    throw new QuartetError('conflict', 'this Idempotency-Key was used for another request; use a new one', {
+      param: 'Idempotency-Key',
+    })
+  if (turn.kind === 'unknown')
+    throw new QuartetError(
+      'conflict',
+      'the first request with this Idempotency-Key was cut off; look whether it acted, then use a new key',
+      { param: 'Idempotency-Key' },
+    )
+  if (turn.kind === 'answered') {
+    const { body, status } = await seal.open(turn.answer)
+    const headers = { 'content-type': 'application/json', 'idempotency-replayed': 'true' }
+    return new Response(body === '' ? null : body, { status, headers })
+  }
+  await next()
+  if (c.res.status >= 500) return call.forget()
+  const { status } = c.res
+  await call.finish(await seal.close({ status, body: await c.res.clone().text() }))
+}
+
+/** A file's bytes are not read here: its length and its address (which names its digest, if anything does) stand for it. */
+async function fingerprint(request: Request): Promise<string> {
+  const { pathname, search } = new URL(request.url)
+  const content = pathname.endsWith('/adapters')
+    ? (request.headers.get('content-length') ?? '')
+    : await sha256Hex(await readBytes(request.clone(), maxJsonBytes))
+  return sha256Hex(`${request.method} ${pathname}${search}\n${content}`)
+}
+
+/** AES-GCM under a key that a secret gives. */
+export async function sealOf(secret: string) {
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(secret))
+  const key = await crypto.subtle.importKey('raw', digest, 'AES-GCM', false, ['encrypt', 'decrypt'])
+  const ivBytes = 12
+  return {
+    async close(answer: Answer): Promise<Uint8Array<ArrayBuffer>> {
+      const iv = crypto.getRandomValues(new Uint8Array(ivBytes))
+      const text = new TextEncoder().encode(JSON.stringify(answer))
+      const sealed = new Uint8Array(await crypto.subtle.encrypt({ name: 'AES-GCM', iv }, key, text))
+      const both = new Uint8Array(ivBytes + sealed.length)
+      both.set(iv)
+      both.set(sealed, ivBytes)
+      return both
+    },
+    async open(both: Uint8Array<ArrayBuffer>): Promise<Answer> {
+      const iv = both.subarray(0, ivBytes)
+      const text = await crypto.subtle.decrypt({ name: 'AES-GCM', iv }, key, both.subarray(ivBytes))
+      return Answer.parse(JSON.parse(new TextDecoder().decode(text)))
+    },
+  }
+}

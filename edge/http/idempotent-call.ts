@@ -1,0 +1,80 @@
+import { DurableObject } from 'cloudflare:workers'
+
+/** An answer, sealed by whoever asked for it (idempotency.ts). */
+export type SealedAnswer = Uint8Array<ArrayBuffer>
+
+export type Turn =
+  /** Nobody has asked yet: act, then `finish` or `forget`. */
+  | { readonly kind: 'first' }
+  | { readonly kind: 'answered'; readonly answer: SealedAnswer }
+  /** The key was used for something else. */
+  | { readonly kind: 'other' }
+  /** The first is taking too long, or went away without an answer. */
+  | { readonly kind: 'unknown' }
+
+const keptMs = 24 * 3_600_000
+const patienceMs = 30_000
+
+/** One per Idempotency-Key of a caller: what was asked with it and what was answered. */
+export class IdempotentCall extends DurableObject {
+  readonly #sql: SqlStorage
+  #settled: PromiseWithResolvers<void> | undefined
+
+  constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
+    super(ctx, env)
+    this.#sql = ctx.storage.sql
+    this.#sql.exec('CREATE TABLE IF NOT EXISTS call (fingerprint TEXT NOT NULL, answer BLOB) STRICT')
+  }
+
+  /** Waits for the first with the same fingerprint to be answered, unless told not to. */
+  async begin(fingerprint: string, { waitMs = patienceMs }: { waitMs?: number } = {}): Promise<Turn> {
+    for (const deadline = Date.now() + waitMs; ; ) {
+      const call = this.#call()
+      if (call === undefined) {
+        this.#sql.exec('INSERT INTO call VALUES (?, NULL)', fingerprint)
+        this.#settled = Promise.withResolvers()
+        await this.ctx.storage.setAlarm(Date.now() + keptMs)
+        return { kind: 'first' }
+      }
+      if (call.fingerprint !== fingerprint) return { kind: 'other' }
+      if (call.answer !== null) return { kind: 'answered', answer: new Uint8Array(call.answer) }
+      if (waitMs === 0 || this.#settled === undefined || !(await inTime(this.#settled.promise, deadline)))
+        return { kind: 'unknown' }
+    }
+  }
+
+  async finish(answer: SealedAnswer): Promise<void> {
+    this.#sql.exec('UPDATE call SET answer = ?', answer.buffer)
+    this.#settle()
+  }
+
+  /** Nothing was done: the same key may be used again. */
+  async forget(): Promise<void> {
+    this.#sql.exec('DELETE FROM call')
+    this.#settle()
+  }
+
+  override async alarm(): Promise<void> {
+    await this.ctx.storage.deleteAll()
+    this.#settle()
+  }
+
+  #settle(): void {
+    this.#settled?.resolve()
+    this.#settled = undefined
+  }
+
+  #call(): { fingerprint: string; answer: ArrayBuffer | null } | undefined {
+    return this.#sql
+      .exec<{ fingerprint: string; answer: ArrayBuffer | null }>('SELECT * FROM call')
+      .toArray()[0]
+  }
+}
+
+async function inTime(work: Promise<void>, deadline: number): Promise<boolean> {
+  let timer: ReturnType<typeof setTimeout> | null = null
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), deadline - Date.now())
+  })
+  return Promise.race([work.then(() => true), late]).finally(() => clearTimeout(timer))
+}

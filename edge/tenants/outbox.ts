@@ -1,0 +1,52 @@
+type Kind = 'tenant' | 'key' | 'policy'
+
+/**
+ * What a directory has changed and not yet told everybody. Written with the change itself, so that nothing is lost
+ * when the object stops midway. An entry says what to look at again, not what it looked like.
+ */
+export class Outbox {
+  readonly #sql: SqlStorage
+
+  constructor(sql: SqlStorage) {
+    this.#sql = sql
+  }
+
+  add(kind: Kind, ids: readonly string[]): void {
+    for (const id of ids) this.#sql.exec('INSERT INTO pending (kind, id) VALUES (?, ?)', kind, id)
+  }
+
+  /** Ids of that kind, each once. */
+  ids(kind: Kind): string[] {
+    return this.#sql
+      .exec<{ id: string }>('SELECT DISTINCT id FROM pending WHERE kind = ?', kind)
+      .toArray()
+      .map(({ id }) => id)
+  }
+
+  /** The last entry there is now. */
+  last(): number {
+    return this.#sql.exec<{ seq: number }>('SELECT COALESCE(MAX(seq), 0) AS seq FROM pending').one().seq
+  }
+
+  /** Whether the change feed knows everything. */
+  isPublished(): boolean {
+    return this.#count('SELECT COUNT(*) AS count FROM pending WHERE published = 0') === 0
+  }
+
+  published(upTo: number): void {
+    this.#sql.exec('UPDATE pending SET published = 1 WHERE seq <= ?', upTo)
+  }
+
+  /** Forgets everything up to then. */
+  done(upTo: number): void {
+    this.#sql.exec('DELETE FROM pending WHERE seq <= ?', upTo)
+  }
+
+  isEmpty(): boolean {
+    return this.#count('SELECT COUNT(*) AS count FROM pending') === 0
+  }
+
+  #count(query: string): number {
+    return this.#sql.exec<{ count: number }>(query).one().count
+  }
+}

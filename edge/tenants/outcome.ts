@@ -1,0 +1,26 @@
+import { type ErrorCode, QuartetError } from '../../shared/errors.ts'
+
+/** A refusal as data: an error's class does not survive the call out of a Durable Object. */
+export type Outcome<T> = { readonly ok: true; readonly value: T } | Refusal
+
+interface Refusal {
+  readonly ok: false
+  readonly code: ErrorCode
+  readonly message: string
+  readonly retryAfterSeconds?: number
+}
+
+export const ok = <T>(value: T): Outcome<T> => ({ ok: true, value })
+export const refuse = (code: ErrorCode, message: string, retryAfterSeconds?: number): Refusal => ({
+  ok: false,
+  code,
+  message,
+  ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+})
+
+/** The value of an outcome; throws its refusal. */
+export function unwrap<T>(outcome: Outcome<T>): T {
+  if (outcome.ok) return outcome.value
+  const { code, message, retryAfterSeconds } = outcome
+  throw new QuartetError(code, message, { retryAfterSeconds })
+}
