@@ -1,29 +1,45 @@
-import type { GenerateEvent } from '../../shared/wire.ts'
+import type { SettlementId } from '../../shared/ids.ts'
+import type { Usage } from '../../shared/wire.ts'
 
-/** What a request may use at most, and whom it is charged to. */
+/** What a request may use at most. */
 export interface Demand {
-  /** Prompt tokens of all prompts, plus `max_tokens` of every choice. */
-  readonly tokens: number
   /** As the client named it: an alias or the backbone. */
   readonly model: string
+  /** Prompt tokens of each prompt. */
+  readonly prompts: readonly number[]
+  /** Choices per prompt; the prompt is paid for once. */
+  readonly n: number
+  /** Of each choice. */
+  readonly maxTokens: number
 }
 
-type Done = Extract<GenerateEvent, { type: 'done' }>
+/** Tokens that a request may use: each prompt, and `max_tokens` of every choice. */
+export const tokensOf = ({ maxTokens, n, prompts }: Demand): number =>
+  prompts.reduce((sum, prompt) => sum + prompt, 0) + prompts.length * n * maxTokens
 
-/** Room in a tenant's limits for one request. Settled once, on every path; what is not used returns. */
-export interface Reservation {
-  /** Goes to the node with each call and comes back in its settlement (shared/settlement.ts). */
-  readonly meter: string
-  /** `x-ratelimit-*` */
-  readonly headers: Readonly<Record<string, string>>
-  /** With the node's own counts of every choice; what a request used counts even when it failed midway. */
-  settle(used: Settled): void
-}
-
-export interface Settled {
-  readonly promptTokens: number
-  readonly completionTokens: number
+/** What one choice used. */
+export interface ChoiceUse {
+  /** Of the attempt that served it. */
+  readonly settlement: SettlementId
+  /** Where that attempt's node is reached. */
+  readonly node: string
+  readonly usage: Usage
+  /** `node`: by the node's own count. `edge`: what the edge saw of a choice that it ended before the node did. */
+  readonly countedBy: 'node' | 'edge'
   /** `stop`, `length` or an error code. */
-  readonly outcome: Done['reason'] | (string & {})
+  readonly outcome: string
   readonly firstTokenMs: number | null
+}
+
+/** Room in a tenant's limits for one request. What is not used returns. */
+export interface Reservation {
+  /** What is to be charged for a choice; goes to its node and comes back in its settlement (shared/settlement.ts). */
+  meter(choice: number): string
+  /** Charges a choice. The first call for a choice counts. */
+  settle(choice: number, use: ChoiceUse): void
+  /**
+   * The request is over, on whichever path: choices that were not settled gave no token and cost nothing. The first
+   * call counts.
+   */
+  close(outcome: string): void
 }

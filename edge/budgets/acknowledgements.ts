@@ -1,0 +1,23 @@
+import type { SettlementId } from '../../shared/ids.ts'
+
+/** Beyond this a node is not told, and offers its settlements again. */
+const mostPerNode = 4_096
+
+/** Settlements that are charged and whose nodes have not been told, by where the node is reached. */
+export class Acknowledgements {
+  readonly #ids = new Map<string, SettlementId[]>()
+
+  add(node: string, id: SettlementId): void {
+    const ids = this.#ids.get(node)
+    if (ids === undefined) this.#ids.set(node, [id])
+    else if (ids.length < mostPerNode) ids.push(id)
+  }
+
+  /** Those to tell a node with the next call; they are not told again. */
+  take(node: string, most: number): SettlementId[] {
+    const ids = this.#ids.get(node)
+    const taken = ids?.splice(0, most) ?? []
+    if (ids?.length === 0) this.#ids.delete(node)
+    return taken
+  }
+}

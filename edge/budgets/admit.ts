@@ -1,0 +1,61 @@
+import type { Context } from 'hono'
+import type { TenantApp } from '../http/context.ts'
+import { readTenant } from '../tenants/read.ts'
+import type { Demand, Reservation } from './admission.ts'
+import type { Reach } from './budgets.ts'
+import { settlementsAt } from './collect.ts'
+import { limitsOf, noLimits } from './limits.ts'
+
+/** Reserves what a request may use at most, before its work begins. Throws what `Budgets.admit` throws. */
+export async function admit(demand: Demand, c: Context<TenantApp>): Promise<Reservation> {
+  const started = performance.now()
+  const tenant = c.get('tenant')
+  const record = await readTenant(tenant, c)
+  const reach = reachOf(c)
+  const { budgets } = c.get('platform')
+  const reservation = await budgets.admit(
+    {
+      tenant,
+      key: c.get('keyId'),
+      requestId: c.get('requestId'),
+      demand,
+      limits: record === undefined ? noLimits : limitsOf(record.policy),
+    },
+    reach,
+  )
+  c.get('timings').push({ name: 'reserve', ms: performance.now() - started })
+  return {
+    meter: (choice) => reservation.meter(choice),
+    settle: (choice, use) => reservation.settle(choice, use),
+    close(outcome) {
+      reservation.close(outcome)
+      budgets.keep(tenant, reach)
+    },
+  }
+}
+
+/** An owner that is silent counts as one that is down; what it did all the same is found out by asking again. */
+const ownerPatienceMs = 2_000
+
+async function inTime<T>(work: Promise<T>): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => reject(new Error('the budget is silent')), ownerPatienceMs)
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function reachOf(c: Context<TenantApp>): Reach {
+  const { budget, budgets, nodeKey } = c.get('platform')
+  const tenant = c.get('tenant')
+  return {
+    owner: { exchange: (exchange) => inTime(budget(tenant).exchange(exchange)) },
+    collect: (node, ids) => {
+      const acknowledge = budgets.acknowledgements(tenant, { node, most: ids.length })
+      return settlementsAt(node, { nodeKey, tenant, request: { acknowledge, collect: [...ids] } })
+    },
+    background: (work) => c.executionCtx.waitUntil(work),
+  }
+}

@@ -1,0 +1,138 @@
+import type { KeyId, RequestId, SettlementId, TenantId } from '../../shared/ids.ts'
+import type { Demand, Reservation } from './admission.ts'
+import { tokensOf } from './admission.ts'
+import type { Limits } from './limits.ts'
+import { AccountReservation } from './reservation.ts'
+import { type BudgetOwner, TenantAccount } from './tenant-account.ts'
+import type { Collect } from './uncounted-choices.ts'
+
+/** What a request brings to reach others with; I/O belongs to the request that begins it. */
+export interface Reach {
+  readonly owner: BudgetOwner
+  readonly collect: Collect
+  /** Keeps work alive that outlasts the request. */
+  readonly background: (work: Promise<unknown>) => void
+}
+
+export interface Admittee {
+  readonly tenant: TenantId
+  readonly key: KeyId
+  readonly requestId: RequestId
+  readonly demand: Demand
+  /** From the tenant's record. */
+  readonly limits: Limits
+}
+
+export interface BudgetsOptions {
+  /** How long an admitted request may run. */
+  readonly timeoutMs: number
+  /** How long charges are gathered before their owner is told. */
+  readonly gatherMs: number
+  readonly failed: (error: unknown) => void
+  readonly now?: () => number
+}
+
+/** A full batch is told at once. */
+const batch = 256
+/** A keeper sees an idle tenant through within this many rounds … */
+const keeperRounds = 4
+/** … and a busy one is handed on to a younger request after as many of these. */
+const successionRounds = 2
+
+/** Beyond this, tenants with nothing going on are forgotten. */
+const mostAccounts = 10_000
+
+interface Kept {
+  readonly account: TenantAccount
+  keeperSince: number | undefined
+}
+
+/** An isolate's accounts with the budgets of its tenants: the one owner of what it holds of them. */
+export class Budgets {
+  readonly #options: BudgetsOptions
+  readonly #accounts = new Map<TenantId, Kept>()
+  readonly #now: () => number
+
+  constructor(options: BudgetsOptions) {
+    this.#options = options
+    this.#now = options.now ?? Date.now
+  }
+
+  /** Room for a request, before its work begins. Throws BudgetRefusal or `control_unavailable`. */
+  async admit({ demand, key, limits, requestId, tenant }: Admittee, reach: Reach): Promise<Reservation> {
+    const kept = this.#open(tenant)
+    const { account } = kept
+    try {
+      const taken = account.isLimited(limits)
+        ? await account.admit(tokensOf(demand), reach.owner)
+        : account.admitFreely()
+      const at = this.#now()
+      return new AccountReservation({ account, taken, demand, key, requestId, at })
+    } finally {
+      this.keep(tenant, reach)
+    }
+  }
+
+  /** Sees to it, behind the request, that the owner is told and what is idle returns. */
+  keep(tenant: TenantId, reach: Reach): void {
+    const kept = this.#open(tenant)
+    const { account } = kept
+    const { gatherMs } = this.#options
+    if (account.pending >= batch) reach.background(this.#flush(account, reach))
+    else if (account.wantsRenewal) reach.background(account.renew(reach.owner).catch(this.#options.failed))
+    const now = this.#now()
+    if (kept.keeperSince !== undefined && now - kept.keeperSince < successionRounds * gatherMs) return
+    kept.keeperSince = now
+    reach.background(this.#keeper({ kept, reach, since: now }))
+  }
+
+  /** The tenant's limits as this isolate knows them. */
+  standings(tenant: TenantId): TenantAccount['standings'] {
+    return this.#accounts.get(tenant)?.account.standings
+  }
+
+  /** Settlements of a tenant that a node may forget. */
+  acknowledgements(tenant: TenantId, { most, node }: { node: string; most: number }): SettlementId[] {
+    return this.#accounts.get(tenant)?.account.acknowledgements.take(node, most) ?? []
+  }
+
+  #open(tenant: TenantId): Kept {
+    const known = this.#accounts.get(tenant)
+    if (known !== undefined) return known
+    if (this.#accounts.size >= mostAccounts)
+      for (const [id, { account }] of this.#accounts) if (account.isIdle) this.#accounts.delete(id)
+    const account = new TenantAccount({
+      holder: crypto.randomUUID(),
+      timeoutMs: this.#options.timeoutMs,
+      now: this.#now,
+      newId: () => crypto.randomUUID(),
+    })
+    const kept: Kept = { account, keeperSince: undefined }
+    this.#accounts.set(tenant, kept)
+    return kept
+  }
+
+  async #keeper({ kept, reach, since }: { kept: Kept; reach: Reach; since: number }): Promise<void> {
+    const { account } = kept
+    for (let round = 0, failures = 0; round < keeperRounds && failures < 2; round++) {
+      const { admitted } = account
+      await new Promise((resolve) => setTimeout(resolve, this.#options.gatherMs))
+      if (kept.keeperSince !== since) return
+      if (account.admitted === admitted) account.release()
+      failures = (await this.#flush(account, reach)) ? 0 : failures + 1
+      if (account.admitted === admitted && account.isSettled) break
+    }
+    if (kept.keeperSince === since) kept.keeperSince = undefined
+  }
+
+  /** Whether it succeeded. What is told to nobody stays for the next time, and the nodes tell it as well. */
+  async #flush(account: TenantAccount, { collect, owner }: Reach): Promise<boolean> {
+    try {
+      await account.flush({ collect, owner })
+      return true
+    } catch (thrown) {
+      this.#options.failed(thrown)
+      return false
+    }
+  }
+}

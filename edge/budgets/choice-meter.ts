@@ -1,0 +1,79 @@
+import type { GenerateEvent, Usage } from '../../shared/wire.ts'
+import { NodeFailure } from '../routing/node-failures.ts'
+import type { ChoiceUse, Reservation } from './admission.ts'
+
+export interface Metered {
+  readonly reservation: Pick<Reservation, 'settle'>
+  readonly choice: number
+  readonly settlement: ChoiceUse['settlement']
+  /** Where its node is reached. */
+  readonly node: string
+  readonly promptTokens: number
+}
+
+/** Watches one choice's events go by, and settles it with what they tell. */
+export class ChoiceMeter {
+  readonly #metered: Metered
+  #tokens = 0
+  #usage: Usage | undefined
+
+  constructor(metered: Metered) {
+    this.#metered = metered
+  }
+
+  /** The same events. */
+  async *watch(
+    events: AsyncGenerator<readonly GenerateEvent[], void>,
+  ): AsyncGenerator<readonly GenerateEvent[], void> {
+    try {
+      for await (const group of events) {
+        for (const event of group) this.#see(event)
+        yield group
+      }
+    } catch (thrown) {
+      if (thrown instanceof NodeFailure) this.#settle({ outcome: thrown.verdict.code, usage: thrown.usage })
+      throw thrown
+    } finally {
+      this.end('stop')
+    }
+  }
+
+  /** Tokens generated so far, or in all by the node's own count. */
+  get completionTokens(): number {
+    return this.#usage?.completionTokens ?? this.#tokens
+  }
+
+  /** It is over, and perhaps without a word of the node: the edge left first, or the node fell silent. */
+  end(outcome: string): void {
+    this.#settle({ outcome })
+  }
+
+  #see(event: GenerateEvent): void {
+    if (event.type === 'token') this.#tokens += 1
+    if (event.type !== 'done') return
+    const { reason, timings, usage } = event
+    this.#settle({ outcome: reason, usage, firstTokenMs: timings.queueMs + timings.prefillMs })
+  }
+
+  /** The first word counts. */
+  #settle({
+    firstTokenMs = null,
+    outcome,
+    usage,
+  }: {
+    outcome: string
+    usage?: Usage | undefined
+    firstTokenMs?: number | null
+  }): void {
+    const { choice, node, promptTokens, reservation, settlement } = this.#metered
+    this.#usage ??= usage
+    reservation.settle(choice, {
+      settlement,
+      node,
+      outcome,
+      firstTokenMs,
+      usage: usage ?? { promptTokens, completionTokens: this.#tokens },
+      countedBy: usage === undefined ? 'edge' : 'node',
+    })
+  }
+}

@@ -1,0 +1,30 @@
+import { sha256Hex } from '../../shared/digest.ts'
+import { newRequestId, type TenantId } from '../../shared/ids.ts'
+import { signNodeToken } from '../../shared/node-token.ts'
+import { type SettlementsRequest, SettlementsResponse } from '../../shared/settlement.ts'
+
+const patienceMs = 3_000
+
+/** `POST /v1/settlements` of the node at `url`. Throws when it cannot be reached or does not answer as it should. */
+export async function settlementsAt(
+  url: string,
+  { nodeKey, request, tenant }: { nodeKey: Uint8Array; tenant: TenantId; request: SettlementsRequest },
+): Promise<SettlementsResponse> {
+  const body = JSON.stringify(request)
+  const token = await signNodeToken(nodeKey, {
+    tenant,
+    act: 'settlements',
+    rid: newRequestId(),
+    adapter: null,
+    body: await sha256Hex(body),
+  })
+  const response = await fetch(`${url}/v1/settlements`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body,
+    signal: AbortSignal.timeout(patienceMs),
+  })
+  if (response.ok) return SettlementsResponse.parse(await response.json())
+  await response.body?.cancel()
+  throw new Error(`${response.status} from ${url}/v1/settlements`)
+}

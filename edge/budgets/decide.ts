@@ -1,0 +1,83 @@
+import type { Ask, Refusal } from './exchange.ts'
+import { type Amount, type LimitName, limitNames, limitRules } from './limits.ts'
+
+/** How full one limit is. */
+export interface Room {
+  readonly limit: number
+  /** Spent and held, together. */
+  readonly taken: number
+  /** The part of `taken` that is held for work that may use less. */
+  readonly held: number
+  /** null for what returns as requests end. */
+  readonly resetMs: number | null
+}
+
+/** The limits that are set. */
+export type Rooms = Readonly<Partial<Record<LimitName, Room>>>
+
+export interface Portions {
+  readonly tokens: Amount
+  readonly slots: Amount
+  readonly allowance: { readonly requests: Amount; readonly tokens: Amount }
+}
+
+/** How soon what others hold may be back. */
+const heldRetryMs = 5_000
+const slotRetryMs = 1_000
+/** Of a limit, the last part that is given out request by request only. */
+const reserve = 1 / 4
+/** How many times an isolate could get its extra from the room that is left. */
+const caution = 4
+
+/**
+ * What of the rooms an isolate gets: all that its waiting request needs or nothing, and an extra that shrinks with the
+ * room, to zero in the last quarter, so that nobody is refused for what another isolate holds idle.
+ */
+export function decide(
+  rooms: Rooms,
+  { ask, holders }: { ask: Pick<Ask, 'need' | 'extra'>; holders: number },
+): { readonly portions: Portions } | { readonly refusal: Refusal } {
+  const refusals: Refusal[] = []
+  const portions: Partial<Record<LimitName, number>> = {}
+  for (const name of limitNames) {
+    const room = rooms[name]
+    if (room === undefined) continue
+    const { unit } = limitRules[name]
+    const need = ask.need === null ? 0 : unit === 'tokens' ? ask.need : 1
+    const left = room.limit - room.taken
+    if (ask.need !== null && need > left) refusals.push(refusalOf(name, { room, need }))
+    const spare = Math.floor((left - need - room.limit * reserve) / (caution * Math.max(1, holders)))
+    portions[name] = need + Math.max(0, Math.min(ask.extra[unit], spare))
+  }
+  const refusal = refusals.reduce<Refusal | undefined>(later, undefined)
+  if (refusal !== undefined) return { refusal }
+  return {
+    portions: {
+      tokens: least(portions.tokensPerDay, portions.tokensPerMonth),
+      slots: portions.concurrentRequests ?? null,
+      allowance: {
+        requests: portions.requestsPerMinute ?? null,
+        tokens: portions.tokensPerMinute ?? null,
+      },
+    },
+  }
+}
+
+function refusalOf(limit: LimitName, { need, room }: { room: Room; need: number }): Refusal {
+  const left = Math.max(0, room.limit - room.taken)
+  const returns = room.resetMs === null ? slotRetryMs : heldRetryMs
+  const isHeld = need <= room.limit - (room.taken - room.held)
+  const wait = isHeld ? Math.min(returns, room.resetMs ?? returns) : (room.resetMs ?? returns)
+  return { limit, most: room.limit, left, need, retryMs: need > room.limit ? null : wait }
+}
+
+/** The refusal that stands longest. */
+function later(first: Refusal | undefined, second: Refusal): Refusal {
+  const wait = (refusal: Refusal) => refusal.retryMs ?? Number.POSITIVE_INFINITY
+  return first === undefined || wait(second) > wait(first) ? second : first
+}
+
+function least(a: number | undefined, b: number | undefined): Amount {
+  if (a === undefined) return b ?? null
+  return b === undefined ? a : Math.min(a, b)
+}

@@ -1,0 +1,227 @@
+import { z } from 'zod'
+import type { SettlementId } from '../../shared/ids.ts'
+import type { Settlement } from '../../shared/settlement.ts'
+import { charge, chargesKeptMs } from './charging.ts'
+import { dayOf, minuteOf, monthOf, untilNextDay, untilNextMinute, untilNextMonth } from './clock.ts'
+import { decide, type Portions, type Room, type Rooms } from './decide.ts'
+import type { Ask, Exchange, ExchangeAnswer } from './exchange.ts'
+import { ledgerSchema } from './ledger-schema.ts'
+import {
+  type Amount,
+  type LimitName,
+  type Limits,
+  limitNames,
+  noLimits,
+  type Standing,
+  type Standings,
+} from './limits.ts'
+import { readMeter } from './meter.ts'
+import type { Sql } from './sql.ts'
+
+/** How long an isolate may admit requests with what it was granted, before it must ask again. */
+export const admitMs = 30_000
+/**
+ * How long after the last request of a lease must be over its unspent tokens return: time for the nodes to tell what
+ * requests of a crashed isolate used.
+ */
+export const settlementGraceMs = 120_000
+/** An exchange is not repeated later than this. */
+export const exchangeRetryMs = 60_000
+const exchangesKeptMs = 5 * exchangeRetryMs
+const pruneMs = 60_000
+
+const StoredLimits = z.object({
+  requestsPerMinute: z.number().nullable(),
+  tokensPerMinute: z.number().nullable(),
+  concurrentRequests: z.number().nullable(),
+  tokensPerDay: z.number().nullable(),
+  tokensPerMonth: z.number().nullable(),
+})
+
+/**
+ * What one tenant has spent and what isolates hold of its budget. For each budget, spent and held together never
+ * exceed it: a grant moves tokens from free to held, a charge from held to spent, a return or expiry back to free.
+ * Every method is one transaction and safe to repeat.
+ */
+export class Ledger {
+  readonly #sql: Sql
+  readonly #now: () => number
+  #prunedAt = 0
+
+  constructor(sql: Sql, now: () => number = Date.now) {
+    this.#sql = sql
+    this.#now = now
+    for (const statement of ledgerSchema) sql.all(statement)
+  }
+
+  setLimits(limits: Limits): void {
+    this.#sql.all(
+      'INSERT INTO policy VALUES (1, ?) ON CONFLICT DO UPDATE SET limits = excluded.limits',
+      JSON.stringify(StoredLimits.parse(limits)),
+    )
+  }
+
+  get limits(): Limits {
+    const [row] = this.#sql.all<{ limits: string }>('SELECT limits FROM policy')
+    return row === undefined ? noLimits : StoredLimits.parse(JSON.parse(row.limits))
+  }
+
+  exchange(exchange: Exchange): ExchangeAnswer {
+    return this.#sql.atomically(() => {
+      const now = this.#now()
+      const [known] = this.#sql.all<{ answer: string }>(
+        'SELECT answer FROM exchanges WHERE id = ?',
+        exchange.id,
+      )
+      if (known !== undefined) return JSON.parse(known.answer) as ExchangeAnswer
+      this.#expire(now)
+      for (const { countedBy, ...told } of exchange.charges)
+        charge(this.#sql, { ...told, toldBy: countedBy === 'node' ? 'isolate' : 'estimate', now })
+      this.#takeBack(exchange, now)
+      const { limits } = this
+      const outcome =
+        exchange.ask === null ? ({ kind: 'none' } as const) : this.#answer(exchange.ask, limits, now)
+      const answer = { limits, standings: standings(this.#rooms(limits, now)), outcome }
+      this.#sql.all('INSERT INTO exchanges VALUES (?, ?, ?)', exchange.id, JSON.stringify(answer), now)
+      return answer
+    })
+  }
+
+  /** Charges what nodes tell of their own accord. All of it can then be acknowledged. */
+  settle(settlements: readonly Settlement[]): SettlementId[] {
+    return this.#sql.atomically(() => {
+      const now = this.#now()
+      this.#expire(now)
+      for (const { meter: text, ...settlement } of settlements) {
+        const meter = readMeter(text)
+        if (meter !== undefined) charge(this.#sql, { ...settlement, meter, toldBy: 'node', now })
+      }
+      return settlements.map(({ id }) => id)
+    })
+  }
+
+  get standings(): Standings {
+    return standings(this.#rooms(this.limits, this.#now()))
+  }
+
+  /** Tokens charged to a UTC day (`2026-11-24`) or month (`2026-11`). */
+  spent(period: string): number {
+    const [row] = this.#sql.all<{ tokens: number }>('SELECT tokens FROM spent WHERE period = ?', period)
+    return row?.tokens ?? 0
+  }
+
+  /** What isolates hold now. */
+  get held(): { readonly tokens: number; readonly slots: number; readonly holders: number } {
+    this.#expire(this.#now())
+    const [row] = this.#sql.all<{ tokens: number; slots: number; holders: number }>(
+      `SELECT coalesce(sum(tokens), 0) AS tokens, coalesce(sum(slots), 0) AS slots,
+       count(DISTINCT holder) AS holders FROM leases`,
+    )
+    return row ?? { tokens: 0, slots: 0, holders: 0 }
+  }
+
+  #answer(ask: Ask, limits: Limits, now: number): ExchangeAnswer['outcome'] {
+    const day = dayOf(now)
+    const [lease] = this.#sql.all<{ day: string }>('SELECT day FROM leases WHERE id = ?', ask.lease)
+    if (lease !== undefined && lease.day !== day) return { kind: 'over' }
+    const [others] = this.#sql.all<{ holders: number }>(
+      'SELECT count(DISTINCT holder) AS holders FROM leases WHERE holder != ?',
+      ask.holder,
+    )
+    const decision = decide(this.#rooms(limits, now), { ask, holders: 1 + (others?.holders ?? 0) })
+    if ('refusal' in decision) return { kind: 'refused', refusal: decision.refusal }
+    const { portions } = decision
+    const admitForMs = Math.min(admitMs, untilNextDay(now))
+    this.#hold(ask, { portions, day, expiresAt: now + admitForMs + ask.timeoutMs + settlementGraceMs })
+    const allowance = { minute: minuteOf(now), forMs: untilNextMinute(now), ...portions.allowance }
+    this.#allow(portions, now)
+    return { kind: 'granted', grant: { ...portions, lease: ask.lease, day, admitForMs, allowance } }
+  }
+
+  #hold(
+    { holder, lease }: Ask,
+    { day, expiresAt, portions }: { portions: Portions; day: string; expiresAt: number },
+  ): void {
+    this.#sql.all(
+      `INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET tokens = tokens + excluded.tokens,
+       slots = slots + excluded.slots, expires_at = max(expires_at, excluded.expires_at)`,
+      ...[lease, holder, day, portions.tokens ?? 0, portions.slots ?? 0, expiresAt],
+    )
+  }
+
+  #allow({ allowance }: Portions, now: number): void {
+    const { requests, tokens } = allowance
+    if (requests === null && tokens === null) return
+    this.#sql.all(
+      `INSERT INTO allowance VALUES (1, ?, ?, ?) ON CONFLICT DO UPDATE SET
+       requests = CASE WHEN minute = excluded.minute THEN requests ELSE 0 END + excluded.requests,
+       tokens = CASE WHEN minute = excluded.minute THEN tokens ELSE 0 END + excluded.tokens,
+       minute = excluded.minute`,
+      ...[minuteOf(now), requests ?? 0, tokens ?? 0],
+    )
+  }
+
+  #takeBack({ allowance, returned }: Exchange, now: number): void {
+    for (const { lease, slots, tokens } of returned)
+      this.#sql.all(
+        'UPDATE leases SET tokens = max(0, tokens - ?), slots = max(0, slots - ?) WHERE id = ?',
+        ...[tokens, slots, lease],
+      )
+    if (allowance !== null && allowance.minute === minuteOf(now))
+      this.#sql.all(
+        'UPDATE allowance SET requests = max(0, requests - ?), tokens = max(0, tokens - ?) WHERE minute = ?',
+        ...[allowance.requests, allowance.tokens, allowance.minute],
+      )
+  }
+
+  #rooms(limits: Limits, now: number): Rooms {
+    const day = dayOf(now)
+    const month = monthOf(day)
+    const [held] = this.#sql.all<{ day: number; month: number; slots: number }>(
+      `SELECT coalesce(sum(CASE WHEN day = ? THEN tokens END), 0) AS day,
+       coalesce(sum(CASE WHEN substr(day, 1, 7) = ? THEN tokens END), 0) AS month,
+       coalesce(sum(slots), 0) AS slots FROM leases`,
+      day,
+      month,
+    )
+    const [given] = this.#sql.all<{ requests: number; tokens: number }>(
+      'SELECT requests, tokens FROM allowance WHERE minute = ?',
+      minuteOf(now),
+    )
+    const { day: heldToday, month: heldThisMonth, slots } = held ?? { day: 0, month: 0, slots: 0 }
+    const taken: Record<LimitName, Omit<Room, 'limit'>> = {
+      requestsPerMinute: { taken: given?.requests ?? 0, held: 0, resetMs: untilNextMinute(now) },
+      tokensPerMinute: { taken: given?.tokens ?? 0, held: 0, resetMs: untilNextMinute(now) },
+      concurrentRequests: { taken: slots, held: slots, resetMs: null },
+      tokensPerDay: { taken: this.spent(day) + heldToday, held: heldToday, resetMs: untilNextDay(now) },
+      tokensPerMonth: {
+        taken: this.spent(month) + heldThisMonth,
+        held: heldThisMonth,
+        resetMs: untilNextMonth(now),
+      },
+    }
+    return Object.fromEntries(
+      limitNames.flatMap((name) => {
+        const limit: Amount = limits[name]
+        return limit === null ? [] : [[name, { limit, ...taken[name] }]]
+      }),
+    )
+  }
+
+  #expire(now: number): void {
+    this.#sql.all('DELETE FROM leases WHERE expires_at <= ?', now)
+    if (now - this.#prunedAt < pruneMs) return
+    this.#prunedAt = now
+    this.#sql.all('DELETE FROM exchanges WHERE at < ?', now - exchangesKeptMs)
+    this.#sql.all('DELETE FROM charges WHERE at < ?', now - chargesKeptMs)
+  }
+}
+
+function standings(rooms: Rooms): Standings {
+  return Object.fromEntries(
+    Object.entries(rooms).map(([name, { limit, resetMs, taken }]): [string, Standing] => [
+      name,
+      { limit, left: Math.max(0, limit - taken), resetMs },
+    ]),
+  )
+}

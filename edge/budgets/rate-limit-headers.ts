@@ -1,0 +1,101 @@
+import { createMiddleware } from 'hono/factory'
+import type { TenantApp } from '../http/context.ts'
+import { readTenant } from '../tenants/read.ts'
+import { type LimitName, type Limits, limitsOf, type Standing } from './limits.ts'
+import type { TenantAccount } from './tenant-account.ts'
+
+export const rateLimitHeaderNames = [
+  'x-ratelimit-limit-requests',
+  'x-ratelimit-limit-tokens',
+  'x-ratelimit-remaining-requests',
+  'x-ratelimit-remaining-tokens',
+  'x-ratelimit-reset-requests',
+  'x-ratelimit-reset-tokens',
+] as const
+
+type Headers = Partial<Record<(typeof rateLimitHeaderNames)[number], string>>
+type Known = TenantAccount['standings']
+
+/**
+ * Says on every answer how the tenant's limits stand, as OpenAI does: as far as this isolate knows, which is as of its
+ * last exchange with the budget's owner plus what it holds itself. Limits that are not set have no headers.
+ */
+export const rateLimits = createMiddleware<TenantApp>(async (c, next) => {
+  await next()
+  const tenant = c.get('tenant')
+  const record = await readTenant(tenant, c).catch(() => undefined)
+  if (record === undefined) return
+  const headers = rateLimitHeaders(limitsOf(record.policy), c.get('platform').budgets.standings(tenant))
+  for (const [name, value] of Object.entries(headers)) c.res.headers.set(name, value)
+})
+
+export function rateLimitHeaders(limits: Limits, known: Known): Headers {
+  return {
+    ...headersOf('requests', bound('requestsPerMinute', limits, known)),
+    ...headersOf('tokens', tightest(limits, known)),
+  }
+}
+
+interface Bound {
+  readonly limit: number
+  /** Undefined while the owner has not been asked. */
+  readonly rest: { readonly left: number; readonly resetMs: number } | undefined
+}
+
+function headersOf(unit: 'requests' | 'tokens', bound: Bound | undefined): Headers {
+  if (bound === undefined) return {}
+  const { limit, rest } = bound
+  return {
+    [`x-ratelimit-limit-${unit}`]: String(limit),
+    ...(rest === undefined
+      ? {}
+      : {
+          [`x-ratelimit-remaining-${unit}`]: String(rest.left),
+          [`x-ratelimit-reset-${unit}`]: duration(rest.resetMs),
+        }),
+  }
+}
+
+function bound(name: LimitName, limits: Limits, known: Known): Bound | undefined {
+  const standing = known?.standings[name]
+  const limit = standing?.limit ?? limits[name]
+  if (limit === null || limit === undefined) return undefined
+  return { limit, rest: standing && known && restOf(name, standing, known) }
+}
+
+const heldAs: Readonly<Partial<Record<LimitName, 'requests' | 'allowance' | 'tokens'>>> = {
+  requestsPerMinute: 'requests',
+  tokensPerMinute: 'allowance',
+  tokensPerDay: 'tokens',
+  tokensPerMonth: 'tokens',
+}
+
+function restOf(
+  name: LimitName,
+  { left, limit, resetMs }: Standing,
+  { ageMs, left: held }: NonNullable<Known>,
+) {
+  const remaining = (resetMs ?? 0) - ageMs
+  if (remaining <= 0) return { left: limit, resetMs: 0 }
+  const part = heldAs[name]
+  return { left: Math.min(limit, left + (part === undefined ? 0 : held[part])), resetMs: remaining }
+}
+
+/** Of the limits on tokens the one that leaves the least. */
+function tightest(limits: Limits, known: Known): Bound | undefined {
+  const left = ({ limit, rest }: Bound) => rest?.left ?? limit
+  return (['tokensPerMinute', 'tokensPerDay', 'tokensPerMonth'] as const)
+    .flatMap((name) => bound(name, limits, known) ?? [])
+    .reduce<Bound | undefined>(
+      (least, next) => (least && left(least) <= left(next) ? least : next),
+      undefined,
+    )
+}
+
+/** As OpenAI writes it: `120ms`, `6s`, `1m30s`, `13h4m0s`. */
+export function duration(ms: number): string {
+  if (ms < 1_000) return `${Math.max(0, Math.ceil(ms))}ms`
+  const seconds = Math.ceil(ms / 1_000)
+  const [hours, minutes] = [Math.floor(seconds / 3_600), Math.floor((seconds % 3_600) / 60)]
+  return `${hours > 0 ? `${hours}h` : ''}${seconds >= 60 ? `${minutes}m` : ''}${seconds % 60}s`
+}

@@ -1,0 +1,37 @@
+import { QuartetError } from '../../shared/errors.ts'
+import type { Refusal } from './exchange.ts'
+import { type LimitName, limitRules } from './limits.ts'
+
+const words: Readonly<Record<LimitName, { readonly name: string; readonly remedy: string }>> = {
+  requestsPerMinute: { name: 'requests per minute', remedy: 'send fewer requests' },
+  tokensPerMinute: { name: 'tokens per minute', remedy: 'shorten the prompt or lower max_tokens' },
+  concurrentRequests: { name: 'requests at the same time', remedy: 'wait until some of yours end' },
+  tokensPerDay: { name: 'tokens per UTC day', remedy: 'lower max_tokens, or ask your operator for more' },
+  tokensPerMonth: { name: 'tokens per UTC month', remedy: 'lower max_tokens, or ask your operator for more' },
+}
+
+/** A demand that does not fit a limit: which, how much is left, and when to retry. */
+export class BudgetRefusal extends QuartetError {
+  readonly refusal: Refusal
+
+  constructor(refusal: Refusal) {
+    const { left, limit, most, need, retryMs } = refusal
+    const { name, remedy } = words[limit]
+    const { clock, unit } = limitRules[limit]
+    const asked =
+      unit === 'tokens'
+        ? `this request may use ${need} (prompt and max_tokens of every choice)`
+        : 'this is one more'
+    if (retryMs === null)
+      super('exceeds_limit', `the limit is ${most} ${name}; ${asked}, which never fits: ${remedy}`, {
+        param: unit === 'tokens' ? 'max_tokens' : undefined,
+      })
+    else
+      super(
+        clock === 'day' || clock === 'month' ? 'budget_exhausted' : 'rate_limited',
+        `the limit is ${most} ${name}, ${left} left; ${asked}; retry in ${Math.ceil(retryMs / 1000)} s, or ${remedy}`,
+        { retryAfterSeconds: Math.max(1, Math.ceil(retryMs / 1000)) },
+      )
+    this.refusal = refusal
+  }
+}

@@ -1,0 +1,105 @@
+import { type KeyId, type RequestId, settlementId } from '../../shared/ids.ts'
+import type { ChoiceUse, Demand, Reservation } from './admission.ts'
+import type { Charge } from './exchange.ts'
+import type { Taken } from './lease.ts'
+import { type Meter, payable, writeMeter } from './meter.ts'
+import type { TenantAccount } from './tenant-account.ts'
+
+export interface ReservationOptions {
+  readonly account: TenantAccount
+  readonly taken: Taken
+  readonly demand: Demand
+  readonly key: KeyId
+  readonly requestId: RequestId
+  /** Milliseconds since 1970. */
+  readonly at: number
+}
+
+/** What one request took of its tenant's account, until it is over. */
+export class AccountReservation implements Reservation {
+  readonly #options: ReservationOptions
+  readonly #settled = new Set<number>()
+  /** Tokens charged so far. */
+  #used = 0
+  /** Choices whose node has not told its count. */
+  #uncounted = 0
+  #isClosed = false
+  #isReturned = false
+
+  constructor(options: ReservationOptions) {
+    this.#options = options
+  }
+
+  meter(choice: number): string {
+    return writeMeter(this.#meterOf(choice))
+  }
+
+  settle(choice: number, { node, settlement, ...use }: ChoiceUse): void {
+    if (this.#settled.has(choice)) return
+    this.#settled.add(choice)
+    const { account } = this.#options
+    const charge: Charge = { ...use, id: settlement, meter: this.#meterOf(choice) }
+    if (use.countedBy === 'node') {
+      account.charge(charge, node)
+      const { completion, prompt } = payable(charge.meter, use.usage)
+      this.#used += prompt + completion
+      return
+    }
+    this.#uncounted += 1
+    account.chargeCounted({
+      charge,
+      node,
+      counted: (tokens) => {
+        this.#used += tokens
+        this.#uncounted -= 1
+        this.#return()
+      },
+    })
+  }
+
+  close(outcome: string): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    const { account, demand, requestId, taken } = this.#options
+    for (let choice = 0; choice < demand.prompts.length * demand.n; choice++) {
+      if (this.#settled.has(choice)) continue
+      account.charge({
+        id: settlementId({ requestId, choice, attempt: 0 }),
+        meter: this.#meterOf(choice),
+        usage: { promptTokens: 0, completionTokens: 0 },
+        outcome,
+        firstTokenMs: null,
+        countedBy: 'node',
+      })
+    }
+    account.left()
+    account.giveBack(taken, { tokens: 0, slots: taken.slots, allowance: 0 })
+    this.#return()
+  }
+
+  /** Gives back what is certain not to be used: once every choice has its count. */
+  #return(): void {
+    if (!this.#isClosed || this.#uncounted > 0 || this.#isReturned) return
+    this.#isReturned = true
+    const { account, taken } = this.#options
+    account.giveBack(taken, {
+      tokens: Math.max(0, taken.tokens - this.#used),
+      slots: 0,
+      allowance: Math.max(0, taken.allowance.tokens - this.#used),
+    })
+  }
+
+  #meterOf(choice: number): Meter {
+    const { at, demand, key, taken } = this.#options
+    const { maxTokens, model, n, prompts } = demand
+    return {
+      day: taken.day,
+      at,
+      lease: taken.tokens > 0 ? taken.lease : null,
+      key,
+      model,
+      prompt: choice % n === 0 ? (prompts[choice / n] ?? 0) : 0,
+      completion: maxTokens,
+    }
+  }
+}

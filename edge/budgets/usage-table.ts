@@ -1,0 +1,52 @@
+import type { Sql } from './sql.ts'
+
+/** UTC days, both included. */
+export interface UsageRange {
+  readonly from: string
+  readonly to: string
+}
+
+/** What a tenant used on one UTC day with one key and one model. */
+export interface DayUsage {
+  readonly day: string
+  readonly key: string
+  readonly model: string
+  readonly requests: number
+  readonly errors: number
+  readonly promptTokens: number
+  readonly completionTokens: number
+  /** Milliseconds to first token: their sum, and how many fall into each bucket (first-token.ts). */
+  readonly firstToken: { readonly sumMs: number; readonly buckets: number[] }
+}
+
+export interface UsagePage extends UsageRange {
+  /** What the last page ended with. */
+  readonly after: Pick<DayUsage, 'day' | 'key' | 'model'> | null
+  readonly limit: number
+}
+
+/** In the order of day, key and model. */
+export function readUsage(sql: Sql, { after, from, limit, to }: UsagePage): DayUsage[] {
+  return sql
+    .all<{
+      day: string
+      key: string
+      model: string
+      requests: number
+      errors: number
+      prompt: number
+      completion: number
+      first_token_ms: number
+      first_tokens: string
+    }>(
+      `SELECT * FROM usage WHERE day BETWEEN ? AND ? AND (day, key, model) > (?, ?, ?)
+       ORDER BY day, key, model LIMIT ?`,
+      ...[from, to, after?.day ?? '', after?.key ?? '', after?.model ?? '', limit],
+    )
+    .map(({ completion, first_token_ms, first_tokens, prompt, ...row }) => ({
+      ...row,
+      promptTokens: prompt,
+      completionTokens: completion,
+      firstToken: { sumMs: first_token_ms, buckets: JSON.parse(first_tokens) as number[] },
+    }))
+}

@@ -1,0 +1,134 @@
+import type { SettlementId, TenantId } from '../../shared/ids.ts'
+import {
+  type Settlement,
+  type SettlementsRequest,
+  type SettlementsResponse,
+  settlementKeepMs,
+} from '../../shared/settlement.ts'
+import type { RequestReport } from '../engine/engine.ts'
+import type { Submission } from '../engine/sequence.ts'
+
+/** The edge that asked has this long to acknowledge; then the settlement is offered to whichever edge listens. */
+const offerAfterMs = 10_000
+const mostKept = 100_000
+
+interface Kept {
+  readonly settlement: Settlement
+  /** On the process's own clock, milliseconds. */
+  readonly endedAt: number
+  offeredAt: number | undefined
+}
+
+export interface SettlementsOptions {
+  readonly mostKept?: number
+  /** Monotonic milliseconds. */
+  readonly now?: () => number
+  /** Told how many had to be forgotten without being acknowledged. */
+  readonly forgot?: (count: number) => void
+}
+
+/**
+ * What finished generations used, kept until an edge has acknowledged it. In memory and bounded: a node that is killed
+ * loses what it still kept (the edge then charges what it saw), and of too many, or too old ones, the oldest go.
+ */
+export class Settlements {
+  readonly #kept = new Map<SettlementId, Kept>()
+  readonly #running = new Map<SettlementId, TenantId>()
+  readonly #most: number
+  readonly #now: () => number
+  readonly #forgot: (count: number) => void
+  #isLeaving = false
+
+  constructor({
+    forgot = () => {},
+    mostKept: most = mostKept,
+    now = () => performance.now(),
+  }: SettlementsOptions = {}) {
+    this.#most = most
+    this.#now = now
+    this.#forgot = forgot
+  }
+
+  /** How many wait to be acknowledged. */
+  get count(): number {
+    return this.#kept.size
+  }
+
+  /** Expects a generation's end; call what it returns when there will be none. */
+  begin({ request: { settlement }, tenant }: Pick<Submission, 'request' | 'tenant'>): () => void {
+    if (settlement === undefined) return () => {}
+    this.#running.set(settlement.id, tenant)
+    return () => this.#running.delete(settlement.id)
+  }
+
+  /** A generation is over. */
+  ended({
+    outcome,
+    submission,
+    timings,
+    usage,
+  }: Pick<RequestReport, 'outcome' | 'submission' | 'timings' | 'usage'>): void {
+    const { request, tenant } = submission
+    if (request.settlement === undefined) return
+    const { id, meter } = request.settlement
+    this.#running.delete(id)
+    const settlement: Settlement = {
+      id,
+      requestId: request.requestId,
+      tenant,
+      meter,
+      usage,
+      outcome,
+      firstTokenMs: usage.completionTokens > 0 ? timings.queueMs + timings.prefillMs : null,
+      endedAt: Date.now(),
+    }
+    this.#kept.set(id, { settlement, endedAt: this.#now(), offeredAt: undefined })
+    this.#forget()
+  }
+
+  /** Settlements that nobody has acknowledged for a while, oldest first; each is offered again after a while. */
+  unacknowledged(limit: number): readonly Settlement[] {
+    const now = this.#now()
+    const offered: Settlement[] = []
+    for (const kept of this.#kept.values()) {
+      if (offered.length >= limit) break
+      if (!this.#isLeaving && now - (kept.offeredAt ?? kept.endedAt) < offerAfterMs) continue
+      kept.offeredAt = now
+      offered.push(kept.settlement)
+    }
+    return offered
+  }
+
+  /** The node is about to stop: everything is offered at once. */
+  leave(): void {
+    this.#isLeaving = true
+  }
+
+  /** Forgets settlements that are charged. With a tenant, only those of that tenant. */
+  acknowledge(ids: readonly SettlementId[], tenant?: TenantId): void {
+    for (const id of ids)
+      if (tenant === undefined || this.#kept.get(id)?.settlement.tenant === tenant) this.#kept.delete(id)
+  }
+
+  /** `POST /v1/settlements` of one tenant; of another's it knows nothing. */
+  answer({ acknowledge, collect }: SettlementsRequest, tenant: TenantId): SettlementsResponse {
+    this.acknowledge(acknowledge, tenant)
+    return {
+      settlements: collect.flatMap((id) => {
+        const settlement = this.#kept.get(id)?.settlement
+        return settlement?.tenant === tenant ? [settlement] : []
+      }),
+      running: collect.filter((id) => this.#running.get(id) === tenant),
+    }
+  }
+
+  #forget(): void {
+    let count = 0
+    for (const [id, { endedAt }] of this.#kept) {
+      if (this.#kept.size <= this.#most && this.#now() - endedAt < settlementKeepMs) break
+      this.#kept.delete(id)
+      count += 1
+    }
+    if (count > 0) this.#forgot(count)
+  }
+}
