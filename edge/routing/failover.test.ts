@@ -145,7 +145,10 @@ describe('after the first token', () => {
     const events = (await readSse(await edge.chat(tenant, { stream: true }))).map((event) =>
       JSON.parse(event),
     )
-    expect(events.pop()).toMatchObject({ error: { code, type: 'server_error' } })
+    expect(events.pop()).toMatchObject({
+      error: { code, type: 'server_error' },
+      usage: { completion_tokens: 4, prompt_tokens: expect.any(Number) },
+    })
     expect(events.map((chunk) => chunk.choices[0].delta.content).join('')).toBe('half')
     expect(await stubs.calls()).toHaveLength(1)
   })

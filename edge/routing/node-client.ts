@@ -3,6 +3,7 @@ import type { TenantId } from '../../shared/ids.ts'
 import { signNodeToken } from '../../shared/node-token.ts'
 import { GenerateEvent, type GenerateRequest } from '../../shared/wire.ts'
 import { readLines } from '../streaming/lines.ts'
+import type { NodeAttempt, RequestReport } from '../telemetry/request-report.ts'
 import { failureOf, NodeFailure } from './node-failures.ts'
 import type { NodeAddress } from './nodes.ts'
 
@@ -12,6 +13,8 @@ export interface NodeCall {
   readonly request: GenerateRequest
   readonly nodeKey: Uint8Array
   readonly signal: AbortSignal
+  /** Told of the call; gives the headers that make it part of the request's trace. */
+  readonly report: Pick<RequestReport, 'attempt'>
 }
 
 export type NodeAnswer =
@@ -19,7 +22,14 @@ export type NodeAnswer =
   | { readonly kind: 'events'; readonly events: AsyncGenerator<readonly GenerateEvent[], void> }
 
 /** `POST /v1/generate`, with a token of its own. Throws NodeFailure. */
-export async function generateOn({ node, nodeKey, request, signal, tenant }: NodeCall): Promise<NodeAnswer> {
+export async function generateOn({
+  node,
+  nodeKey,
+  report,
+  request,
+  signal,
+  tenant,
+}: NodeCall): Promise<NodeAnswer> {
   const body = JSON.stringify(request)
   const token = await signNodeToken(nodeKey, {
     tenant,
@@ -28,21 +38,45 @@ export async function generateOn({ node, nodeKey, request, signal, tenant }: Nod
     adapter: request.adapter,
     body: await sha256Hex(body),
   })
+  const { attempt, headers } = report.attempt(node)
   const response = await fetch(`${node.url}/v1/generate`, {
     method: 'POST',
-    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    headers: { ...headers, authorization: `Bearer ${token}`, 'content-type': 'application/json' },
     body,
     signal,
   }).catch((thrown: unknown): never => {
+    attempt.end(signal.aborted ? 'cancelled' : 'unreachable')
     throw new NodeFailure('unreachable', { message: `node ${node.id} cannot be reached`, thrown })
   })
   if (response.ok && response.body !== null)
-    return { kind: 'events', events: readEvents(response.body, node) }
+    return { kind: 'events', events: observed(readEvents(response.body, node), attempt) }
   if (response.status === 409) {
+    attempt.end('adapter_missing')
     await response.body?.cancel()
     return { kind: 'adapter-missing' }
   }
-  throw await failureOf(response, node.id)
+  const failure = await failureOf(response, node.id)
+  attempt.end(failure.verdict.code)
+  throw failure
+}
+
+/** The same events; the attempt learns of the first and of the end. */
+async function* observed(
+  events: AsyncGenerator<readonly GenerateEvent[], void>,
+  attempt: NodeAttempt,
+): AsyncGenerator<readonly GenerateEvent[], void> {
+  try {
+    for await (const group of events) {
+      attempt.token()
+      yield group
+    }
+    attempt.end()
+  } catch (thrown) {
+    attempt.end(thrown instanceof NodeFailure ? thrown.verdict.code : 'internal_error')
+    throw thrown
+  } finally {
+    attempt.end()
+  }
 }
 
 /**
@@ -63,6 +97,7 @@ async function* readEvents(
       if (failed?.type === 'error')
         throw new NodeFailure(failed.code, {
           message: `node ${node.id} failed: ${failed.code} ${failed.message}`,
+          usage: failed.usage,
         })
       if (events.at(-1)?.type === 'done') return
     }

@@ -1,8 +1,11 @@
 import { type ErrorCode, isErrorCode, QuartetError } from '../../shared/errors.ts'
+import type { Usage } from '../../shared/wire.ts'
 
 /** What a node's failure means: for the next attempt, for the node's standing, and for the client. */
-interface Verdict {
+export interface Verdict {
   readonly retry: 'elsewhere' | 'anywhere' | 'never'
+  /** The node did none of the work and will not: a repeat elsewhere adds no load to the fleet. */
+  readonly tookNothing?: true
   /** The node should be avoided for a while. */
   readonly avoid: boolean
   readonly code: ErrorCode
@@ -19,14 +22,17 @@ const verdicts = {
     code: 'queue_full',
     message: 'the nodes are busy; retry after the time in Retry-After',
   },
-  draining: { retry: 'elsewhere', avoid: true, ...unavailable },
+  draining: { retry: 'elsewhere', avoid: true, tookNothing: true, ...unavailable },
   node_unavailable: { retry: 'elsewhere', avoid: true, ...unavailable },
+  /** The registry has not heard of it for a while, and it has not answered either. */
+  lost: { retry: 'elsewhere', avoid: true, tookNothing: true, ...unavailable },
   /** No answer at all: perhaps only a connection that had gone stale, so a lone node is asked again. */
-  unreachable: { retry: 'anywhere', avoid: true, ...unavailable },
+  unreachable: { retry: 'anywhere', avoid: true, tookNothing: true, ...unavailable },
   /** It ended before it was complete. */
   truncated: {
     retry: 'elsewhere',
     avoid: true,
+    tookNothing: true,
     code: 'node_error',
     message: 'the node went away before the answer was complete; retry',
   },
@@ -52,7 +58,7 @@ const verdicts = {
   internal_error: { retry: 'elsewhere', avoid: true, ...broken },
   invalid_node_token: { retry: 'elsewhere', avoid: true, ...broken },
   other: { retry: 'elsewhere', avoid: true, ...broken },
-} as const satisfies Partial<Record<ErrorCode | 'unreachable' | 'truncated' | 'other', Verdict>>
+} as const satisfies Partial<Record<ErrorCode | 'unreachable' | 'truncated' | 'lost' | 'other', Verdict>>
 
 type Cause = keyof typeof verdicts
 
@@ -61,14 +67,22 @@ export class NodeFailure extends Error {
   override readonly name = 'NodeFailure'
   readonly verdict: Verdict
   readonly retryAfterSeconds: number | undefined
+  /** What the node says it used all the same. */
+  readonly usage: Usage | undefined
 
   constructor(
     cause: string,
-    detail: { message: string; retryAfterSeconds?: number | undefined; thrown?: unknown },
+    detail: {
+      message: string
+      retryAfterSeconds?: number | undefined
+      usage?: Usage | undefined
+      thrown?: unknown
+    },
   ) {
     super(detail.message, { cause: detail.thrown })
     this.verdict = verdicts[isCause(cause) ? cause : 'other']
     this.retryAfterSeconds = detail.retryAfterSeconds
+    this.usage = detail.usage
   }
 
   /** What the client is told; the node's own words stay in the log. */

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { QuartetError } from '../../shared/errors.ts'
+import type { BackboneDigest } from '../../shared/ids.ts'
 
 const NodeAddress = z.strictObject({
   id: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, 'a node id has 1 to 64 of letters, digits, dot, _ and -'),
@@ -7,12 +8,37 @@ const NodeAddress = z.strictObject({
 })
 export type NodeAddress = z.infer<typeof NodeAddress>
 
+/** What a node said of itself, as far as routing needs it. */
+export interface NodeSelfReport {
+  /** Differs for each process. */
+  readonly incarnation: string
+  readonly region: string
+  readonly backbone: BackboneDigest
+  readonly contextLength: number
+  /** Sequences in its largest batch. */
+  readonly capacity: number
+  readonly running: number
+  readonly waiting: number
+  /** Rows of its KV cache that no request holds. */
+  readonly freeRows: number
+  readonly draining: boolean
+  /** Prefixes of the digests it holds (shared/resident-adapters.ts). */
+  readonly resident: ReadonlySet<string>
+  /** When it said so, by this isolate's clock: milliseconds since 1970. */
+  readonly reportedAt: number
+}
+
+/** A node that requests may be sent to. */
+export interface FleetNode extends NodeAddress {
+  /** null for a node that is only listed in `QUARTET_NODES`. */
+  readonly report: NodeSelfReport | null
+}
+
 const Nodes = z
   .array(NodeAddress)
-  .min(1)
   .refine((nodes) => new Set(nodes.map(({ id }) => id)).size === nodes.length, 'two nodes have the same id')
 
-/** Nodes from the variable `QUARTET_NODES`. Throws `internal_error` that says what is wrong with it. */
+/** Fixed nodes from the variable `QUARTET_NODES`; none when it is absent. Throws `internal_error` that says what is wrong with it. */
 export function parseNodes(json: string | undefined): readonly NodeAddress[] {
   const fail = (reason: string): never => {
     throw new QuartetError(
@@ -22,7 +48,7 @@ export function parseNodes(json: string | undefined): readonly NodeAddress[] {
   }
   let raw: unknown
   try {
-    raw = JSON.parse(json ?? '')
+    raw = JSON.parse(json || '[]')
   } catch {
     return fail('it is not JSON')
   }

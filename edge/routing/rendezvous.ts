@@ -4,18 +4,30 @@ import type { NodeAddress } from './nodes.ts'
  * Nodes by preference for a key: rendezvous hashing (Thaler and Ravishankar, 1998). Each node's score depends on
  * the key and that node alone, so a node that comes or goes moves only its own share of keys.
  */
-export function rankNodes(key: string, nodes: readonly NodeAddress[]): NodeAddress[] {
+export function rankNodes<N extends NodeAddress>(key: string, nodes: readonly N[]): N[] {
+  const score = scorer(key)
   return nodes
-    .map((node) => ({ node, score: hash32(`${node.id}\n${key}`) }))
+    .map((node) => ({ node, score: score(node) }))
     .sort((a, b) => b.score - a.score || (a.node.id < b.node.id ? -1 : 1))
     .map(({ node }) => node)
 }
 
-/** FNV-1a over UTF-16 units with MurmurHash3's finalizer, which spreads keys that differ in their last digits. */
-function hash32(text: string): number {
+/** How much a key prefers a node: 0 to 2³² − 1. The key is hashed once for all nodes. */
+export function scorer(key: string): (node: Pick<NodeAddress, 'id'>) => number {
+  const keyHash = hash32(key)
+  return ({ id }) => finalize(keyHash ^ hash32(id))
+}
+
+/** FNV-1a over UTF-16 units, finalized: 0 to 2³² − 1. */
+export function hash32(text: string): number {
   let hash = 0x811c9dc5
   for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193)
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
+  return finalize(hash)
+}
+
+/** MurmurHash3's finalizer, which spreads inputs that differ in a few bits. */
+function finalize(bits: number): number {
+  let hash = Math.imul(bits ^ (bits >>> 16), 0x85ebca6b)
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
   return (hash ^ (hash >>> 16)) >>> 0
 }

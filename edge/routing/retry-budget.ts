@@ -1,7 +1,7 @@
 const earnedPerRequest = 0.1
 const capacity = 10
 
-/** Retries are paid from what requests earn, a tenth each, so that they never multiply an outage. */
+/** Retries and hedges are paid from what requests earn, a tenth each, so that they never multiply an outage. */
 export class RetryBudget {
   #tokens = capacity
 
@@ -14,5 +14,10 @@ export class RetryBudget {
     if (this.#tokens < 1) return false
     this.#tokens -= 1
     return true
+  }
+
+  /** Whether half of the reserve is left: for what is a convenience, like a hedge. */
+  get isAmple(): boolean {
+    return this.#tokens >= capacity / 2
   }
 }

@@ -1,16 +1,20 @@
 import type { Context } from 'hono'
 import { QuartetError } from '../../shared/errors.ts'
-import type { GenerateEvent, GenerateRequest } from '../../shared/wire.ts'
+import type { SettlementId } from '../../shared/ids.ts'
+import { residentPrefix } from '../../shared/resident-adapters.ts'
+import { type GenerateEvent, type GenerateRequest, maxAcknowledged } from '../../shared/wire.ts'
+import { currentFleet } from '../fleet/current-fleet.ts'
 import type { TenantApp } from '../http/context.ts'
+import { type Attempt, Dispatch } from './dispatch.ts'
+import { firstAnswer } from './first-answer.ts'
 import { generateOn } from './node-client.ts'
 import { NodeFailure } from './node-failures.ts'
 import type { NodeAddress } from './nodes.ts'
-import { rankNodes } from './rendezvous.ts'
-
-const maxAttempts = 3
 
 export interface RunningGeneration {
   readonly node: NodeAddress
+  /** Which attempt this one is, from 0. */
+  readonly attempt: number
   /** Attempts that failed before this one. */
   readonly retries: number
   /** From the first token on. */
@@ -18,75 +22,105 @@ export interface RunningGeneration {
 }
 
 export interface GenerationStart {
-  readonly request: Omit<GenerateRequest, 'timeoutMs'>
+  readonly request: Omit<GenerateRequest, 'timeoutMs' | 'settlement'>
+  /** How attempt `n` (from 0) is settled; an attempt that gave no first token is not charged. */
+  readonly settlement?: (attempt: number) => GenerateRequest['settlement']
   readonly signal: AbortSignal
   /** When the whole request must be over, in milliseconds since 1970. */
   readonly deadline: number
 }
 
 /**
- * Starts a generation on the node that rendezvous hashing prefers and returns with its first token. Until then a
- * failure moves on to the next node, as far as the retry budget allows.
+ * Starts a generation on the node that the fleet's routing prefers and returns with its first token. Until then a
+ * failure moves on to another node, as far as the retry budget allows.
  */
 export async function startGeneration(
   start: GenerationStart,
   c: Context<TenantApp>,
 ): Promise<RunningGeneration> {
-  const { health, nodes, retryBudget } = c.get('platform')
+  const { region, router } = c.get('platform')
   const { request, signal } = start
-  const candidates = health.prefer(rankNodes(request.adapter ?? request.requestId, nodes))
-  retryBudget.request()
-  let failure: NodeFailure | undefined
-  for (let retries = 0, at = 0; retries < maxAttempts; retries++) {
-    const node = candidates[at]
-    if (node === undefined || (retries > 0 && !retryBudget.take())) break
-    try {
-      const events = await firstToken(node, start, c)
-      health.answered(node)
-      return { node, retries, events }
-    } catch (thrown) {
-      signal.throwIfAborted()
-      if (!(thrown instanceof NodeFailure)) throw thrown
-      failure = thrown
-      if (thrown.verdict.avoid) health.failed(node)
-      if (thrown.verdict.retry === 'never') break
-      at = thrown.verdict.retry === 'anywhere' && candidates.length === 1 && retries === 0 ? at : at + 1
-    }
+  const { adapter, backbone, maxTokens, prompt } = request
+  const ask = {
+    adapter,
+    backbone,
+    promptTokens: prompt.length,
+    rows: prompt.length + maxTokens,
+    region: region(c.req.raw),
   }
-  throw failure?.toQuartetError() ?? new QuartetError('node_unavailable', 'there is no node')
+  const nodes = async () => {
+    const started = performance.now()
+    const fleet = await currentFleet(c)
+    c.get('timings').push({ name: 'route', ms: performance.now() - started })
+    if (fleet.staleMs !== null) c.header('x-quartet-fleet', `stale; age=${Math.round(fleet.staleMs / 1000)}`)
+    return fleet.nodes
+  }
+  try {
+    const answer = await firstAnswer({
+      dispatch: new Dispatch(router, ask),
+      nodes,
+      open: (attempt, attemptSignal) => firstToken(attempt, { ...start, signal: attemptSignal }, c),
+      signal,
+    })
+    if (answer === undefined) throw noNode()
+    const { attempt, events, retries } = answer
+    signal.addEventListener('abort', () => attempt.ended(), { once: true })
+    return { node: attempt.node, attempt: attempt.number, retries, events }
+  } catch (thrown) {
+    signal.throwIfAborted()
+    throw thrown instanceof NodeFailure ? thrown.toQuartetError() : thrown
+  }
 }
 
-async function firstToken(node: NodeAddress, start: GenerationStart, c: Context<TenantApp>) {
-  const events = await openEvents(node, start, c)
+const noNode = () =>
+  new QuartetError('node_unavailable', 'no node serves this backbone at the moment; retry', {
+    retryAfterSeconds: 1,
+  })
+
+async function firstToken(attempt: Attempt, start: GenerationStart, c: Context<TenantApp>) {
+  const events = await openEvents(attempt, start, c)
   const first = await events.next()
   return prepend(first, events)
 }
 
 /** Calls the node; brings it the adapter when it lacks it, once. */
 async function openEvents(
-  node: NodeAddress,
-  { deadline, request, signal }: GenerationStart,
+  { node, number }: Attempt,
+  { deadline, request, settlement, signal }: GenerationStart,
   c: Context<TenantApp>,
 ) {
-  const { nodeKey, pushes, store } = c.get('platform')
+  const { nodeKey, pushes, router, store } = c.get('platform')
   const tenant = c.get('tenant')
   const call = () =>
     generateOn({
       node,
       nodeKey,
-      request: { ...request, timeoutMs: Math.max(1, deadline - Date.now()) },
+      request: {
+        ...request,
+        settlement: settlement?.(number),
+        acknowledge: acknowledged(c, node.url),
+        timeoutMs: Math.max(1, deadline - Date.now()),
+      },
+      report: c.get('report'),
       signal,
       tenant,
     })
   let answer = await call()
   if (answer.kind === 'adapter-missing' && request.adapter !== null) {
     const { adapter: digest, requestId } = request
+    if (node.report?.resident.has(residentPrefix(digest)) === true) router.falseClaims.note(node.id)
     const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
     await pushes.push({ background, digest, node, nodeKey, requestId, store, tenant })
     answer = await call()
   }
   if (answer.kind === 'events') return answer.events
   throw new NodeFailure('other', { message: `node ${node.id} still lacks the adapter that it was given` })
+}
+
+/** Settlements that are charged ride on the next call to their node. */
+function acknowledged(c: Context<TenantApp>, node: string): SettlementId[] | undefined {
+  const ids = c.get('platform').budgets.acknowledgements(c.get('tenant'), { node, most: maxAcknowledged })
+  return ids.length === 0 ? undefined : ids
 }
 
 async function* prepend<T>(

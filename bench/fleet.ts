@@ -1,0 +1,96 @@
+import { writeFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { chart } from './fleet/chart.ts'
+import { plainHashIsolate, QuartetIsolate, randomIsolate } from './fleet/isolates.ts'
+import { bestHitRate, type Outcome, scenario, simulate, type Window } from './fleet/simulation.ts'
+import { type Figure, report } from './report.ts'
+
+const plotFile = fileURLToPath(new URL('../docs/fleet-routing.svg', import.meta.url))
+
+const minShareOfBest = 0.9
+const maxImbalance = 1.5
+
+interface Contestant {
+  readonly name: string
+  readonly colour: string
+  readonly outcome: Outcome
+}
+
+const imbalance = ({ name, outcome }: Contestant): Figure => ({
+  name: `${name}: load, p99 over mean`,
+  value: outcome.imbalance,
+  unit: '×',
+})
+const lost = ({ name, outcome }: Contestant): Figure => ({
+  name: `${name}: lost before the first token`,
+  value: outcome.lost,
+  unit: `of ${outcome.requests}`,
+})
+
+const told = ({ name, outcome }: Contestant): Figure[] => [
+  { name: `${name}: adapter hit rate`, value: outcome.hitRate, unit: '' },
+  { name: `${name}: streams that broke with their node`, value: outcome.broken, unit: '' },
+  { name: `${name}: failovers`, value: outcome.retries, unit: '' },
+  { name: `${name}: hedges`, value: outcome.hedges, unit: '' },
+  { name: `${name}: first token, p50`, value: outcome.firstTokenMs.p50, unit: 'ms' },
+  { name: `${name}: first token, p99`, value: outcome.firstTokenMs.p99, unit: 'ms' },
+]
+
+/** The product's routing modules in a simulated fleet, against random and plain-hash routing. */
+export async function benchFleet(): Promise<boolean> {
+  const quartet: Contestant = {
+    name: 'Quartet',
+    colour: '#0b6e4f',
+    outcome: simulate((options) => new QuartetIsolate(options)),
+  }
+  const others: Contestant[] = [
+    { name: 'plain hash', colour: '#c8553d', outcome: simulate(plainHashIsolate) },
+    { name: 'random', colour: '#5b7db1', outcome: simulate(randomIsolate) },
+  ]
+  await writeFile(plotFile, plot([quartet, ...others]))
+  const { adapters, adaptersPerNode, capacity, exponent, isolates, nodes } = scenario
+  const { outcome } = quartet
+  return report(
+    `fleet, simulated: ${nodes} nodes of ${capacity} places and ${adaptersPerNode} adapters, ${adapters} adapters (Zipf ${exponent}), ${isolates} isolates, a node killed every minute`,
+    [
+      { name: 'best possible adapter hit rate', value: bestHitRate, unit: '' },
+      {
+        name: 'Quartet: hit rate of the best possible',
+        value: outcome.hitRate / bestHitRate,
+        unit: '×',
+        bound: { kind: 'at least', value: minShareOfBest },
+      },
+      { ...imbalance(quartet), bound: { kind: 'at most', value: maxImbalance } },
+      { ...lost(quartet), bound: { kind: 'at most', value: 0 } },
+      ...told(quartet),
+      ...others.flatMap((other) => [imbalance(other), lost(other), ...told(other)]),
+    ],
+  )
+}
+
+function plot(contestants: readonly Contestant[]): string {
+  const lines = (value: (window: Window) => number) =>
+    contestants.map(({ colour, name, outcome }) => ({
+      name,
+      colour,
+      points: outcome.windows.map((window) => ({ x: window.second, y: value(window) })),
+    }))
+  return chart({
+    title: `${scenario.nodes} nodes, ${scenario.adapters.toLocaleString('en')} adapters, a node killed every minute`,
+    seconds: scenario.measuredMs / 1000,
+    panels: [
+      {
+        title: 'Adapter hit rate (10 s)',
+        top: 1,
+        lines: lines(({ hitRate }) => hitRate),
+        reference: { y: bestHitRate, name: 'best possible for the cache size' },
+      },
+      {
+        title: 'Load of the nodes, p99 over mean (10 s; lines that leave the panel are higher)',
+        top: 6,
+        lines: lines(({ imbalance }) => imbalance),
+        reference: { y: maxImbalance, name: 'bound' },
+      },
+    ],
+  })
+}

@@ -1,0 +1,155 @@
+import type { NodeStatus } from '../../edge/fleet/roster.ts'
+import { NodeId } from '../../shared/heartbeat.ts'
+import { type AdapterDigest, BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
+import { encodeResident } from '../../shared/resident-adapters.ts'
+import type { EventQueue } from './event-queue.ts'
+
+export const simulatedBackbone = BackboneDigest.parse('ab'.repeat(32))
+
+/** Milliseconds; about what the engine does with SmolLM2-135M at a busy batch. */
+const prefillMs = 60
+const pushMs = 30
+
+/** A request at a node. */
+export interface Job {
+  readonly adapter: AdapterDigest
+  readonly decodeMs: number
+  readonly firstToken: () => void
+  readonly finished: () => void
+  /** The node died; `started` when the first token had left. */
+  readonly died: (started: boolean) => void
+}
+
+export interface NodeLimits {
+  /** Sequences at once; further ones wait. */
+  readonly capacity: number
+  readonly queue: number
+  /** Adapters it holds; the least recently used goes first. */
+  readonly adapters: number
+}
+
+interface Held extends Job {
+  phase: 'waiting' | 'prefilling' | 'decoding' | 'over'
+}
+
+/** A node in virtual time: a batch, a queue in front of it and a cache of adapters. */
+export class SimulatedNode {
+  readonly id: NodeId
+  readonly url: string
+  readonly #events: EventQueue
+  readonly #limits: NodeLimits
+  #alive = true
+  #incarnation = crypto.randomUUID()
+  #sequence = 0
+  /** Least recently used first. */
+  #resident = new Set<AdapterDigest>()
+  readonly #jobs = new Set<Held>()
+  #running = 0
+  readonly #waiting: Held[] = []
+
+  constructor(at: number, { events, limits }: { events: EventQueue; limits: NodeLimits }) {
+    this.id = NodeId.parse(`node-${at}`)
+    this.url = `http://node-${at}`
+    this.#events = events
+    this.#limits = limits
+  }
+
+  get alive(): boolean {
+    return this.#alive
+  }
+
+  /** Requests here, running and waiting. */
+  get load(): number {
+    return this.#running + this.#waiting.length
+  }
+
+  get status(): NodeStatus {
+    const { capacity } = this.#limits
+    const rows = 1_000_000
+    return {
+      node: this.id,
+      url: this.url,
+      region: '',
+      incarnation: this.#incarnation,
+      sequence: this.#sequence++,
+      backbone: { slug: BackboneSlug.parse('simulated'), digest: simulatedBackbone },
+      contextLength: 8192,
+      capacity,
+      running: this.#running,
+      waiting: this.#waiting.length,
+      cacheRows: { free: rows, all: rows },
+      resident: encodeResident(this.#resident),
+      draining: false,
+      rates: { tokensPerSecond: 0, requestsPerSecond: 0, firstTokenMsP50: null, firstTokenMsP95: null },
+    }
+  }
+
+  /** Takes a request, or says why not; `cancel` ends it early. */
+  submit(job: Job): { hit: boolean; cancel: () => void } | 'unreachable' | 'queue_full' {
+    if (!this.#alive) return 'unreachable'
+    if (this.#waiting.length >= this.#limits.queue) return 'queue_full'
+    const hit = this.#resident.delete(job.adapter)
+    this.#resident.add(job.adapter)
+    const [oldest] = this.#resident
+    if (this.#resident.size > this.#limits.adapters && oldest !== undefined) this.#resident.delete(oldest)
+    const held: Held = { ...job, phase: 'waiting' }
+    this.#jobs.add(held)
+    if (hit) this.#admit(held)
+    else this.#events.after(pushMs, () => this.#admit(held))
+    return { hit, cancel: () => this.#end(held) }
+  }
+
+  kill(): void {
+    this.#alive = false
+    this.#resident = new Set()
+    const dying = [...this.#jobs]
+    this.#waiting.length = 0
+    for (const job of dying) {
+      const started = job.phase === 'decoding'
+      this.#end(job)
+      job.died(started)
+    }
+  }
+
+  restart(): void {
+    this.#alive = true
+    this.#incarnation = crypto.randomUUID()
+    this.#sequence = 0
+  }
+
+  #admit(job: Held): void {
+    if (job.phase !== 'waiting') return
+    if (this.#running < this.#limits.capacity) this.#run(job)
+    else this.#waiting.push(job)
+  }
+
+  #run(job: Held): void {
+    this.#running += 1
+    job.phase = 'prefilling'
+    this.#events.after(prefillMs, () => {
+      if (job.phase !== 'prefilling') return
+      job.phase = 'decoding'
+      job.firstToken()
+      this.#events.after(job.decodeMs, () => {
+        if (job.phase !== 'decoding') return
+        this.#end(job)
+        job.finished()
+      })
+    })
+  }
+
+  #end(job: Held): void {
+    if (job.phase === 'over') return
+    const wasRunning = job.phase !== 'waiting'
+    job.phase = 'over'
+    this.#jobs.delete(job)
+    if (!wasRunning) {
+      const at = this.#waiting.indexOf(job)
+      if (at !== -1) this.#waiting.splice(at, 1)
+      return
+    }
+    this.#running -= 1
+    const next = this.#alive ? this.#waiting.shift() : undefined
+    if (next !== undefined) this.#run(next)
+  }
+}

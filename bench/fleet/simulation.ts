@@ -1,0 +1,314 @@
+import { createHash } from 'node:crypto'
+import { Roster } from '../../edge/fleet/roster.ts'
+import { heartbeatMs } from '../../shared/heartbeat.ts'
+import { AdapterDigest } from '../../shared/ids.ts'
+import { EventQueue } from './event-queue.ts'
+import type { Isolate, IsolateOptions, Route, Try } from './isolates.ts'
+import { Popularity } from './popularity.ts'
+import { exponential, seededRandom } from './random.ts'
+import { SimulatedNode } from './simulated-node.ts'
+
+export const scenario = {
+  nodes: 64,
+  isolates: 8,
+  adapters: 10_000,
+  exponent: 1.1,
+  /** Sequences at once, at each node. */
+  capacity: 32,
+  queue: 256,
+  /** Adapters that a node holds. */
+  adaptersPerNode: 64,
+  /** Share of the fleet's batch places that the load fills. */
+  utilisation: 0.65,
+  /** A hundred tokens at 50 ms, about what the engine takes at this batch. */
+  meanDecodeMs: 5_000,
+  snapshotMs: 2_000,
+  killEveryMs: 60_000,
+  downMs: 30_000,
+  warmUpMs: 300_000,
+  measuredMs: 600_000,
+  seed: 7,
+} as const
+
+/** Busy time of a batch place per request: prefill and decode. */
+const serviceMs = 60 + scenario.meanDecodeMs
+const windowMs = 10_000
+
+/** Ten seconds of the measured time. */
+export interface Window {
+  /** Seconds since measuring began. */
+  readonly second: number
+  readonly hitRate: number
+  /** p99 over mean of the nodes' loads. */
+  readonly imbalance: number
+}
+
+export interface Outcome {
+  readonly requests: number
+  readonly hitRate: number
+  readonly imbalance: number
+  /** Requests that ended without a first token. */
+  readonly lost: number
+  /** Streams that broke with their node, after the first token. */
+  readonly broken: number
+  readonly retries: number
+  readonly hedges: number
+  readonly firstTokenMs: { readonly p50: number; readonly p99: number }
+  readonly windows: readonly Window[]
+}
+
+export const popularity = new Popularity({ count: scenario.adapters, exponent: scenario.exponent })
+
+/**
+ * The best hit rate that a cache of the fleet's size can have when requests are independent: it always holds the most
+ * popular adapters, each once, and no node ever dies.
+ */
+export const bestHitRate = popularity.shareOfTop(scenario.nodes * scenario.adaptersPerNode)
+
+const digests = Array.from({ length: scenario.adapters }, (_, at) =>
+  AdapterDigest.parse(createHash('sha256').update(String(at)).digest('hex')),
+)
+
+/** Runs the scenario in virtual time with the isolates that `makeIsolate` makes. */
+export function simulate(makeIsolate: (options: IsolateOptions) => Isolate): Outcome {
+  const start = 1_800_000_000_000
+  const events = new EventQueue(start)
+  const random = seededRandom(scenario.seed)
+  const limits = {
+    capacity: scenario.capacity,
+    queue: scenario.queue,
+    adapters: scenario.adaptersPerNode,
+  }
+  const nodes = Array.from({ length: scenario.nodes }, (_, at) => new SimulatedNode(at, { events, limits }))
+  const nodesById = new Map<string, SimulatedNode>(nodes.map((node) => [node.id, node]))
+  const roster = new Roster(events.now)
+  const isolates = Array.from({ length: scenario.isolates }, (_, at) =>
+    makeIsolate({ now: events.now, random: seededRandom(scenario.seed + 1 + at) }),
+  )
+  const measure = new Measure(start + scenario.warmUpMs, events.now)
+
+  const every = (ms: number, offset: number, run: () => void) => {
+    const again = () => {
+      run()
+      events.after(ms, again)
+    }
+    events.after(offset, again)
+  }
+  for (const node of nodes) {
+    roster.beat(node.status)
+    every(heartbeatMs, random() * heartbeatMs, () => {
+      if (node.alive) roster.beat(node.status)
+    })
+  }
+  for (const isolate of isolates) {
+    isolate.refresh(roster)
+    every(scenario.snapshotMs, random() * scenario.snapshotMs, () => isolate.refresh(roster))
+  }
+  every(scenario.killEveryMs, scenario.killEveryMs, () => {
+    const victim = nodes[Math.floor(random() * nodes.length)]
+    victim?.kill()
+    events.after(scenario.downMs, () => victim?.restart())
+  })
+  every(1_000, 1_000, () =>
+    measure.sampled(nodes.flatMap((node) => (node.alive ? node.load / scenario.capacity : []))),
+  )
+
+  const perMs = (scenario.nodes * scenario.capacity * scenario.utilisation) / serviceMs
+  const arrive = () => {
+    const isolate = isolates[Math.floor(random() * isolates.length)]
+    const adapter = digests[popularity.pick(random())]
+    const decodeMs = exponential(scenario.meanDecodeMs, random)
+    if (isolate !== undefined && adapter !== undefined)
+      new Request({ adapter, decodeMs, events, measure, nodesById, route: isolate.route(adapter) }).begin()
+    events.after(exponential(1 / perMs, random), arrive)
+  }
+  arrive()
+  events.runUntil(start + scenario.warmUpMs + scenario.measuredMs)
+  return measure.outcome()
+}
+
+interface RequestParts {
+  readonly adapter: AdapterDigest
+  readonly decodeMs: number
+  readonly route: Route
+  readonly events: EventQueue
+  readonly nodesById: ReadonlyMap<string, SimulatedNode>
+  readonly measure: Measure
+}
+
+/** One request on its way: what edge/routing/first-answer.ts does, in virtual time. */
+class Request {
+  readonly #parts: RequestParts
+  readonly #startedAt: number
+  readonly #open = new Map<Try, () => void>()
+  #answered = false
+
+  constructor(parts: RequestParts) {
+    this.#parts = parts
+    this.#startedAt = parts.events.now()
+  }
+
+  begin(): void {
+    const { events, measure, route } = this.#parts
+    measure.arrived()
+    this.#try(route.first())
+    if (route.hedgeAfterMs === undefined) return
+    events.after(route.hedgeAfterMs, () => {
+      if (this.#answered || this.#open.size !== 1) return
+      const hedge = route.hedge()
+      if (hedge === undefined) return
+      measure.hedged()
+      this.#try(hedge)
+    })
+  }
+
+  #try(each: Try | undefined): void {
+    const { adapter, decodeMs, events, measure, nodesById, route } = this.#parts
+    if (each === undefined) {
+      if (this.#open.size === 0) measure.lost()
+      return
+    }
+    const fail = (failure: Parameters<Try['failed']>[0]) => {
+      this.#open.delete(each)
+      each.failed(failure)
+      if (this.#answered || this.#open.size > 0) return
+      measure.retried()
+      this.#try(route.next(each, failure))
+    }
+    const placed = nodesById.get(each.nodeId)?.submit({
+      adapter,
+      decodeMs,
+      firstToken: () => {
+        this.#answered = true
+        measure.answered(events.now() - this.#startedAt)
+        each.answered()
+        this.#open.delete(each)
+        for (const [loser, cancel] of this.#open) {
+          loser.ended()
+          cancel()
+        }
+        this.#open.clear()
+      },
+      finished: () => each.ended(),
+      died: (started) => {
+        if (!started) {
+          fail('truncated')
+          return
+        }
+        measure.broke()
+        each.failed('truncated')
+      },
+    })
+    this.#open.set(each, () => {})
+    if (placed === undefined || typeof placed === 'string') {
+      fail(placed ?? 'unreachable')
+      return
+    }
+    this.#open.set(each, placed.cancel)
+    measure.placed(placed.hit)
+  }
+}
+
+/** Counts what happens once measuring has begun. */
+class Measure {
+  readonly #from: number
+  readonly #now: () => number
+  #requests = 0
+  #lost = 0
+  #broken = 0
+  #retries = 0
+  #hedges = 0
+  readonly #firstTokens: number[] = []
+  readonly #loads: number[] = []
+  readonly #windows: { hits: number; placed: number; loads: number[] }[] = []
+
+  constructor(from: number, now: () => number) {
+    this.#from = from
+    this.#now = now
+  }
+
+  get #measuring(): boolean {
+    return this.#now() >= this.#from
+  }
+
+  arrived(): void {
+    if (this.#measuring) this.#requests += 1
+  }
+
+  lost(): void {
+    if (this.#measuring) this.#lost += 1
+  }
+
+  broke(): void {
+    if (this.#measuring) this.#broken += 1
+  }
+
+  retried(): void {
+    if (this.#measuring) this.#retries += 1
+  }
+
+  hedged(): void {
+    if (this.#measuring) this.#hedges += 1
+  }
+
+  answered(ms: number): void {
+    if (this.#measuring) this.#firstTokens.push(ms)
+  }
+
+  placed(hit: boolean): void {
+    const window = this.#window()
+    if (window === undefined) return
+    window.placed += 1
+    if (hit) window.hits += 1
+  }
+
+  sampled(loads: readonly number[]): void {
+    const window = this.#window()
+    if (window === undefined) return
+    for (const load of loads) {
+      window.loads.push(load)
+      this.#loads.push(load)
+    }
+  }
+
+  #window() {
+    if (!this.#measuring) return undefined
+    const at = Math.floor((this.#now() - this.#from) / windowMs)
+    let window = this.#windows[at]
+    if (window === undefined) {
+      window = { hits: 0, placed: 0, loads: [] }
+      this.#windows[at] = window
+    }
+    return window
+  }
+
+  outcome(): Outcome {
+    const full = this.#windows.filter(({ placed }) => placed > 0)
+    const hits = full.reduce((sum, window) => sum + window.hits, 0)
+    const placed = full.reduce((sum, window) => sum + window.placed, 0)
+    const firstTokens = Float64Array.from(this.#firstTokens).sort()
+    return {
+      requests: this.#requests,
+      hitRate: hits / placed,
+      imbalance: imbalanceOf(this.#loads),
+      lost: this.#lost,
+      broken: this.#broken,
+      retries: this.#retries,
+      hedges: this.#hedges,
+      firstTokenMs: { p50: quantileOf(firstTokens, 0.5), p99: quantileOf(firstTokens, 0.99) },
+      windows: full.map((window, at) => ({
+        second: (at * windowMs) / 1000,
+        hitRate: window.hits / window.placed,
+        imbalance: imbalanceOf(window.loads),
+      })),
+    }
+  }
+}
+
+function imbalanceOf(loads: readonly number[]): number {
+  const mean = loads.reduce((sum, load) => sum + load, 0) / loads.length
+  return quantileOf(Float64Array.from(loads).sort(), 0.99) / mean
+}
+
+const quantileOf = (sorted: Float64Array, q: number): number =>
+  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? Number.NaN

@@ -1,0 +1,136 @@
+import type { FleetNodeSummary } from '../../shared/api/fleet.ts'
+import { type Heartbeat, type NodeId, nodeLostMs } from '../../shared/heartbeat.ts'
+import { residentCount } from '../../shared/resident-adapters.ts'
+
+/** A heartbeat without what only its receiver needs. */
+export type NodeStatus = Omit<Heartbeat, 'settlements'>
+
+/** What an isolate needs to know of a node in order to route. */
+export interface NodeSighting {
+  readonly status: Omit<NodeStatus, 'resident' | 'rates'>
+  /** Which list of residents this is. */
+  readonly residentVersion: number
+  /** Milliseconds since the registry heard it. */
+  readonly ageMs: number
+  /** Absent where the asker has this version already. */
+  readonly resident?: string
+}
+
+export interface RosterSnapshot {
+  /** Nodes heard of within `nodeLostMs`, draining ones included, by id. */
+  readonly nodes: readonly NodeSighting[]
+}
+
+/** The versions of residents' lists that an isolate has, by node. */
+export type KnownResidents = Readonly<Record<string, number>>
+
+export type BeatOutcome =
+  | { readonly kind: 'accepted'; readonly news: 'a process' | 'none' }
+  /** Sent before: an older number of the same process, or one that another process has replaced. */
+  | { readonly kind: 'out-of-order' }
+  | { readonly kind: 'replaced' }
+
+interface Entry {
+  readonly status: NodeStatus
+  /** By the registry's clock. */
+  readonly heardAt: number
+  /** False for what was remembered over a restart and not heard of since. */
+  readonly heard: boolean
+  readonly residentVersion: number
+}
+
+/** A lost node stays on display for this long. */
+const forgottenMs = 10 * 60_000
+/** A replaced process keeps being refused for this long after its last heartbeat. */
+const replacedMs = 10 * 60_000
+
+/**
+ * The registry's memory: the last heartbeat of each node. Only the registry's own clock counts: a node is alive when
+ * it was heard of, whatever it believes the time to be.
+ */
+export class Roster {
+  readonly #now: () => number
+  readonly #entries = new Map<NodeId, Entry>()
+  /** Processes that another one of the same node id has replaced, and when they were last heard of. */
+  readonly #replaced = new Map<string, number>()
+  /** Never used twice, also over restarts, so that an isolate's list is never taken for another. */
+  #versions: number
+
+  constructor(now: () => number = Date.now) {
+    this.#now = now
+    this.#versions = now()
+  }
+
+  /** Puts back what was known before a restart: where nodes are, not how they do. Gives them `nodeLostMs` to speak. */
+  remember(status: NodeStatus): void {
+    const unknown = { sequence: -1, running: 0, waiting: 0, resident: '' }
+    this.#entries.set(status.node, {
+      status: { ...status, ...unknown },
+      heardAt: this.#now(),
+      heard: false,
+      residentVersion: ++this.#versions,
+    })
+  }
+
+  beat(status: NodeStatus): BeatOutcome {
+    const now = this.#now()
+    const process = `${status.node}/${status.incarnation}`
+    if (this.#replaced.has(process)) {
+      this.#replaced.set(process, now)
+      return { kind: 'replaced' }
+    }
+    const last = this.#entries.get(status.node)
+    const same = last?.status.incarnation === status.incarnation
+    if (last !== undefined && same && status.sequence <= last.status.sequence) return { kind: 'out-of-order' }
+    if (last !== undefined && !same) this.#replaced.set(`${status.node}/${last.status.incarnation}`, now)
+    const unchanged = same && last.status.resident === status.resident
+    this.#entries.set(status.node, {
+      status,
+      heardAt: now,
+      heard: true,
+      residentVersion: unchanged ? last.residentVersion : ++this.#versions,
+    })
+    return { kind: 'accepted', news: same ? 'none' : 'a process' }
+  }
+
+  snapshot(known: KnownResidents): RosterSnapshot {
+    const now = this.#now()
+    const alive = this.#sorted().filter(({ heardAt }) => now - heardAt < nodeLostMs)
+    return {
+      nodes: alive.map(({ heardAt, residentVersion, status: { rates: _, resident, ...status } }) => ({
+        status,
+        residentVersion,
+        ageMs: now - heardAt,
+        ...(known[status.node] === residentVersion ? {} : { resident }),
+      })),
+    }
+  }
+
+  /** For people: lost nodes included. */
+  summaries(): FleetNodeSummary[] {
+    const now = this.#now()
+    return this.#sorted().map(({ heard, heardAt, status }) => {
+      const { draining, node, resident, sequence: _, url, ...report } = status
+      return {
+        id: node,
+        url,
+        state: now - heardAt >= nodeLostMs ? 'lost' : draining ? 'draining' : 'ready',
+        report: heard ? { ...report, residentAdapters: residentCount(resident), ageMs: now - heardAt } : null,
+      }
+    })
+  }
+
+  /** Drops what has been silent for long. Returns the nodes dropped. */
+  forget(): NodeId[] {
+    const now = this.#now()
+    for (const [process, heardAt] of this.#replaced)
+      if (now - heardAt >= replacedMs) this.#replaced.delete(process)
+    const silent = [...this.#entries].flatMap(([id, { heardAt }]) => (now - heardAt >= forgottenMs ? id : []))
+    for (const id of silent) this.#entries.delete(id)
+    return silent
+  }
+
+  #sorted(): Entry[] {
+    return [...this.#entries.values()].sort((a, b) => (a.status.node < b.status.node ? -1 : 1))
+  }
+}

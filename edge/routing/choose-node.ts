@@ -1,0 +1,167 @@
+import type { AdapterDigest, BackboneDigest } from '../../shared/ids.ts'
+import { residentPrefix } from '../../shared/resident-adapters.ts'
+import type { Standing } from './circuit-breaker.ts'
+import type { FleetNode } from './nodes.ts'
+import { scorer } from './rendezvous.ts'
+
+/** What a request asks of a node. */
+export interface RouteAsk {
+  readonly adapter: AdapterDigest | null
+  readonly backbone: BackboneDigest
+  /** Prompt and `max_tokens`: the rows of KV cache that it sets aside. */
+  readonly rows: number
+  readonly promptTokens: number
+  /** Of the edge; empty when unknown. */
+  readonly region: string
+}
+
+/** What this isolate knows at the moment of the decision. */
+export interface RouteView {
+  readonly nodes: readonly FleetNode[]
+  /** Requests at the node, everybody's. */
+  readonly load: (node: FleetNode) => number
+  readonly standing: (node: FleetNode) => Standing
+  /** Whether the node's list of residents is believed. */
+  readonly believes: (node: FleetNode) => boolean
+  /** Which share of all requests asks for the adapter, 0 to 1. */
+  readonly demand: (adapter: AdapterDigest) => number
+  /** In [0, 1). */
+  readonly random: () => number
+}
+
+/** A node takes up to this times its share of the load before an adapter moves on to the next (bounded load's c). */
+export const loadBound = 1.25
+/** An adapter that would be more than this part of a node's share of the load gets further nodes. */
+export const hotShare = 0.25
+/** A batch this full costs little per request, so that nothing spreads below it. */
+const unboundedShare = 0.25
+/** Of a node that has not said. */
+export const assumedCapacity = 16
+
+interface Candidate {
+  readonly node: FleetNode
+  readonly load: number
+  readonly capacity: number
+  readonly near: boolean
+  readonly hasRoom: boolean
+  readonly isOpen: boolean
+  readonly score: number
+}
+
+/**
+ * Where a request goes; undefined when no node serves the backbone.
+ *
+ * A tuned request goes by rendezvous hashing on the adapter's digest with bounded loads (Mirrokni, Thorup and
+ * Zadimoghaddam, 2018): to the first node in the key's own order that has not more than its share of the load, before
+ * that to one that holds the adapter. A hot adapter has as many homes, the first k of its order, as its demand needs,
+ * and its requests spread over them: demand is known at once, where loads are as old as a snapshot. An untuned request
+ * goes to the less loaded of two random nodes (Mitzenmacher, 2001).
+ *
+ * The edge's region comes first as long as it has room; nodes with an open circuit come last; a draining node, or one
+ * with another backbone, never.
+ */
+export function chooseNode(ask: RouteAsk, view: RouteView): FleetNode | undefined {
+  const candidates = candidatesFor(ask, view)
+  const sound = candidates.filter(({ isOpen }) => !isOpen)
+  if (sound.length === 0) return best(candidates, byScore)?.node
+  const near = sound.filter((candidate) => candidate.near)
+  const far = sound.filter((candidate) => !candidate.near)
+  const choice =
+    amongThoseWithRoom(ask, near, view) ??
+    amongThoseWithRoom(ask, far, view) ??
+    best(near, byLoad) ??
+    best(far, byLoad)
+  return choice?.node
+}
+
+function amongThoseWithRoom(
+  { adapter }: RouteAsk,
+  group: readonly Candidate[],
+  view: RouteView,
+): Candidate | undefined {
+  const roomy = group.filter(({ hasRoom }) => hasRoom)
+  if (adapter === null) return lessLoadedOfTwo(roomy, view.random)
+  const { capacity, load } = totalsOf(group)
+  const share = Math.max(unboundedShare, load / capacity)
+  const isWithin = (candidate: Candidate) =>
+    candidate.load + 1 <= Math.ceil(boundOf(load, capacity) * candidate.capacity)
+  const within = roomy.filter(isWithin)
+  if (within.length === 0) return best(roomy, byLoad)
+
+  const homes = Math.ceil((view.demand(adapter) * load) / (hotShare * share * (capacity / group.length)))
+  if (homes > 1) {
+    const first = roomy.toSorted(byScore).slice(0, homes).filter(isWithin)
+    if (first.length > 0) return lessLoadedOfTwo(first, view.random)
+  }
+  const prefix = residentPrefix(adapter)
+  const holders = within.filter(
+    ({ node }) => node.report?.resident.has(prefix) === true && view.believes(node),
+  )
+  return best(holders, byScore) ?? best(within, byScore)
+}
+
+/** Load over capacity that one more request may bring a node to. */
+const boundOf = (load: number, capacity: number) =>
+  Math.max(unboundedShare, (loadBound * (load + 1)) / capacity)
+
+const ratio = ({ capacity, load }: Candidate) => load / capacity
+const byScore = (a: Candidate, b: Candidate) => b.score - a.score || (a.node.id < b.node.id ? -1 : 1)
+const byLoad = (a: Candidate, b: Candidate) => ratio(a) - ratio(b) || byScore(a, b)
+
+function best(candidates: readonly Candidate[], order: (a: Candidate, b: Candidate) => number) {
+  let first = candidates[0]
+  for (const candidate of candidates)
+    if (first !== undefined && order(candidate, first) < 0) first = candidate
+  return first
+}
+
+function lessLoadedOfTwo(candidates: readonly Candidate[], random: () => number): Candidate | undefined {
+  const at = Math.floor(random() * candidates.length)
+  const step = 1 + Math.floor(random() * (candidates.length - 1))
+  const one = candidates[at]
+  const other = candidates[(at + step) % candidates.length]
+  if (one === undefined || other === undefined) return one
+  return ratio(other) < ratio(one) ? other : one
+}
+
+function totalsOf(group: readonly Candidate[]): { load: number; capacity: number } {
+  let load = 0
+  let capacity = 0
+  for (const candidate of group) {
+    load += candidate.load
+    capacity += candidate.capacity
+  }
+  return { load, capacity: Math.max(1, capacity) }
+}
+
+function candidatesFor(ask: RouteAsk, { load, nodes, standing }: RouteView): Candidate[] {
+  const serving = nodes.filter((node) => serves(node, ask))
+  const roomy = serving.filter(({ report }) => report === null || report.contextLength >= ask.rows)
+  const score = scorer(ask.adapter ?? '')
+  return (roomy.length > 0 ? roomy : serving).map((node) => {
+    const { report } = node
+    const capacity = report?.capacity ?? assumedCapacity
+    const requests = load(node)
+    return {
+      node,
+      load: requests,
+      capacity,
+      near: isNear(report?.region ?? '', ask.region),
+      isOpen: standing(node) === 'open',
+      hasRoom: report === null || (requests < capacity && report.freeRows >= ask.rows),
+      score: score(node),
+    }
+  })
+}
+
+/** Whether a node takes such requests at all. */
+export function serves({ report }: FleetNode, { backbone }: Pick<RouteAsk, 'backbone'>): boolean {
+  return report === null || (!report.draining && report.backbone === backbone)
+}
+
+/** The same region, or a part of it (`eu-west` of `eu`); where one of them is unknown, everything is near. */
+function isNear(node: string, edge: string): boolean {
+  return (
+    node === '' || edge === '' || node === edge || node.startsWith(`${edge}-`) || edge.startsWith(`${node}-`)
+  )
+}

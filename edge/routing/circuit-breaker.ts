@@ -1,0 +1,70 @@
+import type { FleetNode } from './nodes.ts'
+
+const firstOpenMs = 1_000
+const maxOpenMs = 15_000
+
+/** `closed`: in good standing. `half-open`: rested; one request may try it. `open`: asked only when nobody else is left. */
+export type Standing = 'closed' | 'half-open' | 'open'
+
+interface Trip {
+  readonly incarnation: string | null
+  readonly failures: number
+  readonly until: number
+  readonly probing: boolean
+}
+
+type BreakerNode = Pick<FleetNode, 'id' | 'report'>
+
+/**
+ * What this isolate saw of each node (circuit breaker; Nygard, Release It!, 2007). A failure opens a node's circuit for
+ * a second, doubled with each failed probe up to 15 s; then one request at a time probes it, and its success closes it.
+ * A new process in the node's place starts closed.
+ */
+export class CircuitBreakers {
+  readonly #now: () => number
+  readonly #trips = new Map<string, Trip>()
+
+  constructor(now: () => number) {
+    this.#now = now
+  }
+
+  standing(node: BreakerNode): Standing {
+    const trip = this.#trip(node)
+    if (trip === undefined) return 'closed'
+    return trip.until > this.#now() || trip.probing ? 'open' : 'half-open'
+  }
+
+  /** A request goes to the node; it is the probe when the circuit is half-open. */
+  began(node: BreakerNode): void {
+    const trip = this.#trip(node)
+    if (trip !== undefined && this.standing(node) === 'half-open')
+      this.#trips.set(node.id, { ...trip, probing: true })
+  }
+
+  succeeded(node: BreakerNode): void {
+    this.#trips.delete(node.id)
+  }
+
+  /** Many requests that fail with one death of a node count once. */
+  failed(node: BreakerNode): void {
+    const trip = this.#trip(node)
+    if (trip !== undefined && trip.until > this.#now()) return
+    const failures = (trip?.failures ?? 0) + 1
+    const openMs = Math.min(maxOpenMs, firstOpenMs * 2 ** Math.min(failures - 1, 10))
+    const incarnation = node.report?.incarnation ?? null
+    this.#trips.set(node.id, { incarnation, failures, until: this.#now() + openMs, probing: false })
+  }
+
+  /** The request ended without showing how the node does. */
+  inconclusive(node: BreakerNode): void {
+    const trip = this.#trips.get(node.id)
+    if (trip?.probing === true) this.#trips.set(node.id, { ...trip, probing: false })
+  }
+
+  #trip({ id, report }: BreakerNode): Trip | undefined {
+    const trip = this.#trips.get(id)
+    if (trip === undefined || trip.incarnation === (report?.incarnation ?? null)) return trip
+    this.#trips.delete(id)
+    return undefined
+  }
+}

@@ -1,0 +1,140 @@
+import { assumedCapacity, chooseNode, type RouteAsk, serves } from './choose-node.ts'
+import type { Verdict } from './node-failures.ts'
+import type { FleetNode } from './nodes.ts'
+import type { Router } from './router.ts'
+
+/** First attempts, failovers and the hedge together. */
+const maxAttempts = 4
+/** A hedge sooner than this costs more than it saves. */
+const minHedgeMs = 100
+/** A first token later than this many p95s is an outlier, not a queue. */
+const hedgeAtP95Times = 1.5
+/** A fleet busier than this gets no hedges. */
+const hedgeBelowLoad = 0.75
+
+/** One call to a node on behalf of a request. Ends once, by whichever method is called first. */
+export interface Attempt {
+  readonly node: FleetNode
+  /** Counts from 0 within the request. */
+  readonly number: number
+  /** The first token is there; the attempt goes on until `ended`. */
+  answered(): void
+  failed(verdict: Verdict): void
+  /** The stream is over, or nobody needs it any more. */
+  ended(): void
+}
+
+/**
+ * Decides where one request goes, attempt by attempt; makes no calls and reads no clock but the router's. Every attempt
+ * goes to a node of its own.
+ *
+ * What may follow a failure: an attempt that took nothing from the fleet (the node was gone, or refused because it
+ * drains) may be repeated once at a node in good standing for free, so that the death of a node loses no request. All
+ * other repeats, and hedges, draw on the isolate's retry budget, so that failures and overload are never multiplied.
+ */
+export class Dispatch {
+  readonly #router: Router
+  readonly #ask: RouteAsk
+  readonly #tried = new Set<string>()
+  #attempts = 0
+  #freeRepeatLeft = true
+  #hedged = false
+
+  constructor(router: Router, ask: RouteAsk) {
+    this.#router = router
+    this.#ask = ask
+  }
+
+  /** The first attempt; undefined when there is no node at all. */
+  first(nodes: readonly FleetNode[]): Attempt | undefined {
+    this.#router.retryBudget.request()
+    if (this.#ask.adapter !== null) this.#router.demand.asked(this.#ask.adapter)
+    return this.#attempt(this.#choose(nodes))
+  }
+
+  /** The attempt after one that failed, if there may be one. */
+  next(
+    nodes: readonly FleetNode[],
+    { node, verdict }: { node: FleetNode; verdict: Verdict },
+  ): Attempt | undefined {
+    if (verdict.retry === 'never' || this.#attempts >= maxAttempts) return undefined
+    let candidate = this.#choose(nodes)
+    if (candidate === undefined && verdict.retry === 'anywhere' && this.#attempts === 1) candidate = node
+    if (candidate === undefined) return undefined
+    const isSound = this.#router.breakers.standing(candidate) === 'closed'
+    if (verdict.tookNothing && this.#freeRepeatLeft && isSound) this.#freeRepeatLeft = false
+    else if (!this.#router.retryBudget.take()) return undefined
+    return this.#attempt(candidate)
+  }
+
+  /** How long to wait for a first token before a second node is asked as well; undefined for never. */
+  get hedgeAfterMs(): number | undefined {
+    const p95 = this.#router.firstTokenTimes.p95(this.#ask.promptTokens)
+    return p95 === undefined ? undefined : Math.max(minHedgeMs, hedgeAtP95Times * p95)
+  }
+
+  /** The one hedge, when the fleet has room and the budget is ample. */
+  hedge(nodes: readonly FleetNode[]): Attempt | undefined {
+    const { breakers, retryBudget } = this.#router
+    if (this.#hedged || this.#attempts >= maxAttempts || !retryBudget.isAmple) return undefined
+    const candidate = this.#choose(nodes)
+    if (candidate === undefined || breakers.standing(candidate) !== 'closed') return undefined
+    if (this.#fleetLoad(nodes) >= hedgeBelowLoad || this.#loadOf(candidate) >= hedgeBelowLoad)
+      return undefined
+    if (!retryBudget.take()) return undefined
+    this.#hedged = true
+    return this.#attempt(candidate)
+  }
+
+  #choose(nodes: readonly FleetNode[]): FleetNode | undefined {
+    const untried = nodes.filter(({ id }) => !this.#tried.has(id))
+    return chooseNode(this.#ask, this.#router.view(untried))
+  }
+
+  #loadOf(node: FleetNode): number {
+    return this.#router.load(node) / (node.report?.capacity ?? assumedCapacity)
+  }
+
+  #fleetLoad(nodes: readonly FleetNode[]): number {
+    const serving = nodes.filter((node) => serves(node, this.#ask))
+    const load = serving.reduce((sum, node) => sum + this.#router.load(node), 0)
+    const capacity = serving.reduce((sum, { report }) => sum + (report?.capacity ?? assumedCapacity), 0)
+    return load / Math.max(1, capacity)
+  }
+
+  #attempt(node: FleetNode | undefined): Attempt | undefined {
+    if (node === undefined) return undefined
+    const { breakers, firstTokenTimes, inFlight, now } = this.#router
+    const { promptTokens } = this.#ask
+    const startedAt = now()
+    let state: 'waiting' | 'answered' | 'over' = 'waiting'
+    const end = () => {
+      state = 'over'
+      inFlight.ended(node.id)
+    }
+    this.#tried.add(node.id)
+    breakers.began(node)
+    inFlight.began(node.id)
+    return {
+      node,
+      number: this.#attempts++,
+      answered() {
+        if (state !== 'waiting') return
+        state = 'answered'
+        breakers.succeeded(node)
+        firstTokenTimes.observed(promptTokens, now() - startedAt)
+      },
+      failed({ avoid }) {
+        if (state === 'over') return
+        if (avoid) breakers.failed(node)
+        else breakers.inconclusive(node)
+        end()
+      },
+      ended() {
+        if (state === 'over') return
+        if (state === 'waiting') breakers.inconclusive(node)
+        end()
+      },
+    }
+  }
+}

@@ -1,0 +1,176 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { AdapterDigest, BackboneDigest } from '../../shared/ids.ts'
+import type { GenerateEvent } from '../../shared/wire.ts'
+import { type Attempt, Dispatch } from './dispatch.ts'
+import { firstAnswer } from './first-answer.ts'
+import { NodeFailure } from './node-failures.ts'
+import type { FleetNode } from './nodes.ts'
+import { Router } from './router.ts'
+
+const backbone = BackboneDigest.parse('ab'.repeat(32))
+const nodes: FleetNode[] = ['a', 'b', 'c'].map((id) => ({ id, url: `http://${id}`, report: null }))
+const ask = {
+  adapter: AdapterDigest.parse('cd'.repeat(32)),
+  backbone,
+  rows: 100,
+  promptTokens: 64,
+  region: '',
+}
+
+/** A fleet whose nodes answer when a test says so. */
+class Scene {
+  readonly router = new Router()
+  readonly controller = new AbortController()
+  fleet: readonly FleetNode[] = nodes
+  readonly opened: {
+    attempt: Attempt
+    answer: () => void
+    fail: (cause: string) => void
+    aborted: () => boolean
+  }[] = []
+  readonly closed: string[] = []
+
+  start() {
+    const answer = firstAnswer({
+      dispatch: new Dispatch(this.router, ask),
+      nodes: async () => this.fleet,
+      open: (attempt, signal) => this.#open(attempt, signal),
+      signal: this.controller.signal,
+    })
+    answer.catch(() => undefined)
+    return answer
+  }
+
+  #open(attempt: Attempt, signal: AbortSignal) {
+    const { promise, reject, resolve } =
+      Promise.withResolvers<AsyncGenerator<readonly GenerateEvent[], void>>()
+    signal.addEventListener('abort', () => reject(new Error('aborted')))
+    this.opened.push({
+      attempt,
+      answer: () => resolve(this.#events(attempt)),
+      fail: (cause) => reject(new NodeFailure(cause, { message: cause })),
+      aborted: () => signal.aborted,
+    })
+    return promise
+  }
+
+  async *#events(attempt: Attempt): AsyncGenerator<readonly GenerateEvent[], void> {
+    try {
+      yield [{ type: 'token', id: 1 }]
+    } finally {
+      this.closed.push(attempt.node.id)
+    }
+  }
+
+  get inFlight() {
+    return nodes.map(({ id }) => this.router.inFlight.count(id)).reduce((sum, count) => sum + count, 0)
+  }
+
+  /** First tokens come after 100 ms as a rule. */
+  warm(): this {
+    for (let i = 0; i < 50; i++) this.router.firstTokenTimes.observed(64, 100)
+    return this
+  }
+}
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] })
+})
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+const settle = () => vi.advanceTimersByTimeAsync(0)
+
+describe('a hedge', () => {
+  test('goes to a second node when the first is slower than it should be, and the loser is cancelled', async () => {
+    const scene = new Scene().warm()
+    const answer = scene.start()
+    await vi.advanceTimersByTimeAsync(149)
+    expect(scene.opened).toHaveLength(1)
+    await vi.advanceTimersByTimeAsync(1)
+    expect(scene.opened).toHaveLength(2)
+    scene.opened[1]?.answer()
+    const won = await answer
+    expect(won?.attempt.node.id).toBe(scene.opened[1]?.attempt.node.id)
+    expect(won).toMatchObject({ retries: 0, attempt: { number: 1 } })
+    expect(scene.opened[0]?.aborted()).toBe(true)
+    expect(scene.inFlight).toBe(1)
+    for await (const _ of won?.events ?? []);
+    expect(scene.inFlight).toBe(0)
+  })
+
+  test('is one at most, however long both take', async () => {
+    const scene = new Scene().warm()
+    scene.start()
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect(scene.opened).toHaveLength(2)
+    scene.controller.abort()
+    await settle()
+    expect(scene.inFlight).toBe(0)
+  })
+
+  test('saves a request whose first node fails, without another attempt', async () => {
+    const scene = new Scene().warm()
+    const answer = scene.start()
+    await vi.advanceTimersByTimeAsync(150)
+    scene.opened[0]?.fail('internal_error')
+    await settle()
+    expect(scene.opened).toHaveLength(2)
+    scene.opened[1]?.answer()
+    expect(await answer).toMatchObject({ retries: 1 })
+  })
+})
+
+describe('failover', () => {
+  test('goes from node to node, each once, and ends with the last failure', async () => {
+    const scene = new Scene()
+    const answer = scene.start()
+    for (let at = 0; at < 3; at++) {
+      await settle()
+      scene.opened[at]?.fail('internal_error')
+    }
+    await expect(answer).rejects.toMatchObject({ message: 'internal_error' })
+    expect(new Set(scene.opened.map(({ attempt }) => attempt.node.id)).size).toBe(3)
+    expect(scene.inFlight).toBe(0)
+  })
+
+  test('leaves a node that the fleet has lost while it is silent', async () => {
+    const scene = new Scene()
+    const answer = scene.start()
+    await settle()
+    const silent = scene.opened[0]?.attempt.node.id
+    scene.fleet = nodes.filter(({ id }) => id !== silent)
+    await vi.advanceTimersByTimeAsync(2_500)
+    expect(scene.opened).toHaveLength(2)
+    expect(scene.opened[0]?.aborted()).toBe(true)
+    scene.opened[1]?.answer()
+    expect(await answer).toMatchObject({ retries: 1 })
+  })
+
+  test('waits for a slow node that is still in the fleet', async () => {
+    const scene = new Scene()
+    const answer = scene.start()
+    await vi.advanceTimersByTimeAsync(60_000)
+    scene.opened[0]?.answer()
+    expect(await answer).toMatchObject({ retries: 0 })
+    expect(scene.opened).toHaveLength(1)
+  })
+})
+
+test('a client that leaves ends every attempt', async () => {
+  const scene = new Scene().warm()
+  const answer = scene.start()
+  await vi.advanceTimersByTimeAsync(150)
+  scene.controller.abort(new Error('the client left'))
+  await expect(answer).rejects.toThrow('the client left')
+  expect(scene.opened.every(({ aborted }) => aborted())).toBe(true)
+  expect(scene.inFlight).toBe(0)
+  expect(nodes.map((node) => scene.router.breakers.standing(node))).toEqual(['closed', 'closed', 'closed'])
+})
+
+test('without nodes there is no answer', async () => {
+  const scene = new Scene()
+  scene.fleet = []
+  expect(await scene.start()).toBeUndefined()
+})

@@ -1,0 +1,174 @@
+import type { GenerateEvent } from '../../shared/wire.ts'
+import type { Attempt, Dispatch } from './dispatch.ts'
+import { NodeFailure } from './node-failures.ts'
+import type { FleetNode } from './nodes.ts'
+
+/** A node that is silent is looked up in the fleet this often. */
+const watchMs = 2_500
+
+type Events = AsyncGenerator<readonly GenerateEvent[], void>
+
+export interface FirstAnswerSource {
+  readonly dispatch: Dispatch
+  /** The fleet as it is now. */
+  readonly nodes: () => Promise<readonly FleetNode[]>
+  /** Calls a node; resolves with its events once the first is there. Throws NodeFailure. */
+  readonly open: (attempt: Attempt, signal: AbortSignal) => Promise<Events>
+  /** Ends everything. */
+  readonly signal: AbortSignal
+}
+
+export interface FirstAnswer {
+  readonly attempt: Attempt
+  /** Attempts that failed before. */
+  readonly retries: number
+  /** From the first token on. Leaving it ends the attempt. */
+  readonly events: Events
+}
+
+type Happening =
+  | { readonly kind: 'answered'; readonly call: Call; readonly events: Events }
+  | { readonly kind: 'failed'; readonly call: Call; readonly thrown: unknown }
+  | { readonly kind: 'slow' }
+  | { readonly kind: 'look' }
+
+interface Call {
+  readonly attempt: Attempt
+  readonly controller: AbortController
+  readonly outcome: Promise<Happening>
+}
+
+/**
+ * Carries out a dispatch until some node's first token is there: fails over, hedges once, gives up a node that the
+ * fleet has lost. Whoever loses is cancelled. Throws the last NodeFailure, or what `signal` was aborted with;
+ * undefined when there is no node.
+ */
+export async function firstAnswer(source: FirstAnswerSource): Promise<FirstAnswer | undefined> {
+  const { dispatch, nodes, signal } = source
+  const calls = new Set<Call>()
+  let retries = 0
+  const begin = (attempt: Attempt | undefined) => {
+    if (attempt !== undefined) calls.add(call(attempt, source))
+  }
+  using timers = new Timers({ slowMs: dispatch.hedgeAfterMs, lookMs: watchMs })
+  begin(dispatch.first(await nodes()))
+  try {
+    while (calls.size > 0) {
+      const happening = await Promise.race([...[...calls].map(({ outcome }) => outcome), ...timers.pending])
+      signal.throwIfAborted()
+      switch (happening.kind) {
+        case 'answered':
+          calls.delete(happening.call)
+          happening.call.attempt.answered()
+          return { attempt: happening.call.attempt, retries, events: untilEnded(happening) }
+        case 'slow':
+          timers.hasFired('slow')
+          begin(dispatch.hedge(await nodes()))
+          break
+        case 'look': {
+          timers.again('look')
+          const fleet = await nodes()
+          for (const silent of calls) if (!isListed(silent, fleet)) silent.controller.abort(lost(silent))
+          break
+        }
+        case 'failed': {
+          const { call: failed, thrown } = happening
+          calls.delete(failed)
+          if (!(thrown instanceof NodeFailure)) {
+            failed.attempt.ended()
+            throw thrown
+          }
+          failed.attempt.failed(thrown.verdict)
+          retries += 1
+          if (calls.size > 0) break
+          begin(dispatch.next(await nodes(), { node: failed.attempt.node, verdict: thrown.verdict }))
+          if (calls.size === 0) throw thrown
+        }
+      }
+    }
+    return undefined
+  } finally {
+    for (const loser of calls) cancel(loser)
+  }
+}
+
+function call(attempt: Attempt, { open, signal }: FirstAnswerSource): Call {
+  const controller = new AbortController()
+  const outcome = open(attempt, AbortSignal.any([signal, controller.signal])).then(
+    (events): Happening => ({ kind: 'answered', call: own, events }),
+    (thrown: unknown): Happening => {
+      const { reason } = controller.signal
+      return { kind: 'failed', call: own, thrown: reason instanceof NodeFailure ? reason : thrown }
+    },
+  )
+  const own: Call = { attempt, controller, outcome }
+  return own
+}
+
+function cancel({ attempt, controller, outcome }: Call): void {
+  attempt.ended()
+  controller.abort()
+  outcome
+    .then(async (late) => {
+      if (late.kind === 'answered') await late.events.return()
+    })
+    .catch(() => undefined)
+}
+
+/** A fleet without any node tells nothing about one of them. */
+const isListed = ({ attempt }: Call, fleet: readonly FleetNode[]) =>
+  fleet.length === 0 || fleet.some(({ id }) => id === attempt.node.id)
+
+const lost = ({ attempt }: Call) =>
+  new NodeFailure('lost', { message: `node ${attempt.node.id} is silent and has left the fleet` })
+
+async function* untilEnded({ call: { attempt }, events }: { call: Call; events: Events }): Events {
+  try {
+    yield* events
+  } catch (thrown) {
+    if (thrown instanceof NodeFailure) attempt.failed(thrown.verdict)
+    throw thrown
+  } finally {
+    attempt.ended()
+    await events.return()
+  }
+}
+
+type TimerKind = 'slow' | 'look'
+
+/** The waits of one dispatch, as promises to race. */
+class Timers implements Disposable {
+  readonly #ms: Readonly<Record<TimerKind, number | undefined>>
+  readonly #running = new Map<
+    TimerKind,
+    { handle: ReturnType<typeof setTimeout>; fired: Promise<Happening> }
+  >()
+
+  constructor({ lookMs, slowMs }: { slowMs: number | undefined; lookMs: number }) {
+    this.#ms = { slow: slowMs, look: lookMs }
+    this.again('slow')
+    this.again('look')
+  }
+
+  get pending(): Promise<Happening>[] {
+    return [...this.#running.values()].map(({ fired }) => fired)
+  }
+
+  again(kind: TimerKind): void {
+    this.hasFired(kind)
+    const ms = this.#ms[kind]
+    if (ms === undefined) return
+    const { promise, resolve } = Promise.withResolvers<Happening>()
+    this.#running.set(kind, { fired: promise, handle: setTimeout(() => resolve({ kind }), ms) })
+  }
+
+  hasFired(kind: TimerKind): void {
+    const running = this.#running.get(kind)
+    if (running !== undefined) clearTimeout(running.handle)
+    this.#running.delete(kind)
+  }
+
+  [Symbol.dispose](): void {
+    for (const { handle } of this.#running.values()) clearTimeout(handle)
+  }
+}

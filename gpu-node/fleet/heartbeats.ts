@@ -1,0 +1,160 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { sha256Hex } from '../../shared/digest.ts'
+import {
+  type Heartbeat,
+  HeartbeatResponse,
+  heartbeatMs,
+  maxSettlementsPerHeartbeat,
+} from '../../shared/heartbeat.ts'
+import { signHeartbeat } from '../../shared/heartbeat-token.ts'
+import type { SettlementId } from '../../shared/ids.ts'
+import type { Log } from '../../shared/log.ts'
+import type { Settlement } from '../../shared/settlement.ts'
+import { describeFailure } from '../server/log.ts'
+import type { EdgeClock } from './edge-clock.ts'
+
+const firstBackoffMs = 250
+const maxBackoffMs = 2_000
+const answerTimeoutMs = 5_000
+/** The last heartbeat may delay the end of a process by this much. */
+const farewellMs = 1_000
+
+/** The edge was reached and did not take a heartbeat. */
+class Refusal extends Error {
+  readonly status: number
+
+  constructor(status: number, body: string) {
+    super(`the edge answered ${status}: ${body.slice(0, 500)}`)
+    this.status = status
+  }
+}
+
+/** Who the node is, and how it is at the moment. */
+export type NodeStatus = Omit<Heartbeat, 'incarnation' | 'sequence' | 'settlements'>
+
+/** Settlements that no edge has acknowledged (gpu-node/settlements). */
+export interface SettlementSource {
+  unacknowledged(limit: number): readonly Settlement[]
+  acknowledge(ids: readonly SettlementId[]): void
+}
+
+export interface HeartbeatOptions {
+  readonly edge: string
+  readonly key: Uint8Array
+  readonly status: () => NodeStatus
+  readonly settlements: SettlementSource
+  readonly clock: EdgeClock
+  readonly log: Log
+  /** Told of each heartbeat whether the edge took it. */
+  readonly sent?: (outcome: 'taken' | 'failed') => void
+}
+
+/**
+ * Tells the edge every second how the node is, from `start` to `stop`. An edge that is down is asked again after a
+ * quarter of a second, doubled up to two seconds; the node serves whoever reaches it meanwhile.
+ */
+export class Heartbeats {
+  readonly #options: HeartbeatOptions
+  readonly #incarnation = crypto.randomUUID()
+  readonly #stopped = new AbortController()
+  #sequence = 0
+  #epoch = ''
+  /** What kind of failure the last heartbeat met; each is said once. */
+  #trouble: string | undefined
+  #loop: Promise<void> = Promise.resolve()
+  #wake = () => {}
+
+  constructor(options: HeartbeatOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    this.#loop = this.#run()
+  }
+
+  /** Sends the next heartbeat now: the node's state has changed. */
+  hurry(): void {
+    this.#wake()
+  }
+
+  /** Sends a last heartbeat, if the edge takes it quickly. */
+  async stop(): Promise<void> {
+    this.#stopped.abort()
+    this.#wake()
+    await this.#loop
+    await this.#beat(AbortSignal.timeout(farewellMs)).catch(() => undefined)
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopped
+    for (let backoff = firstBackoffMs; !signal.aborted; ) {
+      try {
+        await this.#beat(AbortSignal.any([signal, AbortSignal.timeout(answerTimeoutMs)]))
+        this.#options.sent?.('taken')
+        if (this.#trouble !== undefined) this.#options.log('info', 'edge_reached')
+        this.#trouble = undefined
+        backoff = firstBackoffMs
+        await this.#pause(heartbeatMs)
+      } catch (thrown) {
+        if (signal.aborted) return
+        this.#options.sent?.('failed')
+        this.#report(thrown)
+        // Nodes that lost one edge at the same moment do not come back to it at the same moment.
+        await this.#pause(backoff * (0.75 + Math.random() / 2))
+        backoff = Math.min(maxBackoffMs, backoff * 2)
+      }
+    }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    const woken = new AbortController()
+    this.#wake = () => woken.abort()
+    await delay(ms, undefined, { signal: woken.signal }).catch(() => undefined)
+  }
+
+  #report(thrown: unknown): void {
+    const { edge, log } = this.#options
+    const trouble = thrown instanceof Refusal ? String(thrown.status) : 'unreachable'
+    if (trouble !== this.#trouble) log('warn', 'heartbeat_failed', { edge, reason: describeFailure(thrown) })
+    this.#trouble = trouble
+  }
+
+  /** Throws when the edge does not take it. */
+  async #beat(signal: AbortSignal): Promise<void> {
+    const answer = await this.#send(signal)
+    this.#epoch = answer.epoch
+    const settled = answer.accepted ? answer : await this.#send(signal)
+    this.#epoch = settled.epoch
+    if (!settled.accepted) throw new Error('the registry restarts again and again')
+    this.#options.settlements.acknowledge(settled.acknowledged)
+  }
+
+  async #send(signal: AbortSignal): Promise<HeartbeatResponse> {
+    const { clock, edge, key, settlements, status } = this.#options
+    const heartbeat: Heartbeat = {
+      ...status(),
+      incarnation: this.#incarnation,
+      sequence: this.#sequence++,
+      settlements: [...settlements.unacknowledged(maxSettlementsPerHeartbeat)],
+    }
+    const body = JSON.stringify(heartbeat)
+    const token = await signHeartbeat(key, {
+      node: heartbeat.node,
+      epoch: this.#epoch,
+      body: await sha256Hex(body),
+      now: new Date(clock.now()),
+    })
+    const askedAt = Date.now()
+    const response = await fetch(`${edge}/fleet/v1/heartbeat`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body,
+      signal,
+    })
+    const text = await response.text()
+    if (!response.ok) throw new Refusal(response.status, text)
+    const answer = HeartbeatResponse.parse(JSON.parse(text))
+    clock.heard(answer.time, askedAt)
+    return answer
+  }
+}
