@@ -12,5 +12,8 @@ declare global {
 declare module 'vitest' {
   interface ProvidedContext {
     stubNodes: { id: string; url: string }[]
+    otlpReceiver: string
+    /** How the fuzzer runs, by environment. */
+    fuzz: { seed: string | undefined; seconds: string | undefined }
   }
 }

@@ -60,6 +60,20 @@ export class TestEdge {
     })
   }
 
+  /** A tenant's own call of the control plane: `/v1{path}`. */
+  own(
+    { key }: Pick<TestTenant, 'key'>,
+    method: string,
+    path: string,
+    body?: Uint8Array<ArrayBuffer> | object,
+  ): Promise<Response> {
+    return this.fetch(`/v1${path}`, {
+      method,
+      headers: { authorization: `Bearer ${key}` },
+      ...(body === undefined ? {} : { body: body instanceof Uint8Array ? body : JSON.stringify(body) }),
+    })
+  }
+
   /** `POST /v1/chat/completions` to the tenant's tuned model unless `body` says otherwise. */
   chat({ key }: Pick<TestTenant, 'key'>, body: object = {}): Promise<Response> {
     return this.post('/v1/chat/completions', {

@@ -1,0 +1,276 @@
+import { z } from 'zod'
+import { type ErrorCode, errorCodes } from '../../shared/errors.ts'
+import {
+  type AnswerHeader,
+  type Auth,
+  answerHeaders,
+  everyAnswer,
+  type Operation,
+  rateLimitHeaders,
+  tags,
+} from './operation.ts'
+import { operations } from './operations.ts'
+import { requestSchemas, responseSchemas } from './schemas.ts'
+
+/** A JSON Schema of draft 2020-12, which OpenAPI 3.1 takes as it is. */
+export type Schema = z.core.JSONSchema.JSONSchema
+
+type Json = Readonly<Record<string, unknown>>
+type Content = Readonly<Record<string, { readonly schema: Schema }>>
+
+export interface Document {
+  readonly openapi: string
+  readonly info: { readonly title: string; readonly version: string; readonly summary: string } & Json
+  readonly servers: readonly Json[]
+  readonly tags: readonly { readonly name: string; readonly description: string }[]
+  readonly paths: Readonly<Record<string, Readonly<Record<string, DescribedOperation>>>>
+  readonly components: {
+    readonly schemas: Readonly<Record<string, Schema>>
+    readonly headers: Json
+    readonly securitySchemes: Json
+  }
+}
+
+export interface DescribedOperation {
+  readonly operationId: string
+  readonly tags: readonly string[]
+  readonly summary: string
+  readonly description?: string
+  /** One of these lets in; none is needed where there is none. */
+  readonly security: readonly Readonly<Record<string, readonly string[]>>[]
+  readonly parameters?: readonly Parameter[]
+  readonly requestBody?: {
+    readonly required: boolean
+    readonly description?: string
+    readonly content: Content
+  }
+  readonly responses: Readonly<Record<string, DescribedAnswer>>
+}
+
+interface Parameter {
+  readonly name: string
+  readonly in: 'path' | 'query' | 'header'
+  readonly required?: boolean
+  readonly description?: string
+  readonly schema: Schema
+}
+
+interface DescribedAnswer {
+  readonly description: string
+  readonly headers: Json
+  readonly content?: Content
+}
+
+/** The errors that each way in can give. */
+const authErrors: Readonly<Record<Auth, readonly ErrorCode[]>> = {
+  tenant: ['invalid_api_key', 'tenant_suspended', 'rate_limited', 'control_unavailable'],
+  admin: ['invalid_admin_key', 'rate_limited'],
+  node: ['invalid_node_token'],
+  none: [],
+}
+
+const bodyErrors = {
+  json: ['invalid_json', 'invalid_request', 'unsupported_parameter', 'body_too_large'],
+  bytes: ['body_too_large'],
+} as const satisfies Record<string, readonly ErrorCode[]>
+
+/** OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.1), from the schemas that validate. */
+export function openApiDocument(): Document {
+  return {
+    openapi: '3.1.1',
+    info: {
+      title: 'Quartet',
+      version: '0.1.0',
+      summary: "Many tenants' tuned variants of one language model, behind an OpenAI-compatible API.",
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+    },
+    servers: [{ url: '/' }],
+    tags: Object.entries(tags).map(([name, description]) => ({ name, description })),
+    paths: paths(),
+    components: {
+      schemas: { ...componentsOf(requestSchemas, 'input'), ...componentsOf(responseSchemas, 'output') },
+      headers: headerComponents(),
+      securitySchemes: {
+        tenant: { type: 'http', scheme: 'bearer', description: "A tenant's API key: `qk_…`." },
+        admin: { type: 'http', scheme: 'bearer', description: "The operator's key." },
+        node: {
+          type: 'http',
+          scheme: 'bearer',
+          bearerFormat: 'JWT',
+          description: 'A token that the node signs for one body, once.',
+        },
+      },
+    },
+  }
+}
+
+function paths(): Document['paths'] {
+  const byPath = Map.groupBy(operations, ({ path }) => path)
+  return Object.fromEntries(
+    [...byPath].map(([path, group]) => [
+      path,
+      Object.fromEntries(group.map((operation) => [operation.method, describe(operation)])),
+    ]),
+  )
+}
+
+function describe(operation: Operation): DescribedOperation {
+  const { answer, auth, body, description, id, summary, tag } = operation
+  const described = parameters(operation)
+  const content = Object.entries(answer.content ?? {}).map(([type, schema]) => [
+    type,
+    { schema: schemaOf(schema, 'output') },
+  ])
+  return {
+    operationId: id,
+    tags: [tag],
+    summary,
+    ...(description === undefined ? {} : { description }),
+    security: auth === 'none' ? [] : [{ [auth]: [] }],
+    ...(described.length === 0 ? {} : { parameters: described }),
+    ...(body === undefined ? {} : { requestBody: requestBody(body) }),
+    responses: {
+      [answer.status]: {
+        description: answer.description,
+        headers: headersOf([...(answer.headers ?? []), ...(auth === 'tenant' ? rateLimitHeaders : [])]),
+        ...(content.length === 0 ? {} : { content: Object.fromEntries(content) }),
+      },
+      ...errorResponses(errorsOf(operation)),
+    },
+  }
+}
+
+function parameters({ headers = {}, parameters: inPath = {}, query }: Operation): readonly Parameter[] {
+  const queried = Object.entries(query?.shape ?? {}).map(([name, schema]) => ({
+    name,
+    in: 'query' as const,
+    required: !z.object({ [name]: schema }).safeParse({}).success,
+    schema: queryValue(schemaOf(schema, 'input')),
+  }))
+  return [
+    ...Object.entries(inPath).map(([name, schema]) => ({
+      name,
+      in: 'path' as const,
+      required: true,
+      schema: schemaOf(schema, 'input'),
+    })),
+    ...queried,
+    ...Object.entries(headers).map(([name, { description, schema }]) => ({
+      name,
+      in: 'header' as const,
+      description,
+      schema: schemaOf(schema, 'input'),
+    })),
+  ]
+}
+
+/** A query is text; text that must be digits is a whole number to whoever calls. */
+function queryValue(schema: Schema): Schema {
+  const digits = typeof schema.pattern === 'string' && /^\^\[0-9\]\{1,[0-9]+\}\$$/.test(schema.pattern)
+  if (!digits) return schema
+  const { description } = schema
+  return { type: 'integer', minimum: 0, ...(description === undefined ? {} : { description }) }
+}
+
+function requestBody(body: NonNullable<Operation['body']>): NonNullable<DescribedOperation['requestBody']> {
+  if ('json' in body)
+    return {
+      required: body.optional !== true,
+      content: { 'application/json': { schema: schemaOf(body.json, 'input') } },
+    }
+  return {
+    required: true,
+    description: body.bytes,
+    content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } },
+  }
+}
+
+function errorsOf({ auth, body, errors = [], parameters: inPath, query }: Operation): readonly ErrorCode[] {
+  const implied: readonly ErrorCode[] = [
+    ...authErrors[auth],
+    ...(body === undefined ? [] : 'json' in body ? bodyErrors.json : bodyErrors.bytes),
+    ...(inPath === undefined && query === undefined
+      ? []
+      : (['invalid_request', 'unsupported_parameter'] as const)),
+    'internal_error',
+  ]
+  return [...new Set([...errors, ...implied])]
+}
+
+function errorResponses(codes: readonly ErrorCode[]): DescribedOperation['responses'] {
+  const byStatus = Map.groupBy(codes, (code) => errorCodes[code].status)
+  return Object.fromEntries(
+    [...byStatus]
+      .toSorted(([a], [b]) => a - b)
+      .map(([status, of]) => [
+        status,
+        {
+          description: of.map((code) => `\`${code}\``).join(', '),
+          headers: headersOf([]),
+          content: {
+            'application/json': { schema: { $ref: '#/components/schemas/ErrorBody' } },
+          },
+        },
+      ]),
+  )
+}
+
+function headersOf(names: readonly AnswerHeader[]): Json {
+  return Object.fromEntries(
+    [...everyAnswer, ...names].map((name) => [name, { $ref: `#/components/headers/${name}` }]),
+  )
+}
+
+const headerComponents = (): Json =>
+  Object.fromEntries(
+    Object.entries(answerHeaders).map(([name, description]) => [
+      name,
+      { description, schema: { type: 'string' } },
+    ]),
+  )
+
+type Io = 'input' | 'output'
+
+const names: Record<Io, ReadonlyMap<z.ZodType, string>> = {
+  input: new Map<z.ZodType, string>(Object.entries(requestSchemas).map(([name, schema]) => [schema, name])),
+  output: new Map<z.ZodType, string>(Object.entries(responseSchemas).map(([name, schema]) => [schema, name])),
+}
+
+/** A reference to the schema when it has a name, else the schema itself. */
+function schemaOf(schema: z.ZodType, io: Io): Schema {
+  const name = names[io].get(schema)
+  if (name !== undefined) return { $ref: `#/components/schemas/${name}` }
+  return withoutIdentity(
+    z.toJSONSchema(schema, { io, target: 'draft-2020-12', override, unrepresentable: 'any' }),
+  )
+}
+
+function componentsOf(
+  schemas: Readonly<Record<string, z.ZodType>>,
+  io: Io,
+): Readonly<Record<string, Schema>> {
+  const registry = z.registry<{ id: string }>()
+  for (const [id, schema] of Object.entries(schemas)) registry.add(schema, { id })
+  const { schemas: converted } = z.toJSONSchema(registry, {
+    io,
+    target: 'draft-2020-12',
+    uri: (id) => `#/components/schemas/${id}`,
+    override,
+    unrepresentable: 'any',
+  })
+  return Object.fromEntries(
+    Object.entries(converted).map(([name, schema]) => [name, withoutIdentity(schema)]),
+  )
+}
+
+/** zod leaves out the default of an input that it transforms; whoever reads the document wants to know it. */
+const override: NonNullable<z.core.JSONSchemaGeneratorParams['override']> = ({ jsonSchema, zodSchema }) => {
+  const value = z.globalRegistry.get(zodSchema)?.default
+  if (value !== undefined) jsonSchema.default = value
+}
+
+function withoutIdentity(schema: Schema): Schema {
+  return Object.fromEntries(
+    Object.entries(schema).filter(([key]) => key !== '$schema' && key !== '$id' && key !== '~standard'),
+  )
+}

@@ -1,0 +1,96 @@
+import { z } from 'zod'
+import type { ErrorCode } from '../../shared/errors.ts'
+
+/** One route as the document describes it. Schemas are the very ones that validate. */
+export interface Operation {
+  readonly method: 'get' | 'put' | 'post' | 'patch' | 'delete'
+  /** With its parameters in braces: `/v1/models/{id}`. */
+  readonly path: string
+  /** `operationId`. */
+  readonly id: string
+  readonly tag: Tag
+  readonly summary: string
+  readonly description?: string
+  readonly auth: Auth
+  /** Schemas of the path's parameters. */
+  readonly parameters?: Readonly<Record<string, z.ZodType>>
+  readonly query?: z.ZodObject
+  readonly headers?: Readonly<Record<string, { readonly schema: z.ZodType; readonly description: string }>>
+  readonly body?: Body
+  readonly answer: Answer
+  /** Beyond those that its authentication, its body and its parameters imply. */
+  readonly errors?: readonly ErrorCode[]
+}
+
+export type Auth = 'tenant' | 'admin' | 'node' | 'none'
+
+export const tags = {
+  Generation: 'Text from a tuned or the untuned model, as OpenAI has it.',
+  Models: 'The names a tenant may ask for.',
+  Adapters: "A tenant's tuned weights, its aliases for them and their deployments.",
+  Usage: 'What was used, by the nodes’ own counts.',
+  Tenants: 'Tenants, their policies and their keys.',
+  Backbones: 'The language models that are served.',
+  Fleet: 'The nodes.',
+  Audit: 'Every action that changed something.',
+  Service: 'Health and this document.',
+} as const
+export type Tag = keyof typeof tags
+
+export type Body = { readonly json: z.ZodType; readonly optional?: true } | { readonly bytes: string }
+
+export interface Answer {
+  readonly status: 200 | 201 | 202 | 204
+  readonly description: string
+  /** By media type; a stream's schema is that of one event. */
+  readonly content?: Readonly<Record<string, z.ZodType>>
+  readonly headers?: readonly AnswerHeader[]
+}
+
+/** Headers of answers. */
+export const answerHeaders = {
+  'x-request-id': 'Names the request; say it when something is wrong.',
+  traceparent: "The request's place in its trace (W3C Trace Context).",
+  'retry-after': 'Seconds after which to try again.',
+  'x-quartet-adapter': 'Digest of the adapter that answered, or `none`.',
+  'x-quartet-node': 'Ids of the nodes that answered.',
+  'x-quartet-retries': 'Attempts that failed before the first token.',
+  'server-timing': 'Milliseconds until the first token, by hop.',
+  'x-ratelimit-limit-requests': 'Requests per minute that the policy allows.',
+  'x-ratelimit-remaining-requests': 'Of those, how many are left.',
+  'x-ratelimit-reset-requests': 'Until they are all there again, like `6s` or `1m30s`.',
+  'x-ratelimit-limit-tokens': 'Tokens that the tightest limit of the policy allows.',
+  'x-ratelimit-remaining-tokens': 'Of those, how many are left.',
+  'x-ratelimit-reset-tokens': 'Until they are all there again, like `6s` or `1m30s`.',
+  etag: 'Changes with the content.',
+} as const
+export type AnswerHeader = keyof typeof answerHeaders
+
+export const everyAnswer = ['x-request-id', 'traceparent'] as const satisfies readonly AnswerHeader[]
+
+/** On every answer to a tenant whose policy sets the limit. */
+export const rateLimitHeaders = [
+  'x-ratelimit-limit-requests',
+  'x-ratelimit-remaining-requests',
+  'x-ratelimit-reset-requests',
+  'x-ratelimit-limit-tokens',
+  'x-ratelimit-remaining-tokens',
+  'x-ratelimit-reset-tokens',
+] as const satisfies readonly AnswerHeader[]
+
+/** An answer of one JSON schema. */
+export const json = (description: string, schema: z.ZodType, status: 200 | 201 = 200): Answer => ({
+  status,
+  description,
+  content: { 'application/json': schema },
+})
+
+export const noContent = (description: string): Answer => ({ status: 204, description })
+
+/** The header that lets a request act once, however often it is sent. */
+export const idempotencyKey: NonNullable<Operation['headers']> = {
+  'idempotency-key': {
+    schema: z.string().regex(/^[\x21-\x7e]{1,255}$/),
+    description: 'Whoever repeats the request with the same key within a day gets the first answer.',
+  },
+}

@@ -1,0 +1,221 @@
+import type { z } from 'zod'
+import {
+  AdapterList,
+  AdapterListQuery,
+  AdapterSummary,
+  AliasList,
+  AliasListQuery,
+  AliasSummary,
+  CanaryEndRequest,
+  History,
+  HistoryQuery,
+  PublishQuery,
+  PublishResponse,
+  PutAliasRequest,
+  PutCanaryRequest,
+  RollbackRequest,
+} from '../../../shared/api/deployments.ts'
+import type { ErrorCode } from '../../../shared/errors.ts'
+import { AdapterDigest, AliasName, TenantId } from '../../../shared/ids.ts'
+import { idempotencyKey, json, noContent, type Operation } from '../operation.ts'
+
+/** Where one tenant's adapters and aliases are: the same routes for its own keys and for operators. */
+interface Side {
+  readonly prefix: string
+  readonly auth: 'tenant' | 'admin'
+  readonly parameters: Readonly<Record<string, z.ZodType>>
+  /** Keeps operation ids apart. */
+  readonly suffix: string
+}
+
+const file = 'A safetensors file: `shared/adapter-file.ts` has the format, at most 25 MiB.'
+const refused = [
+  'adapter_invalid',
+  'digest_mismatch',
+  'backbone_mismatch',
+  'adapter_storage_exceeded',
+  'exceeds_limit',
+  'control_unavailable',
+] as const satisfies readonly ErrorCode[]
+const moving = [
+  'not_found',
+  'conflict',
+  'exceeds_limit',
+  'control_unavailable',
+] as const satisfies readonly ErrorCode[]
+
+function deployments({ auth, parameters, prefix, suffix }: Side): readonly Operation[] {
+  const at = { tag: 'Adapters', auth } as const
+  const own = Object.keys(parameters).length === 0 ? {} : { parameters }
+  const adapter = { ...parameters, digest: AdapterDigest }
+  const alias = { ...parameters, alias: AliasName }
+  // An operator may name a tenant that there is not.
+  const errors: readonly ErrorCode[] =
+    auth === 'admin' ? ['not_found', 'control_unavailable'] : ['control_unavailable']
+  return [
+    {
+      ...at,
+      ...own,
+      method: 'get',
+      path: `${prefix}/adapters`,
+      id: `listAdapters${suffix}`,
+      summary: 'List adapters, oldest first',
+      query: AdapterListQuery,
+      answer: json('A page of adapters.', AdapterList),
+      errors,
+    },
+    {
+      ...at,
+      ...own,
+      method: 'post',
+      path: `${prefix}/adapters`,
+      id: `publishAdapter${suffix}`,
+      summary: 'Publish an adapter, and deploy it with `alias`',
+      query: PublishQuery,
+      headers: idempotencyKey,
+      body: { bytes: file },
+      answer: json('It is kept under its digest.', PublishResponse, 201),
+      errors: [...refused, ...moving],
+    },
+    {
+      ...at,
+      method: 'get',
+      path: `${prefix}/adapters/{digest}`,
+      id: `getAdapter${suffix}`,
+      summary: 'Show an adapter',
+      parameters: adapter,
+      answer: json('The adapter.', AdapterSummary),
+      errors: ['not_found', 'control_unavailable'],
+    },
+    {
+      ...at,
+      method: 'put',
+      path: `${prefix}/adapters/{digest}`,
+      id: `putAdapter${suffix}`,
+      summary: 'Publish an adapter whose digest is known',
+      parameters: adapter,
+      body: { bytes: file },
+      answer: json('It is kept.', AdapterSummary),
+      errors: [...refused, ...errors],
+    },
+    {
+      ...at,
+      method: 'delete',
+      path: `${prefix}/adapters/{digest}`,
+      id: `deleteAdapter${suffix}`,
+      summary: 'Delete an adapter that no alias holds',
+      parameters: adapter,
+      answer: noContent('It is gone.'),
+      errors: ['not_found', 'adapter_in_use', 'conflict', 'control_unavailable'],
+    },
+    {
+      ...at,
+      ...own,
+      method: 'get',
+      path: `${prefix}/aliases`,
+      id: `listAliases${suffix}`,
+      summary: 'List aliases, by name',
+      query: AliasListQuery,
+      answer: json('A page of aliases.', AliasList),
+      errors,
+    },
+    {
+      ...at,
+      method: 'get',
+      path: `${prefix}/aliases/{alias}`,
+      id: `getAlias${suffix}`,
+      summary: 'Show an alias',
+      parameters: alias,
+      answer: json('The alias.', AliasSummary),
+      errors: ['not_found', 'control_unavailable'],
+    },
+    {
+      ...at,
+      method: 'put',
+      path: `${prefix}/aliases/{alias}`,
+      id: `deployAlias${suffix}`,
+      summary: 'Deploy an adapter under an alias',
+      parameters: alias,
+      body: { json: PutAliasRequest },
+      answer: json('The alias from now on.', AliasSummary),
+      errors: moving,
+    },
+    {
+      ...at,
+      method: 'delete',
+      path: `${prefix}/aliases/{alias}`,
+      id: `deleteAlias${suffix}`,
+      summary: 'Delete an alias; its history stays',
+      parameters: alias,
+      answer: noContent('It is gone.'),
+      errors: moving,
+    },
+    {
+      ...at,
+      method: 'get',
+      path: `${prefix}/aliases/{alias}/history`,
+      id: `getAliasHistory${suffix}`,
+      summary: 'List what an alias has named, newest first',
+      parameters: alias,
+      query: HistoryQuery,
+      answer: json('A page of deployments.', History),
+      errors: ['not_found', 'control_unavailable'],
+    },
+    {
+      ...at,
+      method: 'post',
+      path: `${prefix}/aliases/{alias}/rollback`,
+      id: `rollBackAlias${suffix}`,
+      summary: 'Roll an alias back: to the version before, or to the one named',
+      parameters: alias,
+      headers: idempotencyKey,
+      body: { json: RollbackRequest, optional: true },
+      answer: json('The alias from now on.', AliasSummary),
+      errors: moving,
+    },
+    {
+      ...at,
+      method: 'put',
+      path: `${prefix}/aliases/{alias}/canary`,
+      id: `putCanary${suffix}`,
+      summary: 'Begin a canary, or change its share',
+      parameters: alias,
+      body: { json: PutCanaryRequest },
+      answer: json('The alias from now on.', AliasSummary),
+      errors: moving,
+    },
+    {
+      ...at,
+      method: 'delete',
+      path: `${prefix}/aliases/{alias}/canary`,
+      id: `abortCanary${suffix}`,
+      summary: 'End a canary: nothing goes to it any more',
+      parameters: alias,
+      body: { json: CanaryEndRequest, optional: true },
+      answer: json('The alias from now on.', AliasSummary),
+      errors: moving,
+    },
+    {
+      ...at,
+      method: 'post',
+      path: `${prefix}/aliases/{alias}/promote`,
+      id: `promoteCanary${suffix}`,
+      summary: 'Promote a canary: everything goes to it',
+      parameters: alias,
+      headers: idempotencyKey,
+      body: { json: CanaryEndRequest, optional: true },
+      answer: json('The alias from now on.', AliasSummary),
+      errors: moving,
+    },
+  ]
+}
+
+export const deploymentOperations: readonly Operation[] = [
+  ...deployments({ prefix: '/v1', auth: 'tenant', parameters: {}, suffix: '' }),
+  ...deployments({
+    prefix: '/admin/v1/tenants/{id}',
+    auth: 'admin',
+    parameters: { id: TenantId },
+    suffix: 'OfTenant',
+  }),
+]

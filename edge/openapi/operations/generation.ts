@@ -1,0 +1,94 @@
+import { z } from 'zod'
+import {
+  ChatCompletion,
+  ChatCompletionChunk,
+  ChatCompletionRequest,
+} from '../../../shared/api/chat-completions.ts'
+import { Completion, CompletionRequest } from '../../../shared/api/completions.ts'
+import { Model, ModelList, ModelListQuery } from '../../../shared/api/models.ts'
+import type { ErrorCode } from '../../../shared/errors.ts'
+import { type AnswerHeader, idempotencyKey, json, type Operation } from '../operation.ts'
+
+const generating = [
+  'model_not_found',
+  'model_not_allowed',
+  'context_length_exceeded',
+  'exceeds_limit',
+  'idempotency_conflict',
+  'queue_full',
+  'budget_exhausted',
+  'client_closed_request',
+  'node_error',
+  'node_unavailable',
+  'deadline_exceeded',
+] as const satisfies readonly ErrorCode[]
+
+const headers = [
+  'x-quartet-adapter',
+  'x-quartet-node',
+  'x-quartet-retries',
+  'server-timing',
+] as const satisfies readonly AnswerHeader[]
+
+const streamed =
+  'With `stream`, server-sent events: each `data:` is one chunk, the last is `[DONE]`. A failure after the first token is one last event with an `error` and no `[DONE]`.'
+
+export const generationOperations: readonly Operation[] = [
+  {
+    method: 'post',
+    path: '/v1/chat/completions',
+    id: 'createChatCompletion',
+    tag: 'Generation',
+    summary: 'Answer a conversation',
+    description: streamed,
+    auth: 'tenant',
+    headers: idempotencyKey,
+    body: { json: ChatCompletionRequest },
+    answer: {
+      status: 200,
+      description: 'The answer, whole or as events.',
+      content: { 'application/json': ChatCompletion, 'text/event-stream': ChatCompletionChunk },
+      headers,
+    },
+    errors: generating,
+  },
+  {
+    method: 'post',
+    path: '/v1/completions',
+    id: 'createCompletion',
+    tag: 'Generation',
+    summary: 'Continue a text',
+    description: streamed,
+    auth: 'tenant',
+    headers: idempotencyKey,
+    body: { json: CompletionRequest },
+    answer: {
+      status: 200,
+      description: 'The continuation, whole or as events.',
+      content: { 'application/json': Completion, 'text/event-stream': Completion },
+      headers,
+    },
+    errors: generating,
+  },
+  {
+    method: 'get',
+    path: '/v1/models',
+    id: 'listModels',
+    tag: 'Models',
+    summary: 'List what may be asked for: aliases, then backbones',
+    auth: 'tenant',
+    query: ModelListQuery,
+    answer: json('The models.', ModelList),
+  },
+  {
+    method: 'get',
+    path: '/v1/models/{id}',
+    id: 'getModel',
+    tag: 'Models',
+    summary: 'Show a model',
+    auth: 'tenant',
+    parameters: { id: z.string() },
+    answer: json('The model.', Model),
+    errors: ['model_not_found', 'model_not_allowed'],
+  },
+]

@@ -1,0 +1,47 @@
+import { z } from 'zod'
+import { AdminUsageQuery, BudgetReport, UsageList, UsageQuery } from '../../../shared/api/usage.ts'
+import { TenantId } from '../../../shared/ids.ts'
+import { type Answer, json, type Operation } from '../operation.ts'
+
+const rows: Answer = {
+  status: 200,
+  description:
+    'A page of rows, one for each day, key and model; CSV with `format=csv` or `accept: text/csv`.',
+  content: { 'application/json': UsageList, 'text/csv': z.string() },
+}
+
+export const usageOperations: readonly Operation[] = [
+  {
+    method: 'get',
+    path: '/v1/usage',
+    id: 'getUsage',
+    tag: 'Usage',
+    summary: 'Show what was used, by UTC day, key and model',
+    auth: 'tenant',
+    query: UsageQuery,
+    answer: rows,
+    errors: ['control_unavailable'],
+  },
+  {
+    method: 'get',
+    path: '/admin/v1/usage',
+    id: 'getAllUsage',
+    tag: 'Usage',
+    summary: 'Show what was used by one tenant, or by all',
+    auth: 'admin',
+    query: AdminUsageQuery,
+    answer: rows,
+    errors: ['control_unavailable'],
+  },
+  {
+    method: 'get',
+    path: '/admin/v1/tenants/{id}/budget',
+    id: 'getBudget',
+    tag: 'Usage',
+    summary: "Show how a tenant's limits stand",
+    auth: 'admin',
+    parameters: { id: TenantId },
+    answer: json('Spent, held and left.', BudgetReport),
+    errors: ['control_unavailable'],
+  },
+]

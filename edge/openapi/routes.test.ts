@@ -1,0 +1,82 @@
+import { describe, expect, test } from 'vitest'
+import { app } from '../app.ts'
+import { rateLimitHeaderNames } from '../budgets/rate-limit-headers.ts'
+import { TestEdge } from '../testing/edge.ts'
+import { rateLimitHeaders } from './operation.ts'
+import { operations } from './operations.ts'
+
+/** `/v1/models/:id` as `/v1/models/{id}`. */
+const documented = (path: string) =>
+  path.replaceAll(/:([A-Za-z]+)(\{[^}]*\})?/g, '{$1}').replace(/(.)\/$/, '$1')
+
+/** What the app answers to; middleware and refusals of other methods stand there as `ALL`. */
+const routes = new Set(
+  app.routes
+    .filter(({ method }) => method !== 'ALL')
+    .map(({ method, path }) => `${method} ${documented(path)}`),
+)
+const described = operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`)
+
+describe('the document', () => {
+  test('describes every route, and no route that there is not', () => {
+    expect(described.toSorted()).toEqual([...routes].toSorted())
+  })
+
+  test('knows the headers that tell of limits', () => {
+    expect(rateLimitHeaders.toSorted()).toEqual(rateLimitHeaderNames.toSorted())
+  })
+
+  test('names every operation once', () => {
+    expect(new Set(operations.map(({ id }) => id)).size).toBe(operations.length)
+  })
+
+  test('has a schema for every parameter of a path', () => {
+    for (const { parameters = {}, path } of operations)
+      expect(Object.keys(parameters).toSorted(), path).toEqual(
+        [...path.matchAll(/\{([A-Za-z]+)\}/g)].map(([, name]) => name).toSorted(),
+      )
+  })
+
+  test('says truly who is let in', async () => {
+    const edge = new TestEdge()
+    const refusals = {
+      tenant: 'invalid_api_key',
+      admin: 'invalid_admin_key',
+      node: 'invalid_node_token',
+    } as const
+    for (const [at, { auth, method, path }] of operations.entries()) {
+      const response = await edge.fetch(path.replaceAll(/\{[A-Za-z]+\}/g, 'x'), {
+        method: method.toUpperCase(),
+        headers: { 'cf-connecting-ip': `10.0.0.${at}` },
+      })
+      const body: { error?: { code: string } } = auth === 'none' ? {} : await response.json()
+      expect(body.error?.code, `${method} ${path}`).toBe(auth === 'none' ? undefined : refusals[auth])
+      expect(response.status, `${method} ${path}`).toBe(auth === 'none' ? 200 : 401)
+    }
+  })
+})
+
+describe('served', () => {
+  const edge = new TestEdge()
+
+  test('as OpenAPI 3.1 that is cached and known again by its etag', async () => {
+    const response = await edge.fetch('/openapi.json')
+    expect(response.headers.get('content-type')).toBe('application/json')
+    expect(response.headers.get('cache-control')).toMatch(/max-age/)
+    expect(await response.json()).toMatchObject({ openapi: expect.stringMatching(/^3\.1\./) })
+    const etag = response.headers.get('etag') ?? ''
+    const again = await edge.fetch('/openapi.json', { headers: { 'if-none-match': `W/${etag}` } })
+    expect(again.status).toBe(304)
+    expect(await again.text()).toBe('')
+  })
+
+  test('as a page that describes every operation, runs no script and loads nothing', async () => {
+    const response = await edge.fetch('/docs')
+    expect(response.headers.get('content-security-policy')).toMatch(/default-src 'none'/)
+    const html = await response.text()
+    for (const { id } of operations) expect(html).toContain(`<section id="${id}">`)
+    expect(html).not.toMatch(/<script|<link|<img|src=|https?:\/\/|\son[a-z]+=/i)
+    const anchors = new Set([...html.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id))
+    for (const [, target] of html.matchAll(/href="#([^"]+)"/g)) expect(anchors).toContain(target)
+  })
+})

@@ -1,0 +1,90 @@
+import type { z } from 'zod'
+import {
+  BackboneList,
+  ChangeKeyRequest,
+  ChangeTenantRequest,
+  CreateKeyRequest,
+  CreateKeyResponse,
+  CreateTenantRequest,
+  KeySummary,
+  PutBackboneRequest,
+  TenantList,
+  TenantSummary,
+} from '../../shared/api/admin.ts'
+import { AuditEntry, AuditPage } from '../../shared/api/audit.ts'
+import {
+  ChatCompletion,
+  ChatCompletionChunk,
+  ChatCompletionRequest,
+} from '../../shared/api/chat-completions.ts'
+import { Completion, CompletionRequest } from '../../shared/api/completions.ts'
+import {
+  AdapterList,
+  AdapterSummary,
+  AliasList,
+  AliasSummary,
+  CanaryEndRequest,
+  Deployment,
+  History,
+  PublishResponse,
+  PutAliasRequest,
+  PutCanaryRequest,
+  RollbackRequest,
+} from '../../shared/api/deployments.ts'
+import { ErrorBody } from '../../shared/api/error.ts'
+import { FleetNodeSummary, FleetResponse } from '../../shared/api/fleet.ts'
+import { Model, ModelList } from '../../shared/api/models.ts'
+import { Usage } from '../../shared/api/parameters.ts'
+import { TenantPolicy } from '../../shared/api/policy.ts'
+import { BudgetReport, UsageList, UsageRow } from '../../shared/api/usage.ts'
+import { Heartbeat, HeartbeatResponse } from '../../shared/heartbeat.ts'
+
+/** The schemas that the document names, by that name. */
+
+/** What clients send. */
+export const requestSchemas = {
+  ChatCompletionRequest,
+  CompletionRequest,
+  CreateTenantRequest,
+  ChangeTenantRequest,
+  CreateKeyRequest,
+  ChangeKeyRequest,
+  PutBackboneRequest,
+  PutAliasRequest,
+  RollbackRequest,
+  PutCanaryRequest,
+  CanaryEndRequest,
+  Heartbeat,
+} as const satisfies Record<string, z.ZodType>
+
+/** What the edge answers. */
+export const responseSchemas = {
+  ErrorBody,
+  ChatCompletion,
+  ChatCompletionChunk,
+  Completion,
+  Usage,
+  Model,
+  ModelList,
+  AdapterSummary,
+  AdapterList,
+  AliasSummary,
+  AliasList,
+  Deployment,
+  History,
+  PublishResponse,
+  TenantPolicy,
+  TenantList,
+  TenantSummary,
+  KeySummary,
+  CreateKeyResponse,
+  BackboneList,
+  FleetNodeSummary,
+  FleetResponse,
+  AuditEntry,
+  AuditPage,
+  UsageRow,
+  UsageList,
+  BudgetReport,
+  HeartbeatResponse,
+} as const satisfies Record<string, z.ZodType>
