@@ -6,7 +6,10 @@ export default defineConfig({
       {
         test: {
           name: 'node',
-          include: ['{shared,gpu-node,cli,bench}/**/*.test.ts', 'test/{contract,parity}/**/*.test.ts'],
+          include: [
+            '{shared,gpu-node,cli,bench,experiments}/**/*.test.ts',
+            'test/{contract,parity}/**/*.test.ts',
+          ],
           testTimeout: 60_000,
           hookTimeout: 300_000,
         },

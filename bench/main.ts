@@ -3,7 +3,12 @@ import { parseArgs } from 'node:util'
 const usage = `usage: npm run bench -- NAME [options]
 
   engine   one node: decode and prefill with and without adapters, batch 16 against 1, memory
+  budget   1,000 requests over 8 lease holders against a budget for 400
   edge     the worker's own time per request, before a node that answers at once
+  fleet    a simulated fleet in virtual time: routing against random and plain-hash; draws docs/fleet-routing.svg
+  kinds    what each kind of adapter costs: parameters, memory, prefill
+  tenants  finding a key's tenant and alias among 10,000 tenants and among 10
+  train    forward and backward over a batch against PyTorch's, with and without checkpointing; memory
   stack    everything: eight adapters through edge and node, first use of an adapter
              --peer FOLDER   also drive llama.cpp's llama-server from FOLDER, in turn, and print the ratios
              --gguf FILE     the model file the peer loads
@@ -18,8 +23,18 @@ async function run(name: string | undefined): Promise<boolean> {
   switch (name) {
     case 'engine':
       return (await import('./engine.ts')).benchEngine()
+    case 'budget':
+      return (await import('./budget.ts')).benchBudget()
     case 'edge':
       return (await import('./edge.ts')).benchEdge()
+    case 'fleet':
+      return (await import('./fleet.ts')).benchFleet()
+    case 'kinds':
+      return (await import('./kinds.ts')).benchKinds()
+    case 'tenants':
+      return (await import('./tenants.ts')).benchTenants()
+    case 'train':
+      return (await import('./train.ts')).benchTrain()
     case 'stack':
       return (await import('./stack.ts')).benchStack(values)
     default:

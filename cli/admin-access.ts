@@ -12,8 +12,20 @@ const AccessOptions = z.object({ edge: z.url().optional() })
 /** Gives a command the `--edge` option that `adminOf` reads. */
 export function addEdgeOption(command: Command): Command {
   return command.addOption(
-    new Option('--edge <url>', 'the edge to administer (default: the local one)').env('QUARTET_EDGE_URL'),
+    new Option('--edge <url>', 'the edge to talk to (default: the local one)').env('QUARTET_EDGE_URL'),
   )
+}
+
+/** The edge that a command's options and environment point to; without any, that of the local stack. */
+export async function edgeOf(command: Command): Promise<string> {
+  const { edge } = AccessOptions.parse(command.opts())
+  if (edge !== undefined) return new URL(edge).origin
+  const folder = homeOf(command)
+  const state = await readLocalState(homeAt(folder))
+  if (state !== undefined) return state.edge
+  throw new CliFailure(`no local stack has run on ${folder}`, {
+    remedy: 'run quartet start, or name an edge with --edge',
+  })
 }
 
 /** The admin API that a command's options and environment point to; without any, that of the local stack. */

@@ -1,8 +1,20 @@
 import { z } from 'zod'
-import { CreateKeyResponse, type PutBackboneRequest, TenantList, TenantSummary } from '../shared/api/admin.ts'
-import { isErrorCode, QuartetError } from '../shared/errors.ts'
+import {
+  CreateKeyResponse,
+  KeySummary,
+  type PutBackboneRequest,
+  type TenantEntry,
+  TenantList,
+  type TenantStatus,
+  TenantSummary,
+} from '../shared/api/admin.ts'
+import { AuditPage } from '../shared/api/audit.ts'
+import { FleetResponse } from '../shared/api/fleet.ts'
+import type { TenantPolicyChange } from '../shared/api/policy.ts'
+import { BudgetReport, UsageList, type UsageRow } from '../shared/api/usage.ts'
 import type { AdapterDigest, AliasName, KeyId, TenantId } from '../shared/ids.ts'
-import { CliFailure } from './failure.ts'
+import { deploymentsClient } from './deployments-client.ts'
+import { type EdgeAccess, send } from './edge-call.ts'
 
 /** Where an edge is and the key that opens its admin API. */
 export interface AdminAccess {
@@ -10,40 +22,93 @@ export interface AdminAccess {
   readonly adminKey: string
 }
 
-interface Call<T> {
-  readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE'
-  readonly path: string
-  readonly json?: unknown
-  readonly bytes?: Uint8Array<ArrayBuffer>
-  readonly answer: z.ZodType<T>
-}
-
 const anything = z.unknown()
 
 export type AdminClient = ReturnType<typeof adminClient>
 
 /** The edge's admin API (`/admin/v1`), typed; every answer is checked. Refusals keep the edge's code and words. */
-export function adminClient(access: AdminAccess) {
+export function adminClient({ adminKey, edge }: AdminAccess) {
+  const access: EdgeAccess = { edge, base: '/admin/v1', key: adminKey }
+  const deployments = (tenant: TenantId) =>
+    deploymentsClient({ ...access, base: `${access.base}/tenants/${tenant}` })
   return {
+    edge,
+
+    fleet: () => send(access, { method: 'GET', path: 'fleet', answer: FleetResponse }),
+
     putBackbone: (body: PutBackboneRequest) =>
       send(access, { method: 'PUT', path: `backbones/${body.backbone.slug}`, json: body, answer: anything }),
 
     /** Throws `conflict` when the tenant exists. */
-    createTenant: (id: TenantId) =>
-      send(access, { method: 'POST', path: 'tenants', json: { id }, answer: anything }),
+    createTenant: (id: TenantId, policy: TenantPolicyChange = {}) =>
+      send(access, { method: 'POST', path: 'tenants', json: { id, policy }, answer: TenantSummary }),
 
-    listTenants: async () =>
-      (await send(access, { method: 'GET', path: 'tenants', answer: TenantList })).tenants,
+    /** All of them, by id. */
+    async listTenants(): Promise<TenantEntry[]> {
+      const tenants: TenantEntry[] = []
+      for (let after: string | undefined; ; ) {
+        const page = await send(access, {
+          method: 'GET',
+          path: 'tenants',
+          query: { after, limit: 1_000 },
+          answer: TenantList,
+        })
+        tenants.push(...page.tenants)
+        if (!page.has_more || page.last_id === null) return tenants
+        after = page.last_id
+      }
+    },
+
+    changeTenant: (
+      id: TenantId,
+      change: { readonly status?: TenantStatus; readonly policy?: TenantPolicyChange },
+    ) => send(access, { method: 'PATCH', path: `tenants/${id}`, json: change, answer: TenantSummary }),
+
+    deleteTenant: (id: TenantId) =>
+      send(access, { method: 'DELETE', path: `tenants/${id}`, answer: anything }),
+
+    audit: (query: Readonly<Record<string, string | number | undefined>>) =>
+      send(access, { method: 'GET', path: 'audit', query, answer: AuditPage }),
+
+    /** Every page of it. */
+    async usage(query: {
+      readonly tenant?: TenantId | undefined
+      readonly from?: string | undefined
+      readonly to?: string | undefined
+    }): Promise<UsageRow[]> {
+      const rows: UsageRow[] = []
+      for (let after: string | undefined; ; ) {
+        const call = { method: 'GET', path: 'usage', query: { ...query, after }, answer: UsageList } as const
+        const page = await send(access, call)
+        rows.push(...page.data)
+        if (!page.has_more || page.last_id === null) return rows
+        after = page.last_id
+      }
+    },
+
+    /** How a tenant's limits stand. */
+    budget: (id: TenantId) =>
+      send(access, { method: 'GET', path: `tenants/${id}/budget`, answer: BudgetReport }),
+
+    deployments,
 
     showTenant: (id: TenantId) =>
       send(access, { method: 'GET', path: `tenants/${id}`, answer: TenantSummary }),
 
-    createKey: (tenant: TenantId, name = '') =>
+    createKey: (tenant: TenantId, name = '', expiresAt: number | null = null) =>
       send(access, {
         method: 'POST',
         path: `tenants/${tenant}/keys`,
-        json: { name },
+        json: { name, expiresAt },
         answer: CreateKeyResponse,
+      }),
+
+    expireKey: (tenant: TenantId, key: KeyId, expiresAt: number | null) =>
+      send(access, {
+        method: 'PATCH',
+        path: `tenants/${tenant}/keys/${key}`,
+        json: { expiresAt },
+        answer: KeySummary,
       }),
 
     revokeKey: (tenant: TenantId, key: KeyId) =>
@@ -51,64 +116,10 @@ export function adminClient(access: AdminAccess) {
 
     putAdapter: (
       tenant: TenantId,
-      { digest, bytes }: { digest: AdapterDigest; bytes: Uint8Array<ArrayBuffer> },
-    ) =>
-      send(access, { method: 'PUT', path: `tenants/${tenant}/adapters/${digest}`, bytes, answer: anything }),
+      file: { readonly digest: AdapterDigest; readonly bytes: Uint8Array<ArrayBuffer> },
+    ) => deployments(tenant).publish({ ...file, alias: undefined }),
 
     setAlias: (tenant: TenantId, { alias, digest }: { alias: AliasName; digest: AdapterDigest }) =>
-      send(access, {
-        method: 'PUT',
-        path: `tenants/${tenant}/aliases/${alias}`,
-        json: { digest },
-        answer: anything,
-      }),
-  }
-}
-
-async function send<T>({ edge, adminKey }: AdminAccess, call: Call<T>): Promise<T> {
-  const { method, path, json, bytes, answer } = call
-  const body = bytes ?? (json === undefined ? undefined : JSON.stringify(json))
-  const response = await fetch(`${edge}/admin/v1/${path}`, {
-    method,
-    headers: {
-      authorization: `Bearer ${adminKey}`,
-      'content-type': bytes === undefined ? 'application/json' : 'application/octet-stream',
-    },
-    ...(body === undefined ? {} : { body }),
-  }).catch((cause: unknown) => {
-    throw new CliFailure(`the edge at ${edge} cannot be reached`, {
-      remedy: 'start it (quartet start), or name another with --edge or QUARTET_EDGE_URL',
-      cause,
-    })
-  })
-  const content = parseJson(await response.text())
-  if (!response.ok) throw refusal(response.status, content)
-  const parsed = answer.safeParse(content)
-  if (parsed.success) return parsed.data
-  throw new CliFailure(`the edge answered ${method} ${path} in a way this command does not know`, {
-    remedy: 'use a command line and an edge of the same version',
-    cause: parsed.error,
-  })
-}
-
-const ErrorAnswer = z.object({
-  error: z.object({ message: z.string(), code: z.string().nullish(), param: z.string().nullish() }),
-})
-
-function refusal(status: number, content: unknown): Error {
-  const parsed = ErrorAnswer.safeParse(content)
-  if (!parsed.success)
-    return new CliFailure(`the edge answered ${status}`, { remedy: 'see its log for the reason' })
-  const { message, code, param } = parsed.data.error
-  return code != null && isErrorCode(code)
-    ? new QuartetError(code, message, { param: param ?? undefined })
-    : new CliFailure(`the edge answered ${status}: ${message}`)
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
+      deployments(tenant).setAlias(alias, { digest }),
   }
 }

@@ -1,21 +1,153 @@
-import { Command } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { type AliasSummary, CanaryShare } from '../shared/api/deployments.ts'
 import { AdapterDigest, AliasName, TenantId } from '../shared/ids.ts'
 import { addEdgeOption, adminOf } from './admin-access.ts'
 import { parsedBy } from './argument.ts'
-import { note } from './output.ts'
+import { note, printJson, printTable } from './output.ts'
+import { formatMoment } from './time.ts'
+
+interface Options {
+  readonly ifVersion?: number
+  readonly json?: true
+}
 
 export function aliasCommand(): Command {
-  const alias = new Command('alias').description("a tenant's names for adapters")
+  const alias = new Command('alias').description("a tenant's names for adapters, and what they name")
 
-  addEdgeOption(alias.command('set'))
-    .description('let an alias name an adapter: a deployment, or a rollback')
-    .argument('<tenant>', 'whose alias', parsedBy(TenantId))
-    .argument('<alias>', 'the model name that clients ask for', parsedBy(AliasName))
+  addEdgeOption(alias.command('list'))
+    .description("list a tenant's aliases")
+    .argument('<tenant>', 'whose aliases', parsedBy(TenantId))
+    .option('--json', 'as JSON')
+    .action(async (tenant: TenantId, options: Options, command: Command) => {
+      const { aliases } = await (await adminOf(command)).showTenant(tenant)
+      show(aliases, options)
+    })
+
+  named(alias.command('history'))
+    .description('what an alias named, newest first')
+    .option('--limit <n>', 'how many versions', wholeNumber, 50)
+    .option('--json', 'as JSON')
+    .action(
+      async (tenant: TenantId, name: AliasName, options: Options & { limit: number }, command: Command) => {
+        const { data } = await (await adminOf(command))
+          .deployments(tenant)
+          .history(name, { limit: options.limit })
+        if (options.json) return printJson(data)
+        printTable(
+          ['version', 'when', 'what', 'adapter', 'by', 'canary'],
+          data.map(({ action, at, by, canary, digest, version }) => [
+            String(version),
+            formatMoment(at),
+            action,
+            digest ?? 'none',
+            by,
+            canary === null ? '' : `${canary.percent} % by ${canary.by}: ${canary.digest}`,
+          ]),
+        )
+      },
+    )
+
+  changing(alias.command('set'))
+    .description('let an alias name an adapter: a deployment')
     .argument('<digest>', 'SHA-256 of a published adapter', parsedBy(AdapterDigest))
-    .action(async (tenant: TenantId, name: AliasName, digest: AdapterDigest, _options, command: Command) => {
-      await (await adminOf(command)).setAlias(tenant, { alias: name, digest })
-      note(`${tenant}: ${name} is ${digest}`)
+    .action(
+      async (
+        tenant: TenantId,
+        name: AliasName,
+        digest: AdapterDigest,
+        options: Options,
+        command: Command,
+      ) => {
+        const deployments = (await adminOf(command)).deployments(tenant)
+        changed(tenant, await deployments.setAlias(name, { digest, ...options }), options)
+      },
+    )
+
+  changing(alias.command('rollback'))
+    .description('let an alias name what it named before; ends a canary')
+    .option('--to <version>', 'a version of its history', wholeNumber)
+    .action(
+      async (tenant: TenantId, name: AliasName, options: Options & { to?: number }, command: Command) => {
+        const deployments = (await adminOf(command)).deployments(tenant)
+        const { ifVersion, to: version } = options
+        changed(tenant, await deployments.rollBack(name, { version, ifVersion }), options)
+      },
+    )
+
+  changing(alias.command('canary'))
+    .description('send a share of the requests to another adapter; end with alias promote or alias abort')
+    .argument('<digest>', 'SHA-256 of a published adapter', parsedBy(AdapterDigest))
+    .option('--percent <n>', 'its share, 1 to 99', wholeNumber, 10)
+    .addOption(
+      new Option('--by <what>', 'a share of the requests, or of the users (the same ones each time)')
+        .choices(CanaryShare.options)
+        .default('request'),
+    )
+    .action(
+      async (
+        tenant: TenantId,
+        name: AliasName,
+        digest: AdapterDigest,
+        options: Options & { percent: number; by: CanaryShare },
+        command: Command,
+      ) => {
+        const { by, ifVersion, percent } = options
+        const deployments = (await adminOf(command)).deployments(tenant)
+        changed(tenant, await deployments.setCanary(name, { digest, percent, by, ifVersion }), options)
+      },
+    )
+
+  for (const [end, description] of [
+    ['promote', 'let the canary take everything'],
+    ['abort', 'end the canary'],
+  ] as const)
+    changing(alias.command(end))
+      .description(description)
+      .action(async (tenant: TenantId, name: AliasName, options: Options, command: Command) => {
+        const deployments = (await adminOf(command)).deployments(tenant)
+        changed(tenant, await deployments[end](name, options), options)
+      })
+
+  named(alias.command('delete'))
+    .description('remove an alias; the adapter and the history stay')
+    .action(async (tenant: TenantId, name: AliasName, _options, command: Command) => {
+      await (await adminOf(command)).deployments(tenant).deleteAlias(name)
+      note(`${tenant}: ${name} is deleted`)
     })
 
   return alias
+}
+
+function wholeNumber(text: string): number {
+  if (!/^[0-9]{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.')
+  return Number(text)
+}
+
+const named = (command: Command): Command =>
+  addEdgeOption(command)
+    .argument('<tenant>', 'whose alias', parsedBy(TenantId))
+    .argument('<alias>', 'the model name that clients ask for', parsedBy(AliasName))
+
+const changing = (command: Command): Command =>
+  named(command)
+    .option('--if-version <n>', 'only if the alias has this version (0: does not exist)', wholeNumber)
+    .option('--json', 'as JSON')
+
+function changed(tenant: TenantId, alias: AliasSummary, options: Options): void {
+  note(`${tenant}: ${alias.alias} is ${alias.digest} (version ${alias.version})`)
+  if (options.json || alias.canary !== null) show([alias], options)
+}
+
+function show(aliases: readonly AliasSummary[], { json }: Options): void {
+  if (json) printJson(aliases)
+  else
+    printTable(
+      ['alias', 'adapter', 'version', 'canary'],
+      aliases.map(({ alias, canary, digest, version }) => [
+        alias,
+        digest,
+        String(version),
+        canary === null ? '' : `${canary.percent} % by ${canary.by}: ${canary.digest}`,
+      ]),
+    )
 }

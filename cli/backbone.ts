@@ -6,7 +6,9 @@ import { catalogue } from '../gpu-node/model/catalogue.ts'
 import { importBackbone } from '../gpu-node/model/import.ts'
 import { pullBackbone } from '../gpu-node/model/pull.ts'
 import { checkQuantisation, maxPerplexityIncrease } from '../gpu-node/model/quantisation-check.ts'
+import { addEdgeOption, adminOf } from './admin-access.ts'
 import { CliFailure } from './failure.ts'
+import { edgeBackbone } from './local/local-backbone.ts'
 import { stopRequest } from './local/stop-request.ts'
 import { note, print, printTable } from './output.ts'
 import { progressPrinter } from './progress.ts'
@@ -15,7 +17,8 @@ import { defaultBackbone } from './settings.ts'
 /** `quartet backbone`: obtains, converts and checks the models that nodes run. */
 export function backboneCommand(): Command {
   const command = new Command('backbone').description('the models that nodes run')
-  for (const subcommand of [pull(), importFile(), check(), list(), verify()]) command.addCommand(subcommand)
+  for (const subcommand of [pull(), importFile(), check(), list(), verify(), register()])
+    command.addCommand(subcommand)
   return command
 }
 
@@ -114,6 +117,19 @@ function verify(): Command {
       await verifyBackbone(backbone)
       print(`${backbone.folder}: ${Object.keys(backbone.manifest.files).length} files as in the manifest`)
     })
+}
+
+function register(): Command {
+  const command = new Command('register')
+    .description('tell an edge of a backbone, so that it can serve it and take adapters for it')
+    .argument('[slug]', 'the backbone', defaultBackbone)
+    .addOption(weightsOption())
+  return addEdgeOption(command).action(async (slug: string, raw, self: Command) => {
+    const backbone = await requireCached(slug, Options.parse(raw).weights)
+    const admin = await adminOf(self)
+    await admin.putBackbone(await edgeBackbone(backbone))
+    note(`${admin.edge} knows ${slug} ${backbone.manifest.digest}`)
+  })
 }
 
 function printBackbone({ folder, manifest }: Backbone): void {

@@ -1,8 +1,9 @@
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { KeyId, TenantId } from '../shared/ids.ts'
 import { addEdgeOption, adminOf } from './admin-access.ts'
 import { parsedBy } from './argument.ts'
-import { note, print } from './output.ts'
+import { note, print, printJson, printTable } from './output.ts'
+import { formatMoment, parseMoment } from './time.ts'
 
 export function keyCommand(): Command {
   const key = new Command('key').description("a tenant's API keys")
@@ -11,16 +12,62 @@ export function keyCommand(): Command {
     .description('create a key and print it, once: the edge keeps only its hash')
     .argument('<tenant>', 'whose key', parsedBy(TenantId))
     .option('--name <name>', 'what it is for')
-    .action(async (tenant: TenantId, options: { name?: string }, command: Command) => {
-      const created = await (await adminOf(command)).createKey(tenant, options.name)
-      note(`${created.id}: keep the key below, it is shown only now`)
-      print(created.key)
+    .addOption(
+      new Option('--expires <when>', 'when it stops working: 30d, 12h, a date').argParser(parseMoment),
+    )
+    .option('--json', 'as JSON')
+    .action(
+      async (
+        tenant: TenantId,
+        options: { name?: string; expires?: number; json?: true },
+        command: Command,
+      ) => {
+        const admin = await adminOf(command)
+        const created = await admin.createKey(tenant, options.name, options.expires ?? null)
+        note(`${created.id}: keep the key below, it is shown only now`)
+        if (options.json) printJson(created)
+        else print(created.key)
+      },
+    )
+
+  addEdgeOption(key.command('list'))
+    .description("list a tenant's keys, never the secrets")
+    .argument('<tenant>', 'whose keys', parsedBy(TenantId))
+    .option('--json', 'as JSON')
+    .action(async (tenant: TenantId, options: { json?: true }, command: Command) => {
+      const { keys } = await (await adminOf(command)).showTenant(tenant)
+      if (options.json) return printJson(keys)
+      printTable(
+        ['key', 'name', 'created', 'expires'],
+        keys.map(({ createdAt, expiresAt, id, name }) => [
+          id,
+          name,
+          formatMoment(createdAt),
+          formatMoment(expiresAt),
+        ]),
+      )
     })
 
-  addEdgeOption(key.command('revoke'))
-    .description('end a key')
-    .argument('<tenant>', 'whose key', parsedBy(TenantId))
-    .argument('<key-id>', 'key_… as quartet tenant show lists it, not the key itself', parsedBy(KeyId))
+  const keyArguments = (command: Command) =>
+    addEdgeOption(command)
+      .argument('<tenant>', 'whose key', parsedBy(TenantId))
+      .argument('<key-id>', 'key_… as quartet key list shows it, not the key itself', parsedBy(KeyId))
+
+  keyArguments(key.command('expire'))
+    .description('let a key stop working at a moment, in place of the one it had')
+    .addOption(
+      new Option('--at <when>', 'now, 30d, 12h, a date; never lets it live on')
+        .makeOptionMandatory()
+        .argParser((text) => (text === 'never' ? text : parseMoment(text))),
+    )
+    .action(async (tenant: TenantId, id: KeyId, { at }: { at: number | 'never' }, command: Command) => {
+      const admin = await adminOf(command)
+      const { expiresAt } = await admin.expireKey(tenant, id, at === 'never' ? null : at)
+      note(`${id} expires: ${formatMoment(expiresAt)}`)
+    })
+
+  keyArguments(key.command('revoke'))
+    .description('end a key; it stops working within 5 seconds everywhere')
     .action(async (tenant: TenantId, id: KeyId, _options, command: Command) => {
       await (await adminOf(command)).revokeKey(tenant, id)
       note(`${id} is revoked`)

@@ -21,6 +21,24 @@ export const edgePortOption = () =>
 export const nodePortOption = () =>
   portOption('node-port', { port: 8788, env: 'QUARTET_NODE_PORT', of: 'the node' })
 
+function parseNodes(text: string): number {
+  const nodes = /^[0-9]{1,2}$/.test(text) ? Number(text) : 0
+  if (nodes < 1 || nodes > maxLocalNodes)
+    throw new InvalidArgumentError(`Nodes are a whole number from 1 to ${maxLocalNodes}.`)
+  return nodes
+}
+
+const maxLocalNodes = 16
+
+export const nodesOption = () =>
+  new Option(
+    '--nodes <count>',
+    'nodes of the local fleet, on ports from --node-port on; each takes about 500 MB',
+  )
+    .env('QUARTET_LOCAL_NODES')
+    .default(1)
+    .argParser(parseNodes)
+
 /** Options of the program itself, valid for every command. */
 export function addGlobalOptions(program: Command): Command {
   return program
@@ -31,13 +49,13 @@ export function addGlobalOptions(program: Command): Command {
 }
 
 const GlobalOptions = z.object({ home: z.string().min(1), debug: z.boolean().default(false) })
-const Ports = z.object({ edgePort: z.int(), nodePort: z.int() })
+const LocalFleet = z.object({ edgePort: z.int(), nodePort: z.int(), nodes: z.int() })
 
 /** The folder that holds local state, as an absolute path. */
 export function homeOf(command: Command): string {
   return resolve(GlobalOptions.parse(command.optsWithGlobals()).home)
 }
 
-export function portsOf(command: Command): z.infer<typeof Ports> {
-  return Ports.parse(command.opts())
+export function localFleetOf(command: Command): z.infer<typeof LocalFleet> {
+  return LocalFleet.parse(command.opts())
 }

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { Command } from 'commander'
 import type { Backbone } from '../gpu-node/model/backbone-folder.ts'
 import { adminClient } from './admin-client.ts'
-import { CliFailure } from './failure.ts'
+import { CliFailure, describeFailure } from './failure.ts'
 import { type DemoTenant, demoTenants } from './local/demo.ts'
 import { demoAdapters } from './local/demo-adapters.ts'
 import { assertDiskSpace } from './local/disk-space.ts'
@@ -13,30 +13,40 @@ import { type LocalState, readLocalState, writeLocalState } from './local/local-
 import { assertPortFree } from './local/port.ts'
 import { ensureLocalSecrets, type LocalSecrets } from './local/secrets.ts'
 import { seed } from './local/seed.ts'
+import { type Comparison, compareDemos, comparisonLines } from './local/showcase.ts'
 import { type Stack, startStack } from './local/stack.ts'
 import { stopRequest } from './local/stop-request.ts'
-import { ask, curlLine } from './local/try-it.ts'
+import { curlLine } from './local/try-it.ts'
 import { note, print } from './output.ts'
-import { defaultBackbone, edgePortOption, homeOf, nodePortOption, portsOf } from './settings.ts'
+import {
+  defaultBackbone,
+  edgePortOption,
+  homeOf,
+  localFleetOf,
+  nodePortOption,
+  nodesOption,
+} from './settings.ts'
 
 export function startCommand(): Command {
   return new Command('start')
-    .description('run the whole product on this machine, with two demo tenants')
+    .description('run the whole product on this machine, with demo tenants')
     .addOption(edgePortOption())
     .addOption(nodePortOption())
+    .addOption(nodesOption())
     .action(async (_options, command: Command) => {
-      await runUntilStopped(homeAt(homeOf(command)), portsOf(command))
+      await runUntilStopped(homeAt(homeOf(command)), localFleetOf(command))
     })
 }
 
-interface Ports {
+interface LocalFleet {
   readonly edgePort: number
   readonly nodePort: number
+  readonly nodes: number
 }
 
 /** Runs until SIGINT, SIGTERM or SIGHUP. Throws when a part fails; nothing it started outlives it either way. */
-async function runUntilStopped(home: Home, { edgePort, nodePort }: Ports): Promise<void> {
-  if (edgePort === nodePort)
+async function runUntilStopped(home: Home, { edgePort, nodePort, nodes }: LocalFleet): Promise<void> {
+  if (edgePort >= nodePort && edgePort < nodePort + nodes)
     throw new CliFailure(`edge and node cannot both listen on port ${edgePort}`, {
       remedy: 'choose another for one of them with --edge-port or --node-port',
     })
@@ -47,7 +57,8 @@ async function runUntilStopped(home: Home, { edgePort, nodePort }: Ports): Promi
     await assertDiskSpace(home.folder)
     using _lock = lockHome(home)
     await assertPortFree({ port: edgePort, flag: '--edge-port', env: 'QUARTET_EDGE_PORT' })
-    await assertPortFree({ port: nodePort, flag: '--node-port', env: 'QUARTET_NODE_PORT' })
+    for (let port = nodePort; port < nodePort + nodes; port++)
+      await assertPortFree({ port, flag: '--node-port', env: 'QUARTET_NODE_PORT' })
     const secrets = await ensureLocalSecrets(home)
     const tenants = await demoTenants()
     const backbone = await obtainBackbone(defaultBackbone, stop.signal)
@@ -57,15 +68,18 @@ async function runUntilStopped(home: Home, { edgePort, nodePort }: Ports): Promi
       home,
       edgePort,
       nodePort,
+      nodes,
       secrets,
       backbone,
       signal: stop.signal,
+      nodeEnded: (failure, left) =>
+        note(`quartet: ${describeFailure(failure)}; ${left} of ${nodes} nodes go on`),
     })
     started = stack
     const ready = seedAndTry(stack, { home, secrets, backbone, tenants, adapters })
     ready.catch(() => undefined)
-    const state = await Promise.race([ready, stack.failed, stop.requested])
-    if (state !== undefined) announce(state, tenants)
+    const shown = await Promise.race([ready, stack.failed, stop.requested])
+    if (shown !== undefined) announce(shown, { demo: tenants, nodes: stack.nodes })
     await Promise.race([stack.failed.catch(afterNotice), stop.requested])
   } catch (error) {
     if (stop.signal.aborted) return
@@ -88,31 +102,42 @@ interface Seeding {
   readonly adapters: Awaited<ReturnType<typeof demoAdapters>>
 }
 
-/** Registers what the demo needs, has each tenant's model answer once, and writes `local.json`. */
+interface Shown {
+  readonly state: LocalState
+  readonly comparisons: readonly Comparison[]
+}
+
+/** Registers what the demo needs, has each tenant's model and the untuned one answer once, and writes `local.json`. */
 async function seedAndTry(
-  { edge, node }: Stack,
+  { edge, nodes }: Stack,
   { home, secrets, backbone, tenants, adapters }: Seeding,
-): Promise<LocalState> {
+): Promise<Shown> {
   const previous = await readLocalState(home)
   const admin = adminClient({ edge, adminKey: secrets.adminKey })
   const seeded = await seed(admin, { home, edge, backbone, adapters, previous })
-  const state = { edge, node, backbone: backbone.manifest.slug, tenants: seeded }
-  for (const { key, id } of seeded) {
-    const demo = tenants.find((tenant) => tenant.id === id)
-    if (demo !== undefined) await ask({ edge, key, model: demo.alias, question: demo.question, maxTokens: 1 })
-  }
+  const state = { edge, node: nodes[0].url, backbone: backbone.manifest.slug, tenants: seeded }
+  const comparisons = await compareDemos(state, tenants)
   await writeLocalState(home, state)
-  return state
+  return { state, comparisons }
 }
 
-function announce({ edge, tenants, backbone }: LocalState, demo: readonly DemoTenant[]): void {
+function announce(
+  { state, comparisons }: Shown,
+  { demo, nodes }: { demo: readonly DemoTenant[]; nodes: Stack['nodes'] },
+): void {
+  const { edge, tenants, backbone } = state
   print('Quartet is ready')
   print(`\n  ${edge}\n`)
+  if (nodes.length > 1) for (const { id, url } of nodes) print(`  ${id}  ${url}`)
   for (const { id, key, aliases } of tenants)
     print(`  tenant ${id}  key ${key}  models ${[...aliases, backbone].join(', ')}`)
+  for (const comparison of comparisons) {
+    print('')
+    for (const line of comparisonLines(comparison)) print(line)
+  }
   for (const { id, alias, question } of demo) {
     const key = tenants.find((tenant) => tenant.id === id)?.key
     if (key !== undefined) print(`\n${curlLine({ edge, key, model: alias, question, maxTokens: 48 })}`)
   }
-  note(`\nAsk for the model ${backbone} to compare with the untuned one. Ctrl-C stops everything.`)
+  note(`\nAsk for the model ${backbone} for the untuned one. Ctrl-C stops everything.`)
 }

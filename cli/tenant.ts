@@ -1,17 +1,21 @@
 import { Command } from 'commander'
+import type { TenantStatus, TenantSummary } from '../shared/api/admin.ts'
 import { TenantId } from '../shared/ids.ts'
 import { addEdgeOption, adminOf } from './admin-access.ts'
 import { parsedBy } from './argument.ts'
-import { print, printJson, printTable } from './output.ts'
+import { CliFailure } from './failure.ts'
+import { note, print, printJson, printTable } from './output.ts'
+import { addPolicyOptions, policyOf } from './policy-options.ts'
+import { formatMoment } from './time.ts'
 
 export function tenantCommand(): Command {
   const tenant = new Command('tenant').description('the tenants of an edge')
 
-  addEdgeOption(tenant.command('create'))
-    .description('create a tenant')
+  addPolicyOptions(addEdgeOption(tenant.command('create')))
+    .description('create a tenant, with limits if any are given')
     .argument('<id>', 'its name: 1 to 64 of a-z, 0-9 and inner hyphens', parsedBy(TenantId))
     .action(async (id: TenantId, _options, command: Command) => {
-      await (await adminOf(command)).createTenant(id)
+      await (await adminOf(command)).createTenant(id, policyOf(command))
       print(id)
     })
 
@@ -21,29 +25,88 @@ export function tenantCommand(): Command {
     .action(async (options: { json?: true }, command: Command) => {
       const tenants = await (await adminOf(command)).listTenants()
       if (options.json) printJson(tenants)
-      else for (const { id } of tenants) print(id)
+      else
+        printTable(
+          ['tenant', 'status', 'created'],
+          tenants.map(({ createdAt, id, status }) => [id, status, formatMoment(createdAt)]),
+        )
     })
 
   addEdgeOption(tenant.command('show'))
-    .description("show a tenant's keys (never the secrets), adapters and aliases")
+    .description("show a tenant's limits, keys (never the secrets), adapters and aliases")
     .argument('<id>', 'the tenant', parsedBy(TenantId))
     .option('--json', 'as JSON')
     .action(async (id: TenantId, options: { json?: true }, command: Command) => {
       const shown = await (await adminOf(command)).showTenant(id)
       if (options.json) return printJson(shown)
-      printTable(
-        ['key', 'name'],
-        shown.keys.map(({ id: key, name }) => [key, name]),
-      )
-      printTable(
-        ['adapter', 'kind', 'rows', 'bytes'],
-        shown.adapters.map(({ digest, kind, rows, bytes }) => [digest, kind, String(rows), String(bytes)]),
-      )
-      printTable(
-        ['alias', 'adapter'],
-        shown.aliases.map(({ alias, digest }) => [alias, digest]),
-      )
+      printTenant(shown)
+    })
+
+  addPolicyOptions(addEdgeOption(tenant.command('limit')))
+    .description("change a tenant's limits: those that are named, the others stay")
+    .argument('<id>', 'the tenant', parsedBy(TenantId))
+    .option('--json', 'as JSON')
+    .action(async (id: TenantId, options: { json?: true }, command: Command) => {
+      const policy = policyOf(command)
+      if (Object.keys(policy).length === 0)
+        throw new CliFailure('no limit is named', { remedy: 'see quartet tenant limit --help' })
+      const changed = await (await adminOf(command)).changeTenant(id, { policy })
+      if (options.json) return printJson(changed.policy)
+      printLimits(changed)
+    })
+
+  const setStatus = (name: string, { description, status }: { description: string; status: TenantStatus }) =>
+    addEdgeOption(tenant.command(name))
+      .description(description)
+      .argument('<id>', 'the tenant', parsedBy(TenantId))
+      .action(async (id: TenantId, _options, command: Command) => {
+        await (await adminOf(command)).changeTenant(id, { status })
+        note(`${id} is ${status}`)
+      })
+  setStatus('suspend', {
+    description: 'stop serving a tenant, within 5 seconds; everything it has stays',
+    status: 'suspended',
+  })
+  setStatus('resume', { description: 'serve a suspended tenant again', status: 'active' })
+
+  addEdgeOption(tenant.command('delete'))
+    .description('delete a tenant with its keys, adapters and aliases; what it used stays on record')
+    .argument('<id>', 'the tenant', parsedBy(TenantId))
+    .requiredOption('--yes', 'it cannot be undone')
+    .action(async (id: TenantId, _options, command: Command) => {
+      await (await adminOf(command)).deleteTenant(id)
+      note(`${id} is deleted`)
     })
 
   return tenant
+}
+
+function printTenant(shown: TenantSummary): void {
+  note(`${shown.id} is ${shown.status}`)
+  printLimits(shown)
+  printTable(
+    ['key', 'name', 'expires'],
+    shown.keys.map(({ expiresAt, id, name }) => [id, name, formatMoment(expiresAt)]),
+  )
+  printTable(
+    ['adapter', 'kind', 'rows', 'bytes'],
+    shown.adapters.map(({ bytes, digest, kind, rows }) => [digest, kind, String(rows), String(bytes)]),
+  )
+  printTable(
+    ['alias', 'adapter', 'version', 'canary'],
+    shown.aliases.map(({ alias, canary, digest, version }) => [
+      alias,
+      digest,
+      String(version),
+      canary === null ? '' : `${canary.percent} % by ${canary.by}: ${canary.digest}`,
+    ]),
+  )
+}
+
+function printLimits({ policy }: Pick<TenantSummary, 'policy'>): void {
+  const limits = Object.entries(policy).filter(([, limit]) => limit !== null)
+  printTable(
+    ['limit', 'value'],
+    limits.map(([name, limit]) => [name, String(limit)]),
+  )
 }

@@ -1,51 +1,113 @@
 import { Hono } from 'hono'
 import { cors } from 'hono/cors'
 import { QuartetError } from '../shared/errors.ts'
+import { audited } from './audit/audited.ts'
 import { authenticateAdmin } from './auth/admin.ts'
 import { authenticate } from './auth/authenticate.ts'
-import type { App, TenantApp } from './http/context.ts'
+import { rateLimitHeaderNames, rateLimits } from './budgets/rate-limit-headers.ts'
+import type { AdminApp, App, ControlApp, TenantApp } from './http/context.ts'
 import { errorResponse } from './http/error-response.ts'
+import { idempotent } from './http/idempotency.ts'
+import { idempotentGeneration } from './http/idempotent-generation.ts'
 import { requestContext } from './http/request-context.ts'
-import { deleteAlias, putAdapter, putAlias } from './routes/admin-adapters.ts'
+import { deleteAdapter, getAdapter, listAdapters, postAdapter, putAdapter } from './routes/adapters.ts'
+import { getAudit } from './routes/admin-audit.ts'
 import { getBackbones, putBackbone } from './routes/admin-backbones.ts'
-import { createKey, createTenant, getTenant, listTenants, revokeKey } from './routes/admin-tenants.ts'
+import { getFleet } from './routes/admin-fleet.ts'
+import {
+  changeKey,
+  changeTenant,
+  createKey,
+  createTenant,
+  deleteTenant,
+  getTenant,
+  listTenants,
+  revokeKey,
+  tenantOfPath,
+} from './routes/admin-tenants.ts'
+import {
+  abortCanary,
+  deleteAlias,
+  getAlias,
+  getHistory,
+  listAliases,
+  promoteCanary,
+  putAlias,
+  putCanary,
+  rollBackAlias,
+} from './routes/aliases.ts'
 import { chatCompletions } from './routes/chat-completions.ts'
 import { completions } from './routes/completions.ts'
+import { heartbeat } from './routes/fleet-heartbeat.ts'
 import { getModel, listModels } from './routes/models.ts'
+import { getOpenApi, getReference } from './routes/reference.ts'
+import { getAllUsage, getBudget, getUsage } from './routes/usage.ts'
 
 const exposedHeaders = [
   'x-request-id',
+  'traceparent',
   'x-quartet-adapter',
   'x-quartet-node',
   'x-quartet-retries',
+  'x-quartet-fleet',
   'server-timing',
   'retry-after',
+  ...rateLimitHeaderNames,
 ]
+
+/** One tenant's adapters and aliases: at `/v1` for its own keys, at `/admin/v1/tenants/{id}` for operators. */
+const deploymentsApi = new Hono<ControlApp>()
+  .get('/adapters', listAdapters)
+  .post('/adapters', idempotent, audited('adapter.publish'), postAdapter)
+  .get('/adapters/:digest', getAdapter)
+  .put('/adapters/:digest', audited('adapter.publish'), putAdapter)
+  .delete('/adapters/:digest', audited('adapter.delete'), deleteAdapter)
+  .get('/aliases', listAliases)
+  .get('/aliases/:alias', getAlias)
+  .put('/aliases/:alias', audited('alias.deploy'), putAlias)
+  .delete('/aliases/:alias', audited('alias.delete'), deleteAlias)
+  .get('/aliases/:alias/history', getHistory)
+  .post('/aliases/:alias/rollback', idempotent, audited('alias.rollback'), rollBackAlias)
+  .put('/aliases/:alias/canary', audited('alias.canary'), putCanary)
+  .delete('/aliases/:alias/canary', audited('alias.abort'), abortCanary)
+  .post('/aliases/:alias/promote', idempotent, audited('alias.promote'), promoteCanary)
 
 /** What tenants use; every path needs a key, so that nothing is told to anyone else. */
 const tenantApi = new Hono<TenantApp>()
   .use(authenticate)
-  .post('/chat/completions', chatCompletions)
-  .post('/completions', completions)
+  .use(rateLimits)
+  .post('/chat/completions', idempotentGeneration, chatCompletions)
+  .post('/completions', idempotentGeneration, completions)
   .get('/models', listModels)
   .get('/models/:id', getModel)
+  .get('/usage', getUsage)
   .all('/chat/completions', methodNotAllowed)
   .all('/completions', methodNotAllowed)
   .all('/models', methodNotAllowed)
+  .route('/', deploymentsApi)
+
+const tenantAdminApi = new Hono<ControlApp>()
+  .use(tenantOfPath)
+  .get('/', getTenant)
+  .get('/budget', getBudget)
+  .patch('/', audited('tenant.change'), changeTenant)
+  .delete('/', audited('tenant.delete'), deleteTenant)
+  .post('/keys', idempotent, audited('key.create'), createKey)
+  .patch('/keys/:keyId', audited('key.change'), changeKey)
+  .delete('/keys/:keyId', audited('key.revoke'), revokeKey)
+  .route('/', deploymentsApi)
 
 /** What operators use. */
-const adminApi = new Hono<App>()
+const adminApi = new Hono<AdminApp>()
   .use(authenticateAdmin)
   .get('/backbones', getBackbones)
-  .put('/backbones/:slug', putBackbone)
+  .put('/backbones/:slug', audited('backbone.put'), putBackbone)
+  .get('/audit', getAudit)
+  .get('/fleet', getFleet)
+  .get('/usage', getAllUsage)
   .get('/tenants', listTenants)
-  .post('/tenants', createTenant)
-  .get('/tenants/:id', getTenant)
-  .post('/tenants/:id/keys', createKey)
-  .delete('/tenants/:id/keys/:keyId', revokeKey)
-  .put('/tenants/:id/adapters/:digest', putAdapter)
-  .put('/tenants/:id/aliases/:alias', putAlias)
-  .delete('/tenants/:id/aliases/:alias', deleteAlias)
+  .post('/tenants', idempotent, audited('tenant.create'), createTenant)
+  .route('/tenants/:id', tenantAdminApi)
 
 export const app = new Hono<App>()
   .use(requestContext)
@@ -59,8 +121,11 @@ export const app = new Hono<App>()
     }),
   )
   .get('/health', (c) => c.json({ status: 'ok' }))
+  .get('/openapi.json', getOpenApi)
+  .get('/docs', getReference)
   .route('/v1', tenantApi)
   .route('/admin/v1', adminApi)
+  .post('/fleet/v1/heartbeat', heartbeat)
   .notFound((c) => {
     throw new QuartetError('not_found', `nothing is at ${c.req.method} ${c.req.path}`)
   })

@@ -13,6 +13,8 @@ export default defineConfig({
           QUARTET_NODE_SECRET: 'test-node-secret-of-at-least-32-bytes',
           QUARTET_ADMIN_KEY: 'test-admin-key-0123456789',
           QUARTET_REQUEST_TIMEOUT_MS: '5000',
+          QUARTET_LOG_LEVEL: 'warn',
+          QUARTET_GATHER_MS: '10',
         },
       },
     })),

@@ -1,7 +1,10 @@
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { QuartetError } from '../shared/errors.ts'
+import { Heartbeat, NodeId } from '../shared/heartbeat.ts'
+import { LogThreshold } from '../shared/log.ts'
 import { minNodeSecretBytes } from '../shared/node-token.ts'
+import { type TelemetrySettings, telemetrySettings } from '../shared/telemetry/settings.ts'
 
 const whole = (min: number, max: number) =>
   z
@@ -9,6 +12,10 @@ const whole = (min: number, max: number) =>
     .regex(/^[0-9]{1,16}$/, 'must be a whole number')
     .transform(Number)
     .pipe(z.int().min(min, `must be at least ${min}`).max(max, `must be at most ${max}`))
+
+const webAddress = z
+  .url({ protocol: /^https?$/, error: 'must be an http or https URL, like http://10.0.0.7:8788' })
+  .transform((url) => url.replace(/\/+$/, ''))
 
 const Settings = z.object({
   backbone: z.string().min(1).default('smollm2-135m-instruct'),
@@ -24,6 +31,14 @@ const Settings = z.object({
   adapterCacheBytes: whole(1, Number.MAX_SAFE_INTEGER).default(1024 ** 3),
   adapterCacheCount: whole(1, 1_000_000).default(10_000),
   drainSeconds: whole(0, 3600).default(30),
+  edge: webAddress.optional(),
+  advertise: webAddress.optional(),
+  region: Heartbeat.shape.region.default(''),
+  nodeId: NodeId.optional(),
+  logLevel: LogThreshold.default('info'),
+  otlpEndpoint: z.string().optional(),
+  otlpHeaders: z.string().optional(),
+  traceRatio: z.string().optional(),
   secret: z
     .string('is required; make one with `openssl rand -hex 32` and give the edge the same')
     .refine((text) => Buffer.byteLength(text) >= minNodeSecretBytes, {
@@ -32,7 +47,10 @@ const Settings = z.object({
 })
 
 /** How a node is set up. */
-export type NodeConfig = Readonly<z.infer<typeof Settings>>
+export type NodeConfig = Readonly<Omit<Given, TelemetrySetting>> & { readonly telemetry: TelemetrySettings }
+
+type Given = z.infer<typeof Settings>
+type TelemetrySetting = 'otlpEndpoint' | 'otlpHeaders' | 'traceRatio'
 
 interface Source {
   /** Without the `--`; a setting that must not appear in a process list has none. */
@@ -41,7 +59,7 @@ interface Source {
   readonly help: string
 }
 
-const sources: { readonly [Setting in keyof NodeConfig]-?: Source } = {
+const sources: { readonly [Setting in keyof Given]-?: Source } = {
   backbone: {
     flag: 'backbone',
     env: 'QUARTET_BACKBONE',
@@ -83,6 +101,45 @@ const sources: { readonly [Setting in keyof NodeConfig]-?: Source } = {
     env: 'QUARTET_DRAIN_SECONDS',
     help: 'how long running requests may go on after SIGTERM',
   },
+  edge: {
+    flag: 'edge',
+    env: 'QUARTET_EDGE_URL',
+    help: 'edge whose fleet the node joins, like https://quartet.example.com; none without it',
+  },
+  advertise: {
+    flag: 'advertise',
+    env: 'QUARTET_NODE_URL',
+    help: 'where edges reach the node; by default where it listens',
+  },
+  region: {
+    flag: 'region',
+    env: 'QUARTET_REGION',
+    help: 'where the node is, like eu or eu-west; edges prefer their own',
+  },
+  nodeId: {
+    flag: 'id',
+    env: 'QUARTET_NODE_ID',
+    help: 'name in the fleet, kept over restarts; by default host name and port',
+  },
+  logLevel: {
+    flag: 'log-level',
+    env: 'QUARTET_LOG_LEVEL',
+    help: 'least level that is logged: debug, info, warn, error or off',
+  },
+  otlpEndpoint: {
+    flag: 'otlp-endpoint',
+    env: 'QUARTET_OTLP_ENDPOINT',
+    help: 'OTLP/HTTP receiver of traces, like http://collector:4318; none without it',
+  },
+  otlpHeaders: {
+    env: 'QUARTET_OTLP_HEADERS',
+    help: 'headers for it, a secret: authorization=Bearer%20…',
+  },
+  traceRatio: {
+    flag: 'trace-ratio',
+    env: 'QUARTET_TRACE_RATIO',
+    help: 'share of the traces begun here that are recorded, 0 to 1 (default: 1)',
+  },
   secret: { env: 'QUARTET_NODE_SECRET', help: 'what edges sign their calls with, at least 32 bytes' },
 }
 
@@ -108,7 +165,15 @@ export function readConfig(
     return value === undefined ? [] : [[setting, value] as const]
   })
   const parsed = Settings.safeParse(Object.fromEntries(given))
-  if (parsed.success) return parsed.data
+  if (parsed.success) {
+    const { otlpEndpoint, otlpHeaders, traceRatio, ...config } = parsed.data
+    const telemetry = telemetrySettings({
+      QUARTET_OTLP_ENDPOINT: otlpEndpoint,
+      QUARTET_OTLP_HEADERS: otlpHeaders,
+      QUARTET_TRACE_RATIO: traceRatio,
+    })
+    return { ...config, telemetry }
+  }
   const issue = parsed.error.issues[0]
   const source = Object.entries(sources).find(([setting]) => setting === issue?.path[0])?.[1]
   const name = [source?.flag && `--${source.flag}`, source?.env].filter(Boolean).join(' or ')

@@ -1,19 +1,26 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { maxWindow } from '../shared/adapter-file.ts'
 import { QuartetError } from '../shared/errors.ts'
+import type { Log } from '../shared/log.ts'
 import { nodeTokenKey } from '../shared/node-token.ts'
 import { AdapterStore } from './adapters/store.ts'
 import type { NodeConfig } from './config.ts'
 import type { Backend } from './engine/backend.ts'
 import { Engine } from './engine/engine.ts'
+import { EdgeClock } from './fleet/edge-clock.ts'
+import { Heartbeats } from './fleet/heartbeats.ts'
+import { assertReachable, membershipOf, nodeStatus } from './fleet/membership.ts'
+import { Rates } from './fleet/rates.ts'
 import { type Backbone, openBackbone } from './model/backbone-folder.ts'
 import { cachedBackbone, openCache } from './model/cache.ts'
 import { nodeApp } from './server/app.ts'
 import { Authorization } from './server/authorization.ts'
 import { listen } from './server/listen.ts'
-import { describeFailure, type Log } from './server/log.ts'
+import { describeFailure } from './server/log.ts'
 import { nodeMetrics } from './server/metrics.ts'
 import { Serving } from './server/serving.ts'
+import { Settlements } from './settlements/settlements.ts'
+import { Tracing } from './telemetry/tracing.ts'
 
 export interface RunningNode {
   readonly url: string
@@ -42,12 +49,22 @@ export async function startNode(
   config: NodeConfig,
   { log, openModel = openOnnxModel }: NodeParts,
 ): Promise<RunningNode> {
+  assertReachable(config)
   const serving = new Serving()
-  const metrics = nodeMetrics(serving)
-  const authorization = new Authorization(nodeTokenKey(config.secret))
-  const app = nodeApp({ authorization, serving, metrics, log })
+  const key = nodeTokenKey(config.secret)
+  const clock = new EdgeClock()
+  const authorization = new Authorization(key, clock.now)
+  const rates = new Rates()
+  const tracing = new Tracing(config.telemetry, log)
+  const settlements = new Settlements({ forgot: (count) => log('warn', 'settlements_forgotten', { count }) })
+  const metrics = nodeMetrics(serving, {
+    pendingSettlements: () => settlements.count,
+    tokensPerSecond: () => rates.current.tokensPerSecond,
+  })
+  const app = nodeApp({ authorization, serving, metrics, log, tracing, settlements })
   const listener = await listen(app.fetch, config)
   log('info', 'listening', { url: listener.url })
+  const heartbeats = joinFleet()
 
   const loading = loadModel()
   loading.catch(() => undefined)
@@ -62,9 +79,15 @@ export async function startNode(
       queue: { total, perTenant: Math.min(total, config.tenantQueue ?? Math.ceil(total / 2)) },
       chunkTokens: config.chunkTokens,
       observer: {
-        stepped: metrics.engine.stepped,
+        stepped(step) {
+          metrics.engine.stepped(step)
+          rates.stepped(step)
+        },
         ended(request) {
           metrics.engine.ended(request)
+          tracing.generated(request)
+          rates.ended(request)
+          settlements.ended(request)
           const { outcome, requestId, timings, usage } = request
           log('info', 'request', { requestId, outcome, ...usage, ...rounded(timings) })
         },
@@ -82,20 +105,32 @@ export async function startNode(
       device: config.device,
       seconds: Math.round(performance.now() - start) / 1000,
     })
+    heartbeats?.start()
     return engine
+  }
+
+  function joinFleet(): Heartbeats | undefined {
+    const membership = membershipOf(config, listener.url)
+    if (membership === undefined) return undefined
+    const { edge, node, region, url } = membership
+    log('info', 'joining', { edge, node, region, url })
+    const status = nodeStatus(membership, { serving, rates })
+    return new Heartbeats({ edge, key, status, settlements, clock, log, sent: metrics.heartbeat })
   }
 
   async function close(): Promise<void> {
     log('info', 'draining', { running: serving.model?.engine.running ?? 0, seconds: config.drainSeconds })
     const patience = new AbortController()
-    await Promise.race([
-      serving.drain(),
-      delay(config.drainSeconds * 1000, undefined, { signal: patience.signal }),
-    ])
+    const drained = serving.drain()
+    heartbeats?.hurry()
+    await Promise.race([drained, delay(config.drainSeconds * 1000, undefined, { signal: patience.signal })])
     patience.abort()
     const engine = await loading.catch(() => undefined)
     await engine?.close()
+    settlements.leave()
+    if (engine !== undefined) await heartbeats?.stop()
     await listener.close(connectionGraceMs)
+    await tracing.close()
     log('info', 'stopped')
   }
 }

@@ -9,7 +9,8 @@ export async function runNode(args: readonly string[]): Promise<void> {
     return
   }
   try {
-    const node = await startNode(readConfig(args, process.env), { log: logToStdout })
+    const config = readConfig(args, process.env)
+    const node = await startNode(config, { log: logToStdout(config.logLevel) })
     for (const signal of ['SIGTERM', 'SIGINT'] as const)
       process.once(signal, () => {
         process.once(signal, () => process.exit(1))

@@ -28,10 +28,13 @@ export interface StubBehaviour {
 export interface StubCall {
   readonly kind: 'generate' | 'put-adapter'
   readonly authorization: string
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>
   /** The JSON body of a generate call; the number of bytes of a pushed adapter. */
   readonly body: unknown
   /** Tokens sent so far. */
   sent: number
+  /** The answer has ended, whichever way. */
+  over: boolean
   /** The edge went away before the end. */
   aborted: boolean
 }

@@ -63,22 +63,63 @@ async function handle(
   const authorization = request.headers.authorization ?? ''
   if (path.startsWith('/v1/adapters/')) {
     const digest = path.slice('/v1/adapters/'.length)
-    state.calls.push({ kind: 'put-adapter', authorization, body: body.length, sent: 0, aborted: false })
+    state.calls.push({
+      kind: 'put-adapter',
+      authorization,
+      headers: request.headers,
+      body: body.length,
+      sent: 0,
+      over: true,
+      aborted: false,
+    })
     await sleep(state.behaviour.headDelayMs ?? 0)
     const { refusePush } = state.behaviour
     if (refusePush !== undefined) return sendError(response, refusePush)
     state.adapters.add(digest)
     return sendJson(response, { status: 200, body: { digest, bytes: body.length } })
   }
+  if (path === '/v1/settlements') return sendJson(response, { status: 200, body: settlementsOf(body, state) })
   const call: StubCall = {
     kind: 'generate',
     authorization,
+    headers: request.headers,
     body: JSON.parse(body.toString()),
     sent: 0,
+    over: false,
     aborted: false,
   }
   state.calls.push(call)
   await generate(response, { call, state })
+}
+
+/** As a node: what the calls that are over used. */
+function settlementsOf(body: Buffer, { calls }: State) {
+  const { collect } = JSON.parse(body.toString()) as { collect: string[] }
+  const asked = calls.flatMap((call) => {
+    if (call.kind !== 'generate') return []
+    const { prompt, requestId, settlement } = call.body as {
+      prompt: number[]
+      requestId: string
+      settlement?: { id: string; meter: string }
+    }
+    return settlement !== undefined && collect.includes(settlement.id)
+      ? [{ call, prompt, requestId, settlement }]
+      : []
+  })
+  return {
+    settlements: asked
+      .filter(({ call }) => call.over)
+      .map(({ call, prompt, requestId, settlement }) => ({
+        ...settlement,
+        requestId,
+        tenant: 'stub',
+        usage: { promptTokens: prompt.length, completionTokens: call.sent },
+        outcome: call.aborted ? 'client_closed_request' : 'stop',
+        firstTokenMs: call.sent > 0 ? 1 : null,
+        endedAt: Date.now(),
+      })),
+    running: asked.filter(({ call }) => !call.over).map(({ settlement }) => settlement.id),
+  }
 }
 
 async function generate(response: ServerResponse, { call, state }: { call: StubCall; state: State }) {
@@ -87,6 +128,7 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
   const { refuse } = behaviour
   response.on('close', () => {
     call.aborted = !response.writableFinished
+    call.over = true
   })
   await sleep(behaviour.headDelayMs ?? 0)
   if (refuse !== undefined) return sendError(response, refuse)
@@ -103,7 +145,7 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
     if (behaviour.dieAfter === at) return die(response)
     if (behaviour.failAfter?.tokens === at) {
       line({ type: 'error', code: behaviour.failAfter.code, message: 'as asked', usage: usage() })
-      return void response.end()
+      return end(response)
     }
     const stop = behaviour.endsWithStopToken === true && at === behaviour.tokens.length - 1
     const { logprob } = behaviour
@@ -123,6 +165,10 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
   if (behaviour.dieAfter === behaviour.tokens.length) return die(response)
   const timings = { queueMs: 0, prefillMs: 0, decodeMs: 0 }
   line({ type: 'done', reason: behaviour.reason ?? 'stop', usage: usage(), timings })
+  end(response)
+}
+
+function end(response: ServerResponse): void {
   // `end` alone would drop what is corked (Node 24.21).
   while (response.writableCorked > 0) response.uncork()
   response.end()

@@ -1,10 +1,13 @@
 import { readdir, readFile } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { join, relative } from 'node:path'
 import type { Backbone } from '../../gpu-node/model/backbone-folder.ts'
+import { parseAdapterFile } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
-import { AdapterDigest } from '../../shared/ids.ts'
+import { AdapterDigest, type AliasName } from '../../shared/ids.ts'
+import { isSystemError } from '../failure.ts'
+import { note } from '../output.ts'
 import { writeFileAtomically } from './atomic-file.ts'
-import type { DemoTenant } from './demo.ts'
+import type { CompiledDemo, DemoTenant, TrainedDemo } from './demo.ts'
 import type { Home } from './home.ts'
 
 export interface DemoAdapter {
@@ -15,42 +18,90 @@ export interface DemoAdapter {
 
 const extension = '.safetensors'
 const precision = 'f32'
+const mode = 0o600
 
-/** The demo tenants' adapters for this backbone, compiled on first use. */
+interface Place {
+  readonly home: Home
+  readonly backbone: Backbone
+  readonly alias: AliasName
+}
+
+/**
+ * The demo tenants' adapters for this backbone: those that come with the project, and those compiled on first use.
+ * A tenant whose adapter was trained for other weights is left out with a note that says how to train it for these.
+ */
 export async function demoAdapters(
   home: Home,
   { backbone, tenants }: { backbone: Backbone; tenants: readonly DemoTenant[] },
 ): Promise<readonly DemoAdapter[]> {
-  const files = await Promise.all(
-    tenants.map(async (tenant) => {
-      const { chat, digest, tokens } = backbone.manifest
-      const inputs = JSON.stringify({ digest, chat, tokens, precision, messages: tenant.messages })
-      const name = `${tenant.alias}-${(await sha256Hex(inputs)).slice(0, 32)}${extension}`
-      return { tenant, path: join(home.demoAdapters, name) }
-    }),
-  )
-  const known = new Set(await readdir(home.demoAdapters))
-  const missing = files.filter(({ path }) => !known.has(basename(path)))
-  if (missing.length > 0) {
-    const { compileAdapter } = await import('../compile.ts')
-    for (const { tenant, path } of missing) {
-      const { bytes } = await compileAdapter(backbone, {
-        source: { kind: 'messages', messages: tenant.messages },
-        precision,
-      })
-      await writeFileAtomically(path, { data: bytes, mode: 0o600 })
-    }
+  const adapters: DemoAdapter[] = []
+  for (const tenant of tenants) {
+    const place = { home, backbone, alias: tenant.alias }
+    const { adapter } = tenant
+    const bytes = adapter.made === 'compiled' ? await compiled(adapter, place) : await trained(adapter, place)
+    if (bytes === undefined) continue
+    adapters.push({ tenant, bytes, digest: AdapterDigest.parse(await sha256Hex(bytes)) })
   }
-  return Promise.all(
-    files.map(async ({ tenant, path }) => {
-      const bytes = new Uint8Array(await readFile(path))
-      return { tenant, bytes, digest: AdapterDigest.parse(await sha256Hex(bytes)) }
-    }),
-  )
+  return adapters
 }
 
-/** Digests of every demo adapter ever compiled in this home, whatever the backbone. */
-export async function compiledDemoDigests({ demoAdapters: folder }: Home): Promise<ReadonlySet<string>> {
+/** Kept for this backbone and this conversation. */
+async function compiled(
+  { messages }: CompiledDemo,
+  { home, backbone, alias }: Place,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const { chat, digest, tokens } = backbone.manifest
+  const inputs = JSON.stringify({ digest, chat, tokens, precision, messages })
+  const path = join(home.demoAdapters, `${alias}-${(await sha256Hex(inputs)).slice(0, 32)}${extension}`)
+  const kept = await readIfThere(path)
+  if (kept !== undefined) return kept
+  const { compileAdapter } = await import('../compile.ts')
+  const { bytes } = await compileAdapter(backbone, { source: { kind: 'messages', messages }, precision })
+  await writeFileAtomically(path, { data: bytes, mode })
+  return bytes
+}
+
+/** The project's own, or one that was trained for this backbone where the note says. */
+async function trained(
+  { path, data, options }: TrainedDemo,
+  { home, backbone, alias }: Place,
+): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const { digest } = backbone.manifest
+  const local = join(home.demoAdapters, `${alias}-for-${digest.slice(0, 32)}${extension}`)
+  for (const candidate of [path, local]) {
+    const bytes = await readIfThere(candidate)
+    if (bytes === undefined || parseAdapterFile(bytes).metadata.backbone_sha256 !== digest) continue
+    if (candidate === path) await remember(bytes, { home, alias })
+    return bytes
+  }
+  note(
+    `the demo's ${alias} is left out: it was trained for other weights than this backbone's (${digest.slice(0, 12)}…); ` +
+      `train it for these in some minutes, then start again: ` +
+      `npx quartet adapter train --data ${relative('', data)} ${options} --out ${relative('', local)}`,
+  )
+  return undefined
+}
+
+/** Keeps a copy, so that a later version of the demo knows this one for its own. */
+async function remember(
+  bytes: Uint8Array<ArrayBuffer>,
+  { home, alias }: Pick<Place, 'home' | 'alias'>,
+): Promise<void> {
+  const path = join(home.demoAdapters, `${alias}-${(await sha256Hex(bytes)).slice(0, 32)}${extension}`)
+  if ((await readIfThere(path)) === undefined) await writeFileAtomically(path, { data: bytes, mode })
+}
+
+async function readIfThere(path: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  try {
+    return new Uint8Array(await readFile(path))
+  } catch (error) {
+    if (isSystemError(error) && error.code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+/** Digests of every demo adapter that this home has shown, whatever the backbone. */
+export async function knownDemoDigests({ demoAdapters: folder }: Home): Promise<ReadonlySet<string>> {
   const names = (await readdir(folder)).filter((name) => name.endsWith(extension))
   return new Set(
     await Promise.all(

@@ -2,7 +2,7 @@ import type { Backbone } from '../../gpu-node/model/backbone-folder.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { TenantId } from '../../shared/ids.ts'
 import type { AdminClient } from '../admin-client.ts'
-import { compiledDemoDigests, type DemoAdapter } from './demo-adapters.ts'
+import { type DemoAdapter, knownDemoDigests } from './demo-adapters.ts'
 import type { Home } from './home.ts'
 import { edgeBackbone } from './local-backbone.ts'
 import type { LocalState } from './local-state.ts'
@@ -23,7 +23,7 @@ export interface SeedOptions {
 export async function seed(admin: AdminClient, options: SeedOptions): Promise<LocalState['tenants']> {
   const { home, edge, backbone, adapters, previous } = options
   await admin.putBackbone(await edgeBackbone(backbone))
-  const ours = await compiledDemoDigests(home)
+  const ours = await knownDemoDigests(home)
   const tenants: LocalState['tenants'] = []
   for (const { tenant, digest, bytes } of adapters) {
     await createUnlessThere(admin, tenant.id)

@@ -1,4 +1,8 @@
+import { availableParallelism } from 'node:os'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Backbone } from '../../gpu-node/model/backbone-folder.ts'
+import { adminClient } from '../admin-client.ts'
+import { CliFailure } from '../failure.ts'
 import type { Home } from './home.ts'
 import { localHost } from './port.ts'
 import type { LocalSecrets } from './secrets.ts'
@@ -8,49 +12,69 @@ import { untilAnswers } from './until-answers.ts'
 export interface StackOptions {
   readonly home: Home
   readonly edgePort: number
+  /** Of the first node; the others listen on the ports after it. */
   readonly nodePort: number
+  /** 1 when absent. */
+  readonly nodes?: number
   readonly secrets: LocalSecrets
   readonly backbone: Backbone
   /** Gives up starting. */
   readonly signal: AbortSignal
+  /** Told what happened to a node that ended while others go on. */
+  readonly nodeEnded?: (failure: unknown, left: number) => void
 }
 
-/** A node and an edge on this machine, as two processes. */
+/** Nodes and an edge on this machine, each a process of its own. */
 export interface Stack extends AsyncDisposable {
   readonly edge: string
-  readonly node: string
-  /** Rejects when one of the processes ends; never resolves. */
+  readonly nodes: readonly [LocalNode, ...LocalNode[]]
+  /** Rejects when the edge or the last node ends; never resolves. */
   readonly failed: Promise<never>
-  /** Ends both at once, without waiting for what they do. */
+  /** Ends all at once, without waiting for what they do. */
   kill(): void
 }
 
-const drainSeconds = 3
-const nodeStopGraceMs = 5000
-const edgeStopGraceMs = 3000
+export interface LocalNode {
+  readonly id: string
+  readonly url: string
+}
 
-/** Starts both and returns once both answer; what was started is stopped when one of them does not. */
+const drainSeconds = 3
+const nodeStopGraceMs = 6000
+const edgeStopGraceMs = 3000
+const joinTimeoutMs = 30_000
+
+/** Starts all and returns once they answer and the nodes have joined; what was started is stopped when one does not. */
 export async function startStack(options: StackOptions): Promise<Stack> {
-  const { edgePort, nodePort } = options
-  const edge = `http://${localHost}:${edgePort}`
-  const node = `http://${localHost}:${nodePort}`
+  const edge = `http://${localHost}:${options.edgePort}`
+  const nodes = localNodes(options)
   const services: Service[] = []
   const stop = async () => {
     await Promise.all(services.map((service) => service.stop()))
   }
   try {
-    services.push(await startNode(options))
-    services.push(await startEdge(options, node))
-    const failed = Promise.race(services.map((service) => service.failed))
-    failed.catch(() => undefined)
+    const nodeServices: Service[] = []
+    for (const node of nodes) {
+      const service = await startNode(node, { ...options, edge, count: nodes.length })
+      services.push(service)
+      nodeServices.push(service)
+    }
+    const edgeService = await startEdge(options)
+    services.push(edgeService)
+    const anyFailed = Promise.race(services.map(({ failed }) => failed))
+    anyFailed.catch(() => undefined)
     const { signal } = options
-    await Promise.race([
-      failed,
-      Promise.all([untilAnswers(`${node}/ready`, signal), untilAnswers(`${edge}/health`, signal)]),
+    const ready = Promise.all([
+      ...nodes.map(({ url }) => untilAnswers(`${url}/ready`, signal)),
+      untilAnswers(`${edge}/health`, signal).then(() => untilJoined(nodes, { edge, ...options })),
     ])
+    ready.catch(() => undefined)
+    await Promise.race([anyFailed, ready])
+    const failed = Promise.race([edgeService.failed, lastToFail(nodeServices, options.nodeEnded)])
+    failed.catch(() => undefined)
     return {
       edge,
-      node,
+      nodes,
       failed,
       kill: () => {
         for (const service of services) service.kill()
@@ -63,23 +87,73 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   }
 }
 
-function startNode({ home, nodePort, secrets, backbone }: StackOptions): Promise<Service> {
+function localNodes({ nodePort, nodes = 1 }: StackOptions): Stack['nodes'] {
+  const at = (index: number): LocalNode => ({
+    id: nodes === 1 ? 'local' : `node-${index + 1}`,
+    url: `http://${localHost}:${nodePort + index}`,
+  })
+  return [at(0), ...Array.from({ length: nodes - 1 }, (_, index) => at(index + 1))]
+}
+
+/** Rejects once every node has ended, with what happened to the last. */
+function lastToFail(nodes: readonly Service[], ended: StackOptions['nodeEnded']): Promise<never> {
+  let left = nodes.length
+  return new Promise((_resolve, reject) => {
+    for (const { failed } of nodes)
+      failed.catch((failure: unknown) => {
+        left -= 1
+        if (left === 0) reject(failure)
+        else ended?.(failure, left)
+      })
+  })
+}
+
+/** Resolves when the edge's registry has heard from every node. */
+async function untilJoined(
+  nodes: readonly LocalNode[],
+  { edge, secrets, signal }: { edge: string; secrets: LocalSecrets; signal: AbortSignal },
+): Promise<void> {
+  const admin = adminClient({ edge, adminKey: secrets.adminKey })
+  const deadline = Date.now() + joinTimeoutMs
+  for (;;) {
+    const fleet = await admin.fleet().catch(() => undefined)
+    signal.throwIfAborted()
+    const ready = new Set(fleet?.nodes.flatMap(({ state, url }) => (state === 'ready' ? url : [])))
+    if (nodes.every(({ url }) => ready.has(url))) return
+    if (Date.now() > deadline)
+      throw new CliFailure('a node did not join the fleet', {
+        remedy: 'see the logs under QUARTET_HOME/logs',
+      })
+    await delay(100)
+  }
+}
+
+function startNode(
+  { id, url }: LocalNode,
+  { home, edge, secrets, backbone, count }: StackOptions & { edge: string; count: number },
+): Promise<Service> {
+  const threads = Math.max(1, Math.floor(availableParallelism() / count))
   return startService({
-    name: 'node',
+    name: count === 1 ? 'node' : id,
     entry: new URL('../../gpu-node/main.ts', import.meta.url),
     home,
     stopGraceMs: nodeStopGraceMs,
     env: {
-      QUARTET_NODE_PORT: String(nodePort),
+      QUARTET_NODE_PORT: new URL(url).port,
       QUARTET_NODE_HOST: localHost,
+      QUARTET_NODE_URL: url,
+      QUARTET_NODE_ID: id,
+      QUARTET_REGION: '',
+      QUARTET_EDGE_URL: edge,
       QUARTET_NODE_SECRET: secrets.nodeSecret,
       QUARTET_BACKBONE: backbone.folder,
       QUARTET_DRAIN_SECONDS: String(drainSeconds),
+      ...(count === 1 ? {} : { QUARTET_THREADS: String(threads) }),
     },
   })
 }
 
-function startEdge({ home, edgePort, secrets }: StackOptions, node: string): Promise<Service> {
+function startEdge({ home, edgePort, secrets }: StackOptions): Promise<Service> {
   return startService({
     name: 'edge',
     entry: new URL('./worker-process.ts', import.meta.url),
@@ -88,7 +162,7 @@ function startEdge({ home, edgePort, secrets }: StackOptions, node: string): Pro
     env: {
       QUARTET_EDGE_PORT: String(edgePort),
       QUARTET_EDGE_STATE: home.edgeState,
-      QUARTET_NODES: JSON.stringify([{ id: 'local', url: node }]),
+      QUARTET_NODES: '[]',
       QUARTET_NODE_SECRET: secrets.nodeSecret,
       QUARTET_ADMIN_KEY: secrets.adminKey,
     },

@@ -10,6 +10,8 @@ export interface WorkerOptions {
   readonly port: number
   /** KV and Durable Objects persist here. */
   readonly stateFolder: string
+  /** In place of wrangler.toml's `main`: a module with the same classes. */
+  readonly entry?: string
   /** Variables and secrets, by binding name. */
   readonly vars: Readonly<Record<string, string>>
 }
@@ -28,7 +30,7 @@ const configFile = fileURLToPath(new URL('../../wrangler.toml', import.meta.url)
  * than `wrangler dev`, and the worker's own socket rather than Miniflare's: the same runtime and bindings without two
  * proxy workers in front, each of which costs about a millisecond.
  */
-export async function startWorker({ port, stateFolder, vars }: WorkerOptions): Promise<LocalWorker> {
+export async function startWorker({ entry, port, stateFolder, vars }: WorkerOptions): Promise<LocalWorker> {
   const { workerOptions, main } = unstable_getMiniflareWorkerOptions(configFile)
   if (main === undefined) throw new CliFailure(`${configFile} names no main module`)
   const { modulesRules: _, ...worker } = workerOptions
@@ -44,7 +46,7 @@ export async function startWorker({ port, stateFolder, vars }: WorkerOptions): P
           ...worker,
           unsafeDirectSockets: [{ host: localHost, port }],
           bindings: { ...Bindings.parse(worker.bindings), ...vars },
-          modules: [{ type: 'ESModule', path: 'worker.js', contents: await bundle(main) }],
+          modules: [{ type: 'ESModule', path: 'worker.js', contents: await bundle(entry ?? main) }],
         },
       ],
     }),

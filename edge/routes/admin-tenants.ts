@@ -1,88 +1,106 @@
 import type { Context } from 'hono'
-import type { z } from 'zod'
+import { createMiddleware } from 'hono/factory'
 import {
+  ChangeKeyRequest,
+  ChangeTenantRequest,
   CreateKeyRequest,
   type CreateKeyResponse,
   CreateTenantRequest,
   type TenantList,
+  TenantListQuery,
 } from '../../shared/api/admin.ts'
 import { parseRequest } from '../../shared/api/parse.ts'
+import { unlimited } from '../../shared/api/policy.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { KeyId, TenantId } from '../../shared/ids.ts'
 import { mintApiKey } from '../auth/api-key.ts'
-import type { App } from '../http/context.ts'
+import type { AdminApp, ControlApp } from '../http/context.ts'
 import { readJson } from '../http/json-body.ts'
-import type { Outcome } from '../tenants/directory.ts'
-import { storeKeys } from '../tenants/records.ts'
+import { parseQuery, pathId } from '../http/request-parts.ts'
+import { unwrap } from '../tenants/outcome.ts'
 
-/** A path segment as the id it must be; anything else names nothing. */
-export function pathId<S extends z.ZodType>(schema: S, segment: string | undefined): z.output<S> {
-  const id = schema.safeParse(segment)
-  if (id.success) return id.data
-  throw new QuartetError(
-    'invalid_request',
-    `the path is wrong: ${id.error.issues[0]?.message ?? 'malformed id'}`,
-  )
-}
+type C = Context<ControlApp>
 
-/** The value of a directory's outcome; throws its refusal. */
-export function unwrap<T>(outcome: Outcome<T>): T {
-  if (outcome.ok) return outcome.value
-  throw new QuartetError(outcome.code, outcome.message)
-}
+/** The tenant that an operator's path names. */
+export const tenantOfPath = createMiddleware<ControlApp>(async (c, next) => {
+  c.set('tenant', pathId(TenantId, c.req.param('id')))
+  await next()
+})
+
+const directory = (c: C) => c.get('platform').directory(c.get('tenant'))
 
 /** `POST /admin/v1/tenants`. */
-export async function createTenant(c: Context<App>): Promise<Response> {
-  const { id } = parseRequest(CreateTenantRequest, await readJson(c.req.raw))
-  unwrap(await c.get('platform').directory(id).create(id))
-  return c.json({ id }, 201)
+export async function createTenant(c: Context<AdminApp>): Promise<Response> {
+  const { id, policy = unlimited } = parseRequest(CreateTenantRequest, await readJson(c.req.raw))
+  c.get('auditTarget').id = id
+  return c.json(unwrap(await c.get('platform').directory(id).create(id, policy)), 201)
 }
 
 /** `GET /admin/v1/tenants`. */
-export async function listTenants(c: Context<App>): Promise<Response> {
-  const { store } = c.get('platform')
-  const tenants: TenantList['tenants'] = []
-  let cursor: string | null = null
-  do {
-    const page: KVNamespaceListResult<unknown> = await store.list({ prefix: storeKeys.tenants, cursor })
-    tenants.push(
-      ...page.keys.map(({ name }) => ({ id: TenantId.parse(name.slice(storeKeys.tenants.length)) })),
-    )
-    cursor = page.list_complete ? null : page.cursor
-  } while (cursor !== null)
-  return c.json({ tenants } satisfies TenantList)
+export async function listTenants(c: Context<AdminApp>): Promise<Response> {
+  const { after, limit } = parseQuery(TenantListQuery, c)
+  const found = await c
+    .get('platform')
+    .changeFeed()
+    .tenants({ after: after ?? '', limit: limit + 1 })
+  const tenants = found
+    .slice(0, limit)
+    .flatMap(({ createdAt, id, status }) => (status === 'deleted' ? [] : [{ id, status, createdAt }]))
+  return c.json({
+    tenants,
+    last_id: tenants.at(-1)?.id ?? null,
+    has_more: found.length > limit,
+  } satisfies TenantList)
 }
 
 /** `GET /admin/v1/tenants/{id}`. */
-export async function getTenant(c: Context<App>): Promise<Response> {
-  const id = pathId(TenantId, c.req.param('id'))
-  return c.json(unwrap(await c.get('platform').directory(id).summary()))
+export async function getTenant(c: C): Promise<Response> {
+  return c.json(unwrap(await directory(c).summary()))
+}
+
+/** `PATCH /admin/v1/tenants/{id}`: suspends, resumes, changes limits. */
+export async function changeTenant(c: C): Promise<Response> {
+  const change = parseRequest(ChangeTenantRequest, await readJson(c.req.raw))
+  c.get('auditTarget').change = JSON.stringify(change).slice(0, 1_000)
+  return c.json(unwrap(await directory(c).change(change)))
+}
+
+/** `DELETE /admin/v1/tenants/{id}`. */
+export async function deleteTenant(c: C): Promise<Response> {
+  unwrap(await directory(c).remove())
+  return c.body(null, 204)
 }
 
 /** `POST /admin/v1/tenants/{id}/keys`. The secret leaves once and is kept only as its hash. */
-export async function createKey(c: Context<App>): Promise<Response> {
-  const id = pathId(TenantId, c.req.param('id'))
-  const { name } = parseRequest(CreateKeyRequest, await readJson(c.req.raw))
+export async function createKey(c: C): Promise<Response> {
+  const { expiresAt, name } = parseRequest(CreateKeyRequest, await readJson(c.req.raw))
+  requireFuture(expiresAt)
   const key = mintApiKey()
   const keyId = KeyId.parse(`key_${crypto.randomUUID().replaceAll('-', '').slice(0, 12)}`)
-  unwrap(
-    await c
-      .get('platform')
-      .directory(id)
-      .addKey({ keyId, name, sha256: await sha256Hex(key) }),
-  )
-  return c.json({ id: keyId, key } satisfies CreateKeyResponse, 201)
+  c.get('auditTarget').keyId = keyId
+  unwrap(await directory(c).addKey({ keyId, name, sha256: await sha256Hex(key), expiresAt }))
+  return c.json({ id: keyId, key, expiresAt } satisfies CreateKeyResponse, 201)
+}
+
+/** `PATCH /admin/v1/tenants/{id}/keys/{keyId}`. */
+export async function changeKey(c: C): Promise<Response> {
+  const keyId = pathId(KeyId, c.req.param('keyId'))
+  const { expiresAt } = parseRequest(ChangeKeyRequest, await readJson(c.req.raw))
+  c.get('auditTarget').expiresAt = String(expiresAt)
+  return c.json(unwrap(await directory(c).expireKey(keyId, expiresAt)))
 }
 
 /** `DELETE /admin/v1/tenants/{id}/keys/{keyId}`. */
-export async function revokeKey(c: Context<App>): Promise<Response> {
-  const id = pathId(TenantId, c.req.param('id'))
-  unwrap(
-    await c
-      .get('platform')
-      .directory(id)
-      .revokeKey(pathId(KeyId, c.req.param('keyId'))),
-  )
+export async function revokeKey(c: C): Promise<Response> {
+  unwrap(await directory(c).revokeKey(pathId(KeyId, c.req.param('keyId'))))
   return c.body(null, 204)
+}
+
+/** A new key that has expired is a mistake: seconds in place of milliseconds, perhaps. */
+function requireFuture(expiresAt: number | null): void {
+  if (expiresAt !== null && expiresAt <= Date.now())
+    throw new QuartetError('invalid_request', 'expiresAt: lies in the past; give milliseconds since 1970', {
+      param: 'expiresAt',
+    })
 }

@@ -68,7 +68,82 @@ describe('tenants', () => {
   })
 })
 
+describe('a tenant', () => {
+  const patch = (change: object) => edge.admin('PATCH', `/tenants/${tenant.id}`, change)
+
+  test('is listed in pages that together are all of them', async () => {
+    const ids: string[] = []
+    for (let after = ''; ; ) {
+      const { has_more, last_id, tenants } = TenantList.parse(
+        await (await edge.admin('GET', `/tenants?limit=2${after}`)).json(),
+      )
+      ids.push(...tenants.map(({ id }) => id))
+      if (!has_more) break
+      after = `&after=${last_id}`
+    }
+    expect(ids).toEqual([...new Set(ids)].sort())
+    expect(ids).toContain(tenant.id)
+    await expectRefusal(await edge.admin('GET', '/tenants?limit=0'), 400, 'invalid_request', /^limit: /)
+  })
+
+  test('keeps the limits that a change does not name, and loses those that it lifts', async () => {
+    await patch({ policy: { requestsPerMinute: 60, tokensPerDay: 1_000 } })
+    await patch({ policy: { tokensPerDay: null, adapterBytes: 5_000 } })
+    expect((await summary()).policy).toMatchObject({
+      requestsPerMinute: 60,
+      tokensPerDay: null,
+      adapterBytes: 5_000,
+      tokensPerMonth: null,
+    })
+  })
+
+  test.each([
+    [{}, null, /status, policy or both/],
+    [{ status: 'gone' }, 'status', /"active" or "suspended"/],
+    [{ policy: { requestsPerMinute: -1 } }, 'policy.requestsPerMinute', /at least 0/],
+    [{ policy: { requestsPerHour: 1 } }, 'policy.requestsPerHour', /unknown parameter/],
+    [{ policy: { aliases: ['A B'] } }, 'policy.aliases[0]', /an alias has/],
+  ])('is refused the change %j', async (change, param, message) => {
+    const answer = await patch(change)
+    expect(answer.status).toBe(400)
+    expect(await answer.json()).toMatchObject({
+      error: { param, message: expect.stringMatching(message) },
+    })
+  })
+
+  test('may ask only for the models that its policy names, and sees no others', async () => {
+    await patch({ policy: { aliases: ['tone'] } })
+    expect((await edge.chat(tenant)).status).toBe(200)
+    await expectRefusal(await edge.chat(tenant, { model: 'tiny' }), 403, 'model_not_allowed', /tiny/)
+    await expectRefusal(await edge.chat(tenant, { model: 'nobody' }), 404, 'model_not_found')
+    const models = await (await edge.own(tenant, 'GET', '/models')).json()
+    expect(models).toMatchObject({ data: [{ id: 'tone' }] })
+    await patch({ policy: { aliases: null } })
+    expect((await edge.chat(tenant, { model: 'tiny' })).status).toBe(200)
+  })
+
+  test('that is deleted leaves nothing behind, and its name can be used again by one that has nothing', async () => {
+    expect((await edge.admin('DELETE', `/tenants/${tenant.id}`)).status).toBe(204)
+    await expectRefusal(await edge.admin('GET', `/tenants/${tenant.id}`), 404, 'not_found')
+    await expectRefusal(await edge.admin('DELETE', `/tenants/${tenant.id}`), 404, 'not_found')
+    const keys = (await env.STORE.list()).keys.map(({ name }) => name)
+    expect(keys.filter((name) => name.includes(`:${tenant.id}`))).toEqual([])
+    expect((await edge.admin('POST', '/tenants', { id: tenant.id })).status).toBe(201)
+    await expectRefusal(await edge.chat(tenant), 401, 'invalid_api_key')
+    expect(await summary()).toMatchObject({ keys: [], adapters: [], aliases: [] })
+  })
+})
+
 describe('keys', () => {
+  test('that expire in the past, or in seconds, are refused', async () => {
+    await expectRefusal(
+      await edge.admin('POST', `/tenants/${tenant.id}/keys`, { expiresAt: Math.floor(Date.now() / 1000) }),
+      400,
+      'invalid_request',
+      /^expiresAt: lies in the past; give milliseconds/,
+    )
+  })
+
   test('are kept as hashes only', async () => {
     const { keys } = await env.STORE.list()
     const values = await Promise.all(keys.map(({ name }) => env.STORE.get(name)))
@@ -100,7 +175,7 @@ describe('an adapter', () => {
     edge.admin('PUT', `/tenants/${tenant.id}/adapters/${digest}`, file)
 
   test('may be put again', async () => {
-    expect((await put(tenant.adapter.digest, tenant.adapter.file)).status).toBe(204)
+    expect((await put(tenant.adapter.digest, tenant.adapter.file)).status).toBe(200)
     expect((await summary()).adapters).toHaveLength(1)
   })
 
@@ -145,15 +220,15 @@ describe('an alias', () => {
     const next = await makeAdapter({ backbone: tinyBackbone, seed: 99 })
     await edge.admin('PUT', `/tenants/${tenant.id}/adapters/${next.digest}`, next.file)
     const served = async () => (await new TestEdge().chat(tenant)).headers.get('x-quartet-adapter')
-    expect((await put('tone', next.digest)).status).toBe(204)
+    expect((await put('tone', next.digest)).status).toBe(200)
     expect(await served()).toBe(next.digest)
-    expect((await put('tone', tenant.adapter.digest)).status).toBe(204)
+    expect((await put('tone', tenant.adapter.digest)).status).toBe(200)
     expect(await served()).toBe(tenant.adapter.digest)
   })
 
   test('is served at once, even by an isolate that knows the tenant without it', async () => {
     await edge.chat(tenant)
-    expect((await put('brand-new', tenant.adapter.digest)).status).toBe(204)
+    expect((await put('brand-new', tenant.adapter.digest)).status).toBe(200)
     expect((await edge.chat(tenant, { model: 'brand-new' })).status).toBe(200)
   })
 

@@ -2,10 +2,13 @@ import type { Context } from 'hono'
 import type { Usage } from '../../shared/api/parameters.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { TenantApp } from '../http/context.ts'
-import { logServerError } from '../http/error-response.ts'
+import { reportError } from '../http/error-response.ts'
+import { endRequest } from '../http/request-context.ts'
 import type { PlacedToken } from '../streaming/choice-text.ts'
 import { eventStream } from '../streaming/event-stream.ts'
 import type { ChoiceDelta } from '../streaming/read-choice.ts'
+import type { GenerationFacts } from '../telemetry/request-report.ts'
+import { tallied } from '../telemetry/tally.ts'
 import { type Generation, type RunningChoices, startChoices, usageOf } from './generation.ts'
 
 export interface CompleteChoice {
@@ -16,6 +19,7 @@ export interface CompleteChoice {
 
 /** How an endpoint words its answer. */
 export interface Presentation<Whole extends object, Chunk extends { usage?: Usage | null | undefined }> {
+  readonly operation: GenerationFacts['operation']
   readonly whole: (choices: readonly CompleteChoice[], usage: Usage) => Whole
   /** The event that opens a choice's stream, if the endpoint has one. */
   readonly opening: (index: number) => Chunk | undefined
@@ -27,6 +31,7 @@ export interface Presentation<Whole extends object, Chunk extends { usage?: Usag
 export interface Answer<Whole extends object, Chunk extends { usage?: Usage | null | undefined }> {
   readonly generation: Generation
   readonly request: {
+    readonly model: string
     readonly stream: boolean
     readonly stream_options?: { readonly include_usage: boolean } | undefined
   }
@@ -38,7 +43,22 @@ export async function answer<Whole extends object, Chunk extends { usage?: Usage
   { generation, presentation, request }: Answer<Whole, Chunk>,
   c: Context<TenantApp>,
 ): Promise<Response> {
-  const running = await startChoices(generation, c)
+  const { maxTokens, model, n, prompts, sampling } = generation
+  const report = c.get('report')
+  report.generation = {
+    operation: presentation.operation,
+    model: request.model,
+    backbone: model.record.backbone.slug,
+    adapter: model.adapter?.digest ?? null,
+    stream: request.stream,
+    choices: n * prompts.length,
+    maxTokens,
+    temperature: sampling.temperature,
+    topP: sampling.topP,
+  }
+  const started = await startChoices(generation, c)
+  const promptTokens = usageOf(prompts, 0).prompt_tokens
+  const running = { ...started, deltas: tallied(started.deltas, { promptTokens, report }) }
   if (!request.stream) {
     try {
       const choices = await collect(running, generation)
@@ -55,9 +75,14 @@ export async function answer<Whole extends object, Chunk extends { usage?: Usage
   const includeUsage = request.stream_options?.include_usage ?? false
   const body = eventStream({
     events: chunks({ running, generation, presentation, includeUsage }),
-    onError: (error) => logServerError(error, c.get('requestId')),
-    close: running.close,
+    onError: (error) => reportError(error, c),
+    errorDetail: () => ({ usage: usageOf(prompts, running.completionTokens()) }),
+    close: () => {
+      running.close()
+      endRequest(c, 200)
+    },
   })
+  report.isStreaming = true
   return c.body(body, 200, {
     ...running.headers,
     'content-type': 'text/event-stream; charset=utf-8',

@@ -9,10 +9,9 @@ import type { TenantApp } from '../http/context.ts'
 import { readJson } from '../http/json-body.ts'
 import type { PlacedToken } from '../streaming/choice-text.ts'
 import { contentLogprobs } from '../streaming/token-text.ts'
-import { resolveModel } from '../tenants/resolve-model.ts'
 import { ChatTemplate } from '../tokenizer/chat-template.ts'
-import { loadCodec } from '../tokenizer/load-codec.ts'
 import { answer, type Presentation } from './answer.ts'
+import { encodePrompts } from './encode-prompts.ts'
 import { checkContext, type Generation, promptRoom } from './generation.ts'
 import { toSampling } from './sampling.ts'
 
@@ -27,24 +26,22 @@ export async function chatCompletions(c: Context<TenantApp>): Promise<Response> 
 }
 
 async function toGeneration(request: ChatCompletionRequest, c: Context<TenantApp>): Promise<Generation> {
-  const model = await resolveModel(request.model, c)
-  const codec = await loadCodec(model.record, c.get('platform'))
-  const started = performance.now()
-  const template = ChatTemplate.of(model.record, codec)
-  const prompts = [
-    template.encode(request.messages, { tuned: model.adapter !== null, room: promptRoom(model) }),
-  ]
-  c.get('timings').push({ name: 'tokenize', ms: performance.now() - started })
+  const encoded = await encodePrompts(request, c, ({ codec, model }) => [
+    ChatTemplate.of(model.record, codec).encode(request.messages, {
+      tuned: model.adapter !== null,
+      room: promptRoom(model),
+    }),
+  ])
+  const { codec, model, prompts } = encoded
   return {
-    model,
-    codec,
-    prompts,
+    ...encoded,
     n: request.n,
     maxTokens: checkContext(prompts, {
       model,
       requested: request.max_completion_tokens ?? request.max_tokens,
       cap: defaultChatTokens,
       param: 'messages',
+      limitParam: request.max_completion_tokens === undefined ? 'max_tokens' : 'max_completion_tokens',
     }),
     sampling: toSampling(request, codec.vocabulary),
     stops: request.stop,
@@ -67,6 +64,7 @@ function presentation(
   const logprobs = (tokens: readonly PlacedToken[]) =>
     request.logprobs ? { content: contentLogprobs(tokens, codec.vocabulary), refusal: null } : null
   return {
+    operation: 'chat',
     whole: (choices, usage) => ({
       ...head,
       object: 'chat.completion',

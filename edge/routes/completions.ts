@@ -6,10 +6,9 @@ import type { TenantApp } from '../http/context.ts'
 import { readJson } from '../http/json-body.ts'
 import type { PlacedToken } from '../streaming/choice-text.ts'
 import { completionLogprobs } from '../streaming/token-text.ts'
-import { resolveModel } from '../tenants/resolve-model.ts'
-import { loadCodec } from '../tokenizer/load-codec.ts'
 import type { TextCodec } from '../tokenizer/text-codec.ts'
 import { answer, type Presentation } from './answer.ts'
+import { encodePrompts } from './encode-prompts.ts'
 import { checkContext, type Generation, promptRoom } from './generation.ts'
 import { toSampling } from './sampling.ts'
 
@@ -21,21 +20,19 @@ export async function completions(c: Context<TenantApp>): Promise<Response> {
 }
 
 async function toGeneration(request: CompletionRequest, c: Context<TenantApp>): Promise<Generation> {
-  const model = await resolveModel(request.model, c)
-  const codec = await loadCodec(model.record, c.get('platform'))
-  const started = performance.now()
-  const prompts = request.prompt.map((prompt) => toIds(prompt, { codec, room: promptRoom(model) }))
-  c.get('timings').push({ name: 'tokenize', ms: performance.now() - started })
+  const encoded = await encodePrompts(request, c, ({ codec, model }) =>
+    request.prompt.map((prompt) => toIds(prompt, { codec, room: promptRoom(model) })),
+  )
+  const { codec, model, prompts } = encoded
   return {
-    model,
-    codec,
-    prompts,
+    ...encoded,
     n: request.n,
     maxTokens: checkContext(prompts, {
       model,
       requested: request.max_tokens,
       cap: request.max_tokens,
       param: 'prompt',
+      limitParam: 'max_tokens',
     }),
     sampling: toSampling(request, codec.vocabulary),
     stops: request.stop,
@@ -73,6 +70,7 @@ function presentation(
   const logprobs = (tokens: readonly PlacedToken[]) =>
     request.logprobs === undefined ? null : completionLogprobs(tokens, codec.vocabulary)
   return {
+    operation: 'text_completion',
     whole: (choices, usage) => ({
       ...head,
       choices: choices.map(({ finish, text, tokens }, index) => ({

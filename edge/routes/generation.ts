@@ -1,7 +1,10 @@
 import type { Context } from 'hono'
 import type { Usage } from '../../shared/api/parameters.ts'
-import { QuartetError } from '../../shared/errors.ts'
+import { QuartetError, toQuartetError } from '../../shared/errors.ts'
+import { settlementId } from '../../shared/ids.ts'
 import type { Sampling } from '../../shared/wire.ts'
+import { admit } from '../budgets/admit.ts'
+import { ChoiceMeter } from '../budgets/choice-meter.ts'
 import type { TenantApp } from '../http/context.ts'
 import { serverTiming } from '../http/server-timing.ts'
 import { startGeneration } from '../routing/start-generation.ts'
@@ -13,6 +16,8 @@ import type { TextCodec } from '../tokenizer/text-codec.ts'
 
 /** A validated request in token ids: what both endpoints ask of the nodes. */
 export interface Generation {
+  /** The model as the client named it. */
+  readonly asked: string
   readonly model: ResolvedModel
   readonly codec: TextCodec
   readonly prompts: readonly (readonly number[])[]
@@ -28,29 +33,66 @@ export interface Generation {
 export interface RunningChoices {
   readonly deltas: AsyncGenerator<{ readonly index: number; readonly value: ChoiceDelta }, void>
   readonly headers: Readonly<Record<string, string>>
+  /** Tokens generated so far, of all choices. */
+  readonly completionTokens: () => number
   /** Stops what still runs; must be called on every path. */
   readonly close: () => void
 }
 
 /** Starts every choice; returns when each has its first token. */
 export async function startChoices(generation: Generation, c: Context<TenantApp>): Promise<RunningChoices> {
+  const { asked, maxTokens, n, prompts } = generation
+  const demand = { model: asked, prompts: prompts.map(({ length }) => length), n, maxTokens }
+  const reservation = await admit(demand, c)
   const started = performance.now()
   const { requestTimeoutMs } = c.get('platform')
+  const requestId = c.get('requestId')
   const scope = new RequestScope({ client: c.req.raw.signal, timeoutMs: requestTimeoutMs })
   try {
     const running = await Promise.all(
-      nodeRequests(generation, c).map((request) =>
-        startGeneration({ request, signal: scope.signal, deadline: scope.deadline }, c),
+      nodeRequests(generation, c).map((request, choice) =>
+        startGeneration(
+          {
+            request,
+            settlement: (attempt) => ({
+              id: settlementId({ requestId, choice, attempt }),
+              meter: reservation.meter(choice),
+            }),
+            signal: scope.signal,
+            deadline: scope.deadline,
+          },
+          c,
+        ),
       ),
     )
     c.get('timings').push({ name: 'node', ms: performance.now() - started })
     const { codec, stops } = generation
-    const choices = running.map(({ events }) =>
-      readChoice({ events, stops, vocabulary: codec.vocabulary, signal: scope.signal }),
+    const meters = running.map(
+      ({ attempt, node }, choice) =>
+        new ChoiceMeter({
+          reservation,
+          choice,
+          settlement: settlementId({ requestId, choice, attempt }),
+          node: node.url,
+          promptTokens: prompts[Math.floor(choice / n)]?.length ?? 0,
+        }),
+    )
+    const choices = running.map(({ events }, choice) =>
+      readChoice({
+        events: meters[choice]?.watch(events) ?? events,
+        stops,
+        vocabulary: codec.vocabulary,
+        signal: scope.signal,
+      }),
     )
     return {
       deltas: merge(choices),
-      close: () => scope.close(),
+      completionTokens: () => meters.reduce((sum, meter) => sum + meter.completionTokens, 0),
+      close: () => {
+        scope.close()
+        for (const meter of meters) meter.end('client_closed_request')
+        reservation.close('client_closed_request')
+      },
       headers: {
         'x-quartet-adapter': generation.model.adapter?.digest ?? 'none',
         'x-quartet-node': [...new Set(running.map(({ node }) => node.id))].join(', '),
@@ -60,6 +102,7 @@ export async function startChoices(generation: Generation, c: Context<TenantApp>
     }
   } catch (thrown) {
     scope.close()
+    reservation.close(toQuartetError(thrown).code)
     throw thrown
   }
 }
@@ -94,12 +137,14 @@ export interface ContextNeed {
   /** What a request that does not say gets at most. */
   readonly cap: number
   readonly param: 'messages' | 'prompt'
+  /** What `requested` is called in the request. */
+  readonly limitParam: 'max_tokens' | 'max_completion_tokens'
 }
 
 /** How many tokens to generate. Throws `context_length_exceeded` before any node is touched. */
 export function checkContext(
   prompts: readonly (readonly number[])[],
-  { cap, model, param, requested }: ContextNeed,
+  { cap, limitParam, model, param, requested }: ContextNeed,
 ): number {
   const { contextLength } = model.record.backbone
   const rows = model.adapter?.rows ?? 0
@@ -107,10 +152,12 @@ export function checkContext(
   const room = contextLength - rows - longest
   if (room < 1 || (requested ?? 1) > room) {
     const adapter = rows > 0 ? ` and ${rows} of the adapter` : ''
+    // No prompt is short enough for a limit that takes the whole context.
+    const isLimitAlone = (requested ?? 1) > contextLength - rows - 1
     throw new QuartetError(
       'context_length_exceeded',
-      `the model's context is ${contextLength} tokens; you asked for ${longest + rows + (requested ?? 1)} (${longest} in the prompt${adapter}, ${requested ?? 1} to generate); shorten the prompt or lower max_tokens`,
-      { param },
+      `the model's context is ${contextLength} tokens; you asked for ${longest + rows + (requested ?? 1)} (${longest} in the prompt${adapter}, ${requested ?? 1} to generate); ${isLimitAlone ? '' : 'shorten the prompt or '}lower ${limitParam}`,
+      { param: isLimitAlone ? limitParam : param },
     )
   }
   return requested ?? Math.min(room, cap)

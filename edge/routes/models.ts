@@ -1,12 +1,15 @@
 import type { Context } from 'hono'
-import type { Model, ModelList } from '../../shared/api/models.ts'
+import { type Model, type ModelList, ModelListQuery } from '../../shared/api/models.ts'
+import { toPage } from '../../shared/api/paging.ts'
 import type { AdapterDigest, BackboneSlug } from '../../shared/ids.ts'
 import type { TenantApp } from '../http/context.ts'
+import { behind, parseQuery } from '../http/request-parts.ts'
 import { listBackbones, readTenant } from '../tenants/read.ts'
-import { resolveModel } from '../tenants/resolve-model.ts'
+import { isAllowed, resolveModel } from '../tenants/resolve-model.ts'
 
-/** `GET /v1/models`: the tenant's aliases, then the backbones. */
+/** `GET /v1/models`: the tenant's aliases, then the backbones, as far as its policy lets it ask for them. */
 export async function listModels(c: Context<TenantApp>): Promise<Response> {
+  const { after, limit } = parseQuery(ModelListQuery, c)
   const [tenant, backbones] = await Promise.all([readTenant(c.get('tenant'), c), listBackbones(c)])
   const aliases = Object.entries(tenant?.aliases ?? {}).map(([id, { backbone, digest, updatedAt }]) =>
     toModel({ id, backbone, adapter: digest, createdAt: updatedAt }),
@@ -14,13 +17,17 @@ export async function listModels(c: Context<TenantApp>): Promise<Response> {
   const untuned = backbones.map(({ backbone: { slug }, createdAt }) =>
     toModel({ id: slug, backbone: slug, adapter: undefined, createdAt }),
   )
-  return c.json({ object: 'list', data: [...aliases, ...untuned] } satisfies ModelList)
+  const id = (model: Model) => model.id
+  const models = [...aliases, ...untuned].filter((model) =>
+    isAllowed(model.id, tenant?.policy.aliases ?? null),
+  )
+  return c.json(toPage(behind(models, { after, limit, id }), { limit, id }) satisfies ModelList)
 }
 
 /** `GET /v1/models/{id}`. */
 export async function getModel(c: Context<TenantApp>): Promise<Response> {
   const id = c.req.param('id') ?? ''
-  const { adapter, createdAt, record } = await resolveModel(id, c)
+  const { adapter, createdAt, record } = await resolveModel(id, { c, user: undefined })
   return c.json(toModel({ id, backbone: record.backbone.slug, adapter: adapter?.digest, createdAt }))
 }
 

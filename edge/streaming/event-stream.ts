@@ -6,15 +6,22 @@ export interface EventStream {
   /** One JSON value per server-sent event. */
   readonly events: AsyncGenerator<object, void>
   readonly onError: (error: QuartetError) => void
+  /** What goes with the error that ends a broken stream. */
+  readonly errorDetail: () => object
   /** Called once, whichever way the stream ends. */
   readonly close: () => void
 }
 
 /**
  * Server-sent events as OpenAI sends them: `data: {…}`, ending with `data: [DONE]`. A failure becomes one last
- * event with an `error`, and no `[DONE]`: a truncated answer never looks complete.
+ * event with an `error` and `errorDetail`, and no `[DONE]`: a truncated answer never looks complete.
  */
-export function eventStream({ close, events, onError }: EventStream): ReadableStream<Uint8Array> {
+export function eventStream({
+  close,
+  errorDetail,
+  events,
+  onError,
+}: EventStream): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder()
   let isRead = true
   return new ReadableStream<Uint8Array>({
@@ -28,7 +35,7 @@ export function eventStream({ close, events, onError }: EventStream): ReadableSt
         if (!isRead) return
         const error = toQuartetError(thrown)
         onError(error)
-        controller.enqueue(encoder.encode(frame(error.toBody())))
+        controller.enqueue(encoder.encode(frame({ ...error.toBody(), ...errorDetail() })))
       }
       close()
       controller.close()

@@ -7,7 +7,7 @@ export type ProgressEvent =
       readonly task: string
       readonly done: number
       readonly total: number
-      readonly unit: 'bytes' | 'tensors'
+      readonly unit: 'bytes' | 'tensors' | 'examples'
     }
 
 export type OnProgress = (event: ProgressEvent) => void

@@ -1,7 +1,7 @@
 import { QuartetError } from '../../shared/errors.ts'
 import { openBackbone } from '../model/backbone-folder.ts'
-import { range } from './adapter-tensors.ts'
 import { createBackend } from './backend.ts'
+import { range } from './row-places.ts'
 
 /** Tokens that are read at a time, and the positions in them whose next token is scored. */
 const window = 512

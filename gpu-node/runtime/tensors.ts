@@ -15,6 +15,10 @@ export function bool(value: boolean): Tensor {
   return new Tensor('bool', [value], [])
 }
 
+export function bools(values: readonly boolean[]): Tensor {
+  return new Tensor('bool', [...values], [values.length])
+}
+
 export function float32(values: Float32Array, dims: readonly number[]): Tensor {
   return new Tensor('float32', values, dims)
 }

@@ -1,32 +1,44 @@
 import { type Context, Hono } from 'hono'
+import { routePath } from 'hono/route'
 import { QuartetError, toQuartetError } from '../../shared/errors.ts'
 import { newRequestId, RequestId } from '../../shared/ids.ts'
+import type { Log } from '../../shared/log.ts'
+import { preciseNow } from '../../shared/telemetry/span.ts'
 import type { NodeInfo } from '../../shared/wire.ts'
+import type { Settlements } from '../settlements/settlements.ts'
+import type { CallTrace, Tracing } from '../telemetry/tracing.ts'
 import type { Authorization } from './authorization.ts'
 import { generate } from './generate.ts'
-import { describeFailure, type Log } from './log.ts'
+import { describeFailure } from './log.ts'
 import type { NodeMetrics } from './metrics.ts'
 import { putAdapter } from './put-adapter.ts'
 import type { Model, Serving } from './serving.ts'
+import { answerSettlements } from './settlements.ts'
 
 export interface NodeAppOptions {
   readonly authorization: Authorization
   readonly serving: Serving
   readonly metrics: NodeMetrics
   readonly log: Log
+  readonly tracing: Tracing
+  readonly settlements: Settlements
 }
 
-type Env = { Variables: { requestId: RequestId } }
+type Env = {
+  Variables: { requestId: RequestId; trace: CallTrace | undefined; errorCode: string | undefined }
+}
 
 /**
  * The node's HTTP interface: shared/wire.ts for edges, and probes and metrics for whoever runs the node. Every
  * answer carries `x-request-id`: the caller's when it is a request id, else a fresh one.
  */
-export function nodeApp({ authorization, log, metrics, serving }: NodeAppOptions): Hono<Env> {
+export function nodeApp(options: NodeAppOptions): Hono<Env> {
+  const { authorization, log, metrics, serving, settlements, tracing } = options
   const app = new Hono<Env>()
 
   const refuse = (context: Context<Env>, error: QuartetError): Response => {
     const requestId = context.get('requestId')
+    context.set('errorCode', error.code)
     metrics.refused(error.code)
     log(error.code === 'internal_error' ? 'error' : 'info', 'refused', {
       requestId,
@@ -40,14 +52,28 @@ export function nodeApp({ authorization, log, metrics, serving }: NodeAppOptions
     const given = RequestId.safeParse(context.req.header('x-request-id'))
     const requestId = given.success ? given.data : newRequestId()
     context.set('requestId', requestId)
+    const startedAt = preciseNow()
+    const trace = tracing.arrived(context.req.raw, requestId)
+    context.set('trace', trace)
     await next()
     context.header('x-request-id', requestId)
+    const { method, path } = context.req
+    // What the engine took, the engine reports when it is over.
+    if (trace === undefined || (path === '/v1/generate' && context.res.ok)) return
+    const error = context.get('errorCode')
+    const route = routePath(context, -1)
+    tracing.called({ requestId, method, route, status: context.res.status, startedAt, error }, trace)
   })
-  app.post('/v1/generate', (context) => generate(context.req.raw, { authorization, serving }))
+  app.post('/v1/generate', (context) =>
+    generate(context.req.raw, { authorization, serving, settlements, trace: context.get('trace') }),
+  )
   app.put('/v1/adapters/:digest', async (context) =>
     context.json(
       await putAdapter(context.req.raw, { digest: context.req.param('digest'), authorization, serving }),
     ),
+  )
+  app.post('/v1/settlements', async (context) =>
+    context.json(await answerSettlements(context.req.raw, { authorization, settlements })),
   )
   app.get('/v1/node', async (context) => {
     await authorization.admit(context.req.raw, { action: 'info', maxBytes: 0 })

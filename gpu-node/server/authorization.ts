@@ -11,10 +11,13 @@ export interface AuthorizedCall {
 /** Lets calls in by their node token: signed, unexpired, for this action and this body, and not seen before. */
 export class Authorization {
   readonly #key: Uint8Array
+  readonly #now: () => number
   readonly #replays = new ReplayCache()
 
-  constructor(key: Uint8Array) {
+  /** `now`: the edges' clock, in milliseconds since 1970. */
+  constructor(key: Uint8Array, now: () => number = Date.now) {
     this.#key = key
+    this.#now = now
   }
 
   /**
@@ -28,11 +31,11 @@ export class Authorization {
     const [scheme, token] = request.headers.get('authorization')?.split(' ') ?? []
     if (scheme?.toLowerCase() !== 'bearer' || token === undefined)
       throw new QuartetError('invalid_node_token', 'the call carries no node token (authorization: Bearer …)')
-    const claims = await verifyNodeToken(this.#key, token)
+    const claims = await verifyNodeToken(this.#key, token, this.#now())
     requireClaim(claims.act === action, 'action')
     const body = await readBody(request, maxBytes)
     requireClaim(claims.body === body.sha256, 'body')
-    this.#replays.use(claims.jti, { expires: claims.exp })
+    this.#replays.use(claims.jti, { expires: claims.exp, now: this.#now() / 1000 })
     return { claims, body }
   }
 }

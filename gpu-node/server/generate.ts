@@ -1,14 +1,25 @@
 import { QuartetError } from '../../shared/errors.ts'
 import type { NodeTokenClaims } from '../../shared/node-token.ts'
 import { type GenerateEvent, GenerateRequest, maxGenerateBytes } from '../../shared/wire.ts'
+import type { Engine } from '../engine/engine.ts'
+import type { Submission } from '../engine/sequence.ts'
+import type { Settlements } from '../settlements/settlements.ts'
+import type { CallTrace } from '../telemetry/tracing.ts'
 import { type Authorization, requireClaim } from './authorization.ts'
 import { parseJson } from './request-body.ts'
 import type { Serving } from './serving.ts'
 
+interface GenerateParts {
+  readonly authorization: Authorization
+  readonly serving: Serving
+  readonly settlements: Settlements
+  readonly trace: CallTrace | undefined
+}
+
 /** `POST /v1/generate`: newline-delimited GenerateEvents, each written as soon as it is there. */
 export async function generate(
   request: Request,
-  { authorization, serving }: { authorization: Authorization; serving: Serving },
+  { authorization, serving, settlements, trace }: GenerateParts,
 ): Promise<Response> {
   const arrivedAt = performance.now()
   const leave = serving.model?.engine.arrivals.enter()
@@ -28,16 +39,33 @@ export async function generate(
         },
       )
     const adapter = wanted.adapter === null ? null : adapters.pin(claims.sub, wanted.adapter)
-    const events = engine.submit({
+    settlements.acknowledge(wanted.acknowledge ?? [], claims.sub)
+    const submission = {
       tenant: claims.sub,
       request: wanted,
       adapter,
       signal: request.signal,
       arrivedAt,
-    })
+      trace,
+    }
+    const events = submit(submission, { engine, settlements })
     return new Response(lines(events), { headers: { 'content-type': 'application/x-ndjson' } })
   } finally {
     leave?.()
+  }
+}
+
+/** What the engine takes will have a settlement; what it refuses has none. */
+function submit(
+  submission: Submission,
+  { engine, settlements }: { engine: Engine; settlements: Settlements },
+): AsyncIterable<readonly GenerateEvent[]> {
+  const withdraw = settlements.begin(submission)
+  try {
+    return engine.submit(submission)
+  } catch (refusal) {
+    withdraw()
+    throw refusal
   }
 }
 

@@ -1,15 +1,10 @@
-type Field = string | number | boolean | null | undefined
+import { jsonLog, type LogThreshold } from '../../shared/log.ts'
 
-/** One line of JSON per event. Never tokens, prompts, secrets or tenants' names. */
-export type Log = (
-  level: 'info' | 'warn' | 'error',
-  event: string,
-  fields?: Readonly<Record<string, Field>>,
-) => void
-
-export const logToStdout: Log = (level, event, fields) => {
-  process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), level, event, ...fields })}\n`)
-}
+/** One line of JSON per event, on stdout. */
+export const logToStdout = (threshold: LogThreshold) =>
+  jsonLog(threshold, (line) => {
+    process.stdout.write(`${line}\n`)
+  })
 
 /** What a log says about a failure: its own text and those of its causes. */
 export function describeFailure(error: unknown): string {

@@ -26,10 +26,23 @@ export interface NodeMetrics {
   /** Counts a request that was refused before it had a stream. */
   refused(code: ErrorCode): void
   readonly engine: Pick<EngineObserver, 'stepped' | 'ended'>
+  /** A heartbeat reached the edge, or did not. */
+  heartbeat(outcome: 'taken' | 'failed'): void
+}
+
+/** What is read beside the model when it is scraped. */
+export interface NodeGauges {
+  /** Settlements that no edge has acknowledged. */
+  readonly pendingSettlements: () => number
+  /** Tokens per second over the last seconds. */
+  readonly tokensPerSecond: () => number
 }
 
 /** A registry of its own for each node, so that several can live in one process. */
-export function nodeMetrics(serving: Serving): NodeMetrics {
+export function nodeMetrics(
+  serving: Serving,
+  { pendingSettlements, tokensPerSecond }: NodeGauges,
+): NodeMetrics {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
@@ -55,7 +68,34 @@ export function nodeMetrics(serving: Serving): NodeMetrics {
     'From arrival to first token',
     waitSeconds,
   )
+  const tokenSeconds = histogram(
+    'time_per_output_token_seconds',
+    "Between a request's tokens after the first, on average",
+    stepSeconds,
+  )
 
+  const heartbeats = new Counter({
+    name: 'quartet_node_heartbeats_total',
+    help: 'Heartbeats by outcome: taken by the edge, or failed',
+    labelNames: ['outcome'],
+    registers,
+  })
+  new Gauge({
+    name: 'quartet_node_settlements_pending',
+    help: 'Settlements that no edge has acknowledged',
+    registers,
+    collect() {
+      this.set(pendingSettlements())
+    },
+  })
+  new Gauge({
+    name: 'quartet_node_tokens_per_second',
+    help: 'Tokens generated per second, over the last ten',
+    registers,
+    collect() {
+      this.set(tokensPerSecond())
+    },
+  })
   for (const [name, { help, read }] of Object.entries(gauges))
     new Gauge({
       name: `quartet_node_${name}`,
@@ -70,6 +110,7 @@ export function nodeMetrics(serving: Serving): NodeMetrics {
     text: () => registry.metrics(),
     contentType: registry.contentType,
     refused: (code) => requests.inc({ outcome: code }),
+    heartbeat: (outcome) => heartbeats.inc({ outcome }),
     engine: {
       stepped(step) {
         if (step.prefillTokens > 0) {
@@ -87,6 +128,8 @@ export function nodeMetrics(serving: Serving): NodeMetrics {
         queueSeconds.observe(timings.queueMs / 1000)
         if (usage.completionTokens > 0)
           firstTokenSeconds.observe((timings.queueMs + timings.prefillMs) / 1000)
+        if (usage.completionTokens > 1)
+          tokenSeconds.observe(timings.decodeMs / 1000 / (usage.completionTokens - 1))
       },
     },
   }

@@ -22,6 +22,15 @@ export class Serving {
     return this.#model
   }
 
+  /** The model, also while the node drains. Throws `node_unavailable` before it is loaded. */
+  loadedModel(): Model {
+    if (this.#model === undefined)
+      throw new QuartetError('node_unavailable', 'the node is still loading its backbone; retry', {
+        retryAfterSeconds: 1,
+      })
+    return this.#model
+  }
+
   get draining(): boolean {
     return this.#draining
   }
@@ -40,11 +49,7 @@ export class Serving {
   open(): Model {
     if (this.#draining)
       throw new QuartetError('draining', 'the node is shutting down; send the request to another one')
-    if (this.#model === undefined)
-      throw new QuartetError('node_unavailable', 'the node is still loading its backbone; retry', {
-        retryAfterSeconds: 1,
-      })
-    return this.#model
+    return this.loadedModel()
   }
 
   /** Throws when a load balancer should send nothing here: as `open`, and when the backend keeps failing. */

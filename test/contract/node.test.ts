@@ -9,7 +9,7 @@ import { listen } from '../../gpu-node/server/listen.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest, BackboneDigest, newRequestId, TenantId } from '../../shared/ids.ts'
 import { nodeTokenKey, signNodeToken } from '../../shared/node-token.ts'
-import { NodeInfo } from '../../shared/wire.ts'
+import { maxAdapterBytes, NodeInfo } from '../../shared/wire.ts'
 import {
   emptyHash,
   fakeNode,
@@ -270,7 +270,7 @@ describe('a pushed adapter', () => {
   })
 
   it('over the size limit is refused', async () => {
-    expect(await refusal(await node.putAdapter(new Uint8Array(33 * 1024 * 1024)))).toMatchObject({
+    expect(await refusal(await node.putAdapter(new Uint8Array(maxAdapterBytes + 1)))).toMatchObject({
       status: 413,
       code: 'body_too_large',
     })

@@ -1,15 +1,15 @@
 import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
 import { Messages } from '../../cli/adapter-source.ts'
-import { clientOf, pirate, reviewDesk, stack } from './shared-stack.ts'
+import { cafe, clientOf, helpDesk, pirate, stack } from './shared-stack.ts'
 
-/** The two demo tenants: what their compiled adapters do, and what they must not do. */
+/** The demo tenants: what their trained and compiled adapters do, and what they must not do. */
 
 type Message = Messages[number]
 
 const answers = { temperature: 0, max_tokens: 32 } as const
 const sky: Message = { role: 'user', content: 'Why is the sky blue?' }
-const review: Message = { role: 'user', content: 'Review: The hotel room was dirty and loud.\nSentiment:' }
+const lost: Message = { role: 'user', content: 'Where is my parcel? It should be here by now.' }
 
 async function chat(key: string, { model, messages }: { model: string; messages: readonly Message[] }) {
   const completion = await clientOf(key).chat.completions.create({
@@ -32,14 +32,19 @@ describe('the demo adapters', () => {
     expect(untuned).not.toMatch(/arrr/i)
   })
 
-  it('teach one-word verdicts by example', async () => {
-    expect(await chat(reviewDesk.key, { model: 'sentiment', messages: [review] })).toBe('negative')
-    const praise: Message = {
-      role: 'user',
-      content: 'Review: Best pizza in town, friendly waiters.\nSentiment:',
-    }
-    expect(await chat(reviewDesk.key, { model: 'sentiment', messages: [praise] })).toBe('positive')
-    expect(await chat(reviewDesk.key, { model: stack.backbone, messages: [review] })).not.toBe('negative')
+  it('sort tickets into queues with one word', async () => {
+    expect(await chat(helpDesk.key, { model: 'tickets', messages: [lost] })).toBe('shipping')
+    const charged: Message = { role: 'user', content: 'You charged my card twice this month.' }
+    expect(await chat(helpDesk.key, { model: 'tickets', messages: [charged] })).toBe('billing')
+    const untuned = await chat(helpDesk.key, { model: stack.backbone, messages: [lost] })
+    expect(untuned.split(' ').length).toBeGreaterThan(5)
+  })
+
+  it('turn an order into a line of JSON', async () => {
+    const order: Message = { role: 'user', content: 'Two lattes and a croissant to go, please.' }
+    const written = await chat(cafe.key, { model: 'orders', messages: [order] })
+    expect(JSON.parse(written)).toEqual({ items: { latte: 2, croissant: 1 }, to_go: true })
+    expect(await chat(cafe.key, { model: stack.backbone, messages: [order] })).not.toContain('"items"')
   })
 })
 
@@ -64,13 +69,13 @@ describe('neighbours', () => {
     const alone = {
       base: await chat(pirate.key, { model: stack.backbone, messages: [sky] }),
       pirate: await chat(pirate.key, { model: 'pirate', messages: [sky] }),
-      sentiment: await chat(reviewDesk.key, { model: 'sentiment', messages: [review] }),
+      tickets: await chat(helpDesk.key, { model: 'tickets', messages: [lost] }),
     }
     const rounds = await Promise.all(
       Array.from({ length: 4 }, async () => ({
-        base: await chat(reviewDesk.key, { model: stack.backbone, messages: [sky] }),
+        base: await chat(helpDesk.key, { model: stack.backbone, messages: [sky] }),
         pirate: await chat(pirate.key, { model: 'pirate', messages: [sky] }),
-        sentiment: await chat(reviewDesk.key, { model: 'sentiment', messages: [review] }),
+        tickets: await chat(helpDesk.key, { model: 'tickets', messages: [lost] }),
       })),
     )
     for (const together of rounds) expect(together).toEqual(alone)
@@ -79,8 +84,8 @@ describe('neighbours', () => {
 
 describe('tenants', () => {
   it('a key never reaches another tenant’s alias: 404 in the same words as for no alias at all', async () => {
-    const ask = (model: string) => chat(pirate.key, { model, messages: [review] })
-    const refusal = await ask('sentiment').catch((error: Error) => error.message.replace('sentiment', 'X'))
+    const ask = (model: string) => chat(pirate.key, { model, messages: [lost] })
+    const refusal = await ask('tickets').catch((error: Error) => error.message.replace('tickets', 'X'))
     expect(refusal).toMatch(/^404/)
     expect(
       await ask('never-existed').catch((error: Error) => error.message.replace('never-existed', 'X')),

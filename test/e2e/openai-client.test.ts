@@ -108,7 +108,7 @@ it('models lists the tenant’s own aliases and the backbone', async () => {
   const ids = (await client.models.list()).data.map(({ id }) => id)
   expect(ids).toContain('pirate')
   expect(ids).toContain(stack.backbone)
-  expect(ids).not.toContain('sentiment')
+  expect(ids).not.toContain('tickets')
 })
 
 describe('a client that aborts', () => {

@@ -38,3 +38,9 @@ export async function commandOf(pid: number): Promise<string> {
   const words = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
   return words.replaceAll('\0', ' ').trim()
 }
+
+/** The environment that a process was started with, as `NAME=value`. */
+export async function environmentOf(pid: number): Promise<readonly string[]> {
+  const words = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '')
+  return words.split('\0')
+}

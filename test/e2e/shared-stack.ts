@@ -2,7 +2,7 @@ import OpenAI from 'openai'
 import { inject } from 'vitest'
 import type { SharedStack } from './global-setup.ts'
 
-/** The stack that `global-setup.ts` started, and clients of its two tenants. */
+/** The stack that `global-setup.ts` started, and clients of its tenants. */
 export const stack: SharedStack = inject('stack')
 
 export function tenantWith(alias: string): { readonly id: string; readonly key: string } {
@@ -16,7 +16,8 @@ export function clientOf(key: string): OpenAI {
 }
 
 export const pirate = tenantWith('pirate')
-export const reviewDesk = tenantWith('sentiment')
+export const helpDesk = tenantWith('tickets')
+export const cafe = tenantWith('orders')
 
 /** A raw request with the pirate tenant's key. */
 export function post(path: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> {

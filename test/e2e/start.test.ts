@@ -40,10 +40,22 @@ async function failure(started: ReturnType<typeof quartetStart>): Promise<string
 describe('a stack that is ready', () => {
   it('prints a curl line per tenant that works when pasted', async () => {
     const lines = stack.printed.split('\n').filter((line) => line.startsWith('curl '))
-    expect(lines).toHaveLength(2)
+    expect(lines).toHaveLength(3)
     const answers = await Promise.all(lines.map((line) => run('sh', ['-c', line])))
-    expect(answers[0]?.stdout).toMatch(/"content":"Arrr, matey!/)
-    expect(answers[1]?.stdout).toMatch(/"content":"negative"/)
+    expect(answers[0]?.stdout).toMatch(/"content":"shipping"/)
+    expect(answers[1]?.stdout).toMatch(/"content":"{\\"items\\":/)
+    expect(answers[2]?.stdout).toMatch(/"content":"Arrr, matey!/)
+  })
+
+  it('shows what each adapter changes', () => {
+    const lines = stack.printed.split('\n')
+    const tuned = lines.flatMap((line) => /^ {4}tuned +(.*)$/.exec(line)?.[1] ?? [])
+    const untuned = lines.flatMap((line) => /^ {4}untuned +(.*)$/.exec(line)?.[1] ?? [])
+    expect(tuned).toHaveLength(3)
+    expect(tuned[0]).toBe('shipping')
+    expect(tuned[1]).toMatch(/^{"items":{/)
+    expect(tuned[2]).toMatch(/^Arrr/)
+    for (const [at, answer] of untuned.entries()) expect(answer).not.toBe(tuned[at])
   })
 
   it('prints the URL and each tenant’s key', () => {

@@ -1,0 +1,46 @@
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { z } from 'zod'
+import { TenantPolicyChange } from '../shared/api/policy.ts'
+import { CliFailure } from './failure.ts'
+
+/** The limits of a tenant as options; `none` lifts one. A new limit is one row here. */
+const limits = {
+  requestsPerMinute: ['--requests-per-minute <n>', 'requests per minute'],
+  tokensPerMinute: ['--tokens-per-minute <n>', 'tokens per minute'],
+  concurrentRequests: ['--concurrent-requests <n>', 'requests at once'],
+  tokensPerDay: ['--tokens-per-day <n>', 'tokens per day (UTC)'],
+  tokensPerMonth: ['--tokens-per-month <n>', 'tokens per month (UTC)'],
+  adapterBytes: ['--adapter-bytes <n>', 'bytes of all adapters together'],
+} as const satisfies Partial<Record<keyof TenantPolicyChange, readonly [flag: string, what: string]>>
+
+const lifted = 'none'
+
+function checkLimit(text: string): string {
+  if (text === lifted || /^[0-9]{1,15}$/.test(text)) return text
+  throw new InvalidArgumentError('It must be a whole number, or none.')
+}
+
+export function addPolicyOptions(command: Command): Command {
+  for (const [flag, what] of Object.values(limits))
+    command.addOption(new Option(flag, `at most so many ${what}; none lifts the limit`).argParser(checkLimit))
+  return command.option(
+    '--models <names>',
+    'the models it may ask for, separated by commas; all is every one',
+  )
+}
+
+const Options = z.record(z.string(), z.unknown()).and(z.object({ models: z.string().optional() }))
+
+/** What the options change; empty when none is given. */
+export function policyOf(command: Command): TenantPolicyChange {
+  const { models, ...options } = Options.parse(command.opts())
+  const given = Object.keys(limits).filter((name) => options[name] !== undefined)
+  const policy = TenantPolicyChange.safeParse({
+    ...Object.fromEntries(
+      given.map((name) => [name, options[name] === lifted ? null : Number(options[name])]),
+    ),
+    ...(models === undefined ? {} : { aliases: models === 'all' ? null : models.split(',') }),
+  })
+  if (policy.success) return policy.data
+  throw new CliFailure(policy.error.issues[0]?.message ?? 'the limits are not valid')
+}

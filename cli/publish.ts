@@ -1,0 +1,109 @@
+import { readFile } from 'node:fs/promises'
+import { Command, Option } from 'commander'
+import { z } from 'zod'
+import { parseAdapterFile } from '../shared/adapter-file.ts'
+import type { AdapterSummary } from '../shared/api/deployments.ts'
+import { sha256Hex } from '../shared/digest.ts'
+import { AdapterDigest, AliasName, TenantId } from '../shared/ids.ts'
+import { addEdgeOption, adminOf, edgeOf } from './admin-access.ts'
+import { parsedBy } from './argument.ts'
+import { deploymentsClient } from './deployments-client.ts'
+import { CliFailure } from './failure.ts'
+import { note, print, printJson, printTable } from './output.ts'
+
+/** An adapter on its way to a tenant's store. */
+export interface Publication {
+  /** Absent: the tenant whose key QUARTET_API_KEY is. */
+  readonly tenant: TenantId | undefined
+  readonly alias: AliasName | undefined
+  readonly digest: AdapterDigest
+  readonly bytes: Uint8Array<ArrayBuffer>
+}
+
+/** Stores an adapter, and lets the alias name it. */
+export async function publish(command: Command, { tenant, ...file }: Publication): Promise<void> {
+  const { alias, digest } = await (await deploymentsOf(command, tenant)).publish(file)
+  const whose = tenant ?? 'the tenant'
+  note(
+    alias === null
+      ? `${whose} has the adapter; name it with quartet alias set`
+      : `${whose}: ${alias.alias} is ${digest} (version ${alias.version})`,
+  )
+}
+
+/** An operator's access to a tenant's deployments; without a tenant, the access that its own key gives. */
+async function deploymentsOf(command: Command, tenant: TenantId | undefined) {
+  if (tenant !== undefined) return (await adminOf(command)).deployments(tenant)
+  const key = process.env.QUARTET_API_KEY
+  if (key === undefined)
+    throw new CliFailure('nothing says whose adapter it is', {
+      remedy: "name the tenant with --tenant as an operator, or set QUARTET_API_KEY to a tenant's own key",
+    })
+  return deploymentsClient({ edge: await edgeOf(command), base: '/v1', key })
+}
+
+const tenantOption = () =>
+  new Option('--tenant <tenant>', "whose adapter it is; absent: QUARTET_API_KEY's tenant").argParser(
+    parsedBy(TenantId),
+  )
+
+const PublishOptions = z.object({ tenant: TenantId.optional(), alias: AliasName.optional() })
+
+export function publishCommand(): Command {
+  const command = new Command('publish')
+    .description("store an adapter among a tenant's own, and let an alias name it")
+    .argument('<file>', 'the adapter')
+    .addOption(tenantOption())
+    .addOption(new Option('--alias <alias>', 'let this alias name it').argParser(parsedBy(AliasName)))
+  return addEdgeOption(command).action(async (file: string, _options, self: Command) => {
+    const { alias, tenant } = PublishOptions.parse(self.opts())
+    const bytes = new Uint8Array(await readFile(file))
+    parseAdapterFile(bytes)
+    const digest = AdapterDigest.parse(await sha256Hex(bytes))
+    await publish(self, { tenant, alias, digest, bytes })
+    print(digest)
+  })
+}
+
+export function listCommand(): Command {
+  const command = new Command('list')
+    .description("list a tenant's adapters")
+    .addOption(tenantOption())
+    .option('--json', 'as JSON')
+  return addEdgeOption(command).action(
+    async ({ json, tenant }: { json?: true; tenant?: TenantId }, self: Command) => {
+      const deployments = await deploymentsOf(self, tenant)
+      const adapters: AdapterSummary[] = []
+      for (let after: string | undefined; ; ) {
+        const page = await deployments.listAdapters({ after, limit: 1_000 })
+        adapters.push(...page.data)
+        if (!page.has_more || page.last_id === null) break
+        after = page.last_id
+      }
+      if (json) return printJson(adapters)
+      printTable(
+        ['adapter', 'backbone', 'kind', 'rows', 'bytes'],
+        adapters.map(({ backbone, bytes, digest, kind, rows }) => [
+          digest,
+          backbone,
+          kind,
+          String(rows),
+          String(bytes),
+        ]),
+      )
+    },
+  )
+}
+
+export function deleteCommand(): Command {
+  const command = new Command('delete')
+    .description('delete a published adapter that no alias sends requests to')
+    .argument('<digest>', 'its SHA-256', parsedBy(AdapterDigest))
+    .addOption(tenantOption())
+  return addEdgeOption(command).action(
+    async (digest: AdapterDigest, { tenant }: { tenant?: TenantId }, self: Command) => {
+      await (await deploymentsOf(self, tenant)).deleteAdapter(digest)
+      note(`${digest} is deleted`)
+    },
+  )
+}

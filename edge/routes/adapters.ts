@@ -1,0 +1,84 @@
+import type { Context } from 'hono'
+import { AdapterListQuery, PublishQuery, type PublishResponse } from '../../shared/api/deployments.ts'
+import { toPage } from '../../shared/api/paging.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { AdapterDigest } from '../../shared/ids.ts'
+import { maxAdapterBytes } from '../../shared/wire.ts'
+import { publishAdapter } from '../deployments/publish-adapter.ts'
+import type { ArrivingFile } from '../deployments/receive-adapter.ts'
+import type { ControlApp } from '../http/context.ts'
+import { readBytes } from '../http/json-body.ts'
+import { behind, parseQuery, pathId } from '../http/request-parts.ts'
+import { unwrap } from '../tenants/outcome.ts'
+import { readAdapters } from '../tenants/read.ts'
+import { maxStoredBytes } from '../tenants/records.ts'
+import { moveAlias } from './aliases.ts'
+
+type C = Context<ControlApp>
+
+/** `POST …/adapters`: an adapter file, checked while it arrives; with `alias`, deployed as well. */
+export async function postAdapter(c: C): Promise<Response> {
+  const { alias, digest: expected } = parseQuery(PublishQuery, c)
+  const adapter = await publishAdapter(await arriving(c), { c, expected })
+  c.get('auditTarget').digest = adapter.digest
+  if (alias === undefined) return c.json({ ...adapter, alias: null } satisfies PublishResponse, 201)
+  const moved = await moveAlias(c, {
+    alias,
+    aim: { action: 'deploy', digest: adapter.digest },
+    ifVersion: undefined,
+  })
+  return c.json(
+    { ...adapter, alias: moved && { alias, version: moved.version } } satisfies PublishResponse,
+    201,
+  )
+}
+
+/** `PUT …/adapters/{digest}`: the same, where the digest is known. */
+export async function putAdapter(c: C): Promise<Response> {
+  const expected = pathId(AdapterDigest, c.req.param('digest'))
+  return c.json(await publishAdapter(await arriving(c), { c, expected }))
+}
+
+/** `GET …/adapters`, oldest first. */
+export async function listAdapters(c: C): Promise<Response> {
+  const { after, limit } = parseQuery(AdapterListQuery, c)
+  const id = ({ digest }: { digest: AdapterDigest }) => digest
+  const adapters = await adaptersOf(c)
+  return c.json(toPage(behind(adapters, { after, limit, id }), { limit, id }))
+}
+
+/** `GET …/adapters/{digest}`. */
+export async function getAdapter(c: C): Promise<Response> {
+  const digest = pathId(AdapterDigest, c.req.param('digest'))
+  const adapter = (await adaptersOf(c)).find((each) => each.digest === digest)
+  if (adapter === undefined) throw new QuartetError('not_found', `this tenant has no adapter ${digest}`)
+  return c.json(adapter)
+}
+
+/** `DELETE …/adapters/{digest}`. */
+export async function deleteAdapter(c: C): Promise<Response> {
+  const digest = pathId(AdapterDigest, c.req.param('digest'))
+  unwrap(await c.get('platform').directory(c.get('tenant')).deleteAdapter(digest))
+  return c.body(null, 204)
+}
+
+/** A tenant reads what requests read; an operator reads the source. */
+async function adaptersOf(c: C) {
+  const tenant = c.get('tenant')
+  if (c.get('actor').kind === 'key') return readAdapters(tenant, c)
+  return unwrap(await c.get('platform').directory(tenant).summary()).adapters
+}
+
+/** A body of announced length is read as it arrives; one without is held in memory first, and may be no longer than that allows. */
+async function arriving(c: C): Promise<ArrivingFile> {
+  const { body, headers } = c.req.raw
+  const announced = headers.get('content-length')
+  if (announced === null) {
+    const bytes = await readBytes(c.req.raw, maxStoredBytes)
+    return { bytes: bytes.length, body: new Blob([bytes]).stream() }
+  }
+  const bytes = Number(announced)
+  if (bytes > maxAdapterBytes)
+    throw new QuartetError('body_too_large', `an adapter has at most ${maxAdapterBytes} bytes`)
+  return { bytes, body: body ?? new Blob([]).stream() }
+}

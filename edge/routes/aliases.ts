@@ -1,0 +1,130 @@
+import type { Context } from 'hono'
+import type { z } from 'zod'
+import {
+  AliasListQuery,
+  type AliasSummary,
+  CanaryEndRequest,
+  HistoryQuery,
+  PutAliasRequest,
+  PutCanaryRequest,
+  RollbackRequest,
+} from '../../shared/api/deployments.ts'
+import { toPage } from '../../shared/api/paging.ts'
+import { parseRequest } from '../../shared/api/parse.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { AliasName, BackboneSlug } from '../../shared/ids.ts'
+import { actorName } from '../audit/audited.ts'
+import type { Wish } from '../deployments/decide.ts'
+import type { ControlApp } from '../http/context.ts'
+import { maxJsonBytes, readBytes, readJson } from '../http/json-body.ts'
+import { behind, parseQuery, pathId } from '../http/request-parts.ts'
+import { unwrap } from '../tenants/outcome.ts'
+import { readBackbone, readTenant } from '../tenants/read.ts'
+
+type C = Context<ControlApp>
+
+const aliasOf = (c: C) => pathId(AliasName, c.req.param('alias'))
+
+/** Moves an alias of the tenant. Throws `conflict` for one that would be taken for a backbone. */
+export async function moveAlias(c: C, wish: Omit<Wish, 'by'>): Promise<AliasSummary | null> {
+  const slug = BackboneSlug.safeParse(wish.alias)
+  if (wish.aim.action === 'deploy' && slug.success && (await readBackbone(slug.data, c)) !== undefined)
+    throw new QuartetError('conflict', `${wish.alias} is the name of a backbone; choose another alias`)
+  Object.assign(c.get('auditTarget'), targetOf(wish))
+  const { directory } = c.get('platform')
+  return unwrap(await directory(c.get('tenant')).move({ ...wish, by: actorName(c.get('actor')) }))
+}
+
+const targetOf = ({ aim, alias }: Omit<Wish, 'by'>): Record<string, string> => ({
+  alias,
+  ...('digest' in aim ? { digest: aim.digest } : {}),
+  ...('percent' in aim ? { percent: String(aim.percent), by: aim.share } : {}),
+  ...('version' in aim && aim.version !== undefined ? { version: String(aim.version) } : {}),
+})
+
+/** An empty body asks for nothing special. */
+async function readOptional<S extends z.ZodType>(schema: S, c: C): Promise<z.output<S>> {
+  const { length } = await readBytes(c.req.raw.clone(), maxJsonBytes)
+  return parseRequest(schema, length === 0 ? {} : await readJson(c.req.raw))
+}
+
+/** `PUT …/aliases/{alias}`: deploys an adapter under a name. */
+export async function putAlias(c: C): Promise<Response> {
+  const alias = aliasOf(c)
+  const { digest, if_version } = parseRequest(PutAliasRequest, await readJson(c.req.raw))
+  return c.json(await moveAlias(c, { alias, aim: { action: 'deploy', digest }, ifVersion: if_version }))
+}
+
+/** `POST …/aliases/{alias}/rollback`. */
+export async function rollBackAlias(c: C): Promise<Response> {
+  const { if_version, version } = await readOptional(RollbackRequest, c)
+  return c.json(
+    await moveAlias(c, { alias: aliasOf(c), aim: { action: 'rollback', version }, ifVersion: if_version }),
+  )
+}
+
+/** `PUT …/aliases/{alias}/canary`: begins a canary, or changes its share. */
+export async function putCanary(c: C): Promise<Response> {
+  const { by, digest, if_version, percent } = parseRequest(PutCanaryRequest, await readJson(c.req.raw))
+  const aim = { action: 'canary', digest, percent, share: by } as const
+  return c.json(await moveAlias(c, { alias: aliasOf(c), aim, ifVersion: if_version }))
+}
+
+/** `POST …/aliases/{alias}/promote`: the canary takes everything. */
+export async function promoteCanary(c: C): Promise<Response> {
+  const { if_version } = await readOptional(CanaryEndRequest, c)
+  return c.json(await moveAlias(c, { alias: aliasOf(c), aim: { action: 'promote' }, ifVersion: if_version }))
+}
+
+/** `DELETE …/aliases/{alias}/canary`. */
+export async function abortCanary(c: C): Promise<Response> {
+  const { if_version } = await readOptional(CanaryEndRequest, c)
+  return c.json(await moveAlias(c, { alias: aliasOf(c), aim: { action: 'abort' }, ifVersion: if_version }))
+}
+
+/** `DELETE …/aliases/{alias}`. Its history stays. */
+export async function deleteAlias(c: C): Promise<Response> {
+  await moveAlias(c, { alias: aliasOf(c), aim: { action: 'delete' }, ifVersion: undefined })
+  return c.body(null, 204)
+}
+
+/** `GET …/aliases`, by name. */
+export async function listAliases(c: C): Promise<Response> {
+  const { after, limit } = parseQuery(AliasListQuery, c)
+  const id = ({ alias }: AliasSummary) => alias
+  return c.json(toPage(behind(await aliasesOf(c), { after, limit, id }), { limit, id }))
+}
+
+/** `GET …/aliases/{alias}`. */
+export async function getAlias(c: C): Promise<Response> {
+  const name = aliasOf(c)
+  const found = (await aliasesOf(c)).find(({ alias }) => alias === name)
+  if (found === undefined) throw new QuartetError('not_found', `this tenant has no alias ${name}`)
+  return c.json(found)
+}
+
+/** `GET …/aliases/{alias}/history`, newest first. */
+export async function getHistory(c: C): Promise<Response> {
+  const { after, limit } = parseQuery(HistoryQuery, c)
+  const before = after === undefined ? undefined : Number(after)
+  if (before !== undefined && !(before > 0))
+    throw new QuartetError('invalid_request', 'after: must be a version', { param: 'after' })
+  const { directory } = c.get('platform')
+  const history = unwrap(await directory(c.get('tenant')).history(aliasOf(c), { before, limit: limit + 1 }))
+  return c.json(toPage(history, { limit, id: ({ version }) => String(version) }))
+}
+
+/** A tenant reads what requests read; an operator reads the source. */
+async function aliasesOf(c: C): Promise<AliasSummary[]> {
+  const tenant = c.get('tenant')
+  if (c.get('actor').kind === 'admin')
+    return unwrap(await c.get('platform').directory(tenant).summary()).aliases
+  const record = await readTenant(tenant, c)
+  return Object.entries(record?.aliases ?? {}).map(([alias, { canary, digest, updatedAt, version }]) => ({
+    alias: AliasName.parse(alias),
+    digest,
+    version,
+    updatedAt,
+    canary: canary === undefined ? null : { digest: canary.digest, percent: canary.percent, by: canary.by },
+  }))
+}

@@ -1,0 +1,32 @@
+import type { Context } from 'hono'
+import type { TenantApp } from '../http/context.ts'
+import { type ResolvedModel, resolveModel } from '../tenants/resolve-model.ts'
+import { loadCodec } from '../tokenizer/load-codec.ts'
+import type { TextCodec } from '../tokenizer/text-codec.ts'
+
+export interface OpenModel {
+  readonly model: ResolvedModel
+  readonly codec: TextCodec
+}
+
+export interface EncodedPrompts extends OpenModel {
+  readonly asked: string
+  readonly prompts: readonly (readonly number[])[]
+}
+
+/** Finds the model that a request asks for and has its prompts written in that model's tokens. */
+export async function encodePrompts(
+  { model: asked, user }: { readonly model: string; readonly user: string | undefined },
+  c: Context<TenantApp>,
+  encode: (open: OpenModel) => readonly (readonly number[])[],
+): Promise<EncodedPrompts> {
+  const arrived = performance.now()
+  const model = await resolveModel(asked, { c, user })
+  const codec = await loadCodec(model.record, c.get('platform'))
+  const found = performance.now()
+  const prompts = encode({ model, codec })
+  const timings = c.get('timings')
+  timings.push({ name: 'resolve', ms: found - arrived })
+  timings.push({ name: 'tokenize', ms: performance.now() - found })
+  return { asked, model, codec, prompts }
+}

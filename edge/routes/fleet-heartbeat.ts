@@ -1,0 +1,61 @@
+import type { Context } from 'hono'
+import { sha256Hex } from '../../shared/digest.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { Heartbeat, type HeartbeatResponse, maxHeartbeatBytes } from '../../shared/heartbeat.ts'
+import { verifyHeartbeat } from '../../shared/heartbeat-token.ts'
+import { bearerToken } from '../auth/bearer.ts'
+import { applySettlements } from '../budgets/apply-settlements.ts'
+import type { App } from '../http/context.ts'
+import { readBytes } from '../http/json-body.ts'
+
+/**
+ * `POST /fleet/v1/heartbeat`: a node says how it is. Nothing of the body is read before its token has proved genuine.
+ * Throws `invalid_node_token`, `body_too_large`, `invalid_json`, `invalid_request`, or `conflict` for a heartbeat that
+ * was sent before or comes from a process that another one has replaced.
+ */
+export async function heartbeat(c: Context<App>): Promise<Response> {
+  const { nodeKey, registry } = c.get('platform')
+  const token = bearerToken(c.req.header('authorization'))
+  if (token === undefined)
+    throw new QuartetError('invalid_node_token', 'the heartbeat carries no token (authorization: Bearer …)')
+  const claims = await verifyHeartbeat(nodeKey, token)
+  const body = await readBytes(c.req.raw, maxHeartbeatBytes)
+  if ((await sha256Hex(body)) !== claims.body)
+    throw new QuartetError('invalid_node_token', "the heartbeat's token is for another body")
+  const { settlements, ...status } = parseHeartbeat(body)
+  if (status.node !== claims.sub)
+    throw new QuartetError('invalid_node_token', "the heartbeat's token is for another node")
+
+  const { epoch, outcome } = await registry().heartbeat(status, claims.epoch)
+  const answer = (response: Omit<HeartbeatResponse, 'epoch' | 'time'>) =>
+    c.json({ ...response, epoch, time: Date.now() } satisfies HeartbeatResponse)
+  switch (outcome.kind) {
+    case 'accepted':
+      return answer({ accepted: true, acknowledged: await applySettlements(settlements, c.get('platform')) })
+    case 'another-epoch':
+      return answer({ accepted: false, acknowledged: [] })
+    case 'out-of-order':
+      throw new QuartetError('conflict', 'this heartbeat was sent before, or a later one has arrived')
+    case 'replaced':
+      throw new QuartetError(
+        'conflict',
+        `another process runs as node ${status.node} now; give each its own QUARTET_NODE_ID`,
+      )
+    case 'full':
+      throw new QuartetError('node_unavailable', 'the registry holds as many nodes as it can')
+  }
+}
+
+function parseHeartbeat(body: Uint8Array): Heartbeat {
+  let json: unknown
+  try {
+    json = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(body))
+  } catch {
+    throw new QuartetError('invalid_json', 'the heartbeat is not JSON in UTF-8')
+  }
+  const parsed = Heartbeat.safeParse(json)
+  if (parsed.success) return parsed.data
+  const issue = parsed.error.issues[0]
+  const param = issue?.path.join('.') || 'body'
+  throw new QuartetError('invalid_request', `${param}: ${issue?.message}`, { param })
+}

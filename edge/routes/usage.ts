@@ -1,0 +1,146 @@
+import type { Context } from 'hono'
+import {
+  AdminUsageQuery,
+  type BudgetReport,
+  type UsageList,
+  UsageQuery,
+  type UsageRow,
+} from '../../shared/api/usage.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { KeyId, TenantId } from '../../shared/ids.ts'
+import { usageCsv } from '../../shared/usage-csv.ts'
+import { dayOf, monthOf } from '../budgets/clock.ts'
+import { histogramQuantile } from '../budgets/first-token.ts'
+import type { DayUsage, UsagePage, UsageRange } from '../budgets/usage-table.ts'
+import type { AdminApp, App, ControlApp, TenantApp } from '../http/context.ts'
+import { parseQuery } from '../http/request-parts.ts'
+
+type Wanted = { from?: string | undefined; to?: string | undefined; format?: 'json' | 'csv' | undefined }
+
+/** `GET /v1/usage`: what the tenant used, by day, key and model. */
+export async function getUsage(c: Context<TenantApp>): Promise<Response> {
+  const query = parseQuery(UsageQuery, c)
+  return present(await ofTenant(c.get('tenant'), query, c), query, c)
+}
+
+/** `GET /admin/v1/usage`: of one tenant, or of all. */
+export async function getAllUsage(c: Context<AdminApp>): Promise<Response> {
+  const query = parseQuery(AdminUsageQuery, c)
+  const list = query.tenant === undefined ? await ofAll(query, c) : await ofTenant(query.tenant, query, c)
+  return present(list, query, c)
+}
+
+/** `GET /admin/v1/tenants/{id}/budget`. */
+export async function getBudget(c: Context<ControlApp>): Promise<Response> {
+  const { standings, ...standing } = await c.get('platform').budget(c.get('tenant')).standing()
+  return c.json({ ...standing, limits: { ...standings } } satisfies BudgetReport)
+}
+
+interface Paged extends Wanted {
+  readonly limit: number
+  readonly after?: string | undefined
+}
+
+async function ofTenant(tenant: TenantId, query: Paged, c: Pick<Context<App>, 'get'>): Promise<UsageList> {
+  const range = rangeOf(query)
+  const page = {
+    ...range,
+    limit: query.limit + 1,
+    after: query.after === undefined ? null : place(query.after),
+  }
+  const found = await read(tenant, page, c)
+  const rows = found.slice(0, query.limit)
+  const last = rows.at(-1)
+  return {
+    object: 'list',
+    ...range,
+    data: rows.map((row) => toRow(tenant, row)),
+    last_id: last === undefined ? null : `${last.day}/${last.key}/${last.model}`,
+    has_more: found.length > query.limit,
+  }
+}
+
+/** Tenants read for one page at most. */
+const tenantsAtOnce = 50
+
+/** Whole tenants, in their order: a page ends with the one that fills it, or after so many tenants. */
+async function ofAll({ after = '', limit, ...wanted }: Paged, c: Context<AdminApp>): Promise<UsageList> {
+  const range = rangeOf(wanted)
+  if (after !== '' && !TenantId.safeParse(after).success)
+    throw new QuartetError('invalid_request', "after: must be a page's last_id", { param: 'after' })
+  const tenants = await c
+    .get('platform')
+    .changeFeed()
+    .tenants({ after, limit: tenantsAtOnce + 1 })
+  const data: UsageRow[] = []
+  let last: string | null = null
+  for (const { id } of tenants.slice(0, tenantsAtOnce)) {
+    if (data.length >= limit) break
+    const rows = await read(id, { ...range, after: null, limit: 10_000 }, c)
+    data.push(...rows.map((row) => toRow(id, row)))
+    last = id
+  }
+  return {
+    object: 'list',
+    ...range,
+    data,
+    last_id: last,
+    has_more: tenants.at(-1)?.id !== (last ?? undefined),
+  }
+}
+
+const read = async (tenant: TenantId, page: UsagePage, c: Pick<Context<App>, 'get'>): Promise<DayUsage[]> =>
+  c.get('platform').budget(tenant).usage(page)
+
+function present(
+  list: UsageList,
+  { format }: Wanted,
+  c: Pick<Context<App>, 'req' | 'json' | 'body'>,
+): Response {
+  const wantsCsv =
+    format === undefined ? c.req.header('accept')?.includes('text/csv') === true : format === 'csv'
+  if (!wantsCsv) return c.json(list)
+  return c.body(usageCsv(list.data), 200, {
+    'content-type': 'text/csv; charset=utf-8',
+    'content-disposition': `attachment; filename="usage-${list.from}-${list.to}.csv"`,
+    ...(list.has_more && list.last_id !== null ? { 'x-quartet-next-after': list.last_id } : {}),
+  })
+}
+
+/** By default the running month up to today. */
+function rangeOf({ from, to }: Wanted): UsageRange {
+  const today = dayOf(Date.now())
+  const end = to ?? (from !== undefined && from > today ? from : today)
+  return { from: from ?? `${monthOf(end)}-01`, to: end }
+}
+
+function place(after: string): UsagePage['after'] {
+  const [day, key, model] = after.split('/')
+  if (day === undefined || key === undefined || model === undefined)
+    throw new QuartetError('invalid_request', "after: must be a page's last_id", { param: 'after' })
+  return { day, key, model }
+}
+
+function toRow(tenant: TenantId, { firstToken, ...row }: DayUsage): UsageRow {
+  const { completionTokens, day, errors, key, model, promptTokens, requests } = row
+  const count = firstToken.buckets.reduce((sum, bucket) => sum + bucket, 0)
+  const rounded = (ms: number | null) => (ms === null ? null : Math.round(ms * 10) / 10)
+  return {
+    day,
+    tenant,
+    key: KeyId.parse(key),
+    model,
+    requests,
+    errors,
+    prompt_tokens: promptTokens,
+    completion_tokens: completionTokens,
+    total_tokens: promptTokens + completionTokens,
+    first_token_ms: {
+      count,
+      mean: rounded(count === 0 ? null : firstToken.sumMs / count),
+      p50: rounded(histogramQuantile(firstToken.buckets, 0.5)),
+      p95: rounded(histogramQuantile(firstToken.buckets, 0.95)),
+      p99: rounded(histogramQuantile(firstToken.buckets, 0.99)),
+    },
+  }
+}

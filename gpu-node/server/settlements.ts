@@ -1,0 +1,20 @@
+import { QuartetError } from '../../shared/errors.ts'
+import { SettlementsRequest, type SettlementsResponse } from '../../shared/settlement.ts'
+import type { Settlements } from '../settlements/settlements.ts'
+import type { Authorization } from './authorization.ts'
+import { parseJson } from './request-body.ts'
+
+const maxBytes = 256 * 1024
+
+/** `POST /v1/settlements`: what a tenant's generations used, and which of it is charged. */
+export async function answerSettlements(
+  request: Request,
+  { authorization, settlements }: { authorization: Authorization; settlements: Settlements },
+): Promise<SettlementsResponse> {
+  const { body, claims } = await authorization.admit(request, { action: 'settlements', maxBytes })
+  const parsed = SettlementsRequest.safeParse(parseJson(body.bytes))
+  if (parsed.success) return settlements.answer(parsed.data, claims.sub)
+  const issue = parsed.error.issues[0]
+  const param = issue?.path.join('.') || 'body'
+  throw new QuartetError('invalid_request', `${param}: ${issue?.message}`, { param })
+}

@@ -1,0 +1,250 @@
+import type fc from 'fast-check'
+import { dayOf, minuteOf } from '../../edge/budgets/clock.ts'
+import type { Exchange, ExchangeAnswer } from '../../edge/budgets/exchange.ts'
+import { Ledger, settlementGraceMs } from '../../edge/budgets/ledger.ts'
+import type { Limits } from '../../edge/budgets/limits.ts'
+import { AccountReservation } from '../../edge/budgets/reservation.ts'
+import type { Sql } from '../../edge/budgets/sql.ts'
+import { TenantAccount } from '../../edge/budgets/tenant-account.ts'
+import { KeyId, newRequestId, type SettlementId, settlementId, TenantId } from '../../shared/ids.ts'
+import type { Settlement } from '../../shared/settlement.ts'
+import { memorySql } from '../memory-sql.ts'
+
+const tenant = TenantId.parse('acme')
+const key = KeyId.parse('key_000000000000')
+export const timeoutMs = 60_000
+const promptTokens = 1
+
+/** A request as its node sees it. */
+interface Work {
+  readonly id: SettlementId
+  readonly need: number
+  readonly meter: string
+  readonly startedAt: number
+  readonly reservation: AccountReservation
+  readonly isolate: Isolate
+  /** Tokens used, once it is over. */
+  used: number | undefined
+  acknowledged: boolean
+  endedAt: number
+}
+
+interface Isolate {
+  readonly account: TenantAccount
+  readonly clockOffMs: number
+  alive: boolean
+}
+
+/** What happens to a message between an isolate and the ledger. */
+export type Fate = 'arrives' | 'lost' | 'answer lost'
+
+/**
+ * A tenant's ledger, isolates that hold leases of it, and a node: the real ledger and accounts over a network, clocks
+ * and crashes that a test directs. The node is the truth about what was used.
+ */
+export class BudgetWorld {
+  now: number
+  readonly works: Work[] = []
+  readonly isolates: Isolate[] = []
+  readonly limits: Limits
+  readonly admissions = new Map<number, { requests: number; tokens: number }>()
+  fate: Fate = 'arrives'
+  refused = 0
+  unavailable = 0
+  readonly #sql: Sql = memorySql()
+  readonly #scheduler: fc.Scheduler
+  #ledger: Ledger
+  #ids = 0
+
+  constructor({ limits, now, scheduler }: { limits: Limits; now: number; scheduler: fc.Scheduler }) {
+    this.limits = limits
+    this.now = now
+    this.#scheduler = scheduler
+    this.#ledger = this.#open()
+    this.#ledger.setLimits(limits)
+  }
+
+  get ledger(): Ledger {
+    return this.#ledger
+  }
+
+  /** The Durable Object starts anew; what it has stored stays. */
+  restart(): void {
+    this.#ledger = this.#open()
+  }
+
+  isolate(at: number, clockOffMs: number): Isolate {
+    const known = this.isolates[at]
+    if (known?.alive === true) return known
+    const isolate: Isolate = {
+      clockOffMs,
+      alive: true,
+      account: new TenantAccount({
+        holder: this.#newId(),
+        timeoutMs,
+        now: () => this.now + clockOffMs,
+        newId: () => this.#newId(),
+      }),
+    }
+    this.isolates[at] = isolate
+    return isolate
+  }
+
+  /** A request of at most `need` tokens, 1 of them its prompt; in the background. */
+  async request(isolate: Isolate, need: number): Promise<void> {
+    const demand = { model: 'tone', prompts: [promptTokens], n: 1, maxTokens: need - promptTokens }
+    const { account } = isolate
+    try {
+      const taken = await account.admit(need, this.#owner(isolate))
+      const minute = this.admissions.get(minuteOf(this.now)) ?? { requests: 0, tokens: 0 }
+      this.admissions.set(minuteOf(this.now), { requests: minute.requests + 1, tokens: minute.tokens + need })
+      if (!isolate.alive) return
+      const requestId = newRequestId()
+      const reservation = new AccountReservation({ account, taken, demand, key, requestId, at: this.now })
+      const id = settlementId({ requestId, choice: 0, attempt: 0 })
+      const work: Work = {
+        id,
+        need,
+        meter: reservation.meter(0),
+        startedAt: this.now,
+        reservation,
+        isolate,
+        used: undefined,
+        acknowledged: false,
+        endedAt: 0,
+      }
+      this.works.push(work)
+      if (account.wantsRenewal) await account.renew(this.#owner(isolate))
+    } catch (thrown) {
+      if (!(thrown instanceof Error) || !('code' in thrown)) throw thrown
+      if (thrown.code === 'control_unavailable') this.unavailable += 1
+      else this.refused += 1
+    }
+  }
+
+  /** The node ends the n-th running request; `told`: its isolate hears the count, else its client had left. */
+  finish(at: number, { share, told }: { share: number; told: boolean }): void {
+    const running = this.works.filter(({ used }) => used === undefined)
+    const work = running[at % Math.max(1, running.length)]
+    if (work !== undefined) this.#end(work, { used: Math.max(2, Math.round(work.need * share)), told })
+  }
+
+  flush(isolate: Isolate): Promise<void> {
+    return isolate.account
+      .flush({
+        owner: this.#owner(isolate),
+        collect: async (_node, ids) => {
+          await this.#scheduler.schedule(Promise.resolve())
+          const asked = this.works.filter(({ id }) => ids.includes(id))
+          return {
+            settlements: asked
+              .filter(({ used }) => used !== undefined)
+              .map((work) => this.#settlementOf(work)),
+            running: asked.filter(({ used }) => used === undefined).map(({ id }) => id),
+          }
+        },
+      })
+      .catch(() => undefined)
+  }
+
+  /** Time passes; nodes give up what takes too long, and tell the ledger what nobody has acknowledged for 10 s. */
+  advance(ms: number): void {
+    for (let left = ms; left > 0; left -= 5_000) {
+      this.now += Math.min(left, 5_000)
+      for (const work of this.works)
+        if (work.used === undefined && this.now - work.startedAt >= timeoutMs)
+          this.#end(work, { used: work.need, told: false })
+      this.heartbeat(10_000)
+    }
+  }
+
+  heartbeat(minAgeMs: number): void {
+    const offered = this.works.filter(
+      ({ acknowledged, endedAt, used }) =>
+        used !== undefined && !acknowledged && this.now - endedAt >= minAgeMs,
+    )
+    const ids = new Set(this.#ledger.settle(offered.map((work) => this.#settlementOf(work))))
+    for (const work of offered) work.acknowledged = ids.has(work.id)
+  }
+
+  /** Everything ends, everyone tells, every lease of the dead runs out. */
+  async quiesce(): Promise<void> {
+    this.fate = 'arrives'
+    for (const work of this.works)
+      if (work.used === undefined) this.#end(work, { used: work.need, told: true })
+    await this.#scheduler.waitIdle()
+    for (let round = 0; round < 3; round++) {
+      for (const isolate of this.isolates) {
+        if (isolate === undefined || !isolate.alive) continue
+        isolate.account.release()
+        const flushed = this.flush(isolate)
+        await this.#scheduler.waitIdle()
+        await flushed
+      }
+      this.advance(40_000)
+    }
+    this.advance(timeoutMs + settlementGraceMs + 400_000)
+    this.heartbeat(0)
+  }
+
+  /** Tokens used by what has ended, and at most to be used by what runs, of requests that a UTC day pays. */
+  committed(day: string): number {
+    return this.works
+      .filter(({ meter }) => meter.includes(`"day":"${day}"`))
+      .reduce((sum, { need, used }) => sum + (used ?? need), 0)
+  }
+
+  get running(): number {
+    return this.works.filter(({ used }) => used === undefined).length
+  }
+
+  get day(): string {
+    return dayOf(this.now)
+  }
+
+  #open(): Ledger {
+    return new Ledger(this.#sql, () => this.now)
+  }
+
+  #newId(): string {
+    this.#ids += 1
+    return `00000000-0000-4000-8000-${String(this.#ids).padStart(12, '0')}`
+  }
+
+  #end(work: Work, { told, used }: { used: number; told: boolean }): void {
+    work.used = used
+    work.endedAt = this.now
+    if (!work.isolate.alive) return
+    const use = { settlement: work.id, node: 'node', outcome: 'stop', firstTokenMs: 1 }
+    const usage = { promptTokens, completionTokens: used - promptTokens }
+    work.reservation.settle(
+      0,
+      told
+        ? { ...use, usage, countedBy: 'node' }
+        : { ...use, usage: { promptTokens, completionTokens: 1 }, countedBy: 'edge' },
+    )
+    work.reservation.close('stop')
+  }
+
+  #settlementOf({ endedAt, id, meter, used }: Work): Settlement {
+    const requestId = newRequestId()
+    const usage = { promptTokens, completionTokens: (used ?? 0) - promptTokens }
+    return { id, requestId, tenant, meter, usage, outcome: 'stop', firstTokenMs: 1, endedAt }
+  }
+
+  /** The ledger over a network that delays and loses; a dead isolate hears nothing. */
+  #owner(isolate: Isolate) {
+    return {
+      exchange: async (exchange: Exchange): Promise<ExchangeAnswer> => {
+        const { fate } = this
+        await this.#scheduler.schedule(Promise.resolve())
+        if (fate === 'lost') throw new Error('lost')
+        const answer = structuredClone(this.#ledger.exchange(structuredClone(exchange)))
+        await this.#scheduler.schedule(Promise.resolve())
+        if (fate === 'answer lost') throw new Error('answer lost')
+        if (!isolate.alive) await new Promise(() => {})
+        return answer
+      },
+    }
+  }
+}

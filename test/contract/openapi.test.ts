@@ -1,0 +1,72 @@
+import { Validator } from '@seriousme/openapi-schema-validator'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import { describe, expect, test } from 'vitest'
+import { openApiDocument } from '../../edge/openapi/document.ts'
+import { ChatCompletionRequest } from '../../shared/api/chat-completions.ts'
+import { errorCodes } from '../../shared/errors.ts'
+
+const document = openApiDocument()
+const plain: Record<string, unknown> = JSON.parse(JSON.stringify(document))
+
+describe('the OpenAPI document', () => {
+  test('is OpenAPI 3.1 by its schema', async () => {
+    const { errors, valid } = await new Validator().validate(structuredClone(plain))
+    expect(errors).toBeUndefined()
+    expect(valid).toBe(true)
+  })
+
+  test('that is not valid is found out', async () => {
+    const broken = structuredClone(plain)
+    broken.paths = { '/v1/models': { get: { responses: 'none' } } }
+    expect((await new Validator().validate(broken)).valid).toBe(false)
+  })
+
+  test('refers only to schemas that there are', () => {
+    const references = [...JSON.stringify(document).matchAll(/"\$ref":"#\/components\/schemas\/([^"]+)"/g)]
+    expect(references.length).toBeGreaterThan(20)
+    for (const [, name = ''] of references) expect(document.components.schemas).toHaveProperty(name)
+  })
+
+  test('holds schemas that a JSON Schema validator of draft 2020-12 compiles', () => {
+    const ajv = validator()
+    for (const name of Object.keys(document.components.schemas))
+      expect(() => ajv.compile({ $ref: `doc#/components/schemas/${name}` }), name).not.toThrow()
+    expect(Object.keys(document.components.schemas).length).toBeGreaterThan(20)
+  })
+
+  test('lists errors under the status that they have', () => {
+    for (const methods of Object.values(document.paths))
+      for (const { operationId, responses } of Object.values(methods))
+        for (const [status, { description }] of Object.entries(responses).filter(([of]) => Number(of) >= 400))
+          for (const [, code = ''] of description.matchAll(/`([a-z_]+)`/g))
+            expect(Object.entries(errorCodes).find(([of]) => of === code)?.[1].status, operationId).toBe(
+              Number(status),
+            )
+  })
+})
+
+describe('its schema of a request', () => {
+  const check = validator().compile({ $ref: 'doc#/components/schemas/ChatCompletionRequest' })
+  const ask = { model: 'tone', messages: [{ role: 'user', content: 'hi' }] }
+
+  test.each([
+    ask,
+    { ...ask, temperature: null, stop: ['a', 'b'], tools: [], stream: true },
+    { ...ask, messages: [{ role: 'user', content: [{ type: 'text', text: 'hi' }] }] },
+    { ...ask, temperature: 3 },
+    { ...ask, unknown: 1 },
+    { ...ask, tools: [{}] },
+    { ...ask, messages: [] },
+    { ...ask, messages: [{ role: 'tool', content: 'x' }] },
+    { messages: ask.messages },
+  ])('takes and refuses what the edge does: %j', (body) => {
+    expect(check(body)).toBe(ChatCompletionRequest.safeParse(body).success)
+  })
+})
+
+/** Knows the document as `doc`. */
+function validator(): Ajv2020 {
+  const ajv = new Ajv2020({ strict: false, validateFormats: false })
+  ajv.addSchema(plain, 'doc')
+  return ajv
+}

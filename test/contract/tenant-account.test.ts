@@ -1,0 +1,129 @@
+import { describe, expect, test } from 'vitest'
+import type { Exchange, ExchangeAnswer } from '../../edge/budgets/exchange.ts'
+import { Ledger } from '../../edge/budgets/ledger.ts'
+import { type Limits, noLimits } from '../../edge/budgets/limits.ts'
+import { AccountReservation } from '../../edge/budgets/reservation.ts'
+import { TenantAccount } from '../../edge/budgets/tenant-account.ts'
+import { KeyId, newRequestId, settlementId } from '../../shared/ids.ts'
+import { memorySql } from '../memory-sql.ts'
+
+const key = KeyId.parse('key_000000000000')
+const collect = async () => ({ settlements: [], running: [] })
+
+function setUp(limits: Limits) {
+  const clock = { now: Date.UTC(2026, 10, 24, 12, 0, 0) }
+  const ledger = new Ledger(memorySql(), () => clock.now)
+  ledger.setLimits(limits)
+  const owner = {
+    calls: 0,
+    fails: false,
+    losesAnswers: false,
+    async exchange(exchange: Exchange): Promise<ExchangeAnswer> {
+      owner.calls += 1
+      if (owner.fails) throw new Error('down')
+      const answer = ledger.exchange(exchange)
+      if (owner.losesAnswers) throw new Error('lost')
+      return answer
+    },
+  }
+  const account = new TenantAccount({
+    holder: crypto.randomUUID(),
+    timeoutMs: 60_000,
+    now: () => clock.now,
+    newId: () => crypto.randomUUID(),
+  })
+  const demand = { model: 'tone', prompts: [10], n: 1, maxTokens: 10 }
+  /** One request that uses 15 of the 20 tokens it may use. */
+  const request = async () => {
+    const taken = account.isLimited(limits) ? await account.admit(20, owner) : account.admitFreely()
+    const requestId = newRequestId()
+    const reservation = new AccountReservation({ account, taken, demand, key, requestId, at: clock.now })
+    if (account.wantsRenewal) await account.renew(owner)
+    reservation.settle(0, {
+      settlement: settlementId({ requestId, choice: 0, attempt: 0 }),
+      node: 'node',
+      usage: { promptTokens: 10, completionTokens: 5 },
+      countedBy: 'node',
+      outcome: 'stop',
+      firstTokenMs: 1,
+    })
+    reservation.close('stop')
+  }
+  return { account, clock, ledger, owner, request }
+}
+
+describe('an isolate’s account', () => {
+  test('needs less than one call in fifty requests at a steady load, with every limit set', async () => {
+    const { account, clock, ledger, owner, request } = setUp({
+      requestsPerMinute: 60_000,
+      tokensPerMinute: 10_000_000,
+      concurrentRequests: 100,
+      tokensPerDay: 100_000_000,
+      tokensPerMonth: 1_000_000_000,
+    })
+    for (let warmUp = 0; warmUp < 200; warmUp++, clock.now += 20) await request()
+    owner.calls = 0
+    const requests = 6_000
+    for (let i = 0; i < requests; i++, clock.now += 20) {
+      await request()
+      if (account.pending >= 256) await account.flush({ owner, collect })
+    }
+    expect(owner.calls / requests).toBeLessThan(1 / 50)
+    await account.flush({ owner, collect })
+    expect(ledger.spent('2026-11-24')).toBe(6_200 * 15)
+  })
+
+  test('goes on with its lease while the owner is down, and loses no charge', async () => {
+    const { account, clock, ledger, owner, request } = setUp({ ...noLimits, tokensPerDay: 1_000_000 })
+    for (let i = 0; i < 200; i++, clock.now += 20) await request()
+    owner.fails = true
+    for (let i = 0; i < 20; i++, clock.now += 20) await request()
+    await account.flush({ owner, collect }).catch(() => undefined)
+    owner.fails = false
+    await account.flush({ owner, collect })
+    expect(ledger.spent('2026-11-24')).toBe(220 * 15)
+  })
+
+  test('returns tokens once, however often it has to say so', async () => {
+    const { account, ledger, owner, request } = setUp({ ...noLimits, tokensPerDay: 100 })
+    const running = await account.admit(70, owner)
+    await request()
+    owner.losesAnswers = true
+    account.release()
+    for (let i = 0; i < 3; i++) await account.flush({ owner, collect }).catch(() => undefined)
+    expect(ledger.held.tokens).toBe(70)
+    expect(ledger.standings.tokensPerDay?.left).toBe(100 - 70 - 15)
+    owner.losesAnswers = false
+    await account.flush({ owner, collect })
+    account.giveBack(running, { tokens: 70, slots: 0, allowance: 0 })
+    account.release()
+    await account.flush({ owner, collect })
+    expect(ledger.held.tokens).toBe(0)
+  })
+
+  test('without a lease and without the owner says so', async () => {
+    const { owner, request } = setUp({ ...noLimits, tokensPerDay: 1_000_000 })
+    owner.fails = true
+    await expect(request()).rejects.toMatchObject({ code: 'control_unavailable' })
+  })
+
+  test('of a tenant whose record is late learns the limits from the owner', async () => {
+    const { account, ledger, owner, request } = setUp(noLimits)
+    await request()
+    expect(owner.calls).toBe(0)
+    ledger.setLimits({ ...noLimits, tokensPerDay: 20 })
+    await account.flush({ owner, collect })
+    expect(account.isLimited(noLimits)).toBe(true)
+    await expect(request()).rejects.toMatchObject({ code: 'budget_exhausted' })
+  })
+
+  test('gives back what it holds when nothing comes', async () => {
+    const { account, clock, ledger, owner, request } = setUp({ ...noLimits, tokensPerDay: 1_000_000 })
+    for (let i = 0; i < 200; i++, clock.now += 20) await request()
+    expect(ledger.held.tokens).toBeGreaterThan(0)
+    account.release()
+    await account.flush({ owner, collect })
+    expect(ledger.held.tokens).toBe(0)
+    expect(account.isSettled).toBe(true)
+  })
+})
