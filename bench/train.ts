@@ -1,0 +1,151 @@
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { z } from 'zod'
+import { type Figure, report } from './report.ts'
+import { median, timed } from './statistics.ts'
+import {
+  benchBatch,
+  examples,
+  openBenchLossModel,
+  randomParameters,
+  tokensPerExample,
+} from './train-model.ts'
+
+/** The reference, PyTorch 1.13 with OpenBLAS on two AVX-512 cores, the same batch: tokens/s, whole steps and forward. */
+const reference = { step: [286, 341], forward: [654, 741] } as const
+
+const tokens = examples * tokensPerExample
+/** About a quarter of the tokens are response, as in a task with short answers; and the worst case, all but one. */
+const responses = { quarter: 12, all: tokensPerExample } as const
+const roundCount = 5
+
+/** Milliseconds of one batch. */
+interface Round {
+  readonly forward: number
+  /** Forward and backward. */
+  readonly step: number
+}
+
+interface Training {
+  readonly kind: 'iapt' | 'lpt'
+  readonly response: number
+  readonly checkpointing?: boolean
+}
+
+/** Measures trainings in turn, so that a drift of the machine meets all of them. */
+async function measure(trainings: readonly Training[]): Promise<Round[][]> {
+  const prepared = await Promise.all(
+    trainings.map(async ({ kind, response, checkpointing = false }) => {
+      const model = await openBenchLossModel(kind, { checkpointing })
+      const rounds: Round[] = []
+      return { model, parameters: randomParameters(model), batch: benchBatch(response), rounds }
+    }),
+  )
+  for (let round = -1; round < roundCount; round++)
+    for (const { model, parameters, batch, rounds } of prepared) {
+      const forward = await timed(() => model.score(batch, parameters))
+      const step = await timed(() => model.differentiate(batch, parameters))
+      // The first round opens the graphs.
+      if (round >= 0) rounds.push({ forward, step })
+    }
+  for (const { model } of prepared) await model.close()
+  return prepared.map(({ rounds }) => rounds)
+}
+
+const backward = ({ forward, step }: Round) => step - forward
+
+/** Peak MiB of a fresh process that trains. */
+async function peakMemory(gradients: 'kept' | 'recomputed', response: number): Promise<number> {
+  const child = fork(
+    fileURLToPath(new URL('./train-memory.ts', import.meta.url)),
+    [gradients, String(response)],
+    {
+      stdio: 'inherit',
+    },
+  )
+  return z.number().parse((await once(child, 'message'))[0])
+}
+
+const perSecond = (milliseconds: number) => (1000 * tokens) / milliseconds
+const atMost = (value: number) => ({ kind: 'at most', value }) as const
+const atLeast = (value: number) => ({ kind: 'at least', value }) as const
+
+function speed(name: string, rounds: readonly Round[]): Figure[] {
+  const step = perSecond(median(rounds.map((round) => round.step)))
+  return [
+    {
+      name: `${name}: forward and backward`,
+      value: step,
+      unit: 'tokens/s',
+      bound: atLeast(reference.step[0]),
+    },
+    { name: `${name}: the same / PyTorch’s slowest`, value: step / reference.step[0], unit: '×' },
+    { name: `${name}: the same / PyTorch’s fastest`, value: step / reference.step[1], unit: '×' },
+    {
+      name: `${name}: forward alone (PyTorch ${reference.forward.join('–')})`,
+      value: perSecond(median(rounds.map(({ forward }) => forward))),
+      unit: 'tokens/s',
+    },
+    {
+      name: `${name}: backward / forward`,
+      value: median(rounds.map((round) => backward(round) / round.forward)),
+      unit: '×',
+      bound: atMost(2.3),
+    },
+  ]
+}
+
+export async function benchTrain(): Promise<boolean> {
+  const [iapt = [], lpt = []] = await measure([
+    { kind: 'iapt', response: responses.quarter },
+    { kind: 'lpt', response: responses.quarter },
+  ])
+  const [worst = []] = await measure([{ kind: 'iapt', response: responses.all }])
+  const [recomputed = []] = await measure([
+    { kind: 'iapt', response: responses.quarter, checkpointing: true },
+  ])
+  const figures: Figure[] = [
+    ...speed('a quarter response', iapt),
+    ...speed('all response', worst),
+    {
+      name: 'checkpointing: forward and backward',
+      value: perSecond(median(recomputed.map(({ step }) => step))),
+      unit: 'tokens/s',
+    },
+    {
+      name: 'lpt at layer 15: backward / iapt’s',
+      value: median(lpt.map((round, index) => backward(round) / backward(iapt[index] ?? round))),
+      unit: '×',
+      bound: atMost(0.6),
+    },
+    {
+      name: 'peak memory, a quarter response',
+      value: await peakMemory('kept', responses.quarter),
+      unit: 'MiB',
+      bound: atMost(2560),
+    },
+    {
+      name: 'peak memory, all response',
+      value: await peakMemory('kept', responses.all),
+      unit: 'MiB',
+      bound: atMost(2560),
+    },
+    {
+      name: 'peak memory with checkpointing, a quarter response',
+      value: await peakMemory('recomputed', responses.quarter),
+      unit: 'MiB',
+      bound: atMost(1638.4),
+    },
+    {
+      name: 'peak memory with checkpointing, all response',
+      value: await peakMemory('recomputed', responses.all),
+      unit: 'MiB',
+      bound: atMost(1638.4),
+    },
+  ]
+  return report(
+    `train: iapt, m = 64, ${examples} × ${tokensPerExample} tokens, f32, medians of ${roundCount}`,
+    figures,
+  )
+}
