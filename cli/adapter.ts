@@ -1,24 +1,30 @@
 import { readFile } from 'node:fs/promises'
 import { Command, Option } from 'commander'
 import { z } from 'zod'
-import { parseAdapterFile } from '../shared/adapter-file.ts'
-import { sha256Hex } from '../shared/digest.ts'
-import { AdapterDigest, AliasName, BackboneSlug, TenantId } from '../shared/ids.ts'
+import { AliasName, BackboneSlug, TenantId } from '../shared/ids.ts'
 import { type AdapterSource, Messages } from './adapter-source.ts'
-import { addEdgeOption, adminOf } from './admin-access.ts'
+import { addEdgeOption } from './admin-access.ts'
 import { parsedBy } from './argument.ts'
+import { evalCommand } from './eval.ts'
 import { CliFailure } from './failure.ts'
+import { inspectCommand } from './inspect.ts'
 import { writeFileAtomically } from './local/atomic-file.ts'
 import { requireBackbone } from './local/local-backbone.ts'
-import { note, print, printJson, printTable } from './output.ts'
+import { note, print } from './output.ts'
+import { deleteCommand, listCommand, publish, publishCommand } from './publish.ts'
 import { defaultBackbone } from './settings.ts'
+import { trainCommand } from './train.ts'
 
 export function adapterCommand(): Command {
   return new Command('adapter')
-    .description('adapter files')
+    .description('adapter files, and those that a tenant has')
     .addCommand(compileCommand())
+    .addCommand(trainCommand())
+    .addCommand(evalCommand())
     .addCommand(inspectCommand())
     .addCommand(publishCommand())
+    .addCommand(listCommand())
+    .addCommand(deleteCommand())
 }
 
 const CompileOptions = z
@@ -100,66 +106,6 @@ export async function readMessages(file: string | URL): Promise<Messages> {
       cause,
     })
   }
-}
-
-function inspectCommand(): Command {
-  return new Command('inspect')
-    .description('check an adapter file and say what is in it')
-    .argument('<file>', 'the adapter')
-    .option('--json', 'as JSON')
-    .action(async (file: string, options: { json?: true }) => {
-      const bytes = new Uint8Array(await readFile(file))
-      const { metadata, provenance } = parseAdapterFile(bytes)
-      const description = {
-        digest: await sha256Hex(bytes),
-        bytes: bytes.length,
-        ...metadata,
-        ...provenance,
-      }
-      if (options.json) printJson(description)
-      else
-        printTable(
-          ['property', 'value'],
-          Object.entries(description).map(([name, value]) => [name, String(value)]),
-        )
-    })
-}
-
-const PublishOptions = z.object({ tenant: TenantId, alias: AliasName.optional() })
-
-function publishCommand(): Command {
-  const command = new Command('publish')
-    .description("store an adapter among a tenant's own, and let an alias name it")
-    .argument('<file>', 'the adapter')
-    .addOption(
-      new Option('--tenant <tenant>', 'whose adapter it is')
-        .makeOptionMandatory()
-        .argParser(parsedBy(TenantId)),
-    )
-    .addOption(new Option('--alias <alias>', 'let this alias name it').argParser(parsedBy(AliasName)))
-  return addEdgeOption(command).action(async (file: string, _options, self: Command) => {
-    const { tenant, alias } = parseOptions(PublishOptions, self)
-    const bytes = new Uint8Array(await readFile(file))
-    parseAdapterFile(bytes)
-    const digest = AdapterDigest.parse(await sha256Hex(bytes))
-    await publish(self, { tenant, alias, digest, bytes })
-    print(digest)
-  })
-}
-
-interface Publication {
-  readonly tenant: TenantId
-  readonly alias: AliasName | undefined
-  readonly digest: AdapterDigest
-  readonly bytes: Uint8Array<ArrayBuffer>
-}
-
-async function publish(command: Command, { tenant, alias, digest, bytes }: Publication): Promise<void> {
-  const admin = await adminOf(command)
-  await admin.putAdapter(tenant, { digest, bytes })
-  if (alias === undefined) return note(`${tenant} has the adapter; name it with quartet alias set`)
-  await admin.setAlias(tenant, { alias, digest })
-  note(`${tenant}: ${alias} is ${digest}`)
 }
 
 function parseOptions<T>(schema: z.ZodType<T>, command: Command): T {

@@ -2,6 +2,7 @@
 import { Command } from 'commander'
 import { adapterCommand } from './adapter.ts'
 import { aliasCommand } from './alias.ts'
+import { auditCommand } from './audit.ts'
 import { backboneCommand } from './backbone.ts'
 import { CliFailure, describeFailure } from './failure.ts'
 import { keyCommand } from './key.ts'
@@ -10,6 +11,8 @@ import { note } from './output.ts'
 import { addGlobalOptions } from './settings.ts'
 import { startCommand } from './start.ts'
 import { tenantCommand } from './tenant.ts'
+import { topCommand } from './top.ts'
+import { usageCommand } from './usage.ts'
 
 const program = addGlobalOptions(new Command('quartet'))
   .description("serve many tenants' tuned variants of one language model")
@@ -26,6 +29,9 @@ for (const command of [
   tenantCommand(),
   keyCommand(),
   aliasCommand(),
+  usageCommand(),
+  auditCommand(),
+  topCommand(),
 ])
   program.addCommand(inheritSettings(command))
 

@@ -52,7 +52,7 @@ function linePrinter(): ProgressPrinter {
 }
 
 function amount({ done, total, unit }: Progress): string {
-  if (unit === 'tensors') return `${done}/${total}`
+  if (unit !== 'bytes') return `${done}/${total}`
   return `${megabytes(done)}/${megabytes(total)} MB`
 }
 

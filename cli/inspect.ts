@@ -1,0 +1,58 @@
+import { readFile, stat } from 'node:fs/promises'
+import { Command } from 'commander'
+import { adapterBytes, parameterCount } from '../gpu-node/train/describe.ts'
+import { type AdapterFile, parseAdapterFile } from '../shared/adapter-file.ts'
+import { sha256Hex } from '../shared/digest.ts'
+import { maxAdapterBytes } from '../shared/wire.ts'
+import { CliFailure } from './failure.ts'
+import { printJson, printTable } from './output.ts'
+
+/** `quartet adapter inspect`: what an adapter file is and where it comes from. */
+export function inspectCommand(): Command {
+  return new Command('inspect')
+    .description('check an adapter file and say what is in it')
+    .argument('<file>', 'the adapter')
+    .option('--json', 'as JSON')
+    .action(async (file: string, options: { json?: true }) => {
+      const { size } = await stat(file)
+      if (size > maxAdapterBytes)
+        throw new CliFailure(`${file} has ${size} bytes; an adapter has at most ${maxAdapterBytes}`)
+      const bytes = new Uint8Array(await readFile(file))
+      const adapter = parseAdapterFile(bytes)
+      const { metadata, provenance } = adapter
+      const description = {
+        digest: await sha256Hex(bytes),
+        bytes: bytes.length,
+        parameters: parameterCount(metadata),
+        tensor_bytes: adapterBytes(metadata),
+        ...metadata,
+        ...provenance,
+      }
+      const tensors = tensorRows(adapter)
+      if (options.json)
+        return printJson({
+          ...description,
+          tensors: tensors.map(([name, dtype, shape]) => ({ name, dtype, shape })),
+        })
+      printTable(
+        ['property', 'value'],
+        Object.entries(description).map(([name, value]) => [name, String(value)]),
+      )
+      printTable(['tensor', 'dtype', 'shape'], tensors)
+    })
+}
+
+/** Tensors by name, those of the layers in one row: `layers.0…29.down`. */
+function tensorRows({ tensors }: AdapterFile): [name: string, dtype: string, shape: string][] {
+  const alike = Map.groupBy([...tensors], ([name, { dtype, shape }]) =>
+    [name.replace(/^layers\.[0-9]+\./, 'layers.*.'), dtype, `[${shape.join(', ')}]`].join('\t'),
+  )
+  return [...alike].map(([key, members]) => {
+    const [name = '', dtype = '', shape = ''] = key.split('\t')
+    const layers = members
+      .map(([member]) => /^layers\.([0-9]+)\./.exec(member)?.[1])
+      .filter((l) => l !== undefined)
+    const span = layers.length > 1 ? `${layers[0]}…${layers.at(-1)}` : (layers[0] ?? '')
+    return [name.replace('*', span), dtype, shape]
+  })
+}

@@ -1,0 +1,281 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { openCache } from '../gpu-node/model/cache.ts'
+import { importBackbone } from '../gpu-node/model/import.ts'
+import { parseAdapterFile } from '../shared/adapter-file.ts'
+import { writeGguf } from '../test/model-files.ts'
+import { describeFailure } from './failure.ts'
+import { trainCommand } from './train.ts'
+
+/** `quartet adapter train` as a process of its own, on a small random backbone. */
+
+const main = fileURLToPath(new URL('./main.ts', import.meta.url))
+
+let folder: string
+let env: NodeJS.ProcessEnv
+
+const path = (name: string) => join(folder, name)
+const exists = (name: string) =>
+  stat(path(name)).then(
+    () => true,
+    () => false,
+  )
+
+const row = (i: number) =>
+  JSON.stringify({ prompt: `hello world ${i}`, completion: i % 2 === 0 ? 'hello' : 'world' })
+const jsonl = (from: number, to: number) =>
+  Array.from({ length: to - from }, (_, i) => `${row(from + i)}\n`).join('')
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'quartet-train-'))
+  vi.stubEnv('QUARTET_CACHE', path('cache'))
+  env = { ...process.env }
+  await writeGguf(path('tiny.gguf'))
+  await importBackbone({
+    path: path('tiny.gguf'),
+    slug: 'tiny',
+    weights: 'q8',
+    destination: openCache(env).backbone('tiny', 'q8'),
+    signal: new AbortController().signal,
+    onProgress: () => {},
+  })
+  await writeFile(path('train.jsonl'), jsonl(0, 40))
+  await writeFile(path('dev.jsonl'), jsonl(100, 110))
+})
+
+afterAll(async () => {
+  vi.unstubAllEnvs()
+  await rm(folder, { recursive: true })
+})
+
+const words = (out: string, more: readonly string[]) => [
+  ...['adapter', 'train', '--backbone', 'tiny', '--data', path('train.jsonl')],
+  ...['--m', '4', '--batch', '8', '--out', path(out), ...more],
+]
+
+interface Outcome {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+function quartet(...args: readonly string[]): Promise<Outcome> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [main, ...args], { env }, (error, stdout, stderr) => {
+      resolve({ code: error === null ? 0 : Number(error.code), stdout: stdout.trim(), stderr: stderr.trim() })
+    })
+  })
+}
+
+const train = (out: string, ...more: readonly string[]) => quartet(...words(out, more))
+
+async function succeeds(out: string, ...more: readonly string[]): Promise<Outcome> {
+  const outcome = await train(out, ...more)
+  expect(outcome, outcome.stderr).toMatchObject({ code: 0 })
+  return outcome
+}
+
+/** What the command says of options that it refuses; in this process, which is quicker. */
+async function refusal(...more: readonly string[]): Promise<string> {
+  const command = trainCommand()
+    .exitOverride()
+    .configureOutput({ writeErr: () => {} })
+  try {
+    await command.parseAsync(words('refused.safetensors', more).slice(2), { from: 'user' })
+  } catch (error) {
+    return describeFailure(error)
+  }
+  throw new Error('it was not refused')
+}
+
+const dev = () => ['--dev', path('dev.jsonl')]
+
+describe('from a file of examples to an adapter', () => {
+  it('the loss falls, and the adapter says what it was trained on and how well', async () => {
+    const { stdout, stderr } = await succeeds(
+      'first.safetensors',
+      ...dev(),
+      '--steps',
+      '40',
+      '--rate',
+      '1e-2',
+    )
+    expect(stdout).toMatch(/^[0-9a-f]{64}$/)
+    expect(stderr).toMatch(/step 40\/40: loss/)
+    const { metadata, provenance } = parseAdapterFile(await readFile(path('first.safetensors')))
+    expect(metadata).toMatchObject({ kind: 'iapt', anchor: 'own', placement: 'after-first', m: 4, l_sp: 4 })
+    expect(provenance).toMatchObject({
+      'train.examples': '40',
+      'train.dev_examples': '10',
+      'train.seed': '0',
+      'train.data': expect.stringMatching(/^[0-9a-f]{64}$/),
+      'train.onnxruntime': expect.stringMatching(/^\d/),
+    })
+    expect(Number(provenance['train.dev_loss'])).toBeLessThan(Number(provenance['train.dev_loss_untuned']))
+    const metrics = (await readFile(path('first.metrics.jsonl'), 'utf8')).trim().split('\n')
+    const losses = metrics.map((line) => JSON.parse(line)).filter(({ type }) => type === 'step')
+    expect(losses).toHaveLength(40)
+    expect(losses.at(-1).loss).toBeLessThan(losses[0].loss)
+    expect(await readFile(path('first.loss.svg'), 'utf8')).toMatch(/^<svg .*<\/svg>\n$/s)
+    expect(await exists('first.checkpoint')).toBe(false)
+    const inspected = await quartet('adapter', 'inspect', path('first.safetensors'))
+    expect(inspected.stdout).toMatch(/^digest +[0-9a-f]{64}$/m)
+    expect(inspected.stdout).toMatch(/^parameters +1568$/m)
+    expect(inspected.stdout).toMatch(/^train.dev_loss +\d/m)
+    expect(inspected.stdout).toMatch(/^layers.0…1.down +F16 +\[64, 4\]$/m)
+  })
+
+  it('the same seed gives the same bytes, another one others', async () => {
+    const run = async (seed: string) =>
+      (await succeeds(`seed-${seed}.safetensors`, '--steps', '5', '--seed', seed, '--force')).stdout
+    const first = await run('3')
+    expect(await run('3')).toBe(first)
+    expect(await run('4')).not.toBe(first)
+  })
+
+  it('without --dev says what it measures on', async () => {
+    const { stderr } = await succeeds('split.safetensors', '--steps', '2')
+    expect(stderr).toContain('no --dev given: 4 of 40 examples are set apart to measure on')
+  })
+
+  it('starts from the adapter of an earlier training, and from a text', async () => {
+    await succeeds('rows.safetensors', '--steps', '2', '--kind', 'lpt', '--at', '0', '--rows', '3')
+    await succeeds('rows-2.safetensors', '--steps', '2', '--init', path('rows.safetensors'))
+    const { metadata: second } = parseAdapterFile(await readFile(path('rows-2.safetensors')))
+    expect(second).toMatchObject({ kind: 'lpt', at: 0, l_sp: 3 })
+    await succeeds('text.safetensors', '--steps', '2', '--init-text', 'hello world')
+    const { metadata } = parseAdapterFile(await readFile(path('text.safetensors')))
+    expect(metadata.l_sp).toBe(2)
+  })
+})
+
+describe('a training that is cut off', () => {
+  const settings = () => [...dev(), '--steps', '120', '--eval-every', '4', '--patience', '0']
+  let whole: string
+
+  beforeAll(async () => {
+    whole = (await succeeds('whole.safetensors', ...settings())).stdout
+  })
+
+  /** Runs until a file appears or has been replaced often enough, then ends it with a signal. */
+  async function cut(out: string, signal: NodeJS.Signals): Promise<{ code: number | null; stderr: string }> {
+    const child: ChildProcess = spawn(process.execPath, [main, ...words(out, settings())], {
+      env,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    let stderr = ''
+    let isSent = false
+    child.stderr?.on('data', (part: Buffer) => {
+      stderr += part.toString()
+      if (isSent || !/step \d+\/120: dev loss/.test(stderr)) return
+      isSent = true
+      setTimeout(() => child.kill(signal), 20)
+    })
+    const [code] = await once(child, 'close')
+    return { code, stderr }
+  }
+
+  it('by Ctrl-C says how to go on, and ends with the bytes of one that was not', async () => {
+    const { code, stderr } = await cut('ctrl-c.safetensors', 'SIGINT')
+    expect(code).toBe(130)
+    expect(stderr).toMatch(/stopped after step \d+; everything is in .*ctrl-c.checkpoint/)
+    expect(stderr).toMatch(/go on with: npx quartet adapter train .* --resume/)
+    expect(await exists('ctrl-c.safetensors')).toBe(false)
+    const again = await train('ctrl-c.safetensors', ...settings())
+    expect(again.stderr).toMatch(/unfinished training; go on with --resume, or start anew with --force/)
+    const resumed = await succeeds('ctrl-c.safetensors', ...settings(), '--resume')
+    expect(resumed.stderr).toMatch(/going on from step \d+/)
+    expect(resumed.stdout).toBe(whole)
+    const metrics = (await readFile(path('ctrl-c.metrics.jsonl'), 'utf8')).trim().split('\n')
+    expect(metrics.filter((line) => JSON.parse(line).type === 'step')).toHaveLength(120)
+  })
+
+  it('by kill -9 goes on from its last checkpoint to the same bytes, and leaves no finished file before', async () => {
+    await cut('killed.safetensors', 'SIGKILL')
+    expect(await exists('killed.safetensors')).toBe(false)
+    expect((await succeeds('killed.safetensors', ...settings(), '--resume')).stdout).toBe(whole)
+    expect((await readdir(folder)).filter((name) => name.includes('partial'))).toEqual([])
+  })
+
+  it('is not taken up with other data, other settings or nothing to go on from', async () => {
+    await cut('changed.safetensors', 'SIGINT')
+    const resume = async (...more: string[]) =>
+      (await train('changed.safetensors', ...settings(), '--resume', ...more)).stderr
+    expect(await resume('--seed', '9', '--clip', '0.5')).toMatch(
+      /another training: seed was 0 and is 9; clip was 1 and is 0.5; give what/,
+    )
+    await writeFile(path('train-2.jsonl'), jsonl(0, 41))
+    expect(await resume('--data', path('train-2.jsonl'))).toMatch(/the training data was [0-9a-f]+ and is/)
+    await writeFile(path('changed.checkpoint'), 'junk')
+    expect(await resume()).toMatch(/the checkpoint cannot be used: .*train again without --resume/)
+    const nothing = await train('nothing.safetensors', '--resume')
+    expect(nothing.stderr).toMatch(/there is no checkpoint .*nothing.checkpoint to go on from/)
+  })
+})
+
+describe('one line says what is wrong when', () => {
+  const refusals: Record<string, { more: () => string[]; says: RegExp }> = {
+    'the file is not there': { more: () => ['--data', path('none.jsonl')], says: /no such file.*none.jsonl/ },
+    'the file is empty': { more: () => ['--data', path('empty.jsonl')], says: /it is empty/ },
+    'a line is wrong': {
+      more: () => ['--data', path('wrong.jsonl')],
+      says: /wrong.jsonl, line 2: completion: is empty/,
+    },
+    'there is one example': { more: () => ['--data', path('one.jsonl')], says: /one example; at least 2/ },
+    'the dev file repeats the train file': {
+      more: () => ['--dev', path('train.jsonl')],
+      says: /40 of the 40 prompts in .* are in .* as well/,
+    },
+    'the backbone is not there': {
+      more: () => ['--backbone', 'other'],
+      says: /other is not on this machine/,
+    },
+    'the folder is not there': { more: () => ['--out', path('none/a')], says: /no such file or folder/ },
+    'the adapter is there already': {
+      more: () => ['--out', path('there.safetensors')],
+      says: /is there already; choose another --out, or replace it with --force/,
+    },
+    'an option is no number': { more: () => ['--rate', 'fast'], says: /--rate.*must be a number/ },
+    'an option is of another kind': { more: () => ['--kind', 'static'], says: /kind static has no m/ },
+    'options exclude each other': { more: () => ['--epochs', '1', '--steps', '2'], says: /not both/ },
+    'the adapter to start from is for something else': {
+      more: () => ['--init', path('train.jsonl')],
+      says: /not a valid safetensors file/,
+    },
+    'a text has more tokens than there are rows': {
+      more: () => ['--init-text', 'hello world', '--rows', '1'],
+      says: /2 tokens and the adapter 1 rows; give --rows 2/,
+    },
+  }
+
+  beforeAll(async () => {
+    await writeFile(path('empty.jsonl'), '')
+    await writeFile(path('one.jsonl'), jsonl(0, 1))
+    await writeFile(path('wrong.jsonl'), `${row(1)}\n{"prompt": "a", "completion": ""}\n${row(2)}\n`)
+    await writeFile(path('there.safetensors'), '')
+  })
+
+  it.each(Object.entries(refusals))('%s', async (_, { more, says }) => {
+    expect(await refusal(...more())).toMatch(says)
+  })
+
+  it('and the command ends with status 1 and that line', async () => {
+    const { code, stdout, stderr } = await train('refused.safetensors', '--data', path('empty.jsonl'))
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toMatch(/^quartet: .*empty.jsonl: it is empty; write one JSON object per line$/)
+  })
+
+  it('a dry run lists every line that cannot be used', async () => {
+    await writeFile(path('bad.jsonl'), `${row(1)}\n[]\n${row(2)}\nnonsense\n${row(1)}\n`)
+    const { code, stdout, stderr } = await train('dry.safetensors', '--data', path('bad.jsonl'), '--dry-run')
+    expect(code).toBe(1)
+    expect(stdout).toMatch(/examples that repeat another +1/)
+    expect(stderr).toMatch(/line 2: it is a list.*\n.*line 4: it is not JSON.*\n.*2 lines cannot be used/)
+    expect(await exists('dry.safetensors')).toBe(false)
+  })
+})

@@ -1,0 +1,33 @@
+import { expect, it } from 'vitest'
+import { duration, linePrinter } from './progress.ts'
+
+const step = (step: number) => ({
+  type: 'step' as const,
+  step,
+  loss: 2 / step,
+  gradientNorm: 1,
+  rateFactor: 1,
+  tokens: 100,
+  tokensPerSecond: 321.4,
+  progress: { step, steps: 100, secondsLeft: 65 },
+})
+
+it('away from a terminal there is a line for every twentieth of the way and for every measurement', () => {
+  const lines: string[] = []
+  const { onEvent } = linePrinter((line) => lines.push(line))
+  const progress = { step: 0, steps: 100, secondsLeft: undefined }
+  onEvent({ type: 'untuned', devLoss: 3, progress })
+  for (let at = 1; at <= 100; at++) onEvent(step(at))
+  onEvent({ type: 'evaluation', step: 100, devLoss: 1.5, progress: { ...progress, step: 100 } })
+  onEvent({ type: 'checkpoint', step: 100 })
+  expect(lines).toHaveLength(23)
+  expect(lines.slice(0, 2)).toEqual([
+    'dev loss 3.0000 of the untuned backbone',
+    'step 1/100: loss 2.0000, 321 tok/s, 1:05 left',
+  ])
+  expect(lines.at(-1)).toBe('step 100/100: dev loss 1.5000')
+})
+
+it('durations read as a clock', () => {
+  expect([5, 65, 3725].map(duration)).toEqual(['0:05', '1:05', '1:02:05'])
+})

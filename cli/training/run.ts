@@ -1,0 +1,154 @@
+import {
+  type AdapterChoices,
+  adapterBytes,
+  choicesOf,
+  describeAdapter,
+  parameterCount,
+} from '../../gpu-node/train/describe.ts'
+import { lossCurve } from '../../gpu-node/train/loss-curve.ts'
+import { type AdapterStart, startParameters } from '../../gpu-node/train/start/start.ts'
+import { type TrainedAdapter, trainAdapter } from '../../gpu-node/train/train-adapter.ts'
+import type { AdapterMetadata } from '../../shared/adapter-file.ts'
+import { sha256Hex } from '../../shared/digest.ts'
+import { requireBackbone } from '../local/local-backbone.ts'
+import { stopRequest } from '../local/stop-request.ts'
+import { note, print, printJson } from '../output.ts'
+import { reportData } from './dry-run.ts'
+import type { TrainOptions } from './options.ts'
+import { duration, trainPrinter } from './progress.ts'
+import { servingEncoder } from './serving-encoder.ts'
+import { trainSettings } from './settings.ts'
+import { chosenStart } from './start.ts'
+import { readTrainingData } from './training-data.ts'
+import {
+  assertRoom,
+  checkpointFile,
+  metricsFile,
+  prepareFiles,
+  type TrainingFiles,
+  trainingFiles,
+  withTrainingFiles,
+  writeResult,
+} from './training-files.ts'
+
+/** `quartet adapter train`: from a file of examples to an adapter file. */
+export async function runTraining(options: TrainOptions): Promise<void> {
+  if (options.out === undefined || options.dryRun) {
+    const { data, metadata } = await readInputs(options)
+    const window = 'window' in metadata ? metadata.window : undefined
+    return reportData(data, { window, json: options.json })
+  }
+  const files = trainingFiles(options.out)
+  await withTrainingFiles(files, () => trainInto(files, options))
+}
+
+/** What the options name, read and checked. */
+async function readInputs(options: TrainOptions) {
+  const backbone = await requireBackbone(options.backbone)
+  const encoder = await servingEncoder(backbone)
+  const { start, name } = await chosenStart(options, encoder)
+  const metadata = describeAdapter(backbone.manifest, adapterChoices(options, start))
+  const room = backbone.manifest.config.contextLength - metadata.l_sp
+  const data = await readTrainingData(
+    { ...options, tolerant: options.dryRun },
+    { encoder, prompts: options.prompts, room },
+  )
+  return { backbone, metadata, data, start, name }
+}
+
+async function trainInto(files: TrainingFiles, options: TrainOptions): Promise<void> {
+  const resumed = await prepareFiles(files, options)
+  const { backbone, data, metadata, name, start } = await readInputs(options)
+  const settings = trainSettings(options, data.train.examples.length)
+  await assertRoom(files, checkpointBytes(metadata))
+  const parameters = await startParameters(backbone, { metadata, seed: settings.seed, start })
+  note(describe(metadata, { steps: settings.steps, seed: settings.seed }))
+
+  const metrics = metricsFile(files)
+  if (resumed === undefined) await metrics.begin([])
+  using stop = stopRequest(() => process.exit(130))
+  using printer = trainPrinter()
+  const trained = await trainAdapter(
+    {
+      backbone,
+      metadata,
+      settings,
+      data,
+      start: { parameters, name },
+      checkpointing: options.checkpointing,
+    },
+    {
+      checkpoints: checkpointFile(files, { resumed }),
+      signal: stop.signal,
+      onResume: async ({ step, history }) => {
+        note(`going on from step ${step}`)
+        await metrics.begin(history)
+      },
+      onEvent: (event) => {
+        if (event.type !== 'checkpoint') metrics.append(event)
+        printer.onEvent(event)
+      },
+    },
+  )
+  printer[Symbol.dispose]()
+  if (trained.outcome === 'interrupted') {
+    note(howToResume(trained, files))
+    process.exitCode = 130
+    return
+  }
+  await finish(trained, { files, json: options.json })
+}
+
+/** What the options say, and else what follows from the start. */
+function adapterChoices(options: TrainOptions, start: AdapterStart): AdapterChoices {
+  const { activation, anchor, at, generator, kind = 'iapt', m, placement, pool, rows, window } = options
+  const given = { activation, anchor, at, generator, m, placement, pool, rows, window }
+  if (start.from === 'fresh') return { kind, ...given }
+  if (start.from === 'text') return { kind, ...given, rows: rows ?? start.tokens.length }
+  const chosen = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
+  return { ...choicesOf(start.file.metadata), ...(options.kind && { kind }), ...chosen }
+}
+
+/** Values, two means of AdamW and the best values so far in f32; the file before it; the adapter; some history. */
+function checkpointBytes(metadata: AdapterMetadata): number {
+  return 2 * 4 * 4 * parameterCount(metadata) + adapterBytes(metadata) + 1_000_000
+}
+
+function describe(metadata: AdapterMetadata, { steps, seed }: { steps: number; seed: number }): string {
+  const { kind, l_sp, anchor, placement } = metadata
+  const size = `${parameterCount(metadata).toLocaleString('en')} parameters, ${(adapterBytes(metadata) / 1e6).toFixed(2)} MB`
+  return `${kind}, ${l_sp} rows (anchor ${anchor}, ${placement}), ${size}; ${steps} steps, seed ${seed}`
+}
+
+function howToResume({ state }: TrainedAdapter, { checkpoint }: TrainingFiles): string {
+  const words = process.argv.slice(2).filter((word) => word !== '--resume' && word !== '--force')
+  return `quartet: stopped after step ${state.step}; everything is in ${checkpoint}\ngo on with: npx quartet ${words.map(quoted).join(' ')} --resume`
+}
+
+const quoted = (word: string) => (/^[\w./:=@,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
+
+async function finish(
+  trained: TrainedAdapter,
+  { files, json }: { files: TrainingFiles; json: boolean },
+): Promise<void> {
+  const { bytes, devLoss, outcome, state, step } = trained
+  const untuned = state.history.find((record) => record.type === 'untuned')?.devLoss
+  await writeResult(files, { adapter: bytes, curve: lossCurve(state.history, 'Loss') })
+  const digest = await sha256Hex(bytes)
+  const summary = {
+    digest,
+    bytes: bytes.length,
+    outcome,
+    steps: state.step,
+    bestStep: step,
+    devLoss,
+    untuned,
+  }
+  if (outcome === 'exhausted')
+    note(`stopped early: the dev loss was best at step ${step} and has not fallen since`)
+  if (devLoss !== undefined && untuned !== undefined)
+    note(`dev loss ${devLoss.toFixed(4)} (step ${step}); the untuned backbone has ${untuned.toFixed(4)}`)
+  note(`${files.adapter}: ${bytes.length} bytes after ${duration(state.seconds)}`)
+  if (json) printJson({ ...summary, seconds: state.seconds })
+  else print(digest)
+}

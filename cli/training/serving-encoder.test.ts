@@ -1,0 +1,71 @@
+import { expect, it } from 'vitest'
+import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
+import { byteIds, tinyChat, tinySpecials, tinyTokenizer } from '../../test/tiny-tokenizer.ts'
+import { encoderOf } from './serving-encoder.ts'
+
+const { endOfText, imEnd, imStart } = tinySpecials
+
+const encoder = (chat = tinyChat) =>
+  encoderOf({
+    backbone: {
+      slug: BackboneSlug.parse('tiny'),
+      digest: BackboneDigest.parse('a'.repeat(64)),
+      tokens: { bos: null, eos: [endOfText, imEnd] },
+      chat,
+      contextLength: 64,
+    },
+    tokenizer: tinyTokenizer,
+  })
+
+const user = (content: string) => [{ role: 'user', content, name: undefined }] as const
+const turn = (role: string, text: string) => [
+  imStart,
+  ...byteIds(`${role}\n${text}`),
+  imEnd,
+  ...byteIds('\n'),
+]
+
+it('a prompt is the conversation of a tuned model: without the default system prompt, up to where the answer begins', () => {
+  expect(encoder().conversation(user('A?'))).toEqual([
+    ...turn('user', 'A?'),
+    imStart,
+    ...byteIds('assistant\n'),
+  ])
+})
+
+it('a system message of its own stays', () => {
+  const conversation = [{ role: 'system', content: 'B', name: undefined }, ...user('A?')] as const
+  expect(encoder().conversation(conversation)).toEqual([
+    ...turn('system', 'B'),
+    ...turn('user', 'A?'),
+    imStart,
+    ...byteIds('assistant\n'),
+  ])
+})
+
+it('an answer ends with the token that the template puts behind it, whichever the model names first', () => {
+  expect(encoder().answer('A!')).toEqual([...byteIds('A!'), imEnd])
+})
+
+it('special tokens in what people wrote are plain text, except in a raw prompt', () => {
+  const spelled = byteIds('<|im_end|>')
+  expect(encoder().answer('<|im_end|>')).toEqual([...spelled, imEnd])
+  expect(encoder().conversation(user('<|im_end|>'))).toEqual([
+    ...turn('user', '<|im_end|>'),
+    imStart,
+    ...byteIds('assistant\n'),
+  ])
+  expect(encoder().prompt('A<|im_end|>')).toEqual([...byteIds('A'), imEnd])
+})
+
+it('without a chat template raw prompts are left, and they end as the model’s texts do', () => {
+  const plain = encoder({ template: '', defaultPrefix: '' })
+  expect(() => plain.conversation(user('A?'))).toThrow(
+    /no chat template; write {"prompt", "completion"} and give --prompts raw/,
+  )
+  expect(plain.answer('A')).toEqual([...byteIds('A'), endOfText])
+})
+
+it('a prompt longer than the context is refused', () => {
+  expect(() => encoder().conversation(user('x'.repeat(65)))).toThrow(/longer than the 64 tokens/)
+})

@@ -1,0 +1,57 @@
+import { ChatTemplate } from '../../edge/tokenizer/chat-template.ts'
+import { TextCodec } from '../../edge/tokenizer/text-codec.ts'
+import type { Backbone } from '../../gpu-node/model/backbone-folder.ts'
+import type { PromptEncoder } from '../../gpu-node/train/data/dataset.ts'
+import type { PutBackboneRequest } from '../../shared/api/admin.ts'
+import type { EdgeBackbone } from '../../shared/backbone.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { edgeBackbone } from '../local/local-backbone.ts'
+
+export interface ServingEncoder extends PromptEncoder {
+  /** A text alone: no template, nothing in front, no special tokens. */
+  plain(text: string): readonly number[]
+}
+
+/** Token ids for training from the edge's own tokenizer and template: what is trained is what is served. */
+export async function servingEncoder(installed: Backbone): Promise<ServingEncoder> {
+  return encoderOf(await edgeBackbone(installed))
+}
+
+export function encoderOf({ backbone, tokenizer }: PutBackboneRequest): ServingEncoder {
+  const codec = new TextCodec(tokenizer)
+  const limit = { tokens: backbone.contextLength, param: 'prompt' } as const
+  const template = backbone.chat.template === '' ? undefined : new ChatTemplate(backbone, codec)
+  const conversation: PromptEncoder['conversation'] = (messages) => {
+    if (template === undefined)
+      throw new QuartetError(
+        'invalid_request',
+        `the backbone ${backbone.slug} has no chat template; write {"prompt", "completion"} and give --prompts raw`,
+      )
+    return template.encode(messages, { tuned: true, room: limit.tokens })
+  }
+  const end = template === undefined ? firstEnd(backbone) : endOfTurn(backbone, conversation)
+  const plain = (text: string) => codec.encodeRendered(codec.addedTokens.protect(text), limit)
+  return {
+    conversation,
+    plain,
+    prompt: (text) => codec.encodePrompt(text, limit),
+    answer: (text) => [...plain(text), end],
+  }
+}
+
+function firstEnd({ tokens }: EdgeBackbone): number {
+  const [end] = tokens.eos
+  if (end === undefined)
+    throw new QuartetError('backbone_invalid', 'the backbone names no token that ends a response')
+  return end
+}
+
+/** The token that the template puts behind an answer, or the first that ends a response where it puts none. */
+function endOfTurn(backbone: EdgeBackbone, conversation: PromptEncoder['conversation']): number {
+  const question = { role: 'user', content: 'a', name: undefined } as const
+  const asked = conversation([question])
+  const answer = { role: 'assistant', content: 'b', name: undefined } as const
+  const goesOn = conversation([question, answer, question])
+  const ends = new Set(backbone.tokens.eos)
+  return goesOn.slice(asked.length).find((id) => ends.has(id)) ?? firstEnd(backbone)
+}

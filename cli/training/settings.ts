@@ -1,0 +1,38 @@
+import { defaultEpochs, defaultEvaluateEvery, TrainSettings } from '../../gpu-node/train/settings.ts'
+import type { TrainOptions } from './options.ts'
+
+/** The settings of a training from the command's options and the number of examples that generators learn from. */
+export function trainSettings(options: TrainOptions, examples: number): TrainSettings {
+  const { accumulate = 1, batch = 16, clip, decay, rational, seed, warmup } = options
+  const share = rational === 'bilevel' ? 1 - (options.heldOut ?? 0.2) : 1
+  const stepsPerEpoch = Math.max(1, Math.ceil((examples * share) / (batch * accumulate)))
+  const steps = options.steps ?? (options.epochs ?? defaultEpochs(stepsPerEpoch)) * stepsPerEpoch
+  const patience = options.patience === 0 ? null : options.patience
+  return TrainSettings.parse(
+    given({
+      seed,
+      steps,
+      batch,
+      accumulate,
+      clip,
+      decay,
+      rational,
+      warmup,
+      patience,
+      batchTokens: options.batchTokens,
+      heldOut: options.heldOut,
+      evaluateEvery: options.evalEvery ?? defaultEvaluateEvery(steps),
+      rates: given({
+        generator: options.rate,
+        anchor: options.anchorRate,
+        static: options.staticRate,
+        rational: options.rationalRate,
+      }),
+    }),
+  )
+}
+
+/** Without the keys that have no value, which take their defaults. */
+function given(values: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined))
+}

@@ -1,0 +1,45 @@
+import { readFile } from 'node:fs/promises'
+import type { PromptFormat } from '../../gpu-node/train/data/dataset.ts'
+import type { AdapterStart } from '../../gpu-node/train/start/start.ts'
+import { parseAdapterFile } from '../../shared/adapter-file.ts'
+import { sha256Hex } from '../../shared/digest.ts'
+import type { TrainOptions } from './options.ts'
+import type { ServingEncoder } from './serving-encoder.ts'
+
+/** Where an adapter's rows start, and how its file names that. */
+export interface ChosenStart {
+  readonly start: AdapterStart
+  readonly name: string
+}
+
+export async function chosenStart(
+  {
+    init,
+    initText,
+    initTextFile,
+    placement,
+    prompts,
+  }: Pick<TrainOptions, 'init' | 'initText' | 'initTextFile' | 'placement' | 'prompts'>,
+  encoder: ServingEncoder,
+): Promise<ChosenStart> {
+  const text = initTextFile === undefined ? initText : await readFile(initTextFile, 'utf8')
+  if (text !== undefined) {
+    const begin = placement === 'first' ? undefined : firstToken(encoder, prompts)
+    return {
+      start: { from: 'text', tokens: encoder.plain(text), begin },
+      name: `text ${await sha256Hex(text)}`,
+    }
+  }
+  if (init === 'anchor' || init === 'random') return { start: { from: 'fresh', rows: init }, name: init }
+  const bytes = new Uint8Array(await readFile(init))
+  return {
+    start: { from: 'adapter', file: parseAdapterFile(bytes) },
+    name: `adapter ${await sha256Hex(bytes)}`,
+  }
+}
+
+/** What every prompt starts with, so that rows behind it are read as they will stand. */
+function firstToken(encoder: ServingEncoder, prompts: PromptFormat): number | undefined {
+  if (prompts === 'raw') return encoder.prompt('')[0]
+  return encoder.conversation([{ role: 'user', content: 'a', name: undefined }])[0]
+}

@@ -1,0 +1,174 @@
+import { appendFileSync } from 'node:fs'
+import { access, constants, readdir, readFile, rm, stat, statfs } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import { isRunning } from '../../gpu-node/model/process-identity.ts'
+import { withLock } from '../../gpu-node/model/process-lock.ts'
+import type { TrainRecord } from '../../gpu-node/train/train.ts'
+import type { CheckpointStore } from '../../gpu-node/train/train-adapter.ts'
+import { CliFailure, isSystemError } from '../failure.ts'
+import { writeFileAtomically } from '../local/atomic-file.ts'
+
+const extension = '.safetensors'
+const mode = 0o644
+
+/** What a training leaves beside its adapter. */
+export interface TrainingFiles {
+  readonly adapter: string
+  readonly checkpoint: string
+  readonly metrics: string
+  readonly curve: string
+  /** Names the process that trains. */
+  readonly lock: string
+}
+
+export function trainingFiles(out: string): TrainingFiles {
+  const adapter = resolve(out)
+  const base = adapter.endsWith(extension) ? adapter.slice(0, -extension.length) : adapter
+  return {
+    adapter,
+    checkpoint: `${base}.checkpoint`,
+    metrics: `${base}.metrics.jsonl`,
+    curve: `${base}.loss.svg`,
+    lock: `${base}.lock`,
+  }
+}
+
+const exists = (path: string) =>
+  stat(path).then(
+    () => true,
+    () => false,
+  )
+
+/** Runs a training while no other one writes to these files. */
+export async function withTrainingFiles<T>(files: TrainingFiles, work: () => Promise<T>): Promise<T> {
+  await access(dirname(files.adapter), constants.W_OK)
+  const onWait = () => {
+    throw new CliFailure(`another training writes to ${files.adapter}`, {
+      remedy: 'wait for it, or choose another --out',
+    })
+  }
+  return await withLock(files.lock, { onWait }, work)
+}
+
+/**
+ * Makes sure before any work that nothing is lost. Returns the checkpoint to go on
+ * from, with `resume`.
+ */
+export async function prepareFiles(
+  files: TrainingFiles,
+  { resume, force }: { resume: boolean; force: boolean },
+): Promise<Uint8Array | undefined> {
+  await removePartial(files)
+  const [isFinished, isUnfinished] = [await exists(files.adapter), await exists(files.checkpoint)]
+  if (resume) {
+    if (isUnfinished) return await readFile(files.checkpoint)
+    throw new CliFailure(
+      isFinished
+        ? `${files.adapter} is finished; there is nothing to go on with`
+        : `there is no checkpoint ${files.checkpoint} to go on from`,
+      { remedy: 'train without --resume' },
+    )
+  }
+  if (force) return undefined
+  if (isUnfinished)
+    throw new CliFailure(`${files.checkpoint} is an unfinished training`, {
+      remedy: 'go on with --resume, or start anew with --force',
+    })
+  if (isFinished)
+    throw new CliFailure(`${files.adapter} is there already`, {
+      remedy: 'choose another --out, or replace it with --force',
+    })
+  return undefined
+}
+
+/** Throws when the disk has no room for a checkpoint beside the one before it and the adapter. */
+export async function assertRoom({ adapter }: TrainingFiles, bytes: number): Promise<void> {
+  const folder = dirname(adapter)
+  const { bavail, bsize } = await statfs(folder)
+  const megabytes = (n: number) => Math.ceil(n / 1e6)
+  if (bavail * bsize < bytes)
+    throw new CliFailure(
+      `the disk of ${folder} has ${megabytes(bavail * bsize)} MB left, and this training’s checkpoints and adapter need ${megabytes(bytes)} MB`,
+      { remedy: 'free some space, or write to another disk with --out' },
+    )
+}
+
+const diskFull = new Set(['ENOSPC', 'EDQUOT'])
+
+/** What to tell of a write that failed: of a full disk, which file and how to go on; all else as it is. */
+function writeFailure(error: unknown, { path, remedy }: { path: string; remedy: string }): unknown {
+  if (!isSystemError(error) || !diskFull.has(error.code)) return error
+  return new CliFailure(`the disk is full: ${path} could not be written`, { remedy })
+}
+
+const goOn = 'the last checkpoint is whole: free some space and go on with --resume'
+const startAgain = 'free some space and start again'
+
+type Write = typeof writeFileAtomically
+
+/** Keeps the newest checkpoint in a file: replaced as a whole or not at all. */
+export function checkpointFile(
+  { checkpoint }: Pick<TrainingFiles, 'checkpoint'>,
+  { resumed, write = writeFileAtomically }: { resumed: Uint8Array | undefined; write?: Write },
+): CheckpointStore {
+  let isThere = resumed !== undefined
+  return {
+    resumed,
+    async save(data) {
+      try {
+        await write(checkpoint, { data, mode })
+        isThere = true
+      } catch (error) {
+        throw writeFailure(error, { path: checkpoint, remedy: isThere ? goOn : startAgain })
+      }
+    },
+  }
+}
+
+/** Writes what a finished training leaves, the adapter last; then its checkpoint is of no more use. */
+export async function writeResult(
+  files: TrainingFiles,
+  { adapter, curve }: { adapter: Uint8Array; curve: string },
+): Promise<void> {
+  try {
+    await writeFileAtomically(files.curve, { data: curve, mode })
+    await writeFileAtomically(files.adapter, { data: adapter, mode })
+  } catch (error) {
+    throw writeFailure(error, { path: files.adapter, remedy: goOn })
+  }
+  await rm(files.checkpoint, { force: true })
+}
+
+/** A file with one record per line, begun anew with those of a training that is taken up again. */
+export interface MetricsFile {
+  begin(records: readonly TrainRecord[]): Promise<void>
+  append(record: TrainRecord): void
+}
+
+export function metricsFile({ metrics }: Pick<TrainingFiles, 'metrics'>): MetricsFile {
+  const line = (record: TrainRecord) => `${JSON.stringify(record)}\n`
+  return {
+    begin: (records) => writeFileAtomically(metrics, { data: records.map(line).join(''), mode }),
+    append(record) {
+      try {
+        appendFileSync(metrics, line(record))
+      } catch (error) {
+        throw writeFailure(error, {
+          path: metrics,
+          remedy: `${startAgain}, with --resume where there is a checkpoint`,
+        })
+      }
+    },
+  }
+}
+
+/** What killed processes were writing. */
+async function removePartial({ adapter, checkpoint, curve, metrics }: TrainingFiles): Promise<void> {
+  const names = new Set([adapter, checkpoint, curve, metrics].map((path) => basename(path)))
+  const folder = dirname(adapter)
+  for (const entry of await readdir(folder)) {
+    const match = /^(.+)\.([0-9]+)\.partial$/.exec(entry)
+    const [, of = '', pid] = match ?? []
+    if (names.has(of) && !isRunning(Number(pid))) await rm(join(folder, entry), { force: true })
+  }
+}
