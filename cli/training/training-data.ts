@@ -1,3 +1,4 @@
+import type { NamedExamples } from '../../gpu-node/train/adapter-training.ts'
 import {
   type EncodeOptions,
   type Reading,
@@ -6,7 +7,6 @@ import {
 } from '../../gpu-node/train/data/dataset.ts'
 import { splitDev } from '../../gpu-node/train/data/split.ts'
 import { overlap } from '../../gpu-node/train/data/survey.ts'
-import type { NamedExamples } from '../../gpu-node/train/train-adapter.ts'
 import { CliFailure } from '../failure.ts'
 import { note } from '../output.ts'
 

@@ -3,7 +3,7 @@ import { access, constants, readdir, readFile, rm, stat, statfs } from 'node:fs/
 import { basename, dirname, join, resolve } from 'node:path'
 import { isRunning } from '../../gpu-node/model/process-identity.ts'
 import { withLock } from '../../gpu-node/model/process-lock.ts'
-import type { TrainRecord } from '../../gpu-node/train/train.ts'
+import type { TrainRecord } from '../../gpu-node/train/record.ts'
 import type { CheckpointStore } from '../../gpu-node/train/train-adapter.ts'
 import { CliFailure, isSystemError } from '../failure.ts'
 import { writeFileAtomically } from '../local/atomic-file.ts'

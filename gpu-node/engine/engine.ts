@@ -1,10 +1,10 @@
-import { type ErrorCode, QuartetError, toQuartetError } from '../../shared/errors.ts'
-import type { RequestId } from '../../shared/ids.ts'
-import type { FinishReason, GenerateEvent, Timings, Usage } from '../../shared/wire.ts'
+import { QuartetError, toQuartetError } from '../../shared/errors.ts'
+import type { GenerateEvent } from '../../shared/wire.ts'
 import { checkRunnable } from './admission.ts'
 import { Arrivals } from './arrivals.ts'
 import type { Backend } from './backend.ts'
 import type { QueueLimits } from './queue.ts'
+import type { EngineObserver } from './reports.ts'
 import { Sampler } from './sampler.ts'
 import { type Chunk, Scheduler, type Step } from './scheduler.ts'
 import { type Ending, Sequence, type Submission } from './sequence.ts'
@@ -12,30 +12,6 @@ import { Throughput } from './throughput.ts'
 
 /** Steps in a row that may fail before the engine calls itself failing. */
 const toleratedFailures = 3
-
-export interface StepReport {
-  readonly prefillTokens: number
-  readonly prefillSeconds: number
-  /** Sequences decoded, a token each. */
-  readonly decodeTokens: number
-  readonly decodeSeconds: number
-}
-
-export interface RequestReport {
-  readonly requestId: RequestId
-  readonly submission: Submission
-  readonly outcome: FinishReason | ErrorCode
-  readonly usage: Usage
-  readonly timings: Timings
-}
-
-/** Told what happens, for metrics and logs. Must not throw. */
-export interface EngineObserver {
-  stepped(step: StepReport): void
-  ended(request: RequestReport): void
-  /** A backend call failed. */
-  failed(error: unknown): void
-}
 
 export interface EngineOptions {
   readonly backend: Backend

@@ -1,5 +1,5 @@
 import type { Heartbeat } from '../../shared/heartbeat.ts'
-import type { RequestReport, StepReport } from '../engine/engine.ts'
+import type { RequestReport, StepReport } from '../engine/reports.ts'
 
 const windowMs = 10_000
 const maxEvents = 20_000

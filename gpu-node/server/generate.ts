@@ -4,7 +4,7 @@ import { type GenerateEvent, GenerateRequest, maxGenerateBytes } from '../../sha
 import type { Engine } from '../engine/engine.ts'
 import type { Submission } from '../engine/sequence.ts'
 import type { Settlements } from '../settlements/settlements.ts'
-import type { CallTrace } from '../telemetry/tracing.ts'
+import type { CallTrace } from '../telemetry/call-trace.ts'
 import { type Authorization, requireClaim } from './authorization.ts'
 import { parseJson } from './request-body.ts'
 import type { Serving } from './serving.ts'

@@ -1,6 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { ErrorCode } from '../../shared/errors.ts'
-import type { EngineObserver } from '../engine/engine.ts'
+import type { EngineObserver } from '../engine/reports.ts'
 import type { Model, Serving } from './serving.ts'
 
 const stepSeconds = [0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2, 5]

@@ -5,7 +5,7 @@ import {
   type SettlementsResponse,
   settlementKeepMs,
 } from '../../shared/settlement.ts'
-import type { RequestReport } from '../engine/engine.ts'
+import type { RequestReport } from '../engine/reports.ts'
 import type { Submission } from '../engine/sequence.ts'
 
 /** The edge that asked has this long to acknowledge; then the settlement is offered to whichever edge listens. */

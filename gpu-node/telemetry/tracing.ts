@@ -5,18 +5,11 @@ import { OtlpExporter } from '../../shared/telemetry/exporter.ts'
 import type { TelemetrySettings } from '../../shared/telemetry/settings.ts'
 import { preciseNow, type Span } from '../../shared/telemetry/span.ts'
 import { isSampled, newSpanId, parseTraceContext } from '../../shared/telemetry/trace-context.ts'
-import type { RequestReport } from '../engine/engine.ts'
+import type { RequestReport } from '../engine/reports.ts'
+import type { CallTrace } from './call-trace.ts'
 
 const flushMs = 1_000
 const lastFlushMs = 1_000
-
-/** A call's place in the trace that the edge handed on. */
-export interface CallTrace {
-  readonly traceId: string
-  /** Of the span that the node records for the call. */
-  readonly spanId: string
-  readonly parentSpanId?: string
-}
 
 export interface CallOutcome {
   readonly requestId: RequestId

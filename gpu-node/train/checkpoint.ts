@@ -5,7 +5,8 @@ import { QuartetError } from '../../shared/errors.ts'
 import { parseSafeTensors, serializeSafeTensors, type Tensor } from '../../shared/safetensors.ts'
 import type { Moments } from './adamw.ts'
 import type { Parameters } from './loss-model.ts'
-import type { TrainRecord, TrainState } from './train.ts'
+import type { TrainRecord } from './record.ts'
+import type { TrainState } from './train.ts'
 
 /**
  * A training's state as a file: safetensors with `parameters/…`, `first/…` and `second/…` (AdamW's means) and `best/…`

@@ -1,5 +1,5 @@
 import { QuartetError } from '../../shared/errors.ts'
-import type { TrainRecord } from './train.ts'
+import type { TrainRecord } from './record.ts'
 
 const remedies =
   'try half the rates (--rate, --anchor-rate), --clip 0.3, or the start that trains most evenly (--anchor own --placement after-first)'

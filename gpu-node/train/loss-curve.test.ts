@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { lossCurve } from './loss-curve.ts'
-import type { TrainRecord } from './train.ts'
+import type { TrainRecord } from './record.ts'
 
 const step = (number: number, loss: number): TrainRecord => ({
   type: 'step',

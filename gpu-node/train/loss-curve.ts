@@ -1,4 +1,4 @@
-import type { TrainRecord } from './train.ts'
+import type { TrainRecord } from './record.ts'
 
 interface Point {
   readonly step: number

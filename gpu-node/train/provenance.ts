@@ -1,6 +1,6 @@
 import packageJson from '../../package.json' with { type: 'json' }
+import type { AdapterTraining } from './adapter-training.ts'
 import type { TrainResult } from './train.ts'
-import type { AdapterTraining } from './train-adapter.ts'
 
 /**
  * Where a trained adapter comes from: the `train.*` keys of its file. No times and no paths, so that the same training

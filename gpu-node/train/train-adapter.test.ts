@@ -3,12 +3,13 @@ import { dirname } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type TinyBackbone, tinyBackbone } from '../../test/parity/tiny-backbone.ts'
 import { Random } from '../engine/prng.ts'
+import type { AdapterTraining } from './adapter-training.ts'
 import { parametersOf } from './as-written.ts'
 import { type AdapterChoices, describeAdapter } from './describe.ts'
 import type { Example } from './loss-model.ts'
 import { TrainSettings } from './settings.ts'
 import { startParameters } from './start/start.ts'
-import { type AdapterTraining, trainAdapter } from './train-adapter.ts'
+import { trainAdapter } from './train-adapter.ts'
 
 /** The whole way on a small random backbone, through the real loss and its gradients. */
 

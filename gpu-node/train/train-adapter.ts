@@ -1,41 +1,10 @@
-import {
-  type AdapterFile,
-  type AdapterMetadata,
-  adapterTensorSpecs,
-  serializeAdapterFile,
-} from '../../shared/adapter-file.ts'
-import type { Backbone } from '../model/backbone-folder.ts'
-import { type LossModelOptions, openLossModel } from '../runtime/loss-model.ts'
+import { type AdapterFile, adapterTensorSpecs, serializeAdapterFile } from '../../shared/adapter-file.ts'
+import { openLossModel } from '../runtime/loss-model.ts'
+import type { AdapterTraining } from './adapter-training.ts'
 import { adapterFile } from './as-written.ts'
 import { decodeCheckpoint, encodeCheckpoint, type Identity } from './checkpoint.ts'
-import type { Example, LossModel, Parameters } from './loss-model.ts'
 import { provenanceOf } from './provenance.ts'
-import type { TrainSettings } from './settings.ts'
 import { freshState, type TrainEvent, type TrainResult, type TrainState, train } from './train.ts'
-
-/** Examples and what an adapter's provenance says of where they are from: their file's SHA-256, or a share of it. */
-export interface NamedExamples {
-  readonly examples: readonly Example[]
-  readonly source: string
-}
-
-/** Where the tensors start, and what a file says of it. */
-export interface NamedStart {
-  readonly parameters: Parameters
-  /** `anchor`, `random`, an adapter's digest, a text's hash. */
-  readonly name: string
-}
-
-export interface AdapterTraining {
-  readonly backbone: Backbone
-  readonly metadata: AdapterMetadata
-  readonly start: NamedStart
-  readonly data: { readonly train: NamedExamples; readonly dev: NamedExamples }
-  readonly settings: TrainSettings
-  /** Trade time for memory: activations are computed again instead of kept. */
-  readonly checkpointing?: boolean
-  readonly open?: (of: LossModelOptions) => Promise<LossModel>
-}
 
 /** Keeps checkpoints, and what has been kept. */
 export interface CheckpointStore {
