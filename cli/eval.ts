@@ -1,0 +1,50 @@
+import { Command, Option } from 'commander'
+import { z } from 'zod'
+import { parsedBy } from './argument.ts'
+import { EvalOptions } from './evaluation/options.ts'
+
+const count = z
+  .string()
+  .regex(/^[1-9][0-9]{0,6}$/, 'must be a whole number from 1')
+  .transform(Number)
+const seed = z
+  .string()
+  .regex(/^[0-9]{1,9}$/, 'must be a whole number from 0')
+  .transform(Number)
+
+const more = `
+The untuned backbone is measured beside the adapters, on the same prompts. Every figure comes with its 95 % interval.
+Responses to the same prompt are several references of one answer.
+
+Examples:
+  quartet adapter eval tickets.safetensors --data held-out.jsonl
+  quartet adapter eval tickets.safetensors --data held-out.jsonl --choices billing,shipping,returns --json scores.json
+  quartet adapter eval before.safetensors after.safetensors --data held-out.jsonl --choices labels.txt`
+
+/** `quartet adapter eval`: adapters and the untuned backbone side by side on held-out examples. */
+export function evalCommand(): Command {
+  return new Command('eval')
+    .description('score adapters and the untuned backbone side by side on held-out examples')
+    .argument('<files...>', 'the adapters, all of one backbone')
+    .requiredOption('--data <file>', 'held-out examples, as JSONL like those to train on')
+    .option('--choices <labels>', 'score labels too: a,b,c or a file with one per line')
+    .addOption(
+      new Option('--prompts <choice>', 'what "prompt" is: a user’s message, or text for /v1/completions')
+        .choices(['chat', 'raw'])
+        .default('chat'),
+    )
+    .addOption(
+      new Option(
+        '--max-tokens <n>',
+        'longest answer (default: 16 more than the longest response in the data)',
+      ).argParser(parsedBy<number>(count)),
+    )
+    .addOption(new Option('--seed <n>', 'of the bootstrap').default(0).argParser(parsedBy<number>(seed)))
+    .option('--json <file>', 'write the figures as JSON')
+    .option('--answers <file>', 'write what every model answered, as JSONL')
+    .addHelpText('after', more)
+    .action(async (files: string[], _options, self: Command) => {
+      const { runEvaluation } = await import('./evaluation/run.ts')
+      await runEvaluation(files, EvalOptions.parse(self.opts()))
+    })
+}

@@ -1,0 +1,101 @@
+import { access, constants } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import { evaluate, openEvaluationBackend } from '../../gpu-node/evaluate/evaluate.ts'
+import type { MeasuredPart } from '../../gpu-node/evaluate/measure.ts'
+import { readDataset, requireExamples } from '../../gpu-node/train/data/dataset.ts'
+import { CliFailure } from '../failure.ts'
+import { writeFileAtomically } from '../local/atomic-file.ts'
+import { note } from '../output.ts'
+import { progressPrinter } from '../progress.ts'
+import { servingEncoder } from '../training/serving-encoder.ts'
+import { backboneOf, readAdapters } from './candidates.ts'
+import { readChoices } from './choices.ts'
+import type { EvalOptions } from './options.ts'
+import { answerLines, evaluationReport, printEvaluation } from './report.ts'
+import { servingDecoder } from './serving-decoder.ts'
+
+const untuned = 'untuned'
+/** Tokens that an answer may have beyond the longest response in the data. */
+const spareTokens = 16
+
+/** `quartet adapter eval`: adapter files and held-out examples in, a table of figures out. */
+export async function runEvaluation(paths: readonly string[], options: EvalOptions): Promise<void> {
+  const adapters = await readAdapters(paths)
+  const labels = options.choices === undefined ? [] : await readChoices(options.choices)
+  const backbone = await backboneOf(adapters)
+  const promptRows = Math.max(...adapters.map(({ file }) => file.metadata.l_sp))
+  const encoder = await servingEncoder(backbone)
+  const { contextLength } = backbone.manifest.config
+  const data = requireExamples(
+    await readDataset(options.data, { encoder, prompts: options.prompts, room: contextLength - promptRows }),
+    { least: 1 },
+  )
+  const { examples } = data
+  const longest = examples.reduce((most, { response }) => Math.max(most, response.length), 0)
+  const maxTokens = options.maxTokens ?? longest + spareTokens
+  const prompt = examples.reduce((most, { instruction }) => Math.max(most, instruction.length), 0)
+  if (prompt + maxTokens + promptRows > contextLength)
+    throw new CliFailure(
+      `the longest prompt has ${prompt} tokens, and with ${promptRows} prompt rows the context has no room for answers of ${maxTokens}`,
+      { remedy: `give --max-tokens ${Math.max(1, contextLength - promptRows - prompt)} or less` },
+    )
+  for (const path of [options.json, options.answers])
+    if (path !== undefined) await access(dirname(resolve(path)), constants.W_OK)
+  warnOfTraining(adapters, data)
+
+  const backend = await openEvaluationBackend(backbone, { examples, maxTokens, promptRows })
+  try {
+    const candidates = [
+      { name: untuned, adapter: undefined },
+      ...adapters.map(({ name, file }) => ({ name, adapter: backend.loadAdapter(file) })),
+    ]
+    const decode = await servingDecoder(backbone)
+    /** Labels as the data write them, white space around them included. */
+    const spellings = new Map(examples.map(({ response }) => [decode(response).trim(), response]))
+    using printer = progressPrinter()
+    const results = await evaluate(candidates, {
+      backend,
+      examples,
+      parts: new Set<MeasuredPart>([
+        'likelihood',
+        'answers',
+        ...(labels.length > 0 ? ['labels' as const] : []),
+      ]),
+      choices: labels.map((text) => ({ text, tokens: spellings.get(text) ?? encoder.answer(text) })),
+      maxTokens,
+      stopTokens: backbone.manifest.tokens.eos,
+      decode,
+      seed: options.seed,
+      onProgress: ({ name, ...counts }) =>
+        printer.onProgress({ type: 'progress', task: name, unit: 'examples', ...counts }),
+    })
+    const report = evaluationReport(results, {
+      adapters,
+      backbone,
+      data,
+      labels,
+      maxTokens,
+      seed: options.seed,
+    })
+    if (options.json !== undefined)
+      await writeFileAtomically(options.json, { data: `${JSON.stringify(report, null, 2)}\n`, mode: 0o644 })
+    if (options.answers !== undefined)
+      await writeFileAtomically(options.answers, { data: answerLines(results), mode: 0o644 })
+    printEvaluation(report)
+  } finally {
+    await backend.close()
+  }
+}
+
+/** Figures on what an adapter has seen say nothing. */
+function warnOfTraining(
+  adapters: Awaited<ReturnType<typeof readAdapters>>,
+  { name, sha256 }: { name: string; sha256: string },
+): void {
+  for (const { path, file } of adapters)
+    for (const [key, says] of [
+      ['train.data', 'was trained on'],
+      ['train.dev', 'was chosen by its loss on'],
+    ] as const)
+      if (file.provenance[key] === sha256) note(`${path} ${says} ${name}: its figures are too good`)
+}
