@@ -3,31 +3,41 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import type { Backbone } from '../../gpu-node/model/backbone-folder.ts'
 import { cachedBackbone, openCache } from '../../gpu-node/model/cache.ts'
+import { catalogue, demoCatalogue } from '../../gpu-node/model/catalogue.ts'
 import type { PutBackboneRequest } from '../../shared/api/admin.ts'
-import { EdgeBackbone } from '../../shared/backbone.ts'
+import { type BackboneManifest, EdgeBackbone } from '../../shared/backbone.ts'
 import type { BackboneSlug } from '../../shared/ids.ts'
 import { CliFailure } from '../failure.ts'
 import { progressPrinter } from '../progress.ts'
 
-const weights = 'q8'
+type Weights = BackboneManifest['weights']
+const usual: Weights = 'q8'
 
 /** The backbone from this machine's cache. Throws when it is not there. */
-export async function requireBackbone(slug: BackboneSlug): Promise<Backbone> {
+export async function requireBackbone(slug: string, weights: Weights = usual): Promise<Backbone> {
   const backbone = await cachedBackbone(openCache().backbone(slug, weights))
   if (backbone === undefined)
-    throw new CliFailure(`the backbone ${slug} is not on this machine`, {
-      remedy: `get it with quartet backbone pull ${slug}`,
+    throw new CliFailure(`the backbone ${slug} (${weights}) is not on this machine`, {
+      remedy: Object.hasOwn(catalogue, slug)
+        ? `get it with quartet backbone pull ${slug} --weights ${weights}`
+        : `get it with quartet backbone import PATH --slug ${slug} --weights ${weights}`,
     })
   return backbone
 }
 
-/** The backbone, pulled on first use with its progress on stderr. */
+/** The demo's backbone, pulled on first use with its progress on stderr. */
 export async function obtainBackbone(slug: BackboneSlug, signal: AbortSignal): Promise<Backbone> {
-  const cached = await cachedBackbone(openCache().backbone(slug, weights)).catch(() => undefined)
+  const cached = await cachedBackbone(openCache().backbone(slug, usual)).catch(() => undefined)
   if (cached !== undefined) return cached
   const { pullBackbone } = await import('../../gpu-node/model/pull.ts')
   using printer = progressPrinter()
-  return await pullBackbone({ slug, weights, onProgress: printer.onProgress, signal })
+  return await pullBackbone({
+    slug,
+    weights: usual,
+    catalogue: demoCatalogue,
+    onProgress: printer.onProgress,
+    signal,
+  })
 }
 
 /** What the edge needs of a backbone: its description and its tokenizer. */
