@@ -1,0 +1,112 @@
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { CliFailure, describeFailure } from '../cli/failure.ts'
+import { requireBackbone } from '../cli/local/local-backbone.ts'
+import { stopRequest } from '../cli/local/stop-request.ts'
+import { note, print } from '../cli/output.ts'
+import { defaultBackbone } from '../cli/settings.ts'
+import { linePrinter } from '../cli/training/progress.ts'
+import { prepareTask } from './prepare.ts'
+import { resultsFile, writeReport } from './report.ts'
+import { appendResult, isFinished, readResults } from './result.ts'
+import { batch, nameOf, type Run, runExperiment } from './run.ts'
+import { isTaskName, type TaskName, tasks } from './tasks.ts'
+import { dropCheckpoint } from './train-variant.ts'
+import { isVariantName, type VariantName, variants } from './variants.ts'
+
+const root = new URL('..', import.meta.url).pathname
+const usage = `usage: npm run experiment -- NAME --data FOLDER [options]
+       npm run experiment -- report
+
+  NAME             ${Object.keys(tasks).join(', ')}
+  --data FOLDER    the folder with the data sets, each in a folder of its own
+  --kind A,B       ${Object.keys(variants).join(', ')} (default: iapt,static-4,static-20,idpg,lpt)
+  --seeds 0,1,2    (default: 0)
+  --steps N        of ${batch} examples (default: one epoch of the task)
+  --results FILE   where finished runs are kept, one JSON line each (default: ${resultsFile})
+  --work FOLDER    where checkpoints and adapters are kept (default: .quartet/experiments)
+
+Finished runs are skipped and interrupted ones go on. Every run and report write the tables of docs/results.md anew.`
+
+interface Plan {
+  readonly task: TaskName
+  readonly data: string
+  readonly variants: readonly VariantName[]
+  readonly seeds: readonly number[]
+  readonly steps: number | undefined
+  readonly results: string
+  readonly work: string
+}
+
+const defaultVariants = 'iapt,static-4,static-20,idpg,lpt'
+
+function planOf(): Plan | 'report' {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      data: { type: 'string' },
+      kind: { type: 'string', default: defaultVariants },
+      seeds: { type: 'string', default: '0' },
+      steps: { type: 'string' },
+      results: { type: 'string', default: join(root, resultsFile) },
+      work: { type: 'string', default: join(root, '.quartet/experiments') },
+    },
+  })
+  const [name = ''] = positionals
+  if (name === 'report') return name
+  if (!isTaskName(name) || values.data === undefined) throw new CliFailure(usage)
+  return {
+    task: name,
+    data: values.data,
+    variants: values.kind.split(',').map((kind) => {
+      if (isVariantName(kind)) return kind
+      throw new CliFailure(`--kind ${kind} is none of ${Object.keys(variants).join(', ')}`)
+    }),
+    seeds: values.seeds.split(',').map((seed) => wholeNumber('--seeds', seed)),
+    steps: values.steps === undefined ? undefined : wholeNumber('--steps', values.steps),
+    results: resolve(values.results),
+    work: resolve(values.work),
+  }
+}
+
+function wholeNumber(option: string, text: string): number {
+  if (/^[0-9]{1,9}$/.test(text)) return Number(text)
+  throw new CliFailure(`${option} ${text} is not a whole number`)
+}
+
+async function runPlan({ task, data, seeds, results, work, ...plan }: Plan): Promise<void> {
+  const backbone = await requireBackbone(defaultBackbone)
+  const prepared = await prepareTask(tasks[task], { folder: data, backbone })
+  const steps = plan.steps ?? Math.ceil(prepared.train.length / batch)
+  const runs: readonly Run[] = [
+    { task, variant: 'untuned', seed: 0, steps: 0 },
+    ...seeds.flatMap((seed) => plan.variants.map((variant) => ({ task, variant, seed, steps }))),
+  ]
+  using stop = stopRequest(() => process.exit(130))
+  for (const run of runs) {
+    stop.signal.throwIfAborted()
+    const name = `${task}, ${run.variant}, seed ${run.seed}, ${run.steps} steps`
+    if (isFinished(await readResults(results), run)) {
+      note(`${name}: finished before`)
+      continue
+    }
+    note(name)
+    using printer = linePrinter(note)
+    const { onEvent } = printer
+    const bench = { backbone, work, signal: stop.signal, onEvent }
+    const result = await runExperiment(run, { prepared, bench })
+    await appendResult(results, result)
+    if (results === join(root, resultsFile)) await writeReport(root)
+    await dropCheckpoint({ name: nameOf(run) }, bench)
+    print(`${name}: ${JSON.stringify(result.metrics)}`)
+  }
+}
+
+try {
+  const plan = planOf()
+  if (plan === 'report') await writeReport(root)
+  else await runPlan(plan)
+} catch (error) {
+  note(`experiment: ${error instanceof CliFailure ? error.message : describeFailure(error)}`)
+  process.exitCode = 1
+}

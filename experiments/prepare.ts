@@ -1,0 +1,51 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type ServingEncoder, servingEncoder } from '../cli/training/serving-encoder.ts'
+import type { Choice, MeasuredPart } from '../gpu-node/evaluate/measure.ts'
+import type { Backbone } from '../gpu-node/model/backbone-folder.ts'
+import type { Example } from '../gpu-node/train/loss-model.ts'
+import type { Pair, Task, TaskData } from './task.ts'
+
+/** A task in token ids of a backbone. */
+export interface PreparedTask {
+  readonly train: readonly Example[]
+  readonly test: { readonly [P in MeasuredPart]: readonly Example[] }
+  readonly choices: readonly Choice[]
+}
+
+/** Reads a task's files and tokenizes them as requests to a tuned model are. Throws that names the files at fault. */
+export async function prepareTask(
+  task: Task,
+  { folder, backbone }: { folder: string; backbone: Backbone },
+): Promise<PreparedTask> {
+  const encoder = await servingEncoder(backbone)
+  const { train, test, choices } = await readTask(task, folder)
+  const tokenized = (pairs: readonly Pair[]) => pairs.map((pair) => tokenize(pair, encoder))
+  return {
+    train: tokenized(train),
+    test: {
+      likelihood: tokenized(test.likelihood),
+      labels: tokenized(test.labels),
+      answers: tokenized(test.answers),
+    },
+    choices: choices.map((text) => ({ text, tokens: encoder.answer(text) })),
+  }
+}
+
+async function readTask(task: Task, folder: string): Promise<TaskData> {
+  const paths = { train: join(folder, task.files.train), test: join(folder, task.files.test) }
+  const [train, test] = [await readFile(paths.train, 'utf8'), await readFile(paths.test, 'utf8')]
+  try {
+    return task.parse({ train, test })
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new Error(`${paths.train} or ${paths.test}: ${reason}`, { cause })
+  }
+}
+
+function tokenize({ prompt, answer }: Pair, encoder: ServingEncoder): Example {
+  return {
+    instruction: encoder.conversation([{ role: 'user', content: prompt, name: undefined }]),
+    response: encoder.answer(answer),
+  }
+}

@@ -1,0 +1,137 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { writeFileAtomically } from '../cli/local/atomic-file.ts'
+import { type ReferenceRow, reference } from './reference.ts'
+import { type Result, readResults } from './result.ts'
+import type { Score } from './task.ts'
+import { type TaskName, tasks } from './tasks.ts'
+import { isVariantName, variants } from './variants.ts'
+
+/** Finished runs, one JSON line each, in the project's folder. */
+export const resultsFile = 'docs/results/results.jsonl'
+
+const begin = '<!-- rendered by `npm run experiment -- report` from docs/results/results.jsonl -->'
+const end = '<!-- end of what is rendered -->'
+
+/** Writes the tables of docs/results.md from the results beside it; what stands around them stays. */
+export async function writeReport(root: string): Promise<void> {
+  const path = join(root, 'docs/results.md')
+  const text = await readFile(path, 'utf8')
+  const results = await readResults(join(root, resultsFile))
+  await writeFileAtomically(path, { data: withTables(text, results), mode: 0o644 })
+}
+
+/** A document with the tables between its two marks made anew. Throws when it has no marks. */
+export function withTables(document: string, results: readonly Result[]): string {
+  const [before, rest] = document.split(`${begin}\n`)
+  const after = rest?.split(`${end}\n`)[1]
+  if (before === undefined || after === undefined)
+    throw new Error(`the document has no lines “${begin}” and “${end}”`)
+  return `${before}${begin}\n\n${tablesOf(results)}\n${end}\n${after}`
+}
+
+const taskNames = Object.keys(tasks) as readonly TaskName[]
+
+export function tablesOf(results: readonly Result[]): string {
+  return taskNames
+    .filter((task) => results.some((result) => result.task === task))
+    .map((task) =>
+      sectionOf(
+        task,
+        results.filter((result) => result.task === task),
+      ),
+    )
+    .join('\n')
+}
+
+function sectionOf(task: TaskName, results: readonly Result[]): string {
+  const { title, conditions, score } = tasks[task]
+  const groups = [...Map.groupBy(results, ({ variant, steps }) => `${variant} ${steps}`).values()]
+  const order = ['untuned', ...Object.keys(variants)]
+  const sorted = groups.toSorted(
+    (a, b) => order.indexOf(a[0]?.variant ?? '') - order.indexOf(b[0]?.variant ?? ''),
+  )
+  const also = score === 'loss' ? 'BLEU' : 'loss per token'
+  const rows = [
+    ...sorted.map((runs) => measuredRow(runs, score)),
+    ...reference.flatMap((row) => referenceRow(row, { task, score })),
+  ]
+  return [
+    `### ${title}`,
+    '',
+    `${conditions}.`,
+    '',
+    `| model | ${titles[score]} | by seed | ${also} | parameters | training |`,
+    '|---|---|---|---|---|---|',
+    ...rows,
+    '',
+  ].join('\n')
+}
+
+const titles: { readonly [S in Score]: string } = {
+  labelAccuracy: 'accuracy %',
+  loss: 'loss per token',
+  bleu: 'BLEU',
+}
+const written: { readonly [S in Score]: (value: number) => string } = {
+  labelAccuracy: (value) => (100 * value).toFixed(1),
+  loss: (value) => value.toFixed(3),
+  bleu: (value) => value.toFixed(1),
+}
+
+/** The runs of one variant. */
+function measuredRow(runs: readonly Result[], score: Score): string {
+  const bySeed = runs.toSorted((a, b) => a.seed - b.seed)
+  const [first] = bySeed
+  if (first === undefined) return ''
+  const scores = bySeed.map(({ metrics }) => metrics[score]?.value ?? Number.NaN)
+  const half = mean(
+    bySeed.map(
+      ({ metrics }) => ((metrics[score]?.high ?? Number.NaN) - (metrics[score]?.low ?? Number.NaN)) / 2,
+    ),
+  )
+  const other: Score = score === 'loss' ? 'bleu' : 'loss'
+  const others = bySeed.flatMap(({ metrics }) => metrics[other]?.value ?? [])
+  const seeds = bySeed.map(({ seed }, at) => `${seed}: ${written[score](scores[at] ?? Number.NaN)}`)
+  const isUntuned = first.variant === 'untuned'
+  const cells = [
+    nameOf(first),
+    `${written[score](mean(scores))} ± ${written[score](half)}`,
+    isUntuned ? '' : seeds.join(', '),
+    others.length === 0 ? '' : written[other](mean(others)),
+    isUntuned ? '' : thousands(first.parameters),
+    isUntuned ? '' : trainingOf(bySeed),
+  ]
+  return `| ${cells.join(' | ')} |`
+}
+
+function nameOf({ variant }: Result): string {
+  if (variant === 'untuned') return 'untuned, 8-bit weights'
+  return isVariantName(variant) ? variants[variant].title : variant
+}
+
+function trainingOf(runs: readonly Result[]): string {
+  const minutes = mean(runs.map(({ trainSeconds }) => trainSeconds)) / 60
+  const speed = mean(runs.map(({ trainTokensPerSecond }) => trainTokensPerSecond))
+  return `${runs[0]?.steps ?? 0} steps, ${minutes.toFixed(1)} min, ${speed.toFixed(0)} tok/s`
+}
+
+function referenceRow(
+  { model, scores }: ReferenceRow,
+  { task, score }: { task: TaskName; score: Score },
+): readonly string[] {
+  const values = scores[task]
+  if (values === undefined) return []
+  const digits = score === 'loss' ? 3 : 1
+  const each =
+    values.length > 1 ? values.map((value, seed) => `${seed}: ${value.toFixed(digits)}`).join(', ') : ''
+  return [`| *reference:* ${model} | ${mean(values).toFixed(digits)} | ${each} | | | |`]
+}
+
+function thousands(count: number): string {
+  return count >= 1e6 ? `${(count / 1e6).toFixed(2)} M` : `${Math.round(count / 1e3)} k`
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length
+}

@@ -1,0 +1,62 @@
+import { appendFile, readFile } from 'node:fs/promises'
+import { z } from 'zod'
+
+const Estimate = z.strictObject({ value: z.number(), low: z.number(), high: z.number() })
+
+/** One run: a line of the results file. Intervals are 95 %, over test examples. */
+export const Result = z.strictObject({
+  task: z.string(),
+  /** `untuned` or a variant. */
+  variant: z.string(),
+  /** Of the training; 0 for the untuned backbone. */
+  seed: z.int().min(0),
+  /** Optimiser steps; 0 for the untuned backbone. */
+  steps: z.int().min(0),
+  /** The adapter's metadata and the trainer's settings; absent for the untuned backbone. */
+  adapter: z.record(z.string(), z.unknown()).optional(),
+  settings: z.record(z.string(), z.unknown()).optional(),
+  parameters: z.int().min(0),
+  /** Of the adapter's file. */
+  bytes: z.int().min(0),
+  trained: z.int().min(0),
+  tested: z.strictObject({ likelihood: z.int(), labels: z.int(), answers: z.int() }),
+  metrics: z.partialRecord(
+    z.enum(['loss', 'perplexity', 'exactMatch', 'labelAccuracy', 'bleu', 'rougeL']),
+    Estimate,
+  ),
+  trainSeconds: z.number().min(0),
+  /** Prompt and response tokens. */
+  trainTokensPerSecond: z.number().min(0),
+  evaluateSeconds: z.number().min(0),
+  backbone: z.strictObject({ slug: z.string(), digest: z.string() }),
+  versions: z.strictObject({ quartet: z.string(), onnxruntime: z.string(), node: z.string() }),
+  cpu: z.string(),
+})
+export type Result = z.infer<typeof Result>
+
+/** Every run so far; none where there is no file. Throws that names the line at fault. */
+export async function readResults(path: string): Promise<readonly Result[]> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return ''
+    throw error
+  })
+  return text.split('\n').flatMap((line, at) => {
+    if (line.trim() === '') return []
+    const parsed = Result.safeParse(JSON.parse(line))
+    if (parsed.success) return [parsed.data]
+    throw new Error(`${path}, line ${at + 1}: ${z.prettifyError(parsed.error)}`)
+  })
+}
+
+export async function appendResult(path: string, result: Result): Promise<void> {
+  await appendFile(path, `${JSON.stringify(result)}\n`)
+}
+
+type Run = Pick<Result, 'task' | 'variant' | 'seed' | 'steps'>
+
+export function isFinished(results: readonly Result[], { task, variant, seed, steps }: Run): boolean {
+  return results.some(
+    (result) =>
+      result.task === task && result.variant === variant && result.seed === seed && result.steps === steps,
+  )
+}

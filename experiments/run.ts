@@ -1,0 +1,74 @@
+import { cpus } from 'node:os'
+import { parameterCount } from '../gpu-node/train/describe.ts'
+import packageJson from '../package.json' with { type: 'json' }
+import type { AdapterMetadata } from '../shared/adapter-file.ts'
+import type { PreparedTask } from './prepare.ts'
+import type { Result } from './result.ts'
+import { score } from './score.ts'
+import { type Bench, trainVariant } from './train-variant.ts'
+import { type VariantName, variants } from './variants.ts'
+
+export interface Run {
+  readonly task: string
+  readonly variant: VariantName | 'untuned'
+  readonly seed: number
+  readonly steps: number
+}
+
+export const batch = 16
+
+/** What a run's files are called. */
+export function nameOf({ task, variant, seed, steps }: Run): string {
+  return `${task}-${variant}-${seed}-${steps}`
+}
+
+/** Trains and measures one variant, or measures the untuned backbone. */
+export async function runExperiment(
+  run: Run,
+  { prepared, bench }: { prepared: PreparedTask; bench: Bench },
+): Promise<Result> {
+  const { backbone } = bench
+  const { variant } = run
+  const trained =
+    variant === 'untuned'
+      ? undefined
+      : await trainVariant(
+          {
+            ...run,
+            name: nameOf(run),
+            variant: variants[variant],
+            examples: prepared.train,
+          },
+          bench,
+        )
+  const scored = await score(prepared, { backbone, adapter: trained?.file })
+  const { test, train } = prepared
+  return {
+    ...run,
+    ...scored,
+    ...(trained && { adapter: described(trained.file.metadata), settings: trained.settings }),
+    parameters: trained === undefined ? 0 : parameterCount(trained.file.metadata),
+    bytes: trained?.bytes ?? 0,
+    trained: trained === undefined ? 0 : Math.min(train.length, run.steps * batch),
+    tested: {
+      likelihood: test.likelihood.length,
+      labels: test.labels.length,
+      answers: new Set(test.answers.map(({ instruction }) => instruction.join())).size,
+    },
+    trainSeconds: trained?.seconds ?? 0,
+    trainTokensPerSecond: trained?.tokensPerSecond ?? 0,
+    backbone: { slug: backbone.manifest.slug, digest: backbone.manifest.digest },
+    versions: {
+      quartet: packageJson.version,
+      onnxruntime: packageJson.dependencies['onnxruntime-node'],
+      node: process.versions.node,
+    },
+    cpu: `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'unknown'}`,
+  }
+}
+
+/** What an adapter is, without what is the same for all of a backbone. */
+function described(metadata: AdapterMetadata): Record<string, unknown> {
+  const { format, backbone, backbone_sha256, ...rest } = metadata
+  return rest
+}

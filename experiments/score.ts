@@ -1,0 +1,44 @@
+import { servingDecoder } from '../cli/evaluation/serving-decoder.ts'
+import { openEvaluationBackend } from '../gpu-node/evaluate/evaluate.ts'
+import { type MeasuredPart, measure } from '../gpu-node/evaluate/measure.ts'
+import { metricsOf } from '../gpu-node/evaluate/metrics.ts'
+import type { Backbone } from '../gpu-node/model/backbone-folder.ts'
+import type { AdapterFile } from '../shared/adapter-file.ts'
+import type { PreparedTask } from './prepare.ts'
+import type { Result } from './result.ts'
+
+/** Longest greedy answer. */
+const maxTokens = 96
+const seed = 0
+
+/** Measures an adapter, or the untuned backbone, on a task through the backend that serves it. */
+export async function score(
+  { test, choices }: PreparedTask,
+  { backbone, adapter }: { backbone: Backbone; adapter: AdapterFile | undefined },
+): Promise<Pick<Result, 'metrics' | 'evaluateSeconds'>> {
+  const examples = [...test.likelihood, ...test.labels, ...test.answers]
+  const promptRows = adapter?.metadata.l_sp ?? 0
+  const backend = await openEvaluationBackend(backbone, { examples, maxTokens, promptRows })
+  try {
+    const start = performance.now()
+    const loaded = adapter && backend.loadAdapter(adapter)
+    const options = {
+      backend,
+      choices,
+      maxTokens,
+      stopTokens: backbone.manifest.tokens.eos,
+      decode: await servingDecoder(backbone),
+    }
+    const measured = (part: MeasuredPart) =>
+      measure({ ...options, examples: test[part], parts: new Set([part]) }, { adapter: loaded })
+    const { likelihoods } = await measured('likelihood')
+    const { labels } = await measured('labels')
+    const { answers } = await measured('answers')
+    return {
+      metrics: metricsOf({ likelihoods, labels, answers }, { seed }),
+      evaluateSeconds: (performance.now() - start) / 1000,
+    }
+  } finally {
+    await backend.close()
+  }
+}

@@ -1,0 +1,120 @@
+import { createHash } from 'node:crypto'
+import { mkdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { CliFailure } from '../cli/failure.ts'
+import { writeFileAtomically } from '../cli/local/atomic-file.ts'
+import type { Backbone } from '../gpu-node/model/backbone-folder.ts'
+import { describeAdapter } from '../gpu-node/train/describe.ts'
+import type { Example } from '../gpu-node/train/loss-model.ts'
+import { TrainSettings } from '../gpu-node/train/settings.ts'
+import { startParameters } from '../gpu-node/train/start/start.ts'
+import type { TrainEvent, TrainState } from '../gpu-node/train/train.ts'
+import { trainAdapter } from '../gpu-node/train/train-adapter.ts'
+import { type AdapterFile, parseAdapterFile } from '../shared/adapter-file.ts'
+import type { Variant } from './variants.ts'
+
+export interface TrainingRun {
+  /** Names its files: task, variant, seed, steps. */
+  readonly name: string
+  readonly variant: Variant
+  readonly seed: number
+  readonly steps: number
+  readonly examples: readonly Example[]
+}
+
+export interface Bench {
+  readonly backbone: Backbone
+  /** Where checkpoints and adapters are kept. */
+  readonly work: string
+  readonly signal: AbortSignal
+  readonly onEvent: (event: TrainEvent) => void
+}
+
+export interface TrainedVariant {
+  readonly file: AdapterFile
+  readonly bytes: number
+  readonly settings: TrainSettings
+  readonly seconds: number
+  /** Prompt and response tokens. */
+  readonly tokensPerSecond: number
+}
+
+/** Steps between two checkpoints. */
+const checkpointEvery = 10
+
+const checkpointOf = ({ name }: Pick<TrainingRun, 'name'>, { work }: Pick<Bench, 'work'>) =>
+  join(work, `${name}.checkpoint`)
+
+/** Drops the checkpoint of a run whose result is kept. */
+export async function dropCheckpoint(
+  run: Pick<TrainingRun, 'name'>,
+  bench: Pick<Bench, 'work'>,
+): Promise<void> {
+  await rm(checkpointOf(run, bench), { force: true })
+}
+
+/**
+ * Trains a variant with the reference's schedule: no dev data, no early stopping, the last tensors kept. Goes on from
+ * a checkpoint of an interrupted run. Throws when `signal` interrupts it, after a checkpoint.
+ */
+export async function trainVariant(run: TrainingRun, bench: Bench): Promise<TrainedVariant> {
+  const { backbone, work } = bench
+  await mkdir(work, { recursive: true })
+  const checkpoint = checkpointOf(run, bench)
+  const settings = TrainSettings.parse({
+    ...run.variant.settings,
+    seed: run.seed,
+    steps: run.steps,
+    evaluateEvery: checkpointEvery,
+  })
+  const metadata = describeAdapter(backbone.manifest, run.variant.adapter)
+  const start = { from: 'fresh', rows: 'anchor' } as const
+  const parameters = await startParameters(backbone, { metadata, seed: run.seed, start })
+  const trained = await trainAdapter(
+    {
+      backbone,
+      metadata,
+      settings,
+      start: { parameters, name: 'anchor' },
+      data: {
+        train: { examples: run.examples, source: sourceOf(run.examples) },
+        dev: { examples: [], source: 'none' },
+      },
+    },
+    {
+      checkpoints: {
+        resumed: await readIfThere(checkpoint),
+        save: (data) => writeFileAtomically(checkpoint, { data, mode: 0o644 }),
+      },
+      signal: bench.signal,
+      onEvent: bench.onEvent,
+    },
+  )
+  if (trained.outcome === 'interrupted')
+    throw new CliFailure(`stopped at step ${trained.state.step} of ${run.name}`, {
+      remedy: 'the same command goes on from there',
+    })
+  await writeFileAtomically(join(work, `${run.name}.safetensors`), { data: trained.bytes, mode: 0o644 })
+  return {
+    file: parseAdapterFile(trained.bytes),
+    bytes: trained.bytes.length,
+    settings,
+    ...timesOf(trained.state),
+  }
+}
+
+function timesOf({ seconds, history }: TrainState): Pick<TrainedVariant, 'seconds' | 'tokensPerSecond'> {
+  const tokens = history.reduce((sum, record) => sum + (record.type === 'step' ? record.tokens : 0), 0)
+  return { seconds, tokensPerSecond: tokens / seconds }
+}
+
+function sourceOf(examples: readonly Example[]): string {
+  return createHash('sha256').update(JSON.stringify(examples)).digest('hex')
+}
+
+async function readIfThere(path: string): Promise<Uint8Array | undefined> {
+  return await readFile(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
+}

@@ -1,0 +1,38 @@
+import type { AdapterChoices } from '../gpu-node/train/describe.ts'
+import type { TrainSettings } from '../gpu-node/train/settings.ts'
+
+/** What is trained in an experiment: an adapter and what differs from the trainer's own settings. */
+export interface Variant {
+  readonly title: string
+  readonly adapter: AdapterChoices
+  readonly settings?: Partial<TrainSettings>
+}
+
+/** Every variant, by the name that the command takes, in the order of the tables. A new one is one row here. */
+export const variants = {
+  iapt: { title: 'iapt', adapter: { kind: 'iapt' } },
+  'static-4': { title: 'static, 4 rows', adapter: { kind: 'static', rows: 4 } },
+  'static-20': { title: 'static, 20 rows', adapter: { kind: 'static', rows: 20 } },
+  idpg: { title: 'idpg', adapter: { kind: 'idpg' } },
+  lpt: { title: 'lpt', adapter: { kind: 'lpt' } },
+  'iapt-rational': {
+    title: 'iapt, rational, trained jointly',
+    adapter: { kind: 'iapt', activation: 'rational' },
+  },
+  'iapt-bilevel': {
+    title: 'iapt, rational, bi-level',
+    adapter: { kind: 'iapt', activation: 'rational' },
+    settings: { rational: 'bilevel' },
+  },
+  'iapt-m16': { title: 'iapt, m = 16', adapter: { kind: 'iapt', m: 16 } },
+  'iapt-sink-first': {
+    title: 'iapt, fixed anchor, rows first',
+    adapter: { kind: 'iapt', anchor: 'sink', placement: 'first' },
+  },
+  'iapt-clip-0.3': { title: 'iapt, clip 0.3', adapter: { kind: 'iapt' }, settings: { clip: 0.3 } },
+} as const satisfies Record<string, Variant>
+export type VariantName = keyof typeof variants
+
+export function isVariantName(name: string): name is VariantName {
+  return Object.hasOwn(variants, name)
+}
