@@ -31,7 +31,7 @@ const measures = {
 
   /** What a thousand resident adapters of 1 MB add, as a multiple of their files' size. */
   async adapters({ backend, manifest }: Loaded): Promise<number> {
-    const file = serializeAdapterFile(randomAdapter(manifest, { seed: 1, m: 14 }))
+    const file = serializeAdapterFile(randomAdapter(manifest, { seed: 1, metadata: { m: '14' } }))
     const before = settledBytes()
     const resident = Array.from({ length: residentAdapters }, () =>
       backend.loadAdapter(parseAdapterFile(file.slice())),

@@ -12,7 +12,7 @@ import { writeFileAtomically } from './local/atomic-file.ts'
 import { requireBackbone } from './local/local-backbone.ts'
 import { note, print } from './output.ts'
 import { deleteCommand, listCommand, publish, publishCommand } from './publish.ts'
-import { defaultBackbone } from './settings.ts'
+import { defaultBackbone, weightsOption } from './settings.ts'
 import { trainCommand } from './train.ts'
 
 export function adapterCommand(): Command {
@@ -34,6 +34,7 @@ const CompileOptions = z
     system: z.string().min(1).optional(),
     messages: z.string().optional(),
     backbone: BackboneSlug,
+    weights: z.enum(['q8', 'f32']),
     precision: z.enum(['f32', 'f16']),
     out: z.string().optional(),
     publish: TenantId.optional(),
@@ -63,6 +64,7 @@ function compileCommand(): Command {
         .default(defaultBackbone)
         .argParser(parsedBy(BackboneSlug)),
     )
+    .addOption(weightsOption('which of its forms: the one that will serve the adapter'))
     .addOption(
       new Option('--precision <type>', 'f32 is exact; f16 takes half the space and changes answers a little')
         .choices(['f32', 'f16'])
@@ -76,7 +78,7 @@ function compileCommand(): Command {
   return addEdgeOption(command).action(async (_options, self: Command) => {
     const options = parseOptions(CompileOptions, self)
     const source = await sourceOf(options)
-    const backbone = await requireBackbone(options.backbone)
+    const backbone = await requireBackbone(options.backbone, options.weights)
     const { compileAdapter } = await import('./compile.ts')
     const compiled = await compileAdapter(backbone, { source, precision: options.precision })
     note(`${compiled.rows} prompt rows, ${compiled.bytes.length} bytes`)

@@ -1,18 +1,18 @@
-import { Command, Option } from 'commander'
+import { Command } from 'commander'
 import { z } from 'zod'
 import { type Backbone, verifyBackbone } from '../gpu-node/model/backbone-folder.ts'
-import { cachedBackbone, listBackbones, openCache } from '../gpu-node/model/cache.ts'
+import { listBackbones, openCache } from '../gpu-node/model/cache.ts'
 import { catalogue } from '../gpu-node/model/catalogue.ts'
 import { importBackbone } from '../gpu-node/model/import.ts'
 import { pullBackbone } from '../gpu-node/model/pull.ts'
 import { checkQuantisation, maxPerplexityIncrease } from '../gpu-node/model/quantisation-check.ts'
 import { addEdgeOption, adminOf } from './admin-access.ts'
 import { CliFailure } from './failure.ts'
-import { edgeBackbone } from './local/local-backbone.ts'
+import { edgeBackbone, requireBackbone } from './local/local-backbone.ts'
 import { stopRequest } from './local/stop-request.ts'
 import { note, print, printTable } from './output.ts'
 import { progressPrinter } from './progress.ts'
-import { defaultBackbone } from './settings.ts'
+import { defaultBackbone, weightsOption } from './settings.ts'
 
 /** `quartet backbone`: obtains, converts and checks the models that nodes run. */
 export function backboneCommand(): Command {
@@ -23,12 +23,6 @@ export function backboneCommand(): Command {
 }
 
 const Options = z.object({ weights: z.enum(['q8', 'f32']), slug: z.string().optional() })
-type Weights = z.infer<typeof Options>['weights']
-
-const weightsOption = () =>
-  new Option('--weights <format>', 'how weights are stored: in 8 bits or as f32')
-    .choices(['q8', 'f32'])
-    .default('q8')
 
 function pull(): Command {
   return new Command('pull')
@@ -66,7 +60,7 @@ function check(): Command {
     .description('compare the perplexity of the stored weights with that of f32 weights on a fixed text')
     .argument('[slug]', 'the backbone', defaultBackbone)
     .action(async (slug: string) => {
-      const backbone = await requireCached(slug, 'q8')
+      const backbone = await requireBackbone(slug, 'q8')
       const exact = await supervised((supervision) => exactTwin(slug, supervision))
       const { tokens, stored, exact: reference, increase } = await checkQuantisation(backbone, exact)
       printTable(
@@ -113,7 +107,7 @@ function verify(): Command {
     .argument('[slug]', 'the backbone', defaultBackbone)
     .addOption(weightsOption())
     .action(async (slug: string, raw) => {
-      const backbone = await requireCached(slug, Options.parse(raw).weights)
+      const backbone = await requireBackbone(slug, Options.parse(raw).weights)
       await verifyBackbone(backbone)
       print(`${backbone.folder}: ${Object.keys(backbone.manifest.files).length} files as in the manifest`)
     })
@@ -125,7 +119,7 @@ function register(): Command {
     .argument('[slug]', 'the backbone', defaultBackbone)
     .addOption(weightsOption())
   return addEdgeOption(command).action(async (slug: string, raw, self: Command) => {
-    const backbone = await requireCached(slug, Options.parse(raw).weights)
+    const backbone = await requireBackbone(slug, Options.parse(raw).weights)
     const admin = await adminOf(self)
     await admin.putBackbone(await edgeBackbone(backbone))
     note(`${admin.edge} knows ${slug} ${backbone.manifest.digest}`)
@@ -137,22 +131,11 @@ function printBackbone({ folder, manifest }: Backbone): void {
   note(folder)
 }
 
-async function requireCached(slug: string, weights: Weights): Promise<Backbone> {
-  const backbone = await cachedBackbone(openCache().backbone(slug, weights))
-  if (backbone === undefined)
-    throw new CliFailure(`the backbone ${slug} (${weights}) is not on this machine`, {
-      remedy: Object.hasOwn(catalogue, slug)
-        ? `get it with quartet backbone pull ${slug} --weights ${weights}`
-        : `get it with quartet backbone import PATH --slug ${slug} --weights ${weights}`,
-    })
-  return backbone
-}
-
 /** The same model with f32 weights; converted from the kept source when it is not there. */
 function exactTwin(slug: string, supervision: Supervision): Promise<Backbone> {
   return Object.hasOwn(catalogue, slug)
     ? pullBackbone({ slug, weights: 'f32', cache: openCache(), ...supervision })
-    : requireCached(slug, 'f32')
+    : requireBackbone(slug, 'f32')
 }
 
 interface Supervision extends Pick<ReturnType<typeof progressPrinter>, 'onProgress'> {

@@ -39,6 +39,10 @@ export const nodesOption = () =>
     .default(1)
     .argParser(parseNodes)
 
+/** Which stored form of a backbone is meant. */
+export const weightsOption = (about = 'how weights are stored: in 8 bits or as f32') =>
+  new Option('--weights <format>', about).choices(['q8', 'f32']).default('q8')
+
 /** Options of the program itself, valid for every command. */
 export function addGlobalOptions(program: Command): Command {
   return program

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { openBackbone } from '../gpu-node/model/backbone-folder.ts'
 import { openCache } from '../gpu-node/model/cache.ts'
 import { importBackbone } from '../gpu-node/model/import.ts'
 import { parseAdapterFile } from '../shared/adapter-file.ts'
@@ -36,14 +37,15 @@ beforeAll(async () => {
   vi.stubEnv('QUARTET_CACHE', path('cache'))
   env = { ...process.env }
   await writeGguf(path('tiny.gguf'))
-  await importBackbone({
-    path: path('tiny.gguf'),
-    slug: 'tiny',
-    weights: 'q8',
-    destination: openCache(env).backbone('tiny', 'q8'),
-    signal: new AbortController().signal,
-    onProgress: () => {},
-  })
+  for (const weights of ['q8', 'f32'] as const)
+    await importBackbone({
+      path: path('tiny.gguf'),
+      slug: 'tiny',
+      weights,
+      destination: openCache(env).backbone('tiny', weights),
+      signal: new AbortController().signal,
+      onProgress: () => {},
+    })
   await writeFile(path('train.jsonl'), jsonl(0, 40))
   await writeFile(path('dev.jsonl'), jsonl(100, 110))
 })
@@ -131,11 +133,11 @@ describe('from a file of examples to an adapter', () => {
   })
 
   it('the same seed gives the same bytes, another one others', async () => {
-    const run = async (seed: string) =>
-      (await succeeds(`seed-${seed}.safetensors`, '--steps', '5', '--seed', seed, '--force')).stdout
-    const first = await run('3')
-    expect(await run('3')).toBe(first)
-    expect(await run('4')).not.toBe(first)
+    const run = async (seed: string, name = seed) =>
+      (await succeeds(`seed-${name}.safetensors`, '--steps', '5', '--seed', seed)).stdout
+    const [first, again, other] = await Promise.all([run('3'), run('3', '3-again'), run('4')])
+    expect(again).toBe(first)
+    expect(other).not.toBe(first)
   })
 
   it('without --dev says what it measures on', async () => {
@@ -143,11 +145,27 @@ describe('from a file of examples to an adapter', () => {
     expect(stderr).toContain('no --dev given: 4 of 40 examples are set apart to measure on')
   })
 
+  it('trains on f32 weights as well, for the nodes that serve those', async () => {
+    const out = 'f32.safetensors'
+    await succeeds(out, '--steps', '2', '--weights', 'f32')
+    const { metadata } = parseAdapterFile(await readFile(path(out)))
+    const { manifest } = await openBackbone(openCache(env).backbone('tiny', 'f32'))
+    expect(metadata.backbone_sha256).toBe(manifest.digest)
+    const scored = await quartet('adapter', 'eval', path(out), '--data', path('dev.jsonl'))
+    expect(scored.stdout).toMatch(/^loss per token +\d/m)
+    expect(await refusal('--init', path(out))).toMatch(
+      /is for the backbone .*choose its --backbone and --weights/,
+    )
+  })
+
   it('starts from the adapter of an earlier training, and from a text', async () => {
     await succeeds('rows.safetensors', '--steps', '2', '--kind', 'lpt', '--at', '0', '--rows', '3')
     await succeeds('rows-2.safetensors', '--steps', '2', '--init', path('rows.safetensors'))
     const { metadata: second } = parseAdapterFile(await readFile(path('rows-2.safetensors')))
     expect(second).toMatchObject({ kind: 'lpt', at: 0, l_sp: 3 })
+    expect(await refusal('--init', path('rows.safetensors'), '--kind', 'iapt')).toMatch(
+      /is an adapter of kind lpt and not iapt; leave --kind out/,
+    )
     await succeeds('text.safetensors', '--steps', '2', '--init-text', 'hello world')
     const { metadata } = parseAdapterFile(await readFile(path('text.safetensors')))
     expect(metadata.l_sp).toBe(2)
@@ -162,7 +180,7 @@ describe('a training that is cut off', () => {
     whole = (await succeeds('whole.safetensors', ...settings())).stdout
   })
 
-  /** Runs until a file appears or has been replaced often enough, then ends it with a signal. */
+  /** Runs until the second measurement, behind which the checkpoint of the first is whole, and ends it with a signal. */
   async function cut(out: string, signal: NodeJS.Signals): Promise<{ code: number | null; stderr: string }> {
     const child: ChildProcess = spawn(process.execPath, [main, ...words(out, settings())], {
       env,
@@ -172,7 +190,7 @@ describe('a training that is cut off', () => {
     let isSent = false
     child.stderr?.on('data', (part: Buffer) => {
       stderr += part.toString()
-      if (isSent || !/step \d+\/120: dev loss/.test(stderr)) return
+      if (isSent || !/step \d+\/120: dev loss.*step \d+\/120: dev loss/s.test(stderr)) return
       isSent = true
       setTimeout(() => child.kill(signal), 20)
     })
@@ -233,9 +251,12 @@ describe('one line says what is wrong when', () => {
     },
     'the backbone is not there': {
       more: () => ['--backbone', 'other'],
-      says: /other is not on this machine/,
+      says: /other \(q8\) is not on this machine; get it with quartet backbone import/,
     },
-    'the folder is not there': { more: () => ['--out', path('none/a')], says: /no such file or folder/ },
+    'the folder is not there': {
+      more: () => ['--out', path('none/a')],
+      says: /none is not there; make it, or choose another --out/,
+    },
     'the adapter is there already': {
       more: () => ['--out', path('there.safetensors')],
       says: /is there already; choose another --out, or replace it with --force/,
@@ -245,7 +266,7 @@ describe('one line says what is wrong when', () => {
     'options exclude each other': { more: () => ['--epochs', '1', '--steps', '2'], says: /not both/ },
     'the adapter to start from is for something else': {
       more: () => ['--init', path('train.jsonl')],
-      says: /not a valid safetensors file/,
+      says: /--init .*not a valid safetensors file.*; name an adapter file/,
     },
     'a text has more tokens than there are rows': {
       more: () => ['--init-text', 'hello world', '--rows', '1'],
@@ -268,6 +289,13 @@ describe('one line says what is wrong when', () => {
     const { code, stdout, stderr } = await train('refused.safetensors', '--data', path('empty.jsonl'))
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
     expect(stderr).toMatch(/^quartet: .*empty.jsonl: it is empty; write one JSON object per line$/)
+  })
+
+  it('a dry run says what two files share before it refuses them', async () => {
+    const { code, stdout, stderr } = await train('dry.safetensors', '--dev', path('train.jsonl'), '--dry-run')
+    expect(code).toBe(1)
+    expect(stdout).toMatch(/40 to measure on, 40 of these with a prompt that is trained on/)
+    expect(stderr).toMatch(/^quartet: 40 of the 40 prompts in .*give other examples with --dev/)
   })
 
   it('a dry run lists every line that cannot be used', async () => {

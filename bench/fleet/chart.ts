@@ -14,9 +14,9 @@ export interface Panel {
   readonly reference: { readonly y: number; readonly name: string }
 }
 
-const width = 760
+const width = 776
 const panelHeight = 190
-const margin = { left: 52, right: 16, top: 34, bottom: 26 }
+const margin = { left: 52, right: 32, top: 34, bottom: 26 }
 
 export function chart({
   title,

@@ -11,6 +11,7 @@ export const WorkerSettings = z.object({
   QUARTET_NODES: z.string().min(1),
   QUARTET_NODE_SECRET: z.string().min(1),
   QUARTET_ADMIN_KEY: z.string().min(1),
+  QUARTET_GATHER_MS: z.string().optional(),
   QUARTET_LOG_LEVEL: z.string().optional(),
   QUARTET_OTLP_ENDPOINT: z.string().optional(),
   QUARTET_OTLP_HEADERS: z.string().optional(),

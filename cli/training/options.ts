@@ -3,23 +3,30 @@ import { z } from 'zod'
 import { maxPromptRows, maxWindow } from '../../shared/adapter-file.ts'
 import { BackboneSlug } from '../../shared/ids.ts'
 import { parsedBy } from '../argument.ts'
-import { defaultBackbone } from '../settings.ts'
+import { defaultBackbone, weightsOption } from '../settings.ts'
 
 const numeral = z
   .string()
   .regex(/^(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i, 'must be a number')
   .transform(Number)
-const count = (max: number) => numeral.pipe(z.int('must be a whole number').min(1).max(max))
-const atLeastZero = (max: number) => numeral.pipe(z.int('must be a whole number').min(0).max(max))
-const rate = numeral.pipe(z.number().gt(0).max(1))
-const fraction = numeral.pipe(z.number().min(0).max(1))
+const whole = (min: number, max: number) => {
+  const says = `must be a whole number from ${min} to ${max}`
+  return numeral.pipe(z.int(says).min(min, says).max(max, says))
+}
+const count = (max: number) => whole(1, max)
+const atLeastZero = (max: number) => whole(0, max)
+const rate = numeral.pipe(z.number().gt(0, 'must be above 0').max(1, 'must be at most 1'))
+const fraction = numeral.pipe(z.number().min(0).max(1, 'must lie between 0 and 1'))
 
 /** Numbers of the command, with how they are read and what is said of them. */
 const numbers = {
   rows: [count(maxPromptRows), 'prompt rows of a layer (default: 4, or one per token of --init-text)'],
   m: [count(4096), 'width of the generator (default: 64; ipt: 16)'],
   window: [count(maxWindow), 'how many of the prompt’s tokens the generator reads (default: 512)'],
-  at: [atLeastZero(255), 'lpt, idpg: the layer whose rows are carried on through those above it'],
+  at: [
+    atLeastZero(255),
+    'the layer whose rows are carried on through those above it (default: lpt: the middle one; idpg: none)',
+  ],
   epochs: [count(10_000), 'passes over the data (default: one, or as many as make 100 steps, at most 20)'],
   steps: [count(10_000_000), 'optimiser steps, in place of --epochs'],
   batch: [count(4096), 'examples of one run of the model (default: 16)'],
@@ -34,13 +41,16 @@ const numbers = {
   rationalRate: [rate, 'rate of the rational coefficients (default: 1e-3)'],
   decay: [fraction, 'weight decay; anchors and coefficients have none (default: 0.01)'],
   warmup: [fraction, 'share of the steps in which the rates rise (default: 0.06)'],
-  clip: [numeral.pipe(z.number().gt(0)), 'largest norm of a gradient (default: 1)'],
+  clip: [numeral.pipe(z.number().gt(0, 'must be above 0')), 'largest norm of a gradient (default: 1)'],
   heldOut: [fraction, 'with --rational bilevel: share of the examples for the coefficients (default: 0.2)'],
   devShare: [
     fraction,
     'without --dev: share of the examples set apart to measure on; 0 measures nothing (default: 0.1)',
   ],
-  evalEvery: [count(10_000_000), 'steps between two measurements of the dev loss (default: a tenth of all)'],
+  evalEvery: [
+    count(10_000_000),
+    'steps between two measurements of the dev loss (default: a tenth of all, ten at least)',
+  ],
   patience: [
     atLeastZero(10_000),
     'measurements without a better dev loss before training stops; 0 never stops early (default: 5)',
@@ -81,6 +91,7 @@ export function addTrainOptions(command: Command): Command {
         .default(defaultBackbone)
         .argParser(parsedBy(BackboneSlug)),
     )
+    .addOption(weightsOption('which of its forms: the one that will serve the adapter'))
     .option(
       '--init <start>',
       'where training starts: anchor, random, or an adapter file, whose shape is then the default',
@@ -100,7 +111,7 @@ export function addTrainOptions(command: Command): Command {
   return common
 }
 
-const file = z.string().min(1)
+const file = z.string().min(1, 'a file has a name; one of the options is empty')
 const flag = z.boolean().default(false)
 const optionalNumber = z.number().optional()
 
@@ -111,8 +122,9 @@ export const TrainOptions = z
     dev: file.optional(),
     out: file.optional(),
     backbone: BackboneSlug,
+    weights: z.enum(['q8', 'f32']),
     init: file,
-    initText: z.string().min(1).optional(),
+    initText: z.string().min(1, '--init-text is empty').optional(),
     initTextFile: file.optional(),
     checkpointing: flag,
     resume: flag,

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { duration, linePrinter } from './progress.ts'
+import { barWidth, duration, linePrinter } from './progress.ts'
 
 const step = (step: number) => ({
   type: 'step' as const,
@@ -26,6 +26,12 @@ it('away from a terminal there is a line for every twentieth of the way and for 
     'step 1/100: loss 2.0000, 321 tok/s, 1:05 left',
   ])
   expect(lines.at(-1)).toBe('step 100/100: dev loss 1.5000')
+})
+
+it('a bar leaves room for the time left on a terminal of 80 columns, and is never nothing', () => {
+  expect([200, 80, 20].map(barWidth)).toEqual([40, 12, 4])
+  const words = 'step 1234/5678 [] loss 11.234 · dev 11.234 · 1234 tok/s · 1:23:45 left'
+  expect(words.length + barWidth(80)).toBeLessThan(84)
 })
 
 it('durations read as a clock', () => {

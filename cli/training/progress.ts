@@ -12,6 +12,13 @@ export function trainPrinter(): TrainPrinter {
 }
 
 const barFormat = 'step {value}/{total} [{bar}] loss {loss} · dev {dev} · {speed} tok/s · {left} left'
+/** Columns of a long line without its bar. */
+const wordsWidth = 68
+
+/** Cells of the bar that leave room for the words; a line too long for its terminal is cut off. */
+export function barWidth(columns = 80): number {
+  return Math.min(40, Math.max(4, columns - wordsWidth))
+}
 
 function barPrinter(): TrainPrinter {
   let bar: SingleBar | undefined
@@ -26,7 +33,11 @@ function barPrinter(): TrainPrinter {
         shown.left = secondsLeft === undefined ? '–' : duration(secondsLeft)
       } else shown.dev = event.devLoss.toFixed(3)
       if (bar === undefined) {
-        bar = new SingleBar({ format: barFormat, hideCursor: true })
+        bar = new SingleBar({
+          format: barFormat,
+          hideCursor: true,
+          barsize: barWidth(process.stderr.columns),
+        })
         bar.start(steps, step, shown)
       }
       bar.update(step, shown)

@@ -10,6 +10,7 @@ import { type AdapterStart, startParameters } from '../../gpu-node/train/start/s
 import { type TrainedAdapter, trainAdapter } from '../../gpu-node/train/train-adapter.ts'
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
+import { CliFailure } from '../failure.ts'
 import { requireBackbone } from '../local/local-backbone.ts'
 import { stopRequest } from '../local/stop-request.ts'
 import { note, print, printJson } from '../output.ts'
@@ -19,12 +20,13 @@ import { duration, trainPrinter } from './progress.ts'
 import { servingEncoder } from './serving-encoder.ts'
 import { trainSettings } from './settings.ts'
 import { chosenStart } from './start.ts'
-import { readTrainingData } from './training-data.ts'
+import { assertUsable, readTrainingData } from './training-data.ts'
 import {
   assertRoom,
   checkpointFile,
   metricsFile,
   prepareFiles,
+  refuseOverwriting,
   type TrainingFiles,
   trainingFiles,
   withTrainingFiles,
@@ -36,15 +38,17 @@ export async function runTraining(options: TrainOptions): Promise<void> {
   if (options.out === undefined || options.dryRun) {
     const { data, metadata } = await readInputs(options)
     const window = 'window' in metadata ? metadata.window : undefined
-    return reportData(data, { window, json: options.json })
+    reportData(data, { window, json: options.json })
+    return assertUsable(data.files, options)
   }
   const files = trainingFiles(options.out)
+  refuseOverwriting(files, options)
   await withTrainingFiles(files, () => trainInto(files, options))
 }
 
 /** What the options name, read and checked. */
 async function readInputs(options: TrainOptions) {
-  const backbone = await requireBackbone(options.backbone)
+  const backbone = await requireBackbone(options.backbone, options.weights)
   const encoder = await servingEncoder(backbone)
   const { start, name } = await chosenStart(options, encoder)
   const metadata = describeAdapter(backbone.manifest, adapterChoices(options, start))
@@ -106,7 +110,12 @@ function adapterChoices(options: TrainOptions, start: AdapterStart): AdapterChoi
   if (start.from === 'fresh') return { kind, ...given }
   if (start.from === 'text') return { kind, ...given, rows: rows ?? start.tokens.length }
   const chosen = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
-  return { ...choicesOf(start.file.metadata), ...(options.kind && { kind }), ...chosen }
+  const from = choicesOf(start.file.metadata)
+  if (options.kind !== undefined && kind !== from.kind)
+    throw new CliFailure(`--init ${options.init} is an adapter of kind ${from.kind} and not ${kind}`, {
+      remedy: 'leave --kind out, or start in another way',
+    })
+  return { ...from, ...chosen }
 }
 
 /** Values, two means of AdamW and the best values so far in f32; the file before it; the adapter; some history. */
@@ -126,6 +135,9 @@ function howToResume({ state }: TrainedAdapter, { checkpoint }: TrainingFiles): 
 }
 
 const quoted = (word: string) => (/^[\w./:=@,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
+
+const nothingLearned =
+  'look at the responses with --dry-run; try half of --rate, more --epochs or another --seed'
 
 async function finish(
   trained: TrainedAdapter,
@@ -147,7 +159,9 @@ async function finish(
   if (outcome === 'exhausted')
     note(`stopped early: the dev loss was best at step ${step} and has not fallen since`)
   if (devLoss !== undefined && untuned !== undefined)
-    note(`dev loss ${devLoss.toFixed(4)} (step ${step}); the untuned backbone has ${untuned.toFixed(4)}`)
+    note(
+      `dev loss ${devLoss.toFixed(4)} (step ${step}); the untuned backbone has ${untuned.toFixed(4)}${devLoss < untuned ? '' : `, so nothing was learned: ${nothingLearned}`}`,
+    )
   note(`${files.adapter}: ${bytes.length} bytes after ${duration(state.seconds)}`)
   if (json) printJson({ ...summary, seconds: state.seconds })
   else print(digest)

@@ -66,6 +66,7 @@ it('without a chat template raw prompts are left, and they end as the model’s 
   expect(plain.answer('A')).toEqual([...byteIds('A'), endOfText])
 })
 
-it('a prompt longer than the context is refused', () => {
-  expect(() => encoder().conversation(user('x'.repeat(65)))).toThrow(/longer than the 64 tokens/)
+it('a prompt or a response longer than the context is refused', () => {
+  expect(() => encoder().conversation(user('x'.repeat(65)))).toThrow(/prompt is longer than the 64 tokens/)
+  expect(() => encoder().answer('x'.repeat(65))).toThrow(/response is longer than the 64 tokens/)
 })

@@ -35,7 +35,21 @@ export function encoderOf({ backbone, tokenizer }: PutBackboneRequest): ServingE
     conversation,
     plain,
     prompt: (text) => codec.encodePrompt(text, limit),
-    answer: (text) => [...plain(text), end],
+    answer: (text) => [...ofResponse(() => plain(text), limit.tokens), end],
+  }
+}
+
+/** The tokenizer takes every text for a prompt. */
+function ofResponse<T>(encode: () => T, room: number): T {
+  try {
+    return encode()
+  } catch (cause) {
+    if (!(cause instanceof QuartetError) || cause.code !== 'context_length_exceeded') throw cause
+    throw new QuartetError(
+      cause.code,
+      `the response is longer than the ${room} tokens that this model has room for; shorten it`,
+      { cause },
+    )
   }
 }
 

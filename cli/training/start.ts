@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import type { PromptFormat } from '../../gpu-node/train/data/dataset.ts'
 import type { AdapterStart } from '../../gpu-node/train/start/start.ts'
-import { parseAdapterFile } from '../../shared/adapter-file.ts'
+import { type AdapterFile, parseAdapterFile } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
+import { QuartetError } from '../../shared/errors.ts'
 import type { TrainOptions } from './options.ts'
 import type { ServingEncoder } from './serving-encoder.ts'
 
@@ -33,8 +34,21 @@ export async function chosenStart(
   if (init === 'anchor' || init === 'random') return { start: { from: 'fresh', rows: init }, name: init }
   const bytes = new Uint8Array(await readFile(init))
   return {
-    start: { from: 'adapter', file: parseAdapterFile(bytes) },
+    start: { from: 'adapter', file: adapterIn(bytes, init) },
     name: `adapter ${await sha256Hex(bytes)}`,
+  }
+}
+
+function adapterIn(bytes: Uint8Array, path: string): AdapterFile {
+  try {
+    return parseAdapterFile(bytes)
+  } catch (cause) {
+    if (!(cause instanceof QuartetError)) throw cause
+    throw new QuartetError(
+      cause.code,
+      `--init ${path}: ${cause.message}; name an adapter file, or one of anchor and random`,
+      { cause },
+    )
   }
 }
 

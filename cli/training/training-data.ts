@@ -5,7 +5,7 @@ import {
   readDataset,
   requireExamples,
 } from '../../gpu-node/train/data/dataset.ts'
-import { splitDev } from '../../gpu-node/train/data/split.ts'
+import { isSplittable, splitDev } from '../../gpu-node/train/data/split.ts'
 import { overlap } from '../../gpu-node/train/data/survey.ts'
 import { CliFailure } from '../failure.ts'
 import { note } from '../output.ts'
@@ -27,29 +27,36 @@ interface DataOptions {
 }
 
 /** The examples to train and to measure on. Throws CliFailure and `training_data_invalid`. */
-export async function readTrainingData(
-  { data, dev, devShare, seed, tolerant }: DataOptions,
-  encode: EncodeOptions,
-): Promise<TrainingData> {
+export async function readTrainingData(options: DataOptions, encode: EncodeOptions): Promise<TrainingData> {
+  const { data, dev, devShare, seed, tolerant } = options
   const train = await readDataset(data, encode)
-  const set = tolerant ? train.dataset : requireExamples(train, { least: 2 })
-  if (dev !== undefined) {
-    const reading = await readDataset(dev, encode)
-    const devSet = tolerant ? reading.dataset : requireExamples(reading, { least: 1 })
-    refuseRepetition({ train: set, dev: devSet })
-    return { files: [train, reading], train: named(set), dev: named(devSet) }
-  }
-  const isSplittable = set.examples.length > 1
-  const split = isSplittable
-    ? splitDev(set.examples, { share: devShare, seed })
-    : { train: set.examples, dev: [] }
+  const files = dev === undefined ? [train] : [train, await readDataset(dev, encode)]
+  if (!tolerant) assertUsable(files, options)
+  const { examples, sha256 } = train.dataset
+  const [, given] = files
+  if (given !== undefined) return { files, train: named(train.dataset), dev: named(given.dataset) }
+  const split =
+    tolerant && !isSplittable(examples)
+      ? { train: examples, dev: [] }
+      : splitDev(examples, { share: devShare, seed })
   if (devShare > 0 && !tolerant)
-    note(`no --dev given: ${split.dev.length} of ${set.examples.length} examples are set apart to measure on`)
+    note(`no --dev given: ${split.dev.length} of ${examples.length} examples are set apart to measure on`)
   return {
-    files: [train],
-    train: { source: set.sha256, examples: split.train },
+    files,
+    train: { source: sha256, examples: split.train },
     dev: { source: devShare > 0 ? `${devShare} of the training data` : 'none', examples: split.dev },
   }
+}
+
+/** Throws CliFailure and `training_data_invalid` for files that nothing can be trained on. */
+export function assertUsable(
+  [train, dev]: readonly Reading[],
+  { devShare, seed }: Pick<DataOptions, 'devShare' | 'seed'>,
+): void {
+  if (train === undefined) return
+  const set = requireExamples(train, { least: 2 })
+  if (dev === undefined) splitDev(set.examples, { share: devShare, seed })
+  else refuseRepetition({ train: set, dev: requireExamples(dev, { least: 1 }) })
 }
 
 /** A dev file measures nothing where its prompts have been trained on. */

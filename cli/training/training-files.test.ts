@@ -7,6 +7,7 @@ import {
   checkpointFile,
   metricsFile,
   prepareFiles,
+  refuseOverwriting,
   type TrainingFiles,
   trainingFiles,
   withTrainingFiles,
@@ -61,6 +62,22 @@ it('nothing that is there is lost without --force', async () => {
   )
   expect(await prepareFiles(files, { ...fresh, force: true })).toBeUndefined()
   expect(await readFile(files.adapter, 'utf8')).toBe('kept')
+})
+
+it('what is read is never written over, and a folder is no file, not even with --force', async () => {
+  const read = (data: string) => refuseOverwriting(files, { data, dev: undefined, initTextFile: undefined })
+  expect(() => read(join(folder, 'other.jsonl'))).not.toThrow()
+  for (const file of [files.adapter, files.metrics]) expect(() => read(file)).toThrow(/write over it/)
+  expect(await messageOf(withTrainingFiles(trainingFiles(folder), async () => {}))).toMatch(
+    /is a folder; name a file in it/,
+  )
+})
+
+it('a folder that is not there is named with what to do', async () => {
+  const nowhere = trainingFiles(join(folder, 'none', 'a.safetensors'))
+  expect(await messageOf(withTrainingFiles(nowhere, async () => {}))).toMatch(
+    /the folder .*none is not there; make it, or choose another --out/,
+  )
 })
 
 it('what a killed process was writing is removed, what a living one writes is not', async () => {

@@ -7,6 +7,7 @@ import type { TrainRecord } from '../../gpu-node/train/record.ts'
 import type { CheckpointStore } from '../../gpu-node/train/train-adapter.ts'
 import { CliFailure, isSystemError } from '../failure.ts'
 import { writeFileAtomically } from '../local/atomic-file.ts'
+import type { TrainOptions } from './options.ts'
 
 const extension = '.safetensors'
 const mode = 0o644
@@ -39,9 +40,36 @@ const exists = (path: string) =>
     () => false,
   )
 
+/** Throws when what is read would be written over. */
+export function refuseOverwriting(
+  { lock, ...written }: TrainingFiles,
+  { data, dev, initTextFile }: Pick<TrainOptions, 'data' | 'dev' | 'initTextFile'>,
+): void {
+  const paths: readonly string[] = [lock, ...Object.values(written)]
+  for (const read of [data, dev, initTextFile])
+    if (read !== undefined && paths.includes(resolve(read)))
+      throw new CliFailure(`${read} is read, and this training would write over it`, {
+        remedy: 'choose another --out',
+      })
+}
+
+const folderProblems: Readonly<Record<string, string>> = {
+  ENOENT: 'is not there; make it',
+  ENOTDIR: 'is no folder; name one',
+  EACCES: 'cannot be written to; change its mode',
+  EROFS: 'is on a read-only file system; mount it for writing',
+}
+
 /** Runs a training while no other one writes to these files. */
 export async function withTrainingFiles<T>(files: TrainingFiles, work: () => Promise<T>): Promise<T> {
-  await access(dirname(files.adapter), constants.W_OK)
+  const folder = dirname(files.adapter)
+  await access(folder, constants.W_OK).catch((cause: unknown) => {
+    const problem = isSystemError(cause) ? folderProblems[cause.code] : undefined
+    if (problem === undefined) throw cause
+    throw new CliFailure(`the folder ${folder} ${problem}, or choose another --out`)
+  })
+  if ((await stat(files.adapter).catch(() => undefined))?.isDirectory())
+    throw new CliFailure(`--out ${files.adapter} is a folder`, { remedy: 'name a file in it' })
   const onWait = () => {
     throw new CliFailure(`another training writes to ${files.adapter}`, {
       remedy: 'wait for it, or choose another --out',

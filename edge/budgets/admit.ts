@@ -16,6 +16,7 @@ export async function admit(demand: Demand, c: Context<TenantApp>): Promise<Rese
   const reservation = await budgets.admit(
     {
       tenant,
+      tenancy: record?.createdAt,
       key: c.get('keyId'),
       requestId: c.get('requestId'),
       demand,

@@ -3,7 +3,7 @@ import type { Demand, Reservation } from './admission.ts'
 import { tokensOf } from './admission.ts'
 import type { Limits } from './limits.ts'
 import { AccountReservation } from './reservation.ts'
-import { type BudgetOwner, TenantAccount } from './tenant-account.ts'
+import { type BudgetOwner, type FlushOptions, TenantAccount } from './tenant-account.ts'
 import type { Collect } from './uncounted-choices.ts'
 
 /** What a request brings to reach others with; I/O belongs to the request that begins it. */
@@ -16,6 +16,8 @@ export interface Reach {
 
 export interface Admittee {
   readonly tenant: TenantId
+  /** When the tenant was created: one of a deleted tenant's name has nothing of what that one held. */
+  readonly tenancy?: number | undefined
   readonly key: KeyId
   readonly requestId: RequestId
   readonly demand: Demand
@@ -44,6 +46,7 @@ const mostAccounts = 10_000
 
 interface Kept {
   readonly account: TenantAccount
+  readonly tenancy: number | undefined
   keeperSince: number | undefined
 }
 
@@ -59,15 +62,18 @@ export class Budgets {
   }
 
   /** Room for a request, before its work begins. Throws BudgetRefusal or `control_unavailable`. */
-  async admit({ demand, key, limits, requestId, tenant }: Admittee, reach: Reach): Promise<Reservation> {
-    const kept = this.#open(tenant)
+  async admit(
+    { demand, key, limits, requestId, tenancy, tenant }: Admittee,
+    reach: Reach,
+  ): Promise<Reservation> {
+    const kept = this.#open(tenant, tenancy)
     const { account } = kept
     try {
       const taken = account.isLimited(limits)
         ? await account.admit(tokensOf(demand), reach.owner)
         : account.admitFreely()
       const at = this.#now()
-      return new AccountReservation({ account, taken, demand, key, requestId, at })
+      return new AccountReservation({ account, taken, demand, key, tenancy, requestId, at })
     } finally {
       this.keep(tenant, reach)
     }
@@ -96,9 +102,9 @@ export class Budgets {
     return this.#accounts.get(tenant)?.account.acknowledgements.take(node, most) ?? []
   }
 
-  #open(tenant: TenantId): Kept {
+  #open(tenant: TenantId, tenancy?: number): Kept {
     const known = this.#accounts.get(tenant)
-    if (known !== undefined) return known
+    if (known !== undefined && (tenancy === undefined || known.tenancy === tenancy)) return known
     if (this.#accounts.size >= mostAccounts)
       for (const [id, { account }] of this.#accounts) if (account.isIdle) this.#accounts.delete(id)
     const account = new TenantAccount({
@@ -107,7 +113,7 @@ export class Budgets {
       now: this.#now,
       newId: () => crypto.randomUUID(),
     })
-    const kept: Kept = { account, keeperSince: undefined }
+    const kept: Kept = { account, tenancy, keeperSince: undefined }
     this.#accounts.set(tenant, kept)
     return kept
   }
@@ -119,16 +125,21 @@ export class Budgets {
       await new Promise((resolve) => setTimeout(resolve, this.#options.gatherMs))
       if (kept.keeperSince !== since) return
       if (account.admitted === admitted) account.release()
-      failures = (await this.#flush(account, reach)) ? 0 : failures + 1
+      const isLast = round === keeperRounds - 1
+      failures = (await this.#flush(account, reach, isLast ? 'charge' : 'wait')) ? 0 : failures + 1
       if (account.admitted === admitted && account.isSettled) break
     }
     if (kept.keeperSince === since) kept.keeperSince = undefined
   }
 
   /** Whether it succeeded. What is told to nobody stays for the next time, and the nodes tell it as well. */
-  async #flush(account: TenantAccount, { collect, owner }: Reach): Promise<boolean> {
+  async #flush(
+    account: TenantAccount,
+    { collect, owner }: Reach,
+    uncounted: FlushOptions['uncounted'] = 'wait',
+  ): Promise<boolean> {
     try {
-      await account.flush({ collect, owner })
+      await account.flush({ collect, owner, uncounted })
       return true
     } catch (thrown) {
       this.#options.failed(thrown)

@@ -4,6 +4,7 @@ import type { Charge } from './exchange.ts'
 import { bucketOf, emptyHistogram } from './first-token.ts'
 import { type Meter, payable } from './meter.ts'
 import type { Sql } from './sql.ts'
+import { isOfRunningTenancy } from './tenancy.ts'
 
 /**
  * Who told what a choice used. `isolate`: the one that served it, with the node's count; final. `estimate`: the same,
@@ -53,9 +54,11 @@ export function charge(sql: Sql, told: Omit<Charge, 'countedBy'> & { toldBy: Tol
   const day = dayPaying(meter, now)
   const prompt = after.prompt - (before?.prompt ?? 0)
   const completion = after.completion - (before?.completion ?? 0)
-  spend(sql, { day, lease: meter.lease, tokens: prompt + completion })
+  const isOwn = isOfRunningTenancy(sql, meter.tenancy)
+  if (isOwn) spend(sql, { day, lease: meter.lease, tokens: prompt + completion })
   const first = choice.endsWith('.0')
   recordUsage(sql, {
+    table: isOwn ? 'usage' : 'past_usage',
     meter: { ...meter, day },
     requests: first && before === undefined ? 1 : 0,
     errors: first ? failed - (before?.failed ?? 0) : 0,
@@ -86,6 +89,7 @@ function spend(
 }
 
 interface UsageDelta {
+  readonly table: 'usage' | 'past_usage'
   readonly meter: Meter
   readonly requests: number
   readonly errors: number
@@ -94,9 +98,9 @@ interface UsageDelta {
   readonly firstTokenMs: number | null
 }
 
-function recordUsage(sql: Sql, { meter: { day, key, model }, ...delta }: UsageDelta): void {
+function recordUsage(sql: Sql, { meter: { day, key, model }, table, ...delta }: UsageDelta): void {
   const [row] = sql.all<{ first_tokens: string }>(
-    'SELECT first_tokens FROM usage WHERE day = ? AND key = ? AND model = ?',
+    `SELECT first_tokens FROM ${table} WHERE day = ? AND key = ? AND model = ?`,
     ...[day, key, model],
   )
   const histogram = row === undefined ? emptyHistogram() : (JSON.parse(row.first_tokens) as number[])
@@ -105,7 +109,7 @@ function recordUsage(sql: Sql, { meter: { day, key, model }, ...delta }: UsageDe
     histogram[at] = (histogram[at] ?? 0) + 1
   }
   sql.all(
-    `INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    `INSERT INTO ${table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
      requests = requests + excluded.requests, errors = errors + excluded.errors, prompt = prompt + excluded.prompt,
      completion = completion + excluded.completion, first_token_ms = first_token_ms + excluded.first_token_ms,
      first_tokens = excluded.first_tokens`,

@@ -1,3 +1,9 @@
+const usageColumns = `
+  day TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL,
+  requests INTEGER NOT NULL, errors INTEGER NOT NULL, prompt INTEGER NOT NULL, completion INTEGER NOT NULL,
+  first_token_ms REAL NOT NULL, first_tokens TEXT NOT NULL,
+  PRIMARY KEY (day, key, model)`
+
 /** The tables of one tenant's ledger. */
 export const ledgerSchema: readonly string[] = [
   `CREATE TABLE IF NOT EXISTS policy (one INTEGER PRIMARY KEY CHECK (one = 1), limits TEXT NOT NULL) STRICT`,
@@ -21,10 +27,9 @@ export const ledgerSchema: readonly string[] = [
     failed INTEGER NOT NULL, timed INTEGER NOT NULL, at INTEGER NOT NULL
   ) STRICT`,
   `CREATE INDEX IF NOT EXISTS charges_at ON charges (at)`,
-  `CREATE TABLE IF NOT EXISTS usage (
-    day TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL,
-    requests INTEGER NOT NULL, errors INTEGER NOT NULL, prompt INTEGER NOT NULL, completion INTEGER NOT NULL,
-    first_token_ms REAL NOT NULL, first_tokens TEXT NOT NULL,
-    PRIMARY KEY (day, key, model)
-  ) STRICT`,
+  `CREATE TABLE IF NOT EXISTS usage (${usageColumns}) STRICT`,
+  // Of deleted tenants that had the same name, for operators.
+  `CREATE TABLE IF NOT EXISTS past_usage (${usageColumns}) STRICT`,
+  // When the tenant was created.
+  `CREATE TABLE IF NOT EXISTS tenancy (one INTEGER PRIMARY KEY CHECK (one = 1), began INTEGER NOT NULL) STRICT`,
 ]

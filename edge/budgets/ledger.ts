@@ -17,6 +17,7 @@ import {
 } from './limits.ts'
 import { readMeter } from './meter.ts'
 import type { Sql } from './sql.ts'
+import { beginTenancy } from './tenancy.ts'
 
 /** How long an isolate may admit requests with what it was granted, before it must ask again. */
 export const admitMs = 30_000
@@ -54,11 +55,15 @@ export class Ledger {
     for (const statement of ledgerSchema) sql.all(statement)
   }
 
-  setLimits(limits: Limits): void {
-    this.#sql.all(
-      'INSERT INTO policy VALUES (1, ?) ON CONFLICT DO UPDATE SET limits = excluded.limits',
-      JSON.stringify(StoredLimits.parse(limits)),
-    )
+  /** With another tenancy than before, nothing is spent or held any more, and usage belongs to the past. */
+  setLimits(limits: Limits, tenancy?: number): void {
+    this.#sql.atomically(() => {
+      if (tenancy !== undefined) beginTenancy(this.#sql, tenancy)
+      this.#sql.all(
+        'INSERT INTO policy VALUES (1, ?) ON CONFLICT DO UPDATE SET limits = excluded.limits',
+        JSON.stringify(StoredLimits.parse(limits)),
+      )
+    })
   }
 
   get limits(): Limits {

@@ -13,6 +13,8 @@ export const Meter = z.strictObject({
   /** Whose tokens were reserved; null when no limit is set. */
   lease: z.uuid().nullable(),
   key: KeyId,
+  /** When the tenant was created; null where that is not known. */
+  tenancy: z.int().nullable().default(null),
   /** As the client named it. */
   model: z.string().min(1).max(64),
   /** Tokens charged at most: those of the prompt (none where an earlier choice of the same prompt pays them) … */

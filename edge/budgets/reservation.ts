@@ -10,6 +10,8 @@ export interface ReservationOptions {
   readonly taken: Taken
   readonly demand: Demand
   readonly key: KeyId
+  /** When the tenant was created. */
+  readonly tenancy?: number | undefined
   readonly requestId: RequestId
   /** Milliseconds since 1970. */
   readonly at: number
@@ -90,13 +92,14 @@ export class AccountReservation implements Reservation {
   }
 
   #meterOf(choice: number): Meter {
-    const { at, demand, key, taken } = this.#options
+    const { at, demand, key, taken, tenancy = null } = this.#options
     const { maxTokens, model, n, prompts } = demand
     return {
       day: taken.day,
       at,
       lease: taken.tokens > 0 ? taken.lease : null,
       key,
+      tenancy,
       model,
       prompt: choice % n === 0 ? (prompts[choice / n] ?? 0) : 0,
       completion: maxTokens,

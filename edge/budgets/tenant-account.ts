@@ -30,6 +30,13 @@ export interface AccountOptions {
   readonly newId: () => string
 }
 
+export interface FlushOptions {
+  readonly owner: BudgetOwner
+  readonly collect: Collect
+  /** Choices whose node does not tell its count: wait for it, or charge what the edge saw, as nobody may come again. */
+  readonly uncounted?: 'wait' | 'charge'
+}
+
 interface Unanswered {
   readonly exchange: Exchange
   readonly sentAt: number
@@ -182,8 +189,9 @@ export class TenantAccount {
   }
 
   /** Tells the owner what requests used and what returns. Does nothing when there is nothing to tell. */
-  async flush({ collect, owner }: { owner: BudgetOwner; collect: Collect }): Promise<void> {
-    this.#charges.push(...(await this.#uncounted.resolve(collect, this.#options.now())))
+  async flush({ collect, owner, uncounted = 'wait' }: FlushOptions): Promise<void> {
+    const now = this.#options.now()
+    this.#charges.push(...(await this.#uncounted.resolve(collect, { now, missing: uncounted })))
     for (let left = this.#unanswered.length; left > 0; left--) {
       const next = this.#unanswered.shift()
       if (next === undefined) break

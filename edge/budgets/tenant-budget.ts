@@ -30,9 +30,12 @@ export class TenantBudget extends DurableObject {
     this.#ledger = new Ledger(this.#sql)
   }
 
-  /** Called by the tenant's directory within each change of its policy; the same policy twice changes nothing. */
-  async setPolicy(policy: TenantPolicy): Promise<void> {
-    this.#ledger.setLimits(limitsOf(policy))
+  /**
+   * Called by the tenant's directory within each change of its policy; the same policy twice changes nothing. With
+   * another `tenancy` (when the tenant was created) than before, a new tenant has taken the name of a deleted one.
+   */
+  async setPolicy(policy: TenantPolicy, tenancy: number): Promise<void> {
+    this.#ledger.setLimits(limitsOf(policy), tenancy)
   }
 
   async exchange(exchange: Exchange): Promise<ExchangeAnswer> {

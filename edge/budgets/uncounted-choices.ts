@@ -33,17 +33,21 @@ export class UncountedChoices {
   }
 
   /** Asks the nodes; returns what can be charged now. */
-  async resolve(collect: Collect, now: number): Promise<{ charge: Charge; node: string }[]> {
-    const charges: { charge: Charge; node: string }[] = []
+  async resolve(
+    collect: Collect,
+    { missing, now }: { now: number; missing: 'wait' | 'charge' },
+  ): Promise<{ charge: Charge; node: string | undefined }[]> {
+    const charges: { charge: Charge; node: string | undefined }[] = []
     for (const [node, all] of Map.groupBy(this.#choices.splice(0), (choice) => choice.node)) {
       const choices = all.slice(0, maxSettlementsPerCall)
       this.#choices.push(...all.slice(maxSettlementsPerCall))
       const ids = choices.map(({ charge }) => charge.id)
       const answer = await collect(node, ids).catch(() => undefined)
       for (const choice of choices) {
-        const charge = settled(choice, { answer, now })
+        const charge = settled(choice, { answer, now }) ?? (missing === 'charge' ? choice.charge : undefined)
         if (charge === undefined) this.#choices.push(choice)
-        else charges.push({ charge, node })
+        // What the edge saw is no receipt: the node keeps its own count, which then takes that one's place.
+        else charges.push({ charge, node: charge.countedBy === 'node' ? node : undefined })
       }
     }
     return charges

@@ -23,10 +23,12 @@ export interface UsagePage extends UsageRange {
   /** What the last page ended with. */
   readonly after: Pick<DayUsage, 'day' | 'key' | 'model'> | null
   readonly limit: number
+  /** Of this tenant, or of deleted ones of its name as well. */
+  readonly of: 'tenant' | 'name'
 }
 
 /** In the order of day, key and model. */
-export function readUsage(sql: Sql, { after, from, limit, to }: UsagePage): DayUsage[] {
+export function readUsage(sql: Sql, { after, from, limit, of, to }: UsagePage): DayUsage[] {
   return sql
     .all<{
       day: string
@@ -39,7 +41,7 @@ export function readUsage(sql: Sql, { after, from, limit, to }: UsagePage): DayU
       first_token_ms: number
       first_tokens: string
     }>(
-      `SELECT * FROM usage WHERE day BETWEEN ? AND ? AND (day, key, model) > (?, ?, ?)
+      `SELECT * FROM ${of === 'tenant' ? 'usage' : '(SELECT * FROM usage UNION ALL SELECT * FROM past_usage)'} WHERE day BETWEEN ? AND ? AND (day, key, model) > (?, ?, ?)
        ORDER BY day, key, model LIMIT ?`,
       ...[from, to, after?.day ?? '', after?.key ?? '', after?.model ?? '', limit],
     )

@@ -20,13 +20,16 @@ type Wanted = { from?: string | undefined; to?: string | undefined; format?: 'js
 /** `GET /v1/usage`: what the tenant used, by day, key and model. */
 export async function getUsage(c: Context<TenantApp>): Promise<Response> {
   const query = parseQuery(UsageQuery, c)
-  return present(await ofTenant(c.get('tenant'), query, c), query, c)
+  return present(await ofTenant(c.get('tenant'), { ...query, of: 'tenant' }, c), query, c)
 }
 
 /** `GET /admin/v1/usage`: of one tenant, or of all. */
 export async function getAllUsage(c: Context<AdminApp>): Promise<Response> {
   const query = parseQuery(AdminUsageQuery, c)
-  const list = query.tenant === undefined ? await ofAll(query, c) : await ofTenant(query.tenant, query, c)
+  const list =
+    query.tenant === undefined
+      ? await ofAll(query, c)
+      : await ofTenant(query.tenant, { ...query, of: 'name' }, c)
   return present(list, query, c)
 }
 
@@ -41,10 +44,15 @@ interface Paged extends Wanted {
   readonly after?: string | undefined
 }
 
-async function ofTenant(tenant: TenantId, query: Paged, c: Pick<Context<App>, 'get'>): Promise<UsageList> {
+async function ofTenant(
+  tenant: TenantId,
+  query: Paged & Pick<UsagePage, 'of'>,
+  c: Pick<Context<App>, 'get'>,
+): Promise<UsageList> {
   const range = rangeOf(query)
   const page = {
     ...range,
+    of: query.of,
     limit: query.limit + 1,
     after: query.after === undefined ? null : place(query.after),
   }
@@ -76,7 +84,7 @@ async function ofAll({ after = '', limit, ...wanted }: Paged, c: Context<AdminAp
   let last: string | null = null
   for (const { id } of tenants.slice(0, tenantsAtOnce)) {
     if (data.length >= limit) break
-    const rows = await read(id, { ...range, after: null, limit: 10_000 }, c)
+    const rows = await read(id, { ...range, of: 'name', after: null, limit: 10_000 }, c)
     data.push(...rows.map((row) => toRow(id, row)))
     last = id
   }

@@ -67,11 +67,13 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
       return refuse('conflict', `the tenant ${id} exists already`)
     if (this.#adapters.removals().length > 0)
       return refuse('conflict', `what the deleted tenant ${id} had is still being removed; retry`, 2)
+    // Never that of a tenant before it, whatever the clock says.
+    const createdAt = Math.max(Date.now(), (existing?.createdAt ?? 0) + 1)
     this.ctx.storage.transactionSync(() => {
       this.#sql.exec('DELETE FROM tenant')
       this.#sql.exec(
         'INSERT INTO tenant (id, created_at, version, status, policy) VALUES (?, ?, ?, ?, ?)',
-        ...[id, Date.now(), (existing?.version ?? 0) + 1, 'active', JSON.stringify(policy)],
+        ...[id, createdAt, (existing?.version ?? 0) + 1, 'active', JSON.stringify(policy)],
       )
       this.#outbox.add('tenant', [id])
       this.#outbox.add('policy', [id])
@@ -332,7 +334,7 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
       const { BUDGETS, FEED } = this.env
       await FEED.get(FEED.idFromName('feed')).publish([{ tenant: state, keys }])
       if (this.#outbox.ids('policy').length > 0)
-        await BUDGETS.get(BUDGETS.idFromName(state.id)).setPolicy(this.#policy())
+        await BUDGETS.get(BUDGETS.idFromName(state.id)).setPolicy(this.#policy(), state.createdAt)
       this.#outbox.published(upTo)
     }
     const isProjected = await project(this.env.STORE, {
@@ -411,6 +413,7 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
     })
     return {
       id: state.id,
+      createdAt: state.createdAt,
       version: state.version,
       status: state.status,
       policy: this.#policy(),

@@ -37,6 +37,8 @@ export type AliasRecord = z.infer<typeof AliasRecord>
 /** `tenant:{id}`. */
 export const TenantRecord = z.object({
   id: TenantId,
+  /** Tells a tenant from an earlier one of its name. Absent in records of before. */
+  createdAt: z.int().optional(),
   /** Counts every change of the tenant. */
   version: z.int().default(0),
   status: TenantStatus.default('active'),

@@ -3,7 +3,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import { readWeights } from '../graph/stored-weights.ts'
 import type { Backbone } from '../model/backbone-folder.ts'
 import { batchInputNames } from '../train/graph/batch.ts'
-import { inParts, layOut } from '../train/graph/batch-layout.ts'
+import { inParts, layOut, type Stretch } from '../train/graph/batch-layout.ts'
 import { gradientOutput, parameterInput } from '../train/graph/prompts.ts'
 import { type TrainingGraphOptions, tokenLossOutput, trainingGraph } from '../train/graph/training-graph.ts'
 import { weightInput } from '../train/graph/weight-inputs.ts'
@@ -19,8 +19,8 @@ export interface LossModelOptions {
   /** Compute each layer's values anew in the backward pass: less memory for about a third more time. */
   readonly checkpointing?: boolean
   /**
-   * Rows of padded sequences, prompt rows included, that run at once; a larger batch runs in parts whose gradients add
-   * up. Memory beyond the weights grows with it: about 1.4 MiB a row, 0.4 with checkpointing, for a 135M backbone.
+   * Rows of padded sequences, prompt rows included, that run at once, and of logits; a larger batch runs in parts whose
+   * gradients add up. Memory beyond the weights grows with it: about 1.4 MiB a row, 0.4 with checkpointing, for a 135M backbone.
    */
   readonly maxRows?: number
   /** Threads that share one operator's work; one per core when absent. */
@@ -54,7 +54,10 @@ function check({ backbone: { manifest }, metadata }: LossModelOptions): void {
     fail('vocab', `the adapter's table has ${metadata.vocab} rows; the backbone has ${config.vocab} tokens`)
 }
 
-/** A frozen backbone and one adapter's prompt rows on ONNX Runtime. Its graphs are made when they are first asked. */
+/**
+ * A frozen backbone and one adapter's prompt rows on ONNX Runtime. Its graphs are made when they are first asked. Calls
+ * come one after the other.
+ */
 export class OnnxLossModel implements LossModel {
   readonly metadata: AdapterMetadata
   readonly specs: ReadonlyMap<string, TensorSpec>
@@ -92,16 +95,17 @@ export class OnnxLossModel implements LossModel {
 
   async score(batch: readonly Example[], parameters: Parameters | undefined): Promise<Float64Array> {
     const purpose = parameters === undefined ? 'score untuned' : 'score'
-    const scores: number[] = []
+    const scores = new Float64Array(batch.length)
     for await (const { part, outputs } of this.#runParts(purpose, batch, parameters)) {
       const losses = floats(outputs[tokenLossOutput])
       let from = 0
-      for (const { response } of part) {
-        scores.push(sum(losses.subarray(from, from + response.length)))
-        from += response.length
+      for (const { index, response, unscored } of part) {
+        const to = from + response.length - unscored
+        scores[index] = (scores[index] ?? 0) + sum(losses.subarray(from, to))
+        from = to
       }
     }
-    return Float64Array.from(scores)
+    return scores
   }
 
   async close(): Promise<void> {
@@ -114,7 +118,7 @@ export class OnnxLossModel implements LossModel {
     purpose: Purpose,
     batch: readonly Example[],
     parameters: Parameters | undefined,
-  ): AsyncGenerator<{ part: readonly Example[]; outputs: Tensors }> {
+  ): AsyncGenerator<{ part: readonly Stretch[]; outputs: Tensors }> {
     const metadata = purpose === 'score untuned' ? undefined : this.metadata
     const { backbone, maxRows = defaultMaxRows } = this.#options
     const promptRows = metadata?.l_sp ?? 0
@@ -141,10 +145,18 @@ export class OnnxLossModel implements LossModel {
     )
   }
 
-  #open(purpose: Purpose): Promise<Opened> {
+  async #open(purpose: Purpose): Promise<Opened> {
+    // The untuned backbone is measured once, before training: the memory of its runs is then free for the others.
+    if (purpose !== 'score untuned') await this.#release('score untuned')
     const opened = this.#opened.get(purpose) ?? this.#load(purpose)
     this.#opened.set(purpose, opened)
-    return opened
+    return await opened
+  }
+
+  async #release(purpose: Purpose): Promise<void> {
+    const opened = this.#opened.get(purpose)
+    this.#opened.delete(purpose)
+    if (opened !== undefined) await (await opened).session.release()
   }
 
   async #load(purpose: Purpose): Promise<Opened> {
@@ -188,7 +200,7 @@ class WeightFeeds {
   }
 }
 
-function batchFeeds(batch: readonly Example[], metadata: AdapterMetadata | undefined): Tensors {
+function batchFeeds(batch: readonly Stretch[], metadata: AdapterMetadata | undefined): Tensors {
   const layout = layOut(batch, metadata)
   const perToken = [batch.length, 1, layout.instruction]
   return {

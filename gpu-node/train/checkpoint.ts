@@ -158,7 +158,7 @@ function checkIdentity(saved: Identity, now: Identity): void {
   )
   throw new QuartetError(
     'conflict',
-    `the checkpoint is of another training: ${words.join('; ')}; give what it was started with, or start anew without --resume`,
+    `the checkpoint is of another training: ${words.join('; ')}; give what it was started with, or start anew with --force`,
   )
 }
 

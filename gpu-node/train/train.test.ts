@@ -183,6 +183,18 @@ describe('a training that goes wrong stops with what to try', () => {
     await expect(train(training({ model }))).rejects.toThrow(/the loss rose from \d/)
   })
 
+  it('when the dev loss lies far above that of the untuned backbone and of the first step', async () => {
+    const rates = { ...settings().rates, static: 1 }
+    const run = (first: number) => {
+      const model = fakeLossModel({ trouble: (call) => (call === 0 ? first : -1000) })
+      return train(training({ model, settings: settings({ steps: 15, evaluateEvery: 15, rates }) }))
+    }
+    await expect(run(0)).rejects.toThrow(
+      /the dev loss is \d+\.\d+ after step 15, and the untuned backbone has \d+\.\d+; try half/,
+    )
+    await expect(run(1e9)).resolves.toMatchObject({ outcome: 'finished' })
+  })
+
   it('when a tensor grows beyond what a file holds', async () => {
     const start = freshState(zeros(fakeStatic))
     start.parameters.get('layers.0.static')?.fill(70_000)

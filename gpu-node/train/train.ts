@@ -177,6 +177,7 @@ class Training {
       if (!Number.isFinite(devLoss)) throw divergence(`the dev loss is ${devLoss} after step ${step}`)
       if (this.#best === undefined || devLoss < this.#best.devLoss) this.#best = { step, devLoss, parameters }
       this.#record({ type: 'evaluation', step, devLoss })
+      checkLosses(this.#history)
     }
     if (isMeasured || this.#savedStep !== step) await this.#save()
   }

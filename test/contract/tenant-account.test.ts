@@ -1,10 +1,11 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
+import { Budgets } from '../../edge/budgets/budgets.ts'
 import type { Exchange, ExchangeAnswer } from '../../edge/budgets/exchange.ts'
 import { Ledger } from '../../edge/budgets/ledger.ts'
 import { type Limits, noLimits } from '../../edge/budgets/limits.ts'
 import { AccountReservation } from '../../edge/budgets/reservation.ts'
 import { TenantAccount } from '../../edge/budgets/tenant-account.ts'
-import { KeyId, newRequestId, settlementId } from '../../shared/ids.ts'
+import { KeyId, newRequestId, settlementId, TenantId } from '../../shared/ids.ts'
 import { memorySql } from '../memory-sql.ts'
 
 const key = KeyId.parse('key_000000000000')
@@ -126,4 +127,36 @@ describe('an isolate’s account', () => {
     expect(ledger.held.tokens).toBe(0)
     expect(account.isSettled).toBe(true)
   })
+})
+
+test('what a request used is told though its node died and no other request comes; the node’s word still counts', async () => {
+  vi.useFakeTimers({ now: Date.UTC(2026, 10, 24, 12) })
+  try {
+    const { ledger, owner } = setUp({ ...noLimits, tokensPerDay: 1_000 })
+    const budgets = new Budgets({ timeoutMs: 60_000, gatherMs: 5_000, failed: () => {} })
+    const collectFromDead = () => Promise.reject(new Error('unreachable'))
+    const reach = { owner, collect: collectFromDead, background: () => {} }
+    const tenant = TenantId.parse('acme')
+    const requestId = newRequestId()
+    const id = settlementId({ requestId, choice: 0, attempt: 0 })
+    const limits = { ...noLimits, tokensPerDay: 1_000 }
+    const demand = { model: 'tone', prompts: [10], n: 1, maxTokens: 10 }
+    const reservation = await budgets.admit({ tenant, key, requestId, demand, limits }, reach)
+    await vi.advanceTimersByTimeAsync(8_000)
+    const seen = { promptTokens: 10, completionTokens: 3 }
+    const use = { settlement: id, node: 'node', usage: seen, outcome: 'node_error', firstTokenMs: 1 }
+    reservation.settle(0, { ...use, countedBy: 'edge' })
+    reservation.close('node_error')
+    budgets.keep(tenant, reach)
+    await vi.advanceTimersByTimeAsync(20_000)
+    expect(ledger.spent('2026-11')).toBe(13)
+    expect(budgets.acknowledgements(tenant, { node: 'node', most: 10 })).toEqual([])
+    const { settlement: _, node: __, ...told } = use
+    const usage = { promptTokens: 10, completionTokens: 5 }
+    const written = reservation.meter(0)
+    ledger.settle([{ ...told, id, requestId, tenant, meter: written, usage, endedAt: Date.now() }])
+    expect(ledger.spent('2026-11')).toBe(15)
+  } finally {
+    vi.useRealTimers()
+  }
 })

@@ -127,7 +127,7 @@ test('a batch that runs in parts has the same scores and gradients', async () =>
   await withModel(adapter, {}, async (whole) => {
     const { lossSum, tokens: count, gradients } = await whole.differentiate(batch, parameters)
     const scores = await whole.score(batch, parameters)
-    for (const maxRows of [1, 48])
+    for (const maxRows of [5, 48])
       await withModel(adapter, { maxRows }, async (parted) => {
         const parts = await parted.differentiate(batch, parameters)
         expect(parts.tokens).toBe(count)

@@ -65,13 +65,20 @@ const refusals: Record<string, [line: string, says: RegExp]> = {
   'a list': ['[1]', /it is a list; write one object per line/],
   'a number': ['3', /it is a number/],
   'of another shape': ['{"text": "a"}', /neither messages nor prompt; write {"messages"/],
-  'without a completion': ['{"prompt": "a"}', /completion: must be a string/],
+  'without a completion': ['{"prompt": "a"}', /completion: is missing: a row needs a response to learn/],
   'with an empty completion': [
     '{"prompt": "a", "completion": ""}',
     /completion: is empty: a row needs a response/,
   ],
   'with a number for a prompt': ['{"prompt": 1, "completion": "a"}', /prompt: must be a string/],
-  'with a key too many': ['{"prompt": "a", "completion": "b", "label": 1}', /label/],
+  'with a key too many': [
+    '{"prompt": "a", "completion": "b", "label": 1}',
+    /it has label beside .* not trained on; leave it out/,
+  ],
+  'with a weight that is none': [
+    chat(asked, { role: 'assistant', content: 'A', weight: 2 }),
+    /messages\[1\].weight: must be 0 or 1/,
+  ],
   'without an answer': [chat(asked, asked), /the last message must be the assistant’s answer/],
   'an answer alone': [
     chat({ role: 'assistant', content: 'A' }),

@@ -11,7 +11,10 @@ export interface Row {
 
 const shapes = '{"messages": […]} or {"prompt": "…", "completion": "…"}'
 
-const Weighted = z.looseObject({ role: z.string(), weight: z.literal([0, 1]).optional() })
+const Weighted = z.looseObject({
+  role: z.string(),
+  weight: z.literal([0, 1], { error: 'must be 0 or 1' }).optional(),
+})
 
 const MessagesRow = z
   .strictObject({
@@ -44,12 +47,14 @@ function refuse(
   return z.NEVER
 }
 
-const text = z.string({ error: 'must be a string' })
+const text = (what: string) =>
+  z.string({ error: ({ input }) => (input === undefined ? `is missing: ${what}` : 'must be a string') })
+const needed = { prompt: 'a row needs a question', completion: 'a row needs a response to learn' } as const
 
 const PairRow = z
   .strictObject({
-    prompt: text.min(1, 'is empty'),
-    completion: text.min(1, 'is empty: a row needs a response to learn'),
+    prompt: text(needed.prompt).min(1, 'is empty'),
+    completion: text(needed.completion).min(1, `is empty: ${needed.completion}`),
   })
   .transform(
     ({ prompt, completion }): Row => ({ prompt: { type: 'text', text: prompt }, answer: completion }),
@@ -65,6 +70,10 @@ export function parseRow(value: unknown): { row: Row } | { problem: string } {
   const parsed = schema.safeParse(value)
   if (parsed.success) return { row: parsed.data }
   const [issue] = parsed.error.issues
+  if (issue?.code === 'unrecognized_keys')
+    return {
+      problem: `it has ${issue.keys.join(' and ')} beside ${shapes}, which is not trained on; leave it out`,
+    }
   const at = issue?.path.reduce<string>(
     (path, key) =>
       typeof key === 'number' ? `${path}[${key}]` : path === '' ? String(key) : `${path}.${String(key)}`,

@@ -2,6 +2,14 @@ import { type AdapterMetadata, carriedFrom } from '../../../shared/adapter-file.
 import type { Example } from '../loss-model.ts'
 import { tokensBefore } from './placement.ts'
 
+/** An example, or one of several runs of a long one: up to where its loss is taken, without the tokens before. */
+export interface Stretch extends Example {
+  /** Which example of the batch it is of. */
+  readonly index: number
+  /** Response tokens that give no loss here, as another stretch has them. */
+  readonly unscored: number
+}
+
 /** A batch as the numbers that the training graph's inputs hold; shapes as in `BatchInputs`. */
 export interface BatchLayout {
   /** [batch, longest] */
@@ -25,15 +33,15 @@ const masked = -1e30
  * Lays out right-padded examples. The token before each response token predicts it, so an example's last token is
  * not read.
  */
-export function layOut(batch: readonly Example[], metadata: AdapterMetadata | undefined): BatchLayout {
+export function layOut(batch: readonly Stretch[], metadata: AdapterMetadata | undefined): BatchLayout {
   const read = batch.map(({ instruction, response }) => [...instruction, ...response.slice(0, -1)])
   const longest = Math.max(...read.map(({ length }) => length))
   const l_sp = metadata?.l_sp ?? 0
   const before = tokensBefore[metadata?.placement ?? 'first']
   const carries = metadata !== undefined && carriedFrom(metadata) !== undefined
   const window = metadata !== undefined && 'window' in metadata ? metadata.window : 1
-  const predicting = batch.flatMap(({ instruction, response }, index) =>
-    response.map((_, at) => ({ index, token: instruction.length - 1 + at })),
+  const predicting = batch.flatMap(({ instruction, response, unscored }, index) =>
+    response.slice(unscored).map((_, at) => ({ index, token: instruction.length - 1 + unscored + at })),
   )
   const withRows = ({ index, token }: { index: number; token: number }) =>
     index * (longest + l_sp) + (token < before ? token : token + l_sp)
@@ -51,7 +59,7 @@ export function layOut(batch: readonly Example[], metadata: AdapterMetadata | un
     longest,
     attendedRows: predicting.map(withRows),
     residualRows: predicting.map(carries ? withRows : plain),
-    targets: batch.flatMap(({ response }) => response),
+    targets: batch.flatMap(({ response, unscored }) => response.slice(unscored)),
     instruction: widest,
     mask: perToken(() => 0, masked),
     share: perToken((length) => 1 / length, 0),
@@ -60,22 +68,33 @@ export function layOut(batch: readonly Example[], metadata: AdapterMetadata | un
 
 /**
  * A batch in consecutive parts whose padded sequences have at most `maxRows` rows in all, prompt rows included, or one
- * example: what a run's memory grows with.
+ * example: what a run's memory grows with. A longer response is read several times, each time for the loss of another
+ * `maxRows` tokens, since a row of logits is as large as the vocabulary.
  */
 export function inParts(
   batch: readonly Example[],
   { promptRows, maxRows }: { promptRows: number; maxRows: number },
-): Example[][] {
-  const parts: Example[][] = []
+): Stretch[][] {
+  const parts: Stretch[][] = []
   let longest = 0
-  for (const example of batch) {
+  for (const stretch of batch.flatMap((example, index) => stretches({ ...example, index }, maxRows))) {
     const part = parts.at(-1)
-    longest = Math.max(longest, promptRows + example.instruction.length + example.response.length - 1)
-    if (part !== undefined && (part.length + 1) * longest <= maxRows) part.push(example)
+    const rows = promptRows + stretch.instruction.length + stretch.response.length - 1
+    longest = Math.max(longest, rows)
+    if (part !== undefined && (part.length + 1) * longest <= maxRows) part.push(stretch)
     else {
-      parts.push([example])
-      longest = promptRows + example.instruction.length + example.response.length - 1
+      parts.push([stretch])
+      longest = rows
     }
   }
   return parts
+}
+
+function stretches(example: Omit<Stretch, 'unscored'>, most: number): Stretch[] {
+  const { response } = example
+  return Array.from({ length: Math.ceil(response.length / most) }, (_, at) => ({
+    ...example,
+    response: response.slice(0, (at + 1) * most),
+    unscored: at * most,
+  }))
 }

@@ -62,11 +62,12 @@ test('only the adapter’s tensors get gradients, each as one output', () => {
   expect(new Set(Array.from(graph.outputs.values(), ({ name }) => name)).size).toBe(5)
 })
 
+const batch = [
+  { index: 0, instruction: [5, 6, 7], response: [8, 9], unscored: 0 },
+  { index: 1, instruction: [1], response: [2], unscored: 0 },
+]
+
 test('a loss is taken only where a response token is predicted, padding and prompt rows aside', () => {
-  const batch = [
-    { instruction: [5, 6, 7], response: [8, 9] },
-    { instruction: [1], response: [2] },
-  ]
   const carried = layOut(batch, settings({ kind: 'lpt', m: '8', at: '2', placement: 'after-first' }))
   expect(carried).toMatchObject({
     tokens: [5, 6, 7, 8, 1, 0, 0, 0],
@@ -88,11 +89,18 @@ test('a batch too large for one run is cut where its padded rows would be too ma
   expect(parts(100, 1, 100)).toEqual([1, 1, 1])
 })
 
+test('a response too long for one run is read several times, each time for the loss of other tokens', () => {
+  const response = [10, 11, 12, 13, 14]
+  const parts = inParts([{ instruction: [1, 2], response }], { promptRows: 0, maxRows: 2 })
+  expect(parts).toHaveLength(3)
+  expect(parts.map((part) => layOut(part, undefined))).toMatchObject([
+    { tokens: [1, 2, 10], targets: [10, 11], residualRows: [1, 2] },
+    { tokens: [1, 2, 10, 11, 12], targets: [12, 13], residualRows: [3, 4] },
+    { tokens: [1, 2, 10, 11, 12, 13], targets: [14], residualRows: [5] },
+  ])
+})
+
 test('a generator reads the instruction up to its window, never the response', () => {
-  const batch = [
-    { instruction: [5, 6, 7], response: [8, 9] },
-    { instruction: [1], response: [2] },
-  ]
   const { instruction, mask, share } = layOut(batch, settings({ kind: 'iapt', m: '8', window: '2' }))
   expect(instruction).toBe(2)
   expect([...mask]).toEqual([0, 0, 0, Math.fround(-1e30)])

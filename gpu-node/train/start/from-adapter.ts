@@ -15,7 +15,7 @@ export function parametersFrom(file: AdapterFile, metadata: AdapterMetadata): Pa
   if (file.metadata.backbone_sha256 !== metadata.backbone_sha256)
     throw new QuartetError(
       'backbone_mismatch',
-      `the adapter to start from is for the backbone ${file.metadata.backbone_sha256.slice(0, 12)} (${file.metadata.backbone}); this training is for ${metadata.backbone_sha256.slice(0, 12)} (${metadata.backbone})`,
+      `the adapter to start from is for the backbone ${file.metadata.backbone_sha256.slice(0, 12)} (${file.metadata.backbone}); this training is for ${metadata.backbone_sha256.slice(0, 12)} (${metadata.backbone}); choose its --backbone and --weights, or another start`,
       { param: 'init' },
     )
   const theirs = new Map<string, unknown>(Object.entries(file.metadata))

@@ -1,0 +1,67 @@
+import { env } from 'cloudflare:workers'
+import { beforeAll, expect, test } from 'vitest'
+import { CreateKeyResponse } from '../../shared/api/admin.ts'
+import { BudgetReport, UsageList } from '../../shared/api/usage.ts'
+import { Settlement } from '../../shared/settlement.ts'
+import { GenerateRequest } from '../../shared/wire.ts'
+import { byteIds } from '../../test/tiny-tokenizer.ts'
+import { stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
+
+const edge = new TestEdge()
+
+beforeAll(async () => {
+  await edge.seedBackbone()
+  await stubs.behave({ tokens: byteIds('four'), reason: 'length' })
+})
+
+const ask = (of: Pick<TestTenant, 'key'>) => edge.complete(of, { prompt: 'hello', max_tokens: 4 })
+const budgetOf = async (id: string) =>
+  BudgetReport.parse(await (await edge.admin('GET', `/tenants/${id}/budget`)).json())
+const usageOf = async (of: Pick<TestTenant, 'key'>) =>
+  UsageList.parse(await (await edge.own(of, 'GET', '/usage')).json()).data
+const pastOf = async (id: string) =>
+  UsageList.parse(await (await edge.admin('GET', `/usage?tenant=${id}`)).json()).data
+
+test('a tenant that takes a deleted one’s name begins with nothing spent, held or used, whoever settles late', async () => {
+  const old = await edge.seedTenant()
+  const policy = { tokensPerDay: 10_000 }
+  await edge.admin('PATCH', `/tenants/${old.id}`, { policy })
+  // A steady load, so that this isolate holds a lease when the tenant goes.
+  for (let i = 0; i < 20; i++) expect((await ask(old)).status).toBe(200)
+  await expect.poll(async () => (await usageOf(old))[0]?.requests).toBe(20)
+  const spentBefore = (await budgetOf(old.id)).spent.day
+  const each = spentBefore / 20
+  const lastCall = (await stubs.calls()).at(-1)
+
+  expect((await edge.admin('DELETE', `/tenants/${old.id}`)).status).toBe(204)
+  const created = await edge.admin('POST', '/tenants', { id: old.id, policy: { tokensPerDay: 3 * each } })
+  expect(created.status).toBe(201)
+  const minted = await edge.admin('POST', `/tenants/${old.id}/keys`, {})
+  const heir = CreateKeyResponse.parse(await minted.json())
+  expect(await budgetOf(old.id)).toMatchObject({ spent: { day: 0, month: 0 }, held: { tokens: 0 } })
+  expect(await usageOf(heir)).toEqual([])
+
+  // A node's late word on the old tenant's request: for the operator's record only.
+  const { requestId, settlement } = GenerateRequest.parse(lastCall?.body)
+  const late = Settlement.parse({
+    ...settlement,
+    id: `${requestId}.3.0`,
+    requestId,
+    tenant: old.id,
+    usage: { promptTokens: 5, completionTokens: 4 },
+    outcome: 'stop',
+    firstTokenMs: 5,
+    endedAt: Date.now(),
+  })
+  await env.BUDGETS.get(env.BUDGETS.idFromName(old.id)).settle([late])
+  expect((await budgetOf(old.id)).spent).toEqual({ day: 0, month: 0 })
+
+  const statuses = []
+  for (let i = 0; i < 5; i++) statuses.push((await ask(heir)).status)
+  expect(statuses).toEqual([200, 200, 200, 429, 429])
+  await expect.poll(async () => (await budgetOf(old.id)).spent.day).toBe(3 * each)
+  expect((await usageOf(heir)).map(({ requests }) => requests)).toEqual([3])
+  const past = await pastOf(old.id)
+  expect(past.map(({ requests }) => requests).toSorted()).toEqual([20, 3])
+  expect(past.reduce((sum, { total_tokens }) => sum + total_tokens, 0)).toBe(spentBefore + each + 3 * each)
+})

@@ -1,0 +1,24 @@
+import type { Sql } from './sql.ts'
+
+/** A deleted tenant's name may be given to a new one: what the old one spent and used is not the new one's. */
+
+/** Does nothing in the running tenancy, nor in the first that is told. */
+export function beginTenancy(sql: Sql, tenancy: number): void {
+  const before = runningTenancy(sql)
+  if (before === tenancy) return
+  sql.all('INSERT INTO tenancy VALUES (1, ?) ON CONFLICT DO UPDATE SET began = excluded.began', tenancy)
+  if (before === undefined) return
+  for (const table of ['spent', 'leases', 'allowance']) sql.all(`DELETE FROM ${table}`)
+  sql.all('INSERT INTO past_usage SELECT * FROM usage')
+  sql.all('DELETE FROM usage')
+}
+
+/** Whether a charge is the running tenant's; of a meter that does not say it is. */
+export function isOfRunningTenancy(sql: Sql, tenancy: number | null): boolean {
+  const running = runningTenancy(sql)
+  return tenancy === null || running === undefined || running === tenancy
+}
+
+function runningTenancy(sql: Sql): number | undefined {
+  return sql.all<{ began: number }>('SELECT began FROM tenancy')[0]?.began
+}
