@@ -58,7 +58,7 @@ async function requireDigest(of: { slug: string; digest: BackboneDigest; path: s
   throw new CliFailure(
     `${of.path} is for the backbone ${of.slug} with digest ${of.digest.slice(0, 12)}…, which is not on this machine`,
     {
-      remedy: `quartet backbone list shows what is; quartet backbone pull ${of.slug} gets the usual weights`,
+      remedy: `quartet backbone list shows what is; quartet backbone pull ${of.slug} gets the 8-bit weights, with --weights f32 the others`,
     },
   )
 }

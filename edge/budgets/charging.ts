@@ -8,8 +8,8 @@ import { isOfRunningTenancy } from './tenancy.ts'
 
 /**
  * Who told what a choice used. `isolate`: the one that served it, with the node's count; final. `estimate`: the same,
- * where the node's count was lost; a node's word replaces it. `node`: a node on its own; of several attempts at one
- * choice the largest counts, which is never more than was reserved.
+ * where the node's count was lost: never more than that. `node`: a node on its own. Of estimate and several attempts at
+ * one choice the largest counts, which is never more than was reserved.
  */
 type ToldBy = 'isolate' | 'estimate' | 'node'
 
@@ -35,21 +35,24 @@ export function charge(sql: Sql, told: Omit<Charge, 'countedBy'> & { toldBy: Tol
   if (toldBy === 'node' && now - meter.at > settlementKeepMs + 600_000) return
   const choice = id.slice(0, id.lastIndexOf('.'))
   const [before] = sql.all<Charged>('SELECT * FROM charges WHERE choice = ?', choice)
-  if (before !== undefined && (before.told_by === 'isolate' || toldBy === 'estimate')) return
+  const isEstimated = before?.told_by === 'estimate'
+  if (before?.told_by === 'isolate' || (isEstimated && toldBy === 'estimate')) return
   const counts = payable(meter, usage)
+  // A node may speak of an attempt that lost, of which nothing was seen.
   const after =
-    toldBy === 'node' && before?.told_by === 'node'
+    before !== undefined && toldBy !== 'isolate'
       ? {
           prompt: Math.max(before.prompt, counts.prompt),
           completion: Math.max(before.completion, counts.completion),
         }
       : counts
-  const failed = fine.has(outcome) ? 0 : 1
+  // How it ended for the client, its isolate knows best.
+  const failed = isEstimated ? before.failed : fine.has(outcome) ? 0 : 1
   const timed = before?.timed === 1 || told.firstTokenMs !== null ? 1 : 0
   sql.all(
     `INSERT INTO charges VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET told_by = excluded.told_by,
      prompt = excluded.prompt, completion = excluded.completion, failed = excluded.failed, timed = excluded.timed`,
-    ...[choice, toldBy, after.prompt, after.completion, failed, timed, now],
+    ...[choice, isEstimated ? 'estimate' : toldBy, after.prompt, after.completion, failed, timed, now],
   )
   const day = dayPaying(meter, now)
   const prompt = after.prompt - (before?.prompt ?? 0)

@@ -4,7 +4,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vi
 import { CreateKeyResponse } from '../../shared/api/admin.ts'
 import { makeAdapter } from '../testing/adapter.ts'
 import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../testing/edge.ts'
-import { staleStore, unreachable } from '../testing/stale-store.ts'
+import { heldStore, staleStore, unreachable } from '../testing/stale-store.ts'
 import { retentionMs } from './change-feed.ts'
 import { maxViewAgeMs } from './feed-view.ts'
 
@@ -142,6 +142,37 @@ describe('an isolate', () => {
       at(60_000)
       expect((await isolate.chat({ key })).status).toBe(401)
     }
+  })
+
+  test('does not believe what KV answers after the key was revoked', async () => {
+    const { id, key } = await secondKey()
+    // So long ago that the feed says nothing of the key, and KV is asked.
+    at(retentionMs + 60_000)
+    await operator.seedTenant()
+    const held = heldStore(env.STORE, 'key:')
+    const isolate = new TestEdge({ STORE: held.store })
+    const early = isolate.chat({ key })
+    await held.asked
+    await operator.admin('DELETE', `/tenants/${tenant.id}/keys/${id}`)
+    held.release()
+    await early
+    at(promisedMs)
+    expect((await isolate.chat({ key })).status).toBe(401)
+    expect((await isolate.chat(tenant)).status).toBe(200)
+  })
+
+  test('whose KV answers late answers late and right', async () => {
+    const held = heldStore(env.STORE, 'tenant:')
+    const isolate = new TestEdge({ STORE: held.store })
+    const answer = isolate.chat(tenant)
+    await held.asked
+    const isOver = await Promise.race([
+      answer.then(() => true),
+      new Promise((resolve) => setTimeout(() => resolve(false), 300)),
+    ])
+    expect(isOver).toBe(false)
+    held.release()
+    expect((await answer).headers.get('x-quartet-adapter')).toBe(tenant.adapter.digest)
   })
 
   test('asks the feed once for many requests', async () => {

@@ -5,12 +5,33 @@ export function staleStore(store: KVNamespace): KVNamespace {
     if (!seen.has(key)) seen.set(key, await store.get(key, type))
     return seen.get(key)
   }
+  return withGet(store, get)
+}
+
+function withGet(store: KVNamespace, get: (key: string, type: 'json') => Promise<unknown>): KVNamespace {
   return new Proxy(store, {
     get(target, property) {
       const value: unknown = property === 'get' ? get : Reflect.get(target, property)
       return typeof value === 'function' ? value.bind(target) : value
     },
   })
+}
+
+/** KV that answers late: the first value read under `prefix` arrives, as it was when it was asked, on `release`. */
+export function heldStore(store: KVNamespace, prefix: string) {
+  const asked = Promise.withResolvers<void>()
+  const released = Promise.withResolvers<void>()
+  let isHeld = false
+  const get = async (key: string, type: 'json'): Promise<unknown> => {
+    const value: unknown = await store.get(key, type)
+    if (!isHeld && key.startsWith(prefix)) {
+      isHeld = true
+      asked.resolve()
+      await released.promise
+    }
+    return value
+  }
+  return { asked: asked.promise, release: () => released.resolve(), store: withGet(store, get) }
 }
 
 /** A namespace of objects that cannot be reached. */

@@ -156,6 +156,19 @@ describe('rational coefficients', () => {
     for (const { updates } of state.moments.values()) expect(updates).toBe(10)
   })
 
+  it('bi-level, need two examples', async () => {
+    const model = fakeLossModel({ metadata: fakeRational })
+    const run = train(
+      training({
+        model,
+        start: freshState(zeros(fakeRational)),
+        data: { ...data, train: fakeExamples(1) },
+        settings: settings({ rational: 'bilevel' }),
+      }),
+    )
+    await expect(run).rejects.toThrow(/bi-level training needs two; add examples/)
+  })
+
   it('jointly, move with everything else, in one run of the model per step', async () => {
     let runs = 0
     const { parameters } = await rational({ rational: 'joint' }, () => void runs++)

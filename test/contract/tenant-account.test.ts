@@ -152,11 +152,37 @@ test('what a request used is told though its node died and no other request come
     expect(ledger.spent('2026-11')).toBe(13)
     expect(budgets.acknowledgements(tenant, { node: 'node', most: 10 })).toEqual([])
     const { settlement: _, node: __, ...told } = use
+    const nothing = { promptTokens: 10, completionTokens: 0 }
+    const lost = settlementId({ requestId, choice: 0, attempt: 1 })
     const usage = { promptTokens: 10, completionTokens: 5 }
     const written = reservation.meter(0)
-    ledger.settle([{ ...told, id, requestId, tenant, meter: written, usage, endedAt: Date.now() }])
+    const settlement = { ...told, requestId, tenant, meter: written, endedAt: Date.now() }
+    ledger.settle([{ ...settlement, id: lost, usage: nothing }])
+    expect(ledger.spent('2026-11')).toBe(13)
+    ledger.settle([{ ...settlement, id, usage }])
     expect(ledger.spent('2026-11')).toBe(15)
   } finally {
     vi.useRealTimers()
   }
+})
+
+test('what the isolate saw of a node that died counts though another node told before of an attempt that lost', async () => {
+  const { account, ledger, owner, clock } = setUp(noLimits)
+  const requestId = newRequestId()
+  const demand = { model: 'tone', prompts: [10], n: 1, maxTokens: 10 }
+  const taken = account.admitFreely()
+  const reservation = new AccountReservation({ account, taken, demand, key, requestId, at: clock.now })
+  const told = { requestId, tenant: TenantId.parse('acme'), meter: reservation.meter(0), firstTokenMs: null }
+  const id = (attempt: number) => settlementId({ requestId, choice: 0, attempt })
+  const nothing = { promptTokens: 10, completionTokens: 0 }
+  ledger.settle([
+    { ...told, id: id(1), usage: nothing, outcome: 'client_closed_request', endedAt: clock.now },
+  ])
+  expect(ledger.spent('2026-11')).toBe(0)
+  const usage = { promptTokens: 10, completionTokens: 1 }
+  const use = { settlement: id(0), node: 'dead', usage, outcome: 'node_error', firstTokenMs: 1 }
+  reservation.settle(0, { ...use, countedBy: 'edge' })
+  reservation.close('node_error')
+  await account.flush({ owner, collect: () => Promise.reject(new Error('unreachable')), uncounted: 'charge' })
+  expect(ledger.spent('2026-11')).toBe(11)
 })

