@@ -34,7 +34,8 @@ const retryMs = 1_000
 /** KV keys that are deleted at once. */
 const removalsAtOnce = 200
 
-const noTenant = () => refuse('not_found', 'no such tenant; create it with POST /admin/v1/tenants')
+const noTenant = () =>
+  refuse('not_found', 'no such tenant; create it with quartet tenant create or POST /admin/v1/tenants')
 
 /**
  * One per tenant: the only owner and writer of its policy, keys, adapters and aliases. A change is committed here, then
