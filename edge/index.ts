@@ -2,9 +2,9 @@ import { app } from './app.ts'
 
 export { AuditLog } from './audit/audit-log.ts'
 export { TenantBudget } from './budgets/tenant-budget.ts'
+export { TenantDirectory } from './directory/directory.ts'
 export { ChangeFeed } from './feed/change-feed.ts'
 export { NodeRegistry } from './fleet/node-registry.ts'
 export { IdempotentCall } from './http/idempotent-call.ts'
-export { TenantDirectory } from './tenants/directory.ts'
 
 export default { fetch: app.fetch } satisfies ExportedHandler<Parameters<typeof app.fetch>[1]>

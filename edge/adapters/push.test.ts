@@ -2,7 +2,7 @@ import { env } from 'cloudflare:workers'
 import { beforeAll, beforeEach, expect, test } from 'vitest'
 import { TenantId } from '../../shared/ids.ts'
 import { nodeTokenKey, verifyNodeToken } from '../../shared/node-token.ts'
-import { storeKeys } from '../tenants/records.ts'
+import { storeKeys } from '../store/records.ts'
 import { stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
 
 let tenant: TestTenant

@@ -1,10 +1,10 @@
 import { QuartetError } from '../../shared/errors.ts'
 import type { AdapterDigest, RequestId, TenantId } from '../../shared/ids.ts'
 import { signNodeToken } from '../../shared/node-token.ts'
+import type { NodeAddress } from '../fleet/nodes.ts'
 import { SharedWork } from '../http/shared-work.ts'
 import { failureOf, NodeFailure } from '../routing/node-failures.ts'
-import type { NodeAddress } from '../routing/nodes.ts'
-import { openAdapter } from './stored-adapter.ts'
+import { openAdapter } from '../store/stored-adapter.ts'
 
 export interface Push {
   readonly node: NodeAddress

@@ -1,6 +1,7 @@
 import type { MiddlewareHandler } from 'hono'
 import { QuartetError, toQuartetError } from '../../shared/errors.ts'
-import type { Actor, AdminApp } from '../http/context.ts'
+import { actorName } from '../http/actor.ts'
+import type { AdminApp } from '../http/context.ts'
 
 /**
  * Writes an action into the audit log before it begins and when it has ended, whoever acts and however it ends. What
@@ -43,8 +44,6 @@ export const audited =
         .end(id, { outcome, target: known(target) })
     await end().catch(() => c.executionCtx.waitUntil(repeat(end)))
   }
-
-export const actorName = (actor: Actor): string => (actor.kind === 'admin' ? 'admin' : actor.keyId)
 
 const known = (target: Record<string, string>) => Object.fromEntries(Object.entries(target).slice(0, 16))
 

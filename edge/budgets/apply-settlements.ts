@@ -1,7 +1,12 @@
 import { toQuartetError } from '../../shared/errors.ts'
-import type { SettlementId } from '../../shared/ids.ts'
+import type { SettlementId, TenantId } from '../../shared/ids.ts'
+import type { Log } from '../../shared/log.ts'
 import type { Settlement } from '../../shared/settlement.ts'
-import type { Platform } from '../env.ts'
+
+/** A tenant's budget, as far as it is told of settlements. */
+interface SettlementOwner {
+  settle(settlements: readonly Settlement[]): Promise<SettlementId[]>
+}
 
 /**
  * Charges what nodes tell of their own accord, each to its tenant, once. Returns what is charged and recorded, so that
@@ -9,7 +14,7 @@ import type { Platform } from '../env.ts'
  */
 export async function applySettlements(
   settlements: readonly Settlement[],
-  { budget, log }: Pick<Platform, 'budget' | 'log'>,
+  { budget, log }: { budget: (tenant: TenantId) => SettlementOwner; log: Log },
 ): Promise<SettlementId[]> {
   const ofTenants = [...Map.groupBy(settlements, ({ tenant }) => tenant)]
   const acknowledged = await Promise.all(

@@ -2,7 +2,7 @@ import { type AdapterDescription, checkAdapterLength, describeAdapter } from '..
 import { QuartetError } from '../../shared/errors.ts'
 import { AdapterDigest } from '../../shared/ids.ts'
 import { parseHeader, readHeaderLength } from '../../shared/safetensors.ts'
-import { partBytes } from '../adapters/stored-adapter.ts'
+import { partBytes } from '../store/stored-adapter.ts'
 import { FiniteCheck } from './finite-check.ts'
 
 /** No adapter's header comes near; it is held in memory before anything of it is known. */

@@ -3,7 +3,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vi
 import { AdapterList, PublishResponse } from '../../shared/api/deployments.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest, BackboneDigest, TenantId } from '../../shared/ids.ts'
-import { openAdapter, partBytes } from '../adapters/stored-adapter.ts'
+import { openAdapter, partBytes } from '../store/stored-adapter.ts'
 import { makeAdapter, makeLargeAdapter, type TestAdapter } from '../testing/adapter.ts'
 import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../testing/edge.ts'
 

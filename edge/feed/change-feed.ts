@@ -2,7 +2,7 @@ import { DurableObject } from 'cloudflare:workers'
 import { z } from 'zod'
 import type { TenantEntry } from '../../shared/api/admin.ts'
 import { TenantId } from '../../shared/ids.ts'
-import { KeyRecord } from '../tenants/records.ts'
+import { KeyRecord } from '../store/records.ts'
 
 /**
  * How long a change is told to isolates: far longer than KV takes to show it everywhere (a minute, as a rule), and than

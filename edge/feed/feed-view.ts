@@ -1,6 +1,6 @@
 import type { TenantId } from '../../shared/ids.ts'
 import { SharedWork } from '../http/shared-work.ts'
-import type { KeyRecord } from '../tenants/records.ts'
+import type { KeyRecord } from '../store/records.ts'
 import { type Change, type Changes, retentionMs } from './change-feed.ts'
 
 /**

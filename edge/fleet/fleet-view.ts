@@ -1,6 +1,6 @@
 import type { Log } from '../../shared/log.ts'
 import { decodeResident } from '../../shared/resident-adapters.ts'
-import type { FleetNode, NodeAddress } from '../routing/nodes.ts'
+import type { FleetNode, NodeAddress } from './nodes.ts'
 import type { KnownResidents, NodeSighting, RosterSnapshot } from './roster.ts'
 
 /** A snapshot is never used at this age while the registry answers. */

@@ -1,7 +1,8 @@
 import type { KeyId, RequestId, TenantId } from '../../shared/ids.ts'
 import type { Bindings, Platform } from '../env.ts'
 import type { RequestReport } from '../telemetry/request-report.ts'
-import type { Timings } from './server-timing.ts'
+import type { Timings } from '../telemetry/server-timing.ts'
+import type { Actor } from './actor.ts'
 
 /** What every request carries along its hops. */
 export interface App {
@@ -20,9 +21,6 @@ export interface TenantApp {
   Bindings: App['Bindings']
   Variables: App['Variables'] & { tenant: TenantId; keyId: KeyId; actor: Actor }
 }
-
-/** Who changes something. */
-export type Actor = { readonly kind: 'admin' } | { readonly kind: 'key'; readonly keyId: KeyId }
 
 /** The control plane, behind either authentication: an operator or a tenant's own key acts on one tenant. */
 export interface ControlApp {

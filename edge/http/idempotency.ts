@@ -2,7 +2,7 @@ import type { MiddlewareHandler } from 'hono'
 import { z } from 'zod'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { actorName } from '../audit/audited.ts'
+import { actorName } from './actor.ts'
 import type { AdminApp } from './context.ts'
 import { maxJsonBytes, readBytes } from './json-body.ts'
 

@@ -15,10 +15,10 @@ import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { KeyId, TenantId } from '../../shared/ids.ts'
 import { mintApiKey } from '../auth/api-key.ts'
+import { unwrap } from '../directory/outcome.ts'
 import type { AdminApp, ControlApp } from '../http/context.ts'
 import { readJson } from '../http/json-body.ts'
 import { parseQuery, pathId } from '../http/request-parts.ts'
-import { unwrap } from '../tenants/outcome.ts'
 
 type C = Context<ControlApp>
 

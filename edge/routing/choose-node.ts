@@ -1,7 +1,7 @@
 import type { AdapterDigest, BackboneDigest } from '../../shared/ids.ts'
 import { residentPrefix } from '../../shared/resident-adapters.ts'
+import type { FleetNode } from '../fleet/nodes.ts'
 import type { Standing } from './circuit-breaker.ts'
-import type { FleetNode } from './nodes.ts'
 import { scorer } from './rendezvous.ts'
 
 /** What a request asks of a node. */

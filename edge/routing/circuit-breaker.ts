@@ -1,4 +1,4 @@
-import type { FleetNode } from './nodes.ts'
+import type { FleetNode } from '../fleet/nodes.ts'
 
 const firstOpenMs = 1_000
 const maxOpenMs = 15_000

@@ -1,6 +1,6 @@
+import type { FleetNode } from '../fleet/nodes.ts'
 import { assumedCapacity, chooseNode, type RouteAsk, serves } from './choose-node.ts'
 import type { Verdict } from './node-failures.ts'
-import type { FleetNode } from './nodes.ts'
 import type { Router } from './router.ts'
 
 /** First attempts, failovers and the hedge together. */

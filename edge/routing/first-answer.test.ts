@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { AdapterDigest, BackboneDigest } from '../../shared/ids.ts'
 import type { GenerateEvent } from '../../shared/wire.ts'
+import type { FleetNode } from '../fleet/nodes.ts'
 import { type Attempt, Dispatch } from './dispatch.ts'
 import { firstAnswer } from './first-answer.ts'
 import { NodeFailure } from './node-failures.ts'
-import type { FleetNode } from './nodes.ts'
 import { Router } from './router.ts'
 
 const backbone = BackboneDigest.parse('ab'.repeat(32))

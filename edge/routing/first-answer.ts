@@ -1,7 +1,7 @@
 import type { GenerateEvent } from '../../shared/wire.ts'
+import type { FleetNode } from '../fleet/nodes.ts'
 import type { Attempt, Dispatch } from './dispatch.ts'
 import { NodeFailure } from './node-failures.ts'
-import type { FleetNode } from './nodes.ts'
 
 /** A node that is silent is looked up in the fleet this often. */
 const watchMs = 2_500

@@ -2,10 +2,10 @@ import { sha256Hex } from '../../shared/digest.ts'
 import type { TenantId } from '../../shared/ids.ts'
 import { signNodeToken } from '../../shared/node-token.ts'
 import { GenerateEvent, type GenerateRequest } from '../../shared/wire.ts'
-import { readLines } from '../streaming/lines.ts'
+import type { NodeAddress } from '../fleet/nodes.ts'
 import type { NodeAttempt, RequestReport } from '../telemetry/request-report.ts'
+import { readLines } from './lines.ts'
 import { failureOf, NodeFailure } from './node-failures.ts'
-import type { NodeAddress } from './nodes.ts'
 
 export interface NodeCall {
   readonly node: NodeAddress

@@ -1,4 +1,4 @@
-import type { NodeAddress } from './nodes.ts'
+import type { NodeAddress } from '../fleet/nodes.ts'
 
 /**
  * Nodes by preference for a key: rendezvous hashing (Thaler and Ravishankar, 1998). Each node's score depends on

@@ -1,10 +1,10 @@
+import type { FleetNode } from '../fleet/nodes.ts'
 import type { RouteView } from './choose-node.ts'
 import { CircuitBreakers } from './circuit-breaker.ts'
 import { Demand } from './demand.ts'
 import { FalseClaims } from './false-claims.ts'
 import { FirstTokenTimes } from './first-token-times.ts'
 import { InFlight } from './in-flight.ts'
-import type { FleetNode } from './nodes.ts'
 import { RetryBudget } from './retry-budget.ts'
 
 export interface RouterOptions {

@@ -4,12 +4,12 @@ import type { SettlementId } from '../../shared/ids.ts'
 import { residentPrefix } from '../../shared/resident-adapters.ts'
 import { type GenerateEvent, type GenerateRequest, maxAcknowledged } from '../../shared/wire.ts'
 import { currentFleet } from '../fleet/current-fleet.ts'
+import type { NodeAddress } from '../fleet/nodes.ts'
 import type { TenantApp } from '../http/context.ts'
 import { type Attempt, Dispatch } from './dispatch.ts'
 import { firstAnswer } from './first-answer.ts'
 import { generateOn } from './node-client.ts'
 import { NodeFailure } from './node-failures.ts'
-import type { NodeAddress } from './nodes.ts'
 
 export interface RunningGeneration {
   readonly node: NodeAddress

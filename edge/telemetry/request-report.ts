@@ -8,7 +8,7 @@ import {
   type TraceContext,
   traceHeaders,
 } from '../../shared/telemetry/trace-context.ts'
-import { Timings } from '../http/server-timing.ts'
+import { Timings } from './server-timing.ts'
 
 export interface Caller {
   readonly tenant: TenantId

@@ -4,7 +4,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import { BackboneSlug, type TenantId } from '../../shared/ids.ts'
 import type { Change } from '../feed/change-feed.ts'
 import type { App } from '../http/context.ts'
-import { AdaptersRecord, BackboneRecord, KeyRecord, storeKeys, TenantRecord } from './records.ts'
+import { AdaptersRecord, BackboneRecord, KeyRecord, storeKeys, TenantRecord } from '../store/records.ts'
 import type { Source } from './refreshing-cache.ts'
 
 /**

@@ -2,10 +2,10 @@ import type { Context } from 'hono'
 import type { TenantPolicy } from '../../shared/api/policy.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { type AdapterDigest, AliasName, BackboneSlug } from '../../shared/ids.ts'
-import { chooseTarget } from '../deployments/choose-target.ts'
 import type { TenantApp } from '../http/context.ts'
+import type { BackboneRecord } from '../store/records.ts'
+import { chooseTarget } from './choose-target.ts'
 import { readBackbone, readTenant, reloadTenant } from './read.ts'
-import type { BackboneRecord } from './records.ts'
 
 /** What a request's `model` means to the tenant that asks. */
 export interface ResolvedModel {

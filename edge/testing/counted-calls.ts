@@ -5,10 +5,10 @@ import type { Bindings } from '../env.ts'
 
 export { AuditLog } from '../audit/audit-log.ts'
 export { TenantBudget } from '../budgets/tenant-budget.ts'
+export { TenantDirectory } from '../directory/directory.ts'
 export { ChangeFeed } from '../feed/change-feed.ts'
 export { NodeRegistry } from '../fleet/node-registry.ts'
 export { IdempotentCall } from '../http/idempotent-call.ts'
-export { TenantDirectory } from '../tenants/directory.ts'
 
 const calls: Record<string, number> = {}
 

@@ -4,10 +4,10 @@ import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest, AliasName, BackboneSlug, KeyId, TenantId } from '../../shared/ids.ts'
 import { app } from '../app.ts'
 import { mintApiKey } from '../auth/api-key.ts'
+import { project } from '../directory/projection.ts'
 import type { Bindings } from '../env.ts'
 import type { Publication } from '../feed/change-feed.ts'
-import { project } from '../tenants/projection.ts'
-import { storeKeys } from '../tenants/records.ts'
+import { storeKeys } from '../store/records.ts'
 
 /**
  * The worker with a back door for `npm run bench -- tenants`: `POST /bench/seed` makes many tenants at once, through the
@@ -16,10 +16,10 @@ import { storeKeys } from '../tenants/records.ts'
 
 export { AuditLog } from '../audit/audit-log.ts'
 export { TenantBudget } from '../budgets/tenant-budget.ts'
+export { TenantDirectory } from '../directory/directory.ts'
 export { ChangeFeed } from '../feed/change-feed.ts'
 export { NodeRegistry } from '../fleet/node-registry.ts'
 export { IdempotentCall } from '../http/idempotent-call.ts'
-export { TenantDirectory } from '../tenants/directory.ts'
 
 const Seed = z.object({ from: z.int(), count: z.int(), adapterBytes: z.int(), backbone: BackboneSlug })
 const Lookup = z.object({

@@ -1,6 +1,6 @@
 import { QuartetError } from '../../shared/errors.ts'
 import type { Platform } from '../env.ts'
-import { type BackboneRecord, storeKeys } from '../tenants/records.ts'
+import { type BackboneRecord, storeKeys } from '../store/records.ts'
 import { TextCodec } from './text-codec.ts'
 
 const maxCodecs = 4

@@ -1,7 +1,7 @@
 import { AdapterSummary } from '../../shared/api/deployments.ts'
 import type { AdapterDigest, TenantId } from '../../shared/ids.ts'
-import { Parts, partBytes } from '../adapters/stored-adapter.ts'
-import { storeKeys } from '../tenants/records.ts'
+import { storeKeys } from '../store/records.ts'
+import { Parts, partBytes } from '../store/stored-adapter.ts'
 
 /** An upload that has not been completed for so long is given up. */
 export const uploadMs = 10 * 60_000

@@ -1,5 +1,5 @@
 import type { TenantId } from '../../shared/ids.ts'
-import { type AdaptersRecord, type KeyRecord, storeKeys, type TenantRecord } from './records.ts'
+import { type AdaptersRecord, type KeyRecord, storeKeys, type TenantRecord } from '../store/records.ts'
 
 export interface Projection {
   readonly id: TenantId

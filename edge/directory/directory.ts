@@ -8,18 +8,18 @@ import {
 } from '../../shared/api/deployments.ts'
 import { TenantPolicy, type TenantPolicyChange } from '../../shared/api/policy.ts'
 import { type AdapterDigest, type AliasName, type KeyId, TenantId } from '../../shared/ids.ts'
-import { type Parts, publishParts } from '../adapters/stored-adapter.ts'
 import type { TenantBudget } from '../budgets/tenant-budget.ts'
-import { AdapterTable, type Upload, uploadMs } from '../deployments/adapter-table.ts'
-import { AliasTable } from '../deployments/alias-table.ts'
-import { decide, type Wish } from '../deployments/decide.ts'
 import type { Change, ChangeFeed, TenantState } from '../feed/change-feed.ts'
+import type { AdaptersRecord, TenantRecord } from '../store/records.ts'
+import { type Parts, publishParts } from '../store/stored-adapter.ts'
+import { AdapterTable, type Upload, uploadMs } from './adapter-table.ts'
+import { AliasTable } from './alias-table.ts'
+import { decide, type Wish } from './decide.ts'
 import { migrate } from './directory-schema.ts'
 import { KeyTable, type NewKey } from './key-table.ts'
 import { Outbox } from './outbox.ts'
 import { type Outcome, ok, refuse } from './outcome.ts'
 import { project } from './projection.ts'
-import type { AdaptersRecord, TenantRecord } from './records.ts'
 
 /** What the worker binds for this object. */
 export interface DirectoryBindings {

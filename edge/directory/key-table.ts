@@ -1,6 +1,6 @@
 import type { KeySummary } from '../../shared/api/admin.ts'
 import { KeyId, type TenantId } from '../../shared/ids.ts'
-import type { KeyRecord } from './records.ts'
+import type { KeyRecord } from '../store/records.ts'
 
 interface Row extends Record<string, SqlStorageValue> {
   readonly id: string

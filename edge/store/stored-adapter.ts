@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { AdapterDigest, TenantId } from '../../shared/ids.ts'
-import { storeKeys } from '../tenants/records.ts'
+import { storeKeys } from './records.ts'
 
 /**
  * How adapters lie in KV. One that fits into a part is the value itself; of a larger one the value is empty, its

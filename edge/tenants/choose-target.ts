@@ -1,6 +1,6 @@
 import type { AliasName, RequestId } from '../../shared/ids.ts'
 import { scorer } from '../routing/rendezvous.ts'
-import type { AliasRecord, Target } from '../tenants/records.ts'
+import type { AliasRecord, Target } from '../store/records.ts'
 
 export interface Asker {
   readonly requestId: RequestId

@@ -1,8 +1,8 @@
 import { type AliasSummary, type CanaryShare, maxAliasesPerTenant } from '../../shared/api/deployments.ts'
 import type { AdapterDigest, AliasName } from '../../shared/ids.ts'
-import { type Outcome, ok, refuse } from '../tenants/outcome.ts'
 import type { AdapterTable } from './adapter-table.ts'
 import type { AliasTable, Change } from './alias-table.ts'
+import { type Outcome, ok, refuse } from './outcome.ts'
 
 /** What is wanted of an alias. */
 export type Aim =
