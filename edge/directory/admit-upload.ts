@@ -1,0 +1,30 @@
+import { type AdapterSummary, maxAdaptersPerTenant } from '../../shared/api/deployments.ts'
+import type { TenantId } from '../../shared/ids.ts'
+import type { Upload } from './adapter-table.ts'
+import { type Outcome, ok, refuse } from './outcome.ts'
+import type { Tables } from './tables.ts'
+
+/** Whether there is room for a file; the adapter itself when the tenant has it already. */
+export function admitUpload(
+  { bytes, digest }: Upload,
+  { tables, tenant: id }: { tenant: TenantId; tables: Pick<Tables, 'adapters' | 'tenant'> },
+): Outcome<AdapterSummary | null> {
+  const { adapters, tenant } = tables
+  const existing = digest === null ? undefined : adapters.find(digest)
+  if (existing !== undefined) return ok(existing)
+  if (digest !== null && adapters.isBeingRemoved(id, digest))
+    return refuse('conflict', 'this adapter was deleted a moment ago and is still being removed; retry', 2)
+  if (adapters.count() + adapters.uploads() >= maxAdaptersPerTenant)
+    return refuse(
+      'adapter_storage_exceeded',
+      `a tenant has at most ${maxAdaptersPerTenant} adapters; delete some`,
+    )
+  const allowed = tenant.policy.adapterBytes
+  const held = adapters.bytesBeside(digest)
+  if (allowed !== null && held + bytes > allowed)
+    return refuse(
+      'adapter_storage_exceeded',
+      `the adapter has ${bytes} bytes and ${Math.max(0, allowed - held)} of the ${allowed} that this tenant may store are left; delete adapters or have the limit raised`,
+    )
+  return ok(null)
+}

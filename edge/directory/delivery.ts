@@ -1,0 +1,74 @@
+import type { TenantBudget } from '../budgets/tenant-budget.ts'
+import type { ChangeFeed } from '../feed/change-feed.ts'
+import { uploadMs } from './adapter-table.ts'
+import { project } from './projection.ts'
+import type { Tables } from './tables.ts'
+import { adaptersRecord, tenantRecord } from './tenant-record.ts'
+
+/** What the worker binds for a directory. */
+export interface DirectoryBindings {
+  readonly STORE: KVNamespace
+  readonly FEED: DurableObjectNamespace<ChangeFeed>
+  readonly BUDGETS: DurableObjectNamespace<TenantBudget>
+}
+
+/** What could not be delivered is tried again after this long. */
+const retryMs = 1_000
+/** KV keys that are deleted at once. */
+const removalsAtOnce = 200
+
+interface DeliveryOptions {
+  readonly tables: Tables
+  readonly storage: DurableObjectStorage
+  readonly env: DirectoryBindings
+}
+
+/** Tells the change feed, the tenant's budget and KV, in this order, what a directory has changed. */
+export class Delivery {
+  readonly #options: DeliveryOptions
+  #turn: Promise<void> = Promise.resolve()
+
+  constructor(options: DeliveryOptions) {
+    this.#options = options
+  }
+
+  /** In order: a later state is never overwritten by an earlier one. Throws when the feed is away; the alarm repeats it. */
+  async deliver(): Promise<void> {
+    await this.#options.storage.setAlarm(Date.now() + retryMs)
+    const turn = this.#turn.then(() => this.#tell())
+    this.#turn = turn.catch(() => undefined)
+    await turn
+  }
+
+  async #tell(): Promise<void> {
+    const { env, storage, tables } = this.#options
+    const { adapters, outbox, tenant } = tables
+    const { state } = tenant
+    if (state === undefined) return storage.deleteAlarm()
+    const upTo = outbox.last()
+    const keys = outbox.ids('key').map((sha256) => ({
+      sha256,
+      record: state.status === 'deleted' ? null : tables.keys.record(sha256, state.id),
+    }))
+    if (!outbox.isPublished()) {
+      const { BUDGETS, FEED } = env
+      await FEED.get(FEED.idFromName('feed')).publish([{ tenant: state, keys }])
+      if (outbox.ids('policy').length > 0)
+        await BUDGETS.get(BUDGETS.idFromName(state.id)).setPolicy(tenant.policy, state.createdAt)
+      outbox.published(upTo)
+    }
+    const isProjected = await project(env.STORE, {
+      id: state.id,
+      tenant: outbox.ids('tenant').length > 0,
+      record: tenantRecord(tables),
+      adapters: adaptersRecord(tables),
+      keys,
+      removals: adapters.removals().slice(0, removalsAtOnce),
+      removed: (key) => adapters.removed(key),
+    })
+    if (isProjected) outbox.done(upTo)
+    if (!isProjected || !outbox.isEmpty() || adapters.removals().length > 0) return
+    if (adapters.uploads() === 0) await storage.deleteAlarm()
+    else await storage.setAlarm(Date.now() + uploadMs)
+  }
+}

@@ -1,0 +1,55 @@
+import type { TenantSummary } from '../../shared/api/admin.ts'
+import type { AdapterDigest, TenantId } from '../../shared/ids.ts'
+import type { AdaptersRecord, TenantRecord } from '../store/records.ts'
+import type { Tables } from './tables.ts'
+
+/** What requests need to know of the tenant; undefined when there is none. */
+export function tenantRecord({ adapters, aliases, tenant }: Tables): TenantRecord | undefined {
+  const { state } = tenant
+  if (state === undefined || state.status === 'deleted') return undefined
+  const known = new Map(adapters.list().map((adapter) => [adapter.digest, adapter]))
+  const target = (digest: AdapterDigest) => {
+    const adapter = known.get(digest)
+    return adapter && { digest, backbone: adapter.backbone, rows: adapter.rows }
+  }
+  const targets = aliases.list().flatMap(({ alias, canary, digest, updatedAt, version }) => {
+    const stable = target(digest)
+    const trial = canary && target(canary.digest)
+    if (stable === undefined) return []
+    const { by, percent } = canary ?? { by: 'request', percent: 0 }
+    return [
+      [
+        alias,
+        { ...stable, updatedAt, version, ...(trial && { canary: { ...trial, by, percent } }) },
+      ] as const,
+    ]
+  })
+  return {
+    id: state.id,
+    createdAt: state.createdAt,
+    version: state.version,
+    status: state.status,
+    policy: tenant.policy,
+    aliases: Object.fromEntries(targets),
+  }
+}
+
+/** What the tenant has, for lists. */
+export function adaptersRecord({ adapters, tenant }: Tables): AdaptersRecord | undefined {
+  const { state } = tenant
+  return state && { version: state.version, adapters: adapters.list() }
+}
+
+/** What operators see of the tenant. */
+export function tenantSummary(id: TenantId, { adapters, aliases, keys, tenant }: Tables): TenantSummary {
+  const { state } = tenant
+  return {
+    id,
+    createdAt: state?.createdAt ?? 0,
+    status: state?.status === 'suspended' ? 'suspended' : 'active',
+    policy: tenant.policy,
+    keys: keys.list(),
+    adapters: adapters.list(),
+    aliases: aliases.list(),
+  }
+}
