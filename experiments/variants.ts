@@ -1,5 +1,5 @@
 import type { AdapterChoices } from '../gpu-node/train/describe.ts'
-import type { TrainSettings } from '../gpu-node/train/settings.ts'
+import { Rates, type TrainSettings } from '../gpu-node/train/settings.ts'
 
 /** What is trained in an experiment: an adapter and what differs from the trainer's own settings. */
 export interface Variant {
@@ -30,6 +30,22 @@ export const variants = {
     adapter: { kind: 'iapt', anchor: 'sink', placement: 'first' },
   },
   'iapt-clip-0.3': { title: 'iapt, clip 0.3', adapter: { kind: 'iapt' }, settings: { clip: 0.3 } },
+  'iapt-warmup-0.2': {
+    title: 'iapt, warm-up over a fifth',
+    adapter: { kind: 'iapt' },
+    settings: { warmup: 0.2 },
+  },
+  'iapt-rate-2e-3': {
+    title: 'iapt, generator rate 2e-3',
+    adapter: { kind: 'iapt' },
+    settings: { rates: Rates.parse({ generator: 2e-3 }) },
+  },
+  'lpt-at-8': { title: 'lpt at layer 8', adapter: { kind: 'lpt', at: 8 } },
+  'lpt-rate-5e-3': {
+    title: 'lpt, generator rate 5e-3',
+    adapter: { kind: 'lpt' },
+    settings: { rates: Rates.parse({ generator: 5e-3 }) },
+  },
 } as const satisfies Record<string, Variant>
 export type VariantName = keyof typeof variants
 
