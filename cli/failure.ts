@@ -37,6 +37,7 @@ const systemFailures: Record<string, (of: string) => string> = {
   ENOSPC: (of) => `the disk is full${of}; free some space, or move the state elsewhere with QUARTET_HOME`,
   EDQUOT: (of) =>
     `the disk quota is used up${of}; free some space, or move the state elsewhere with QUARTET_HOME`,
+  EFBIG: (of) => `a file may not grow so large here${of}; raise the limit (ulimit -f)`,
   EROFS: (of) => `the file system is read-only${of}; move the state elsewhere with QUARTET_HOME`,
   EACCES: (of) => `permission denied${of}; check the owner and mode, or choose another QUARTET_HOME`,
   ENOENT: (of) => `no such file or folder${of}; check the path`,

@@ -1,8 +1,10 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { openBackbone } from '../gpu-node/model/backbone-folder.ts'
@@ -26,6 +28,11 @@ const exists = (name: string) =>
     () => true,
     () => false,
   )
+
+const sha256Of = async (name: string) =>
+  createHash('sha256')
+    .update(await readFile(path(name)))
+    .digest('hex')
 
 const row = (i: number) =>
   JSON.stringify({ prompt: `hello world ${i}`, completion: i % 2 === 0 ? 'hello' : 'world' })
@@ -115,12 +122,17 @@ describe('from a file of examples to an adapter', () => {
       'train.examples': '40',
       'train.dev_examples': '10',
       'train.seed': '0',
-      'train.data': expect.stringMatching(/^[0-9a-f]{64}$/),
+      'train.data': await sha256Of('train.jsonl'),
+      'train.dev': await sha256Of('dev.jsonl'),
+      'train.prompts': 'chat',
       'train.onnxruntime': expect.stringMatching(/^\d/),
     })
     expect(Number(provenance['train.dev_loss'])).toBeLessThan(Number(provenance['train.dev_loss_untuned']))
     const metrics = (await readFile(path('first.metrics.jsonl'), 'utf8')).trim().split('\n')
     const losses = metrics.map((line) => JSON.parse(line)).filter(({ type }) => type === 'step')
+    expect(Object.keys(losses[0]).sort()).toEqual(
+      ['gradientNorm', 'loss', 'rateFactor', 'step', 'tokens', 'tokensPerSecond', 'type'].sort(),
+    )
     expect(losses).toHaveLength(40)
     expect(losses.at(-1).loss).toBeLessThan(losses[0].loss)
     expect(await readFile(path('first.loss.svg'), 'utf8')).toMatch(/^<svg .*<\/svg>\n$/s)
@@ -130,6 +142,8 @@ describe('from a file of examples to an adapter', () => {
     expect(inspected.stdout).toMatch(/^parameters +1568$/m)
     expect(inspected.stdout).toMatch(/^train.dev_loss +\d/m)
     expect(inspected.stdout).toMatch(/^layers.0…1.down +F16 +\[64, 4\]$/m)
+    const seen = await quartet('adapter', 'eval', path('first.safetensors'), '--data', path('train.jsonl'))
+    expect(seen.stderr).toMatch(/first.safetensors was trained on .*train.jsonl: its figures are too good/)
   })
 
   it('the same seed gives the same bytes, another one others', async () => {
@@ -227,6 +241,7 @@ describe('a training that is cut off', () => {
     expect(await resume('--seed', '9', '--clip', '0.5')).toMatch(
       /another training: seed was 0 and is 9; clip was 1 and is 0.5; give what/,
     )
+    expect(await resume('--prompts', 'raw')).toMatch(/another training: prompts was chat and is raw/)
     await writeFile(path('train-2.jsonl'), jsonl(0, 41))
     expect(await resume('--data', path('train-2.jsonl'))).toMatch(/the training data was [0-9a-f]+ and is/)
     await writeFile(path('changed.checkpoint'), 'junk')
@@ -264,6 +279,14 @@ describe('one line says what is wrong when', () => {
     'an option is no number': { more: () => ['--rate', 'fast'], says: /--rate.*must be a number/ },
     'an option is of another kind': { more: () => ['--kind', 'static'], says: /kind static has no m/ },
     'options exclude each other': { more: () => ['--epochs', '1', '--steps', '2'], says: /not both/ },
+    'an option changes nothing': {
+      more: () => ['--rational-rate', '1e-2'],
+      says: /--rational-rate needs --activation rational/,
+    },
+    'examples to measure on come twice': {
+      more: () => [...dev(), '--dev-share', '0.2'],
+      says: /come from --dev or are set apart with --dev-share; give one/,
+    },
     'the adapter to start from is for something else': {
       more: () => ['--init', path('train.jsonl')],
       says: /--init .*not a valid safetensors file.*; name an adapter file/,
@@ -283,6 +306,38 @@ describe('one line says what is wrong when', () => {
 
   it.each(Object.entries(refusals))('%s', async (_, { more, says }) => {
     expect(await refusal(...more())).toMatch(says)
+  })
+
+  it.each([[], ['--dry-run']])('the adapter to start from has another shape %j', async (...more) => {
+    await succeeds('start.safetensors', '--steps', '1', '--force')
+    expect(await refusal('--init', path('start.safetensors'), '--m', '9', ...more)).toMatch(
+      /the adapter to start from has m = 4 and this training 9/,
+    )
+  })
+
+  it.each([[], ['--dry-run']])('bi-level training has too few examples %j', async (...more) => {
+    await writeFile(path('two.jsonl'), jsonl(0, 2))
+    const bilevel = ['--activation', 'rational', '--rational', 'bilevel']
+    expect(await refusal('--data', path('two.jsonl'), ...bilevel, ...more)).toMatch(
+      /bi-level training needs two/,
+    )
+    expect(await exists('refused.metrics.jsonl')).toBe(false)
+  })
+
+  it('a checkpoint finds no room, with the curve so far and no adapter', async () => {
+    const args = words('cramped.safetensors', ['--steps', '12', '--eval-every', '6', ...dev()])
+    const limited = 'ulimit -f 16 && exec "$0" "$@"'
+    const child = spawn('sh', ['-c', limited, process.execPath, main, ...args], {
+      env,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    const said = text(child.stderr)
+    const [code] = await once(child, 'close')
+    expect(code).toBe(1)
+    expect(await said).toMatch(/ulimit -f\): .*cramped.checkpoint could not be written; free some space/)
+    expect(await readFile(path('cramped.loss.svg'), 'utf8')).toMatch(/<polyline/)
+    const left = (await readdir(folder)).filter((name) => name.startsWith('cramped'))
+    expect(left.sort()).toEqual(['cramped.loss.svg', 'cramped.metrics.jsonl'])
   })
 
   it('and the command ends with status 1 and that line', async () => {

@@ -79,6 +79,7 @@ export async function trainVariant(run: TrainingRun, bench: Bench): Promise<Trai
       data: {
         train: { examples: run.examples, source: sourceOf(run.examples) },
         dev: { examples: [], source: 'none' },
+        prompts: 'chat',
       },
     },
     {

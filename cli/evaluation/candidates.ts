@@ -8,6 +8,9 @@ import { QuartetError } from '../../shared/errors.ts'
 import { AdapterDigest, type BackboneDigest } from '../../shared/ids.ts'
 import { CliFailure } from '../failure.ts'
 
+/** The name that tables give the backbone itself. */
+export const untuned = 'untuned'
+
 /** An adapter file that is evaluated, under the name that tables give it. */
 export interface NamedAdapter {
   readonly name: string
@@ -24,7 +27,7 @@ export async function readAdapters(paths: readonly string[]): Promise<readonly N
     if (same !== undefined)
       throw new CliFailure(`${path} and ${same.path} are the same adapter`, { remedy: 'name it once' })
   }
-  const isShort = new Set(adapters.map(({ name }) => name)).size === adapters.length
+  const isShort = new Set([untuned, ...adapters.map(({ name }) => name)]).size === adapters.length + 1
   return isShort ? adapters : adapters.map((adapter) => ({ ...adapter, name: adapter.path }))
 }
 

@@ -1,4 +1,4 @@
-import { access, constants } from 'node:fs/promises'
+import { access, constants, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { evaluate, openEvaluationBackend } from '../../gpu-node/evaluate/evaluate.ts'
 import type { MeasuredPart } from '../../gpu-node/evaluate/measure.ts'
@@ -8,13 +8,12 @@ import { writeFileAtomically } from '../local/atomic-file.ts'
 import { note } from '../output.ts'
 import { progressPrinter } from '../progress.ts'
 import { servingEncoder } from '../training/serving-encoder.ts'
-import { backboneOf, readAdapters } from './candidates.ts'
+import { backboneOf, readAdapters, untuned } from './candidates.ts'
 import { readChoices } from './choices.ts'
 import type { EvalOptions } from './options.ts'
 import { answerLines, evaluationReport, printEvaluation } from './report.ts'
 import { servingDecoder } from './serving-decoder.ts'
 
-const untuned = 'untuned'
 /** Tokens that an answer may have beyond the longest response in the data. */
 const spareTokens = 16
 
@@ -39,8 +38,7 @@ export async function runEvaluation(paths: readonly string[], options: EvalOptio
       `the longest prompt has ${prompt} tokens, and with ${promptRows} prompt rows the context has no room for answers of ${maxTokens}`,
       { remedy: `give --max-tokens ${Math.max(1, contextLength - promptRows - prompt)} or less` },
     )
-  for (const path of [options.json, options.answers])
-    if (path !== undefined) await access(dirname(resolve(path)), constants.W_OK)
+  await assertWritable(options, paths)
   warnOfTraining(adapters, data)
 
   const backend = await openEvaluationBackend(backbone, { examples, maxTokens, promptRows })
@@ -77,13 +75,39 @@ export async function runEvaluation(paths: readonly string[], options: EvalOptio
       maxTokens,
       seed: options.seed,
     })
+    // Before any file is written, which may fail.
+    printEvaluation(report)
     if (options.json !== undefined)
       await writeFileAtomically(options.json, { data: `${JSON.stringify(report, null, 2)}\n`, mode: 0o644 })
     if (options.answers !== undefined)
       await writeFileAtomically(options.answers, { data: answerLines(results), mode: 0o644 })
-    printEvaluation(report)
   } finally {
     await backend.close()
+  }
+}
+
+/** Throws where a file cannot be written, or would be written over one that is read or written as well. */
+async function assertWritable(
+  { answers, choices, data, json }: EvalOptions,
+  adapters: readonly string[],
+): Promise<void> {
+  const taken = new Set(
+    [data, ...adapters, ...(choices === undefined ? [] : [choices])].map((path) => resolve(path)),
+  )
+  for (const [option, path] of [
+    ['--json', json],
+    ['--answers', answers],
+  ] as const) {
+    if (path === undefined) continue
+    const target = resolve(path)
+    if (taken.has(target))
+      throw new CliFailure(`${option} ${path} would write over a file that this evaluation reads or writes`, {
+        remedy: 'name another file',
+      })
+    taken.add(target)
+    await access(dirname(target), constants.W_OK)
+    if ((await stat(target).catch(() => undefined))?.isDirectory())
+      throw new CliFailure(`${option} ${path} is a folder`, { remedy: 'name a file in it' })
   }
 }
 

@@ -1,11 +1,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { writeFileAtomically } from './atomic-file.ts'
 import { assertDiskSpace } from './disk-space.ts'
 import { type Home, homeAt, makeHome } from './home.ts'
 import { lockHome } from './home-lock.ts'
@@ -47,15 +46,6 @@ it('a damaged secrets file is an error that names it, and it is not replaced', a
   await writeFile(home.secrets, '{"nodeSecret": ')
   await expect(ensureLocalSecrets(home)).rejects.toThrow(`${home.secrets} cannot be read: it is not JSON`)
   expect(await readFile(home.secrets, 'utf8')).toBe('{"nodeSecret": ')
-})
-
-it('a write that fails leaves the old file and no partial one', async () => {
-  const path = join(home.folder, 'kept')
-  await writeFileAtomically(path, { data: 'old', mode: 0o600 })
-  const unwritable = { data: 'new', mode: 0o600 }
-  await expect(writeFileAtomically(join(path, 'below-a-file'), unwritable)).rejects.toThrow()
-  expect(await readFile(path, 'utf8')).toBe('old')
-  expect((await readdir(home.folder)).filter((name) => name.includes('partial'))).toEqual([])
 })
 
 it('a disk that is too full for a stack is refused in megabytes', async () => {

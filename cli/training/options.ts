@@ -4,6 +4,7 @@ import { maxPromptRows, maxWindow } from '../../shared/adapter-file.ts'
 import { BackboneSlug } from '../../shared/ids.ts'
 import { parsedBy } from '../argument.ts'
 import { defaultBackbone, weightsOption } from '../settings.ts'
+import { initFile } from './start.ts'
 
 const numeral = z
   .string()
@@ -156,7 +157,7 @@ export const TrainOptions = z
     warmup: optionalNumber,
     clip: optionalNumber,
     heldOut: optionalNumber,
-    devShare: z.number().default(0.1),
+    devShare: z.number().optional(),
     evalEvery: optionalNumber,
     patience: optionalNumber,
     seed: z.number().default(0),
@@ -188,5 +189,20 @@ export const TrainOptions = z
     ({ heldOut }) => heldOut === undefined || (heldOut > 0 && heldOut < 1),
     '--held-out lies between 0 and 1',
   )
-  .refine(({ devShare }) => devShare <= 0.5, '--dev-share is at most 0.5: the rest is trained on')
+  .refine(({ devShare = 0 }) => devShare <= 0.5, '--dev-share is at most 0.5: the rest is trained on')
+  .refine(
+    ({ dev, devShare }) => dev === undefined || devShare === undefined,
+    'examples to measure on come from --dev or are set apart with --dev-share; give one of them',
+  )
+  .refine(
+    ({ activation, init, rationalRate }) =>
+      rationalRate === undefined || activation === 'rational' || initFile(init) !== undefined,
+    '--rational-rate needs --activation rational',
+  )
+  .refine(
+    ({ init, kind, staticRate }) =>
+      staticRate === undefined || kind === 'static' || initFile(init) !== undefined,
+    '--static-rate needs --kind static',
+  )
+  .transform(({ devShare = 0.1, ...options }) => ({ ...options, devShare }))
 export type TrainOptions = z.infer<typeof TrainOptions>

@@ -1,5 +1,7 @@
+import { PassThrough } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import { expect, it } from 'vitest'
-import { barWidth, duration, linePrinter } from './progress.ts'
+import { barPrinter, barWidth, duration, linePrinter } from './progress.ts'
 
 const step = (step: number) => ({
   type: 'step' as const,
@@ -26,6 +28,23 @@ it('away from a terminal there is a line for every twentieth of the way and for 
     'step 1/100: loss 2.0000, 321 tok/s, 1:05 left',
   ])
   expect(lines.at(-1)).toBe('step 100/100: dev loss 1.5000')
+})
+
+it('on a terminal a bar shows the step, the losses, tokens per second and the time left', async () => {
+  const terminal = Object.assign(new PassThrough(), { isTTY: true, columns: 120 })
+  {
+    using printer = barPrinter(terminal)
+    printer.onEvent({
+      type: 'untuned',
+      devLoss: 3,
+      progress: { step: 0, steps: 100, secondsLeft: undefined },
+    })
+    for (let at = 1; at <= 50; at++) printer.onEvent(step(at))
+  }
+  terminal.end()
+  const shown = await text(terminal)
+  expect(shown).toMatch(/step 50\/100 \[.*\] loss 0\.040 · dev 3\.000 · 321 tok\/s · 1:05 left/)
+  expect(shown.split('\n')).toHaveLength(2)
 })
 
 it('a bar leaves room for the time left on a terminal of 80 columns, and is never nothing', () => {

@@ -8,7 +8,7 @@ export interface TrainPrinter extends Disposable {
 
 /** Shows a training on stderr: a moving bar on a terminal, plain lines elsewhere. */
 export function trainPrinter(): TrainPrinter {
-  return process.stderr.isTTY ? barPrinter() : linePrinter(note)
+  return process.stderr.isTTY ? barPrinter(process.stderr) : linePrinter(note)
 }
 
 const barFormat = 'step {value}/{total} [{bar}] loss {loss} · dev {dev} · {speed} tok/s · {left} left'
@@ -20,7 +20,10 @@ export function barWidth(columns = 80): number {
   return Math.min(40, Math.max(4, columns - wordsWidth))
 }
 
-function barPrinter(): TrainPrinter {
+type Terminal = NodeJS.WritableStream & { readonly columns?: number }
+
+/** Moves a bar on a terminal. */
+export function barPrinter(stream: Terminal): TrainPrinter {
   let bar: SingleBar | undefined
   const shown = { loss: '–', dev: '–', speed: '–', left: '–' }
   return {
@@ -36,7 +39,8 @@ function barPrinter(): TrainPrinter {
         bar = new SingleBar({
           format: barFormat,
           hideCursor: true,
-          barsize: barWidth(process.stderr.columns),
+          barsize: barWidth(stream.columns),
+          stream,
         })
         bar.start(steps, step, shown)
       }

@@ -5,7 +5,9 @@ import {
   describeAdapter,
   parameterCount,
 } from '../../gpu-node/train/describe.ts'
+import { splitHeldOut } from '../../gpu-node/train/held-out.ts'
 import { lossCurve } from '../../gpu-node/train/loss-curve.ts'
+import type { TrainRecord } from '../../gpu-node/train/record.ts'
 import { type AdapterStart, startParameters } from '../../gpu-node/train/start/start.ts'
 import { type TrainedAdapter, trainAdapter } from '../../gpu-node/train/train-adapter.ts'
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
@@ -30,16 +32,21 @@ import {
   type TrainingFiles,
   trainingFiles,
   withTrainingFiles,
+  writeCurve,
   writeResult,
 } from './training-files.ts'
 
 /** `quartet adapter train`: from a file of examples to an adapter file. */
 export async function runTraining(options: TrainOptions): Promise<void> {
   if (options.out === undefined || options.dryRun) {
-    const { data, metadata } = await readInputs(options)
+    const { backbone, data, metadata, start } = await readInputs(options)
     const window = 'window' in metadata ? metadata.window : undefined
     reportData(data, { window, json: options.json })
-    return assertUsable(data.files, options)
+    assertUsable(data.files, options)
+    const settings = trainSettings(options, data.train.examples.length)
+    splitHeldOut(data.train.examples, settings)
+    await startParameters(backbone, { metadata, seed: settings.seed, start })
+    return
   }
   const files = trainingFiles(options.out)
   refuseOverwriting(files, options)
@@ -69,7 +76,9 @@ async function trainInto(files: TrainingFiles, options: TrainOptions): Promise<v
   note(describe(metadata, { steps: settings.steps, seed: settings.seed }))
 
   const metrics = metricsFile(files)
+  splitHeldOut(data.train.examples, settings)
   if (resumed === undefined) await metrics.begin([])
+  const history: TrainRecord[] = []
   using stop = stopRequest(() => process.exit(130))
   using printer = trainPrinter()
   const trained = await trainAdapter(
@@ -84,16 +93,24 @@ async function trainInto(files: TrainingFiles, options: TrainOptions): Promise<v
     {
       checkpoints: checkpointFile(files, { resumed }),
       signal: stop.signal,
-      onResume: async ({ step, history }) => {
-        note(`going on from step ${step}`)
+      onResume: async (state) => {
+        note(`going on from step ${state.step}`)
+        for (const record of state.history) history.push(record)
         await metrics.begin(history)
       },
       onEvent: (event) => {
-        if (event.type !== 'checkpoint') metrics.append(event)
         printer.onEvent(event)
+        if (event.type === 'checkpoint') return
+        const { progress, ...record } = event
+        history.push(record)
+        metrics.append(record)
       },
     },
-  )
+  ).catch(async (error: unknown): Promise<never> => {
+    // What went wrong is best seen.
+    if (history.length > 0) await writeCurve(files, lossCurve(history, 'Loss')).catch(() => undefined)
+    throw error
+  })
   printer[Symbol.dispose]()
   if (trained.outcome === 'interrupted') {
     note(howToResume(trained, files))

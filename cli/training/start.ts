@@ -13,6 +13,11 @@ export interface ChosenStart {
   readonly name: string
 }
 
+/** The adapter file that `--init` names, where it names one. */
+export function initFile(init: string): string | undefined {
+  return init === 'anchor' || init === 'random' ? undefined : init
+}
+
 export async function chosenStart(
   {
     init,

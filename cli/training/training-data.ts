@@ -1,6 +1,7 @@
 import type { NamedExamples } from '../../gpu-node/train/adapter-training.ts'
 import {
   type EncodeOptions,
+  type PromptFormat,
   type Reading,
   readDataset,
   requireExamples,
@@ -15,6 +16,7 @@ export interface TrainingData {
   readonly files: readonly Reading[]
   readonly train: NamedExamples
   readonly dev: NamedExamples
+  readonly prompts: PromptFormat
 }
 
 interface DataOptions {
@@ -29,12 +31,13 @@ interface DataOptions {
 /** The examples to train and to measure on. Throws CliFailure and `training_data_invalid`. */
 export async function readTrainingData(options: DataOptions, encode: EncodeOptions): Promise<TrainingData> {
   const { data, dev, devShare, seed, tolerant } = options
+  const { prompts } = encode
   const train = await readDataset(data, encode)
   const files = dev === undefined ? [train] : [train, await readDataset(dev, encode)]
   if (!tolerant) assertUsable(files, options)
   const { examples, sha256 } = train.dataset
   const [, given] = files
-  if (given !== undefined) return { files, train: named(train.dataset), dev: named(given.dataset) }
+  if (given !== undefined) return { files, prompts, train: named(train.dataset), dev: named(given.dataset) }
   const split =
     tolerant && !isSplittable(examples)
       ? { train: examples, dev: [] }
@@ -43,6 +46,7 @@ export async function readTrainingData(options: DataOptions, encode: EncodeOptio
     note(`no --dev given: ${split.dev.length} of ${examples.length} examples are set apart to measure on`)
   return {
     files,
+    prompts,
     train: { source: sha256, examples: split.train },
     dev: { source: devShare > 0 ? `${devShare} of the training data` : 'none', examples: split.dev },
   }

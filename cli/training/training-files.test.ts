@@ -65,9 +65,11 @@ it('nothing that is there is lost without --force', async () => {
 })
 
 it('what is read is never written over, and a folder is no file, not even with --force', async () => {
-  const read = (data: string) => refuseOverwriting(files, { data, dev: undefined, initTextFile: undefined })
-  expect(() => read(join(folder, 'other.jsonl'))).not.toThrow()
-  for (const file of [files.adapter, files.metrics]) expect(() => read(file)).toThrow(/write over it/)
+  const none = { data: join(folder, 'other.jsonl'), dev: undefined, init: 'anchor', initTextFile: undefined }
+  const read = (changes: Partial<typeof none>) => () => refuseOverwriting(files, { ...none, ...changes })
+  expect(read({})).not.toThrow()
+  for (const file of [files.adapter, files.metrics]) expect(read({ data: file })).toThrow(/write over it/)
+  expect(read({ init: files.adapter })).toThrow(/write over it/)
   expect(await messageOf(withTrainingFiles(trainingFiles(folder), async () => {}))).toMatch(
     /is a folder; name a file in it/,
   )

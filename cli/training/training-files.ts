@@ -8,6 +8,7 @@ import type { CheckpointStore } from '../../gpu-node/train/train-adapter.ts'
 import { CliFailure, isSystemError } from '../failure.ts'
 import { writeFileAtomically } from '../local/atomic-file.ts'
 import type { TrainOptions } from './options.ts'
+import { initFile } from './start.ts'
 
 const extension = '.safetensors'
 const mode = 0o644
@@ -43,10 +44,10 @@ const exists = (path: string) =>
 /** Throws when what is read would be written over. */
 export function refuseOverwriting(
   { lock, ...written }: TrainingFiles,
-  { data, dev, initTextFile }: Pick<TrainOptions, 'data' | 'dev' | 'initTextFile'>,
+  { data, dev, init, initTextFile }: Pick<TrainOptions, 'data' | 'dev' | 'init' | 'initTextFile'>,
 ): void {
   const paths: readonly string[] = [lock, ...Object.values(written)]
-  for (const read of [data, dev, initTextFile])
+  for (const read of [data, dev, initFile(init), initTextFile])
     if (read !== undefined && paths.includes(resolve(read)))
       throw new CliFailure(`${read} is read, and this training would write over it`, {
         remedy: 'choose another --out',
@@ -75,7 +76,9 @@ export async function withTrainingFiles<T>(files: TrainingFiles, work: () => Pro
       remedy: 'wait for it, or choose another --out',
     })
   }
-  return await withLock(files.lock, { onWait }, work)
+  return await withLock(files.lock, { onWait }, work).catch((error: unknown): never => {
+    throw writeFailure(error, { path: folder, remedy: `${startAgain}, or choose another --out` })
+  })
 }
 
 /**
@@ -121,12 +124,18 @@ export async function assertRoom({ adapter }: TrainingFiles, bytes: number): Pro
     )
 }
 
-const diskFull = new Set(['ENOSPC', 'EDQUOT'])
+const noRoom: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'the disk quota is used up',
+  EFBIG: 'files may not grow so large here (ulimit -f)',
+}
 
-/** What to tell of a write that failed: of a full disk, which file and how to go on; all else as it is. */
+/** What to tell of a write that failed: of a lack of room, which file and how to go on; all else as it is. */
 function writeFailure(error: unknown, { path, remedy }: { path: string; remedy: string }): unknown {
-  if (!isSystemError(error) || !diskFull.has(error.code)) return error
-  return new CliFailure(`the disk is full: ${path} could not be written`, { remedy })
+  const problem = isSystemError(error) ? noRoom[error.code] : undefined
+  return problem === undefined
+    ? error
+    : new CliFailure(`${problem}: ${path} could not be written`, { remedy })
 }
 
 const goOn = 'the last checkpoint is whole: free some space and go on with --resume'
@@ -171,6 +180,11 @@ export async function writeResult(
 export interface MetricsFile {
   begin(records: readonly TrainRecord[]): Promise<void>
   append(record: TrainRecord): void
+}
+
+/** Writes the loss curve of a training that ends without an adapter. */
+export async function writeCurve({ curve }: Pick<TrainingFiles, 'curve'>, drawing: string): Promise<void> {
+  await writeFileAtomically(curve, { data: drawing, mode })
 }
 
 export function metricsFile({ metrics }: Pick<TrainingFiles, 'metrics'>): MetricsFile {

@@ -52,6 +52,8 @@ async function take(path: string): Promise<boolean> {
     return true
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false
+    // It may have been made and not written: of nobody, and for a while in everybody's way.
+    await rm(path, { force: true })
     throw error
   }
 }

@@ -1,6 +1,7 @@
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
 import type { Backbone } from '../model/backbone-folder.ts'
 import type { LossModelOptions } from '../runtime/loss-model.ts'
+import type { PromptFormat } from './data/dataset.ts'
 import type { Example, LossModel, Parameters } from './loss-model.ts'
 import type { TrainSettings } from './settings.ts'
 
@@ -21,7 +22,12 @@ export interface AdapterTraining {
   readonly backbone: Backbone
   readonly metadata: AdapterMetadata
   readonly start: NamedStart
-  readonly data: { readonly train: NamedExamples; readonly dev: NamedExamples }
+  readonly data: {
+    readonly train: NamedExamples
+    readonly dev: NamedExamples
+    /** How the prompts were made token ids. */
+    readonly prompts: PromptFormat
+  }
   readonly settings: TrainSettings
   /** Trade time for memory: activations are computed again instead of kept. */
   readonly checkpointing?: boolean

@@ -2,7 +2,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import type { TrainRecord } from './record.ts'
 
 const remedies =
-  'try half the rates (--rate, --anchor-rate), --clip 0.3, or the start that trains most evenly (--anchor own --placement after-first)'
+  'train anew with --force and half the rates (--rate, --anchor-rate), --clip 0.3, or the start that trains most evenly (--anchor own --placement after-first)'
 
 export function divergence(what: string): QuartetError {
   return new QuartetError('training_diverged', `training stopped: ${what}; ${remedies}`)
@@ -13,35 +13,69 @@ const span = 10
 
 /** By half of it and by one nat at least. */
 const liesFarAbove = (loss: number, base: number) => loss > base + Math.max(1, base / 2)
+/** Above the lowest of many, which is low by chance as well: by all of it and by two nats at least. */
+const liesFarAboveBest = (loss: number, best: number) => loss > best + Math.max(2, best)
+
+interface Mean {
+  readonly loss: number
+  /** The last of its steps. */
+  readonly step: number
+}
 
 /**
- * Throws `training_diverged` when the mean loss of the last ten steps lies far above that of the first ten, or a dev
- * loss far above both that of the untuned backbone and the first step's loss.
+ * Watches a training's records for a loss that runs away: the mean of the last ten steps lies far above that of the
+ * first ten or the best ten, or a dev loss far above both that of the untuned backbone and the first step's loss. A dev
+ * loss that only rises again is for early stopping, which keeps the best tensors.
  */
-export function checkLosses(history: readonly TrainRecord[]): void {
-  checkTrend(history)
-  checkDevLoss(history)
+export class LossWatch {
+  /** Of the last steps, at most `span`. */
+  readonly #losses: number[] = []
+  #untuned: number | undefined
+  #firstLoss: number | undefined
+  #first: Mean | undefined
+  #best: Mean | undefined
+
+  /** Goes on behind what was recorded before. */
+  constructor(history: readonly TrainRecord[]) {
+    for (const record of history) this.#see(record)
+  }
+
+  /** Takes the next record. Throws `training_diverged`. */
+  push(record: TrainRecord): void {
+    const mean = this.#see(record)
+    if (record.type === 'evaluation') this.#checkDev(record)
+    if (mean !== undefined) this.#checkTrend(mean)
+  }
+
+  #see(record: TrainRecord): Mean | undefined {
+    if (record.type === 'untuned') this.#untuned = record.devLoss
+    if (record.type !== 'step') return undefined
+    this.#firstLoss ??= record.loss
+    this.#losses.push(record.loss)
+    if (this.#losses.length > span) this.#losses.shift()
+    if (this.#losses.length < span) return undefined
+    const mean = { step: record.step, loss: this.#losses.reduce((a, b) => a + b, 0) / span }
+    this.#first ??= mean
+    if (this.#best === undefined || mean.loss < this.#best.loss) this.#best = mean
+    return mean
+  }
+
+  #checkDev({ devLoss, step }: { devLoss: number; step: number }): void {
+    if (this.#untuned === undefined || this.#firstLoss === undefined) return
+    if (liesFarAbove(devLoss, Math.max(this.#untuned, this.#firstLoss)))
+      throw divergence(
+        `the dev loss is ${devLoss.toFixed(3)} after step ${step}, and the untuned backbone has ${this.#untuned.toFixed(3)}`,
+      )
+  }
+
+  #checkTrend(last: Mean): void {
+    for (const [base, isFar] of [
+      [this.#first, liesFarAbove],
+      [this.#best, liesFarAboveBest],
+    ] as const)
+      if (base !== undefined && last.step >= base.step + span && isFar(last.loss, base.loss))
+        throw divergence(`the loss rose from ${said(base)} to ${said(last)}`)
+  }
 }
 
-function checkDevLoss(history: readonly TrainRecord[]): void {
-  const last = history.at(-1)
-  const untuned = history.find((record) => record.type === 'untuned')
-  const first = history.find((record) => record.type === 'step')
-  if (last?.type !== 'evaluation' || untuned === undefined || first === undefined) return
-  if (liesFarAbove(last.devLoss, Math.max(untuned.devLoss, first.loss)))
-    throw divergence(
-      `the dev loss is ${last.devLoss.toFixed(3)} after step ${last.step}, and the untuned backbone has ${untuned.devLoss.toFixed(3)}`,
-    )
-}
-
-function checkTrend(history: readonly TrainRecord[]): void {
-  const losses = history.flatMap((record) => (record.type === 'step' ? [record.loss] : []))
-  if (losses.length < 2 * span) return
-  const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length
-  const first = mean(losses.slice(0, span))
-  const last = mean(losses.slice(-span))
-  if (liesFarAbove(last, first))
-    throw divergence(
-      `the loss rose from ${first.toFixed(3)} in the first ${span} steps to ${last.toFixed(3)} in steps ${losses.length - span + 1} to ${losses.length}`,
-    )
-}
+const said = ({ loss, step }: Mean) => `${loss.toFixed(3)} in steps ${step - span + 1} to ${step}`

@@ -15,6 +15,7 @@ export function provenanceOf(
     method: 'gradient',
     data: data.train.source,
     examples: data.train.examples.length,
+    prompts: data.prompts,
     dev: data.dev.source,
     dev_examples: data.dev.examples.length,
     seed: settings.seed,

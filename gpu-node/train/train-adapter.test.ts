@@ -41,6 +41,7 @@ async function training(choices: AdapterChoices, steps = 30): Promise<AdapterTra
     data: {
       train: { source: 'train', examples: examples(32, 1) },
       dev: { source: 'dev', examples: examples(8, 2) },
+      prompts: 'chat',
     },
     settings: TrainSettings.parse({ steps, evaluateEvery: 10, batch: 8, rates: { generator: 1e-2 } }),
   }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { type AdapterFile, adapterTensorSpecs, serializeAdapterFile } from '../../shared/adapter-file.ts'
 import { openLossModel } from '../runtime/loss-model.ts'
 import type { AdapterTraining } from './adapter-training.ts'
@@ -68,10 +69,19 @@ function identityOf({ data, metadata, settings, start }: AdapterTraining): Ident
   return {
     'the training data': data.train.source,
     'the dev data': data.dev.source,
+    prompts: data.prompts,
+    'what the tokenizer and template make of the data': tokensOf(data),
     ...Object.fromEntries(
       Object.entries(named).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]])),
     ),
   }
+}
+
+function tokensOf({ dev, train }: AdapterTraining['data']): string {
+  const hash = createHash('sha256')
+  for (const { instruction, response } of [...train.examples, ...dev.examples])
+    hash.update(`${instruction.join()}>${response.join()}\n`)
+  return hash.digest('hex')
 }
 
 function prefixed(prefix: string, values: Readonly<Record<string, number>>): Record<string, number> {

@@ -184,7 +184,7 @@ describe('a training that goes wrong stops with what to try', () => {
     const run = train(training({ model, save: async (state) => void saved.push(copied(state)) }))
     await expect(run).rejects.toMatchObject({
       code: 'training_diverged',
-      message: expect.stringMatching(/step 13; try half the rates/),
+      message: expect.stringMatching(/step 13; train anew with --force and half the rates/),
     })
     expect(saved.at(-1)?.step).toBe(10)
     for (const values of saved.at(-1)?.parameters.values() ?? [])
@@ -203,7 +203,7 @@ describe('a training that goes wrong stops with what to try', () => {
       return train(training({ model, settings: settings({ steps: 15, evaluateEvery: 15, rates }) }))
     }
     await expect(run(0)).rejects.toThrow(
-      /the dev loss is \d+\.\d+ after step 15, and the untuned backbone has \d+\.\d+; try half/,
+      /the dev loss is \d+\.\d+ after step 15, and the untuned backbone has \d+\.\d+; train anew/,
     )
     await expect(run(1e9)).resolves.toMatchObject({ outcome: 'finished' })
   })

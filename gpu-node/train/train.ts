@@ -2,7 +2,7 @@ import { AdamW, globalNorm, type Moments } from './adamw.ts'
 import { asWritten } from './as-written.ts'
 import { meanGradients, meanLoss, scale } from './batch-loss.ts'
 import { Batches, lengthOf } from './batches.ts'
-import { checkLosses, divergence } from './divergence.ts'
+import { divergence, LossWatch } from './divergence.ts'
 import { splitHeldOut } from './held-out.ts'
 import type { Example, LossModel, Parameters } from './loss-model.ts'
 import { parameterGroups, partOf } from './parameter-groups.ts'
@@ -92,6 +92,7 @@ class Training {
   readonly #startedAt = performance.now()
   readonly #from: { readonly step: number; readonly seconds: number }
   readonly #history: TrainRecord[]
+  readonly #watch: LossWatch
   #step: number
   #best: Scored | undefined
   #savedStep: number
@@ -110,6 +111,7 @@ class Training {
     })
     this.#from = { step: start.step, seconds: start.seconds }
     this.#history = [...start.history]
+    this.#watch = new LossWatch(start.history)
     this.#step = start.step
     this.#best = start.best
     this.#savedStep = start.step
@@ -177,7 +179,6 @@ class Training {
       if (!Number.isFinite(devLoss)) throw divergence(`the dev loss is ${devLoss} after step ${step}`)
       if (this.#best === undefined || devLoss < this.#best.devLoss) this.#best = { step, devLoss, parameters }
       this.#record({ type: 'evaluation', step, devLoss })
-      checkLosses(this.#history)
     }
     if (isMeasured || this.#savedStep !== step) await this.#save()
   }
@@ -207,7 +208,6 @@ class Training {
     const tokens = batch.reduce((sum, example) => sum + lengthOf(example), 0)
     const tokensPerSecond = (tokens * 1000) / (performance.now() - startedAt)
     this.#record({ type: 'step', step, loss, gradientNorm, rateFactor: factor, tokens, tokensPerSecond })
-    checkLosses(this.#history)
   }
 
   /** Clips the gradients and follows them. Returns their norm. */
@@ -235,6 +235,7 @@ class Training {
     const secondsLeft =
       made === 0 ? undefined : ((this.#seconds - this.#from.seconds) / made) * (steps - this.#step)
     this.#options.onEvent?.({ ...record, progress: { step: this.#step, steps, secondsLeft } })
+    this.#watch.push(record)
   }
 
   async #save(): Promise<void> {

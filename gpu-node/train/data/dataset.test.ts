@@ -31,18 +31,41 @@ describe('a row is', () => {
     expect(spelled(dataset.examples[0]?.instruction ?? [])).toBe('Q')
   })
 
-  it('a conversation whose last answer is learned and all before it read', () => {
-    const messages = [
-      { role: 'system', content: 'S' },
-      { role: 'user', content: [{ type: 'text', text: 'Q' }] },
-      { role: 'assistant', content: 'A', weight: 0 },
-      { role: 'user', content: 'R' },
-      { role: 'assistant', content: 'B', weight: 1 },
-    ]
-    const { dataset, problems } = read(JSON.stringify({ messages }))
+  const learned = (messages: readonly unknown[], more = {}) => {
+    const { dataset, problems } = read(JSON.stringify({ messages, ...more }))
     expect(problems).toEqual([])
-    expect(spelled(dataset.examples[0]?.instruction ?? [])).toBe('sSuQaAuR>')
-    expect(dataset.examples[0]?.response).toEqual([66, 0])
+    return dataset.examples.map(({ instruction, response }) => [spelled(instruction), response[0]])
+  }
+  const conversation = [
+    { role: 'system', content: 'S' },
+    { role: 'user', content: [{ type: 'text', text: 'Q' }] },
+    { role: 'assistant', content: 'A' },
+    { role: 'user', content: 'R' },
+    { role: 'assistant', content: 'B', weight: 1 },
+  ]
+
+  it('a conversation, each of whose answers is learned behind all that stands before it', () => {
+    expect(learned(conversation)).toEqual([
+      ['sSuQ>', 65],
+      ['sSuQaAuR>', 66],
+    ])
+  })
+
+  it('a conversation without its answers of weight 0, and without one that opens it', () => {
+    expect(
+      learned(conversation.map((message, at) => (at === 2 ? { ...message, weight: 0 } : message))),
+    ).toEqual([['sSuQaAuR>', 66]])
+    expect(
+      learned(conversation.map((message, at) => (at === 4 ? { ...message, weight: 0 } : message))),
+    ).toEqual([['sSuQ>', 65]])
+    expect(learned([{ role: 'assistant', content: 'Hi' }, ...conversation.slice(1, 3)])).toEqual([
+      ['aHiuQ>', 65],
+    ])
+  })
+
+  it('a conversation with settings that change nothing', () => {
+    const more = { tools: [], functions: [], parallel_tool_calls: false }
+    expect(learned(conversation.slice(1, 3), more)).toEqual([['uQ>', 65]])
   })
 })
 
@@ -85,7 +108,30 @@ const refusals: Record<string, [line: string, says: RegExp]> = {
     /messages: must hold a prompt and, last, the answer/,
   ],
   'with an empty answer': [chat(asked, { role: 'assistant', content: '' }), /answer is empty/],
-  'with an answer of weight 0': [chat(asked, { role: 'assistant', content: 'A', weight: 0 }), /weight 0/],
+  'with answers of weight 0 alone': [
+    chat(asked, { role: 'assistant', content: 'A', weight: 0 }),
+    /every answer has weight 0, so nothing is learned/,
+  ],
+  'with an answer of white space': [
+    chat(asked, { role: 'assistant', content: ' \n' }),
+    /messages\[1\]: the assistant’s answer is empty/,
+  ],
+  'with a completion of white space': [
+    '{"prompt": "a", "completion": "  "}',
+    /completion: is empty: a row needs a response/,
+  ],
+  'with a message of no role': [
+    chat({ content: 'Q' }, asked),
+    /messages\[0\].role: is missing: a message has/,
+  ],
+  'with a call of a tool': [
+    chat(asked, { role: 'assistant', content: null, tool_calls: [{ id: 'a' }] }),
+    /messages\[1\].tool_calls: calls of tools and functions are not supported; leave the row out/,
+  ],
+  'with tools to call': [
+    rows({ messages: [asked, { role: 'assistant', content: 'A' }], tools: [{ type: 'function' }] }),
+    /tools: is not supported/,
+  ],
   'with an unknown role': [
     chat({ role: 'robot', content: 'Q' }, { role: 'assistant', content: 'A' }),
     /messages\[0\].*role system, developer, user or assistant/,

@@ -26,12 +26,17 @@ export interface EncodeOptions {
   readonly room: number
 }
 
+/** An example and the line it is from: a conversation has one for each answer that is learned. */
+export interface FileExample extends Example {
+  readonly line: number
+}
+
 /** A file of examples in token ids. */
 export interface Dataset {
   readonly name: string
   /** Of the file's bytes. */
   readonly sha256: string
-  readonly examples: readonly Example[]
+  readonly examples: readonly FileExample[]
 }
 
 export interface Reading {
@@ -59,12 +64,12 @@ export function parseDataset(
   const { values, problems } = parseJsonl(file, name)
   if (values.length === 0 && problems.length === 0)
     throw invalidFile(name, 'it is empty; write one JSON object per line')
-  const examples: Example[] = []
+  const examples: FileExample[] = []
   const found = [...problems]
   for (const { line, value } of values) {
-    const read = readExample(value, options)
+    const read = readExamples(value, options)
     if ('problem' in read) found.push({ line, problem: read.problem })
-    else examples.push(read.example)
+    else examples.push(...read.examples.map((example) => ({ ...example, line })))
   }
   const sha256 = createHash('sha256').update(file).digest('hex')
   return { dataset: { name, sha256, examples }, problems: found.toSorted((a, b) => a.line - b.line) }
@@ -86,14 +91,18 @@ export function requireExamples({ dataset, problems }: Reading, { least }: { lea
   return dataset
 }
 
-function readExample(
+function readExamples(
   value: JsonLine['value'],
   options: EncodeOptions,
-): { example: Example } | { problem: string } {
+): { examples: readonly Example[] } | { problem: string } {
   const parsed = parseRow(value)
   if ('problem' in parsed) return parsed
   try {
-    return checkLength(encodeRow(parsed.row, options), options)
+    const examples = parsed.rows.map((row) => encodeRow(row, options))
+    const problem = examples
+      .map((example) => lengthProblem(example, options))
+      .find((each) => each !== undefined)
+    return problem === undefined ? { examples } : { problem }
   } catch (error) {
     if (error instanceof QuartetError) return { problem: error.message }
     throw error
@@ -101,7 +110,7 @@ function readExample(
 }
 
 /** An example in token ids. Throws QuartetError. */
-export function encodeRow(
+function encodeRow(
   { prompt, answer }: Row,
   { encoder, prompts }: Pick<EncodeOptions, 'encoder' | 'prompts'>,
 ): Example {
@@ -117,13 +126,13 @@ function encodePrompt(
   return encoder.conversation([{ role: 'user', content: prompt.text, name: undefined }])
 }
 
-function checkLength(example: Example, { room }: EncodeOptions): { example: Example } | { problem: string } {
+function lengthProblem(example: Example, { room }: EncodeOptions): string | undefined {
   const [prompt, response] = [example.instruction.length, example.response.length]
-  if (prompt === 0) return { problem: 'its prompt has no tokens' }
-  if (prompt + response <= room) return { example }
+  if (prompt === 0) return 'its prompt has no tokens'
+  if (prompt + response <= room) return undefined
   const longest =
     response > room
       ? `its response has ${response} tokens`
       : `it has ${prompt} prompt and ${response} response tokens`
-  return { problem: `${longest}; the context leaves room for ${room}, so shorten it or leave it out` }
+  return `${longest}; the context leaves room for ${room}, so shorten it or leave it out`
 }

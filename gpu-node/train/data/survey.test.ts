@@ -1,15 +1,17 @@
 import { expect, it } from 'vitest'
-import type { Example } from '../loss-model.ts'
+import type { FileExample } from './dataset.ts'
 import { splitDev } from './split.ts'
 import { overlap, survey } from './survey.ts'
 
-const example = (prompt: number, answer: number, length = 1): Example => ({
+let lines = 0
+const example = (prompt: number, answer: number, { length = 1, line = ++lines } = {}): FileExample => ({
   instruction: [prompt, ...Array<number>(length - 1).fill(0)],
   response: [answer],
+  line,
 })
 
 it('a survey counts repetitions, prompts with several answers, and prompts beyond the window', () => {
-  const examples = [example(1, 1), example(1, 1), example(1, 2), example(2, 1), example(3, 3, 9)]
+  const examples = [example(1, 1), example(1, 1), example(1, 2), example(2, 1), example(3, 3, { length: 9 })]
   expect(survey(examples, { window: 8 })).toMatchObject({
     examples: 5,
     beyondWindow: 1,
@@ -32,6 +34,39 @@ it('a dev share is set apart by prompt, the same for the same seed', () => {
   expect(overlap({ train, dev })).toBe(0)
   expect(splitDev(examples, { share: 0.2, seed: 1 })).toEqual({ train, dev })
   expect(splitDev(examples, { share: 0.2, seed: 2 }).dev).not.toEqual(dev)
+})
+
+it('at most 200 are set apart, however many there are', () => {
+  const examples = Array.from({ length: 4_000 }, (_, i) => example(i, i))
+  expect(splitDev(examples, { share: 0.1, seed: 0 }).dev).toHaveLength(200)
+})
+
+it.each([0, 1, 2, 3, 4, 5])(
+  'a prompt with most of the examples stays on the training side (seed %i)',
+  (seed) => {
+    const examples = Array.from({ length: 1_000 }, (_, i) => example(i < 900 ? 0 : i, i))
+    const { train, dev } = splitDev(examples, { share: 0.1, seed })
+    expect({ train: train.length, dev: dev.length }).toEqual({ train: 900, dev: 100 })
+  },
+)
+
+it('where every prompt has more examples than are wanted, those of the rarest are set apart', () => {
+  const examples = Array.from({ length: 100 }, (_, i) => example(i < 60 ? 0 : 1, i))
+  expect(splitDev(examples, { share: 0.1, seed: 0 }).dev).toHaveLength(40)
+  expect(() => splitDev(examples.slice(0, 61), { share: 0.1, seed: 0 })).not.toThrow()
+})
+
+it('the answers of a conversation stay on one side, with all that share a prompt with one of them', () => {
+  const examples = [1, 2, 3, 4].flatMap((line) => [
+    example(line, 1, { line }),
+    example(10 + line, 2, { line }),
+    example(line === 4 ? 11 : 20 + line, 3, { line }),
+  ])
+  const { train, dev } = splitDev(examples, { share: 0.25, seed: 0 })
+  expect(dev).toHaveLength(3)
+  expect(new Set(dev.map(({ line }) => line)).size).toBe(1)
+  expect(dev.map(({ line }) => line)).not.toContain(4)
+  expect(overlap({ train, dev })).toBe(0)
 })
 
 it('two prompts are enough for a split, one is not, and a share of zero sets nothing apart', () => {
