@@ -4,7 +4,7 @@ import { addTrainOptions, TrainOptions } from './training/options.ts'
 
 const more = `
 Each line of a data file is {"messages": [{"role": "user", "content": "…"}, …, {"role": "assistant", "content": "…"}]}
-or {"prompt": "…", "completion": "…"}. The last answer is learned, all before it is read.
+or {"prompt": "…", "completion": "…"}. Each answer is learned, all before it is read.
 
 Examples:
   quartet adapter train --data tickets.jsonl --dry-run

@@ -7,16 +7,16 @@ import { note, print } from '../cli/output.ts'
 import { defaultBackbone } from '../cli/settings.ts'
 import { linePrinter } from '../cli/training/progress.ts'
 import { prepareTask } from './prepare.ts'
-import { resultsFile, writeReport } from './report.ts'
+import { resultsFile, tablesOf, writeReport } from './report.ts'
 import { appendResult, isFinished, readResults } from './result.ts'
-import { batch, nameOf, type Run, runExperiment } from './run.ts'
+import { batch, identityOf, nameOf, type Run, runExperiment } from './run.ts'
 import { isTaskName, type TaskName, tasks } from './tasks.ts'
 import { dropCheckpoint } from './train-variant.ts'
 import { isVariantName, type VariantName, variants } from './variants.ts'
 
 const root = new URL('..', import.meta.url).pathname
 const usage = `usage: npm run experiment -- NAME --data FOLDER [options]
-       npm run experiment -- report
+       npm run experiment -- report [--results FILE]
 
   NAME             ${Object.keys(tasks).join(', ')}
   --data FOLDER    the folder with the data sets, each in a folder of its own
@@ -26,7 +26,9 @@ const usage = `usage: npm run experiment -- NAME --data FOLDER [options]
   --results FILE   where finished runs are kept, one JSON line each (default: ${resultsFile})
   --work FOLDER    where checkpoints and adapters are kept (default: .quartet/experiments)
 
-Finished runs are skipped and interrupted ones go on. Every run and report write the tables of docs/results.md anew.`
+A run that stands in the results file with the same settings and backbone is skipped: to make one again, name another
+--results FILE. Interrupted runs go on. With the results file of the project, every run and report write the tables of
+docs/results.md anew; report prints those of another file.`
 
 interface Plan {
   readonly task: TaskName
@@ -40,7 +42,7 @@ interface Plan {
 
 const defaultVariants = 'iapt,static-4,static-20,idpg,lpt'
 
-function planOf(): Plan | 'report' {
+function planOf(): Plan | Pick<Plan, 'results'> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
@@ -53,7 +55,8 @@ function planOf(): Plan | 'report' {
     },
   })
   const [name = ''] = positionals
-  if (name === 'report') return name
+  const results = resolve(values.results)
+  if (name === 'report') return { results }
   if (!isTaskName(name) || values.data === undefined) throw new CliFailure(usage)
   return {
     task: name,
@@ -64,7 +67,7 @@ function planOf(): Plan | 'report' {
     }),
     seeds: values.seeds.split(',').map((seed) => wholeNumber('--seeds', seed)),
     steps: values.steps === undefined ? undefined : wholeNumber('--steps', values.steps),
-    results: resolve(values.results),
+    results,
     work: resolve(values.work),
   }
 }
@@ -86,7 +89,7 @@ async function runPlan({ task, data, seeds, results, work, ...plan }: Plan): Pro
   for (const run of runs) {
     stop.signal.throwIfAborted()
     const name = `${task}, ${run.variant}, seed ${run.seed}, ${run.steps} steps`
-    if (isFinished(await readResults(results), run)) {
+    if (isFinished(await readResults(results), identityOf(run, backbone))) {
       note(`${name}: finished before`)
       continue
     }
@@ -104,8 +107,9 @@ async function runPlan({ task, data, seeds, results, work, ...plan }: Plan): Pro
 
 try {
   const plan = planOf()
-  if (plan === 'report') await writeReport(root)
-  else await runPlan(plan)
+  if ('task' in plan) await runPlan(plan)
+  else if (plan.results === join(root, resultsFile)) await writeReport(root)
+  else print(tablesOf(await readResults(plan.results)))
 } catch (error) {
   note(`experiment: ${error instanceof CliFailure ? error.message : describeFailure(error)}`)
   process.exitCode = 1

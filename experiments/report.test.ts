@@ -40,12 +40,29 @@ test('a table has the mean over seeds, each seed, and the reference beside it', 
   expect(lines.some((line) => line.startsWith('| *reference:* LoRA r = 4'))).toBe(true)
 })
 
-test('a run counts as finished for its task, variant, seed and steps alone', () => {
-  const done = { task: 'trec', variant: 'static-4', seed: 1, steps: 100 }
-  expect(isFinished(results, done)).toBe(true)
-  expect(isFinished(results, { ...done, seed: 2 })).toBe(false)
-  expect(isFinished(results, { ...done, steps: 200 })).toBe(false)
-  expect(isFinished(results, { ...done, task: 'sst2' })).toBe(false)
+test('a run counts as finished for its task, variant, seed, steps, settings and backbone alone', () => {
+  const adapter = { kind: 'static', l_sp: 4 }
+  const settings = { clip: 1, rates: { static: 0.01, generator: 0.001 } }
+  const done = { ...run('static-4', { seed: 1, accuracy: 0.84 }), adapter, settings }
+  const turned = { rates: { generator: 0.001, static: 0.01 }, clip: 1 }
+  expect(isFinished([done], { ...done, settings: turned })).toBe(true)
+  for (const other of [
+    { seed: 2 },
+    { steps: 200 },
+    { task: 'sst2' },
+    { settings: { ...settings, clip: 0.3 } },
+    { adapter: { ...adapter, l_sp: 5 } },
+    { backbone: { slug: 'tiny', digest: 'e' } },
+  ])
+    expect(isFinished([done], { ...done, ...other })).toBe(false)
+})
+
+test('of a run that was made again, the last result counts', () => {
+  const [first = '', ...others] = [0.82, 0.9].map((accuracy) =>
+    tablesOf([...results, run('static-4', { seed: 0, accuracy })]),
+  )
+  expect(first).toBe(tablesOf(results))
+  expect(others[0]).toContain('0: 90.0, 1: 84.0')
 })
 
 test('docs/results.md shows what the results file holds', async () => {

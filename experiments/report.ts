@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeFileAtomically } from '../cli/local/atomic-file.ts'
 import { type ReferenceRow, reference } from './reference.ts'
-import { type Result, readResults } from './result.ts'
+import { latest, type Result, readResults } from './result.ts'
 import type { Score } from './task.ts'
 import { type TaskName, tasks } from './tasks.ts'
 import { isVariantName, variants } from './variants.ts'
@@ -32,7 +32,8 @@ export function withTables(document: string, results: readonly Result[]): string
 
 const taskNames = Object.keys(tasks) as readonly TaskName[]
 
-export function tablesOf(results: readonly Result[]): string {
+export function tablesOf(all: readonly Result[]): string {
+  const results = latest(all)
   return taskNames
     .filter((task) => results.some((result) => result.task === task))
     .map((task) =>

@@ -52,11 +52,32 @@ export async function appendResult(path: string, result: Result): Promise<void> 
   await appendFile(path, `${JSON.stringify(result)}\n`)
 }
 
-type Run = Pick<Result, 'task' | 'variant' | 'seed' | 'steps'>
+/** What a run is: a result counts for it alone. */
+export type Identity = Pick<
+  Result,
+  'task' | 'variant' | 'seed' | 'steps' | 'adapter' | 'settings' | 'backbone'
+>
 
-export function isFinished(results: readonly Result[], { task, variant, seed, steps }: Run): boolean {
-  return results.some(
-    (result) =>
-      result.task === task && result.variant === variant && result.seed === seed && result.steps === steps,
+const key = ({ adapter, backbone, seed, settings, steps, task, variant }: Identity) =>
+  JSON.stringify([task, variant, seed, steps, backbone.digest, sorted(adapter), sorted(settings)])
+
+/** Without regard to the order of keys, at any depth. */
+function sorted(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
+  return Object.fromEntries(
+    Object.entries(value)
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, inner]) => [name, sorted(inner)]),
   )
+}
+
+/** Whether a run has been made with these very settings, on this backbone. */
+export function isFinished(results: readonly Result[], run: Identity): boolean {
+  return results.some((result) => key(result) === key(run))
+}
+
+/** The last result of each task, variant, seed and number of steps: settings change, and a run is made again. */
+export function latest(results: readonly Result[]): readonly Result[] {
+  const name = ({ seed, steps, task, variant }: Result) => JSON.stringify([task, variant, seed, steps])
+  return [...new Map(results.map((result) => [name(result), result])).values()]
 }

@@ -1,11 +1,12 @@
 import { cpus } from 'node:os'
+import type { Backbone } from '../gpu-node/model/backbone-folder.ts'
 import { parameterCount } from '../gpu-node/train/describe.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import type { AdapterMetadata } from '../shared/adapter-file.ts'
 import type { PreparedTask } from './prepare.ts'
-import type { Result } from './result.ts'
+import type { Identity, Result } from './result.ts'
 import { score } from './score.ts'
-import { type Bench, trainVariant } from './train-variant.ts'
+import { type Bench, type PlannedTraining, plannedTraining, trainVariant } from './train-variant.ts'
 import { type VariantName, variants } from './variants.ts'
 
 export interface Run {
@@ -22,31 +23,36 @@ export function nameOf({ task, variant, seed, steps }: Run): string {
   return `${task}-${variant}-${seed}-${steps}`
 }
 
+/** What is trained in a run; undefined for the untuned backbone. */
+function planOf({ seed, steps, variant }: Run, backbone: Backbone): PlannedTraining | undefined {
+  if (variant === 'untuned') return undefined
+  return plannedTraining({ variant: variants[variant], seed, steps }, backbone)
+}
+
+/** What tells a run from every other. */
+export function identityOf(run: Run, backbone: Backbone): Identity {
+  const plan = planOf(run, backbone)
+  return {
+    ...run,
+    ...(plan && { adapter: described(plan.metadata), settings: plan.settings }),
+    backbone: { slug: backbone.manifest.slug, digest: backbone.manifest.digest },
+  }
+}
+
 /** Trains and measures one variant, or measures the untuned backbone. */
 export async function runExperiment(
   run: Run,
   { prepared, bench }: { prepared: PreparedTask; bench: Bench },
 ): Promise<Result> {
   const { backbone } = bench
-  const { variant } = run
+  const plan = planOf(run, backbone)
   const trained =
-    variant === 'untuned'
-      ? undefined
-      : await trainVariant(
-          {
-            ...run,
-            name: nameOf(run),
-            variant: variants[variant],
-            examples: prepared.train,
-          },
-          bench,
-        )
+    plan && (await trainVariant({ ...plan, name: nameOf(run), examples: prepared.train }, bench))
   const scored = await score(prepared, { backbone, adapter: trained?.file })
   const { test, train } = prepared
   return {
-    ...run,
+    ...identityOf(run, backbone),
     ...scored,
-    ...(trained && { adapter: described(trained.file.metadata), settings: trained.settings }),
     parameters: trained === undefined ? 0 : parameterCount(trained.file.metadata),
     bytes: trained?.bytes ?? 0,
     trained: trained === undefined ? 0 : Math.min(train.length, run.steps * batch),
@@ -57,7 +63,6 @@ export async function runExperiment(
     },
     trainSeconds: trained?.seconds ?? 0,
     trainTokensPerSecond: trained?.tokensPerSecond ?? 0,
-    backbone: { slug: backbone.manifest.slug, digest: backbone.manifest.digest },
     versions: {
       quartet: packageJson.version,
       onnxruntime: packageJson.dependencies['onnxruntime-node'],

@@ -10,16 +10,19 @@ import { TrainSettings } from '../gpu-node/train/settings.ts'
 import { startParameters } from '../gpu-node/train/start/start.ts'
 import type { TrainEvent, TrainState } from '../gpu-node/train/train.ts'
 import { trainAdapter } from '../gpu-node/train/train-adapter.ts'
-import { type AdapterFile, parseAdapterFile } from '../shared/adapter-file.ts'
+import { type AdapterFile, type AdapterMetadata, parseAdapterFile } from '../shared/adapter-file.ts'
 import type { Variant } from './variants.ts'
 
-export interface TrainingRun {
+export interface TrainingRun extends PlannedTraining {
   /** Names its files: task, variant, seed, steps. */
   readonly name: string
-  readonly variant: Variant
-  readonly seed: number
-  readonly steps: number
   readonly examples: readonly Example[]
+}
+
+/** What is trained, and how. */
+export interface PlannedTraining {
+  readonly metadata: AdapterMetadata
+  readonly settings: TrainSettings
 }
 
 export interface Bench {
@@ -33,7 +36,6 @@ export interface Bench {
 export interface TrainedVariant {
   readonly file: AdapterFile
   readonly bytes: number
-  readonly settings: TrainSettings
   readonly seconds: number
   /** Prompt and response tokens. */
   readonly tokensPerSecond: number
@@ -53,6 +55,16 @@ export async function dropCheckpoint(
   await rm(checkpointOf(run, bench), { force: true })
 }
 
+export function plannedTraining(
+  { seed, steps, variant }: { variant: Variant; seed: number; steps: number },
+  backbone: Backbone,
+): PlannedTraining {
+  return {
+    metadata: describeAdapter(backbone.manifest, variant.adapter),
+    settings: TrainSettings.parse({ ...variant.settings, seed, steps, evaluateEvery: checkpointEvery }),
+  }
+}
+
 /**
  * Trains a variant with the reference's schedule: no dev data, no early stopping, the last tensors kept. Goes on from
  * a checkpoint of an interrupted run. Throws when `signal` interrupts it, after a checkpoint.
@@ -61,15 +73,9 @@ export async function trainVariant(run: TrainingRun, bench: Bench): Promise<Trai
   const { backbone, work } = bench
   await mkdir(work, { recursive: true })
   const checkpoint = checkpointOf(run, bench)
-  const settings = TrainSettings.parse({
-    ...run.variant.settings,
-    seed: run.seed,
-    steps: run.steps,
-    evaluateEvery: checkpointEvery,
-  })
-  const metadata = describeAdapter(backbone.manifest, run.variant.adapter)
+  const { metadata, settings } = run
   const start = { from: 'fresh', rows: 'anchor' } as const
-  const parameters = await startParameters(backbone, { metadata, seed: run.seed, start })
+  const parameters = await startParameters(backbone, { metadata, seed: settings.seed, start })
   const trained = await trainAdapter(
     {
       backbone,
@@ -99,7 +105,6 @@ export async function trainVariant(run: TrainingRun, bench: Bench): Promise<Trai
   return {
     file: parseAdapterFile(trained.bytes),
     bytes: trained.bytes.length,
-    settings,
     ...timesOf(trained.state),
   }
 }

@@ -17,7 +17,7 @@ export const banking77: Task = {
   title: 'banking77',
   score: 'labelAccuracy',
   conditions:
-    '`Query: {text}\\nIntent:` → the category in words, one of 77; 1,600 of train.csv (21 a category), 400 of test.csv, both drawn once for all runs',
+    '`Query: {text}\\nIntent:` → the category in words, one of 77; 1,600 of train.csv (2 to 33 a category) and 400 of test.csv, both drawn once for all runs',
   files: { train: 'banking77/train.csv', test: 'banking77/test.csv' },
   parse({ train, test }) {
     const rows = parse(train)
