@@ -1,5 +1,6 @@
 import type { Context } from 'hono'
 import type { TenantApp } from '../http/context.ts'
+import { within } from '../http/within.ts'
 import { readTenant } from '../tenants/read.ts'
 import type { Demand, Reservation } from './admission.ts'
 import type { Reach } from './budgets.ts'
@@ -38,21 +39,18 @@ export async function admit(demand: Demand, c: Context<TenantApp>): Promise<Rese
 /** An owner that is silent counts as one that is down; what it did all the same is found out by asking again. */
 const ownerPatienceMs = 2_000
 
-async function inTime<T>(work: Promise<T>): Promise<T> {
-  const { promise: late, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new Error('the budget is silent')), ownerPatienceMs)
-  try {
-    return await Promise.race([work, late])
-  } finally {
-    clearTimeout(timer)
-  }
+const silent = (): never => {
+  throw new Error('the budget is silent')
 }
 
 function reachOf(c: Context<TenantApp>): Reach {
   const { budget, budgets, nodeKey } = c.get('platform')
   const tenant = c.get('tenant')
   return {
-    owner: { exchange: (exchange) => inTime(budget(tenant).exchange(exchange)) },
+    owner: {
+      exchange: (exchange) =>
+        within(ownerPatienceMs, { work: budget(tenant).exchange(exchange), late: silent }),
+    },
     collect: (node, ids) => {
       const acknowledge = budgets.acknowledgements(tenant, { node, most: ids.length })
       return settlementsAt(node, { nodeKey, tenant, request: { acknowledge, collect: [...ids] } })

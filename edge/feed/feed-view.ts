@@ -1,5 +1,6 @@
 import type { TenantId } from '../../shared/ids.ts'
 import { SharedWork } from '../http/shared-work.ts'
+import { within } from '../http/within.ts'
 import type { KeyRecord } from '../store/records.ts'
 import { type Change, type Changes, retentionMs } from './change-feed.ts'
 
@@ -93,7 +94,7 @@ export class FeedView {
     const startedAt = Date.now()
     try {
       for (let more = true; more; ) {
-        const page = await inTime(changes(this.#seq))
+        const page = await within(patienceMs, { work: changes(this.#seq), late: silent })
         more = page.more
         // A slower poll than another brings what is known, or was overtaken.
         if (this.#seq !== undefined && page.seq <= this.#seq && !page.missed) continue
@@ -138,10 +139,6 @@ function forgetBefore<K>(map: Map<K, { readonly at: number }>, before: number): 
   }
 }
 
-async function inTime<T>(answer: Promise<T>): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | null = null
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error('the change feed does not answer')), patienceMs)
-  })
-  return Promise.race([answer, late]).finally(() => clearTimeout(timer))
+function silent(): never {
+  throw new Error('the change feed does not answer')
 }

@@ -1,5 +1,6 @@
 import type { Log } from '../../shared/log.ts'
 import { decodeResident } from '../../shared/resident-adapters.ts'
+import { within } from '../http/within.ts'
 import type { FleetNode, NodeAddress } from './nodes.ts'
 import type { KnownResidents, NodeSighting, RosterSnapshot } from './roster.ts'
 
@@ -89,7 +90,7 @@ export class FleetView {
     const takenAt = this.#now()
     this.#renewingSince = takenAt
     try {
-      this.accept(await withPatience(source.load(this.known)), takenAt)
+      this.accept(await within(patienceMs, { work: source.load(this.known), late: silent }), takenAt)
       if (this.#failedAt !== undefined) this.#log('info', 'registry_back')
       this.#failedAt = undefined
     } catch (thrown) {
@@ -158,15 +159,6 @@ export class FleetView {
   }
 }
 
-async function withPatience<T>(answer: Promise<T>): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | null = null
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(
-      () => reject(new Error(`the registry did not answer within ${patienceMs} ms`)),
-      patienceMs,
-    )
-  })
-  return Promise.race([answer, late]).finally(() => {
-    if (timer !== null) clearTimeout(timer)
-  })
+function silent(): never {
+  throw new Error(`the registry did not answer within ${patienceMs} ms`)
 }

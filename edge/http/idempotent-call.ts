@@ -1,4 +1,5 @@
 import { DurableObject } from 'cloudflare:workers'
+import { within } from './within.ts'
 
 /** An answer, sealed by whoever asked for it (idempotency.ts). */
 export type SealedAnswer = Uint8Array<ArrayBuffer>
@@ -38,8 +39,9 @@ export class IdempotentCall extends DurableObject {
       }
       if (call.fingerprint !== fingerprint) return { kind: 'other' }
       if (call.answer !== null) return { kind: 'answered', answer: new Uint8Array(call.answer) }
-      if (waitMs === 0 || this.#settled === undefined || !(await inTime(this.#settled.promise, deadline)))
-        return { kind: 'unknown' }
+      if (waitMs === 0 || this.#settled === undefined) return { kind: 'unknown' }
+      const work = this.#settled.promise.then(() => true)
+      if (!(await within(deadline - Date.now(), { work, late: () => false }))) return { kind: 'unknown' }
     }
   }
 
@@ -69,12 +71,4 @@ export class IdempotentCall extends DurableObject {
       .exec<{ fingerprint: string; answer: ArrayBuffer | null }>('SELECT * FROM call')
       .toArray()[0]
   }
-}
-
-async function inTime(work: Promise<void>, deadline: number): Promise<boolean> {
-  let timer: ReturnType<typeof setTimeout> | null = null
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), deadline - Date.now())
-  })
-  return Promise.race([work.then(() => true), late]).finally(() => clearTimeout(timer))
 }

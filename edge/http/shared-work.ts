@@ -1,3 +1,5 @@
+import { within } from './within.ts'
+
 interface Work {
   readonly run: () => Promise<void>
   /** Keeps it going when the request that began it is gone: others wait for it. */
@@ -30,14 +32,10 @@ export class SharedWork {
 
   /** Another request's failure is not this request's. */
   async #succeedsInTime(running: Promise<void>): Promise<boolean> {
-    let timer: ReturnType<typeof setTimeout> | null = null
-    const late = new Promise<boolean>((resolve) => {
-      timer = setTimeout(() => resolve(false), this.#maxWaitMs)
-    })
-    const done = running.then(
+    const work = running.then(
       () => true,
       () => false,
     )
-    return Promise.race([done, late]).finally(() => clearTimeout(timer))
+    return within(this.#maxWaitMs, { work, late: () => false })
   }
 }
