@@ -1,4 +1,5 @@
 import type { Context } from 'hono'
+import { parseRequest } from '../../shared/api/parse.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { Heartbeat, type HeartbeatResponse, maxHeartbeatBytes } from '../../shared/heartbeat.ts'
@@ -10,8 +11,8 @@ import { readBytes } from '../http/json-body.ts'
 
 /**
  * `POST /fleet/v1/heartbeat`: a node says how it is. Nothing of the body is read before its token has proved genuine.
- * Throws `invalid_node_token`, `body_too_large`, `invalid_json`, `invalid_request`, or `conflict` for a heartbeat that
- * was sent before or comes from a process that another one has replaced.
+ * Throws `invalid_node_token`, `body_too_large`, `invalid_json`, what `parseRequest` throws, or `conflict` for a heartbeat
+ * that was sent before or comes from a process that another one has replaced.
  */
 export async function heartbeat(c: Context<App>): Promise<Response> {
   const { nodeKey, registry } = c.get('platform')
@@ -53,9 +54,5 @@ function parseHeartbeat(body: Uint8Array): Heartbeat {
   } catch {
     throw new QuartetError('invalid_json', 'the heartbeat is not JSON in UTF-8')
   }
-  const parsed = Heartbeat.safeParse(json)
-  if (parsed.success) return parsed.data
-  const issue = parsed.error.issues[0]
-  const param = issue?.path.join('.') || 'body'
-  throw new QuartetError('invalid_request', `${param}: ${issue?.message}`, { param })
+  return parseRequest(Heartbeat, json)
 }

@@ -1,3 +1,4 @@
+import { parseRequest } from '../../shared/api/parse.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { NodeTokenClaims } from '../../shared/node-token.ts'
 import { type GenerateEvent, GenerateRequest, maxGenerateBytes } from '../../shared/wire.ts'
@@ -28,7 +29,7 @@ export async function generate(
       action: 'generate',
       maxBytes: maxGenerateBytes,
     })
-    const wanted = parseRequest(body.bytes, claims)
+    const wanted = wantedBy(body.bytes, claims)
     const { adapters, digest, engine } = serving.open()
     if (wanted.backbone !== digest)
       throw new QuartetError(
@@ -69,16 +70,11 @@ function submit(
   }
 }
 
-function parseRequest(bytes: Uint8Array, claims: NodeTokenClaims): GenerateRequest {
-  const parsed = GenerateRequest.safeParse(parseJson(bytes))
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]
-    const param = issue?.path.join('.') || 'body'
-    throw new QuartetError('invalid_request', `${param}: ${issue?.message}`, { param })
-  }
-  requireClaim(parsed.data.requestId === claims.rid, 'request')
-  requireClaim(parsed.data.adapter === claims.adapter, 'adapter')
-  return parsed.data
+function wantedBy(bytes: Uint8Array, claims: NodeTokenClaims): GenerateRequest {
+  const wanted = parseRequest(GenerateRequest, parseJson(bytes))
+  requireClaim(wanted.requestId === claims.rid, 'request')
+  requireClaim(wanted.adapter === claims.adapter, 'adapter')
+  return wanted
 }
 
 /** One write for the events of one step. Cancelling the stream cancels the request. */

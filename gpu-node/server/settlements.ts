@@ -1,4 +1,4 @@
-import { QuartetError } from '../../shared/errors.ts'
+import { parseRequest } from '../../shared/api/parse.ts'
 import { SettlementsRequest, type SettlementsResponse } from '../../shared/settlement.ts'
 import type { Settlements } from '../settlements/settlements.ts'
 import type { Authorization } from './authorization.ts'
@@ -12,9 +12,5 @@ export async function answerSettlements(
   { authorization, settlements }: { authorization: Authorization; settlements: Settlements },
 ): Promise<SettlementsResponse> {
   const { body, claims } = await authorization.admit(request, { action: 'settlements', maxBytes })
-  const parsed = SettlementsRequest.safeParse(parseJson(body.bytes))
-  if (parsed.success) return settlements.answer(parsed.data, claims.sub)
-  const issue = parsed.error.issues[0]
-  const param = issue?.path.join('.') || 'body'
-  throw new QuartetError('invalid_request', `${param}: ${issue?.message}`, { param })
+  return settlements.answer(parseRequest(SettlementsRequest, parseJson(body.bytes)), claims.sub)
 }

@@ -103,7 +103,11 @@ describe('generate', () => {
       JSON.stringify({ ...generateRequest(), maxTokens: '5' }),
       { code: 'invalid_request', param: 'maxTokens' },
     ],
-    ['an unknown field', JSON.stringify({ ...generateRequest(), text: 'hi' }), { code: 'invalid_request' }],
+    [
+      'an unknown field',
+      JSON.stringify({ ...generateRequest(), text: 'hi' }),
+      { code: 'unsupported_parameter', param: 'text' },
+    ],
     [
       'an empty prompt',
       JSON.stringify(generateRequest({ prompt: [] })),

@@ -102,7 +102,7 @@ describe('a node', () => {
     expect((await refusal(await settlements({}, { act: 'info' }))).code).toBe('invalid_node_token')
     expect(await refusal(await settlements({ collect: ['../x'] }))).toMatchObject({
       status: 400,
-      param: 'collect.0',
+      param: 'collect[0]',
     })
   })
 })
