@@ -1,5 +1,7 @@
 import { Hono } from 'hono'
 import { cors } from 'hono/cors'
+import { ChatCompletionRequest } from '../shared/api/chat-completions.ts'
+import { CompletionRequest } from '../shared/api/completions.ts'
 import { QuartetError } from '../shared/errors.ts'
 import { audited } from './audit/audited.ts'
 import { authenticateAdmin } from './auth/admin.ts'
@@ -76,8 +78,8 @@ const deploymentsApi = new Hono<ControlApp>()
 const tenantApi = new Hono<TenantApp>()
   .use(authenticate)
   .use(rateLimits)
-  .post('/chat/completions', idempotentGeneration, chatCompletions)
-  .post('/completions', idempotentGeneration, completions)
+  .post('/chat/completions', idempotentGeneration(ChatCompletionRequest), chatCompletions)
+  .post('/completions', idempotentGeneration(CompletionRequest), completions)
   .get('/models', listModels)
   .get('/models/:id', getModel)
   .get('/usage', getUsage)

@@ -2,6 +2,7 @@ import { env } from 'cloudflare:workers'
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { CreateKeyResponse, TenantSummary } from '../../shared/api/admin.ts'
 import { TestEdge, type TestTenant } from '../testing/edge.ts'
+import { keptCalls } from '../testing/kept-calls.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant
@@ -50,13 +51,41 @@ describe('the same Idempotency-Key', () => {
     expect(await first.text()).toBe(await second.text())
   })
 
+  test('after a request that was malformed may be used again, and nothing is kept of it', async () => {
+    const path = `/tenants/${tenant.id}/keys`
+    const key = crypto.randomUUID()
+    const before = await keptCalls()
+    for (const name of [5, 'x'.repeat(200)])
+      expect((await post(path, { body: { name }, key })).status).toBe(400)
+    expect(await keptCalls()).toEqual(before)
+    expect((await post(path, { body: { name: 'right' }, key })).status).toBe(201)
+    expect((await keptCalls()).length).toBe(before.length + 1)
+  })
+
+  test('after the operator’s key was changed is told that the answer cannot be read any more', async () => {
+    const key = crypto.randomUUID()
+    const rollback = (isolate: TestEdge) =>
+      isolate.fetch('/v1/aliases/tone/rollback', {
+        method: 'POST',
+        headers: { authorization: `Bearer ${tenant.key}`, 'idempotency-key': key },
+      })
+    await rollback(edge)
+    const rotated = await rollback(new TestEdge({ QUARTET_ADMIN_KEY: 'another-admin-key-0123456789' }))
+    expect(rotated.status).toBe(409)
+    expect(await rotated.json()).toMatchObject({
+      error: { code: 'idempotency_conflict', message: expect.stringMatching(/cannot be read any more/) },
+    })
+  })
+
   test('for something else is refused', async () => {
     const path = `/tenants/${tenant.id}/keys`
     const key = crypto.randomUUID()
     await post(path, { body: { name: 'one' }, key })
     const other = await post(path, { body: { name: 'two' }, key })
     expect(other.status).toBe(409)
-    expect(await other.json()).toMatchObject({ error: { param: 'Idempotency-Key' } })
+    expect(await other.json()).toMatchObject({
+      error: { code: 'idempotency_conflict', param: 'Idempotency-Key' },
+    })
   })
 
   test('of another caller is another key', async () => {

@@ -1,42 +1,33 @@
 import type { MiddlewareHandler } from 'hono'
 import { z } from 'zod'
 import { sha256Hex } from '../../shared/digest.ts'
-import { QuartetError } from '../../shared/errors.ts'
 import { actorName } from './actor.ts'
 import type { AdminApp } from './context.ts'
+import { idempotencyKeyOf, keyConflict, usedForAnother } from './idempotency-key.ts'
 import { maxJsonBytes, readBytes } from './json-body.ts'
-
-export const IdempotencyKey = z.string().regex(/^[\x21-\x7e]{1,255}$/)
 
 const Answer = z.object({ status: z.int(), body: z.string() })
 type Answer = z.infer<typeof Answer>
 
+/** A malformed request, one too many, a failure of ours: nothing was done, so the key may be used again. */
+const didNothing = (status: number) => status === 400 || status === 413 || status === 429 || status >= 500
+
 /**
- * Lets a request with an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) act once: whoever repeats it
- * within a day, at the same time even, gets the first answer. An answer may hold a new key's secret, so it is kept
- * sealed with the Idempotency-Key itself, of which nothing but a hash is stored. After a failure of ours (5xx) the key
- * may be used again.
+ * Lets a request with an `Idempotency-Key` act once: whoever repeats it within a day, at the same time even, gets the
+ * first answer. An answer may hold a new key's secret, so it is kept sealed with the Idempotency-Key itself, of which
+ * nothing but a hash is stored.
  */
 export const idempotent: MiddlewareHandler<AdminApp> = async (c, next) => {
-  const given = c.req.header('idempotency-key')
+  const given = idempotencyKeyOf(c)
   if (given === undefined) return next()
-  if (!IdempotencyKey.safeParse(given).success)
-    throw new QuartetError('invalid_request', 'Idempotency-Key: must be 1 to 255 visible ASCII characters', {
-      param: 'Idempotency-Key',
-    })
   const owner = `${c.get('tenant') ?? 'admin'}\n${actorName(c.get('actor'))}`
   const call = c.get('platform').idempotentCall(await sha256Hex(`${owner}\n${given}`))
   const seal = await sealOf(`${owner}\n${given}\n${c.get('platform').adminKey}`)
   const turn = await call.begin(await fingerprint(c.req.raw))
-  if (turn.kind === 'other')
-    throw new QuartetError('conflict', 'this Idempotency-Key was used for another request; use a new one', {
-      param: 'Idempotency-Key',
-    })
+  if (turn.kind === 'other') throw usedForAnother()
   if (turn.kind === 'unknown')
-    throw new QuartetError(
-      'conflict',
+    throw keyConflict(
       'the first request with this Idempotency-Key was cut off; look whether it acted, then use a new key',
-      { param: 'Idempotency-Key' },
     )
   if (turn.kind === 'answered') {
     const { body, status } = await seal.open(turn.answer)
@@ -44,7 +35,7 @@ export const idempotent: MiddlewareHandler<AdminApp> = async (c, next) => {
     return new Response(body === '' ? null : body, { status, headers })
   }
   await next()
-  if (c.res.status >= 500) return call.forget()
+  if (didNothing(c.res.status)) return call.forget()
   const { status } = c.res
   await call.finish(await seal.close({ status, body: await c.res.clone().text() }))
 }
@@ -73,9 +64,17 @@ export async function sealOf(secret: string) {
       both.set(sealed, ivBytes)
       return both
     },
+    /** Throws `idempotency_conflict` for what was sealed with another secret. */
     async open(both: Uint8Array<ArrayBuffer>): Promise<Answer> {
       const iv = both.subarray(0, ivBytes)
-      const text = await crypto.subtle.decrypt({ name: 'AES-GCM', iv }, key, both.subarray(ivBytes))
+      const text = await crypto.subtle
+        .decrypt({ name: 'AES-GCM', iv }, key, both.subarray(ivBytes))
+        .catch((cause: unknown) => {
+          throw keyConflict(
+            "the answer kept for this Idempotency-Key cannot be read any more, as the operator's key was changed; look whether the first request acted, then use a new key",
+            cause,
+          )
+        })
       return Answer.parse(JSON.parse(new TextDecoder().decode(text)))
     },
   }

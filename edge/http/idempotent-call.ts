@@ -24,12 +24,12 @@ export class IdempotentCall extends DurableObject {
   constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
     super(ctx, env)
     this.#sql = ctx.storage.sql
-    this.#sql.exec('CREATE TABLE IF NOT EXISTS call (fingerprint TEXT NOT NULL, answer BLOB) STRICT')
   }
 
   /** Waits for the first with the same fingerprint to be answered, unless told not to. */
   async begin(fingerprint: string, { waitMs = patienceMs }: { waitMs?: number } = {}): Promise<Turn> {
     for (const deadline = Date.now() + waitMs; ; ) {
+      this.#sql.exec('CREATE TABLE IF NOT EXISTS call (fingerprint TEXT NOT NULL, answer BLOB) STRICT')
       const call = this.#call()
       if (call === undefined) {
         this.#sql.exec('INSERT INTO call VALUES (?, NULL)', fingerprint)
@@ -50,15 +50,15 @@ export class IdempotentCall extends DurableObject {
     this.#settle()
   }
 
-  /** Nothing was done: the same key may be used again. */
+  /** Nothing was done: the same key may be used again, and nothing is left of the call. */
   async forget(): Promise<void> {
-    this.#sql.exec('DELETE FROM call')
+    await this.ctx.storage.deleteAlarm()
+    await this.ctx.storage.deleteAll()
     this.#settle()
   }
 
-  override async alarm(): Promise<void> {
-    await this.ctx.storage.deleteAll()
-    this.#settle()
+  override alarm(): Promise<void> {
+    return this.forget()
   }
 
   #settle(): void {

@@ -1,7 +1,9 @@
-import { beforeAll, beforeEach, expect, test } from 'vitest'
+import { env } from 'cloudflare:workers'
+import { beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import type { ErrorBody } from '../../shared/errors.ts'
 import { byteIds } from '../../test/tiny-tokenizer.ts'
 import { stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
+import { keptCalls } from '../testing/kept-calls.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant
@@ -51,6 +53,30 @@ test('after a failure it may be used again', async () => {
   expect((await ask('k4')).status).toBe(502)
   await stubs.behave({ tokens: byteIds('once') })
   expect((await ask('k4')).status).toBe(200)
+})
+
+test('after a failure, or for what is malformed, nothing is kept', async () => {
+  const before = await keptCalls()
+  expect((await ask('k6', { prompt: 5 })).status).toBe(400)
+  expect((await ask('k7', { model: 'nobody' })).status).toBe(404)
+  await stubs.behave({ tokens: [], refuse: { status: 500, code: 'internal_error' } })
+  expect((await ask('k8')).status).toBe(502)
+  expect(await keptCalls()).toEqual(before)
+})
+
+test('for what is malformed is not even looked up', async () => {
+  const look = vi.spyOn(env.IDEMPOTENCY, 'get')
+  expect((await ask('k9', { temperature: 'hot' })).status).toBe(400)
+  expect(look).not.toHaveBeenCalled()
+  vi.restoreAllMocks()
+})
+
+test('after the operator’s key was changed it is told that the answer cannot be read any more', async () => {
+  await ask('k10')
+  const again = await ask('k10', {}, new TestEdge({ QUARTET_ADMIN_KEY: 'another-admin-key-0123456789' }))
+  expect(again.status).toBe(409)
+  expect(await codeOf(again)).toBe('idempotency_conflict')
+  expect(await generated()).toBe(1)
 })
 
 test('with another body it is refused; another tenant’s same key is another key', async () => {

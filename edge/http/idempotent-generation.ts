@@ -1,15 +1,14 @@
 import { createMiddleware } from 'hono/factory'
+import type { z } from 'zod'
+import { parseRequest } from '../../shared/api/parse.ts'
 import { sha256Hex } from '../../shared/digest.ts'
-import { QuartetError } from '../../shared/errors.ts'
 import type { TenantApp } from './context.ts'
-import { IdempotencyKey, sealOf } from './idempotency.ts'
-import { maxJsonBytes, readBytes } from './json-body.ts'
+import { sealOf } from './idempotency.ts'
+import { idempotencyKeyOf, keyConflict, usedForAnother } from './idempotency-key.ts'
+import { maxJsonBytes, parseJson, readBytes } from './json-body.ts'
 
 /** A longer answer is not kept. */
 const maxKeptLength = 64 * 1024
-
-const refuse = (message: string) =>
-  new QuartetError('idempotency_conflict', message, { param: 'Idempotency-Key' })
 
 const isOver =
   'the request with this Idempotency-Key ran and was charged; its answer was a stream or too long to keep. Use a new key to run it again'
@@ -17,43 +16,42 @@ const isOver =
 /**
  * Lets a generation with an `Idempotency-Key` run, and be charged, once: the same key at the same time is refused; for
  * a day after, it gets the first answer when that was JSON of at most 64 KiB, and else a 409 that says so. The answer
- * is kept sealed with the key itself. After a failure the key may be used again.
+ * is kept sealed with the key itself. After a failure the key may be used again. Nothing is kept of a request that
+ * `schema` refuses.
  */
-export const idempotentGeneration = createMiddleware<TenantApp>(async (c, next) => {
-  const given = c.req.header('idempotency-key')
-  if (given === undefined) return next()
-  if (!IdempotencyKey.safeParse(given).success)
-    throw new QuartetError('invalid_request', 'Idempotency-Key: must be 1 to 255 visible ASCII characters', {
-      param: 'Idempotency-Key',
-    })
-  const owner = `generation\n${c.get('tenant')}\n${c.get('keyId')}\n${given}`
-  const { adminKey, idempotentCall } = c.get('platform')
-  const seal = await sealOf(`${owner}\n${adminKey}`)
-  const body = await readBytes(c.req.raw.clone(), maxJsonBytes)
-  const fingerprint = await sha256Hex(`${c.req.path}\n${await sha256Hex(body)}`)
-  const call = async () => idempotentCall(await sha256Hex(owner))
-  const turn = await (await call()).begin(fingerprint, { waitMs: 0 })
-  switch (turn.kind) {
-    case 'other':
-      throw refuse('this Idempotency-Key was used for another request; use a new one')
-    case 'unknown':
-      throw refuse(
-        'the first request with this Idempotency-Key still runs, or was cut off; wait for it, or use a new key',
-      )
-    case 'answered': {
-      const kept = await seal.open(turn.answer)
-      if (kept.body === '') throw refuse(isOver)
-      const headers = { 'content-type': 'application/json', 'idempotency-replayed': 'true' }
-      return new Response(kept.body, { status: kept.status, headers })
+export const idempotentGeneration = (schema: z.ZodType) =>
+  createMiddleware<TenantApp>(async (c, next) => {
+    const given = idempotencyKeyOf(c)
+    if (given === undefined) return next()
+    const body = await readBytes(c.req.raw.clone(), maxJsonBytes)
+    parseRequest(schema, parseJson(body))
+    const owner = `generation\n${c.get('tenant')}\n${c.get('keyId')}\n${given}`
+    const { adminKey, idempotentCall } = c.get('platform')
+    const seal = await sealOf(`${owner}\n${adminKey}`)
+    const fingerprint = await sha256Hex(`${c.req.path}\n${await sha256Hex(body)}`)
+    const call = async () => idempotentCall(await sha256Hex(owner))
+    const turn = await (await call()).begin(fingerprint, { waitMs: 0 })
+    switch (turn.kind) {
+      case 'other':
+        throw usedForAnother()
+      case 'unknown':
+        throw keyConflict(
+          'the first request with this Idempotency-Key still runs, or was cut off; wait for it, or use a new key',
+        )
+      case 'answered': {
+        const kept = await seal.open(turn.answer)
+        if (kept.body === '') throw keyConflict(isOver)
+        const headers = { 'content-type': 'application/json', 'idempotency-replayed': 'true' }
+        return new Response(kept.body, { status: kept.status, headers })
+      }
+      case 'first': {
+        await next()
+        const { res } = c
+        if (res.status >= 400) return (await call()).forget()
+        const isStream = res.headers.get('content-type')?.startsWith('application/json') !== true
+        const text = isStream ? '' : await res.clone().text()
+        const kept = { status: res.status, body: text.length <= maxKeptLength ? text : '' }
+        await (await call()).finish(await seal.close(kept))
+      }
     }
-    case 'first': {
-      await next()
-      const { res } = c
-      if (res.status >= 400) return (await call()).forget()
-      const isStream = res.headers.get('content-type')?.startsWith('application/json') !== true
-      const text = isStream ? '' : await res.clone().text()
-      const kept = { status: res.status, body: text.length <= maxKeptLength ? text : '' }
-      await (await call()).finish(await seal.close(kept))
-    }
-  }
-})
+  })

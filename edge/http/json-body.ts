@@ -4,7 +4,11 @@ export const maxJsonBytes = 1024 * 1024
 
 /** A request's JSON body, at most `maxBytes` long. Throws `body_too_large` or `invalid_json`. */
 export async function readJson(request: Request, maxBytes = maxJsonBytes): Promise<unknown> {
-  const bytes = await readBytes(request, maxBytes)
+  return parseJson(await readBytes(request, maxBytes))
+}
+
+/** A body as JSON. Throws `invalid_json`. */
+export function parseJson(bytes: Uint8Array): unknown {
   let text: string
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes)

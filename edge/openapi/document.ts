@@ -5,6 +5,7 @@ import {
   type Auth,
   answerHeaders,
   everyAnswer,
+  idempotencyKey,
   type Operation,
   rateLimitHeaders,
   tags,
@@ -185,13 +186,21 @@ function requestBody(body: NonNullable<Operation['body']>): NonNullable<Describe
   }
 }
 
-function errorsOf({ auth, body, errors = [], parameters: inPath, query }: Operation): readonly ErrorCode[] {
+function errorsOf({
+  auth,
+  body,
+  errors = [],
+  headers,
+  parameters: inPath,
+  query,
+}: Operation): readonly ErrorCode[] {
   const implied: readonly ErrorCode[] = [
     ...authErrors[auth],
     ...(body === undefined ? [] : 'json' in body ? bodyErrors.json : bodyErrors.bytes),
     ...(inPath === undefined && query === undefined
       ? []
       : (['invalid_request', 'unsupported_parameter'] as const)),
+    ...(headers === idempotencyKey ? (['invalid_request', 'idempotency_conflict'] as const) : []),
     'internal_error',
   ]
   return [...new Set([...errors, ...implied])]

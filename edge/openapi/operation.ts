@@ -1,5 +1,6 @@
-import { z } from 'zod'
+import type { z } from 'zod'
 import type { ErrorCode } from '../../shared/errors.ts'
+import { IdempotencyKey } from '../http/idempotency-key.ts'
 
 /** One route as the document describes it. Schemas are the very ones that validate. */
 export interface Operation {
@@ -90,7 +91,7 @@ export const noContent = (description: string): Answer => ({ status: 204, descri
 /** The header that lets a request act once, however often it is sent. */
 export const idempotencyKey: NonNullable<Operation['headers']> = {
   'idempotency-key': {
-    schema: z.string().regex(/^[\x21-\x7e]{1,255}$/),
+    schema: IdempotencyKey,
     description: 'Whoever repeats the request with the same key within a day gets the first answer.',
   },
 }

@@ -7,7 +7,7 @@ import { verifyHeartbeat } from '../../shared/heartbeat-token.ts'
 import { bearerToken } from '../auth/bearer.ts'
 import { applySettlements } from '../budgets/apply-settlements.ts'
 import type { App } from '../http/context.ts'
-import { readBytes } from '../http/json-body.ts'
+import { parseJson, readBytes } from '../http/json-body.ts'
 
 /**
  * `POST /fleet/v1/heartbeat`: a node says how it is. Nothing of the body is read before its token has proved genuine.
@@ -23,7 +23,7 @@ export async function heartbeat(c: Context<App>): Promise<Response> {
   const body = await readBytes(c.req.raw, maxHeartbeatBytes)
   if ((await sha256Hex(body)) !== claims.body)
     throw new QuartetError('invalid_node_token', "the heartbeat's token is for another body")
-  const { settlements, ...status } = parseHeartbeat(body)
+  const { settlements, ...status } = parseRequest(Heartbeat, parseJson(body))
   if (status.node !== claims.sub)
     throw new QuartetError('invalid_node_token', "the heartbeat's token is for another node")
 
@@ -45,14 +45,4 @@ export async function heartbeat(c: Context<App>): Promise<Response> {
     case 'full':
       throw new QuartetError('node_unavailable', 'the registry holds as many nodes as it can')
   }
-}
-
-function parseHeartbeat(body: Uint8Array): Heartbeat {
-  let json: unknown
-  try {
-    json = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(body))
-  } catch {
-    throw new QuartetError('invalid_json', 'the heartbeat is not JSON in UTF-8')
-  }
-  return parseRequest(Heartbeat, json)
 }

@@ -14,7 +14,6 @@ const generating = [
   'model_not_allowed',
   'context_length_exceeded',
   'exceeds_limit',
-  'idempotency_conflict',
   'queue_full',
   'budget_exhausted',
   'client_closed_request',
