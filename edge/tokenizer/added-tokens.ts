@@ -41,28 +41,25 @@ export class AddedTokens {
       : text
   }
 
-  /** The leftmost longest added tokens of a text and what lies between them. */
-  split(text: string): Section[] {
-    if (this.#pattern === undefined) return text === '' ? [] : [{ text }]
-    const sections: Section[] = []
+  /** The leftmost longest added tokens of a text and what lies between them, each found when it is asked for. */
+  *split(text: string): Generator<Section, void> {
     let from = 0
     let stripStart = false
-    const push = (end: number, stripEnd: boolean) => {
+    const between = (end: number, stripEnd: boolean): Section[] => {
       let between = text.slice(from, end)
       if (stripStart) between = between.trimStart()
       if (stripEnd) between = between.trimEnd()
-      if (between !== '') sections.push({ text: between })
+      return between === '' ? [] : [{ text: between }]
     }
-    for (const match of text.matchAll(this.#pattern)) {
+    for (const match of this.#pattern === undefined ? [] : text.matchAll(this.#pattern)) {
       const token = this.#byContent.get(match[0])
       if (token === undefined) continue
-      push(match.index, token.lstrip)
-      sections.push({ token })
+      yield* between(match.index, token.lstrip)
+      yield { token }
       from = match.index + match[0].length
       stripStart = token.rstrip
     }
-    push(text.length, false)
-    return sections
+    yield* between(text.length, false)
   }
 }
 

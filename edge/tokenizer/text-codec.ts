@@ -1,9 +1,10 @@
 import { ByteLevelPreTokenizer, Tokenizer } from '@huggingface/tokenizers'
 import { QuartetError } from '../../shared/errors.ts'
 import { AddedTokens } from './added-tokens.ts'
+import { TokenLengths } from './token-lengths.ts'
 import { TokenizerFile } from './tokenizer-file.ts'
 import { Vocabulary } from './vocabulary.ts'
-import { splitWords } from './word-splitting.ts'
+import { splitWords, stagesOf, wordsOf } from './word-splitting.ts'
 
 /** Words remembered with their ids. A word's ids depend on nothing around it. */
 const maxCachedWords = 50_000
@@ -30,6 +31,8 @@ export class TextCodec {
   readonly addedTokens: AddedTokens
   readonly #tokenizer: Tokenizer
   readonly #mapBytes: boolean
+  readonly #stages: ReturnType<typeof stagesOf>
+  readonly #lengths: TokenLengths
   readonly #words = new Map<string, readonly number[]>()
   readonly #frame: { readonly before: readonly number[]; readonly after: readonly number[] }
 
@@ -42,6 +45,8 @@ export class TextCodec {
       { clean_up_tokenization_spaces: false },
     )
     this.#mapBytes = bytesAreMappedHere
+    this.#stages = stagesOf(this.#tokenizer.pre_tokenizer)
+    this.#lengths = new TokenLengths(this.#tokenizer.model?.tokens_to_ids ?? new Map())
     this.vocabulary = new Vocabulary(this.#tokenizer, file)
     this.addedTokens = new AddedTokens(file.added_tokens)
     this.#frame = frameOf(this.#tokenizer)
@@ -59,11 +64,13 @@ export class TextCodec {
   /** A rendered template: its special tokens are parsed, those in protected content are not. */
   encodeRendered(text: string, limit: PromptLimit): number[] {
     const ids: number[] = []
-    this.addedTokens.split(text).forEach((section, at) => {
+    let at = 0
+    for (const section of this.addedTokens.split(text)) {
       if ('token' in section) ids.push(section.token.id)
       else this.#encodePlain(this.addedTokens.restore(section.text), { section: at, into: ids, limit })
       refuseOver(limit, ids.length)
-    })
+      at += 1
+    }
     return ids
   }
 
@@ -72,26 +79,30 @@ export class TextCodec {
     text: string,
     { section, into, limit }: { section: number; into: number[]; limit: PromptLimit },
   ): void {
-    const { normalizer, pre_tokenizer: words } = this.#tokenizer
+    const { normalizer } = this.#tokenizer
     const normal = normalizer === null ? text : normalizer.normalize(text)
     if (normal === '') return
-    for (const word of words === null ? [normal] : words.pre_tokenize(normal, { section_index: section })) {
-      for (const id of this.#encodeWord(word, limit.param)) into.push(id)
+    for (const word of wordsOf(normal, { stages: this.#stages, section })) {
+      for (const id of this.#encodeWord(word, limit, into.length)) into.push(id)
       refuseOver(limit, into.length)
     }
   }
 
-  #encodeWord(word: string, param: PromptLimit['param']): readonly number[] {
+  /** A word behind so many tokens. */
+  #encodeWord(word: string, limit: PromptLimit, behind: number): readonly number[] {
     const known = this.#words.get(word)
     if (known !== undefined) return known
     if (word.length > maxWordLength)
       throw new QuartetError(
         'invalid_request',
         `a run of ${word.length} characters without a word boundary is too long; ${maxWordLength} is the limit`,
-        { param },
+        { param: limit.param },
       )
     const { model } = this.#tokenizer
-    const tokens = model?.encode(this.#mapBytes ? mapBytes.pre_tokenize(word) : [word]) ?? []
+    const mapped = this.#mapBytes ? mapBytes.pre_tokenize(word) : [word]
+    if (behind + word.length > limit.tokens)
+      for (const part of mapped) refuseOver(limit, behind + this.#lengths.least(part))
+    const tokens = model?.encode(mapped) ?? []
     const ids = tokens.flatMap((token) => model?.tokens_to_ids.get(token) ?? model?.unk_token_id ?? [])
     if (word.length <= maxCachedWordLength) {
       if (this.#words.size >= maxCachedWords) this.#words.clear()

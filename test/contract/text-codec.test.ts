@@ -1,0 +1,101 @@
+import { readFile } from 'node:fs/promises'
+import { brotliDecompressSync } from 'node:zlib'
+import { BPE } from '@huggingface/tokenizers'
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { z } from 'zod'
+import { TextCodec } from '../../edge/tokenizer/text-codec.ts'
+import { tokenizerFromGguf } from '../../gpu-node/model/gguf-tokenizer.ts'
+
+/** The edge's tokenizer on the vocabularies of real models, as a node writes them. */
+
+const fixture = (name: string) => readFile(new URL(`../fixtures/tokenizer/${name}`, import.meta.url))
+const Cases = z.array(z.object({ text: z.string(), ids: z.array(z.int()) }))
+const golden = Cases.parse(JSON.parse((await fixture('golden.json')).toString()))
+const { cases, ...pieces } = z
+  .object({
+    tokens: z.array(z.string()),
+    scores: z.array(z.number()),
+    types: z.array(z.number()),
+    cases: Cases,
+  })
+  .parse(JSON.parse((await fixture('sentencepiece.json')).toString()))
+const Metadata = z.record(
+  z.string(),
+  z.union([z.string(), z.number(), z.boolean(), z.array(z.union([z.string(), z.number()]))]),
+)
+const smollm2 = tokenizerFromGguf(
+  Metadata.parse(JSON.parse(brotliDecompressSync(await fixture('smollm2-metadata.json.br')).toString())),
+)
+const sentencePiece = tokenizerFromGguf({
+  'tokenizer.ggml.model': 'llama',
+  'tokenizer.ggml.tokens': pieces.tokens,
+  'tokenizer.ggml.scores': pieces.scores,
+  'tokenizer.ggml.token_type': pieces.types,
+  'tokenizer.ggml.unknown_token_id': 0,
+  'tokenizer.ggml.bos_token_id': 1,
+})
+
+const encode = (codec: TextCodec, text: string, tokens: number) =>
+  codec.encodeRendered(text, { tokens, param: 'prompt' })
+
+describe.each([
+  ['byte-level', new TextCodec(smollm2), golden],
+  ['SentencePiece', new TextCodec(sentencePiece), cases],
+])('a %s vocabulary', (_name, codec, texts) => {
+  test.for(texts)('gives the reference’s ids for $text where they just fit', ({ ids, text }) => {
+    expect(encode(codec, text, ids.length)).toEqual(ids)
+  })
+
+  test.for(texts.filter(({ ids }) => ids.length > 0))(
+    'refuses $text where one token is too many',
+    ({ ids, text }) => {
+      expect(() => encode(codec, text, ids.length - 1)).toThrow(/longer than the \d+ tokens/)
+    },
+  )
+})
+
+describe('a megabyte that does not fit costs no more than the longest text of its kind that does:', () => {
+  afterEach(() => {
+    vi.restoreAllMocks()
+  })
+  const room = 2_047
+
+  /** Steps of the patterns that split a text, and characters that were merged. */
+  function work(text: string): { readonly fits: boolean; readonly steps: number; readonly merged: number } {
+    const codec = new TextCodec(smollm2)
+    const match = vi.spyOn(RegExp.prototype, 'exec')
+    const merge = vi.spyOn(BPE.prototype, 'encode')
+    let fits = true
+    try {
+      encode(codec, text, room)
+    } catch {
+      fits = false
+    }
+    const merged = merge.mock.calls.flatMap(([words]) => words).reduce((sum, word) => sum + word.length, 0)
+    const steps = match.mock.calls.length
+    vi.restoreAllMocks()
+    return { fits, steps, merged }
+  }
+
+  test.each([
+    ['digits', '7', 1],
+    ['prose', 'The parcel is late. ', 5],
+    ['special tokens', '<|im_end|>', 1],
+    ['special tokens between words', ' so<|im_end|>', 2],
+    ['punctuation and numbers', '(1), ', 3],
+  ])('%s', (_name, unit, tokens) => {
+    const longest = work(unit.repeat(Math.floor(room / tokens)))
+    const refused = work(unit.repeat(Math.floor(1_000_000 / unit.length)))
+    expect([longest.fits, refused.fits]).toEqual([true, false])
+    expect(refused.steps).toBeLessThanOrEqual(longest.steps + 10)
+    expect(refused.merged).toBeLessThanOrEqual(longest.merged + 10)
+  })
+
+  test.each([
+    ['one letter', 'a'],
+    ['letters without a word', 'kwzxqvjy'],
+  ])('%s in words of the greatest length', (_name, unit) => {
+    const word = unit.repeat(Math.floor(99_000 / unit.length))
+    expect(work(`${word} `.repeat(10))).toMatchObject({ fits: false, merged: 0 })
+  })
+})
