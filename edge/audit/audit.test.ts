@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { CreateKeyResponse } from '../../shared/api/admin.ts'
 import { AuditPage } from '../../shared/api/audit.ts'
 import { sha256Hex } from '../../shared/digest.ts'
+import { operations } from '../openapi/operations.ts'
 import { TestEdge, type TestTenant } from '../testing/edge.ts'
 import { unreachable } from '../testing/stale-store.ts'
 
@@ -13,6 +14,14 @@ let tenant: TestTenant
 beforeAll(async () => {
   await edge.seedBackbone()
   tenant = await edge.seedTenant()
+})
+
+const ids = (): Readonly<Record<string, string>> => ({
+  id: tenant.id,
+  keyId: 'key_000000000000',
+  digest: tenant.adapter.digest,
+  alias: 'tone',
+  slug: 'tiny',
 })
 
 const log = async (query = '') => AuditPage.parse(await (await edge.admin('GET', `/audit?${query}`)).json())
@@ -56,6 +65,40 @@ describe('the audit log', () => {
     const text = JSON.stringify(await log('limit=1000'))
     for (const secret of [key, await sha256Hex(key), env.QUARTET_ADMIN_KEY])
       expect(text).not.toContain(secret)
+  })
+
+  test.each([
+    ['an API key', () => tenant.key],
+    ['long text', () => 'x'.repeat(4_000)],
+    ['control characters', () => 'a\u0000\u001b[31m\n'],
+    ['a name of our own that is none', () => 'UPPER'],
+  ])('never holds %s that stands in a path where an id belongs', async (_name, text) => {
+    const before = await log('limit=1')
+    const changes = operations.filter(
+      ({ auth, method, parameters }) => auth !== 'node' && method !== 'get' && parameters !== undefined,
+    )
+    expect(changes.length).toBeGreaterThan(20)
+    for (const { auth, method, parameters = {}, path } of changes)
+      for (const wrong of Object.keys(parameters)) {
+        const target = path.replaceAll(/\{([A-Za-z]+)\}/g, (_, name: string) =>
+          encodeURIComponent(name === wrong ? text() : (ids()[name] ?? '')),
+        )
+        const response = await edge.fetch(target, {
+          method: method.toUpperCase(),
+          headers: { authorization: `Bearer ${auth === 'admin' ? env.QUARTET_ADMIN_KEY : tenant.key}` },
+          body: '{}',
+        })
+        expect(await response.text(), `${method} ${path}`).toMatch(/the path is wrong/)
+        expect(response.status).toBe(400)
+      }
+    expect(await log('limit=1')).toEqual(before)
+  })
+
+  test('cuts what an operator asked for where it is long', async () => {
+    const aliases = Array.from({ length: 500 }, (_, at) => `alias-${at}`)
+    await edge.admin('PATCH', `/tenants/${tenant.id}`, { policy: { aliases } })
+    const { data } = await log('action=tenant.change&limit=1')
+    expect(data[0]?.target.change).toHaveLength(1_000)
   })
 
   test('is read in pages, and by action, actor and time', async () => {

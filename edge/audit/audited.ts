@@ -2,17 +2,20 @@ import type { MiddlewareHandler } from 'hono'
 import { QuartetError, toQuartetError } from '../../shared/errors.ts'
 import { actorName } from '../http/actor.ts'
 import type { AdminApp } from '../http/context.ts'
+import { pathParameters } from '../http/request-parts.ts'
+import { type AuditTarget, writtenTarget } from './audit-target.ts'
 
 /**
  * Writes an action into the audit log before it begins and when it has ended, whoever acts and however it ends. What
- * cannot be written down is not done.
+ * cannot be written down is not done. Of a path that names nothing it writes nothing: whatever stands in it, a key
+ * perhaps, would stay.
  */
 export const audited =
   (action: string): MiddlewareHandler<AdminApp> =>
   async (c, next) => {
     const { audit, feed } = c.get('platform')
     const log = audit()
-    const target: Record<string, string> = { ...c.req.param() }
+    const target: AuditTarget = pathParameters(c)
     c.set('auditTarget', target)
     const id = await log
       .begin({
@@ -20,7 +23,7 @@ export const audited =
         actor: actorName(c.get('actor')),
         at: Date.now(),
         requestId: c.get('requestId'),
-        target,
+        target: writtenTarget(target),
         tenant: c.get('tenant') ?? null,
       })
       .catch((cause: unknown) => {
@@ -41,11 +44,9 @@ export const audited =
       c
         .get('platform')
         .audit()
-        .end(id, { outcome, target: known(target) })
+        .end(id, { outcome, target: writtenTarget(target) })
     await end().catch(() => c.executionCtx.waitUntil(repeat(end)))
   }
-
-const known = (target: Record<string, string>) => Object.fromEntries(Object.entries(target).slice(0, 16))
 
 const attempts = 5
 

@@ -1,4 +1,5 @@
 import type { KeyId, RequestId, TenantId } from '../../shared/ids.ts'
+import type { AuditTarget } from '../audit/audit-target.ts'
 import type { Bindings, Platform } from '../env.ts'
 import type { RequestReport } from '../telemetry/request-report.ts'
 import type { Timings } from '../telemetry/server-timing.ts'
@@ -28,8 +29,7 @@ export interface ControlApp {
   Variables: App['Variables'] & {
     actor: Actor
     tenant: TenantId
-    /** What the audit log is told of the action: ids, never a secret. */
-    auditTarget: Record<string, string>
+    auditTarget: AuditTarget
   }
 }
 

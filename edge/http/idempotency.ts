@@ -5,6 +5,7 @@ import { actorName } from './actor.ts'
 import type { AdminApp } from './context.ts'
 import { idempotencyKeyOf, keyConflict, usedForAnother } from './idempotency-key.ts'
 import { maxJsonBytes, readBytes } from './json-body.ts'
+import { pathParameters } from './request-parts.ts'
 
 const Answer = z.object({ status: z.int(), body: z.string() })
 type Answer = z.infer<typeof Answer>
@@ -20,6 +21,7 @@ const didNothing = (status: number) => status === 400 || status === 413 || statu
 export const idempotent: MiddlewareHandler<AdminApp> = async (c, next) => {
   const given = idempotencyKeyOf(c)
   if (given === undefined) return next()
+  pathParameters(c)
   const owner = `${c.get('tenant') ?? 'admin'}\n${actorName(c.get('actor'))}`
   const call = c.get('platform').idempotentCall(await sha256Hex(`${owner}\n${given}`))
   const seal = await sealOf(`${owner}\n${given}\n${c.get('platform').adminKey}`)

@@ -5,7 +5,7 @@ import { IdempotencyKey } from '../http/idempotency-key.ts'
 /** One route as the document describes it. Schemas are the very ones that validate. */
 export interface Operation {
   readonly method: 'get' | 'put' | 'post' | 'patch' | 'delete'
-  /** With its parameters in braces: `/v1/models/{id}`. */
+  /** With its parameters in braces: `/v1/models/{model}`. */
   readonly path: string
   /** `operationId`. */
   readonly id: string

@@ -1,11 +1,13 @@
 import { describe, expect, test } from 'vitest'
+import type { z } from 'zod'
 import { app } from '../app.ts'
 import { rateLimitHeaderNames } from '../budgets/rate-limit-headers.ts'
+import { pathSchemas } from '../http/path-schemas.ts'
 import { TestEdge } from '../testing/edge.ts'
 import { rateLimitHeaders } from './operation.ts'
 import { operations } from './operations.ts'
 
-/** `/v1/models/:id` as `/v1/models/{id}`. */
+/** `/v1/models/:model` as `/v1/models/{model}`. */
 const documented = (path: string) =>
   path.replaceAll(/:([A-Za-z]+)(\{[^}]*\})?/g, '{$1}').replace(/(.)\/$/, '$1')
 
@@ -30,11 +32,14 @@ describe('the document', () => {
     expect(new Set(operations.map(({ id }) => id)).size).toBe(operations.length)
   })
 
-  test('has a schema for every parameter of a path', () => {
-    for (const { parameters = {}, path } of operations)
+  test('has a schema for every parameter of a path: the one that the routes go by', () => {
+    const schemas = new Map<string, z.ZodType>(Object.entries(pathSchemas))
+    for (const { parameters = {}, path } of operations) {
       expect(Object.keys(parameters).toSorted(), path).toEqual(
         [...path.matchAll(/\{([A-Za-z]+)\}/g)].map(([, name]) => name).toSorted(),
       )
+      for (const [name, schema] of Object.entries(parameters)) expect(schema, path).toBe(schemas.get(name))
+    }
   })
 
   test('says truly who is let in', async () => {

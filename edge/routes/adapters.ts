@@ -2,14 +2,14 @@ import type { Context } from 'hono'
 import { AdapterListQuery, PublishQuery, type PublishResponse } from '../../shared/api/deployments.ts'
 import { toPage } from '../../shared/api/paging.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { AdapterDigest } from '../../shared/ids.ts'
+import type { AdapterDigest } from '../../shared/ids.ts'
 import { maxAdapterBytes } from '../../shared/wire.ts'
 import { publishAdapter } from '../deployments/publish-adapter.ts'
 import type { ArrivingFile } from '../deployments/receive-adapter.ts'
 import { unwrap } from '../directory/outcome.ts'
 import type { ControlApp } from '../http/context.ts'
 import { readBytes } from '../http/json-body.ts'
-import { behind, parseQuery, pathId } from '../http/request-parts.ts'
+import { behind, parseQuery, pathParameter } from '../http/request-parts.ts'
 import { maxStoredBytes } from '../store/records.ts'
 import { readAdapters } from '../tenants/read.ts'
 import { moveAlias } from './aliases.ts'
@@ -35,7 +35,7 @@ export async function postAdapter(c: C): Promise<Response> {
 
 /** `PUT …/adapters/{digest}`: the same, where the digest is known. */
 export async function putAdapter(c: C): Promise<Response> {
-  const expected = pathId(AdapterDigest, c.req.param('digest'))
+  const expected = pathParameter(c, 'digest')
   return c.json(await publishAdapter(await arriving(c), { c, expected }))
 }
 
@@ -49,7 +49,7 @@ export async function listAdapters(c: C): Promise<Response> {
 
 /** `GET …/adapters/{digest}`. */
 export async function getAdapter(c: C): Promise<Response> {
-  const digest = pathId(AdapterDigest, c.req.param('digest'))
+  const digest = pathParameter(c, 'digest')
   const adapter = (await adaptersOf(c)).find((each) => each.digest === digest)
   if (adapter === undefined) throw new QuartetError('not_found', `this tenant has no adapter ${digest}`)
   return c.json(adapter)
@@ -57,7 +57,7 @@ export async function getAdapter(c: C): Promise<Response> {
 
 /** `DELETE …/adapters/{digest}`. */
 export async function deleteAdapter(c: C): Promise<Response> {
-  const digest = pathId(AdapterDigest, c.req.param('digest'))
+  const digest = pathParameter(c, 'digest')
   unwrap(await c.get('platform').directory(c.get('tenant')).deleteAdapter(digest))
   return c.body(null, 204)
 }

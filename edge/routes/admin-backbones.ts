@@ -6,6 +6,7 @@ import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { App } from '../http/context.ts'
 import { readJson } from '../http/json-body.ts'
+import { pathParameter } from '../http/request-parts.ts'
 import { type BackboneRecord, maxStoredBytes, storeKeys } from '../store/records.ts'
 import { listBackbones } from '../tenants/read.ts'
 import { ChatTemplate } from '../tokenizer/chat-template.ts'
@@ -14,7 +15,7 @@ import { TextCodec } from '../tokenizer/text-codec.ts'
 /** `PUT /admin/v1/backbones/{slug}`. Refuses what this worker could not tokenize with. */
 export async function putBackbone(c: Context<App>): Promise<Response> {
   const { backbone, tokenizer } = parseRequest(PutBackboneRequest, await readJson(c.req.raw, maxStoredBytes))
-  if (backbone.slug !== c.req.param('slug'))
+  if (backbone.slug !== pathParameter(c, 'slug'))
     throw new QuartetError('invalid_request', 'backbone.slug differs from the path', {
       param: 'backbone.slug',
     })

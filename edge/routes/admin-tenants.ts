@@ -13,18 +13,18 @@ import { parseRequest } from '../../shared/api/parse.ts'
 import { unlimited } from '../../shared/api/policy.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { KeyId, TenantId } from '../../shared/ids.ts'
+import { KeyId } from '../../shared/ids.ts'
 import { mintApiKey } from '../auth/api-key.ts'
 import { unwrap } from '../directory/outcome.ts'
 import type { AdminApp, ControlApp } from '../http/context.ts'
 import { readJson } from '../http/json-body.ts'
-import { parseQuery, pathId } from '../http/request-parts.ts'
+import { parseQuery, pathParameter } from '../http/request-parts.ts'
 
 type C = Context<ControlApp>
 
 /** The tenant that an operator's path names. */
 export const tenantOfPath = createMiddleware<ControlApp>(async (c, next) => {
-  c.set('tenant', pathId(TenantId, c.req.param('id')))
+  c.set('tenant', pathParameter(c, 'id'))
   await next()
 })
 
@@ -62,7 +62,7 @@ export async function getTenant(c: C): Promise<Response> {
 /** `PATCH /admin/v1/tenants/{id}`: suspends, resumes, changes limits. */
 export async function changeTenant(c: C): Promise<Response> {
   const change = parseRequest(ChangeTenantRequest, await readJson(c.req.raw))
-  c.get('auditTarget').change = JSON.stringify(change).slice(0, 1_000)
+  c.get('auditTarget').change = JSON.stringify(change)
   return c.json(unwrap(await directory(c).change(change)))
 }
 
@@ -85,7 +85,7 @@ export async function createKey(c: C): Promise<Response> {
 
 /** `PATCH /admin/v1/tenants/{id}/keys/{keyId}`. */
 export async function changeKey(c: C): Promise<Response> {
-  const keyId = pathId(KeyId, c.req.param('keyId'))
+  const keyId = pathParameter(c, 'keyId')
   const { expiresAt } = parseRequest(ChangeKeyRequest, await readJson(c.req.raw))
   c.get('auditTarget').expiresAt = String(expiresAt)
   return c.json(unwrap(await directory(c).expireKey(keyId, expiresAt)))
@@ -93,7 +93,7 @@ export async function changeKey(c: C): Promise<Response> {
 
 /** `DELETE /admin/v1/tenants/{id}/keys/{keyId}`. */
 export async function revokeKey(c: C): Promise<Response> {
-  unwrap(await directory(c).revokeKey(pathId(KeyId, c.req.param('keyId'))))
+  unwrap(await directory(c).revokeKey(pathParameter(c, 'keyId')))
   return c.body(null, 204)
 }
 

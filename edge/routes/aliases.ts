@@ -13,17 +13,18 @@ import { toPage } from '../../shared/api/paging.ts'
 import { parseRequest } from '../../shared/api/parse.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { AliasName, BackboneSlug } from '../../shared/ids.ts'
+import type { AuditTarget } from '../audit/audit-target.ts'
 import type { Wish } from '../directory/decide.ts'
 import { unwrap } from '../directory/outcome.ts'
 import { actorName } from '../http/actor.ts'
 import type { ControlApp } from '../http/context.ts'
 import { maxJsonBytes, readBytes, readJson } from '../http/json-body.ts'
-import { behind, parseQuery, pathId } from '../http/request-parts.ts'
+import { behind, parseQuery, pathParameter } from '../http/request-parts.ts'
 import { readBackbone, readTenant } from '../tenants/read.ts'
 
 type C = Context<ControlApp>
 
-const aliasOf = (c: C) => pathId(AliasName, c.req.param('alias'))
+const aliasOf = (c: C) => pathParameter(c, 'alias')
 
 /** Moves an alias of the tenant. Throws `conflict` for one that would be taken for a backbone. */
 export async function moveAlias(c: C, wish: Omit<Wish, 'by'>): Promise<AliasSummary | null> {
@@ -35,7 +36,7 @@ export async function moveAlias(c: C, wish: Omit<Wish, 'by'>): Promise<AliasSumm
   return unwrap(await directory(c.get('tenant')).move({ ...wish, by: actorName(c.get('actor')) }))
 }
 
-const targetOf = ({ aim, alias }: Omit<Wish, 'by'>): Record<string, string> => ({
+const targetOf = ({ aim, alias }: Omit<Wish, 'by'>): AuditTarget => ({
   alias,
   ...('digest' in aim ? { digest: aim.digest } : {}),
   ...('percent' in aim ? { percent: String(aim.percent), by: aim.share } : {}),

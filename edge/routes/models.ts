@@ -3,7 +3,7 @@ import { type Model, type ModelList, ModelListQuery } from '../../shared/api/mod
 import { toPage } from '../../shared/api/paging.ts'
 import type { AdapterDigest, BackboneSlug } from '../../shared/ids.ts'
 import type { TenantApp } from '../http/context.ts'
-import { behind, parseQuery } from '../http/request-parts.ts'
+import { behind, parseQuery, pathParameter } from '../http/request-parts.ts'
 import { listBackbones, readTenant } from '../tenants/read.ts'
 import { isAllowed, resolveModel } from '../tenants/resolve-model.ts'
 
@@ -24,9 +24,9 @@ export async function listModels(c: Context<TenantApp>): Promise<Response> {
   return c.json(toPage(behind(models, { after, limit, id }), { limit, id }) satisfies ModelList)
 }
 
-/** `GET /v1/models/{id}`. */
+/** `GET /v1/models/{model}`. */
 export async function getModel(c: Context<TenantApp>): Promise<Response> {
-  const id = c.req.param('id') ?? ''
+  const id = pathParameter(c, 'model')
   const { adapter, createdAt, record } = await resolveModel(id, { c, user: undefined })
   return c.json(toModel({ id, backbone: record.backbone.slug, adapter: adapter?.digest, createdAt }))
 }

@@ -130,7 +130,7 @@ describe('a request that fails', () => {
     await traced().fetch('/v1/models/x', { headers: { traceparent, authorization: 'Bearer qk_no' } })
     const [span] = await spansOf(traceId, 1)
     expect(span).toMatchObject({
-      name: 'GET /v1/models/:id',
+      name: 'GET /v1/models/:model',
       attributes: { 'http.response.status_code': 401, 'error.type': 'invalid_api_key' },
     })
   })

@@ -1,4 +1,3 @@
-import { z } from 'zod'
 import {
   ChatCompletion,
   ChatCompletionChunk,
@@ -7,6 +6,7 @@ import {
 import { Completion, CompletionRequest } from '../../../shared/api/completions.ts'
 import { Model, ModelList, ModelListQuery } from '../../../shared/api/models.ts'
 import type { ErrorCode } from '../../../shared/errors.ts'
+import { pathSchemas } from '../../http/path-schemas.ts'
 import { type AnswerHeader, idempotencyKey, json, type Operation } from '../operation.ts'
 
 const generating = [
@@ -81,12 +81,12 @@ export const generationOperations: readonly Operation[] = [
   },
   {
     method: 'get',
-    path: '/v1/models/{id}',
+    path: '/v1/models/{model}',
     id: 'getModel',
     tag: 'Models',
     summary: 'Show a model',
     auth: 'tenant',
-    parameters: { id: z.string() },
+    parameters: { model: pathSchemas.model },
     answer: json('The model.', Model),
     errors: ['model_not_found', 'model_not_allowed'],
   },

@@ -137,7 +137,6 @@ function sourceOf({ adapter, id, key }: TestTenant, second: TestAdapter): FuzzSo
     files: [adapter.file, second.file, new Uint8Array(0)],
     hints: {
       id: [id],
-      'getModel.id': ['tone', 'tiny'],
       tenant: [id],
       model: ['tone', 'tiny'],
       alias: ['tone', 'other'],

@@ -1,0 +1,20 @@
+import type { PathParameters } from '../http/path-schemas.ts'
+
+/**
+ * What the audit log is told of an action's object: the ids in its path, and what was asked of it. Never a secret, and
+ * never text that was not checked.
+ */
+export type AuditTarget = Partial<
+  Record<keyof PathParameters | 'change' | 'expiresAt' | 'percent' | 'by' | 'version', string | undefined>
+>
+
+/** What is written stays for ever: a longer setting is cut. */
+const maxLength = 1_000
+
+/** As it is written. */
+export const writtenTarget = (target: AuditTarget): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(target).flatMap(([name, value]) =>
+      value === undefined ? [] : [[name, value.slice(0, maxLength).toWellFormed()]],
+    ),
+  )

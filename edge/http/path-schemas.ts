@@ -1,0 +1,17 @@
+import { z } from 'zod'
+import { AdapterDigest, AliasName, BackboneSlug, KeyId, TenantId } from '../../shared/ids.ts'
+
+/** What each parameter of a path must be, by its name in the routes. */
+export const pathSchemas = {
+  id: TenantId,
+  keyId: KeyId,
+  digest: AdapterDigest,
+  alias: AliasName,
+  slug: BackboneSlug,
+  /** Any text: a name that cannot be is answered like one that nobody has. */
+  model: z.string(),
+} as const
+
+/** The parameters of one path. */
+export const PathParameters = z.strictObject(pathSchemas).partial()
+export type PathParameters = z.infer<typeof PathParameters>
