@@ -1,14 +1,21 @@
 import { DurableObject } from 'cloudflare:workers'
 import { AuditEntry, type AuditQuery } from '../../shared/api/audit.ts'
+import type { TenantId } from '../../shared/ids.ts'
+import { type Outcome, ok, refuse } from '../directory/outcome.ts'
 
 /** An action as it begins. */
-export type BegunAction = Omit<AuditEntry, 'id' | 'outcome'>
+export type BegunAction = Omit<AuditEntry, 'id' | 'at' | 'outcome'>
+
+/** A tenant's own keys may begin so many actions within so long. Operators may begin any number. */
+export const maxTenantActions = 120
+const paceMs = 60_000
 
 const schema = `
   CREATE TABLE IF NOT EXISTS actions (
     id INTEGER PRIMARY KEY AUTOINCREMENT, request_id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL, actor TEXT NOT NULL,
     action TEXT NOT NULL, tenant TEXT, target TEXT NOT NULL
   ) STRICT;
+  CREATE INDEX IF NOT EXISTS actions_of_tenants ON actions (tenant) WHERE actor != 'admin';
   CREATE TABLE IF NOT EXISTS outcomes (
     id INTEGER PRIMARY KEY REFERENCES actions (id), outcome TEXT NOT NULL, target TEXT NOT NULL
   ) STRICT;
@@ -31,14 +38,23 @@ export class AuditLog extends DurableObject {
     this.#sql.exec(schema)
   }
 
-  /** Returns the entry's id. */
-  begin({ action, actor, at, requestId, target, tenant }: BegunAction): number {
-    return this.#sql
+  /** The entry's id; `rate_limited` for a tenant whose keys change too much at once. */
+  begin({ action, actor, requestId, target, tenant }: BegunAction): Outcome<number> {
+    const at = Date.now()
+    const waitMs = actor === 'admin' || tenant === null ? 0 : this.#waitMs(tenant, at)
+    if (waitMs > 0)
+      return refuse(
+        'rate_limited',
+        `a tenant's keys may change at most ${maxTenantActions} things a minute; wait, or ask your operator to do it`,
+        Math.ceil(waitMs / 1_000),
+      )
+    const { id } = this.#sql
       .exec<{ id: number }>(
         'INSERT INTO actions (request_id, at, actor, action, tenant, target) VALUES (?, ?, ?, ?, ?, ?) RETURNING id',
         ...[requestId, at, actor, action, tenant, JSON.stringify(target)],
       )
-      .one().id
+      .one()
+    return ok(id)
   }
 
   /** Repeating it does no harm: the first outcome stays. */
@@ -73,5 +89,16 @@ export class AuditLog extends DurableObject {
       )
       .toArray()
       .map(({ target, ...row }) => AuditEntry.parse({ ...row, target: JSON.parse(String(target)) }))
+  }
+
+  /** Until the oldest of the tenant's last actions that count is old enough; not above 0 when they are too few. */
+  #waitMs(tenant: TenantId, now: number): number {
+    const [oldest] = this.#sql
+      .exec<{ at: number }>(
+        `SELECT at FROM actions WHERE tenant = ? AND actor != 'admin' ORDER BY id DESC LIMIT 1 OFFSET ?`,
+        ...[tenant, maxTenantActions - 1],
+      )
+      .toArray()
+    return oldest === undefined ? 0 : Math.min(paceMs, oldest.at + paceMs - now)
   }
 }

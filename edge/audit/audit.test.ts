@@ -1,6 +1,6 @@
 import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { CreateKeyResponse } from '../../shared/api/admin.ts'
 import { AuditPage } from '../../shared/api/audit.ts'
 import { sha256Hex } from '../../shared/digest.ts'
@@ -14,6 +14,10 @@ let tenant: TestTenant
 beforeAll(async () => {
   await edge.seedBackbone()
   tenant = await edge.seedTenant()
+})
+
+afterEach(() => {
+  vi.useRealTimers()
 })
 
 const ids = (): Readonly<Record<string, string>> => ({
@@ -137,6 +141,46 @@ describe('the audit log', () => {
     expect(
       (await edge.fetch('/admin/v1/audit', { headers: { authorization: `Bearer ${tenant.key}` } })).status,
     ).toBe(401)
+  })
+})
+
+describe('a tenant’s own keys', () => {
+  const change = (isolate: TestEdge, of = tenant) =>
+    isolate.own(of, 'PUT', '/aliases/tone', { digest: of.adapter.digest })
+
+  test('change no more than 120 things a minute, however many isolates they ask at once', async () => {
+    const other = await edge.seedTenant()
+    const busy = await edge.seedTenant()
+    const isolates = [edge, new TestEdge(), new TestEdge()]
+    const answers = await Promise.all(
+      Array.from({ length: 130 }, (_, at) => change(isolates[at % 3] ?? edge, busy)),
+    )
+    const refused = answers.filter(({ status }) => status === 429)
+    expect(answers.filter(({ status }) => status === 200)).toHaveLength(120)
+    expect(refused).toHaveLength(10)
+    expect(Number(refused[0]?.headers.get('retry-after'))).toBeGreaterThan(50)
+    expect(await refused[0]?.json()).toMatchObject({ error: { code: 'rate_limited' } })
+    expect((await log(`tenant=${busy.id}&action=alias&limit=1000`)).data).toHaveLength(121)
+    // Neither others nor operators are held back, nor is reading.
+    expect((await change(edge, other)).status).toBe(200)
+    const path = `/tenants/${busy.id}/aliases/tone`
+    expect((await edge.admin('PUT', path, { digest: busy.adapter.digest })).status).toBe(200)
+    expect((await edge.own(busy, 'GET', '/aliases')).status).toBe(200)
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 60_000 })
+    expect((await change(edge, busy)).status).toBe(200)
+  })
+
+  test('may repeat one that was refused so under the same Idempotency-Key', async () => {
+    const busy = await edge.seedTenant()
+    await Promise.all(Array.from({ length: 120 }, () => change(edge, busy)))
+    const rollback = () =>
+      edge.fetch('/v1/aliases/tone/rollback', {
+        method: 'POST',
+        headers: { authorization: `Bearer ${busy.key}`, 'idempotency-key': 'again' },
+      })
+    expect((await rollback()).status).toBe(429)
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 60_000 })
+    expect((await rollback()).status).toBe(409)
   })
 })
 

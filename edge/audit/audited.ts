@@ -1,5 +1,6 @@
 import type { MiddlewareHandler } from 'hono'
 import { QuartetError, toQuartetError } from '../../shared/errors.ts'
+import { unwrap } from '../directory/outcome.ts'
 import { actorName } from '../http/actor.ts'
 import type { AdminApp } from '../http/context.ts'
 import { pathParameters } from '../http/request-parts.ts'
@@ -17,11 +18,10 @@ export const audited =
     const log = audit()
     const target: AuditTarget = pathParameters(c)
     c.set('auditTarget', target)
-    const id = await log
+    const begun = await log
       .begin({
         action,
         actor: actorName(c.get('actor')),
-        at: Date.now(),
         requestId: c.get('requestId'),
         target: writtenTarget(target),
         tenant: c.get('tenant') ?? null,
@@ -36,6 +36,7 @@ export const audited =
           },
         )
       })
+    const id = unwrap(begun)
     await next()
     // What this isolate changed, its next request sees.
     feed.expire()
