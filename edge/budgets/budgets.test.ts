@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers'
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { TenantPolicyChange } from '../../shared/api/policy.ts'
-import { type BudgetReport, type UsageList, UsageRow } from '../../shared/api/usage.ts'
+import { type BudgetReport, UsageList, UsageRow } from '../../shared/api/usage.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import type { ErrorBody } from '../../shared/errors.ts'
 import { HeartbeatResponse } from '../../shared/heartbeat.ts'
@@ -53,6 +53,32 @@ const tokensEach = async () => {
   return counted.total_tokens
 }
 const firstCall = async () => GenerateRequest.parse((await stubs.calls())[0]?.body)
+/** What a node tells of a choice that no isolate has told of. */
+const settlementOf = (
+  of: string,
+  { meter = {}, usage }: { meter?: object; usage?: { promptTokens: number; completionTokens: number } } = {},
+): Settlement => {
+  const requestId = newRequestId()
+  const owed = {
+    day: new Date().toISOString().slice(0, 10),
+    at: Date.now(),
+    lease: null,
+    key: 'key_000000000000',
+    model: 'tone',
+    prompt: 7,
+    completion: 20,
+  }
+  return Settlement.parse({
+    id: settlementId({ requestId, choice: 0, attempt: 0 }),
+    requestId,
+    tenant: of,
+    meter: JSON.stringify({ ...owed, ...meter }),
+    usage: usage ?? { promptTokens: 7, completionTokens: 9 },
+    outcome: 'stop',
+    firstTokenMs: 12,
+    endedAt: Date.now() - 3_600_000,
+  })
+}
 /** The edge over a budget owner that does not answer. */
 const without = (edgeBudgets: typeof env.BUDGETS): typeof env.BUDGETS =>
   new Proxy(edgeBudgets, {
@@ -297,27 +323,8 @@ describe('what counts', () => {
   })
 
   test('comes with a node’s heartbeat where no isolate is left to tell it, and the node may then forget it', async () => {
-    const requestId = newRequestId()
-    const id = settlementId({ requestId, choice: 0, attempt: 0 })
-    const meter = {
-      day: new Date().toISOString().slice(0, 10),
-      at: Date.now(),
-      lease: null,
-      key: 'key_000000000000',
-      model: 'tone',
-      prompt: 7,
-      completion: 20,
-    }
-    const settlement = {
-      id,
-      requestId,
-      tenant: tenant.id,
-      meter: JSON.stringify(meter),
-      usage: { promptTokens: 7, completionTokens: 9 },
-      outcome: 'stop',
-      firstTokenMs: 12,
-      endedAt: Date.now() - 3_600_000,
-    }
+    const settlement = settlementOf(tenant.id)
+    const { id } = settlement
     const beat = async (epoch: string, sequence: number) => {
       const status = nodeStatus({ node: 'tells', sequence })
       const body = JSON.stringify({ ...status, settlements: [settlement] })
@@ -405,4 +412,41 @@ describe('usage', () => {
     const all: UsageList = await (await admin.admin('GET', '/usage')).json()
     expect(all.data.map((row) => row.tenant)).toContain(TenantId.parse(tenant.id))
   })
+
+  test('of all tenants comes in pages that leave out and repeat no row, of deleted tenants neither', async () => {
+    const models = ['a', 'b', 'c', 'd', 'e']
+    const seeded = [tenant, await admin.seedTenant(), await admin.seedTenant()]
+    for (const { id } of seeded)
+      await env.BUDGETS.get(env.BUDGETS.idFromName(id)).settle(
+        models.map((model) => settlementOf(id, { meter: { model } })),
+      )
+    expect((await admin.admin('DELETE', `/tenants/${tenant.id}`)).status).toBe(204)
+    const pagesOf = async (limit: number) => {
+      const pages: UsageList[] = []
+      for (let after = ''; ; ) {
+        const answer = await admin.admin('GET', `/usage?limit=${limit}${after}`)
+        const page = UsageList.parse(await answer.json())
+        pages.push(page)
+        if (!page.has_more) return pages
+        after = `&after=${encodeURIComponent(page.last_id ?? '')}`
+      }
+    }
+    const whole = (await pagesOf(10_000)).flatMap(({ data }) => data)
+    for (const { id } of seeded)
+      expect(whole.filter((row) => row.tenant === id).map(({ model }) => model)).toEqual(models)
+    for (const limit of [2, 3, 5]) {
+      const pages = await pagesOf(limit)
+      expect(pages.flatMap(({ data }) => data)).toEqual(whole)
+      for (const { data } of pages) expect(data.length).toBeLessThanOrEqual(limit)
+    }
+  })
+
+  test.each(['Nobody', 'acme/2026-11-24', 'acme/a/b', '/a/b/c'])(
+    'of all tenants behind %s is refused',
+    async (after) => {
+      const answer = await admin.admin('GET', `/usage?after=${encodeURIComponent(after)}`)
+      expect(answer.status).toBe(400)
+      expect((await errorOf(answer)).param).toBe('after')
+    },
+  )
 })

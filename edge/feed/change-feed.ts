@@ -104,11 +104,12 @@ export class ChangeFeed extends DurableObject {
     }
   }
 
-  /** Tenants by id, behind `after`; those that were deleted are left out. */
-  tenants({ after, limit }: { after: string; limit: number }): TenantState[] {
+  /** Tenants by id, behind `after`: those that there are, or those that were deleted as well. */
+  tenants({ after, limit, of }: { after: string; limit: number; of: 'today' | 'ever' }): TenantState[] {
+    const existing = of === 'today' ? "AND status != 'deleted'" : ''
     return this.#sql
       .exec<{ id: string; status: TenantState['status']; created_at: number; version: number }>(
-        `SELECT * FROM tenants WHERE id > ? AND status != 'deleted' ORDER BY id LIMIT ?`,
+        `SELECT * FROM tenants WHERE id > ? ${existing} ORDER BY id LIMIT ?`,
         after,
         limit,
       )

@@ -43,7 +43,7 @@ export async function listTenants(c: Context<AdminApp>): Promise<Response> {
   const found = await c
     .get('platform')
     .changeFeed()
-    .tenants({ after: after ?? '', limit: limit + 1 })
+    .tenants({ after: after ?? '', limit: limit + 1, of: 'today' })
   const tenants = found
     .slice(0, limit)
     .flatMap(({ createdAt, id, status }) => (status === 'deleted' ? [] : [{ id, status, createdAt }]))

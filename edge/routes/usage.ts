@@ -63,7 +63,7 @@ async function ofTenant(
     object: 'list',
     ...range,
     data: rows.map((row) => toRow(tenant, row)),
-    last_id: last === undefined ? null : `${last.day}/${last.key}/${last.model}`,
+    last_id: last === undefined ? null : placeOf(last),
     has_more: found.length > query.limit,
   }
 }
@@ -71,30 +71,38 @@ async function ofTenant(
 /** Tenants read for one page at most. */
 const tenantsAtOnce = 50
 
-/** Whole tenants, in their order: a page ends with the one that fills it, or after so many tenants. */
-async function ofAll({ after = '', limit, ...wanted }: Paged, c: Context<AdminApp>): Promise<UsageList> {
+/**
+ * Tenants in their order, deleted ones too. A page ends where it is full, or after so many tenants; it may be empty and
+ * not the last. Its `last_id` is a tenant that was read whole, or a tenant and the last row that was read of it.
+ */
+async function ofAll({ after, limit, ...wanted }: Paged, c: Context<AdminApp>): Promise<UsageList> {
   const range = rangeOf(wanted)
-  if (after !== '' && !TenantId.safeParse(after).success)
-    throw new QuartetError('invalid_request', "after: must be a page's last_id", { param: 'after' })
-  const tenants = await c
+  const begun = after === undefined ? undefined : placeAmongAll(after)
+  const others = await c
     .get('platform')
     .changeFeed()
-    .tenants({ after, limit: tenantsAtOnce + 1 })
+    .tenants({ after: begun?.tenant ?? '', limit: tenantsAtOnce + 1, of: 'ever' })
+  const tenants: (Pick<UsagePage, 'after'> & { readonly id: TenantId })[] = others.map(({ id }) => ({
+    id,
+    after: null,
+  }))
+  if (begun?.row !== undefined) tenants.unshift({ id: begun.tenant, after: begun.row })
   const data: UsageRow[] = []
-  let last: string | null = null
-  for (const { id } of tenants.slice(0, tenantsAtOnce)) {
-    if (data.length >= limit) break
-    const rows = await read(id, { ...range, of: 'name', after: null, limit: 10_000 }, c)
-    data.push(...rows.map((row) => toRow(id, row)))
-    last = id
+  let lastId = after ?? null
+  for (const tenant of tenants.slice(0, tenantsAtOnce)) {
+    const room = limit - data.length
+    const found = await read(tenant.id, { ...range, of: 'name', after: tenant.after, limit: room + 1 }, c)
+    const rows = found.slice(0, room)
+    data.push(...rows.map((row) => toRow(tenant.id, row)))
+    const last = rows.at(-1)
+    if (found.length > room) {
+      if (last !== undefined) lastId = `${tenant.id}/${placeOf(last)}`
+      return { object: 'list', ...range, data, last_id: lastId, has_more: true }
+    }
+    lastId = tenant.id
   }
-  return {
-    object: 'list',
-    ...range,
-    data,
-    last_id: last,
-    has_more: tenants.at(-1)?.id !== (last ?? undefined),
-  }
+  const hasMore = tenants.length > tenantsAtOnce
+  return { object: 'list', ...range, data, last_id: lastId, has_more: hasMore }
 }
 
 const read = async (tenant: TenantId, page: UsagePage, c: Pick<Context<App>, 'get'>): Promise<DayUsage[]> =>
@@ -122,11 +130,26 @@ function rangeOf({ from, to }: Wanted): UsageRange {
   return { from: from ?? `${monthOf(end)}-01`, to: end }
 }
 
-function place(after: string): UsagePage['after'] {
+type Place = NonNullable<UsagePage['after']>
+
+const placeOf = ({ day, key, model }: Place): string => `${day}/${key}/${model}`
+
+const noPlace = () =>
+  new QuartetError('invalid_request', "after: must be a page's last_id", { param: 'after' })
+
+/** Of a tenant's row. */
+function place(after: string): Place {
   const [day, key, model] = after.split('/')
-  if (day === undefined || key === undefined || model === undefined)
-    throw new QuartetError('invalid_request', "after: must be a page's last_id", { param: 'after' })
+  if (day === undefined || key === undefined || model === undefined) throw noPlace()
   return { day, key, model }
+}
+
+/** Of a tenant, or of a row among all tenants' rows. */
+function placeAmongAll(after: string): { readonly tenant: TenantId; readonly row: Place | undefined } {
+  const [first, ...rest] = after.split('/')
+  const tenant = TenantId.safeParse(first)
+  if (!tenant.success) throw noPlace()
+  return { tenant: tenant.data, row: rest.length === 0 ? undefined : place(rest.join('/')) }
 }
 
 function toRow(tenant: TenantId, { firstToken, ...row }: DayUsage): UsageRow {

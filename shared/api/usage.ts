@@ -25,9 +25,11 @@ export const UsageQuery = Range.extend(pageQuery({ usual: 1_000, most: 10_000 })
   .refine(inOrder, { path: ['from'], error: 'is after to' })
   .refine(notTooLong, { path: ['from'], error: `lies more than ${maxUsageDays} days back from to` })
 
-/** `GET /admin/v1/usage`: of one tenant, or of all, some tenants a page. */
+/** `GET /admin/v1/usage`: of one tenant, or of all, deleted ones too. */
 export const AdminUsageQuery = Range.extend({
   ...pageQuery({ usual: 1_000, most: 10_000 }),
+  /** A page's `last_id`, which names a tenant, day, key and model. */
+  after: z.string().min(1).max(256).optional(),
   tenant: TenantId.optional(),
 })
   .strict()
@@ -66,7 +68,7 @@ export const UsageList = z.object({
   from: Day,
   to: Day,
   data: z.array(UsageRow),
-  /** The next page's `after`. */
+  /** The next page's `after`; a page that is empty may not be the last. */
   last_id: z.string().nullable(),
   has_more: z.boolean(),
 })
