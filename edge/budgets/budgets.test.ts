@@ -35,6 +35,30 @@ const limit = async (policy: TenantPolicyChange) => {
   const changed = await admin.admin('PATCH', `/tenants/${tenant.id}`, { policy })
   expect(changed.status).toBe(200)
 }
+/** A namespace whose only object is that one. */
+const namespaceOf = (stub: ReturnType<typeof env.BUDGETS.get>): typeof env.BUDGETS =>
+  new Proxy(env.BUDGETS, {
+    get(target, name) {
+      if (name === 'get') return () => stub
+      const value = Reflect.get(target, name)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+/** A tenant's budget as an isolate reaches it that is cut off after its first exchange. */
+const answeringOnce = (id: string): typeof env.BUDGETS => {
+  const stub = env.BUDGETS.get(env.BUDGETS.idFromName(id))
+  let exchanges = 0
+  const cutOff = new Proxy(stub, {
+    get(target, name) {
+      if (name !== 'exchange') return Reflect.get(target, name, target)
+      return (exchange: Parameters<typeof stub.exchange>[0]) => {
+        exchanges += 1
+        return exchanges === 1 ? stub.exchange(exchange) : Promise.reject(new Error('the isolate is gone'))
+      }
+    },
+  })
+  return namespaceOf(cutOff)
+}
 const errorOf = async (response: Response) => (await response.json<ErrorBody>()).error
 const budget = async (): Promise<BudgetReport> =>
   (await admin.admin('GET', `/tenants/${tenant.id}/budget`)).json()
@@ -177,14 +201,7 @@ describe('while the budget’s owner does not answer', () => {
       get: (target, name) =>
         name === 'exchange' ? () => new Promise(() => {}) : Reflect.get(target, name, target),
     })
-    const namespace = new Proxy(env.BUDGETS, {
-      get(target, name) {
-        if (name === 'get') return () => silent
-        const value = Reflect.get(target, name)
-        return typeof value === 'function' ? value.bind(target) : value
-      },
-    })
-    const response = await ask(new TestEdge({ BUDGETS: namespace }))
+    const response = await ask(new TestEdge({ BUDGETS: namespaceOf(silent) }))
     expect((await errorOf(response)).code).toBe('control_unavailable')
   }, 30_000)
 
@@ -320,6 +337,28 @@ describe('what counts', () => {
     })
     await env.BUDGETS.get(env.BUDGETS.idFromName(tenant.id)).settle([told])
     expect((await budget()).spent.day).toBe(ids.length + 4)
+  })
+
+  test('of an isolate that never told it is no more than was reserved, however much its node claims', async () => {
+    await limit({ tokensPerDay: 1_000 })
+    const before = await budget()
+    const response = await ask(new TestEdge({ BUDGETS: answeringOnce(tenant.id) }))
+    expect(response.status).toBe(200)
+    const { prompt: ids, requestId, settlement } = await firstCall()
+    expect((await budget()).spent).toEqual(before.spent)
+    const lie = Settlement.parse({
+      ...settlement,
+      requestId,
+      tenant: tenant.id,
+      usage: { promptTokens: ids.length + 1_000, completionTokens: 1_000_000 },
+      outcome: 'stop',
+      firstTokenMs: 5,
+      endedAt: Date.now(),
+    })
+    await env.BUDGETS.get(env.BUDGETS.idFromName(tenant.id)).settle([lie])
+    const reserved = ids.length + 4
+    expect((await budget()).spent.day).toBe(before.spent.day + reserved)
+    expect(await used()).toEqual({ requests: 1, tokens: reserved })
   })
 
   test('comes with a node’s heartbeat where no isolate is left to tell it, and the node may then forget it', async () => {
