@@ -1,7 +1,7 @@
 import { settlementKeepMs } from '../../shared/settlement.ts'
 import { dayOf, monthOf } from './clock.ts'
 import type { Charge } from './exchange.ts'
-import { bucketOf, emptyHistogram } from './first-token.ts'
+import { bucketOf, emptyHistogram, readHistogram } from './first-token.ts'
 import { type Meter, payable } from './meter.ts'
 import type { Sql } from './sql.ts'
 import { isOfRunningTenancy } from './tenancy.ts'
@@ -106,7 +106,7 @@ function recordUsage(sql: Sql, { meter: { day, key, model }, table, ...delta }: 
     `SELECT first_tokens FROM ${table} WHERE day = ? AND key = ? AND model = ?`,
     ...[day, key, model],
   )
-  const histogram = row === undefined ? emptyHistogram() : (JSON.parse(row.first_tokens) as number[])
+  const histogram = row === undefined ? emptyHistogram() : readHistogram(row.first_tokens)
   if (delta.firstTokenMs !== null) {
     const at = bucketOf(delta.firstTokenMs)
     histogram[at] = (histogram[at] ?? 0) + 1

@@ -1,9 +1,13 @@
+import { z } from 'zod'
 import type { SettlementId } from '../../shared/ids.ts'
 import type { Usage } from '../../shared/wire.ts'
-import type { Amount, LimitName, Limits, Standings } from './limits.ts'
+import { Amount, LimitName, Limits, Standings } from './limits.ts'
 import type { Meter } from './meter.ts'
 
 /** What isolates and a tenant's budget tell each other. Durations, never points in time: clocks may differ. */
+
+/** An exchange is not repeated later than this. */
+export const exchangeRetryMs = 60_000
 
 /** What one choice of a request used. */
 export interface Charge {
@@ -54,38 +58,38 @@ export interface Exchange {
 }
 
 /** What an isolate may spend on its own. */
-export interface Grant {
-  readonly lease: string
+const Grant = z.object({
+  lease: z.string(),
   /** UTC day that pays. */
-  readonly day: string
+  day: z.string(),
   /** Counted from when the isolate asked: how long it may admit requests with this. */
-  readonly admitForMs: number
-  readonly tokens: Amount
-  readonly slots: Amount
-  readonly allowance: {
-    readonly minute: number
-    readonly forMs: number
-    readonly requests: Amount
-    readonly tokens: Amount
-  }
-}
+  admitForMs: z.number(),
+  tokens: Amount,
+  slots: Amount,
+  allowance: z.object({ minute: z.number(), forMs: z.number(), requests: Amount, tokens: Amount }),
+})
+export type Grant = Readonly<z.infer<typeof Grant>>
 
-export interface Refusal {
-  readonly limit: LimitName
-  readonly most: number
-  readonly left: number
-  readonly need: number
+const Refusal = z.object({
+  limit: LimitName,
+  most: z.number(),
+  left: z.number(),
+  need: z.number(),
   /** null when the demand never fits. */
-  readonly retryMs: number | null
-}
+  retryMs: z.number().nullable(),
+})
+export type Refusal = Readonly<z.infer<typeof Refusal>>
 
-export interface ExchangeAnswer {
-  readonly limits: Limits
-  readonly standings: Standings
-  /** `over`: the lease is of another day; ask with a new one. */
-  readonly outcome:
-    | { readonly kind: 'none' }
-    | { readonly kind: 'granted'; readonly grant: Grant }
-    | { readonly kind: 'refused'; readonly refusal: Refusal }
-    | { readonly kind: 'over' }
-}
+/** Kept by the budget, so that an exchange sent twice is answered the same. */
+export const ExchangeAnswer = z.object({
+  limits: Limits,
+  standings: Standings,
+  outcome: z.discriminatedUnion('kind', [
+    z.object({ kind: z.literal('none') }),
+    z.object({ kind: z.literal('granted'), grant: Grant }),
+    z.object({ kind: z.literal('refused'), refusal: Refusal }),
+    /** The lease is of another day; ask with a new one. */
+    z.object({ kind: z.literal('over') }),
+  ]),
+})
+export type ExchangeAnswer = Readonly<z.infer<typeof ExchangeAnswer>>

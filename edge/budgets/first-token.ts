@@ -1,9 +1,16 @@
+import { z } from 'zod'
+
 /** Upper bounds, in milliseconds, of the histogram of times to first token; what is longer goes into one more bucket. */
 export const firstTokenBounds = [
   5, 10, 20, 35, 50, 75, 100, 150, 200, 350, 500, 750, 1_000, 2_000, 3_500, 5_000, 10_000, 30_000, 60_000,
 ] as const
 
+/** How many times fell into each bucket. */
+const Histogram = z.array(z.int().min(0))
+
 export const emptyHistogram = (): number[] => Array.from({ length: firstTokenBounds.length + 1 }, () => 0)
+
+export const readHistogram = (json: string): number[] => Histogram.parse(JSON.parse(json))
 
 export function bucketOf(ms: number): number {
   const at = firstTokenBounds.findIndex((bound) => ms <= bound)

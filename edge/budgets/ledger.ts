@@ -1,15 +1,14 @@
-import { z } from 'zod'
 import type { SettlementId } from '../../shared/ids.ts'
 import type { Settlement } from '../../shared/settlement.ts'
 import { charge, chargesKeptMs } from './charging.ts'
 import { dayOf, minuteOf, monthOf, untilNextDay, untilNextMinute, untilNextMonth } from './clock.ts'
 import { decide, type Portions, type Room, type Rooms } from './decide.ts'
-import type { Ask, Exchange, ExchangeAnswer } from './exchange.ts'
+import { type Ask, type Exchange, ExchangeAnswer, exchangeRetryMs } from './exchange.ts'
 import { ledgerSchema } from './ledger-schema.ts'
 import {
   type Amount,
   type LimitName,
-  type Limits,
+  Limits,
   limitNames,
   noLimits,
   type Standing,
@@ -26,18 +25,8 @@ export const admitMs = 30_000
  * requests of a crashed isolate used.
  */
 export const settlementGraceMs = 120_000
-/** An exchange is not repeated later than this. */
-export const exchangeRetryMs = 60_000
 const exchangesKeptMs = 5 * exchangeRetryMs
 const pruneMs = 60_000
-
-const StoredLimits = z.object({
-  requestsPerMinute: z.number().nullable(),
-  tokensPerMinute: z.number().nullable(),
-  concurrentRequests: z.number().nullable(),
-  tokensPerDay: z.number().nullable(),
-  tokensPerMonth: z.number().nullable(),
-})
 
 /**
  * What one tenant has spent and what isolates hold of its budget. For each budget, spent and held together never
@@ -61,14 +50,14 @@ export class Ledger {
       if (tenancy !== undefined) beginTenancy(this.#sql, tenancy)
       this.#sql.all(
         'INSERT INTO policy VALUES (1, ?) ON CONFLICT DO UPDATE SET limits = excluded.limits',
-        JSON.stringify(StoredLimits.parse(limits)),
+        JSON.stringify(Limits.parse(limits)),
       )
     })
   }
 
   get limits(): Limits {
     const [row] = this.#sql.all<{ limits: string }>('SELECT limits FROM policy')
-    return row === undefined ? noLimits : StoredLimits.parse(JSON.parse(row.limits))
+    return row === undefined ? noLimits : Limits.parse(JSON.parse(row.limits))
   }
 
   exchange(exchange: Exchange): ExchangeAnswer {
@@ -78,7 +67,7 @@ export class Ledger {
         'SELECT answer FROM exchanges WHERE id = ?',
         exchange.id,
       )
-      if (known !== undefined) return JSON.parse(known.answer) as ExchangeAnswer
+      if (known !== undefined) return ExchangeAnswer.parse(JSON.parse(known.answer))
       this.#expire(now)
       for (const { countedBy, ...told } of exchange.charges)
         charge(this.#sql, { ...told, toldBy: countedBy === 'node' ? 'isolate' : 'estimate', now })

@@ -1,3 +1,4 @@
+import { z } from 'zod'
 import type { TenantPolicy } from '../../shared/api/policy.ts'
 
 /** What each limit of a policy counts, and the clock that makes room again. */
@@ -14,20 +15,22 @@ interface LimitRule {
   readonly clock: 'minute' | 'day' | 'month' | 'none'
 }
 
-export type LimitName = keyof typeof limitRules
-
-/** A count that a limit bounds; null when no limit does. */
-export type Amount = number | null
-
-export type Limits = Readonly<Record<LimitName, Amount>>
-
-export const limitNames: readonly LimitName[] = [
+export const LimitName = z.enum([
   'requestsPerMinute',
   'tokensPerMinute',
   'concurrentRequests',
   'tokensPerDay',
   'tokensPerMonth',
-]
+] satisfies (keyof typeof limitRules)[])
+export type LimitName = keyof typeof limitRules
+export const limitNames: readonly LimitName[] = LimitName.options
+
+/** A count that a limit bounds; null when no limit does. */
+export const Amount = z.number().nullable()
+export type Amount = z.infer<typeof Amount>
+
+export const Limits = z.record(LimitName, Amount)
+export type Limits = Readonly<z.infer<typeof Limits>>
 
 export const noLimits: Limits = {
   requestsPerMinute: null,
@@ -50,12 +53,14 @@ export function limitsOf({
 export const isLimited = (limits: Limits): boolean => limitNames.some((name) => limits[name] !== null)
 
 /** How one limit stands: of `limit`, `left` can still be granted, and all of it in `resetMs`. */
-export interface Standing {
-  readonly limit: number
-  readonly left: number
+export const Standing = z.object({
+  limit: z.number(),
+  left: z.number(),
   /** null for what returns as requests end. */
-  readonly resetMs: number | null
-}
+  resetMs: z.number().nullable(),
+})
+export type Standing = Readonly<z.infer<typeof Standing>>
 
 /** The limits that are set. */
-export type Standings = Readonly<Partial<Record<LimitName, Standing>>>
+export const Standings = z.partialRecord(LimitName, Standing)
+export type Standings = Readonly<z.infer<typeof Standings>>

@@ -2,14 +2,15 @@ import { QuartetError } from '../../shared/errors.ts'
 import type { SettlementId } from '../../shared/ids.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import { dayOf } from './clock.ts'
-import type {
-  Ask,
-  Charge,
-  Exchange,
-  ExchangeAnswer,
-  Refusal,
-  Returned,
-  ReturnedAllowance,
+import {
+  type Ask,
+  type Charge,
+  type Exchange,
+  type ExchangeAnswer,
+  exchangeRetryMs,
+  type Refusal,
+  type Returned,
+  type ReturnedAllowance,
 } from './exchange.ts'
 import { Lease, type Taken } from './lease.ts'
 import { isLimited, type Limits, type Standings } from './limits.ts'
@@ -48,7 +49,6 @@ const leaseLifeMs = 120_000
 const scarceMs = 5_000
 /** What the owner said last is believed this long where the tenant's record says otherwise. */
 const limitsKnownMs = 60_000
-const exchangeRetryMs = 60_000
 const maxChargesPerExchange = 512
 const maxRounds = 4
 const renewPauseMs = 2_000

@@ -1,3 +1,4 @@
+import { readHistogram } from './first-token.ts'
 import type { Sql } from './sql.ts'
 
 /** UTC days, both included. */
@@ -49,6 +50,6 @@ export function readUsage(sql: Sql, { after, from, limit, of, to }: UsagePage): 
       ...row,
       promptTokens: prompt,
       completionTokens: completion,
-      firstToken: { sumMs: first_token_ms, buckets: JSON.parse(first_tokens) as number[] },
+      firstToken: { sumMs: first_token_ms, buckets: readHistogram(first_tokens) },
     }))
 }
