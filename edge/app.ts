@@ -1,5 +1,6 @@
 import { Hono } from 'hono'
 import { cors } from 'hono/cors'
+import { allowedMethods } from '../shared/allowed-methods.ts'
 import { ChatCompletionRequest } from '../shared/api/chat-completions.ts'
 import { CompletionRequest } from '../shared/api/completions.ts'
 import { QuartetError } from '../shared/errors.ts'
@@ -83,9 +84,6 @@ const tenantApi = new Hono<TenantApp>()
   .get('/models', listModels)
   .get('/models/:model', getModel)
   .get('/usage', getUsage)
-  .all('/chat/completions', methodNotAllowed)
-  .all('/completions', methodNotAllowed)
-  .all('/models', methodNotAllowed)
   .route('/', deploymentsApi)
 
 const tenantAdminApi = new Hono<ControlApp>()
@@ -133,6 +131,11 @@ export const app = new Hono<App>()
   })
   .onError(errorResponse)
 
-function methodNotAllowed(): never {
-  throw new QuartetError('method_not_allowed', 'this path does not know the method')
-}
+for (const [path, allow] of allowedMethods(app.routes))
+  app.all(path, ({ req }) => {
+    throw new QuartetError(
+      'method_not_allowed',
+      `${req.path} answers ${allow.join(', ')}, not ${req.method}`,
+      { allow },
+    )
+  })

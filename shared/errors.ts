@@ -53,6 +53,8 @@ interface ErrorDetail {
   readonly param?: string | undefined
   /** When to try again; becomes a Retry-After header. */
   readonly retryAfterSeconds?: number | undefined
+  /** The methods that the path has; becomes an Allow header. */
+  readonly allow?: readonly string[] | undefined
   readonly cause?: unknown
 }
 
@@ -62,12 +64,14 @@ export class QuartetError extends Error {
   readonly code: ErrorCode
   readonly param: string | undefined
   readonly retryAfterSeconds: number | undefined
+  readonly allow: readonly string[] | undefined
 
   constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
     super(message, detail.cause === undefined ? undefined : { cause: detail.cause })
     this.code = code
     this.param = detail.param
     this.retryAfterSeconds = detail.retryAfterSeconds
+    this.allow = detail.allow
   }
 
   get status(): number {

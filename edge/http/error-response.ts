@@ -11,6 +11,7 @@ export function errorResponse(thrown: unknown, c: Context<App>): Response {
   reportError(error, c)
   const headers = new Headers({ 'content-type': 'application/json', 'x-request-id': c.get('requestId') })
   if (error.retryAfterSeconds !== undefined) headers.set('retry-after', String(error.retryAfterSeconds))
+  if (error.allow !== undefined) headers.set('allow', error.allow.join(', '))
   if (error.status === 401) headers.set('www-authenticate', 'Bearer')
   return new Response(JSON.stringify(error.toBody()), { status: error.status, headers })
 }

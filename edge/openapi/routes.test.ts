@@ -1,3 +1,4 @@
+import { env } from 'cloudflare:workers'
 import { describe, expect, test } from 'vitest'
 import type { z } from 'zod'
 import { app } from '../app.ts'
@@ -40,6 +41,32 @@ describe('the document', () => {
       )
       for (const [name, schema] of Object.entries(parameters)) expect(schema, path).toBe(schemas.get(name))
     }
+  })
+
+  test('knows every method of its paths: another is refused with those that there are', async () => {
+    const edge = new TestEdge()
+    await edge.seedBackbone()
+    const { id, key } = await edge.seedTenant()
+    const all = ['GET', 'PUT', 'POST', 'PATCH', 'DELETE']
+    for (const [path, of] of Map.groupBy(operations, (operation) => operation.path)) {
+      const own = of.map(({ method }) => method.toUpperCase())
+      const target = path.replace('/tenants/{id}', `/tenants/${id}`).replaceAll(/\{[A-Za-z]+\}/g, 'x')
+      const secret = of[0]?.auth === 'admin' ? env.QUARTET_ADMIN_KEY : key
+      for (const method of all.filter((each) => !own.includes(each))) {
+        const response = await edge.fetch(target, { method, headers: { authorization: `Bearer ${secret}` } })
+        expect(response.status, `${method} ${target}`).toBe(405)
+        expect(response.headers.get('allow')?.split(', '), path).toEqual(
+          [...own, ...(own.includes('GET') ? ['HEAD'] : [])].toSorted(),
+        )
+        expect(await response.json()).toMatchObject({ error: { code: 'method_not_allowed' } })
+      }
+    }
+  })
+
+  test('tells nobody without a key which methods there are', async () => {
+    const response = await new TestEdge().fetch('/v1/adapters', { method: 'PATCH' })
+    expect(response.status).toBe(401)
+    expect(response.headers.get('allow')).toBeNull()
   })
 
   test('says truly who is let in', async () => {

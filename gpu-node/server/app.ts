@@ -1,5 +1,6 @@
 import { type Context, Hono } from 'hono'
 import { routePath } from 'hono/route'
+import { allowedMethods } from '../../shared/allowed-methods.ts'
 import { QuartetError, toQuartetError } from '../../shared/errors.ts'
 import { newRequestId, RequestId } from '../../shared/ids.ts'
 import type { Log } from '../../shared/log.ts'
@@ -89,16 +90,13 @@ export function nodeApp(options: NodeAppOptions): Hono<Env> {
     context.body(await metrics.text(), 200, { 'content-type': metrics.contentType }),
   )
 
-  for (const [path, routes] of Map.groupBy(app.routes, ({ path }) => path)) {
-    const allow = routes.map(({ method }) => method).filter((method) => method !== 'ALL')
-    if (allow.length > 0)
-      app.all(path, (context) => {
-        const only = allow.join(', ')
-        const answer = refuse(context, new QuartetError('method_not_allowed', `${path} answers ${only} only`))
-        answer.headers.set('allow', only)
-        return answer
-      })
-  }
+  for (const [path, allow] of allowedMethods(app.routes))
+    app.all(path, (context) =>
+      refuse(
+        context,
+        new QuartetError('method_not_allowed', `${path} answers ${allow.join(', ')} only`, { allow }),
+      ),
+    )
   app.notFound((context) =>
     refuse(
       context,
@@ -113,6 +111,7 @@ function errorResponse(error: QuartetError): Response {
   const answer = Response.json(error.toBody(), { status: error.status })
   if (error.retryAfterSeconds !== undefined)
     answer.headers.set('retry-after', String(error.retryAfterSeconds))
+  if (error.allow !== undefined) answer.headers.set('allow', error.allow.join(', '))
   if (error.code === 'body_too_large') answer.headers.set('connection', 'close')
   return answer
 }
