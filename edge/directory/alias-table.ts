@@ -1,4 +1,4 @@
-import { AliasSummary, Canary, Deployment, maxHistory } from '../../shared/api/deployments.ts'
+import { AliasSummary, Canary, Deployment, maxHistory, maxPastAliases } from '../../shared/api/deployments.ts'
 import type { AdapterDigest, AliasName } from '../../shared/ids.ts'
 
 interface Row extends Record<string, SqlStorageValue> {
@@ -15,7 +15,7 @@ export interface Change extends Pick<Deployment, 'action' | 'by'> {
   readonly to: { readonly digest: AdapterDigest; readonly canary: Canary | null } | null
 }
 
-/** A tenant's aliases and the history of each. Every change is one version, in both at once. */
+/** A tenant's aliases and the history of each, of deleted ones for a while. Every change is one version, in both at once. */
 export class AliasTable {
   readonly #sql: SqlStorage
 
@@ -67,8 +67,12 @@ export class AliasTable {
       ...[alias, version, action, to?.digest ?? null, canary, by, at],
     )
     this.#sql.exec('DELETE FROM deployments WHERE alias = ? AND version <= ?', alias, version - maxHistory)
-    if (to === null) this.#sql.exec('DELETE FROM aliases WHERE alias = ?', alias)
-    else
+    this.#sql.exec('DELETE FROM past_aliases WHERE alias = ?', alias)
+    if (to === null) {
+      this.#sql.exec('DELETE FROM aliases WHERE alias = ?', alias)
+      this.#sql.exec('INSERT INTO past_aliases (alias) VALUES (?)', alias)
+      this.#forgetPast()
+    } else
       this.#sql.exec(
         'INSERT OR REPLACE INTO aliases (alias, digest, updated_at, version, canary) VALUES (?, ?, ?, ?, ?)',
         ...[alias, to.digest, at, version, canary],
@@ -77,8 +81,20 @@ export class AliasTable {
   }
 
   clear(): void {
-    this.#sql.exec('DELETE FROM aliases')
-    this.#sql.exec('DELETE FROM deployments')
+    for (const table of ['aliases', 'past_aliases', 'deployments']) this.#sql.exec(`DELETE FROM ${table}`)
+  }
+
+  /** Drops the histories of aliases that were deleted longest ago. */
+  #forgetPast(): void {
+    const forgotten = this.#sql
+      .exec<{ alias: string }>(
+        'SELECT alias FROM past_aliases ORDER BY seq DESC LIMIT -1 OFFSET ?',
+        maxPastAliases,
+      )
+      .toArray()
+    for (const { alias } of forgotten)
+      for (const table of ['deployments', 'past_aliases'])
+        this.#sql.exec(`DELETE FROM ${table} WHERE alias = ?`, alias)
   }
 
   #rows(query: string, ...bindings: SqlStorageValue[]): Row[] {

@@ -47,3 +47,26 @@ test('a tenant from before versions, policies and histories has all it had, a hi
     .poll(async () => (await edge.admin('GET', '/tenants')).text(), { timeout: 5_000 })
     .toContain('"elder"')
 })
+
+test('a tenant from before aliases were forgotten keeps the histories of those it had deleted, oldest first in line', async () => {
+  const edge = new TestEdge()
+  await edge.seedBackbone()
+  const tenant = await edge.seedTenant()
+  for (const alias of ['first', 'second']) {
+    await edge.own(tenant, 'PUT', `/aliases/${alias}`, { digest: tenant.adapter.digest })
+    await edge.own(tenant, 'DELETE', `/aliases/${alias}`)
+  }
+  const stub = env.TENANTS.get(env.TENANTS.idFromName(tenant.id))
+  const past = () =>
+    runInDurableObject(stub, (_directory, { storage }) =>
+      storage.sql.exec<{ alias: string }>('SELECT alias FROM past_aliases ORDER BY seq').toArray(),
+    )
+  const expected = [{ alias: 'first' }, { alias: 'second' }]
+  expect(await past()).toEqual(expected)
+  await runInDurableObject(stub, (_directory, { storage }) => {
+    storage.sql.exec('DROP TABLE past_aliases; DELETE FROM applied WHERE step = 2')
+    storage.sql.exec("UPDATE deployments SET at = at + 1 WHERE alias = 'second'")
+  })
+  await evictDurableObject(stub)
+  expect(await past()).toEqual(expected)
+})

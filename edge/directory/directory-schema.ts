@@ -34,6 +34,11 @@ const steps = [
   INSERT INTO pending (kind, id) SELECT 'tenant', id FROM tenant;
   INSERT INTO pending (kind, id) SELECT 'policy', id FROM tenant;
   `,
+  `
+  CREATE TABLE past_aliases (seq INTEGER PRIMARY KEY AUTOINCREMENT, alias TEXT NOT NULL UNIQUE) STRICT;
+  INSERT INTO past_aliases (alias) SELECT alias FROM deployments
+    WHERE alias NOT IN (SELECT alias FROM aliases) GROUP BY alias ORDER BY MAX(at);
+  `,
 ]
 
 /** Brings a directory's tables up to date. Returns whether anything was changed. */

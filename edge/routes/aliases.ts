@@ -83,7 +83,7 @@ export async function abortCanary(c: C): Promise<Response> {
   return c.json(await moveAlias(c, { alias: aliasOf(c), aim: { action: 'abort' }, ifVersion: if_version }))
 }
 
-/** `DELETE …/aliases/{alias}`. Its history stays. */
+/** `DELETE …/aliases/{alias}`. Its history stays until many others were deleted. */
 export async function deleteAlias(c: C): Promise<Response> {
   await moveAlias(c, { alias: aliasOf(c), aim: { action: 'delete' }, ifVersion: undefined })
   return c.body(null, 204)

@@ -8,6 +8,8 @@ export const maxAdaptersPerTenant = 10_000
 export const maxAliasesPerTenant = 10_000
 /** Versions of an alias that its history keeps. */
 export const maxHistory = 1_000
+/** Deleted aliases of a tenant whose histories are kept: those deleted last. */
+export const maxPastAliases = 1_000
 
 export const AdapterSummary = z.object({
   digest: AdapterDigest,
