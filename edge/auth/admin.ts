@@ -6,6 +6,7 @@ import { countingGuesses, refuseGuessers } from './guesses.ts'
 
 /** Lets in whoever holds the operator's key. A tenant's key is refused like any other. */
 export const authenticateAdmin = createMiddleware<AdminApp>(async (c, next) => {
+  // Before the key is compared: a right one that came through would let others be tried at any speed.
   refuseGuessers(c, 'admin')
   const token = bearerToken(c.req.header('authorization'))
   const check = async () => {

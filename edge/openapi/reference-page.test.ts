@@ -4,13 +4,18 @@ import { referencePage } from './reference-page.ts'
 
 const hostile = '<img src="x">'
 
-/** The document with markup in every text and in the names of paths, schemas and fields. */
+/** Objects whose keys are names; a path's are methods. */
+const named = /^(paths|\/.*|schemas|properties|responses|content)$/
+
+const renamed = (value: object) =>
+  Object.fromEntries(Object.entries(value).map(([name, of]) => [name + hostile, of]))
+
+/** The document with markup in every text and in every name. */
 function hostileDocument(): Document {
   const text = JSON.stringify(openApiDocument(), (key, value: unknown) => {
     if (typeof value === 'string') return value + hostile
-    const isNamed = ['paths', 'schemas', 'properties'].includes(key)
-    if (!isNamed || typeof value !== 'object' || value === null) return value
-    return Object.fromEntries(Object.entries(value).map(([name, named]) => [name + hostile, named]))
+    if (key === 'security' && Array.isArray(value)) return value.map(renamed)
+    return named.test(key) && typeof value === 'object' && value !== null ? renamed(value) : value
   })
   return JSON.parse(text)
 }
