@@ -23,5 +23,5 @@ function hostileDocument(): Document {
 test('nothing of the document becomes markup on the page', () => {
   const html = referencePage(hostileDocument())
   expect(html.match(/&lt;img/g)?.length).toBeGreaterThan(500)
-  expect(html).not.toMatch(/<img|src="/)
+  expect(html).not.toMatch(/<img|src="/i)
 })
