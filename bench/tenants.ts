@@ -28,6 +28,9 @@ const backbone = {
   tokens: { bos: tinySpecials.imStart, eos: [tinySpecials.imEnd] },
   chat: tinyChat,
   contextLength: 512,
+  d: 4,
+  layers: 1,
+  vocab: 512,
 }
 
 interface World extends AsyncDisposable {

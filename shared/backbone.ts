@@ -61,13 +61,21 @@ export const BackboneManifest = z.strictObject({
 })
 export type BackboneManifest = z.infer<typeof BackboneManifest>
 
-/** What the edge needs of a backbone: text in, token ids out. Its tokenizer.json travels beside it. */
+/** The sizes that adapters must agree with. */
+export const BackboneShape = ModelConfig.pick({ d: true, layers: true, vocab: true })
+export type BackboneShape = z.infer<typeof BackboneShape>
+
+/**
+ * What the edge needs of a backbone: text in, token ids out, and which adapters fit it. Its tokenizer.json travels
+ * beside it.
+ */
 export const EdgeBackbone = BackboneManifest.pick({
   slug: true,
   digest: true,
   tokens: true,
   chat: true,
 }).extend({
-  contextLength: z.int().min(1),
+  contextLength: ModelConfig.shape.contextLength,
+  ...BackboneShape.shape,
 })
 export type EdgeBackbone = z.infer<typeof EdgeBackbone>

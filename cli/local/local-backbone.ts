@@ -42,6 +42,7 @@ export async function obtainBackbone(slug: BackboneSlug, signal: AbortSignal): P
 
 /** What the edge needs of a backbone: its description and its tokenizer. */
 export async function edgeBackbone({ folder, manifest }: Backbone): Promise<PutBackboneRequest> {
+  const { contextLength, d, layers, vocab } = manifest.config
   const tokenizer: unknown = JSON.parse(await readFile(join(folder, 'tokenizer.json'), 'utf8'))
   return {
     backbone: EdgeBackbone.parse({
@@ -49,7 +50,10 @@ export async function edgeBackbone({ folder, manifest }: Backbone): Promise<PutB
       digest: manifest.digest,
       tokens: manifest.tokens,
       chat: manifest.chat,
-      contextLength: manifest.config.contextLength,
+      contextLength,
+      d,
+      layers,
+      vocab,
     }),
     tokenizer: z.record(z.string(), z.unknown()).parse(tokenizer),
   }

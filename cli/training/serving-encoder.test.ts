@@ -13,6 +13,9 @@ const encoder = (chat = tinyChat) =>
       tokens: { bos: null, eos: [endOfText, imEnd] },
       chat,
       contextLength: 64,
+      d: 4,
+      layers: 1,
+      vocab: 512,
     },
     tokenizer: tinyTokenizer,
   })

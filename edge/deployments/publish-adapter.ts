@@ -1,5 +1,6 @@
 import type { Context } from 'hono'
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
+import { checkFit } from '../../shared/adapter-fit.ts'
 import type { AdapterSummary } from '../../shared/api/deployments.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { AdapterDigest } from '../../shared/ids.ts'
@@ -119,7 +120,7 @@ function checkDigest(actual: AdapterDigest, expected: AdapterDigest | undefined)
 
 async function requireBackbone(metadata: AdapterMetadata, c: Context<ControlApp>): Promise<void> {
   const record = await readBackbone(metadata.backbone, c)
-  if (record?.backbone.digest === metadata.backbone_sha256) return
+  if (record?.backbone.digest === metadata.backbone_sha256) return checkFit(metadata, record.backbone)
   throw new QuartetError(
     'backbone_mismatch',
     record === undefined

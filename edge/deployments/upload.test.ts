@@ -1,8 +1,10 @@
 import { env } from 'cloudflare:workers'
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { AdapterList, PublishResponse } from '../../shared/api/deployments.ts'
+import type { EdgeBackbone } from '../../shared/backbone.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest, BackboneDigest, TenantId } from '../../shared/ids.ts'
+import { storeKeys } from '../store/records.ts'
 import { openAdapter, partBytes } from '../store/stored-adapter.ts'
 import { makeAdapter, makeLargeAdapter, type TestAdapter } from '../testing/adapter.ts'
 import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../testing/edge.ts'
@@ -180,6 +182,27 @@ describe('an upload', () => {
       seed: 3,
     })
     await expectRefusal(await upload(file), 400, 'backbone_mismatch')
+  })
+
+  test.each([
+    ['d', (wrong: EdgeBackbone) => makeAdapter({ backbone: wrong, seed: 3 })],
+    ['layers', (wrong: EdgeBackbone) => makeAdapter({ backbone: wrong, seed: 3 })],
+    ['vocab', (wrong: EdgeBackbone) => makeLargeAdapter({ backbone: wrong, bytes: 100_000 })],
+  ] as const)('of another %s than the backbone it names is refused by that name', async (size, make) => {
+    const { file } = await make({ ...tinyBackbone, [size]: 2 * tinyBackbone[size] })
+    const answer = await upload(file)
+    expect(await answer.clone().json()).toMatchObject({ error: { param: size } })
+    await expectRefusal(answer, 400, 'backbone_mismatch')
+    expect(await adapters()).toEqual([tenant.adapter.digest])
+  })
+
+  test('is taken for a backbone whose shape is not on record yet', async () => {
+    const key = storeKeys.backbone(tinyBackbone.slug)
+    const record = await env.STORE.get<Record<string, object>>(key, 'json')
+    const { d: _d, layers: _layers, vocab: _vocab, ...elder } = tinyBackbone
+    await env.STORE.put(key, JSON.stringify({ ...record, backbone: elder }))
+    expect((await upload(small.file, { isolate: new TestEdge() })).status).toBe(201)
+    await edge.seedBackbone()
   })
 })
 

@@ -195,8 +195,8 @@ describe('an adapter', () => {
   })
 
   test('is refused for a backbone that is not served, by name or by weights', async () => {
-    const other = { slug: BackboneSlug.parse('other'), digest: tinyBackbone.digest }
-    const changed = { slug: tinyBackbone.slug, digest: BackboneDigest.parse('cd'.repeat(32)) }
+    const other = { ...tinyBackbone, slug: BackboneSlug.parse('other') }
+    const changed = { ...tinyBackbone, digest: BackboneDigest.parse('cd'.repeat(32)) }
     for (const backbone of [other, changed]) {
       const { digest, file } = await makeAdapter({ backbone, seed: 1 })
       await expectRefusal(await put(digest, file), 400, 'backbone_mismatch')

@@ -53,7 +53,8 @@ export type AdaptersRecord = z.infer<typeof AdaptersRecord>
 
 /** `backbone:{slug}`; the tokenizer.json lies beside it under `tokenizer:{sha256}`. */
 export const BackboneRecord = z.object({
-  backbone: EdgeBackbone,
+  /** Its shape is absent in records of before. */
+  backbone: EdgeBackbone.partial({ d: true, layers: true, vocab: true }),
   tokenizer: z.string().regex(/^[0-9a-f]{64}$/),
   createdAt: z.int(),
 })

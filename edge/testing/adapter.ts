@@ -1,24 +1,30 @@
 import { serializeAdapterFile } from '../../shared/adapter-file.ts'
+import type { EdgeBackbone } from '../../shared/backbone.ts'
 import { sha256Hex } from '../../shared/digest.ts'
-import { AdapterDigest, type BackboneDigest, type BackboneSlug } from '../../shared/ids.ts'
+import { AdapterDigest } from '../../shared/ids.ts'
 
 export interface TestAdapter {
   readonly digest: AdapterDigest
   readonly file: Uint8Array<ArrayBuffer>
 }
 
+type Backbone = Pick<EdgeBackbone, 'slug' | 'digest' | 'd' | 'layers' | 'vocab'>
+
 /** A small `static` adapter with `rows` prompt rows; each seed gives other weights. */
 export async function makeAdapter({
-  backbone,
+  backbone: { d, digest, layers, slug },
   rows = 2,
   seed,
 }: {
-  backbone: { slug: BackboneSlug; digest: BackboneDigest }
+  backbone: Pick<Backbone, 'slug' | 'digest' | 'd' | 'layers'>
   seed: number
   rows?: number
 }): Promise<TestAdapter> {
-  const d = 4
   const data = new Uint8Array(new Uint16Array(rows * d).fill(0x3c00 + (seed % 0x300)).buffer)
+  const tensors = Array.from(
+    { length: layers },
+    (_, layer) => [`layers.${layer}.static`, { dtype: 'F16', shape: [rows, d], data }] as const,
+  )
   const file = serializeAdapterFile({
     metadata: {
       format: 'quartet-adapter/1',
@@ -26,28 +32,28 @@ export async function makeAdapter({
       anchor: 'none',
       placement: 'first',
       precision: 'f16',
-      backbone: backbone.slug,
-      backbone_sha256: backbone.digest,
+      backbone: slug,
+      backbone_sha256: digest,
       d,
-      layers: 1,
+      layers,
       l_sp: rows,
     },
     provenance: {},
-    tensors: new Map([['layers.0.static', { dtype: 'F16', shape: [rows, d], data }]]),
+    tensors: new Map(tensors),
   })
   return { digest: AdapterDigest.parse(await sha256Hex(file)), file }
 }
 
-/** An `ipt` adapter of about `bytes` bytes, all in its table; its values are no pattern that a cut could hide in. */
+/** An `ipt` adapter of at least `bytes` bytes, all in its table; its values are no pattern that a cut could hide in. */
 export async function makeLargeAdapter({
-  backbone,
+  backbone: { d, digest, layers, slug, vocab },
   bytes,
 }: {
-  backbone: { slug: BackboneSlug; digest: BackboneDigest }
+  backbone: Backbone
   bytes: number
 }): Promise<TestAdapter> {
-  const [d, m, rows] = [4, 64, 1]
-  const vocab = Math.ceil(bytes / (2 * m))
+  const rows = 1
+  const m = Math.ceil(bytes / (2 * vocab))
   const table = new Uint16Array(vocab * m).map((_, at) => 0x2000 + (Math.imul(at, 0x9e3779b1) >>> 19))
   const up = new Uint16Array(m * rows * d)
   const file = serializeAdapterFile({
@@ -57,10 +63,10 @@ export async function makeLargeAdapter({
       anchor: 'none',
       placement: 'first',
       activation: 'gelu',
-      backbone: backbone.slug,
-      backbone_sha256: backbone.digest,
+      backbone: slug,
+      backbone_sha256: digest,
       d,
-      layers: 1,
+      layers,
       l_sp: rows,
       m,
       vocab,

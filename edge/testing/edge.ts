@@ -17,6 +17,9 @@ export const tinyBackbone: EdgeBackbone = {
   tokens: { bos: tinySpecials.imStart, eos: [tinySpecials.imEnd, tinySpecials.endOfText] },
   chat: tinyChat,
   contextLength: 512,
+  d: 4,
+  layers: 1,
+  vocab: 32_768,
 }
 
 export interface TestTenant {

@@ -4,12 +4,14 @@ import type { EdgeBackbone } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { TextCodec } from './text-codec.ts'
 
+type Templated = Pick<EdgeBackbone, 'chat' | 'tokens'>
+
 const templates = new WeakMap<TextCodec, ChatTemplate>()
 
 /** Conversations as the backbone was trained to read them. */
 export class ChatTemplate {
   /** The template of a backbone, parsed once. */
-  static of({ backbone }: { backbone: EdgeBackbone }, codec: TextCodec): ChatTemplate {
+  static of({ backbone }: { backbone: Templated }, codec: TextCodec): ChatTemplate {
     const known = templates.get(codec)
     if (known?.renders(backbone.chat)) return known
     const template = new ChatTemplate(backbone, codec)
@@ -18,11 +20,11 @@ export class ChatTemplate {
   }
 
   readonly #template: Template
-  readonly #backbone: EdgeBackbone
+  readonly #backbone: Templated
   readonly #codec: TextCodec
 
   /** Throws when the template is not valid Jinja. */
-  constructor(backbone: EdgeBackbone, codec: TextCodec) {
+  constructor(backbone: Templated, codec: TextCodec) {
     this.#backbone = backbone
     this.#codec = codec
     this.#template = new Template(backbone.chat.template)
@@ -35,7 +37,7 @@ export class ChatTemplate {
   }
 
   /** Whether this is the template that `chat` describes. */
-  renders({ defaultPrefix, template }: EdgeBackbone['chat']): boolean {
+  renders({ defaultPrefix, template }: Templated['chat']): boolean {
     const { chat } = this.#backbone
     return chat.template === template && chat.defaultPrefix === defaultPrefix
   }

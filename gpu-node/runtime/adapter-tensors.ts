@@ -1,5 +1,6 @@
 import type { Tensor } from 'onnxruntime-node'
 import type { AdapterFile, AdapterMetadata } from '../../shared/adapter-file.ts'
+import { checkFit } from '../../shared/adapter-fit.ts'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { BackboneDigest } from '../../shared/ids.ts'
@@ -135,19 +136,7 @@ export class AdapterLoader {
         `the adapter is for the backbone ${metadata.backbone_sha256} (${metadata.backbone}); this node runs ${backbone}`,
         { param: 'backbone_sha256' },
       )
-    for (const key of ['d', 'layers'] as const)
-      if (metadata[key] !== config[key])
-        throw new QuartetError(
-          'backbone_mismatch',
-          `the adapter says ${key} = ${metadata[key]}; the backbone has ${config[key]}`,
-          { param: key },
-        )
-    if (metadata.kind === 'ipt' && metadata.vocab !== config.vocab)
-      throw new QuartetError(
-        'backbone_mismatch',
-        `the adapter's table is of ${metadata.vocab} token ids; the backbone has ${config.vocab}`,
-        { param: 'vocab' },
-      )
+    checkFit(metadata, config)
     if (metadata.kind !== 'static' && metadata.window > chunkTokens)
       throw new QuartetError(
         'adapter_invalid',

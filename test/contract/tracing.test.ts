@@ -53,6 +53,9 @@ beforeAll(async () => {
       tokens: { bos: tinySpecials.imStart, eos: [tinySpecials.imEnd] },
       chat: tinyChat,
       contextLength: 512,
+      d: 4,
+      layers: 1,
+      vocab: 512,
     },
     tokenizer: tinyTokenizer,
   })
