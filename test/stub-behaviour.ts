@@ -17,8 +17,8 @@ export interface StubBehaviour {
   readonly adapterMissing?: boolean
   /** Answers with this status and code. */
   readonly refuse?: { readonly status: number; readonly code: string; readonly retryAfter?: number }
-  /** Answers a pushed adapter with this status and code. */
-  readonly refusePush?: { readonly status: number; readonly code: string }
+  /** Answers a pushed adapter with this status and code, and for a redirect with where to. */
+  readonly refusePush?: { readonly status: number; readonly code: string; readonly location?: string }
   /** Sends this instead of events. */
   readonly garbage?: string
   /** Log-probability of every token; its one alternative is token 0. */

@@ -189,8 +189,14 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
 
 function sendError(
   response: ServerResponse,
-  { code, retryAfter, status }: { status: number; code: string; retryAfter?: number },
+  {
+    code,
+    location,
+    retryAfter,
+    status,
+  }: { status: number; code: string; retryAfter?: number; location?: string },
 ) {
+  if (location !== undefined) response.setHeader('location', location)
   if (retryAfter !== undefined) response.setHeader('retry-after', String(retryAfter))
   const error = { message: 'as asked', type: 'server_error', param: null, code }
   sendJson(response, { status, body: { error } })

@@ -1,5 +1,5 @@
 import { env } from 'cloudflare:workers'
-import { beforeAll, beforeEach, expect, test } from 'vitest'
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { TenantId } from '../../shared/ids.ts'
 import { nodeTokenKey, verifyNodeToken } from '../../shared/node-token.ts'
 import { storeKeys } from '../store/records.ts'
@@ -64,16 +64,75 @@ test('an adapter whose bytes KV does not have yet is a 503 to retry', async () =
   expect(response.headers.get('retry-after')).toBe('5')
 })
 
-test('a node that refuses the adapter is not asked again', async () => {
+test.each(['adapter_invalid', 'backbone_mismatch'])(
+  'an adapter that a node refuses as %s goes to no other node, and leaves the retries to other requests',
+  async (code) => {
+    const [first, second] = stubs.preferredBy(tenant.adapter)
+    await stubs.behaveAt(second, { tokens: [97] })
+    await stubs.behaveAt(first, { tokens: [97], adapterMissing: true, refusePush: { status: 400, code } })
+    for (let request = 0; request < 12; request++) {
+      const response = await edge.chat(tenant)
+      expect(response.status).toBe(502)
+      expect(await response.json()).toMatchObject({
+        error: {
+          code: 'node_error',
+          message: expect.stringMatching(/publish one .* or roll the alias back/),
+        },
+      })
+    }
+    expect(await stubs.callsAt(second)).toEqual([])
+    await stubs.behaveAt(first, { tokens: [], refuse: { status: 500, code: 'internal_error' } })
+    expect((await edge.chat(tenant)).status).toBe(200)
+  },
+)
+
+test('a node that redirects a push has failed, and the adapter is sent nowhere else in its name', async () => {
   const [first, second] = stubs.preferredBy(tenant.adapter)
   await stubs.behaveAt(second, { tokens: [97] })
+  const location = `${second.url}/v1/adapters/${tenant.adapter.digest}`
   await stubs.behaveAt(first, {
     tokens: [97],
     adapterMissing: true,
-    refusePush: { status: 400, code: 'adapter_invalid' },
+    refusePush: { status: 307, code: 'moved', location },
   })
   const response = await edge.chat(tenant)
-  expect(response.status).toBe(502)
-  expect(await response.json()).toMatchObject({ error: { code: 'node_error' } })
-  expect(await stubs.callsAt(second)).toEqual([])
+  expect(response.status).toBe(200)
+  expect(response.headers.get('x-quartet-node')).toBe(second.id)
+  expect((await stubs.callsAt(second)).map(({ kind }) => kind)).toEqual(['generate'])
+})
+
+describe('two tenants with the same file, at once and on one node', () => {
+  const lone = () => new TestEdge({ QUARTET_NODES: JSON.stringify(stubs.addresses().slice(0, 1)) })
+  let other: TestTenant
+
+  beforeEach(async () => {
+    edge = lone()
+    other = await edge.seedTenant()
+    const { digest, file } = tenant.adapter
+    await edge.own(other, 'PUT', `/adapters/${digest}`, file)
+    await edge.own(other, 'PUT', '/aliases/tone', { digest })
+    await stubs.behave({ tokens: [97], adapterMissing: true, headDelayMs: 50 })
+  })
+
+  const pushed = async () => {
+    const key = nodeTokenKey(env.QUARTET_NODE_SECRET)
+    const calls = (await stubs.calls()).filter(({ kind }) => kind === 'put-adapter')
+    const claims = await Promise.all(
+      calls.map(({ authorization }) => verifyNodeToken(key, authorization.replace('Bearer ', ''))),
+    )
+    return claims.map(({ sub }) => sub).toSorted()
+  }
+
+  test('have it pushed each by a token of their own', async () => {
+    const answers = await Promise.all([edge.chat(tenant), edge.chat(other)])
+    expect(answers.map(({ status }) => status)).toEqual([200, 200])
+    expect(await pushed()).toEqual([tenant.id, other.id].toSorted())
+  })
+
+  test('have it pushed each from their own entry in KV', async () => {
+    await env.STORE.delete(storeKeys.adapter(TenantId.parse(other.id), tenant.adapter.digest))
+    const answers = await Promise.all([edge.chat(tenant), edge.chat(other)])
+    expect(answers.map(({ status }) => status)).toEqual([200, 503])
+    expect(await pushed()).toEqual([tenant.id])
+  })
 })

@@ -48,6 +48,8 @@ async function pushOnce({ digest, node, nodeKey, requestId, store, tenant }: Pus
   })
   const response = await fetch(`${node.url}/v1/adapters/${digest}`, {
     method: 'PUT',
+    // A node that sends elsewhere would have the token and the adapter sent there.
+    redirect: 'manual',
     headers: {
       authorization: `Bearer ${token}`,
       'content-type': 'application/octet-stream',
@@ -57,6 +59,7 @@ async function pushOnce({ digest, node, nodeKey, requestId, store, tenant }: Pus
   }).catch((thrown: unknown): never => {
     throw new NodeFailure('unreachable', { message: `node ${node.id} cannot be reached`, thrown })
   })
-  if (!response.ok) throw await failureOf(response, node.id)
+  // The node took a request for this backbone just before, so the file is what is wrong, wherever it is sent.
+  if (!response.ok) throw await failureOf(response, node.id, { backbone_mismatch: 'adapter_invalid' })
   await response.body?.cancel()
 }

@@ -53,7 +53,8 @@ const verdicts = {
     retry: 'never',
     avoid: false,
     code: 'node_error',
-    message: 'the node refuses the adapter behind this model; upload it again',
+    message:
+      'the adapter behind this model does not fit the backbone that the nodes serve; publish one that was made for it, or roll the alias back',
   },
   internal_error: { retry: 'elsewhere', avoid: true, ...broken },
   invalid_node_token: { retry: 'elsewhere', avoid: true, ...broken },
@@ -100,12 +101,16 @@ function isCause(cause: string): cause is Cause {
   return Object.hasOwn(verdicts, cause)
 }
 
-/** The failure that a node's error answer describes. */
-export async function failureOf(response: Response, nodeId: string): Promise<NodeFailure> {
+/** The failure that a node's error answer describes; `means` has the codes that stand for another cause here. */
+export async function failureOf(
+  response: Response,
+  nodeId: string,
+  means: Readonly<Partial<Record<ErrorCode, Cause>>> = {},
+): Promise<NodeFailure> {
   const text = (await response.text().catch(() => '')).slice(0, 2_000)
   const code = errorCodeIn(text)
   const retryAfter = Number(response.headers.get('retry-after'))
-  return new NodeFailure(code ?? 'other', {
+  return new NodeFailure(code === undefined ? 'other' : (means[code] ?? code), {
     message: `node ${nodeId} answered ${response.status} ${code ?? ''}: ${text}`,
     retryAfterSeconds: retryAfter > 0 && retryAfter <= 3_600 ? Math.ceil(retryAfter) : undefined,
   })
