@@ -61,7 +61,7 @@ const exposedHeaders = [
 /** One tenant's adapters and aliases: at `/v1` for its own keys, at `/admin/v1/tenants/{id}` for operators. */
 const deploymentsApi = new Hono<ControlApp>()
   .get('/adapters', listAdapters)
-  .post('/adapters', idempotent, audited('adapter.publish'), postAdapter)
+  .post('/adapters', audited('adapter.publish'), postAdapter)
   .get('/adapters/:digest', getAdapter)
   .put('/adapters/:digest', audited('adapter.publish'), putAdapter)
   .delete('/adapters/:digest', audited('adapter.delete'), deleteAdapter)

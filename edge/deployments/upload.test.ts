@@ -34,12 +34,14 @@ function upload(
   {
     chunk = 65_536,
     cutAt,
+    headers = {},
     length = file.length,
     query = '',
     isolate = edge,
   }: {
     chunk?: number
     cutAt?: number
+    headers?: Record<string, string>
     length?: number
     query?: string
     isolate?: TestEdge
@@ -56,7 +58,7 @@ function upload(
   })
   return isolate.fetch(`/v1/adapters${query}`, {
     method: 'POST',
-    headers: { authorization: `Bearer ${tenant.key}`, 'content-length': String(length) },
+    headers: { authorization: `Bearer ${tenant.key}`, 'content-length': String(length), ...headers },
     body,
   })
 }
@@ -97,6 +99,24 @@ describe('an upload', () => {
     expect([first.status, second.status]).toEqual([201, 201])
     expect(await first.json()).toEqual(await second.json())
     expect(await adapters()).toEqual([tenant.adapter.digest, small.digest])
+  })
+
+  test('with the Idempotency-Key of another file of the same length is its own file', async () => {
+    const other = await makeAdapter({ backbone: tinyBackbone, seed: 901 })
+    const headers = { 'idempotency-key': 'release-7' }
+    const answers = [await upload(small.file, { headers }), await upload(other.file, { headers })]
+    const digests = await Promise.all(
+      answers.map(async (answer) => PublishResponse.parse(await answer.json()).digest),
+    )
+    expect(digests).toEqual([small.digest, other.digest])
+  })
+
+  test('repeated with its alias makes no new version', async () => {
+    const versions = [
+      await upload(small.file, { query: '?alias=fresh' }),
+      await upload(small.file, { query: '?alias=fresh' }),
+    ].map(async (answer) => PublishResponse.parse(await answer.json()).alias?.version)
+    expect(await Promise.all(versions)).toEqual([1, 1])
   })
 
   test('larger than one KV value is stored in parts, deduplicated, and pushed to a node whole', async () => {

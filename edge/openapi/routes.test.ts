@@ -1,6 +1,7 @@
 import { env } from 'cloudflare:workers'
 import { describe, expect, test } from 'vitest'
 import type { z } from 'zod'
+import { maxAdapterBytes } from '../../shared/wire.ts'
 import { app } from '../app.ts'
 import { rateLimitHeaderNames } from '../budgets/rate-limit-headers.ts'
 import { pathSchemas } from '../http/path-schemas.ts'
@@ -31,6 +32,14 @@ describe('the document', () => {
 
   test('names every operation once', () => {
     expect(new Set(operations.map(({ id }) => id)).size).toBe(operations.length)
+  })
+
+  test('says how large a file may be', () => {
+    const files = operations.flatMap(({ body }) =>
+      body !== undefined && 'bytes' in body ? [body.bytes] : [],
+    )
+    expect(files.length).toBeGreaterThan(0)
+    for (const file of files) expect(file).toContain(`at most ${maxAdapterBytes / 1024 ** 2} MiB`)
   })
 
   test('has a schema for every parameter of a path: the one that the routes go by', () => {

@@ -18,6 +18,7 @@ import {
 } from '../../../shared/api/deployments.ts'
 import type { ErrorCode } from '../../../shared/errors.ts'
 import { AdapterDigest, AliasName, TenantId } from '../../../shared/ids.ts'
+import { maxAdapterBytes } from '../../../shared/wire.ts'
 import { idempotencyKey, json, noContent, type Operation } from '../operation.ts'
 
 /** Where one tenant's adapters and aliases are: the same routes for its own keys and for operators. */
@@ -29,7 +30,7 @@ interface Side {
   readonly suffix: string
 }
 
-const file = 'A safetensors file: `shared/adapter-file.ts` has the format, at most 25 MiB.'
+const file = `A safetensors file: \`shared/adapter-file.ts\` has the format, at most ${maxAdapterBytes / 1024 ** 2} MiB.`
 const refused = [
   'adapter_invalid',
   'digest_mismatch',
@@ -72,8 +73,9 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Opera
       path: `${prefix}/adapters`,
       id: `publishAdapter${suffix}`,
       summary: 'Publish an adapter, and deploy it with `alias`',
+      description:
+        'It needs no Idempotency-Key: the same file again is the same adapter, and an alias that names it already stays as it is.',
       query: PublishQuery,
-      headers: idempotencyKey,
       body: { bytes: file },
       answer: json('It is kept under its digest.', PublishResponse, 201),
       errors: [...refused, ...moving],
