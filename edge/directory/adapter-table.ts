@@ -43,18 +43,27 @@ export class AdapterTable {
     return this.#number('SELECT COUNT(*) FROM adapters')
   }
 
-  /** Bytes that are stored, and that uploads on their way may come to; those of `digest` itself are left out. */
+  /**
+   * Bytes that are stored, and that uploads on their way may come to. Uploads of one digest write one value and count
+   * once, those of `digest` itself not at all; each upload in parts writes its own, whatever digest it claims.
+   */
   bytesBeside(digest: AdapterDigest | null): number {
     return this.#number(
       `SELECT (SELECT COALESCE(SUM(bytes), 0) FROM adapters) + (SELECT COALESCE(SUM(bytes), 0) FROM
-         (SELECT MAX(bytes) AS bytes FROM uploads WHERE digest IS NOT ? OR digest IS NULL
-          GROUP BY COALESCE(digest, id)))`,
+         (SELECT MAX(bytes) AS bytes FROM uploads WHERE digest IS NOT ?1 OR digest IS NULL OR bytes > ?2
+          GROUP BY CASE WHEN digest IS NULL OR bytes > ?2 THEN id ELSE digest END))`,
       digest,
+      partBytes,
     )
   }
 
   reserve({ bytes, digest, id }: Upload): void {
     this.#sql.exec('INSERT INTO uploads VALUES (?, ?, ?, ?)', id, digest, bytes, Date.now())
+  }
+
+  /** Notes what an upload that began without a digest turned out to be. */
+  name(id: string, digest: AdapterDigest): void {
+    this.#sql.exec('UPDATE uploads SET digest = ? WHERE id = ?', digest, id)
   }
 
   hasUpload(id: string): boolean {
@@ -63,6 +72,14 @@ export class AdapterTable {
 
   uploads(): number {
     return this.#number('SELECT COUNT(*) FROM uploads')
+  }
+
+  /** When the oldest upload is given up, in milliseconds since 1970; undefined when there is none. */
+  nextGiveUp(): number | undefined {
+    const { oldest } = this.#sql
+      .exec<{ oldest: number | null }>('SELECT MIN(started_at) AS oldest FROM uploads')
+      .one()
+    return oldest === null ? undefined : oldest + uploadMs
   }
 
   /** Ends a reservation. */
@@ -83,20 +100,20 @@ export class AdapterTable {
     const [row] = this.#rows('SELECT * FROM adapters WHERE digest = ?', digest)
     if (row === undefined) return
     this.#sql.exec('DELETE FROM adapters WHERE digest = ?', digest)
-    this.#discard(storeKeys.adapter(tenant, digest))
-    if (row.parts !== null) this.discardParts(tenant, Parts.parse(JSON.parse(row.parts)))
+    this.discardEntry(tenant, digest)
+    if (row.parts !== null) this.#discardParts(tenant, Parts.parse(JSON.parse(row.parts)))
   }
 
-  discardParts(tenant: TenantId, { count, upload }: Pick<Parts, 'count' | 'upload'>): void {
+  #discardParts(tenant: TenantId, { count, upload }: Pick<Parts, 'count' | 'upload'>): void {
     for (let part = 0; part < count; part++) this.#discard(storeKeys.adapterPart(tenant, upload, part))
   }
 
-  /** Gives up uploads that began before then, and notes what they may have written for removal. */
-  giveUp(tenant: TenantId, before: number): void {
+  /** Gives up uploads that began by then, and notes what they may have written for removal. */
+  giveUp(tenant: TenantId, by: number): void {
     const stale = this.#sql
       .exec<{ id: string; digest: AdapterDigest | null; bytes: number }>(
-        'SELECT id, digest, bytes FROM uploads WHERE started_at < ?',
-        before,
+        'SELECT id, digest, bytes FROM uploads WHERE started_at <= ?',
+        by,
       )
       .toArray()
     for (const { bytes, digest, id } of stale) {
@@ -104,17 +121,30 @@ export class AdapterTable {
     }
   }
 
-  /** Ends a reservation and notes what was written under it for removal. */
+  /** Ends a reservation, if there is one yet, and notes what was written under it for removal, unless an adapter has it. */
   abandon(tenant: TenantId, { bytes, digest, id }: Upload): void {
     this.release(id)
-    if (bytes > partBytes) this.discardParts(tenant, { upload: id, count: Math.ceil(bytes / partBytes) })
-    else if (digest !== null) this.#discardUnlessHeld(tenant, digest)
+    if (bytes <= partBytes) {
+      if (digest !== null) this.#discardUnlessHeld(tenant, digest)
+    } else if (!this.#isKept(id)) {
+      this.#discardParts(tenant, { upload: id, count: Math.ceil(bytes / partBytes) })
+    }
+  }
+
+  /** Notes what lies under a digest for removal. */
+  discardEntry(tenant: TenantId, digest: AdapterDigest): void {
+    this.#discard(storeKeys.adapter(tenant, digest))
+  }
+
+  /** Whether an adapter lies in the parts of this upload. */
+  #isKept(upload: string): boolean {
+    return this.#number("SELECT COUNT(*) FROM adapters WHERE parts ->> '$.upload' = ?", upload) > 0
   }
 
   /** Notes bytes that an upload may have written for removal, unless they are an adapter's or another upload's. */
   #discardUnlessHeld(tenant: TenantId, digest: AdapterDigest): void {
     const others = this.#number('SELECT COUNT(*) FROM uploads WHERE digest = ?', digest)
-    if (others === 0 && this.find(digest) === undefined) this.#discard(storeKeys.adapter(tenant, digest))
+    if (others === 0 && this.find(digest) === undefined) this.discardEntry(tenant, digest)
   }
 
   /** KV keys that are to be removed. */

@@ -1,6 +1,5 @@
 import type { TenantBudget } from '../budgets/tenant-budget.ts'
 import type { ChangeFeed } from '../feed/change-feed.ts'
-import { uploadMs } from './adapter-table.ts'
 import { project } from './projection.ts'
 import type { Tables } from './tables.ts'
 import { adaptersRecord, tenantRecord } from './tenant-record.ts'
@@ -68,7 +67,8 @@ export class Delivery {
     })
     if (isProjected) outbox.done(upTo)
     if (!isProjected || !outbox.isEmpty() || adapters.removals().length > 0) return
-    if (adapters.uploads() === 0) await storage.deleteAlarm()
-    else await storage.setAlarm(Date.now() + uploadMs)
+    const giveUp = adapters.nextGiveUp()
+    if (giveUp === undefined) await storage.deleteAlarm()
+    else await storage.setAlarm(giveUp)
   }
 }

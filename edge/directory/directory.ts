@@ -7,7 +7,7 @@ import type { Change } from '../feed/change-feed.ts'
 import type { AdaptersRecord, TenantRecord } from '../store/records.ts'
 import { type Parts, publishParts } from '../store/stored-adapter.ts'
 import { type Upload, uploadMs } from './adapter-table.ts'
-import { admitUpload } from './admit-upload.ts'
+import { admitUpload, beingRemoved, givenUp, nameUpload } from './admit-upload.ts'
 import { decide, type Wish } from './decide.ts'
 import { Delivery, type DirectoryBindings } from './delivery.ts'
 import { migrate } from './directory-schema.ts'
@@ -155,8 +155,21 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
     const admission = admitUpload(upload, { tenant: id, tables: this.#tables })
     if (!admission.ok || admission.value !== null) return admission
     this.#tables.adapters.reserve(upload)
-    await this.ctx.storage.setAlarm(Date.now() + uploadMs)
+    const giveUp = Date.now() + uploadMs
+    const alarm = await this.ctx.storage.getAlarm()
+    if (alarm === null || alarm > giveUp) await this.ctx.storage.setAlarm(giveUp)
     return ok(null)
+  }
+
+  /**
+   * Says which file an upload that began without a digest has brought, before its bytes are written. The value is the
+   * adapter when the tenant has it already: then nothing needs to be written, and the upload is over.
+   */
+  async nameUpload(id: string, digest: AdapterDigest): Promise<Outcome<AdapterSummary | null>> {
+    const tenant = this.#tables.tenant.id
+    return tenant === undefined
+      ? noTenant()
+      : nameUpload({ id, digest }, { tenant, adapters: this.#tables.adapters })
   }
 
   /** The bytes are all in KV: from now on the tenant has the adapter. One at a time, as two may bring the same. */
@@ -173,32 +186,52 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
     upload: string,
     { adapter, parts }: { adapter: Omit<AdapterSummary, 'createdAt'>; parts: Parts | null },
   ): Promise<Outcome<AdapterSummary>> {
-    const id = this.#tables.tenant.id
+    const { adapters, tenant } = this.#tables
+    const { id } = tenant
+    const { digest } = adapter
     if (id === undefined) return noTenant()
-    const isKnown = this.#tables.adapters.find(adapter.digest) !== undefined
-    if (parts !== null && !isKnown)
-      await publishParts(this.env.STORE, { tenant: id, digest: adapter.digest }, parts)
-    return this.#change(() => {
-      const twin = this.#tables.adapters.find(adapter.digest)
-      if (twin === undefined && !this.#tables.adapters.hasUpload(upload))
-        return refuse('conflict', 'the upload took too long and was given up; repeat it')
-      this.#tables.adapters.release(upload)
+    const isKnown = adapters.find(digest) !== undefined
+    if (!isKnown && !adapters.hasUpload(upload)) return givenUp()
+    if (parts === null || isKnown) return this.#add(upload, { adapter, parts })
+    if (adapters.isBeingRemoved(id, digest)) return beingRemoved()
+    try {
+      await publishParts(this.env.STORE, { tenant: id, digest }, parts)
+      return await this.#add(upload, { adapter, parts })
+    } finally {
+      // While the entry was written the upload may have been given up, or its tenant deleted.
+      if (adapters.find(digest) === undefined) await this.#discard(() => adapters.discardEntry(id, digest))
+    }
+  }
+
+  #add(
+    upload: string,
+    { adapter, parts }: { adapter: Omit<AdapterSummary, 'createdAt'>; parts: Parts | null },
+  ): Promise<Outcome<AdapterSummary>> {
+    const { adapters } = this.#tables
+    return this.#change((id) => {
+      const twin = adapters.find(adapter.digest)
+      if (twin === undefined && !adapters.hasUpload(upload)) return givenUp()
       if (twin !== undefined) {
-        if (parts !== null) this.#tables.adapters.discardParts(id, parts)
+        adapters.abandon(id, { id: upload, ...twin })
         return ok(twin)
       }
+      adapters.release(upload)
       const added = { ...adapter, createdAt: Date.now() }
-      this.#tables.adapters.add(added, parts)
+      adapters.add(added, parts)
       return ok(added)
     })
   }
 
-  /** Gives an upload's room back, and removes what it wrote. */
+  /** Gives an upload's room back, if it still has it, and removes what it wrote. */
   async abandonUpload(upload: Upload): Promise<void> {
-    const id = this.#tables.tenant.id
-    if (id === undefined || !this.#tables.adapters.hasUpload(upload.id)) return
-    this.ctx.storage.transactionSync(() => this.#tables.adapters.abandon(id, upload))
-    await this.#delivery.deliver()
+    const id = this.#tables.tenant.state?.id
+    if (id !== undefined) await this.#discard(() => this.#tables.adapters.abandon(id, upload))
+  }
+
+  /** Notes what is to leave KV, and removes it; the alarm goes on with what could not be removed. */
+  async #discard(note: () => void): Promise<void> {
+    this.ctx.storage.transactionSync(note)
+    await this.#delivery.deliver().catch(() => undefined)
   }
 
   async deleteAdapter(digest: AdapterDigest): Promise<Outcome<null>> {
