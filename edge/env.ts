@@ -9,6 +9,7 @@ import type { AuditLog } from './audit/audit-log.ts'
 import { GuessThrottle } from './auth/guess-throttle.ts'
 import { Budgets } from './budgets/budgets.ts'
 import type { TenantBudget } from './budgets/tenant-budget.ts'
+import { UploadMemory } from './deployments/upload-memory.ts'
 import type { DirectoryBindings } from './directory/delivery.ts'
 import type { TenantDirectory } from './directory/directory.ts'
 import type { ChangeFeed } from './feed/change-feed.ts'
@@ -73,6 +74,7 @@ export interface Platform {
   readonly caches: EdgeCaches
   readonly router: Router
   readonly pushes: AdapterPushes
+  readonly uploadMemory: UploadMemory
   readonly log: Log
   readonly telemetry: Telemetry
 }
@@ -138,6 +140,7 @@ export function platformOf(bindings: Bindings): Platform {
     caches: new EdgeCaches(),
     router: new Router(),
     pushes: new AdapterPushes(),
+    uploadMemory: new UploadMemory(),
     log,
     telemetry: new Telemetry(telemetrySettings(bindings), log),
   }

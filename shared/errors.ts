@@ -23,10 +23,13 @@ export const errorCodes = {
   model_not_found: { status: 404, type: 'invalid_request_error' },
   not_found: { status: 404, type: 'invalid_request_error' },
   method_not_allowed: { status: 405, type: 'invalid_request_error' },
+  /** What was sent did not arrive in time. */
+  request_timeout: { status: 408, type: 'invalid_request_error' },
   adapter_in_use: { status: 409, type: 'invalid_request_error' },
   idempotency_conflict: { status: 409, type: 'invalid_request_error' },
   conflict: { status: 409, type: 'invalid_request_error' },
   adapter_missing: { status: 409, type: 'invalid_request_error' },
+  length_required: { status: 411, type: 'invalid_request_error' },
   body_too_large: { status: 413, type: 'invalid_request_error' },
   queue_full: { status: 429, type: 'rate_limit_error' },
   rate_limited: { status: 429, type: 'rate_limit_error' },

@@ -1,5 +1,5 @@
 import type { Context } from 'hono'
-import type { AdapterMetadata } from '../../shared/adapter-file.ts'
+import { type AdapterMetadata, checkAdapterLength } from '../../shared/adapter-file.ts'
 import { checkFit } from '../../shared/adapter-fit.ts'
 import type { AdapterSummary } from '../../shared/api/deployments.ts'
 import { QuartetError } from '../../shared/errors.ts'
@@ -8,91 +8,104 @@ import type { Upload } from '../directory/adapter-table.ts'
 import { unwrap } from '../directory/outcome.ts'
 import type { ControlApp } from '../http/context.ts'
 import { storeKeys } from '../store/records.ts'
-import { partBytes } from '../store/stored-adapter.ts'
+import { type Parts, partBytes } from '../store/stored-adapter.ts'
 import { readBackbone } from '../tenants/read.ts'
-import { type ArrivingFile, receiveAdapter } from './receive-adapter.ts'
+import { type ArrivingFile, heldBytes, receiveAdapter } from './receive-adapter.ts'
+
+interface Publication {
+  readonly c: Context<ControlApp>
+  /** The digest that the file must have, where the caller named it. */
+  readonly expected: AdapterDigest | undefined
+}
 
 /**
- * Takes an adapter in for the tenant: checks it while it arrives, takes room in the tenant's storage before a byte is
- * written, writes it, and only then lets it be seen. What is cut off in the middle is given up. `expected` is the digest
- * that the file must have, where the caller named it.
+ * Takes an adapter in for the tenant: checks it while it arrives, takes room in the tenant's storage by its announced
+ * length before any of its tensors is kept, writes it, and only then lets it be seen. What is cut off in the middle is
+ * given up, even when the client is gone.
  */
-export async function publishAdapter(
-  file: ArrivingFile,
-  { c, expected }: { c: Context<ControlApp>; expected: AdapterDigest | undefined },
-): Promise<AdapterSummary> {
-  return file.bytes <= partBytes ? publishWhole(file, { c, expected }) : publishInParts(file, { c, expected })
+export function publishAdapter(file: ArrivingFile, publication: Publication): Promise<AdapterSummary> {
+  const publishing = publish(file, publication)
+  publication.c.executionCtx.waitUntil(publishing.catch(() => undefined))
+  return publishing
 }
 
-type Publication = { readonly c: Context<ControlApp>; readonly expected: AdapterDigest | undefined }
-
-/** A file that fits into memory has a digest before it takes room. */
-async function publishWhole(file: ArrivingFile, { c, expected }: Publication): Promise<AdapterSummary> {
-  const { directory, store } = c.get('platform')
-  const tenant = c.get('tenant')
+async function publish(file: ArrivingFile, { c, expected }: Publication): Promise<AdapterSummary> {
+  const { directory: directories, uploadMemory } = c.get('platform')
+  checkAdapterLength(file.bytes)
+  using _memory = uploadMemory.take(heldBytes(file.bytes))
+  const directory = directories(c.get('tenant'))
+  let upload: Upload = { id: crypto.randomUUID(), digest: expected ?? null, bytes: file.bytes }
   let metadata: AdapterMetadata | undefined
-  let content = new Uint8Array(0)
-  const digest = await receiveAdapter(file, {
-    describe: async (description) => {
-      metadata = description.metadata
-      await requireBackbone(metadata, c)
-    },
-    part: async (bytes) => {
-      content = bytes
-    },
-  })
-  checkDigest(digest, expected)
-  if (metadata === undefined) throw emptyFile()
-  const upload: Upload = { id: crypto.randomUUID(), digest, bytes: file.bytes }
-  const existing = unwrap(await directory(tenant).beginUpload(upload))
-  if (existing !== null) return existing
-  try {
-    await store.put(storeKeys.adapter(tenant, digest), content)
-    return unwrap(
-      await directory(tenant).completeUpload(upload.id, {
-        adapter: describe(metadata, { bytes: file.bytes, digest }),
-        parts: null,
-      }),
-    )
-  } catch (thrown) {
-    c.executionCtx.waitUntil(directory(tenant).abandonUpload(upload))
-    throw thrown
-  }
-}
-
-/** A larger file takes room by its announced length and is written part by part; its digest is known at the end. */
-async function publishInParts(file: ArrivingFile, { c, expected }: Publication): Promise<AdapterSummary> {
-  const { directory, store } = c.get('platform')
-  const tenant = c.get('tenant')
-  const upload: Upload = { id: crypto.randomUUID(), digest: expected ?? null, bytes: file.bytes }
-  let metadata: AdapterMetadata | undefined
-  let count = 0
+  let isBegun = false
+  const writing = file.bytes <= partBytes ? writeWhole(c) : writeParts(upload, c)
   try {
     const digest = await receiveAdapter(file, {
       describe: async (description) => {
         metadata = description.metadata
         await requireBackbone(metadata, c)
-        const existing = unwrap(await directory(tenant).beginUpload(upload))
-        if (existing !== null) throw new Known(existing)
+        isBegun = true
+        const room = await directory.beginUpload(upload)
+        isBegun = room.ok && room.value === null
+        requireNew(unwrap(room))
       },
-      part: async (bytes) => {
-        await store.put(storeKeys.adapterPart(tenant, upload.id, count), bytes)
-        count += 1
-      },
+      part: writing.part,
     })
     checkDigest(digest, expected)
     if (metadata === undefined) throw emptyFile()
+    if (upload.digest === null) {
+      requireNew(unwrap(await directory.nameUpload(upload.id, digest)))
+      upload = { ...upload, digest }
+    }
+    const parts = await writing.end(digest)
     const adapter = describe(metadata, { bytes: file.bytes, digest })
-    const parts = { upload: upload.id, count, bytes: file.bytes }
-    return unwrap(await directory(tenant).completeUpload(upload.id, { adapter, parts }))
+    return unwrap(await directory.completeUpload(upload.id, { adapter, parts }))
   } catch (thrown) {
+    if (isBegun) c.executionCtx.waitUntil(directory.abandonUpload(upload))
     if (thrown instanceof Known) return thrown.adapter
-    c.executionCtx.waitUntil(directory(tenant).abandonUpload(upload))
     throw thrown
   }
 }
 
-/** The tenant has the adapter: the rest of the file need not be read. */
+/** How a file's bytes get into KV. */
+interface Writing {
+  readonly part: (bytes: Uint8Array<ArrayBuffer>) => Promise<void>
+  /** All parts were given, and the file has this digest. */
+  readonly end: (digest: AdapterDigest) => Promise<Parts | null>
+}
+
+/** A file that is one part lies under its digest, which is known once it is all there. */
+function writeWhole(c: Context<ControlApp>): Writing {
+  let content = new Uint8Array(0)
+  return {
+    async part(bytes) {
+      content = bytes
+    },
+    async end(digest) {
+      await c.get('platform').store.put(storeKeys.adapter(c.get('tenant'), digest), content)
+      return null
+    },
+  }
+}
+
+/** A larger one is written part by part while it arrives. */
+function writeParts({ bytes: total, id: upload }: Upload, c: Context<ControlApp>): Writing {
+  let count = 0
+  return {
+    async part(bytes) {
+      await c.get('platform').store.put(storeKeys.adapterPart(c.get('tenant'), upload, count), bytes)
+      count += 1
+    },
+    async end() {
+      return { upload, count, bytes: total }
+    },
+  }
+}
+
+function requireNew(existing: AdapterSummary | null): void {
+  if (existing !== null) throw new Known(existing)
+}
+
+/** The tenant has the adapter: no more of the file needs to be read or written. */
 class Known extends Error {
   readonly adapter: AdapterSummary
 

@@ -3,10 +3,14 @@ import { QuartetError } from '../../shared/errors.ts'
 import { AdapterDigest } from '../../shared/ids.ts'
 import { parseHeader, readHeaderLength } from '../../shared/safetensors.ts'
 import { partBytes } from '../store/stored-adapter.ts'
+import { chunksInTime } from './chunks-in-time.ts'
 import { FiniteCheck } from './finite-check.ts'
 
 /** No adapter's header comes near; it is held in memory before anything of it is known. */
 const maxHeaderBytes = 1024 * 1024
+
+/** What receiving a file of so many bytes holds in memory, at most. */
+export const heldBytes = (bytes: number) => Math.min(maxHeaderBytes, bytes) + Math.min(partBytes, bytes)
 
 export interface ArrivingFile {
   readonly body: ReadableStream<Uint8Array>
@@ -23,46 +27,42 @@ export interface Receiver {
 
 /**
  * Reads an adapter file as it arrives, with no more than one part of it in memory, and checks all of it: the header
- * first, then every value. Returns its SHA-256. Throws `adapter_invalid`, and whatever the receiver throws.
+ * first, then every value. Returns its SHA-256. Throws `adapter_invalid`, `request_timeout`, `client_closed_request`, and
+ * whatever the receiver throws.
  */
 export async function receiveAdapter(
   { body, bytes }: ArrivingFile,
   receiver: Receiver,
 ): Promise<AdapterDigest> {
   checkAdapterLength(bytes)
-  const part = new PartBuffer(Math.min(partBytes, bytes), receiver.part)
   const hash = new crypto.DigestStream('SHA-256')
   // Awaited at the end; a failure before it is the one to report.
   hash.digest.catch(() => undefined)
   const writer = hash.getWriter()
-  let header: HeaderReader | undefined = new HeaderReader(bytes)
-  let check: FiniteCheck | undefined
+  const header = new HeaderReader(bytes)
+  let tensors: { readonly check: FiniteCheck; readonly part: PartBuffer } | undefined
   let arrived = 0
-  const reader = body.getReader()
   try {
-    for (let read = await reader.read(); !read.done; read = await reader.read()) {
-      const chunk = read.value
+    for await (const chunk of chunksInTime(body)) {
       arrived += chunk.length
       if (arrived > bytes) throw lengthDiffers(bytes)
       await writer.write(chunk)
-      const begun: Uint8Array | undefined = header?.push(chunk)
-      if (header !== undefined && begun !== undefined) {
-        const parsed = parseHeader(header.json(begun), bytes)
+      const known = tensors === undefined ? header.push(chunk) : chunk
+      if (known === undefined) continue
+      if (tensors === undefined) {
+        const parsed = parseHeader(header.json(known), bytes)
         await receiver.describe(describeAdapter(parsed.metadata, parsed.entries))
-        check = new FiniteCheck(parsed)
-        check.push(begun)
-        await part.push(begun)
-        header = undefined
-      } else if (check !== undefined) {
-        check.push(chunk)
-        await part.push(chunk)
+        const part = new PartBuffer(Math.min(partBytes, bytes), receiver.part)
+        tensors = { check: new FiniteCheck(parsed), part }
       }
+      tensors.check.push(known)
+      await tensors.part.push(known)
     }
-    if (arrived !== bytes || header !== undefined) throw lengthDiffers(bytes)
-    await part.end()
+    if (arrived !== bytes || tensors === undefined) throw lengthDiffers(bytes)
+    await tensors.part.end()
     await writer.close()
   } catch (thrown) {
-    await Promise.allSettled([reader.cancel(thrown), writer.abort(thrown)])
+    await writer.abort(thrown).catch(() => undefined)
     throw thrown
   }
   const digest = new Uint8Array(await hash.digest)

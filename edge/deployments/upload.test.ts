@@ -4,6 +4,7 @@ import { AdapterList, PublishResponse } from '../../shared/api/deployments.ts'
 import type { EdgeBackbone } from '../../shared/backbone.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest, BackboneDigest, TenantId } from '../../shared/ids.ts'
+import { uploadMs } from '../directory/adapter-table.ts'
 import { storeKeys } from '../store/records.ts'
 import { openAdapter, partBytes } from '../store/stored-adapter.ts'
 import { makeAdapter, makeLargeAdapter, type TestAdapter } from '../testing/adapter.ts'
@@ -12,10 +13,12 @@ import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../testing/edge.
 const edge = new TestEdge()
 let tenant: TestTenant
 let small: TestAdapter
+let medium: TestAdapter
 let large: TestAdapter
 
 beforeAll(async () => {
   await edge.seedBackbone()
+  medium = await makeAdapter({ backbone: tinyBackbone, seed: 902, rows: 512 })
   large = await makeLargeAdapter({ backbone: tinyBackbone, bytes: 2 * partBytes + 12_345 })
 })
 beforeEach(async () => {
@@ -32,6 +35,7 @@ afterEach(() => {
 function upload(
   file: Uint8Array<ArrayBuffer>,
   {
+    beforeChunk = async () => undefined,
     chunk = 65_536,
     cutAt,
     headers = {},
@@ -39,6 +43,8 @@ function upload(
     query = '',
     isolate = edge,
   }: {
+    /** Awaited before the bytes from `at` on are sent. */
+    beforeChunk?: (at: number) => Promise<unknown>
     chunk?: number
     cutAt?: number
     headers?: Record<string, string>
@@ -48,14 +54,18 @@ function upload(
   } = {},
 ): Promise<Response> {
   let at = 0
-  const body = new ReadableStream({
-    pull(controller) {
-      if (cutAt !== undefined && at >= cutAt) return controller.error(new Error('the client went away'))
-      if (at >= file.length) return controller.close()
-      controller.enqueue(file.slice(at, at + chunk))
-      at += chunk
+  const body = new ReadableStream(
+    {
+      async pull(controller) {
+        await beforeChunk(at)
+        if (cutAt !== undefined && at >= cutAt) return controller.error(new Error('the client went away'))
+        if (at >= file.length) return controller.close()
+        controller.enqueue(file.slice(at, at + chunk))
+        at += chunk
+      },
     },
-  })
+    { highWaterMark: 0 },
+  )
   return isolate.fetch(`/v1/adapters${query}`, {
     method: 'POST',
     headers: { authorization: `Bearer ${tenant.key}`, 'content-length': String(length), ...headers },
@@ -147,8 +157,13 @@ describe('an upload', () => {
     async (_name, adapter, cut) => {
       await policy(large.file.length + 10_000)
       const { digest, file } = adapter()
-      const answer = await upload(file, { cutAt: cut(file) })
-      expect(answer.status).toBeGreaterThanOrEqual(400)
+      const isolate = new TestEdge({ QUARTET_LOG_LEVEL: 'info' })
+      const printed = vi.spyOn(console, 'log').mockImplementation(() => undefined)
+      await expectRefusal(await upload(file, { cutAt: cut(file), isolate }), 499, 'client_closed_request')
+      const logged = printed.mock.calls.map(([line]) => JSON.parse(String(line)))
+      expect(logged).toEqual([
+        expect.objectContaining({ level: 'info', event: 'request', code: 'client_closed_request' }),
+      ])
       expect(await adapters()).toEqual([tenant.adapter.digest])
       expect((await edge.own(tenant, 'PUT', '/aliases/cut', { digest })).status).toBe(404)
       expect(await stored()).toEqual([`adapter:${tenant.id}:${tenant.adapter.digest}`])
@@ -156,6 +171,91 @@ describe('an upload', () => {
       expect(await adapters()).toContain(digest)
     },
   )
+
+  test('without a Content-Length is refused with the remedy, before it is read', async () => {
+    const beforeChunk = vi.fn(async () => undefined)
+    const headers = { 'content-length': '' }
+    await expectRefusal(
+      await upload(small.file, { headers, beforeChunk }),
+      411,
+      'length_required',
+      /send it from a file/,
+    )
+    expect(beforeChunk).not.toHaveBeenCalled()
+  })
+
+  describe.each([
+    ['of one part', () => medium],
+    ['of several', () => large],
+  ])('%s', (_name, adapter) => {
+    /** Lets so much time pass for the upload before each chunk but the first. */
+    const arrivingEvery = (ms: number) => ({
+      chunk: Math.ceil(adapter().file.length / 40),
+      beforeChunk: async (at: number) => {
+        if (at > 0) await vi.advanceTimersByTimeAsync(ms)
+      },
+    })
+    beforeEach(() => {
+      vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] })
+    })
+
+    test('of which nothing arrives for 30 seconds is over, and leaves nothing behind', async () => {
+      const message = /nothing of the file arrived for 30 seconds/
+      const answer = await upload(adapter().file, arrivingEvery(30_000))
+      await expectRefusal(answer, 408, 'request_timeout', message)
+      expect(await stored()).toEqual([`adapter:${tenant.id}:${tenant.adapter.digest}`])
+      expect((await upload(small.file)).status).toBe(201)
+    })
+
+    test('that trickles is over before it is given up, and leaves nothing behind', async () => {
+      const began = Date.now()
+      const answer = await upload(adapter().file, arrivingEvery(29_000))
+      await expectRefusal(answer, 408, 'request_timeout', /took longer than 8 minutes/)
+      expect(Date.now() - began).toBeLessThan(uploadMs)
+      expect(await stored()).toEqual([`adapter:${tenant.id}:${tenant.adapter.digest}`])
+    })
+
+    test('over what is left is refused once its header is known, and is taken by its digest when it is there', async () => {
+      await upload(adapter().file)
+      await policy(tenant.adapter.file.length + adapter().file.length)
+      const sent: number[] = []
+      const again = (query: string) =>
+        upload(adapter().file, {
+          chunk: Math.ceil(adapter().file.length / 20),
+          query,
+          beforeChunk: async (at) => sent.push(at),
+        })
+      await expectRefusal(await again(''), 403, 'adapter_storage_exceeded', /name its digest/)
+      expect((await again(`?digest=${adapter().digest}`)).status).toBe(201)
+      expect(sent.length).toBeLessThan(20)
+    })
+  })
+
+  test('beyond what the isolate has memory for is refused at once; room comes back', async () => {
+    const isolate = new TestEdge()
+    const cut = Promise.withResolvers<void>()
+    const arrived = Array.from({ length: 3 }, () => Promise.withResolvers<void>())
+    const held = arrived.map(({ resolve }) =>
+      upload(large.file, {
+        isolate,
+        cutAt: 65_536,
+        beforeChunk: async (at) => {
+          if (at === 0) return
+          resolve()
+          await cut.promise
+        },
+      }),
+    )
+    await Promise.all(arrived.map(({ promise }) => promise))
+    const refused = await upload(large.file, { isolate })
+    expect(refused.headers.get('retry-after')).toBe('5')
+    await expectRefusal(refused, 429, 'queue_full')
+    expect((await upload(small.file, { isolate })).status).toBe(201)
+    cut.resolve()
+    expect((await Promise.all(held)).map(({ status }) => status)).toEqual([499, 499, 499])
+    const junk = new Uint8Array(100)
+    await expectRefusal(await upload(junk, { isolate, length: large.file.length }), 400, 'adapter_invalid')
+  })
 
   test('shorter or longer than announced is refused', async () => {
     await expectRefusal(await upload(small.file, { length: small.file.length + 8 }), 400, 'adapter_invalid')
@@ -235,7 +335,8 @@ describe('a tenant’s adapter storage', () => {
       (await edge.admin('PUT', `/tenants/${tenant.id}/adapters/${small.digest}`, small.file)).status,
     ).toBe(403)
     expect(await stored()).toHaveLength(1)
-    expect((await upload(tenant.adapter.file)).status).toBe(201)
+    const query = `?digest=${tenant.adapter.digest}`
+    expect((await upload(tenant.adapter.file, { query })).status).toBe(201)
   })
 
   test('is never overdrawn by uploads at once, on several isolates', async () => {
@@ -255,7 +356,8 @@ describe('a tenant’s adapter storage', () => {
 
   test('counts the same file once', async () => {
     await policy(tenant.adapter.file.length + small.file.length)
-    const answers = await Promise.all([upload(small.file), upload(small.file), upload(small.file)])
+    const query = `?digest=${small.digest}`
+    const answers = await Promise.all([1, 2, 3].map(() => upload(small.file, { query })))
     expect(answers.map(({ status }) => status)).toEqual([201, 201, 201])
   })
 

@@ -29,16 +29,13 @@ export function admitUpload(
   return ok(null)
 }
 
-/** Once the file has arrived of an upload that began without a digest: it is named, unless the tenant has the adapter already. */
+/** Notes the digest of an upload that began without, unless the tenant has the adapter already: that is the value. */
 export function nameUpload(
   { digest, id: upload }: { id: string; digest: AdapterDigest },
   { adapters, tenant }: { tenant: TenantId; adapters: AdapterTable },
 ): Outcome<AdapterSummary | null> {
   const existing = adapters.find(digest)
-  if (existing !== undefined) {
-    adapters.release(upload)
-    return ok(existing)
-  }
+  if (existing !== undefined) return ok(existing)
   if (adapters.isBeingRemoved(tenant, digest)) return beingRemoved()
   if (!adapters.hasUpload(upload)) return givenUp()
   adapters.name(upload, digest)

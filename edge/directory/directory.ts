@@ -162,8 +162,8 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
   }
 
   /**
-   * Says which file an upload that began without a digest has brought, before its bytes are written. The value is the
-   * adapter when the tenant has it already: then nothing needs to be written, and the upload is over.
+   * Says which file an upload that began without a digest has brought, before its bytes are written under it. The value
+   * is the adapter when the tenant has it already: then the upload is to be abandoned.
    */
   async nameUpload(id: string, digest: AdapterDigest): Promise<Outcome<AdapterSummary | null>> {
     const tenant = this.#tables.tenant.id

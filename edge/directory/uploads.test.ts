@@ -132,6 +132,29 @@ describe('an upload in parts', () => {
   })
 })
 
+describe('an upload that began without a digest', () => {
+  const begin = (upload: string) => directory().beginUpload({ id: upload, digest: null, bytes: 100 })
+
+  test('is named once the file is there', async () => {
+    await begin('new')
+    expect(await directory().nameUpload('new', digest)).toEqual({ ok: true, value: null })
+  })
+
+  test('may turn out to bring what the tenant has', async () => {
+    await begin('known')
+    expect(await directory().nameUpload('known', tenant.adapter.digest)).toMatchObject({
+      ok: true,
+      value: { digest: tenant.adapter.digest },
+    })
+  })
+
+  test('and was given up is refused before anything is written', async () => {
+    await begin('slow')
+    await giveUp()
+    expect(await directory().nameUpload('slow', digest)).toMatchObject({ ok: false, code: 'conflict' })
+  })
+})
+
 test('an upload is given up in time, however often the tenant changes', async () => {
   const before = Date.now()
   await bring('idle')

@@ -8,9 +8,7 @@ import { publishAdapter } from '../deployments/publish-adapter.ts'
 import type { ArrivingFile } from '../deployments/receive-adapter.ts'
 import { unwrap } from '../directory/outcome.ts'
 import type { ControlApp } from '../http/context.ts'
-import { readBytes } from '../http/json-body.ts'
 import { behind, parseQuery, pathParameter } from '../http/request-parts.ts'
-import { maxStoredBytes } from '../store/records.ts'
 import { readAdapters } from '../tenants/read.ts'
 import { moveAlias } from './aliases.ts'
 
@@ -19,7 +17,7 @@ type C = Context<ControlApp>
 /** `POST …/adapters`: an adapter file, checked while it arrives; with `alias`, deployed as well. */
 export async function postAdapter(c: C): Promise<Response> {
   const { alias, digest: expected } = parseQuery(PublishQuery, c)
-  const adapter = await publishAdapter(await arriving(c), { c, expected })
+  const adapter = await publishAdapter(arriving(c), { c, expected })
   c.get('auditTarget').digest = adapter.digest
   if (alias === undefined) return c.json({ ...adapter, alias: null } satisfies PublishResponse, 201)
   const moved = await moveAlias(c, {
@@ -36,7 +34,7 @@ export async function postAdapter(c: C): Promise<Response> {
 /** `PUT …/adapters/{digest}`: the same, where the digest is known. */
 export async function putAdapter(c: C): Promise<Response> {
   const expected = pathParameter(c, 'digest')
-  return c.json(await publishAdapter(await arriving(c), { c, expected }))
+  return c.json(await publishAdapter(arriving(c), { c, expected }))
 }
 
 /** `GET …/adapters`, oldest first. */
@@ -69,14 +67,15 @@ async function adaptersOf(c: C) {
   return unwrap(await c.get('platform').directory(tenant).summary()).adapters
 }
 
-/** A body of announced length is read as it arrives; one without is held in memory first, and may be no longer than that allows. */
-async function arriving(c: C): Promise<ArrivingFile> {
+/** An upload says how long it is: by that it is refused, or room taken for it, before it is read. */
+function arriving(c: C): ArrivingFile {
   const { body, headers } = c.req.raw
-  const announced = headers.get('content-length')
-  if (announced === null) {
-    const bytes = await readBytes(c.req.raw, maxStoredBytes)
-    return { bytes: bytes.length, body: new Blob([bytes]).stream() }
-  }
+  const announced = headers.get('content-length') ?? ''
+  if (!/^[0-9]+$/.test(announced))
+    throw new QuartetError(
+      'length_required',
+      'the file must come with a Content-Length; send it from a file or from memory, not in chunks of unknown length',
+    )
   const bytes = Number(announced)
   if (bytes > maxAdapterBytes)
     throw new QuartetError('body_too_large', `an adapter has at most ${maxAdapterBytes} bytes`)

@@ -3,6 +3,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vi
 import { CreateKeyResponse, TenantList, TenantSummary } from '../../shared/api/admin.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
+import { maxAdapterBytes } from '../../shared/wire.ts'
 import { tinyTokenizer } from '../../test/tiny-tokenizer.ts'
 import { makeAdapter } from '../testing/adapter.ts'
 import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../testing/edge.ts'
@@ -205,7 +206,7 @@ describe('an adapter', () => {
 
   test('is refused when it is too large, before it is read', async () => {
     await expectRefusal(
-      await put(tenant.adapter.digest, new Uint8Array(25 * 1024 * 1024 + 1)),
+      await put(tenant.adapter.digest, new Uint8Array(maxAdapterBytes + 1)),
       413,
       'body_too_large',
     )

@@ -30,13 +30,14 @@ interface Side {
   readonly suffix: string
 }
 
-const file = `A safetensors file: \`shared/adapter-file.ts\` has the format, at most ${maxAdapterBytes / 1024 ** 2} MiB.`
+const file = `A safetensors file: \`shared/adapter-file.ts\` has the format, at most ${maxAdapterBytes / 1024 ** 2} MiB. Its length must be announced (Content-Length).`
 const refused = [
   'adapter_invalid',
   'digest_mismatch',
   'backbone_mismatch',
   'adapter_storage_exceeded',
   'exceeds_limit',
+  'queue_full',
   'control_unavailable',
 ] as const satisfies readonly ErrorCode[]
 const moving = [
