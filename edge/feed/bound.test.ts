@@ -4,7 +4,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vi
 import { CreateKeyResponse } from '../../shared/api/admin.ts'
 import { makeAdapter } from '../testing/adapter.ts'
 import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../testing/edge.ts'
-import { heldStore, staleStore, unreachable } from '../testing/stale-store.ts'
+import { heldStore, staleStore, unreachable, withCalls } from '../testing/stale-store.ts'
 import { retentionMs } from './change-feed.ts'
 import { maxViewAgeMs } from './feed-view.ts'
 
@@ -159,6 +159,91 @@ describe('an isolate', () => {
     at(promisedMs)
     expect((await isolate.chat({ key })).status).toBe(401)
     expect((await isolate.chat(tenant)).status).toBe(200)
+  })
+
+  test('does not believe what a directory said before the feed told of a revocation', async () => {
+    const { id, key } = await secondKey()
+    const [asked, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    let isFeedAway = true
+    const isolate = new TestEdge({
+      FEED: withCalls(env.FEED, (call) => (isFeedAway ? Promise.reject(new Error('away')) : call())),
+      TENANTS: withCalls(env.TENANTS, async (call, method) => {
+        const answer = await call()
+        if (method !== 'verdict') return answer
+        asked.resolve()
+        await released.promise
+        return answer
+      }),
+    })
+    const slow = isolate.chat({ key })
+    await asked.promise
+    await operator.admin('DELETE', `/tenants/${tenant.id}/keys/${id}`)
+    isFeedAway = false
+    at(1_500)
+    expect((await isolate.chat({ key })).status).toBe(401)
+    released.resolve()
+    expect((await slow).status).toBe(401)
+    for (let minute = 0; minute < 10; minute++) {
+      at(60_000)
+      expect((await isolate.chat({ key })).status).toBe(401)
+    }
+  })
+
+  test('asks a feed that hangs once for many requests, and then each key’s directory once', async () => {
+    const calls: string[] = []
+    const isolate = new TestEdge({
+      FEED: withCalls(env.FEED, (_call, method) => {
+        calls.push(method)
+        return new Promise(() => undefined)
+      }),
+      TENANTS: withCalls(env.TENANTS, (call, method) => {
+        calls.push(method)
+        return call()
+      }),
+    })
+    const began = performance.now()
+    const answers = await Promise.all(Array.from({ length: 20 }, () => isolate.chat(tenant)))
+    for (const { status } of answers) expect(status).toBe(200)
+    expect(calls).toEqual(['changes', 'verdict'])
+    expect(performance.now() - began).toBeLessThan(3_000)
+  })
+
+  test('that can reach neither because both hang says so, rather than hang as well', async () => {
+    const hangs = () => new Promise(() => undefined)
+    const isolate = new TestEdge({
+      FEED: withCalls(env.FEED, hangs),
+      TENANTS: withCalls(env.TENANTS, hangs),
+    })
+    expect((await isolate.chat(tenant)).status).toBe(503)
+  })
+
+  test('sees what it changed with its next request, whatever it was asking the feed meanwhile', async () => {
+    const [asked, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    let isHeld = false
+    const isolate = new TestEdge({
+      FEED: withCalls(env.FEED, async (call) => {
+        const answer = await call()
+        if (!isHeld) return answer
+        isHeld = false
+        asked.resolve()
+        await released.promise
+        return answer
+      }),
+    })
+    const next = await makeAdapter({ backbone: tinyBackbone, seed: 78 })
+    await isolate.own(tenant, 'POST', '/adapters', next.file)
+    await isolate.chat(tenant)
+    at(maxViewAgeMs - 1_000)
+    isHeld = true
+    const renewing = isolate.chat(tenant)
+    await asked.promise
+    await isolate.own(tenant, 'PUT', '/aliases/tone', { digest: next.digest })
+    const answer = isolate.chat(tenant)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    released.resolve()
+    await renewing
+    expect((await answer).headers.get('x-quartet-adapter')).toBe(next.digest)
+    expect((await isolate.chat(tenant)).headers.get('x-quartet-adapter')).toBe(next.digest)
   })
 
   test('whose KV answers late answers late and right', async () => {

@@ -11,7 +11,7 @@ import { type Change, type Changes, retentionMs } from './change-feed.ts'
 export const maxViewAgeMs = 4_500
 /** A view older than this is renewed behind a request, so that a busy isolate never waits. */
 const renewAfterMs = 2_500
-/** A feed that does not answer for this long is taken for gone. */
+/** A feed or a directory that does not answer for this long is taken for gone. */
 const patienceMs = 1_500
 /** After a failure requests go on without the feed for so long before one tries it again. */
 const pauseMs = 1_000
@@ -19,20 +19,39 @@ const pauseMs = 1_000
 /** Isolates whose requests come from many tenants remember what each tenant's own directory said. */
 const maxVerdicts = 10_000
 
-interface Source {
-  readonly changes: (since: number | undefined) => Promise<Changes>
+interface Asking {
+  /** Keeps a call alive that outlasts the request that began it. */
   readonly background: (work: Promise<unknown>) => void
+}
+
+interface Feed extends Asking {
+  readonly changes: (since: number | undefined) => Promise<Changes>
   /** Told what changed, after the view knows it. */
   readonly onChanges: (changes: readonly Change[], missed: boolean) => void
+}
+
+interface Directory extends Asking {
+  /** How the key and its tenant stand. */
+  readonly verdict: () => Promise<readonly Change[]>
+}
+
+interface Verdict {
+  readonly changes: readonly Change[]
+  /** When it was asked for. */
+  readonly at: number
+  readonly generation: number
 }
 
 /** An isolate's view of the change feed: what must not be believed of KV and of the isolate's own memory. */
 export class FeedView {
   readonly #polls = new SharedWork({ maxWaitMs: patienceMs })
+  readonly #inquiries = new SharedWork({ maxWaitMs: patienceMs })
   readonly #keys = new Map<string, { readonly record: KeyRecord | null; readonly at: number }>()
   readonly #versions = new Map<TenantId, { readonly version: number; readonly at: number }>()
   readonly #verdicts = new Map<string, number>()
   #seq: number | undefined
+  /** Counts expiries: what was asked for before the last one is not new enough. */
+  #generation = 0
   /** The view holds every change that was published before then. */
   #asOf = Number.NEGATIVE_INFINITY
   #failedAt = Number.NEGATIVE_INFINITY
@@ -51,17 +70,17 @@ export class FeedView {
    * Makes sure that the view is young enough. False when it is not and the feed cannot be reached: then nothing
    * may be believed without asking the tenant's directory.
    */
-  async renew(source: Source): Promise<boolean> {
+  async renew(feed: Feed): Promise<boolean> {
     const now = Date.now()
     const age = now - this.#asOf
     const isPaused = now - this.#failedAt < pauseMs
     if (age < maxViewAgeMs) {
-      if (age >= renewAfterMs && !isPaused && !this.#polls.isRunning('poll'))
-        source.background(this.#poll(source).catch(() => undefined))
+      if (age >= renewAfterMs && !isPaused && !this.#polls.isRunning(this.#pollName))
+        feed.background(this.#poll(feed).catch(() => undefined))
       return true
     }
     if (isPaused) return false
-    return this.#poll(source).then(
+    return this.#poll(feed).then(
       () => true,
       () => false,
     )
@@ -69,32 +88,56 @@ export class FeedView {
 
   /** The next request sees what was changed until now. */
   expire(): void {
+    this.#generation += 1
     this.#asOf = Number.NEGATIVE_INFINITY
+    this.#verdicts.clear()
   }
 
-  /** What a tenant's directory said just now, for as long as a view of the feed would count. */
-  believe(sha256: string, { changes, at }: { changes: readonly Change[]; at: number }): void {
-    this.#apply(changes)
+  /**
+   * Asks the tenant's directory of a key, where no view of the feed counts; what it says counts for as long as a view
+   * would. Throws when the directory does not answer.
+   */
+  async inquire(sha256: string, { background, verdict }: Directory): Promise<void> {
+    if (this.#isVouchedFor(sha256)) return
+    const generation = this.#generation
+    const run = async () => {
+      const at = Date.now()
+      const changes = await inTime(verdict(), "the tenant's directory")
+      this.#believe(sha256, { changes, at, generation })
+    }
+    await this.#inquiries.join(`${generation} ${sha256}`, { background, run })
+  }
+
+  /** Whether a directory vouched for the key lately. */
+  #isVouchedFor(sha256: string): boolean {
+    return Date.now() - (this.#verdicts.get(sha256) ?? Number.NEGATIVE_INFINITY) < maxViewAgeMs
+  }
+
+  /** A verdict may be slow: what has become known of the key since it was asked for stays. */
+  #believe(sha256: string, { at, changes, generation }: Verdict): void {
+    const knownAt = this.#keys.get(sha256)?.at ?? Number.NEGATIVE_INFINITY
+    this.#apply(changes.filter(({ kind }) => kind === 'tenant' || knownAt < at))
+    if (knownAt >= at || generation !== this.#generation) return
     this.#verdicts.delete(sha256)
     this.#verdicts.set(sha256, at)
     const oldest = this.#verdicts.size > maxVerdicts ? this.#verdicts.keys().next().value : undefined
     if (oldest !== undefined) this.#verdicts.delete(oldest)
   }
 
-  /** Whether a directory vouched for the key lately. */
-  isVouchedFor(sha256: string): boolean {
-    return Date.now() - (this.#verdicts.get(sha256) ?? Number.NEGATIVE_INFINITY) < maxViewAgeMs
+  get #pollName(): string {
+    return `poll ${this.#generation}`
   }
 
-  #poll(source: Source): Promise<void> {
-    return this.#polls.join('poll', { background: source.background, run: () => this.#read(source) })
+  #poll(feed: Feed): Promise<void> {
+    return this.#polls.join(this.#pollName, { background: feed.background, run: () => this.#read(feed) })
   }
 
-  async #read({ changes, onChanges }: Source): Promise<void> {
+  async #read({ changes, onChanges }: Feed): Promise<void> {
     const startedAt = Date.now()
+    const generation = this.#generation
     try {
       for (let more = true; more; ) {
-        const page = await within(patienceMs, { work: changes(this.#seq), late: silent })
+        const page = await inTime(changes(this.#seq), 'the change feed')
         more = page.more
         // A slower poll than another brings what is known, or was overtaken.
         if (this.#seq !== undefined && page.seq <= this.#seq && !page.missed) continue
@@ -106,7 +149,7 @@ export class FeedView {
       this.#failedAt = Date.now()
       throw cause
     }
-    this.#asOf = Math.max(this.#asOf, startedAt)
+    if (generation === this.#generation) this.#asOf = Math.max(this.#asOf, startedAt)
     this.#forget()
   }
 
@@ -139,6 +182,11 @@ function forgetBefore<K>(map: Map<K, { readonly at: number }>, before: number): 
   }
 }
 
-function silent(): never {
-  throw new Error('the change feed does not answer')
+function inTime<T>(work: Promise<T>, whose: string): Promise<T> {
+  return within(patienceMs, {
+    work,
+    late: () => {
+      throw new Error(`${whose} does not answer`)
+    },
+  })
 }

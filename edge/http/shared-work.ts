@@ -6,7 +6,11 @@ interface Work {
   readonly background: (work: Promise<unknown>) => void
 }
 
-/** Work that requests want at once is done once; whoever waited too long for another's, or in vain, does its own. */
+/**
+ * Work that requests want at once is done once, and fails once: whoever waited for it is told of the failure rather than
+ * trying it again. Work that does not end in `maxWaitMs` is taken for lost with the request that began it; of those who
+ * waited, one does it again.
+ */
 export class SharedWork {
   readonly #running = new Map<string, Promise<void>>()
   readonly #maxWaitMs: number
@@ -19,9 +23,15 @@ export class SharedWork {
     return this.#running.has(key)
   }
 
+  /** Throws what the work throws. */
   async join(key: string, { background, run }: Work): Promise<void> {
-    const running = this.#running.get(key)
-    if (running !== undefined && (await this.#succeedsInTime(running))) return
+    let lost: Promise<void> | undefined
+    for (;;) {
+      const running = this.#running.get(key)
+      if (running === undefined || running === lost) break
+      if (await this.#endsInTime(running)) return
+      lost = running
+    }
     const own = run().finally(() => {
       if (this.#running.get(key) === own) this.#running.delete(key)
     })
@@ -30,12 +40,7 @@ export class SharedWork {
     await own
   }
 
-  /** Another request's failure is not this request's. */
-  async #succeedsInTime(running: Promise<void>): Promise<boolean> {
-    const work = running.then(
-      () => true,
-      () => false,
-    )
-    return within(this.#maxWaitMs, { work, late: () => false })
+  #endsInTime(running: Promise<void>): Promise<boolean> {
+    return within(this.#maxWaitMs, { work: running.then(() => true), late: () => false })
   }
 }

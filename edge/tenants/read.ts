@@ -22,21 +22,21 @@ export async function ensureCurrent(sha256: string, c: Reader): Promise<void> {
     background: background(c),
     onChanges: (changes, missed) => forget(changes, { missed, c }),
   })
-  if (isCurrent || feed.isVouchedFor(sha256)) return
+  if (isCurrent) return
   const key = (await readKey(sha256, c)) ?? undefined
   if (key === undefined) return
-  const at = Date.now()
-  const changes = await directory(key.tenant)
-    .verdict(sha256)
-    .catch((cause: unknown): never => {
-      throw new QuartetError(
-        'control_unavailable',
-        'whether the API key is still valid cannot be told at the moment; retry',
-        { cause, retryAfterSeconds: 2 },
-      )
-    })
-  for (const change of changes) if (change.kind === 'key') caches.keys.delete(change.id)
-  feed.believe(sha256, { changes, at })
+  const verdict = async () => {
+    const changes = await directory(key.tenant).verdict(sha256)
+    caches.keys.delete(sha256)
+    return changes
+  }
+  await feed.inquire(sha256, { background: background(c), verdict }).catch((cause: unknown): never => {
+    throw new QuartetError(
+      'control_unavailable',
+      'whether the API key is still valid cannot be told at the moment; retry',
+      { cause, retryAfterSeconds: 2 },
+    )
+  })
 }
 
 /** Drops what changed from memory, and reads again behind the request what was in use. */

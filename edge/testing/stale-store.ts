@@ -35,15 +35,33 @@ export function heldStore(store: KVNamespace, prefix: string) {
 }
 
 /** A namespace of objects that cannot be reached. */
-export function unreachable<T extends Rpc.DurableObjectBranded>(
+export const unreachable = <T extends Rpc.DurableObjectBranded>(
   namespace: DurableObjectNamespace<T>,
+): DurableObjectNamespace<T> =>
+  withCalls(namespace, () => Promise.reject(new Error('the object cannot be reached')))
+
+/** A namespace of objects whose calls `make` makes, or does not make. */
+export function withCalls<T extends Rpc.DurableObjectBranded>(
+  namespace: DurableObjectNamespace<T>,
+  make: (call: () => Promise<unknown>, method: string) => Promise<unknown>,
 ): DurableObjectNamespace<T> {
-  const fail = () => Promise.reject(new Error('the object cannot be reached'))
+  const object = (stub: object) =>
+    new Proxy(stub, {
+      get(target, property) {
+        const method: unknown = Reflect.get(target, property)
+        if (typeof method !== 'function') return method
+        return (...values: unknown[]) =>
+          make(async () => Reflect.apply(method, target, values), String(property))
+      },
+    })
   return new Proxy(namespace, {
     get(target, property) {
-      if (property === 'get') return () => new Proxy({}, { get: () => fail })
       const value: unknown = Reflect.get(target, property)
-      return typeof value === 'function' ? value.bind(target) : value
+      if (typeof value !== 'function') return value
+      return (...values: unknown[]) => {
+        const got: unknown = Reflect.apply(value, target, values)
+        return property === 'get' && typeof got === 'object' && got !== null ? object(got) : got
+      }
     },
   })
 }
