@@ -33,10 +33,23 @@ export class Delivery {
 
   /** In order: a later state is never overwritten by an earlier one. Throws when the feed is away; the alarm repeats it. */
   async deliver(): Promise<void> {
-    await this.#options.storage.setAlarm(Date.now() + retryMs)
+    await this.wake()
     const turn = this.#turn.then(() => this.#tell())
     this.#turn = turn.catch(() => undefined)
     await turn
+  }
+
+  /** Sets the alarm for what is left to do: telling, and giving up the oldest upload. An earlier alarm stays. */
+  async wake(): Promise<void> {
+    const { storage } = this.#options
+    const due = this.#isDone() ? this.#options.tables.adapters.nextGiveUp() : Date.now() + retryMs
+    const alarm = await storage.getAlarm()
+    if (due !== undefined && (alarm === null || due < alarm)) await storage.setAlarm(due)
+  }
+
+  #isDone(): boolean {
+    const { adapters, outbox } = this.#options.tables
+    return outbox.isEmpty() && adapters.removals().length === 0
   }
 
   async #tell(): Promise<void> {
@@ -66,9 +79,9 @@ export class Delivery {
       removed: (key) => adapters.removed(key),
     })
     if (isProjected) outbox.done(upTo)
-    if (!isProjected || !outbox.isEmpty() || adapters.removals().length > 0) return
-    const giveUp = adapters.nextGiveUp()
-    if (giveUp === undefined) await storage.deleteAlarm()
-    else await storage.setAlarm(giveUp)
+    if (!isProjected || !this.#isDone()) return
+    const due = adapters.nextGiveUp()
+    if (due === undefined) await storage.deleteAlarm()
+    else await storage.setAlarm(due)
   }
 }

@@ -152,13 +152,12 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
   async beginUpload(upload: Upload): Promise<Outcome<AdapterSummary | null>> {
     const id = this.#tables.tenant.id
     if (id === undefined) return noTenant()
+    const { adapters } = this.#tables
+    adapters.giveUp(id, Date.now() - uploadMs)
     const admission = admitUpload(upload, { tenant: id, tables: this.#tables })
-    if (!admission.ok || admission.value !== null) return admission
-    this.#tables.adapters.reserve(upload)
-    const giveUp = Date.now() + uploadMs
-    const alarm = await this.ctx.storage.getAlarm()
-    if (alarm === null || alarm > giveUp) await this.ctx.storage.setAlarm(giveUp)
-    return ok(null)
+    if (admission.ok && admission.value === null) adapters.reserve(upload)
+    await this.#delivery.wake()
+    return admission
   }
 
   /**
