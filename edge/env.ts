@@ -9,6 +9,7 @@ import type { AuditLog } from './audit/audit-log.ts'
 import { GuessThrottle } from './auth/guess-throttle.ts'
 import { Budgets } from './budgets/budgets.ts'
 import type { TenantBudget } from './budgets/tenant-budget.ts'
+import { controlCalls } from './control-calls.ts'
 import { UploadMemory } from './deployments/upload-memory.ts'
 import type { DirectoryBindings } from './directory/delivery.ts'
 import type { TenantDirectory } from './directory/directory.ts'
@@ -51,7 +52,10 @@ export interface Bindings extends DirectoryBindings {
   readonly QUARTET_LOG_LEVEL?: string
 }
 
-/** The bindings as the rest of the worker uses them, and the state that lives as long as the isolate. */
+/**
+ * The bindings as the rest of the worker uses them, and the state that lives as long as the isolate. What cannot be
+ * reached throws `control_unavailable`.
+ */
 export interface Platform {
   readonly store: KVNamespace
   readonly directory: (tenant: TenantId) => DurableObjectStub<TenantDirectory>
@@ -118,20 +122,21 @@ export function platformOf(bindings: Bindings): Platform {
     throw new QuartetError('internal_error', 'QUARTET_GATHER_MS must be 1 to 7000 milliseconds')
   const log = jsonLog(logThreshold(bindings.QUARTET_LOG_LEVEL), console.log)
   const platform: Platform = {
-    store: STORE,
-    directory: (tenant) => TENANTS.get(TENANTS.idFromName(tenant)),
-    changeFeed: () => FEED.get(FEED.idFromName('feed')),
+    store: controlCalls(STORE, 'the key-value storage'),
+    directory: (tenant) => controlCalls(TENANTS.get(TENANTS.idFromName(tenant)), "the tenant's directory"),
+    changeFeed: () => controlCalls(FEED.get(FEED.idFromName('feed')), 'the change feed'),
     feed: new FeedView(),
-    audit: () => AUDIT.get(AUDIT.idFromName('audit')),
-    idempotentCall: (sha256) => IDEMPOTENCY.get(IDEMPOTENCY.idFromName(sha256)),
+    audit: () => controlCalls(AUDIT.get(AUDIT.idFromName('audit')), 'the audit log'),
+    idempotentCall: (sha256) =>
+      controlCalls(IDEMPOTENCY.get(IDEMPOTENCY.idFromName(sha256)), 'the record of the Idempotency-Key'),
     guesses: new GuessThrottle(),
-    budget: (tenant) => BUDGETS.get(BUDGETS.idFromName(tenant)),
+    budget: (tenant) => controlCalls(BUDGETS.get(BUDGETS.idFromName(tenant)), "the tenant's budget"),
     budgets: new Budgets({
       timeoutMs: timeout.data,
       gatherMs: gather.data,
       failed: (thrown) => log('warn', 'budget_call_failed', { reason: toQuartetError(thrown).message }),
     }),
-    registry: () => REGISTRY.get(REGISTRY.idFromName('fleet')),
+    registry: () => controlCalls(REGISTRY.get(REGISTRY.idFromName('fleet')), 'the registry of nodes'),
     fleet: new FleetView({ fixed: parseNodes(QUARTET_NODES), log }),
     region: regionOf(QUARTET_REGION),
     nodeKey: nodeTokenKey(QUARTET_NODE_SECRET ?? ''),

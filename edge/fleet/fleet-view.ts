@@ -96,7 +96,7 @@ export class FleetView {
     } catch (thrown) {
       if (this.#failedAt === undefined)
         this.#log('warn', 'registry_down', {
-          reason: thrown instanceof Error ? thrown.message : String(thrown),
+          reason: reasonOf(thrown),
           snapshotAgeMs: this.#snapshot === undefined ? null : this.#age(),
           nodes: this.#snapshot?.nodes.length ?? this.fixed.length,
         })
@@ -161,4 +161,10 @@ export class FleetView {
 
 function silent(): never {
   throw new Error(`the registry did not answer within ${patienceMs} ms`)
+}
+
+/** What failed itself, where it was wrapped for clients. */
+function reasonOf(thrown: unknown): string {
+  if (!(thrown instanceof Error)) return String(thrown)
+  return thrown.cause instanceof Error ? thrown.cause.message : thrown.message
 }

@@ -24,6 +24,18 @@ export function reportError(error: QuartetError, c: Pick<Context<App>, 'get'>): 
   if (report !== undefined) report.errorCode = error.code
   if (error.status < 500) return
   const log = platform?.log ?? jsonLog('info', console.log)
-  const cause = error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : undefined
-  log('error', 'failed', { requestId: c.get('requestId'), code: error.code, message: error.message, cause })
+  log('error', 'failed', {
+    requestId: c.get('requestId'),
+    code: error.code,
+    message: error.message,
+    cause: causesOf(error),
+  })
+}
+
+/** The stack of what failed, and what that came of. */
+function causesOf({ cause }: Error): string | undefined {
+  if (!(cause instanceof Error)) return undefined
+  const further: string[] = []
+  for (let next = cause.cause; next instanceof Error; next = next.cause) further.push(`caused by ${next}`)
+  return [cause.stack ?? cause.message, ...further].join('\n')
 }
