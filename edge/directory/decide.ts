@@ -82,13 +82,15 @@ function targetOf(aim: Aim, situation: Situation): Target {
   }
 }
 
-/** Ends a canary as well. */
+/** Ends a canary as well: it alone, where the alias has named no other adapter before. */
 function rollBack(version: number | undefined, { now, tables }: Situation): Target {
   if (now === undefined) return refuse('not_found', 'there is no such alias')
   const past =
     version === undefined
       ? tables.aliases.previous(now.alias, now.digest)
       : tables.aliases.version(now.alias, version)
+  if (version === undefined && past === undefined && now.canary !== null)
+    return ok({ digest: now.digest, canary: null })
   if (past === undefined || past.digest === null)
     return refuse(
       'conflict',

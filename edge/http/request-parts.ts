@@ -30,15 +30,20 @@ export function pathParameter<N extends keyof PathParameters>(
   return id
 }
 
-/** The entries behind the one whose id is `after`, and one more than `limit` of them. Throws when `after` is none of them. */
+/** The order of a list that is in the order of its ids. */
+export const byId =
+  <T>(id: (entry: T) => string) =>
+  (a: T, b: T): number =>
+    id(a) < id(b) ? -1 : 1
+
+/**
+ * The entries behind `after`, one more than `limit` of them, of a list in the order of its ids. The entry of that id may
+ * be gone: whoever deletes what a page showed finds the next page all the same.
+ */
 export function behind<T>(
   entries: readonly T[],
   { after, id, limit }: { after: string | undefined; limit: number; id: (entry: T) => string },
 ): readonly T[] {
-  const at = after === undefined ? -1 : entries.findIndex((entry) => id(entry) === after)
-  if (after !== undefined && at === -1)
-    throw new QuartetError('invalid_request', 'after: names no entry of this list; begin again without it', {
-      param: 'after',
-    })
-  return entries.slice(at + 1, at + 2 + limit)
+  const at = after === undefined ? 0 : entries.findIndex((entry) => id(entry) > after)
+  return at === -1 ? [] : entries.slice(at, at + limit + 1)
 }

@@ -1,5 +1,10 @@
 import type { Context } from 'hono'
-import { AdapterListQuery, PublishQuery, type PublishResponse } from '../../shared/api/deployments.ts'
+import {
+  AdapterListQuery,
+  type AdapterSummary,
+  PublishQuery,
+  type PublishResponse,
+} from '../../shared/api/deployments.ts'
 import { toPage } from '../../shared/api/paging.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { AdapterDigest } from '../../shared/ids.ts'
@@ -10,13 +15,14 @@ import { unwrap } from '../directory/outcome.ts'
 import type { ControlApp } from '../http/context.ts'
 import { behind, parseQuery, pathParameter } from '../http/request-parts.ts'
 import { readAdapters } from '../tenants/read.ts'
-import { moveAlias } from './aliases.ts'
+import { moveAlias, requireOwnName } from './aliases.ts'
 
 type C = Context<ControlApp>
 
 /** `POST …/adapters`: an adapter file, checked while it arrives; with `alias`, deployed as well. */
 export async function postAdapter(c: C): Promise<Response> {
   const { alias, digest: expected } = parseQuery(PublishQuery, c)
+  if (alias !== undefined) await requireOwnName(alias, c)
   const adapter = await publishAdapter(arriving(c), { c, expected })
   c.get('auditTarget').digest = adapter.digest
   if (alias === undefined) return c.json({ ...adapter, alias: null } satisfies PublishResponse, 201)
@@ -40,10 +46,22 @@ export async function putAdapter(c: C): Promise<Response> {
 /** `GET …/adapters`, oldest first. */
 export async function listAdapters(c: C): Promise<Response> {
   const { after, limit } = parseQuery(AdapterListQuery, c)
-  const id = ({ digest }: { digest: AdapterDigest }) => digest
   const adapters = await adaptersOf(c)
-  return c.json(toPage(behind(adapters, { after, limit, id }), { limit, id }))
+  const known = adapters.find(({ digest }) => digest === after)
+  const place = known === undefined ? after : placeOf(known)
+  if (place !== undefined && !/^[0-9]{15}-[0-9a-f]{64}$/.test(place))
+    throw new QuartetError(
+      'invalid_request',
+      "after: must be a page's last_id, or the digest of an adapter",
+      {
+        param: 'after',
+      },
+    )
+  return c.json(toPage(behind(adapters, { after: place, limit, id: placeOf }), { limit, id: placeOf }))
 }
+
+/** An adapter's place in the order of lists, which its digest alone does not tell once it is deleted. */
+const placeOf = ({ createdAt, digest }: AdapterSummary) => `${String(createdAt).padStart(15, '0')}-${digest}`
 
 /** `GET …/adapters/{digest}`. */
 export async function getAdapter(c: C): Promise<Response> {

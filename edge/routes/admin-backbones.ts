@@ -22,10 +22,12 @@ export async function putBackbone(c: Context<App>): Promise<Response> {
   checkUsable(backbone, tokenizer)
   const text = JSON.stringify(tokenizer)
   const sha256 = await sha256Hex(text)
-  const { store } = c.get('platform')
+  const { caches, store } = c.get('platform')
   await store.put(storeKeys.tokenizer(sha256), text)
   const record: BackboneRecord = { backbone, tokenizer: sha256, createdAt: Date.now() }
   await store.put(storeKeys.backbone(backbone.slug), JSON.stringify(record))
+  caches.backbones.delete(backbone.slug)
+  caches.backboneLists.clear()
   return c.body(null, 204)
 }
 

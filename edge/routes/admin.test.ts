@@ -61,6 +61,7 @@ describe('tenants', () => {
   test('that do not exist have nothing', async () => {
     await expectRefusal(await edge.admin('GET', '/tenants/nobody'), 404, 'not_found')
     await expectRefusal(await edge.admin('POST', '/tenants/nobody/keys', {}), 404, 'not_found')
+    await expectRefusal(await edge.admin('GET', '/tenants/nobody/budget'), 404, 'not_found')
     await expectRefusal(
       await edge.admin('PUT', `/tenants/nobody/adapters/${tenant.adapter.digest}`, tenant.adapter.file),
       404,

@@ -19,18 +19,28 @@ import { unwrap } from '../directory/outcome.ts'
 import { actorName } from '../http/actor.ts'
 import type { ControlApp } from '../http/context.ts'
 import { maxJsonBytes, readBytes, readJson } from '../http/json-body.ts'
-import { behind, parseQuery, pathParameter } from '../http/request-parts.ts'
+import { behind, byId, parseQuery, pathParameter } from '../http/request-parts.ts'
 import { readBackbone, readTenant } from '../tenants/read.ts'
 
 type C = Context<ControlApp>
 
 const aliasOf = (c: C) => pathParameter(c, 'alias')
 
-/** Moves an alias of the tenant. Throws `conflict` for one that would be taken for a backbone. */
+/** Throws `conflict` for an alias whose name is a backbone's: no request would take it. */
+export async function requireOwnName(alias: AliasName, c: C): Promise<void> {
+  const slug = BackboneSlug.safeParse(alias)
+  if (!slug.success || (await readBackbone(slug.data, c)) === undefined) return
+  throw new QuartetError(
+    'conflict',
+    `${alias} is the name of a backbone, and requests for it get the untuned model; choose another alias`,
+  )
+}
+
+const sending: ReadonlySet<Wish['aim']['action']> = new Set(['deploy', 'rollback', 'canary', 'promote'])
+
+/** Moves an alias of the tenant. Throws `conflict` where it is to send requests somewhere and its name is a backbone's. */
 export async function moveAlias(c: C, wish: Omit<Wish, 'by'>): Promise<AliasSummary | null> {
-  const slug = BackboneSlug.safeParse(wish.alias)
-  if (wish.aim.action === 'deploy' && slug.success && (await readBackbone(slug.data, c)) !== undefined)
-    throw new QuartetError('conflict', `${wish.alias} is the name of a backbone; choose another alias`)
+  if (sending.has(wish.aim.action)) await requireOwnName(wish.alias, c)
   Object.assign(c.get('auditTarget'), targetOf(wish))
   const { directory } = c.get('platform')
   return unwrap(await directory(c.get('tenant')).move({ ...wish, by: actorName(c.get('actor')) }))
@@ -89,11 +99,12 @@ export async function deleteAlias(c: C): Promise<Response> {
   return c.body(null, 204)
 }
 
+const idOf = ({ alias }: AliasSummary) => alias
+
 /** `GET …/aliases`, by name. */
 export async function listAliases(c: C): Promise<Response> {
   const { after, limit } = parseQuery(AliasListQuery, c)
-  const id = ({ alias }: AliasSummary) => alias
-  return c.json(toPage(behind(await aliasesOf(c), { after, limit, id }), { limit, id }))
+  return c.json(toPage(behind(await aliasesOf(c), { after, limit, id: idOf }), { limit, id: idOf }))
 }
 
 /** `GET …/aliases/{alias}`. */
@@ -121,11 +132,13 @@ async function aliasesOf(c: C): Promise<AliasSummary[]> {
   if (c.get('actor').kind === 'admin')
     return unwrap(await c.get('platform').directory(tenant).summary()).aliases
   const record = await readTenant(tenant, c)
-  return Object.entries(record?.aliases ?? {}).map(([alias, { canary, digest, updatedAt, version }]) => ({
-    alias: AliasName.parse(alias),
-    digest,
-    version,
-    updatedAt,
-    canary: canary === undefined ? null : { digest: canary.digest, percent: canary.percent, by: canary.by },
-  }))
+  return Object.entries(record?.aliases ?? {})
+    .map(([alias, { canary, digest, updatedAt, version }]) => ({
+      alias: AliasName.parse(alias),
+      digest,
+      version,
+      updatedAt,
+      canary: canary === undefined ? null : { digest: canary.digest, percent: canary.percent, by: canary.by },
+    }))
+    .toSorted(byId(idOf))
 }

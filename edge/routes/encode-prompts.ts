@@ -1,5 +1,6 @@
 import type { Context } from 'hono'
 import type { TenantApp } from '../http/context.ts'
+import { chooseTarget } from '../tenants/choose-target.ts'
 import { type ResolvedModel, resolveModel } from '../tenants/resolve-model.ts'
 import { loadCodec } from '../tokenizer/load-codec.ts'
 import type { TextCodec } from '../tokenizer/text-codec.ts'
@@ -21,7 +22,11 @@ export async function encodePrompts(
   encode: (open: OpenModel) => readonly (readonly number[])[],
 ): Promise<EncodedPrompts> {
   const arrived = performance.now()
-  const model = await resolveModel(asked, { c, user })
+  const asker = { requestId: c.get('requestId'), user }
+  const model = await resolveModel(asked, {
+    c,
+    choose: (alias, record) => chooseTarget(alias, record, asker),
+  })
   const codec = await loadCodec(model.record, c.get('platform'))
   const found = performance.now()
   const prompts = encode({ model, codec })

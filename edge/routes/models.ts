@@ -3,7 +3,7 @@ import { type Model, type ModelList, ModelListQuery } from '../../shared/api/mod
 import { toPage } from '../../shared/api/paging.ts'
 import type { AdapterDigest, BackboneSlug } from '../../shared/ids.ts'
 import type { TenantApp } from '../http/context.ts'
-import { behind, parseQuery, pathParameter } from '../http/request-parts.ts'
+import { behind, byId, parseQuery, pathParameter } from '../http/request-parts.ts'
 import { listBackbones, readTenant } from '../tenants/read.ts'
 import { isAllowed, resolveModel } from '../tenants/resolve-model.ts'
 
@@ -17,17 +17,20 @@ export async function listModels(c: Context<TenantApp>): Promise<Response> {
   const untuned = backbones.map(({ backbone: { slug }, createdAt }) =>
     toModel({ id: slug, backbone: slug, adapter: undefined, createdAt }),
   )
-  const id = (model: Model) => model.id
-  const models = [...aliases, ...untuned].filter((model) =>
-    isAllowed(model.id, tenant?.policy.aliases ?? null),
-  )
-  return c.json(toPage(behind(models, { after, limit, id }), { limit, id }) satisfies ModelList)
+  const slugs = new Set(untuned.map(({ id }) => id))
+  const placeOf = (id: string) => `${slugs.has(id) ? 'backbone' : 'alias'} ${id}`
+  const place = ({ id }: Model) => placeOf(id)
+  const models = [...aliases.filter(({ id }) => !slugs.has(id)), ...untuned]
+    .filter(({ id }) => isAllowed(id, tenant?.policy.aliases ?? null))
+    .toSorted(byId(place))
+  const page = behind(models, { after: after && placeOf(after), limit, id: place })
+  return c.json(toPage(page, { limit, id: ({ id }) => id }) satisfies ModelList)
 }
 
-/** `GET /v1/models/{model}`. */
+/** `GET /v1/models/{model}`: of an alias the adapter that is deployed, whatever takes its canary. */
 export async function getModel(c: Context<TenantApp>): Promise<Response> {
   const id = pathParameter(c, 'model')
-  const { adapter, createdAt, record } = await resolveModel(id, { c, user: undefined })
+  const { adapter, createdAt, record } = await resolveModel(id, { c, choose: (_alias, deployed) => deployed })
   return c.json(toModel({ id, backbone: record.backbone.slug, adapter: adapter?.digest, createdAt }))
 }
 

@@ -12,6 +12,7 @@ import { usageCsv } from '../../shared/usage-csv.ts'
 import { dayOf, monthOf } from '../budgets/clock.ts'
 import { histogramQuantile } from '../budgets/first-token.ts'
 import type { DayUsage, UsagePage, UsageRange } from '../budgets/usage-table.ts'
+import { unwrap } from '../directory/outcome.ts'
 import type { AdminApp, App, ControlApp, TenantApp } from '../http/context.ts'
 import { parseQuery } from '../http/request-parts.ts'
 
@@ -35,7 +36,10 @@ export async function getAllUsage(c: Context<AdminApp>): Promise<Response> {
 
 /** `GET /admin/v1/tenants/{id}/budget`. */
 export async function getBudget(c: Context<ControlApp>): Promise<Response> {
-  const { standings, ...standing } = await c.get('platform').budget(c.get('tenant')).standing()
+  const { budget, directory } = c.get('platform')
+  const tenant = c.get('tenant')
+  unwrap(await directory(tenant).summary())
+  const { standings, ...standing } = await budget(tenant).standing()
   return c.json({ ...standing, limits: { ...standings } } satisfies BudgetReport)
 }
 

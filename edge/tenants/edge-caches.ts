@@ -15,7 +15,11 @@ export class EdgeCaches {
   readonly keys = new RefreshingCache<KeyRecord>({ capacity: 20_000, maxMs: rememberedMs })
   readonly tenants = new RefreshingCache<TenantRecord>({ capacity: 10_000, maxMs: rememberedMs })
   readonly adapters = new RefreshingCache<AdaptersRecord>({ capacity: 50, maxMs: rememberedMs })
-  readonly backbones = new RefreshingCache<BackboneRecord>({ capacity: 100, maxMs: maxBackboneAgeMs })
+  /** null: no backbone has the name. Every alias's name is looked up, as a backbone's goes before it. */
+  readonly backbones = new RefreshingCache<BackboneRecord | null>({
+    capacity: 10_000,
+    maxMs: maxBackboneAgeMs,
+  })
   readonly backboneLists = new RefreshingCache<readonly BackboneRecord[]>({
     capacity: 1,
     maxMs: maxBackboneAgeMs,

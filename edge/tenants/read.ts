@@ -107,8 +107,10 @@ export async function readAdapters(id: TenantId, c: Reader): Promise<AdaptersRec
   return (isBehind ? await caches.adapters.reload(id, { load }) : record)?.adapters ?? []
 }
 
-export function readBackbone(slug: BackboneSlug, c: Reader): Promise<BackboneRecord | undefined> {
-  return c.get('platform').caches.backbones.get(slug, fromStore(c, storeKeys.backbone(slug), BackboneRecord))
+export async function readBackbone(slug: BackboneSlug, c: Reader): Promise<BackboneRecord | undefined> {
+  const { background, load } = fromStore(c, storeKeys.backbone(slug), BackboneRecord)
+  const source = { load: async () => (await load()) ?? null, background }
+  return (await c.get('platform').caches.backbones.get(slug, source)) ?? undefined
 }
 
 export async function listBackbones(c: Reader): Promise<readonly BackboneRecord[]> {

@@ -3,8 +3,7 @@ import type { TenantPolicy } from '../../shared/api/policy.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { type AdapterDigest, AliasName, BackboneSlug } from '../../shared/ids.ts'
 import type { TenantApp } from '../http/context.ts'
-import type { BackboneRecord } from '../store/records.ts'
-import { chooseTarget } from './choose-target.ts'
+import type { AliasRecord, BackboneRecord, Target } from '../store/records.ts'
 import { readBackbone, readTenant, reloadTenant } from './read.ts'
 
 /** What a request's `model` means to the tenant that asks. */
@@ -15,16 +14,19 @@ export interface ResolvedModel {
   readonly createdAt: number
 }
 
+/** The adapter that is meant by an alias. */
+type Choose = (alias: AliasName, record: AliasRecord) => Target
+
 /**
- * Looks `model` up among the tenant's own aliases, then among the backbones. An alias that this isolate does not know
- * may be younger than its memory, so it is looked up once more. Whatever else exists elsewhere is `model_not_found`
- * in the same words; what the tenant's policy leaves out is `model_not_allowed`. `user` decides with whom a canary is.
+ * Looks `model` up among the backbones, whose names always mean the untuned model, and among the tenant's own aliases.
+ * An alias that this isolate does not know may be younger than its memory, so it is looked up once more. Whatever else
+ * exists elsewhere is `model_not_found` in the same words; what the tenant's policy leaves out is `model_not_allowed`.
  */
 export async function resolveModel(
   model: string,
-  { c, user }: { c: Context<TenantApp>; user: string | undefined },
+  { c, choose }: { c: Context<TenantApp>; choose: Choose },
 ): Promise<ResolvedModel> {
-  const asked: Asked = { model, user, c }
+  const asked: Asked = { model, choose, c }
   const found = (await lookUp(asked, readTenant)) ?? (await lookUp(asked, reloadTenant))
   if (found === undefined)
     throw new QuartetError(
@@ -48,23 +50,30 @@ export const isAllowed = (model: string, allowed: TenantPolicy['aliases']): bool
 
 interface Asked {
   readonly model: string
-  readonly user: string | undefined
+  readonly choose: Choose
   readonly c: Context<TenantApp>
 }
 
-async function lookUp(
-  { c, model, user }: Asked,
-  read: typeof readTenant,
-): Promise<ResolvedModel | undefined> {
-  const alias = AliasName.safeParse(model)
-  const aliases = alias.success ? ((await read(c.get('tenant'), c))?.aliases ?? {}) : {}
-  const named = alias.success && Object.hasOwn(aliases, alias.data) ? aliases[alias.data] : undefined
-  if (alias.success && named !== undefined) {
-    const target = chooseTarget(alias.data, named, { requestId: c.get('requestId'), user })
-    const record = await readBackbone(target.backbone, c)
-    if (record !== undefined) return { record, adapter: target, createdAt: named.updatedAt }
-  }
+type ReadTenant = typeof readTenant
+
+async function lookUp(asked: Asked, read: ReadTenant): Promise<ResolvedModel | undefined> {
+  const [untuned, tuned] = await Promise.all([findBackbone(asked), findAlias(asked, read)])
+  return untuned ?? tuned
+}
+
+async function findBackbone({ c, model }: Asked): Promise<ResolvedModel | undefined> {
   const slug = BackboneSlug.safeParse(model)
   const record = slug.success ? await readBackbone(slug.data, c) : undefined
   return record && { record, adapter: null, createdAt: record.createdAt }
+}
+
+async function findAlias({ c, choose, model }: Asked, read: ReadTenant): Promise<ResolvedModel | undefined> {
+  const alias = AliasName.safeParse(model)
+  if (!alias.success) return undefined
+  const aliases = (await read(c.get('tenant'), c))?.aliases ?? {}
+  const named = Object.hasOwn(aliases, alias.data) ? aliases[alias.data] : undefined
+  if (named === undefined) return undefined
+  const target = choose(alias.data, named)
+  const record = await readBackbone(target.backbone, c)
+  return record && { record, adapter: target, createdAt: named.updatedAt }
 }

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 
-/** Lists in pages, as at OpenAI: `limit` entries behind the one whose id is `after`. */
+/** Lists in pages, as at OpenAI: `limit` entries behind `after`, an entry's id or the last page's `last_id`. */
 
 const wholeNumber = z
   .string()

@@ -42,6 +42,6 @@ export const usageOperations: readonly Operation[] = [
     auth: 'admin',
     parameters: { id: TenantId },
     answer: json('Spent, held and left.', BudgetReport),
-    errors: ['control_unavailable'],
+    errors: ['not_found', 'control_unavailable'],
   },
 ]
