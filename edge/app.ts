@@ -53,6 +53,8 @@ const exposedHeaders = [
   'x-quartet-node',
   'x-quartet-retries',
   'x-quartet-fleet',
+  'x-quartet-next-after',
+  'idempotency-replayed',
   'server-timing',
   'retry-after',
   ...rateLimitHeaderNames,

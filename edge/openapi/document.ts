@@ -1,20 +1,20 @@
 import { z } from 'zod'
 import { type ErrorCode, errorCodes } from '../../shared/errors.ts'
+import { componentsOf, type Schema, schemaOf } from './json-schema.ts'
 import {
   type AnswerHeader,
   type Auth,
   answerHeaders,
   everyAnswer,
   idempotencyKey,
+  ifNoneMatch,
   type Operation,
   rateLimitHeaders,
+  retryable,
   tags,
 } from './operation.ts'
 import { operations } from './operations.ts'
 import { requestSchemas, responseSchemas } from './schemas.ts'
-
-/** A JSON Schema of draft 2020-12, which OpenAPI 3.1 takes as it is. */
-export type Schema = z.core.JSONSchema.JSONSchema
 
 type Json = Readonly<Record<string, unknown>>
 type Content = Readonly<Record<string, { readonly schema: Schema }>>
@@ -116,7 +116,8 @@ function paths(): Document['paths'] {
 }
 
 function describe(operation: Operation): DescribedOperation {
-  const { answer, auth, body, description, id, summary, tag } = operation
+  const { answer, auth, body, description, id, revalidates, summary, tag } = operation
+  const always = [...(auth === 'tenant' ? rateLimitHeaders : []), ...(replays(operation) ? replayed : [])]
   const described = parameters(operation)
   const content = Object.entries(answer.content ?? {}).map(([type, schema]) => [
     type,
@@ -133,15 +134,28 @@ function describe(operation: Operation): DescribedOperation {
     responses: {
       [answer.status]: {
         description: answer.description,
-        headers: headersOf([...(answer.headers ?? []), ...(auth === 'tenant' ? rateLimitHeaders : [])]),
+        headers: headersOf([...(answer.headers ?? []), ...(revalidates === true ? etag : []), ...always]),
         ...(content.length === 0 ? {} : { content: Object.fromEntries(content) }),
       },
-      ...errorResponses(errorsOf(operation)),
+      ...(revalidates === true
+        ? { 304: { description: 'It has not changed.', headers: headersOf(etag) } }
+        : {}),
+      ...errorResponses(operation),
     },
   }
 }
 
-function parameters({ headers = {}, parameters: inPath = {}, query }: Operation): readonly Parameter[] {
+const etag = ['etag'] as const
+const replayed = ['idempotency-replayed'] as const
+const replays = ({ headers = {} }: Operation): boolean => 'idempotency-key' in headers
+
+function parameters({
+  headers: own = {},
+  parameters: inPath = {},
+  query,
+  revalidates,
+}: Operation): readonly Parameter[] {
+  const headers = { ...own, ...(revalidates === true ? ifNoneMatch : {}) }
   const queried = Object.entries(query?.shape ?? {}).map(([name, schema]) => ({
     name,
     in: 'query' as const,
@@ -206,8 +220,8 @@ function errorsOf({
   return [...new Set([...errors, ...implied])]
 }
 
-function errorResponses(codes: readonly ErrorCode[]): DescribedOperation['responses'] {
-  const byStatus = Map.groupBy(codes, (code) => errorCodes[code].status)
+function errorResponses(operation: Operation): DescribedOperation['responses'] {
+  const byStatus = Map.groupBy(errorsOf(operation), (code) => errorCodes[code].status)
   return Object.fromEntries(
     [...byStatus]
       .toSorted(([a], [b]) => a - b)
@@ -215,13 +229,22 @@ function errorResponses(codes: readonly ErrorCode[]): DescribedOperation['respon
         status,
         {
           description: of.map((code) => `\`${code}\``).join(', '),
-          headers: headersOf([]),
+          headers: headersOf(errorHeaders(operation, status)),
           content: {
             'application/json': { schema: { $ref: '#/components/schemas/ErrorBody' } },
           },
         },
       ]),
   )
+}
+
+function errorHeaders(operation: Operation, status: number): readonly AnswerHeader[] {
+  return [
+    ...(status === 401 ? (['www-authenticate'] as const) : []),
+    ...(retryable.has(status) ? (['retry-after'] as const) : []),
+    ...(operation.auth === 'tenant' && status !== 401 ? rateLimitHeaders : []),
+    ...(replays(operation) && status < 500 ? replayed : []),
+  ]
 }
 
 function headersOf(names: readonly AnswerHeader[]): Json {
@@ -237,49 +260,3 @@ const headerComponents = (): Json =>
       { description, schema: { type: 'string' } },
     ]),
   )
-
-type Io = 'input' | 'output'
-
-const names: Record<Io, ReadonlyMap<z.ZodType, string>> = {
-  input: new Map<z.ZodType, string>(Object.entries(requestSchemas).map(([name, schema]) => [schema, name])),
-  output: new Map<z.ZodType, string>(Object.entries(responseSchemas).map(([name, schema]) => [schema, name])),
-}
-
-/** A reference to the schema when it has a name, else the schema itself. */
-function schemaOf(schema: z.ZodType, io: Io): Schema {
-  const name = names[io].get(schema)
-  if (name !== undefined) return { $ref: `#/components/schemas/${name}` }
-  return withoutIdentity(
-    z.toJSONSchema(schema, { io, target: 'draft-2020-12', override, unrepresentable: 'any' }),
-  )
-}
-
-function componentsOf(
-  schemas: Readonly<Record<string, z.ZodType>>,
-  io: Io,
-): Readonly<Record<string, Schema>> {
-  const registry = z.registry<{ id: string }>()
-  for (const [id, schema] of Object.entries(schemas)) registry.add(schema, { id })
-  const { schemas: converted } = z.toJSONSchema(registry, {
-    io,
-    target: 'draft-2020-12',
-    uri: (id) => `#/components/schemas/${id}`,
-    override,
-    unrepresentable: 'any',
-  })
-  return Object.fromEntries(
-    Object.entries(converted).map(([name, schema]) => [name, withoutIdentity(schema)]),
-  )
-}
-
-/** zod leaves out the default of an input that it transforms; whoever reads the document wants to know it. */
-const override: NonNullable<z.core.JSONSchemaGeneratorParams['override']> = ({ jsonSchema, zodSchema }) => {
-  const value = z.globalRegistry.get(zodSchema)?.default
-  if (value !== undefined) jsonSchema.default = value
-}
-
-function withoutIdentity(schema: Schema): Schema {
-  return Object.fromEntries(
-    Object.entries(schema).filter(([key]) => key !== '$schema' && key !== '$id' && key !== '~standard'),
-  )
-}

@@ -19,6 +19,8 @@ export interface Operation {
   readonly headers?: Readonly<Record<string, { readonly schema: z.ZodType; readonly description: string }>>
   readonly body?: Body
   readonly answer: Answer
+  /** The answer has an etag, and whoever sends it back gets an empty 304. */
+  readonly revalidates?: true
   /** Beyond those that its authentication, its body and its parameters imply. */
   readonly errors?: readonly ErrorCode[]
 }
@@ -53,9 +55,13 @@ export const answerHeaders = {
   'x-request-id': 'Names the request; say it when something is wrong.',
   traceparent: "The request's place in its trace (W3C Trace Context).",
   'retry-after': 'Seconds after which to try again.',
+  'www-authenticate': 'How to send a key.',
+  'idempotency-replayed': '`true` on what the first request with this `Idempotency-Key` was answered.',
   'x-quartet-adapter': 'Digest of the adapter that answered, or `none`.',
   'x-quartet-node': 'Ids of the nodes that answered.',
   'x-quartet-retries': 'Attempts that failed before the first token.',
+  'x-quartet-fleet':
+    'Only while the edge routes by an old snapshot of the nodes: `stale; age=` and its seconds.',
   'server-timing': 'Milliseconds until the first token, by hop.',
   'x-ratelimit-limit-requests': 'Requests per minute that the policy allows.',
   'x-ratelimit-remaining-requests': 'Of those, how many are left.',
@@ -64,6 +70,8 @@ export const answerHeaders = {
   'x-ratelimit-remaining-tokens': 'Of those, how many are left.',
   'x-ratelimit-reset-tokens': 'Until they are all there again, like `6s` or `1m30s`.',
   etag: 'Changes with the content.',
+  'content-disposition': 'Names the file.',
+  'x-quartet-next-after': "Of a CSV that is not the last page, the next one's `after`.",
 } as const
 export type AnswerHeader = keyof typeof answerHeaders
 
@@ -88,10 +96,20 @@ export const json = (description: string, schema: z.ZodType, status: 200 | 201 =
 
 export const noContent = (description: string): Answer => ({ status: 204, description })
 
+/** An answer with a time to retry after, as far as one is known. */
+export const retryable: ReadonlySet<number> = new Set([409, 429, 502, 503, 504])
+
 /** The header that lets a request act once, however often it is sent. */
 export const idempotencyKey: NonNullable<Operation['headers']> = {
   'idempotency-key': {
     schema: IdempotencyKey,
     description: 'Whoever repeats the request with the same key within a day gets the first answer.',
+  },
+}
+
+export const ifNoneMatch: NonNullable<Operation['headers']> = {
+  'if-none-match': {
+    schema: z.string(),
+    description: 'An `etag` of before: nothing is sent when it still holds.',
   },
 }

@@ -1,4 +1,5 @@
-import type { DescribedOperation, Document, Schema } from './document.ts'
+import type { DescribedOperation, Document } from './document.ts'
+import type { Schema } from './json-schema.ts'
 import { style } from './reference-style.ts'
 import { code, schemaDetails, schemaLabel, escapeHtml as text } from './schema-html.ts'
 

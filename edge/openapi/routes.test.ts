@@ -6,6 +6,7 @@ import { app } from '../app.ts'
 import { rateLimitHeaderNames } from '../budgets/rate-limit-headers.ts'
 import { pathSchemas } from '../http/path-schemas.ts'
 import { TestEdge } from '../testing/edge.ts'
+import { openApiDocument } from './document.ts'
 import { rateLimitHeaders } from './operation.ts'
 import { operations } from './operations.ts'
 
@@ -104,7 +105,9 @@ describe('served', () => {
     const response = await edge.fetch('/openapi.json')
     expect(response.headers.get('content-type')).toBe('application/json')
     expect(response.headers.get('cache-control')).toMatch(/max-age/)
-    expect(await response.json()).toMatchObject({ openapi: expect.stringMatching(/^3\.1\./) })
+    const served: unknown = await response.json()
+    expect(served).toMatchObject({ openapi: expect.stringMatching(/^3\.1\./) })
+    expect(served).toEqual(JSON.parse(JSON.stringify(openApiDocument())))
     const etag = response.headers.get('etag') ?? ''
     const again = await edge.fetch('/openapi.json', { headers: { 'if-none-match': `W/${etag}` } })
     expect(again.status).toBe(304)

@@ -1,4 +1,4 @@
-import type { Schema } from './document.ts'
+import type { Schema } from './json-schema.ts'
 
 /** JSON Schemas as HTML. */
 

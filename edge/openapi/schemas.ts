@@ -1,4 +1,4 @@
-import type { z } from 'zod'
+import { z } from 'zod'
 import {
   BackboneList,
   ChangeKeyRequest,
@@ -31,7 +31,7 @@ import {
   PutCanaryRequest,
   RollbackRequest,
 } from '../../shared/api/deployments.ts'
-import { ErrorBody } from '../../shared/api/error.ts'
+import { ErrorBody, StreamError } from '../../shared/api/error.ts'
 import { FleetNodeSummary, FleetResponse } from '../../shared/api/fleet.ts'
 import { Model, ModelList } from '../../shared/api/models.ts'
 import { Usage } from '../../shared/api/parameters.ts'
@@ -57,12 +57,18 @@ export const requestSchemas = {
   Heartbeat,
 } as const satisfies Record<string, z.ZodType>
 
+export const ChatCompletionEvent = z.union([ChatCompletionChunk, StreamError])
+export const CompletionEvent = z.union([Completion, StreamError])
+
 /** What the edge answers. */
 export const responseSchemas = {
   ErrorBody,
+  StreamError,
   ChatCompletion,
   ChatCompletionChunk,
+  ChatCompletionEvent,
   Completion,
+  CompletionEvent,
   Usage,
   Model,
   ModelList,

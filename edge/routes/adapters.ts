@@ -7,7 +7,6 @@ import {
 } from '../../shared/api/deployments.ts'
 import { toPage } from '../../shared/api/paging.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { AdapterDigest } from '../../shared/ids.ts'
 import { maxAdapterBytes } from '../../shared/wire.ts'
 import { publishAdapter } from '../deployments/publish-adapter.ts'
 import type { ArrivingFile } from '../deployments/receive-adapter.ts'

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { type ErrorCode, errorCodes } from '../errors.ts'
+import { Usage } from './parameters.ts'
 
 const codes = Object.keys(errorCodes).filter((code): code is ErrorCode => Object.hasOwn(errorCodes, code))
 
@@ -13,3 +14,6 @@ export const ErrorBody = z.object({
     code: z.enum(codes),
   }),
 })
+
+/** The last event of a stream that broke off, with what it used so far. */
+export const StreamError = ErrorBody.extend({ usage: Usage })

@@ -27,6 +27,21 @@ describe('the OpenAPI document', () => {
     for (const [, name = ''] of references) expect(document.components.schemas).toHaveProperty(name)
   })
 
+  test('refers to every header that it describes, and to no other', () => {
+    const references = [...JSON.stringify(document).matchAll(/"\$ref":"#\/components\/headers\/([^"]+)"/g)]
+    expect(new Set(references.map(([, name]) => name))).toEqual(
+      new Set(Object.keys(document.components.headers)),
+    )
+  })
+
+  test('says when to retry on every answer that may', () => {
+    for (const methods of Object.values(document.paths))
+      for (const { operationId, responses } of Object.values(methods))
+        for (const status of ['429', '503'])
+          if (responses[status] !== undefined)
+            expect(responses[status].headers, operationId).toHaveProperty('retry-after')
+  })
+
   test('holds schemas that a JSON Schema validator of draft 2020-12 compiles', () => {
     const ajv = validator()
     for (const name of Object.keys(document.components.schemas))

@@ -1,13 +1,10 @@
-import {
-  ChatCompletion,
-  ChatCompletionChunk,
-  ChatCompletionRequest,
-} from '../../../shared/api/chat-completions.ts'
+import { ChatCompletion, ChatCompletionRequest } from '../../../shared/api/chat-completions.ts'
 import { Completion, CompletionRequest } from '../../../shared/api/completions.ts'
 import { Model, ModelList, ModelListQuery } from '../../../shared/api/models.ts'
 import type { ErrorCode } from '../../../shared/errors.ts'
 import { pathSchemas } from '../../http/path-schemas.ts'
 import { type AnswerHeader, idempotencyKey, json, type Operation } from '../operation.ts'
+import { ChatCompletionEvent, CompletionEvent } from '../schemas.ts'
 
 const generating = [
   'model_not_found',
@@ -26,6 +23,7 @@ const headers = [
   'x-quartet-adapter',
   'x-quartet-node',
   'x-quartet-retries',
+  'x-quartet-fleet',
   'server-timing',
 ] as const satisfies readonly AnswerHeader[]
 
@@ -46,7 +44,7 @@ export const generationOperations: readonly Operation[] = [
     answer: {
       status: 200,
       description: 'The answer, whole or as events.',
-      content: { 'application/json': ChatCompletion, 'text/event-stream': ChatCompletionChunk },
+      content: { 'application/json': ChatCompletion, 'text/event-stream': ChatCompletionEvent },
       headers,
     },
     errors: generating,
@@ -64,7 +62,7 @@ export const generationOperations: readonly Operation[] = [
     answer: {
       status: 200,
       description: 'The continuation, whole or as events.',
-      content: { 'application/json': Completion, 'text/event-stream': Completion },
+      content: { 'application/json': Completion, 'text/event-stream': CompletionEvent },
       headers,
     },
     errors: generating,

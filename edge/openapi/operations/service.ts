@@ -35,8 +35,8 @@ export const serviceOperations: readonly Operation[] = [
       status: 200,
       description: 'OpenAPI 3.1.',
       content: { 'application/json': z.record(z.string(), z.unknown()) },
-      headers: ['etag'],
     },
+    revalidates: true,
   },
   {
     method: 'get',
@@ -45,6 +45,7 @@ export const serviceOperations: readonly Operation[] = [
     tag: 'Service',
     summary: 'This document as a page',
     auth: 'none',
-    answer: { status: 200, description: 'HTML.', content: { 'text/html': z.string() }, headers: ['etag'] },
+    answer: { status: 200, description: 'HTML.', content: { 'text/html': z.string() } },
+    revalidates: true,
   },
 ]

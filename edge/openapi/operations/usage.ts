@@ -8,6 +8,7 @@ const rows: Answer = {
   description:
     'A page of rows, one for each day, key and model; CSV with `format=csv` or `accept: text/csv`.',
   content: { 'application/json': UsageList, 'text/csv': z.string() },
+  headers: ['content-disposition', 'x-quartet-next-after'],
 }
 
 export const usageOperations: readonly Operation[] = [

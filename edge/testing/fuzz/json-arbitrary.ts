@@ -1,5 +1,6 @@
 import fc from 'fast-check'
-import type { Document, Schema } from '../../openapi/document.ts'
+import type { Document } from '../../openapi/document.ts'
+import type { Schema } from '../../openapi/json-schema.ts'
 
 /** Values by the name of the field or parameter that takes them (a path's parameter may have its operation's id in front): what exists, so that requests get far. */
 export type Hints = Readonly<Record<string, readonly unknown[]>>

@@ -1,0 +1,271 @@
+import { env } from 'cloudflare:workers'
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { z } from 'zod'
+import { sha256Hex } from '../../shared/digest.ts'
+import { HeartbeatResponse, NodeId } from '../../shared/heartbeat.ts'
+import { signHeartbeat } from '../../shared/heartbeat-token.ts'
+import { nodeTokenKey } from '../../shared/node-token.ts'
+import { byteIds, tinyTokenizer } from '../../test/tiny-tokenizer.ts'
+import { nodeStatus } from '../fleet/testing/node-status.ts'
+import { makeAdapter } from '../testing/adapter.ts'
+import { DocumentedAnswers } from '../testing/documented-answers.ts'
+import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../testing/edge.ts'
+import { unreachable } from '../testing/stale-store.ts'
+import { openApiDocument } from './document.ts'
+import { operations } from './operations.ts'
+
+/** Every operation as it should be used, and refusals of many kinds, held to the document. */
+
+const edge = new TestEdge({ QUARTET_LOG_LEVEL: 'off' })
+const answers = new DocumentedAnswers(openApiDocument())
+/** Operations that succeeded. */
+const succeeded = new Set<string>()
+let tenant: TestTenant
+
+beforeAll(() => edge.seedBackbone())
+beforeEach(async () => {
+  tenant = await edge.seedTenant()
+  await stubs.behave({ tokens: byteIds('Hello'), logprob: -0.5 })
+})
+
+interface Ask {
+  readonly method?: string
+  readonly path: string
+  readonly key?: string | undefined
+  readonly body?: unknown
+  readonly headers?: Record<string, string>
+  readonly isolate?: TestEdge
+}
+
+/** The answer's status, headers and text, which the document describes. */
+async function asked({ body, headers = {}, isolate = edge, key, method = 'GET', path }: Ask) {
+  const given = body === undefined || body instanceof Uint8Array ? body : JSON.stringify(body)
+  const response = await isolate.fetch(path, {
+    method,
+    headers: { ...(key === undefined ? {} : { authorization: `Bearer ${key}` }), ...headers },
+    ...(given === undefined ? {} : { body: given }),
+  })
+  const text = await response.text()
+  const request = { method, path: new URL(path, 'http://edge').pathname }
+  const problems = answers.problems({ ...request, response, text })
+  expect(problems, `${method} ${path} → ${response.status} ${text.slice(0, 500)}`).toEqual([])
+  const operation = answers.operation(request)
+  expect(operation, `${method} ${path}`).toBeDefined()
+  if (response.ok && operation !== undefined) succeeded.add(operation)
+  return { status: response.status, headers: response.headers, text }
+}
+
+const admin = (method: string, path: string, body?: unknown, headers?: Record<string, string>) =>
+  asked({ method, path: `/admin/v1${path}`, key: env.QUARTET_ADMIN_KEY, body, ...(headers && { headers }) })
+const own = (method: string, path: string, body?: unknown, headers?: Record<string, string>) =>
+  asked({ method, path: `/v1${path}`, key: tenant.key, body, ...(headers && { headers }) })
+const chat = { model: 'tone', messages: [{ role: 'user', content: 'hello' }] }
+
+test('generations answer what is described, whole and as events', async () => {
+  for (const stream of [false, true]) {
+    const more = stream ? { stream, stream_options: { include_usage: true } } : { n: 2 }
+    const whole = await own('POST', '/chat/completions', {
+      ...chat,
+      ...more,
+      logprobs: true,
+      top_logprobs: 1,
+    })
+    expect(whole.status).toBe(200)
+    const text = await own('POST', '/completions', { model: 'tiny', prompt: 'hi', logprobs: 1, ...more })
+    expect(text.status).toBe(200)
+  }
+})
+
+test('a stream that breaks off ends with an event that is described', async () => {
+  await stubs.behave({ tokens: byteIds('Hello'), dieAfter: 2 })
+  for (const [path, body] of [
+    ['/chat/completions', chat],
+    ['/completions', { model: 'tone', prompt: 'hi' }],
+  ] as const) {
+    const { text } = await own('POST', path, { ...body, stream: true })
+    expect(text).toMatch(/"error":.*"usage":/)
+  }
+})
+
+test('a generation without the registry of nodes answers what is described', async () => {
+  const isolate = new TestEdge({ REGISTRY: unreachable(env.REGISTRY), QUARTET_LOG_LEVEL: 'off' })
+  const { headers } = await asked({
+    method: 'POST',
+    path: '/v1/chat/completions',
+    key: tenant.key,
+    body: chat,
+    isolate,
+  })
+  expect(headers.get('x-quartet-fleet')).toMatch(/^stale; age=/)
+})
+
+test('a repeated Idempotency-Key answers as described, and says so', async () => {
+  const once = { 'idempotency-key': 'once' }
+  await own('POST', '/chat/completions', chat, once)
+  expect((await own('POST', '/chat/completions', chat, once)).headers.get('idempotency-replayed')).toBe(
+    'true',
+  )
+  expect((await own('POST', '/chat/completions', { ...chat, user: 'u' }, once)).status).toBe(409)
+  for (const body of [{ name: 'made once' }, { name: 7 }]) {
+    const key = { 'idempotency-key': `name-is-${typeof body.name}` }
+    const path = `/tenants/${tenant.id}/keys`
+    const first = await admin('POST', path, body, key)
+    const again = await admin('POST', path, body, key)
+    expect(again.headers.get('idempotency-replayed')).toBe('true')
+    expect(again.text).toBe(first.text)
+  }
+})
+
+describe.each(['tenant', 'admin'] as const)('deployments, by a key of kind %s,', (kind) => {
+  test('answer what is described', async () => {
+    const call = (method: string, path: string, body?: unknown) =>
+      kind === 'tenant' ? own(method, path, body) : admin(method, `/tenants/${tenant.id}${path}`, body)
+    const next = await makeAdapter({ backbone: tinyBackbone, seed: 7_000 })
+    const { digest } = next
+    await call('POST', '/adapters?alias=fresh', next.file)
+    await call('PUT', `/adapters/${digest}`, next.file)
+    await call('GET', '/adapters?limit=1')
+    await call('GET', `/adapters/${digest}`)
+    await call('PUT', '/aliases/tone', { digest })
+    await call('POST', '/aliases/tone/rollback')
+    await call('PUT', '/aliases/tone/canary', { digest, percent: 10 })
+    await call('GET', '/aliases')
+    await call('GET', '/aliases/tone')
+    await call('DELETE', '/aliases/tone/canary')
+    await call('PUT', '/aliases/tone/canary', { digest, percent: 10, by: 'user' })
+    await call('POST', '/aliases/tone/promote')
+    await call('GET', '/aliases/tone/history?limit=2')
+    expect((await call('DELETE', `/adapters/${digest}`)).status).toBe(409)
+    await call('DELETE', '/aliases/tone')
+    await call('DELETE', '/aliases/fresh')
+    expect((await call('DELETE', `/adapters/${digest}`)).status).toBe(204)
+    for (const [method, path, body] of [
+      ['GET', '/adapters/x'],
+      ['GET', `/adapters/${digest}`],
+      ['GET', '/aliases?limit=0'],
+      ['PUT', '/aliases/tiny', { digest }],
+      ['POST', '/adapters', new Uint8Array(3)],
+      ['POST', `/adapters?digest=${'0'.repeat(64)}`, next.file],
+    ] as const)
+      expect((await call(method, path, body)).status).toBeGreaterThanOrEqual(400)
+  })
+})
+
+test('models and usage answer what is described', async () => {
+  await own('POST', '/chat/completions', chat)
+  await own('GET', '/models?limit=1')
+  await own('GET', '/models/tone')
+  expect((await own('GET', '/models/nobody')).status).toBe(404)
+  await expect
+    .poll(async () => (await own('GET', '/usage')).text, { timeout: 5_000 })
+    .toContain('"model":"tone"')
+  await own('GET', '/usage?format=csv')
+  await admin('GET', '/usage?limit=1')
+  const page = await admin('GET', `/usage?tenant=${tenant.id}&format=csv&limit=1`)
+  expect(page.headers.get('content-disposition')).toMatch(/usage-/)
+  await admin('GET', `/tenants/${tenant.id}/budget`)
+  expect((await admin('GET', '/tenants/nobody/budget')).status).toBe(404)
+})
+
+test('a CSV that is not the last page says how to go on, as described', async () => {
+  await own('POST', '/completions', { model: 'tiny', prompt: 'hi' })
+  await own('POST', '/chat/completions', chat)
+  await expect
+    .poll(async () => (await own('GET', '/usage?format=csv&limit=1')).headers.get('x-quartet-next-after'), {
+      timeout: 5_000,
+    })
+    .toMatch(/\/tiny$/)
+})
+
+test('tenants, keys, backbones and the log answer what is described', async () => {
+  const id = `${tenant.id}-two`
+  await admin('POST', '/tenants', { id, policy: { tokensPerDay: 5 } })
+  expect((await admin('POST', '/tenants', { id })).status).toBe(409)
+  await admin('GET', '/tenants?limit=1')
+  await admin('GET', `/tenants/${tenant.id}`)
+  await admin('PATCH', `/tenants/${id}`, { status: 'suspended' })
+  const made = await admin('POST', `/tenants/${id}/keys`, { name: 'new' })
+  const key = z.object({ id: z.string(), key: z.string() }).parse(JSON.parse(made.text))
+  expect((await asked({ path: '/v1/models', key: key.key })).status).toBe(403)
+  await admin('PATCH', `/tenants/${id}/keys/${key.id}`, { expiresAt: null })
+  await admin('DELETE', `/tenants/${id}/keys/${key.id}`)
+  expect((await admin('DELETE', `/tenants/${id}/keys/${key.id}`)).status).toBe(404)
+  await admin('DELETE', `/tenants/${id}`)
+  await admin('PUT', '/backbones/tiny', { backbone: tinyBackbone, tokenizer: tinyTokenizer })
+  await admin('GET', '/backbones')
+  await admin('GET', '/audit?limit=3')
+})
+
+test('the service and the fleet answer what is described', async () => {
+  await asked({ path: '/health' })
+  for (const path of ['/openapi.json', '/docs']) {
+    const etag = (await asked({ path })).headers.get('etag') ?? ''
+    expect((await asked({ path, headers: { 'if-none-match': etag } })).status).toBe(304)
+  }
+  const body = JSON.stringify({ ...nodeStatus({ node: 'described' }), settlements: [] })
+  let epoch = 'unknown'
+  for (let beat = 0; beat < 2; beat++) {
+    const claims = { node: NodeId.parse('described'), epoch, body: await sha256Hex(body), now: new Date() }
+    const token = await signHeartbeat(nodeTokenKey(env.QUARTET_NODE_SECRET), claims)
+    const { text } = await asked({
+      method: 'POST',
+      path: '/fleet/v1/heartbeat',
+      key: token,
+      body: JSON.parse(body),
+    })
+    epoch = HeartbeatResponse.parse(JSON.parse(text)).epoch
+  }
+  await admin('GET', '/fleet')
+})
+
+test('refusals are described with all that they carry', async () => {
+  await admin('PATCH', `/tenants/${tenant.id}`, { policy: { requestsPerMinute: 1 } })
+  await own('POST', '/chat/completions', chat)
+  const limited = await own('POST', '/chat/completions', chat)
+  expect(limited.status).toBe(429)
+  expect(Number(limited.headers.get('retry-after'))).toBeGreaterThan(0)
+  expect(limited.headers.get('x-ratelimit-limit-requests')).toBe('1')
+  const wrong = await asked({ path: '/v1/models', key: 'qk_wrong' })
+  expect(wrong.headers.get('www-authenticate')).toBe('Bearer')
+  expect((await asked({ path: '/admin/v1/tenants', key: 'wrong' })).status).toBe(401)
+  for (const body of ['{', [], { ...chat, tools: [{}] }, { ...chat, model: 'nobody' }, { ...chat, n: 9 }])
+    expect((await own('POST', '/chat/completions', body)).status).toBeGreaterThanOrEqual(400)
+  const isolate = new TestEdge({ TENANTS: unreachable(env.TENANTS), QUARTET_LOG_LEVEL: 'off' })
+  for (const [method, path] of [
+    ['GET', `/admin/v1/tenants/${tenant.id}`],
+    ['DELETE', '/v1/aliases/tone'],
+  ] as const) {
+    const key = path.startsWith('/v1') ? tenant.key : env.QUARTET_ADMIN_KEY
+    const away = await asked({ method, path, key, isolate })
+    expect([away.status, away.headers.get('retry-after')]).toEqual([503, '2'])
+  }
+})
+
+test('all of this was every operation there is', () => {
+  expect([...succeeded].toSorted()).toEqual(operations.map(({ id }) => id).toSorted())
+})
+
+test('an answer with a field, a header, a status or an error that is not described is found out', async () => {
+  const response = await edge.own(tenant, 'GET', '/models/tone')
+  const model = z.record(z.string(), z.unknown()).parse(await response.json())
+  const problems = (more: object, init: ResponseInit = {}) => {
+    const headers = { 'content-type': 'application/json', 'x-request-id': 'req', ...init.headers }
+    const text = JSON.stringify({ ...model, ...more })
+    const changed = new Response(text, { ...init, headers })
+    return answers.problems({ method: 'GET', path: '/v1/models/tone', response: changed, text })
+  }
+  expect(problems({})).toEqual([])
+  expect(problems({ secret: 1 })).toEqual([expect.stringMatching(/additional properties/)])
+  expect(problems({ created: 'today' })).toEqual([expect.stringMatching(/must be integer/)])
+  expect(problems({}, { headers: { 'x-secret': '1' } })).toEqual(['no header x-secret'])
+  expect(problems({}, { headers: { 'content-type': 'text/plain' } })).toEqual([
+    'no content of type text/plain',
+  ])
+  expect(problems({}, { status: 418 })).toEqual(['no status 418'])
+  const error = { message: 'm', type: 'invalid_request_error', param: null, code: 'queue_full' }
+  const text = JSON.stringify({ error })
+  const refused = Response.json({ error }, { status: 404 })
+  expect(answers.problems({ method: 'GET', path: '/v1/models/tone', response: refused, text })).toEqual([
+    expect.stringMatching(/no error queue_full/),
+  ])
+})
