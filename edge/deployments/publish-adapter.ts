@@ -1,5 +1,5 @@
 import type { Context } from 'hono'
-import { type AdapterMetadata, checkAdapterLength } from '../../shared/adapter-file.ts'
+import type { AdapterMetadata } from '../../shared/adapter-file.ts'
 import { checkFit } from '../../shared/adapter-fit.ts'
 import type { AdapterSummary } from '../../shared/api/deployments.ts'
 import { QuartetError } from '../../shared/errors.ts'
@@ -31,7 +31,6 @@ export function publishAdapter(file: ArrivingFile, publication: Publication): Pr
 
 async function publish(file: ArrivingFile, { c, expected }: Publication): Promise<AdapterSummary> {
   const { directory: directories, uploadMemory } = c.get('platform')
-  checkAdapterLength(file.bytes)
   using _memory = uploadMemory.take(heldBytes(file.bytes))
   const directory = directories(c.get('tenant'))
   let upload: Upload = { id: crypto.randomUUID(), digest: expected ?? null, bytes: file.bytes }
