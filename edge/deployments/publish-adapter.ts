@@ -59,7 +59,8 @@ async function publish(file: ArrivingFile, { c, expected }: Publication): Promis
     const adapter = describe(metadata, { bytes: file.bytes, digest })
     return unwrap(await directory.completeUpload(upload.id, { adapter, parts }))
   } catch (thrown) {
-    if (isBegun) c.executionCtx.waitUntil(directory.abandonUpload(upload))
+    // Where the directory is away, its alarm gives the upload up.
+    if (isBegun) c.executionCtx.waitUntil(directory.abandonUpload(upload).catch(() => undefined))
     if (thrown instanceof Known) return thrown.adapter
     throw thrown
   }

@@ -1,4 +1,4 @@
-import type { z } from 'zod'
+import { z } from 'zod'
 import type { ErrorCode } from '../../shared/errors.ts'
 import { IdempotencyKey } from '../http/idempotency-key.ts'
 

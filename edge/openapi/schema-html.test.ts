@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { Schema } from './document.ts'
+import type { Schema } from './json-schema.ts'
 import { code, escapeHtml, schemaDetails, schemaLabel } from './schema-html.ts'
 
 const hostile = `<img src="x">&'`
