@@ -21,6 +21,11 @@ export const reference: readonly ReferenceRow[] = [
     model: 'iapt, m = 64, fixed anchor, first, rational (2.22 M)',
     scores: { sst2: [84.8], trec: [90.8, 81.8], e2e: [1.587] },
   },
+  { model: 'iapt, m = 64, fixed anchor, after-first, GELU (2.22 M)', scores: { trec: [90.3, 92.3, 92.3] } },
+  { model: 'iapt, m = 64, own anchors, first, GELU (2.29 M)', scores: { trec: [92.8, 90.0] } },
+  { model: 'iapt, m = 64, fixed anchor, first, GELU (2.22 M)', scores: { trec: [92.5, 83.8] } },
+  { model: 'iapt, m = 64, no anchor, random base', scores: { sst2: [52.0], trec: [66.0] } },
   { model: 'static, 4 rows, anchor start (69 k)', scores: { sst2: [82.8], trec: [83.5, 83.0], e2e: [1.66] } },
+  { model: 'static, 4 rows, random start', scores: { sst2: [52.0], trec: [57.0] } },
   { model: 'lpt at layer 15, no anchor', scores: { trec: [34, 49] } },
 ]
