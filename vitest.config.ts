@@ -10,7 +10,7 @@ export default defineConfig({
             '{shared,gpu-node,cli,bench,experiments}/**/*.test.ts',
             'test/{contract,parity}/**/*.test.ts',
           ],
-          testTimeout: 60_000,
+          testTimeout: 120_000,
           hookTimeout: 300_000,
         },
       },

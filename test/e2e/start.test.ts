@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { commandOf, descendants, isRunning } from './processes.ts'
 import {
   freePorts,
@@ -152,9 +152,13 @@ describe('a home of its own', () => {
     await expectGone(all)
   })
 
-  it('is ready again within 10 s with the same keys, and says so when its node is killed', async () => {
+  // One more try, as another process may have had the cores.
+  it('is ready again within 10 s with its keys, and says so when its node is killed', {
+    retry: 1,
+  }, async () => {
     const before = performance.now()
     const started = quartetStart({ home, ports })
+    onTestFinished(async () => void (await stop(started)))
     await untilReady(started)
     expect(performance.now() - before).toBeLessThan(10_000)
     expect((await localState(home)).tenants.map(({ key }) => key)).toEqual(keys)
