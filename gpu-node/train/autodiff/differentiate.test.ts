@@ -32,6 +32,14 @@ test('an op without a gradient on the way is an error that names it and says why
   expect(() => differentiate(g, { loss, by: [x] })).toThrow('Max.0 has no gradient: it is used on integers')
 })
 
+test('an exponent that is trained is an error, and not a gradient of nothing', () => {
+  const g = new GraphBuilder()
+  const [x, n] = [g.input('x', 'float32', [3]), g.input('n', 'float32', [3])]
+  const loss = total(g, g.apply('Pow', [x, n]))
+  expect(() => differentiate(g, { loss, by: [x, n] })).toThrow('n is an exponent, which has no gradient here')
+  expect([...differentiate(g, { loss, by: [x] }).keys()]).toEqual(['x'])
+})
+
 test('a size that may or may not have been repeated is an error that names the value', () => {
   const g = new GraphBuilder()
   const x = g.input('x', 'float32', ['n'])

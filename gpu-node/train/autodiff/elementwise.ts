@@ -63,14 +63,16 @@ export const elementwise = {
     ({ mul }, { dy }) => mul(dy, -1),
   ),
 
-  // dx = dy · n · x^(n − 1), for a constant exponent n
+  // y = x^n: dx = dy · n · x^(n − 1); a gradient by n would need a logarithm, which nothing here takes
   Pow: ({ g, inputs: [x, exponent], outputs: [y], dy }) => [
     () => {
       const { mul, sub } = formulas(g)
       const slope = mul(exponent, g.apply('Pow', [x, sub(exponent, 1)]))
       return unbroadcast(g, mul(dy, slope), { x, result: y.shape })
     },
-    undefined,
+    () => {
+      throw new Error(`${exponent.name} is an exponent, which has no gradient here`)
+    },
   ],
   // y = x · σ(αx): dx = dy · (σ + αy · (1 − σ))
   QuickGelu: ({ g, inputs: [x], outputs: [y], attributes: { alpha }, dy }) => [

@@ -6,7 +6,7 @@ import type { Rule } from './rule.ts'
 
 /** Ops that move values without changing them: the gradient moves back, and adds up where a value went twice. */
 export const movement = {
-  // dx_i = the part of dy where x_i stands
+  // y = [x_1 x_2 …] along an axis: dx_i = the stretch of dy where x_i stands
   Concat({ g, inputs, attributes: { axis }, dy }) {
     let parts: readonly Value[] | undefined
     const split = () => {
@@ -23,7 +23,7 @@ export const movement = {
       return shaped(parts[index] ?? dy, x.shape)
     })
   },
-  // dx = dy_i one behind the other
+  // [y_1 y_2 …] = x along an axis: dx = [dy_1 dy_2 …]
   Split: ({ g, outputs, attributes: { axis }, gradients }) => [
     () =>
       g.apply(
@@ -33,7 +33,7 @@ export const movement = {
       ),
     undefined,
   ],
-  // dx = dy with zeros around it
+  // y = x[starts : ends]: dx[starts : ends] = dy, 0 elsewhere
   Slice: ({ g, inputs: [x, starts, , axes], dy }) => [
     () => {
       const { shape } = formulas(g)
@@ -49,7 +49,7 @@ export const movement = {
     undefined,
     undefined,
   ],
-  // dx = dy without what was put around
+  // y = [before x behind]: dx = dy[before : before + size of x]
   Pad: ({ g, inputs: [x, pads, , axes], dy }) => [
     () => {
       const { shape, ints } = formulas(g)
@@ -61,40 +61,42 @@ export const movement = {
     undefined,
     undefined,
   ],
-  // ddata[indices] += dy
+  // y_i = data[indices_i] along an axis: ddata[k] = Σ of dy_i with indices_i = k
   Gather: ({ g, inputs: [data, indices], attributes: { axis }, dy }) => [
     () => gatherBackward(g, { data, indices, axis: axis < 0 ? axis + data.shape.length : axis, dy }),
     undefined,
   ],
-  // ddata[indices] += dy
+  // y_i = data[indices_i], an index per axis: ddata[k] = Σ of dy_i with indices_i = k
   GatherND: ({ g, inputs: [data, indices], dy }) => [
     () => g.apply('ScatterAddND', [formulas(g).zerosLike(data), indices, dy]),
     undefined,
   ],
-  // ddata = dy except at the indices, dupdates = dy[indices]
+  // y = data, then y[indices_i] = updates_i, no index twice: ddata = dy, 0 at the indices; dupdates_i = dy[indices_i]
   ScatterND: ({ g, inputs: [, indices, updates], dy }) => [
     () => g.apply('ScatterND', [dy, indices, formulas(g).zerosLike(updates)]),
     undefined,
     () => g.apply('GatherND', [dy, indices]),
   ],
-  // ddata = dy, dupdates = dy[indices]
+  // y = data, then y[indices_i] += updates_i: ddata = dy, dupdates_i = dy[indices_i]
   ScatterAddND: ({ g, inputs: [, indices], dy }) => [
     () => dy,
     undefined,
     () => g.apply('GatherND', [dy, indices]),
   ],
-  // dx = Σ dy over the copies
+  // y = x, repeated along axes: dx = Σ dy over those axes
   Expand: ({ g, inputs: [x], outputs: [y], dy }) => [
     () => unbroadcast(g, dy, { x, result: y.shape }),
     undefined,
   ],
-  // dx = dy in x's shape
+  // y = x in another shape: dx = dy in x's shape
   Reshape: ({ g, inputs: [x], dy }) => [() => g.apply('Reshape', [dy, shapeOf(g, x)]), undefined],
+  // y = x without axes of the size 1: dx = dy with them
   Squeeze: ({ g, inputs: [, axes], dy }) => [() => g.apply('Unsqueeze', [dy, axes]), undefined],
+  // y = x with more axes of the size 1: dx = dy without them
   Unsqueeze: ({ g, inputs: [, axes], dy }) => [() => g.apply('Squeeze', [dy, axes]), undefined],
-  // dx = dy, transposed back
+  // y[i_perm(0), i_perm(1), …] = x[i_0, i_1, …]: dx = dy in the inverse order of axes
   Transpose: ({ g, attributes: { perm }, dy }) => [() => g.apply('Transpose', [dy], { perm: inverse(perm) })],
-  // dx = the same triangle of dy
+  // y = x · t, with t = 1 in the triangle and 0 outside: dx = dy · t
   Trilu: ({ g, inputs: [, k], attributes, dy }) => [() => g.apply('Trilu', [dy, k], attributes), undefined],
 } satisfies { readonly [N in OpName]?: Rule<N> }
 

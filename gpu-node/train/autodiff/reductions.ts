@@ -25,7 +25,8 @@ function reduction(
 export const reductions = {
   // dx = dy, repeated
   ReduceSum: reduction((g, { x, dy }) => g.apply('Expand', [dy, g.apply('Shape', [x])])),
-  // dx = dy where x = y, shared out between equal ones
+  // dx_i = dy / k where x_i is one of the k largest values, else 0. Where k > 1 that is the subgradient in the middle of
+  // those there are: it treats equal values alike, and moving all of them together gives dy.
   ReduceMax: reduction((g, { x, y, dy, axes }) => {
     const { mul, div } = formulas(g)
     const isMost = g.apply('Cast', [g.apply('Equal', [x, y()])], { to: 'float32' })

@@ -14,6 +14,8 @@ interface Case {
   build(g: GraphBuilder, ...x: Value[]): Value | readonly Value[]
   /** Values are spread evenly over this range, in random order; −1.5 to 1.5 when absent. */
   readonly range?: readonly [number, number]
+  /** Of each input, in place of a range. */
+  readonly values?: readonly (readonly number[])[]
   readonly feeds?: Tensors
 }
 
@@ -60,6 +62,19 @@ const reduction = (op: 'ReduceSum' | 'ReduceMax' | 'ReduceLogSumExp' | 'ReduceSu
       return shaped(g.apply(op, [x, ints(g, ...axes)], { keepdims }), result)
     },
   }))
+
+const mostOfRow = (g: GraphBuilder, x: Value) =>
+  shaped(g.apply('ReduceMax', [x, ints(g, -1)], { keepdims: 0 }), x.shape.slice(0, -1))
+
+/** A base of this shape to the power of constants. */
+const power = (
+  base: readonly number[],
+  { exponents, shape }: { exponents: readonly number[]; shape: readonly number[] },
+): Case => ({
+  shapes: [base],
+  range: [0.4, 2.1],
+  build: (g, x) => g.apply('Pow', [x, g.constant('float32', [...exponents], [...shape])]),
+})
 
 /** a [.., 3, 4] times b [.., 4, 2] for every way to transpose them. */
 const turned = (lead: readonly [readonly number[], readonly number[]]): Case[] =>
@@ -212,17 +227,26 @@ const cases: { readonly [N in Differentiable]: readonly Case[] } = {
       build: (g, x) => shaped(g.apply('Pad', [x, ints(g, 0, 1, 2, 0), undefined, ints(g, 2, 0)]), [3, 3, 4]),
     },
   ],
-  Pow: [-0.5, 3, 1.7].map((exponent) => ({
-    shapes: [[2, 3]],
-    range: [0.4, 2.1] as const,
-    build: (g: GraphBuilder, x: Value) => g.apply('Pow', [x, g.constant('float32', [exponent])]),
-  })),
+  Pow: [
+    ...[-0.5, 3, 1.7].map((exponent) => power([2, 3], { exponents: [exponent], shape: [1] })),
+    // An exponent for each column, and for each row.
+    power([2, 3], { exponents: [-0.5, 3, 1.7], shape: [3] }),
+    power([2, 3], { exponents: [2, -1], shape: [2, 1] }),
+    // A base that is repeated: for each exponent, along both axes, and as a scalar.
+    power([3], { exponents: [2, -1, 0.5, 1, 3, 1.7], shape: [2, 3] }),
+    power([2, 1], { exponents: [2, -1, 0.5], shape: [1, 3] }),
+    power([], { exponents: [2, -1, 0.5], shape: [3] }),
+  ],
   QuickGelu: [1, 1.702].map((alpha) => ({
     shapes: [[3, 5]],
     build: (g: GraphBuilder, x: Value) => g.apply('QuickGelu', [x], { alpha }),
   })),
   ReduceLogSumExp: reduction('ReduceLogSumExp'),
-  ReduceMax: reduction('ReduceMax'),
+  ReduceMax: [
+    ...reduction('ReduceMax'),
+    // Two largest values in a row: a central difference sees half the slope of either, which is what each is given.
+    { shapes: [[2, 4]], values: [[1, 2, 0.5, 2, -1, -1, -2, -3]], build: mostOfRow },
+  ],
   ReduceSum: reduction('ReduceSum'),
   ReduceSumSquare: reduction('ReduceSumSquare'),
   Relu: unary('Relu'),
@@ -338,9 +362,21 @@ test('a gradient that is off by one percent, or in one element, is noticed', asy
   }
 })
 
-test('every op has a rule, or says why it has none', () => {
-  const unchecked = Object.entries(rules).filter(([op]) => !(op in cases))
+test('every op has a rule that is checked here, or says why it has none', () => {
+  const checked = Object.entries(cases).flatMap(([op, uses]) => (uses.length > 0 ? [op] : []))
+  const unchecked = Object.entries(rules).filter(([op]) => !checked.includes(op))
   for (const [op, rule] of unchecked) expect(rule, op).toEqual({ none: expect.any(String) })
+})
+
+test('three largest values get a third of the gradient each', async () => {
+  const g = new GraphBuilder()
+  const x = g.input('x', 'float32', [1, 4])
+  const loss = shaped(g.apply('Reshape', [mostOfRow(g, x), ints(g)]), [])
+  for (const gradient of differentiate(g, { loss, by: [x] }).values()) g.output('dx', gradient)
+  const session = await LossSession.open(g.build('case'), { threads: 1 })
+  const { dx } = await session.run({ x: float32(Float32Array.of(2, 1, 2, 2), [1, 4]) })
+  expect([...floats(dx)]).toEqual([1 / 3, 0, 1 / 3, 1 / 3].map(Math.fround))
+  await session.release()
 })
 
 interface Compared {
@@ -358,7 +394,13 @@ function distance(a: Float32Array, b: Float32Array): number {
  * The gradient of Σ weights · outputs by each input, as the rules write it, and by fourth-order central differences of
  * every element, with the sum in double precision.
  */
-async function gradientsOf({ shapes, build, range = [-1.5, 1.5], feeds = {} }: Case): Promise<Compared[]> {
+async function gradientsOf({
+  shapes,
+  build,
+  range = [-1.5, 1.5],
+  values: given,
+  feeds = {},
+}: Case): Promise<Compared[]> {
   const random = new Random(7)
   const g = new GraphBuilder()
   const inputs = shapes.map((shape, index) => g.input(`x${index}`, 'float32', shape))
@@ -379,7 +421,9 @@ async function gradientsOf({ shapes, build, range = [-1.5, 1.5], feeds = {} }: C
   const session = await LossSession.open(g.build('case'), { threads: 1 })
 
   const [low, high] = range
-  const values = shapes.map((shape) => {
+  const values = shapes.map((shape, index) => {
+    const own = given?.[index]
+    if (own !== undefined) return Float32Array.from(own)
     const n = shape.reduce((a, b) => a * b, 1)
     return Float32Array.from(shuffled(n, random), (i) => low + ((i + 0.3) / n) * (high - low))
   })
