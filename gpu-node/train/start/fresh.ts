@@ -1,6 +1,8 @@
 import { type AdapterMetadata, adapterTensorSpecs } from '../../../shared/adapter-file.ts'
+import { QuartetError } from '../../../shared/errors.ts'
 import type { Parameters } from '../loss-model.ts'
 import { partOf } from '../parameter-groups.ts'
+import { ownRows } from './own-rows.ts'
 import { drawsOf, normal } from './random-rows.ts'
 
 /** What rows start as: the backbone's own first-token state, or noise of the same size. */
@@ -58,12 +60,21 @@ const starts: { readonly [P in ReturnType<typeof partOf>]: Start } = {
   table: (of) => draw(1, of),
   anchor: anchorRows,
   /** Beside an anchor that the graph or another tensor adds, only the difference from it. */
-  static: (of) => (of.metadata.anchor === 'none' ? anchorRows(of) : draw(rowNoise, of)),
+  static: (of) => (ownRows(of.metadata) === 'static' ? anchorRows(of) : draw(rowNoise, of)),
   rational: () => Float32Array.from(rationalGelu),
 }
 
-/** Where an adapter's tensors start when nothing else is said. The same seed gives the same values. */
+/**
+ * Where an adapter's tensors start when nothing else is said. The same seed gives the same values. Throws
+ * `invalid_request` for random rows of an adapter that has none of its own.
+ */
 export function freshParameters(metadata: AdapterMetadata, from: FreshStart): Parameters {
+  if (from.rows === 'random' && ownRows(metadata) === undefined)
+    throw new QuartetError(
+      'invalid_request',
+      `an adapter of kind ${metadata.kind} with --anchor ${metadata.anchor} has no rows of its own that could start at random; use --anchor own, or leave --init random out`,
+      { param: 'init' },
+    )
   return new Map(
     [...adapterTensorSpecs(metadata)].map(([name, { shape }]) => {
       const length = shape.reduce((product, n) => product * n, 1)

@@ -3,6 +3,7 @@ import { QuartetError } from '../../../shared/errors.ts'
 import { parametersOf } from '../as-written.ts'
 import type { Parameters } from '../loss-model.ts'
 import { unitRows } from './from-text.ts'
+import { ownRows } from './own-rows.ts'
 
 /** What may differ between an adapter and the one it starts from: neither changes a tensor. */
 const free = new Set(['window', 'precision', 'backbone'])
@@ -27,10 +28,7 @@ export function parametersFrom(file: AdapterFile, metadata: AdapterMetadata): Pa
         `the adapter to start from has ${key} = ${theirs.get(key) ?? 'nothing'} and this training ${ours.get(key) ?? 'nothing'}; give the same, or start without --init`,
         { param: key },
       )
-  const given =
-    file.metadata.kind === 'static' && file.metadata.precision === 'f32'
-      ? unitRowsOf(file)
-      : parametersOf(file)
+  const given = ownRows(metadata) === 'static' ? unitRowsOf(file) : parametersOf(file)
   return new Map(
     [...adapterTensorSpecs(metadata).keys()].map((name) => [name, given.get(name) ?? new Float32Array()]),
   )

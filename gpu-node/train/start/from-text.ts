@@ -3,6 +3,7 @@ import { QuartetError } from '../../../shared/errors.ts'
 import type { Parameters } from '../loss-model.ts'
 import { partOf } from '../parameter-groups.ts'
 import { layerOf } from './fresh.ts'
+import { ownRows } from './own-rows.ts'
 
 /** A text as it enters every layer. */
 export interface TracedText {
@@ -22,7 +23,7 @@ export function startFromText(
   { metadata, text }: { metadata: AdapterMetadata; text: TracedText },
 ): Parameters {
   const { anchor, d, kind, l_sp } = metadata
-  const part = anchor === 'own' ? 'anchor' : kind === 'static' && anchor === 'none' ? 'static' : undefined
+  const part = ownRows(metadata)
   if (part === undefined)
     throw new QuartetError(
       'invalid_request',

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { AdapterMetadata } from '../../../shared/adapter-file.ts'
 import { BackboneDigest, BackboneSlug } from '../../../shared/ids.ts'
-import { adapterFile } from '../as-written.ts'
+import { adapterFile, parametersOf } from '../as-written.ts'
 import { type AdapterChoices, describeAdapter, parameterCount } from '../describe.ts'
 import { freshParameters } from './fresh.ts'
 import { parametersFrom } from './from-adapter.ts'
@@ -76,6 +76,26 @@ it('random rows are of the anchor’s size', () => {
   expect(rms(rows)).toBeLessThan(1.3)
 })
 
+describe('a random start', () => {
+  it.each<AdapterChoices>([
+    { kind: 'iapt', anchor: 'sink' },
+    { kind: 'lpt', anchor: 'none' },
+    { kind: 'static', anchor: 'sink' },
+  ])('is refused where no rows would start at random: %j', (choices) => {
+    expect(() => fresh(describeTiny(choices), 'random')).toThrow(
+      /no rows of its own that could start at random; use --anchor own, or leave --init random out/,
+    )
+  })
+
+  it.each<[AdapterChoices, string]>([
+    [{ kind: 'ipt' }, 'layers.0.anchor'],
+    [{ kind: 'static', anchor: 'own' }, 'layers.1.anchor'],
+  ])('is of the rows that are the adapter’s own: %j', (choices, tensor) => {
+    const metadata = describeTiny(choices)
+    expect(fresh(metadata, 'random').get(tensor)).not.toEqual(fresh(metadata).get(tensor))
+  })
+})
+
 it('every kind has a start for every tensor, the same for the same seed', () => {
   for (const kind of ['iapt', 'static', 'idpg', 'lpt', 'ipt'] as const) {
     const metadata = describeTiny({ kind, ...(kind === 'static' ? {} : { activation: 'rational' }) })
@@ -105,15 +125,33 @@ describe('what does not fit is refused with the option at fault', () => {
 
 describe('a start from another adapter', () => {
   const metadata = describeTiny({ kind: 'static', rows: 2 })
-  const file = (of: AdapterMetadata) =>
-    adapterFile(of, { parameters: fresh(of, 'random', 9), provenance: { 'train.seed': '9' } })
-
-  it('has its values', () => {
-    const rounded = fresh(metadata, 'random', 9).get('layers.1.static') ?? new Float32Array()
-    expect(parametersFrom(file(metadata), metadata).get('layers.1.static')).toEqual(
-      Float32Array.from(Float16Array.from(rounded)),
+  if (metadata.kind !== 'static') throw new Error('another kind')
+  const file = (of: AdapterMetadata, scale = 1) => {
+    const parameters = new Map(
+      [...fresh(of, 'anchor', 9)].map(([name, values]) => [name, values.map((x) => scale * x)]),
     )
+    return adapterFile(of, { parameters, provenance: { 'train.seed': '9' } })
+  }
+
+  it.each<AdapterChoices>([
+    { kind: 'iapt' },
+    { kind: 'static', anchor: 'own' },
+    { kind: 'static', anchor: 'sink' },
+  ])('has its values where rows are sums: %j', (choices) => {
+    const of = describeTiny(choices)
+    expect(parametersFrom(file(of, 40), of)).toEqual(parametersOf(file(of, 40)))
   })
+
+  it.each(['f16', 'f32'] as const)(
+    'has rows of their own in %s at unit RMS, whatever their size',
+    (precision) => {
+      const rowsOf = (scale: number) =>
+        parametersFrom(file({ ...metadata, precision }, scale), metadata).get('layers.2.static')
+      for (const row of [0, 1]) expect(rms(rowsOf(500)?.subarray(16 * row, 16 * row + 16))).toBeCloseTo(1, 5)
+      const direction = rowsOf(1) ?? new Float32Array()
+      for (const [i, x] of rowsOf(500)?.entries() ?? []) expect(x).toBeCloseTo(direction[i] ?? 0, 2)
+    },
+  )
 
   it('needs the same kind, shape and backbone', () => {
     expect(() => parametersFrom(file(describeTiny({ kind: 'static', rows: 3 })), metadata)).toThrow(
