@@ -180,6 +180,14 @@ describe('from a file of examples to an adapter', () => {
     expect(await refusal('--init', path('rows.safetensors'), '--kind', 'iapt')).toMatch(
       /is an adapter of kind lpt and not iapt; leave --kind out/,
     )
+    expect(await refusal('--init', path('rows.safetensors'), '--rational', 'bilevel')).toMatch(
+      /--rational needs --activation rational/,
+    )
+    await succeeds('rational.safetensors', '--steps', '1', '--activation', 'rational')
+    await succeeds(
+      'bilevel.safetensors',
+      ...['--steps', '1', '--init', path('rational.safetensors'), '--rational', 'bilevel'],
+    )
     await succeeds('text.safetensors', '--steps', '2', '--init-text', 'hello world')
     const { metadata } = parseAdapterFile(await readFile(path('text.safetensors')))
     expect(metadata.l_sp).toBe(2)
@@ -279,9 +287,9 @@ describe('one line says what is wrong when', () => {
     'an option is no number': { more: () => ['--rate', 'fast'], says: /--rate.*must be a number/ },
     'an option is of another kind': { more: () => ['--kind', 'static'], says: /kind static has no m/ },
     'options exclude each other': { more: () => ['--epochs', '1', '--steps', '2'], says: /not both/ },
-    'an option changes nothing': {
-      more: () => ['--rational-rate', '1e-2'],
-      says: /--rational-rate needs --activation rational/,
+    'coefficients are trained apart and there are none': {
+      more: () => ['--rational', 'bilevel', '--activation', 'relu'],
+      says: /--rational needs --activation rational; leave it out/,
     },
     'examples to measure on come twice': {
       more: () => [...dev(), '--dev-share', '0.2'],

@@ -4,7 +4,6 @@ import { maxPromptRows, maxWindow } from '../../shared/adapter-file.ts'
 import { BackboneSlug } from '../../shared/ids.ts'
 import { parsedBy } from '../argument.ts'
 import { defaultBackbone, weightsOption } from '../settings.ts'
-import { initFile } from './start.ts'
 
 const numeral = z
   .string()
@@ -73,7 +72,7 @@ const choices = {
     ['attention', 'mean', 'max'],
     'lpt, idpg: how the instruction becomes one (default: attention; idpg: mean)',
   ],
-  generator: [['own', 'shared'], 'idpg: of each layer, or one for all (default: shared)'],
+  generator: [['own', 'shared'], 'idpg: of each layer, or one for all (default: shared; own with --at)'],
   prompts: [
     ['chat', 'raw'],
     'what "prompt" is: a user’s message, or text for /v1/completions (default: chat)',
@@ -178,10 +177,6 @@ export const TrainOptions = z
     'rows start in one way: give one of --init, --init-text and --init-text-file',
   )
   .refine(
-    ({ rational, activation }) => rational !== 'bilevel' || activation === 'rational',
-    '--rational bilevel needs --activation rational',
-  )
-  .refine(
     ({ heldOut, rational }) => heldOut === undefined || rational === 'bilevel',
     '--held-out needs --rational bilevel',
   )
@@ -193,16 +188,6 @@ export const TrainOptions = z
   .refine(
     ({ dev, devShare }) => dev === undefined || devShare === undefined,
     'examples to measure on come from --dev or are set apart with --dev-share; give one of them',
-  )
-  .refine(
-    ({ activation, init, rationalRate }) =>
-      rationalRate === undefined || activation === 'rational' || initFile(init) !== undefined,
-    '--rational-rate needs --activation rational',
-  )
-  .refine(
-    ({ init, kind, staticRate }) =>
-      staticRate === undefined || kind === 'static' || initFile(init) !== undefined,
-    '--static-rate needs --kind static',
   )
   .transform(({ devShare = 0.1, ...options }) => ({ ...options, devShare }))
 export type TrainOptions = z.infer<typeof TrainOptions>

@@ -17,6 +17,7 @@ import { requireBackbone } from '../local/local-backbone.ts'
 import { stopRequest } from '../local/stop-request.ts'
 import { note, print, printJson } from '../output.ts'
 import { reportData } from './dry-run.ts'
+import { refuseIdleOptions } from './idle-options.ts'
 import type { TrainOptions } from './options.ts'
 import { duration, trainPrinter } from './progress.ts'
 import { servingEncoder } from './serving-encoder.ts'
@@ -59,6 +60,7 @@ async function readInputs(options: TrainOptions) {
   const encoder = await servingEncoder(backbone)
   const { start, name } = await chosenStart(options, encoder)
   const metadata = describeAdapter(backbone.manifest, adapterChoices(options, start))
+  refuseIdleOptions(options, metadata)
   const room = backbone.manifest.config.contextLength - metadata.l_sp
   const data = await readTrainingData(
     { ...options, tolerant: options.dryRun },
@@ -154,7 +156,7 @@ function howToResume({ state }: TrainedAdapter, { checkpoint }: TrainingFiles): 
 const quoted = (word: string) => (/^[\w./:=@,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
 
 const nothingLearned =
-  'look at the responses with --dry-run; try half of --rate, more --epochs or another --seed'
+  'look at the responses with --dry-run; try half the rates, more --epochs or another --seed'
 
 async function finish(
   trained: TrainedAdapter,

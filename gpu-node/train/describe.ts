@@ -18,7 +18,8 @@ export interface AdapterChoices {
   readonly at?: number | undefined
 }
 
-type Choice = Exclude<keyof AdapterChoices, 'kind'>
+type Chosen = Omit<AdapterChoices, 'kind'>
+type Choice = keyof Chosen
 type Defaults = Readonly<Partial<Record<Choice, string | undefined>>>
 
 /** Of every kind: the reference's best start and place (`docs/training.md`). */
@@ -26,11 +27,18 @@ const rows: Defaults = { rows: '4', anchor: 'own', placement: 'after-first' }
 const generator: Defaults = { m: '64', activation: 'gelu', window: '512' }
 
 /** What a kind has, with the value when nothing is chosen; undefined: a choice without a value is left out. */
-const kinds: { readonly [K in AdapterKind]: (of: BackboneManifest['config']) => Defaults } = {
+const kinds: { readonly [K in AdapterKind]: (of: BackboneManifest['config'], chosen: Chosen) => Defaults } = {
   iapt: () => ({ ...rows, ...generator }),
   /** Rows of their own need no anchor beside them: they start as it. */
   static: () => ({ ...rows, anchor: 'none' }),
-  idpg: () => ({ ...rows, ...generator, pool: 'mean', generator: 'shared', at: undefined }),
+  /** One generator for all layers, unless the rows of a single layer leave one that is its own. */
+  idpg: (_, { at }) => ({
+    ...rows,
+    ...generator,
+    pool: 'mean',
+    generator: at === undefined ? 'shared' : 'own',
+    at: undefined,
+  }),
   lpt: ({ layers }) => ({
     ...rows,
     ...generator,
@@ -73,7 +81,7 @@ export function describeAdapter(
   { config, digest, slug }: Pick<BackboneManifest, 'config' | 'digest' | 'slug'>,
   { kind, ...choices }: AdapterChoices,
 ): AdapterMetadata {
-  const defaults = kinds[kind](config)
+  const defaults = kinds[kind](config, choices)
   const given = Object.entries(choices).filter(([, value]) => value !== undefined)
   for (const [name] of given)
     if (!Object.hasOwn(defaults, name))
@@ -110,7 +118,10 @@ function check(metadata: AdapterMetadata): void {
       `--at ${metadata.at}: the backbone has ${layers} layers, which count from 0 to ${layers - 1}`,
     )
   if (metadata.kind === 'idpg' && metadata.generator === 'shared' && metadata.at !== undefined)
-    throw invalid('at', 'with --at an idpg adapter has one generator; give --generator own')
+    throw invalid(
+      'at',
+      'with --at an idpg adapter has the generator of that layer; give --generator own, or leave it out',
+    )
   const bytes = adapterBytes(metadata)
   if (bytes > maxAdapterBytes * 0.99)
     throw invalid(

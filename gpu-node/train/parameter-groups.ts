@@ -1,20 +1,25 @@
+import { type AdapterMetadata, adapterTensorSpecs } from '../../shared/adapter-file.ts'
 import type { GroupSettings } from './adamw.ts'
-import type { TrainSettings } from './settings.ts'
+import type { Rates, TrainSettings } from './settings.ts'
 
 type Part = 'down' | 'query' | 'up' | 'table' | 'static' | 'anchor' | 'rational'
-type Source = Pick<TrainSettings, 'rates' | 'decay'>
 
-const generator = ({ rates, decay }: Source): GroupSettings => ({ rate: rates.generator, decay })
+interface Group {
+  readonly rate: keyof Rates
+  readonly decays: boolean
+}
+
+const generator: Group = { rate: 'generator', decays: true }
 
 /** Rate and decay by the last word of a tensor's name. */
-const groups: { readonly [P in Part]: (settings: Source) => GroupSettings } = {
+const groups: { readonly [P in Part]: Group } = {
   down: generator,
   query: generator,
   up: generator,
   table: generator,
-  static: ({ rates, decay }) => ({ rate: rates.static, decay }),
-  anchor: ({ rates }) => ({ rate: rates.anchor, decay: 0 }),
-  rational: ({ rates }) => ({ rate: rates.rational, decay: 0 }),
+  static: { rate: 'static', decays: true },
+  anchor: { rate: 'anchor', decays: false },
+  rational: { rate: 'rational', decays: false },
 }
 
 const isPart = (word: string): word is Part => Object.hasOwn(groups, word)
@@ -27,6 +32,17 @@ export function partOf(name: string): Part {
 }
 
 /** Rate and decay of a tensor by its name. */
-export function parameterGroups(settings: Source): (name: string) => GroupSettings {
-  return (name) => groups[partOf(name)](settings)
+export function parameterGroups({
+  decay,
+  rates,
+}: Pick<TrainSettings, 'rates' | 'decay'>): (name: string) => GroupSettings {
+  return (name) => {
+    const { decays, rate } = groups[partOf(name)]
+    return { rate: rates[rate], decay: decays ? decay : 0 }
+  }
+}
+
+/** The rates that an adapter's tensors are trained at. */
+export function ratesOf(metadata: AdapterMetadata): ReadonlySet<keyof Rates> {
+  return new Set([...adapterTensorSpecs(metadata).keys()].map((name) => groups[partOf(name)].rate))
 }

@@ -43,6 +43,8 @@ describe('unless something else is chosen', () => {
       window: 512,
     })
     expect(describeTiny({ kind: 'lpt' })).toMatchObject({ at: 1, pool: 'attention' })
+    expect(describeTiny({ kind: 'idpg' })).toMatchObject({ pool: 'mean', generator: 'shared' })
+    expect(describeTiny({ kind: 'idpg', at: 1 })).toMatchObject({ generator: 'own', at: 1 })
     expect(describeTiny({ kind: 'static' })).toMatchObject({ anchor: 'none', placement: 'after-first' })
   })
 
@@ -111,7 +113,7 @@ describe('what does not fit is refused with the option at fault', () => {
     [{ kind: 'static', m: 8 }, /kind static has no m; leave --m out/],
     [{ kind: 'iapt', at: 1 }, /kind iapt has no at/],
     [{ kind: 'lpt', at: 3 }, /--at 3: the backbone has 3 layers, which count from 0 to 2/],
-    [{ kind: 'idpg', at: 1 }, /--generator own/],
+    [{ kind: 'idpg', at: 1, generator: 'shared' }, /--generator own, or leave it out/],
     [{ kind: 'idpg', pool: 'attention' }, /--pool/],
   ])('%j', (choices, says) => {
     expect(() => describeTiny(choices)).toThrow(says)

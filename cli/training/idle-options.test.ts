@@ -1,0 +1,66 @@
+import { expect, it } from 'vitest'
+import { type AdapterChoices, describeAdapter } from '../../gpu-node/train/describe.ts'
+import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
+import { refuseIdleOptions } from './idle-options.ts'
+
+const backbone = {
+  config: {
+    ...{ layers: 3, d: 16, heads: 2, kvHeads: 1, headDim: 8, ffn: 32, vocab: 50, contextLength: 64 },
+    ...{ ropeTheta: 1e4, rmsEps: 1e-5, tiedHead: true },
+  },
+  slug: BackboneSlug.parse('tiny'),
+  digest: BackboneDigest.parse('a'.repeat(64)),
+}
+
+const given = {
+  rate: 1e-3,
+  anchorRate: 1e-3,
+  staticRate: 1e-3,
+  rationalRate: 1e-3,
+  rational: 'bilevel',
+} as const
+type Name = keyof typeof given
+
+/** Refuses what is not of an adapter, option by option; returns what is taken. */
+function taken(choices: AdapterChoices): Name[] {
+  const metadata = describeAdapter(backbone, choices)
+  const { rate, anchorRate, staticRate, rationalRate, rational } = given
+  const each: [Name, Parameters<typeof refuseIdleOptions>[0]][] = [
+    ['rate', { rate }],
+    ['anchorRate', { anchorRate }],
+    ['staticRate', { staticRate }],
+    ['rationalRate', { rationalRate }],
+    ['rational', { rational }],
+  ]
+  return each.flatMap(([name, options]) => {
+    try {
+      refuseIdleOptions(options, metadata)
+      return [name]
+    } catch (error) {
+      expect(error).toMatchObject({ name: 'CliFailure', remedy: 'leave it out' })
+      return []
+    }
+  })
+}
+
+it.each<[AdapterChoices, Name[]]>([
+  [{ kind: 'iapt' }, ['rate', 'anchorRate']],
+  [{ kind: 'iapt', anchor: 'sink', activation: 'rational' }, ['rate', 'rationalRate', 'rational']],
+  [{ kind: 'idpg', generator: 'shared', anchor: 'none' }, ['rate']],
+  [{ kind: 'ipt', activation: 'relu' }, ['rate', 'anchorRate']],
+  [{ kind: 'lpt', activation: 'rational' }, ['rate', 'anchorRate', 'rationalRate', 'rational']],
+  [{ kind: 'static' }, ['staticRate']],
+  [{ kind: 'static', anchor: 'own' }, ['anchorRate', 'staticRate']],
+])('of options of tensors, those are taken whose tensors the adapter has: %j', (choices, names) => {
+  expect(taken(choices)).toEqual(names)
+})
+
+it('what is refused is named, with what it needs', () => {
+  const metadata = describeAdapter(backbone, { kind: 'static' })
+  expect(() => refuseIdleOptions({ rate: 1e-3 }, metadata)).toThrow(
+    '--rate needs a generator, which kind static has not (its rows learn at --static-rate)',
+  )
+  expect(() => refuseIdleOptions({ rational: 'bilevel' }, metadata)).toThrow(
+    '--rational needs --activation rational',
+  )
+})

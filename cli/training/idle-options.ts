@@ -1,0 +1,34 @@
+import { ratesOf } from '../../gpu-node/train/parameter-groups.ts'
+import type { Rates } from '../../gpu-node/train/settings.ts'
+import type { AdapterMetadata } from '../../shared/adapter-file.ts'
+import { CliFailure } from '../failure.ts'
+import type { TrainOptions } from './options.ts'
+
+/** Options of tensors that some adapters have not got. */
+type Option = 'rate' | 'anchorRate' | 'staticRate' | 'rationalRate' | 'rational'
+
+const options: { readonly [O in Option]: { readonly of: keyof Rates; readonly says: string } } = {
+  rate: {
+    of: 'generator',
+    says: '--rate needs a generator, which kind static has not (its rows learn at --static-rate)',
+  },
+  anchorRate: { of: 'anchor', says: '--anchor-rate needs --anchor own' },
+  staticRate: { of: 'static', says: '--static-rate needs --kind static' },
+  rationalRate: { of: 'rational', says: '--rational-rate needs --activation rational' },
+  rational: { of: 'rational', says: '--rational needs --activation rational' },
+}
+
+const isOption = (name: string): name is Option => Object.hasOwn(options, name)
+
+/**
+ * Refuses options that would change nothing of this adapter. Asked once its metadata are known: with `--init FILE` its
+ * kind, anchor and activation are those of the file.
+ */
+export function refuseIdleOptions(given: Pick<TrainOptions, Option>, metadata: AdapterMetadata): void {
+  const rates = ratesOf(metadata)
+  for (const [name, value] of Object.entries(given)) {
+    if (value === undefined || !isOption(name)) continue
+    const { of, says } = options[name]
+    if (!rates.has(of)) throw new CliFailure(says, { remedy: 'leave it out' })
+  }
+}
