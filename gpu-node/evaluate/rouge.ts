@@ -8,7 +8,7 @@ const words = (text: string) => text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [
  * 0 to 1. Equals Google's rouge-score (`rougeL`, without stemming) on ASCII text.
  */
 export function rougeL(output: string, references: readonly string[]): number {
-  return Math.max(0, ...references.map((reference) => score(output, reference)))
+  return references.reduce((best, reference) => Math.max(best, score(output, reference)), 0)
 }
 
 function score(output: string, reference: string): number {

@@ -134,10 +134,19 @@ function readCheckpoint(file: Uint8Array) {
   if (metadata.format !== format)
     throw damaged(`its format is ${metadata.format ?? 'unknown'} and not ${format}`)
   if (metadata.sha256 !== contentHash(tensors)) throw damaged('its content does not match its hash')
-  const json = new TextDecoder().decode(tensors.get('state')?.data)
-  const state = State.safeParse(JSON.parse(json))
+  const state = State.safeParse(jsonOf(tensors.get('state')))
   if (!state.success) throw damaged(z.prettifyError(state.error).replaceAll('\n', ' '))
   return { state: state.data, tensors }
+}
+
+/** Its hash can be right and this wrong: another program, or another version of this one, may have written it. */
+function jsonOf(tensor: Tensor | undefined): unknown {
+  if (tensor === undefined) throw damaged('it holds no tensor state')
+  try {
+    return JSON.parse(new TextDecoder().decode(tensor.data))
+  } catch (cause) {
+    throw damaged('its state is not JSON', cause)
+  }
 }
 
 function damaged(why: string, cause?: unknown): QuartetError {

@@ -33,6 +33,14 @@ it('draws a falling loss as a falling line, the dev loss below it, and the untun
   expect(svg).toContain(`M56 ${first.toFixed(1)}H704" stroke="#888"`)
 })
 
+it('draws a training of hundreds of thousands of steps', () => {
+  const steps = Array.from({ length: 200_000 }, (_, i) => step(i + 1, 2))
+  const evaluations = steps.map((_, i): TrainRecord => ({ type: 'evaluation', step: i + 1, devLoss: 1 }))
+  const svg = lossCurve([...steps, ...evaluations], 'Loss')
+  expect(heights(svg, '#b8c4d6')).toHaveLength(200_000)
+  expect(svg).toContain('text-anchor="middle" fill="#555">200000</text>')
+})
+
 it('draws what there is: nothing, or a single step', () => {
   for (const part of [[], history.slice(0, 2)]) {
     expect(lossCurve(part, 'a < b & c')).toContain('a &lt; b &amp; c')

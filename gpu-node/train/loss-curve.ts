@@ -29,8 +29,11 @@ export function lossCurve(history: readonly TrainRecord[], title: string): strin
     { name: 'dev', color: '#c2410c', points: dev, marks: true },
   ]
   const losses = [...series.flatMap(({ points }) => points.map(({ loss }) => loss)), untuned ?? 0]
-  const steps = Math.max(1, ...train.map(({ step }) => step), ...dev.map(({ step }) => step))
-  const top = ceiling(losses.reduce((most, loss) => Math.max(most, loss), 0))
+  const steps = largest(
+    [...train, ...dev].map(({ step }) => step),
+    1,
+  )
+  const top = ceiling(largest(losses, 0))
   const x = (step: number) => margin.left + (step / steps) * (width - margin.left - margin.right)
   const y = (loss: number) => height - margin.bottom - (loss / top) * (height - margin.top - margin.bottom)
   const drawn = series.filter(({ points }) => points.length > 0)
@@ -81,6 +84,11 @@ function runningMean(points: readonly Point[], span: number): Point[] {
     const part = points.slice(Math.max(0, i + 1 - span), i + 1)
     return { step, loss: part.reduce((sum, { loss }) => sum + loss, 0) / part.length }
   })
+}
+
+/** The largest of the values, and at least this. A call takes no more than some 130,000 arguments, so it is a loop. */
+function largest(values: readonly number[], least: number): number {
+  return values.reduce((most, value) => Math.max(most, value), least)
 }
 
 /** The next of 1, 2 or 5 times a power of ten. */
