@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { beforeAll, describe, expect, onTestFinished, type TestContext, test } from 'vitest'
 import { servingDecoder } from '../../cli/evaluation/serving-decoder.ts'
 import { demoTenants } from '../../cli/local/demo.ts'
 import { obtainBackbone } from '../../cli/local/local-backbone.ts'
@@ -10,8 +10,12 @@ import { openEvaluationBackend } from '../../gpu-node/evaluate/evaluate.ts'
 import { measure } from '../../gpu-node/evaluate/measure.ts'
 import { metricsOf } from '../../gpu-node/evaluate/metrics.ts'
 import type { Backbone } from '../../gpu-node/model/backbone-folder.ts'
+import { openLossModel } from '../../gpu-node/runtime/loss-model.ts'
+import { parametersOf } from '../../gpu-node/train/as-written.ts'
+import { meanLoss } from '../../gpu-node/train/batch-loss.ts'
 import { readDataset, requireExamples } from '../../gpu-node/train/data/dataset.ts'
 import { overlap } from '../../gpu-node/train/data/survey.ts'
+import { TrainSettings } from '../../gpu-node/train/settings.ts'
 import { parseAdapterFile } from '../../shared/adapter-file.ts'
 
 /** The trained adapters that come with the project, on the held-out data beside them, through what serves them. */
@@ -34,6 +38,16 @@ async function examplesOf(name: string) {
   const encoder = await servingEncoder(backbone)
   const reading = await readDataset(new URL(name, demo).pathname, { encoder, prompts: 'chat', room: 1024 })
   return requireExamples(reading, { least: 50 }).examples
+}
+
+/** Skips the test where the adapter is for other weights than this machine has. */
+async function adapterOf(alias: string, skip: TestContext['skip']) {
+  const file = parseAdapterFile(await read(`${alias}.safetensors`))
+  skip(
+    file.metadata.backbone_sha256 !== backbone.manifest.digest,
+    'the backbone on this machine has other weights than those that the adapter was trained for',
+  )
+  return file
 }
 
 test('the demo shows each of them', async () => {
@@ -59,14 +73,27 @@ describe.each(trained)('$alias', ({ alias, least }) => {
     expect(overlap({ train, dev })).toBe(0)
   })
 
+  test('has the loss in training, in f32, that it has where it is served, in 8 bits', async ({ skip }) => {
+    const file = await adapterOf(alias, skip)
+    // As many as give tickets' short answers a hundred tokens: the two differ by chance from token to token.
+    const examples = (await examplesOf(`${alias}.heldout.jsonl`)).slice(0, alias === 'tickets' ? 50 : 16)
+    const model = await openLossModel({ backbone, metadata: file.metadata })
+    onTestFinished(() => model.close())
+    const settings = TrainSettings.parse({ steps: 1, evaluateEvery: 1 })
+    const trained = await meanLoss(model, { examples, parameters: parametersOf(file), settings })
+
+    const backend = await openEvaluationBackend(backbone, { examples, maxTokens: 1, promptRows: 4 })
+    onTestFinished(() => backend.close())
+    const parts = new Set(['likelihood'] as const)
+    const options = { backend, examples, parts, choices: [], maxTokens: 1, stopTokens: [], decode: String }
+    const served = metricsOf(await measure(options, { adapter: backend.loadAdapter(file) }), { seed: 0 })
+    expect(Math.abs((served.loss?.value ?? Number.NaN) / trained - 1)).toBeLessThan(0.03)
+  }, 300_000)
+
   test(`answers at least ${100 * least} % of the held-out prompts exactly, and the untuned model none`, async ({
     skip,
   }) => {
-    const file = parseAdapterFile(await read(`${alias}.safetensors`))
-    skip(
-      file.metadata.backbone_sha256 !== backbone.manifest.digest,
-      'the backbone on this machine has other weights than those that the adapter was trained for',
-    )
+    const file = await adapterOf(alias, skip)
     const examples = await examplesOf(`${alias}.heldout.jsonl`)
     const maxTokens = 48
     const backend = await openEvaluationBackend(backbone, { examples, maxTokens, promptRows: 4 })
