@@ -6,6 +6,11 @@ import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { serializeAdapterFile } from '../../shared/adapter-file.ts'
+import { sha256Hex } from '../../shared/digest.ts'
+import { AdapterDigest } from '../../shared/ids.ts'
+import { adapterVariants } from '../parity/generation.ts'
+import { randomAdapter } from '../parity/random-adapter.ts'
 import { type TinyBackbone, tinyBackbone } from '../parity/tiny-backbone.ts'
 import { nodeClient, readEvents, refusal, secret, tokenIds, until } from './node-client.ts'
 
@@ -58,6 +63,26 @@ describe('the node as a process', () => {
     expect(await Promise.all([ask(1), ask(2), ask(3)])).toEqual(alone)
     child.kill('SIGTERM')
     expect(await exited).toBe(0)
+  })
+
+  it('gives requests of all kinds of adapters at once the tokens that each gets alone', async () => {
+    const { generate, metric, putAdapter } = await readyProcess()
+    const prompt = Array.from({ length: 20 }, (_, i) => 3 + ((i * 31) % 250))
+    const asks: (() => Promise<number[]>)[] = []
+    for (const [seed, variant] of adapterVariants.entries()) {
+      const file = variant && serializeAdapterFile(randomAdapter(backbone.manifest, { seed, ...variant }))
+      const adapter = file ? AdapterDigest.parse(await sha256Hex(file)) : null
+      if (file !== undefined) expect((await putAdapter(file)).ok).toBe(true)
+      const request = { backbone: backbone.manifest.digest, adapter, prompt, maxTokens: 64 }
+      asks.push(async () => tokenIds(await readEvents(await generate(request))))
+    }
+    const alone: number[][] = []
+    for (const ask of asks) alone.push(await ask())
+    expect(new Set(alone.map(String)).size).toBe(adapterVariants.length)
+    expect(await Promise.all(asks.map((ask) => ask()))).toEqual(alone)
+    // Some steps decoded more than four of them together.
+    const steps = (of: string) => metric(`quartet_node_decode_batch_size_${of}`)
+    expect(await steps('count')).toBeGreaterThan(await steps('bucket{le="4"}'))
   })
 
   it('drains on SIGTERM: what runs is finished, what comes is refused, and it exits with 0', async () => {
