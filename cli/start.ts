@@ -14,9 +14,9 @@ import { assertPortFree } from './local/port.ts'
 import { ensureLocalSecrets, type LocalSecrets } from './local/secrets.ts'
 import { seed } from './local/seed.ts'
 import { type Comparison, compareDemos, comparisonLines } from './local/showcase.ts'
-import { type Stack, startStack } from './local/stack.ts'
+import { type LocalNode, type Stack, startStack } from './local/stack.ts'
 import { stopRequest } from './local/stop-request.ts'
-import { curlLine } from './local/try-it.ts'
+import { curlLine, shellQuote } from './local/try-it.ts'
 import { note, print } from './output.ts'
 import {
   defaultBackbone,
@@ -72,8 +72,10 @@ async function runUntilStopped(home: Home, { edgePort, nodePort, nodes }: LocalF
       secrets,
       backbone,
       signal: stop.signal,
-      nodeEnded: (failure, left) =>
-        note(`quartet: ${describeFailure(failure)}; ${left} of ${nodes} nodes go on`),
+      nodeEnded: ({ failure, left, node }) => {
+        note(`quartet: ${describeFailure(failure)}; ${left} of ${nodes} nodes go on`)
+        note(`bring it back with: ${startNodeLine(home, node)}`)
+      },
     })
     started = stack
     const ready = seedAndTry(stack, { home, secrets, backbone, tenants, adapters })
@@ -87,6 +89,10 @@ async function runUntilStopped(home: Home, { edgePort, nodePort, nodes }: LocalF
     throw error
   }
 }
+
+/** The command that runs the node anew, as part of the same fleet. */
+const startNodeLine = ({ folder }: Home, { id, url }: LocalNode): string =>
+  `npx quartet node start --home ${shellQuote(folder)} --id ${id} --port ${new URL(url).port}`
 
 /** The edge tells its clients what happened to the node before it goes too. */
 async function afterNotice(failure: unknown): Promise<never> {

@@ -41,7 +41,9 @@ describe("a node's settings", () => {
     expect(refusal(['--region', 'Europe'])).toMatch(/^--region or QUARTET_REGION must have at most 32 of a-z/)
     expect(refusal(['--id', 'my node'])).toMatch(/^--id or QUARTET_NODE_ID a node id has 1 to 64 of letters/)
     expect(refusal(['--bort', '1'])).toContain("'--bort'")
-    expect(refusal([], {})).toContain('QUARTET_NODE_SECRET is required')
+    expect(refusal([], {})).toMatch(
+      /^QUARTET_NODE_SECRET is required: .*openssl rand.*\.quartet\/secrets\.json/,
+    )
     expect(refusal([], { QUARTET_NODE_SECRET: 'hunter2' })).toContain('at least 32 bytes')
     expect(refusal([], { QUARTET_NODE_SECRET: 'hunter2' })).not.toContain('hunter2')
   })

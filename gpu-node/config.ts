@@ -40,7 +40,9 @@ const Settings = z.object({
   otlpHeaders: z.string().optional(),
   traceRatio: z.string().optional(),
   secret: z
-    .string('is required; make one with `openssl rand -hex 32` and give the edge the same')
+    .string(
+      'is required: the same as the edge has, else a new one for both (`openssl rand -hex 32`); that of a local stack lies in .quartet/secrets.json, and is used where the command runs in that folder (or with --home or QUARTET_HOME)',
+    )
     .refine((text) => Buffer.byteLength(text) >= minNodeSecretBytes, {
       error: `needs at least ${minNodeSecretBytes} bytes; make one with \`openssl rand -hex 32\``,
     }),
@@ -159,12 +161,7 @@ export function readConfig(
   args: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
 ): NodeConfig {
-  const flags = parseFlags(args)
-  const given = Object.entries(sources).flatMap(([setting, { env: variable, flag }]) => {
-    const value = (flag === undefined ? undefined : flags[flag]) ?? (env[variable] || undefined)
-    return value === undefined ? [] : [[setting, value] as const]
-  })
-  const parsed = Settings.safeParse(Object.fromEntries(given))
+  const parsed = Settings.safeParse(givenSettings(args, env))
   if (parsed.success) {
     const { otlpEndpoint, otlpHeaders, traceRatio, ...config } = parsed.data
     const telemetry = telemetrySettings({
@@ -178,6 +175,19 @@ export function readConfig(
   const source = Object.entries(sources).find(([setting]) => setting === issue?.path[0])?.[1]
   const name = [source?.flag && `--${source.flag}`, source?.env].filter(Boolean).join(' or ')
   throw new QuartetError('invalid_request', `${name} ${issue?.message}`, { param: name })
+}
+
+/** What flags, else the environment say, as text that nobody checked. Throws `invalid_request` for an unknown flag. */
+export function givenSettings(
+  args: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): Readonly<Partial<Record<keyof Given, string>>> {
+  const flags = parseFlags(args)
+  const given = Object.entries(sources).flatMap(([setting, { env: variable, flag }]) => {
+    const value = (flag === undefined ? undefined : flags[flag]) ?? (env[variable] || undefined)
+    return value === undefined ? [] : [[setting, value] as const]
+  })
+  return Object.fromEntries(given)
 }
 
 function parseFlags(args: readonly string[]): Readonly<Record<string, string | undefined>> {

@@ -3,13 +3,16 @@ import { startNode } from './node.ts'
 import { describeFailure, logToStdout } from './server/log.ts'
 
 /** Runs a node as this process: settings in, JSON lines out; SIGTERM or SIGINT drains it, a second one ends it at once. */
-export async function runNode(args: readonly string[]): Promise<void> {
+export async function runNode(
+  args: readonly string[],
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): Promise<void> {
   if (args.includes('--help')) {
     process.stdout.write(`${describeSettings()}\n`)
     return
   }
   try {
-    const config = readConfig(args, process.env)
+    const config = readConfig(args, env)
     const node = await startNode(config, { log: logToStdout(config.logLevel) })
     for (const signal of ['SIGTERM', 'SIGINT'] as const)
       process.once(signal, () => {

@@ -21,7 +21,11 @@ export interface StackOptions {
   /** Gives up starting. */
   readonly signal: AbortSignal
   /** Told what happened to a node that ended while others go on. */
-  readonly nodeEnded?: (failure: unknown, left: number) => void
+  readonly nodeEnded?: (ended: {
+    readonly node: LocalNode
+    readonly failure: unknown
+    readonly left: number
+  }) => void
 }
 
 /** Nodes and an edge on this machine, each a process of its own. */
@@ -53,11 +57,11 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     await Promise.all(services.map((service) => service.stop()))
   }
   try {
-    const nodeServices: Service[] = []
+    const started: StartedNode[] = []
     for (const node of nodes) {
       const service = await startNode(node, { ...options, edge, count: nodes.length })
       services.push(service)
-      nodeServices.push(service)
+      started.push({ node, service })
     }
     const edgeService = await startEdge(options)
     services.push(edgeService)
@@ -70,7 +74,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     ])
     ready.catch(() => undefined)
     await Promise.race([anyFailed, ready])
-    const failed = Promise.race([edgeService.failed, lastToFail(nodeServices, options.nodeEnded)])
+    const failed = Promise.race([edgeService.failed, lastToFail(started, options.nodeEnded)])
     failed.catch(() => undefined)
     return {
       edge,
@@ -89,21 +93,26 @@ export async function startStack(options: StackOptions): Promise<Stack> {
 
 function localNodes({ nodePort, nodes = 1 }: StackOptions): Stack['nodes'] {
   const at = (index: number): LocalNode => ({
-    id: nodes === 1 ? 'local' : `node-${index + 1}`,
+    id: `node-${index + 1}`,
     url: `http://${localHost}:${nodePort + index}`,
   })
   return [at(0), ...Array.from({ length: nodes - 1 }, (_, index) => at(index + 1))]
 }
 
+interface StartedNode {
+  readonly node: LocalNode
+  readonly service: Service
+}
+
 /** Rejects once every node has ended, with what happened to the last. */
-function lastToFail(nodes: readonly Service[], ended: StackOptions['nodeEnded']): Promise<never> {
+function lastToFail(nodes: readonly StartedNode[], ended: StackOptions['nodeEnded']): Promise<never> {
   let left = nodes.length
   return new Promise((_resolve, reject) => {
-    for (const { failed } of nodes)
-      failed.catch((failure: unknown) => {
+    for (const { node, service } of nodes)
+      service.failed.catch((failure: unknown) => {
         left -= 1
         if (left === 0) reject(failure)
-        else ended?.(failure, left)
+        else ended?.({ node, failure, left })
       })
   })
 }

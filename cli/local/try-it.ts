@@ -19,7 +19,7 @@ const body = ({ model, question, maxTokens }: Question) =>
     max_tokens: maxTokens,
   })
 
-const shellQuote = (text: string) => `'${text.replaceAll("'", "'\\''")}'`
+export const shellQuote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
 /** A shell command that asks the question. */
 export function curlLine(question: Question): string {

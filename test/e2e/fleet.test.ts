@@ -8,7 +8,6 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { z } from 'zod'
 import { type AdminClient, adminClient } from '../../cli/admin-client.ts'
 import { homeAt } from '../../cli/local/home.ts'
 import { readLocalSecrets } from '../../cli/local/secrets.ts'
@@ -146,7 +145,7 @@ describe('a local fleet of three nodes', () => {
   })
 
   it('takes the node back when it is started again', async () => {
-    const node = await restartNode()
+    const node = restartNode()
     try {
       await expect.poll(async () => (await statesOf())['node-2'], { timeout: 20_000 }).toBe('ready')
       node.kill('SIGTERM')
@@ -158,14 +157,12 @@ describe('a local fleet of three nodes', () => {
   })
 })
 
-/** `quartet node start` by hand, in the killed node's place. */
-async function restartNode() {
-  const secrets = z.object({ nodeSecret: z.string() }).parse(await readLocalSecrets(homeAt(home)))
-  const { edge } = await localState(home)
+/** The command that the start printed when the node was killed, word for word but for `npx`. */
+function restartNode() {
+  const line = /^bring it back with: npx quartet (node start .*)$/m.exec(started.output().stderr)?.[1]
+  if (line === undefined) throw new Error('the start did not say how to bring a node back')
   const main = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
-  const flags = ['--edge', edge, '--id', 'node-2', '--port', String(firstPort + 1), '--threads', '1']
-  return spawn(process.execPath, [main, 'node', 'start', ...flags, '--drain-seconds', '1'], {
+  return spawn('sh', ['-c', `exec "${process.execPath}" "${main}" ${line} --drain-seconds 1`], {
     stdio: 'ignore',
-    env: { ...process.env, QUARTET_NODE_SECRET: secrets.nodeSecret },
   })
 }

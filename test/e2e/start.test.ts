@@ -6,6 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { adminClient } from '../../cli/admin-client.ts'
+import { homeAt } from '../../cli/local/home.ts'
+import { ensureLocalSecrets } from '../../cli/local/secrets.ts'
 import { commandOf, descendants, isRunning } from './processes.ts'
 import {
   freePorts,
@@ -61,6 +64,12 @@ describe('a stack that is ready', () => {
   it('prints the URL and each tenant’s key', () => {
     expect(stack.printed).toContain(stack.edge)
     for (const { key } of stack.tenants) expect(stack.printed).toContain(key)
+  })
+
+  it('names its one node as the first of a larger fleet would be named, so that a later start replaces it', async () => {
+    const secrets = await ensureLocalSecrets(homeAt(stack.home))
+    const { nodes } = await adminClient({ edge: stack.edge, adminKey: secrets.adminKey }).fleet()
+    expect(nodes.map(({ id }) => id)).toEqual(['node-1'])
   })
 
   it('has a local.json for the owner’s eyes only', async () => {
