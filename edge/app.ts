@@ -13,7 +13,14 @@ import { errorResponse } from './http/error-response.ts'
 import { idempotent } from './http/idempotency.ts'
 import { idempotentGeneration } from './http/idempotent-generation.ts'
 import { requestContext } from './http/request-context.ts'
-import { deleteAdapter, getAdapter, listAdapters, postAdapter, putAdapter } from './routes/adapters.ts'
+import {
+  deleteAdapter,
+  getAdapter,
+  listAdapters,
+  postAdapter,
+  publication,
+  putAdapter,
+} from './routes/adapters.ts'
 import { getAudit } from './routes/admin-audit.ts'
 import { getBackbones, putBackbone } from './routes/admin-backbones.ts'
 import { getFleet } from './routes/admin-fleet.ts'
@@ -63,7 +70,7 @@ const exposedHeaders = [
 /** One tenant's adapters and aliases: at `/v1` for its own keys, at `/admin/v1/tenants/{id}` for operators. */
 const deploymentsApi = new Hono<ControlApp>()
   .get('/adapters', listAdapters)
-  .post('/adapters', audited('adapter.publish'), postAdapter)
+  .post('/adapters', audited('adapter.publish', publication), postAdapter)
   .get('/adapters/:digest', getAdapter)
   .put('/adapters/:digest', audited('adapter.publish'), putAdapter)
   .delete('/adapters/:digest', audited('adapter.delete'), deleteAdapter)

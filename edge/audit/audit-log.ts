@@ -10,6 +10,7 @@ export type BegunAction = Omit<AuditEntry, 'id' | 'at' | 'outcome'>
 export const maxTenantActions = 120
 const paceMs = 60_000
 
+/** Triggers on deletion do not fire for what `INSERT OR REPLACE` replaces: those on insertion refuse it. */
 const schema = `
   CREATE TABLE IF NOT EXISTS actions (
     id INTEGER PRIMARY KEY AUTOINCREMENT, request_id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL, actor TEXT NOT NULL,
@@ -19,6 +20,12 @@ const schema = `
   CREATE TABLE IF NOT EXISTS outcomes (
     id INTEGER PRIMARY KEY REFERENCES actions (id), outcome TEXT NOT NULL, target TEXT NOT NULL
   ) STRICT;
+  CREATE TRIGGER IF NOT EXISTS actions_add BEFORE INSERT ON actions
+    WHEN EXISTS (SELECT 1 FROM actions WHERE id = NEW.id OR request_id = NEW.request_id)
+    BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+  CREATE TRIGGER IF NOT EXISTS outcomes_add BEFORE INSERT ON outcomes
+    WHEN EXISTS (SELECT 1 FROM outcomes WHERE id = NEW.id)
+    BEGIN SELECT RAISE(ABORT, 'append-only'); END;
   CREATE TRIGGER IF NOT EXISTS actions_stay BEFORE UPDATE ON actions BEGIN SELECT RAISE(ABORT, 'append-only'); END;
   CREATE TRIGGER IF NOT EXISTS actions_last BEFORE DELETE ON actions BEGIN SELECT RAISE(ABORT, 'append-only'); END;
   CREATE TRIGGER IF NOT EXISTS outcomes_stay BEFORE UPDATE ON outcomes BEGIN SELECT RAISE(ABORT, 'append-only'); END;
@@ -60,8 +67,8 @@ export class AuditLog extends DurableObject {
   /** Repeating it does no harm: the first outcome stays. */
   end(id: number, { outcome, target }: Pick<AuditEntry, 'outcome' | 'target'>): void {
     this.#sql.exec(
-      'INSERT INTO outcomes VALUES (?, ?, ?) ON CONFLICT DO NOTHING',
-      ...[id, outcome, JSON.stringify(target)],
+      'INSERT INTO outcomes SELECT ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM outcomes WHERE id = ?)',
+      ...[id, outcome, JSON.stringify(target), id],
     )
   }
 

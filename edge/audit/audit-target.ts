@@ -5,7 +5,10 @@ import type { PathParameters } from '../http/path-schemas.ts'
  * never text that was not checked.
  */
 export type AuditTarget = Partial<
-  Record<keyof PathParameters | 'change' | 'expiresAt' | 'percent' | 'by' | 'version', string | undefined>
+  Record<
+    keyof PathParameters | 'change' | 'policy' | 'expiresAt' | 'percent' | 'by' | 'version',
+    string | undefined
+  >
 >
 
 /** What is written stays for ever: a longer setting is cut. */

@@ -5,7 +5,8 @@ import { CreateKeyResponse } from '../../shared/api/admin.ts'
 import { AuditPage } from '../../shared/api/audit.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { operations } from '../openapi/operations.ts'
-import { TestEdge, type TestTenant } from '../testing/edge.ts'
+import { makeAdapter } from '../testing/adapter.ts'
+import { TestEdge, type TestTenant, tinyBackbone } from '../testing/edge.ts'
 import { unreachable } from '../testing/stale-store.ts'
 
 const edge = new TestEdge()
@@ -61,6 +62,27 @@ describe('the audit log', () => {
   test('tells of a tenant’s creation among what was done to it', async () => {
     const { data } = await log(`tenant=${tenant.id}&limit=1000`)
     expect(data.at(-1)).toMatchObject({ action: 'tenant.create', tenant: tenant.id, outcome: 'ok' })
+  })
+
+  test('tells which limits a tenant was created with, and until when a key works', async () => {
+    const policy = { requestsPerMinute: 7, aliases: ['tone'] }
+    await edge.admin('POST', '/tenants', { id: 'limited', policy })
+    const expiresAt = Date.now() + 3_600_000
+    await edge.admin('POST', '/tenants/limited/keys', { expiresAt })
+    await edge.admin('POST', '/tenants/limited/keys', {})
+    const [forever, key, created] = (await log('tenant=limited')).data
+    expect(forever?.target.expiresAt).toBe('null')
+    expect(key?.target.expiresAt).toBe(String(expiresAt))
+    expect(JSON.parse(created?.target.policy ?? '')).toMatchObject(policy)
+  })
+
+  test('tells which alias an upload deploys, even if that then fails', async () => {
+    const other = await makeAdapter({ backbone: tinyBackbone, seed: 4_711 })
+    await edge.admin('POST', `/tenants/${tenant.id}/adapters?alias=fresh`, other.file)
+    await edge.admin('POST', `/tenants/${tenant.id}/adapters?alias=late`, new Uint8Array(9))
+    const [failed, done] = (await log(`tenant=${tenant.id}&action=adapter.publish`)).data
+    expect(done).toMatchObject({ target: { alias: 'fresh', digest: other.digest }, outcome: 'ok' })
+    expect(failed).toMatchObject({ target: { alias: 'late' }, outcome: 'adapter_invalid' })
   })
 
   test('never holds a secret', async () => {
@@ -132,9 +154,26 @@ describe('the audit log', () => {
   test('cannot be changed, not even from within', async () => {
     await runInDurableObject(env.AUDIT.get(env.AUDIT.idFromName('audit')), (_log, { storage }) => {
       for (const table of ['actions', 'outcomes'])
-        for (const change of [`DELETE FROM ${table}`, `UPDATE ${table} SET id = id + 1`])
-          expect(() => storage.sql.exec(change)).toThrow(/append-only/)
+        for (const change of [
+          `DELETE FROM ${table}`,
+          `UPDATE ${table} SET id = id + 1`,
+          `UPDATE OR REPLACE ${table} SET id = 1`,
+          `INSERT OR REPLACE INTO ${table} SELECT * FROM ${table} WHERE id = 1`,
+          `REPLACE INTO ${table} SELECT * FROM ${table}`,
+        ])
+          expect(() => storage.sql.exec(change), change).toThrow(/append-only/)
+      // Not even under a number of its own: one request has one entry.
+      const copy = `INSERT OR REPLACE INTO actions (request_id, at, actor, action, tenant, target)
+        SELECT request_id, 0, 'nobody', action, tenant, target FROM actions WHERE id = 1`
+      expect(() => storage.sql.exec(copy)).toThrow(/append-only/)
     })
+  })
+
+  test('keeps an action’s first outcome', async () => {
+    const { id = 0, outcome } = (await log('limit=1')).data[0] ?? {}
+    const stub = env.AUDIT.get(env.AUDIT.idFromName('audit'))
+    await stub.end(id, { outcome: 'internal_error', target: { digest: 'another' } })
+    expect((await log('limit=1')).data[0]).toMatchObject({ id, outcome })
   })
 
   test('is closed to tenants', async () => {

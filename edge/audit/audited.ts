@@ -1,4 +1,4 @@
-import type { MiddlewareHandler } from 'hono'
+import type { Context, MiddlewareHandler } from 'hono'
 import { QuartetError, toQuartetError } from '../../shared/errors.ts'
 import { unwrap } from '../directory/outcome.ts'
 import { actorName } from '../http/actor.ts'
@@ -9,14 +9,14 @@ import { type AuditTarget, writtenTarget } from './audit-target.ts'
 /**
  * Writes an action into the audit log before it begins and when it has ended, whoever acts and however it ends. What
  * cannot be written down is not done. Of a path that names nothing it writes nothing: whatever stands in it, a key
- * perhaps, would stay.
+ * perhaps, would stay. `asked` adds what the query asks.
  */
 export const audited =
-  (action: string): MiddlewareHandler<AdminApp> =>
+  (action: string, asked: (c: Context<AdminApp>) => AuditTarget = () => ({})): MiddlewareHandler<AdminApp> =>
   async (c, next) => {
     const { audit, feed } = c.get('platform')
     const log = audit()
-    const target: AuditTarget = pathParameters(c)
+    const target: AuditTarget = { ...pathParameters(c), ...asked(c) }
     c.set('auditTarget', target)
     const begun = await log
       .begin({

@@ -8,6 +8,7 @@ import {
 import { toPage } from '../../shared/api/paging.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { maxAdapterBytes } from '../../shared/wire.ts'
+import type { AuditTarget } from '../audit/audit-target.ts'
 import { publishAdapter } from '../deployments/publish-adapter.ts'
 import type { ArrivingFile } from '../deployments/receive-adapter.ts'
 import { unwrap } from '../directory/outcome.ts'
@@ -17,6 +18,9 @@ import { readAdapters } from '../tenants/read.ts'
 import { moveAlias, requireOwnName } from './aliases.ts'
 
 type C = Context<ControlApp>
+
+/** What an upload's query asks, for the audit log. */
+export const publication = (c: Pick<C, 'req'>): AuditTarget => parseQuery(PublishQuery, c)
 
 /** `POST …/adapters`: an adapter file, checked while it arrives; with `alias`, deployed as well. */
 export async function postAdapter(c: C): Promise<Response> {

@@ -14,6 +14,7 @@ import { unlimited } from '../../shared/api/policy.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { KeyId } from '../../shared/ids.ts'
+import type { AuditTarget } from '../audit/audit-target.ts'
 import { mintApiKey } from '../auth/api-key.ts'
 import { unwrap } from '../directory/outcome.ts'
 import type { AdminApp, ControlApp } from '../http/context.ts'
@@ -33,7 +34,7 @@ const directory = (c: C) => c.get('platform').directory(c.get('tenant'))
 /** `POST /admin/v1/tenants`. */
 export async function createTenant(c: Context<AdminApp>): Promise<Response> {
   const { id, policy = unlimited } = parseRequest(CreateTenantRequest, await readJson(c.req.raw))
-  c.get('auditTarget').id = id
+  Object.assign(c.get('auditTarget'), { id, policy: JSON.stringify(policy) } satisfies AuditTarget)
   return c.json(unwrap(await c.get('platform').directory(id).create(id, policy)), 201)
 }
 
@@ -78,7 +79,7 @@ export async function createKey(c: C): Promise<Response> {
   requireFuture(expiresAt)
   const key = mintApiKey()
   const keyId = KeyId.parse(`key_${crypto.randomUUID().replaceAll('-', '').slice(0, 12)}`)
-  c.get('auditTarget').keyId = keyId
+  Object.assign(c.get('auditTarget'), { keyId, expiresAt: String(expiresAt) } satisfies AuditTarget)
   unwrap(await directory(c).addKey({ keyId, name, sha256: await sha256Hex(key), expiresAt }))
   return c.json({ id: keyId, key, expiresAt } satisfies CreateKeyResponse, 201)
 }
