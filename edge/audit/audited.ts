@@ -37,16 +37,22 @@ export const audited =
         )
       })
     const id = unwrap(begun)
-    await next()
-    // What this isolate changed, its next request sees.
-    feed.expire()
-    const outcome = c.error === undefined ? 'ok' : toQuartetError(c.error).code
-    const end = () =>
-      c
-        .get('platform')
-        .audit()
-        .end(id, { outcome, target: writtenTarget(target) })
-    await end().catch(() => c.executionCtx.waitUntil(repeat(end)))
+    const act = async () => {
+      await next()
+      // What this isolate changed, its next request sees.
+      feed.expire()
+      const outcome = c.error === undefined ? 'ok' : toQuartetError(c.error).code
+      const end = () =>
+        c
+          .get('platform')
+          .audit()
+          .end(id, { outcome, target: writtenTarget(target) })
+      await end().catch(() => c.executionCtx.waitUntil(repeat(end)))
+    }
+    const acted = act()
+    // Goes on when the client is gone: the runtime ends what nobody waits for.
+    c.executionCtx.waitUntil(acted.catch(() => undefined))
+    await acted
   }
 
 const attempts = 5
