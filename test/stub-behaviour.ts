@@ -11,6 +11,8 @@ export interface StubBehaviour {
   readonly endsWithStopToken?: boolean
   /** Cuts the connection after this many tokens. */
   readonly dieAfter?: number
+  /** Sends nothing more after this many tokens, and keeps the connection. */
+  readonly fallSilentAfter?: number
   /** Sends an `error` event with this code after this many tokens. */
   readonly failAfter?: { readonly tokens: number; readonly code: string }
   /** Lacks every adapter until it is pushed. */

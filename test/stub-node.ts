@@ -143,6 +143,7 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
     if (behaviour.delayMs !== undefined) await sleep(behaviour.delayMs)
     if (response.destroyed) return
     if (behaviour.dieAfter === at) return die(response)
+    if (behaviour.fallSilentAfter === at) return flush(response)
     if (behaviour.failAfter?.tokens === at) {
       line({ type: 'error', code: behaviour.failAfter.code, message: 'as asked', usage: usage() })
       return end(response)
@@ -168,15 +169,19 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
   end(response)
 }
 
+function flush(response: ServerResponse): void {
+  while (response.writableCorked > 0) response.uncork()
+}
+
 function end(response: ServerResponse): void {
   // `end` alone would drop what is corked (Node 24.21).
-  while (response.writableCorked > 0) response.uncork()
+  flush(response)
   response.end()
 }
 
 /** Cuts the connection once what was written has left. */
 async function die(response: ServerResponse): Promise<void> {
-  while (response.writableCorked > 0) response.uncork()
+  flush(response)
   await sleep(20)
   response.destroy()
 }

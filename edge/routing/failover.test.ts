@@ -1,8 +1,9 @@
-import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { ErrorBody } from '../../shared/errors.ts'
 import type { StubBehaviour } from '../../test/stub-behaviour.ts'
 import { byteIds } from '../../test/tiny-tokenizer.ts'
 import { readSse, stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
+import { silentMs } from './first-answer.ts'
 
 let tenant: TestTenant
 let edge: TestEdge
@@ -151,6 +152,30 @@ describe('after the first token', () => {
     })
     expect(events.map((chunk) => chunk.choices[0].delta.content).join('')).toBe('half')
     expect(await stubs.calls()).toHaveLength(1)
+  })
+
+  test('a node that falls silent ends the stream with an error event and the usage so far', async () => {
+    await stubs.behave({ tokens: byteIds('half done'), delayMs: 5, fallSilentAfter: 4 })
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] })
+    try {
+      edge = new TestEdge({ QUARTET_REQUEST_TIMEOUT_MS: '300000' })
+      const response = await edge.chat(tenant, { stream: true })
+      const [seen, read] = response.body?.pipeThrough(new TextDecoderStream()).tee() ?? []
+      let content = ''
+      for await (const piece of seen ?? []) {
+        content += [...piece.matchAll(/"content":"(.)"/g)].map(([, letter]) => letter).join('')
+        if (content === 'half') break
+      }
+      await vi.advanceTimersByTimeAsync(silentMs)
+      const events = await readSse(new Response(read?.pipeThrough(new TextEncoderStream())))
+      expect(JSON.parse(events.at(-1) ?? '')).toMatchObject({
+        error: { code: 'node_error' },
+        usage: { completion_tokens: 4 },
+      })
+      await expect.poll(async () => (await stubs.calls()).map(({ aborted }) => aborted)).toEqual([true])
+    } finally {
+      vi.useRealTimers()
+    }
   })
 
   test('a node that dies makes an answer that is not streamed a 502', async () => {

@@ -3,7 +3,7 @@ import { AdapterDigest, BackboneDigest } from '../../shared/ids.ts'
 import type { GenerateEvent } from '../../shared/wire.ts'
 import type { FleetNode } from '../fleet/nodes.ts'
 import { type Attempt, Dispatch } from './dispatch.ts'
-import { firstAnswer } from './first-answer.ts'
+import { firstAnswer, silentMs } from './first-answer.ts'
 import { NodeFailure } from './node-failures.ts'
 import { Router } from './router.ts'
 
@@ -29,6 +29,8 @@ class Scene {
     aborted: () => boolean
   }[] = []
   readonly closed: string[] = []
+  /** What an answering node sends after its first token. */
+  rest: (signal: AbortSignal) => AsyncGenerator<readonly GenerateEvent[], void> = async function* () {}
 
   start() {
     const answer = firstAnswer({
@@ -47,16 +49,17 @@ class Scene {
     signal.addEventListener('abort', () => reject(new Error('aborted')))
     this.opened.push({
       attempt,
-      answer: () => resolve(this.#events(attempt)),
+      answer: () => resolve(this.#events(attempt, signal)),
       fail: (cause) => reject(new NodeFailure(cause, { message: cause })),
       aborted: () => signal.aborted,
     })
     return promise
   }
 
-  async *#events(attempt: Attempt): AsyncGenerator<readonly GenerateEvent[], void> {
+  async *#events(attempt: Attempt, signal: AbortSignal): AsyncGenerator<readonly GenerateEvent[], void> {
     try {
       yield [{ type: 'token', id: 1 }]
+      yield* this.rest(signal)
     } finally {
       this.closed.push(attempt.node.id)
     }
@@ -155,6 +158,67 @@ describe('failover', () => {
     scene.opened[0]?.answer()
     expect(await answer).toMatchObject({ retries: 0 })
     expect(scene.opened).toHaveLength(1)
+  })
+})
+
+describe('a stream that has begun', () => {
+  const token = (id: number): GenerateEvent[] => [{ type: 'token', id }]
+  const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+  const begin = async (rest: Scene['rest']) => {
+    const scene = new Scene()
+    scene.rest = rest
+    const answer = scene.start()
+    await settle()
+    scene.opened[0]?.answer()
+    const begun = await answer
+    if (begun === undefined) throw new Error('unreachable')
+    return { scene, ...begun }
+  }
+
+  test('and of which nothing more comes is given up: the call is cut off, and the node avoided', async () => {
+    const { attempt, events, scene } = await begin(async function* (signal) {
+      yield token(2)
+      await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+    })
+    await events.next()
+    await events.next()
+    const third = events.next()
+    third.catch(() => undefined)
+    await vi.advanceTimersByTimeAsync(silentMs - 1)
+    expect(scene.opened[0]?.aborted()).toBe(false)
+    await vi.advanceTimersByTimeAsync(1)
+    await expect(third).rejects.toMatchObject({ verdict: { code: 'node_error', retry: 'elsewhere' } })
+    expect(scene.opened[0]?.aborted()).toBe(true)
+    expect(scene.closed).toEqual([attempt.node.id])
+    expect(scene.router.breakers.standing(attempt.node)).toBe('open')
+    expect(scene.inFlight).toBe(0)
+  })
+
+  test('may be slow for as long as it likes', async () => {
+    const { attempt, events, scene } = await begin(async function* () {
+      for (let id = 2; id < 10; id++) {
+        await wait(silentMs - 1)
+        yield token(id)
+      }
+    })
+    const all = (async () => {
+      let count = 0
+      for await (const group of events) count += group.length
+      return count
+    })()
+    await vi.advanceTimersByTimeAsync(9 * silentMs)
+    expect(await all).toBe(9)
+    expect(scene.router.breakers.standing(attempt.node)).toBe('closed')
+  })
+
+  test('is not silent while its reader takes its time', async () => {
+    const { events } = await begin(async function* () {
+      yield token(2)
+    })
+    await events.next()
+    await vi.advanceTimersByTimeAsync(3 * silentMs)
+    expect((await events.next()).value).toEqual(token(2))
+    expect((await events.next()).done).toBe(true)
   })
 })
 

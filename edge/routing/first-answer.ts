@@ -2,9 +2,15 @@ import type { GenerateEvent } from '../../shared/wire.ts'
 import type { FleetNode } from '../fleet/nodes.ts'
 import type { Attempt, Dispatch } from './dispatch.ts'
 import { NodeFailure } from './node-failures.ts'
+import { unlessSilent } from './unless-silent.ts'
 
 /** A node that is silent is looked up in the fleet this often. */
 const watchMs = 2_500
+/**
+ * A stream that has begun and of which nothing more comes for this long is given up. Far above a step of a slow node:
+ * a chunk of another's prompt, then a token for everybody.
+ */
+export const silentMs = 30_000
 
 type Events = AsyncGenerator<readonly GenerateEvent[], void>
 
@@ -122,9 +128,22 @@ const isListed = ({ attempt }: Call, fleet: readonly FleetNode[]) =>
 const lost = ({ attempt }: Call) =>
   new NodeFailure('lost', { message: `node ${attempt.node.id} is silent and has left the fleet` })
 
-async function* untilEnded({ call: { attempt }, events }: { call: Call; events: Events }): Events {
+async function* untilEnded({
+  call: { attempt, controller },
+  events,
+}: {
+  call: Call
+  events: Events
+}): Events {
+  const silent = () => {
+    const failure = new NodeFailure('silent', {
+      message: `node ${attempt.node.id} sent nothing more for ${silentMs / 1000} s`,
+    })
+    controller.abort(failure)
+    return failure
+  }
   try {
-    yield* events
+    yield* unlessSilent(events, { ms: silentMs, silent })
   } catch (thrown) {
     if (thrown instanceof NodeFailure) attempt.failed(thrown.verdict)
     throw thrown

@@ -36,6 +36,13 @@ const verdicts = {
     code: 'node_error',
     message: 'the node went away before the answer was complete; retry',
   },
+  /** It began to answer and sends nothing more, though the connection stands: perhaps it still works at it. */
+  silent: {
+    retry: 'elsewhere',
+    avoid: true,
+    code: 'node_error',
+    message: 'the node fell silent before the answer was complete; retry',
+  },
   deadline_exceeded: {
     retry: 'never',
     avoid: false,
@@ -59,7 +66,9 @@ const verdicts = {
   internal_error: { retry: 'elsewhere', avoid: true, ...broken },
   invalid_node_token: { retry: 'elsewhere', avoid: true, ...broken },
   other: { retry: 'elsewhere', avoid: true, ...broken },
-} as const satisfies Partial<Record<ErrorCode | 'unreachable' | 'truncated' | 'lost' | 'other', Verdict>>
+} as const satisfies Partial<
+  Record<ErrorCode | 'unreachable' | 'truncated' | 'lost' | 'silent' | 'other', Verdict>
+>
 
 type Cause = keyof typeof verdicts
 
