@@ -293,6 +293,38 @@ describe('what counts', () => {
     expect((await usage()).data[0]).toMatchObject({ completion_tokens: 4, errors: 1 })
   })
 
+  test.each([1, 2])(
+    'of an answer that began again elsewhere is that of the last attempt (n = %i)',
+    async (n) => {
+      const [dying, other] = stubs.addresses()
+      if (dying === undefined || other === undefined) throw new Error('unreachable')
+      await stubs.behaveAt(dying, { tokens: byteIds('half done'), delayMs: 5, dieAfter: 7 })
+      await stubs.behaveAt(other, { tokens: byteIds('four'), reason: 'length' })
+      const edge = new TestEdge()
+      for (let requests = 1; (await stubs.callsAt(dying)).length === 0; requests++)
+        expect((await ask(edge, { n })).status, `request ${requests}`).toBe(200)
+      const calls = await stubs.callsAt(other)
+      const asked = new Set(calls.map(({ body }) => GenerateRequest.parse(body).requestId)).size
+      await expect.poll(used).toMatchObject({ requests: asked })
+      expect((await usage()).data[0]).toMatchObject({ completion_tokens: 4 * n * asked, errors: 0 })
+
+      // The node that was taken for dead tells what it did.
+      const [lost] = (await stubs.callsAt(dying)).map(({ body }) => GenerateRequest.parse(body))
+      const told = Settlement.parse({
+        ...lost?.settlement,
+        requestId: lost?.requestId,
+        tenant: tenant.id,
+        usage: { promptTokens: lost?.prompt.length, completionTokens: 7 },
+        outcome: 'client_closed_request',
+        firstTokenMs: 5,
+        endedAt: Date.now(),
+      })
+      const before = await used()
+      await env.BUDGETS.get(env.BUDGETS.idFromName(tenant.id)).settle([told])
+      expect(await used()).toEqual(before)
+    },
+  )
+
   test('of an attempt without a first token is nothing', async () => {
     await stubs.behave({ tokens: [], refuse: { status: 500, code: 'internal_error' } })
     expect((await ask(new TestEdge())).status).toBe(502)

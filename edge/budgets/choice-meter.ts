@@ -1,3 +1,4 @@
+import type { ErrorCode } from '../../shared/errors.ts'
 import type { GenerateEvent, Usage } from '../../shared/wire.ts'
 import { NodeFailure } from '../routing/node-failures.ts'
 import type { ChoiceUse, Reservation } from './admission.ts'
@@ -11,11 +12,15 @@ export interface Metered {
   readonly promptTokens: number
 }
 
-/** Watches one choice's events go by, and settles it with what they tell. */
+/**
+ * Watches the events of one attempt at a choice go by, and settles the choice with what they tell. A failure settles
+ * nothing before `end`, as another attempt may take this one's place.
+ */
 export class ChoiceMeter {
   readonly #metered: Metered
   #tokens = 0
   #usage: Usage | undefined
+  #failure: ErrorCode | undefined
 
   constructor(metered: Metered) {
     this.#metered = metered
@@ -31,10 +36,12 @@ export class ChoiceMeter {
         yield group
       }
     } catch (thrown) {
-      if (thrown instanceof NodeFailure) this.#settle({ outcome: thrown.verdict.code, usage: thrown.usage })
+      this.#failure = thrown instanceof NodeFailure ? thrown.verdict.code : 'internal_error'
+      if (thrown instanceof NodeFailure) this.#usage = thrown.usage
       throw thrown
     } finally {
-      this.end('stop')
+      // A reader that needs no more leaves early.
+      if (this.#failure === undefined) this.end('stop')
     }
   }
 
@@ -45,7 +52,7 @@ export class ChoiceMeter {
 
   /** It is over, and perhaps without a word of the node: the edge left first, or the node fell silent. */
   end(outcome: string): void {
-    this.#settle({ outcome })
+    this.#settle({ outcome: this.#failure ?? outcome, usage: this.#usage })
   }
 
   #see(event: GenerateEvent): void {

@@ -56,7 +56,7 @@ export async function answer<Whole extends object, Chunk extends { usage?: Usage
     temperature: sampling.temperature,
     topP: sampling.topP,
   }
-  const started = await startChoices(generation, c)
+  const started = await startChoices(generation, { isStreamed: request.stream }, c)
   const promptTokens = usageOf(prompts, 0).prompt_tokens
   const running = { ...started, deltas: tallied(started.deltas, { promptTokens, report }) }
   if (!request.stream) {

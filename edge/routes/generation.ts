@@ -6,7 +6,9 @@ import type { Sampling } from '../../shared/wire.ts'
 import { admit } from '../budgets/admit.ts'
 import { ChoiceMeter } from '../budgets/choice-meter.ts'
 import type { TenantApp } from '../http/context.ts'
-import { startGeneration } from '../routing/start-generation.ts'
+import { forClient } from '../routing/node-failures.ts'
+import { GenerationAttempts, type RunningGeneration } from '../routing/start-generation.ts'
+import { allReady, HeldChoice } from '../streaming/held-choice.ts'
 import { merge } from '../streaming/merge.ts'
 import { type ChoiceDelta, readChoice } from '../streaming/read-choice.ts'
 import { RequestScope } from '../streaming/request-scope.ts'
@@ -39,71 +41,98 @@ export interface RunningChoices {
   readonly close: () => void
 }
 
-/** Starts every choice; returns when each has its first token. */
-export async function startChoices(generation: Generation, c: Context<TenantApp>): Promise<RunningChoices> {
-  const { asked, maxTokens, n, prompts } = generation
+/** One attempt at a choice. */
+interface Attempt {
+  readonly running: RunningGeneration
+  readonly meter: ChoiceMeter
+  readonly deltas: AsyncGenerator<ChoiceDelta, void>
+}
+
+/**
+ * Starts every choice; returns when the answer can begin: a stream when each choice has its first token, a whole answer
+ * when all are complete. Until then the loss of a node loses no choice.
+ */
+export async function startChoices(
+  generation: Generation,
+  { isStreamed }: { isStreamed: boolean },
+  c: Context<TenantApp>,
+): Promise<RunningChoices> {
+  const { asked, codec, maxTokens, n, prompts, stops } = generation
   const demand = { model: asked, prompts: prompts.map(({ length }) => length), n, maxTokens }
   const reservation = await admit(demand, c)
   const started = performance.now()
   const { requestTimeoutMs } = c.get('platform')
   const requestId = c.get('requestId')
   const scope = new RequestScope({ client: c.req.raw.signal, timeoutMs: requestTimeoutMs })
-  try {
-    const running = await Promise.all(
-      nodeRequests(generation, c).map((request, choice) =>
-        startGeneration(
-          {
-            request,
-            settlement: (attempt) => ({
-              id: settlementId({ requestId, choice, attempt }),
-              meter: reservation.meter(choice),
-            }),
-            signal: scope.signal,
-            deadline: scope.deadline,
-          },
-          c,
-        ),
-      ),
-    )
-    c.get('timings').push({ name: 'node', ms: performance.now() - started })
-    const { codec, stops } = generation
-    const meters = running.map(
-      ({ attempt, node }, choice) =>
-        new ChoiceMeter({
-          reservation,
-          choice,
-          settlement: settlementId({ requestId, choice, attempt }),
-          node: node.url,
-          promptTokens: prompts[Math.floor(choice / n)]?.length ?? 0,
-        }),
-    )
-    const choices = running.map(({ events }, choice) =>
-      readChoice({
-        events: meters[choice]?.watch(events) ?? events,
-        stops,
-        vocabulary: codec.vocabulary,
-        signal: scope.signal,
-      }),
-    )
-    return {
-      deltas: merge(choices),
-      completionTokens: () => meters.reduce((sum, meter) => sum + meter.completionTokens, 0),
-      close: () => {
-        scope.close()
-        for (const meter of meters) meter.end('client_closed_request')
-        reservation.close('client_closed_request')
+  const { deadline, signal } = scope
+  const choices = nodeRequests(generation, c).map((request, choice) => {
+    const settlement = (attempt: number) => settlementId({ requestId, choice, attempt })
+    const attempts = new GenerationAttempts(
+      {
+        request,
+        settlement: (attempt) => ({ id: settlement(attempt), meter: reservation.meter(choice) }),
+        signal,
+        deadline,
       },
+      c,
+    )
+    const read = (running: RunningGeneration): Attempt => {
+      const meter = new ChoiceMeter({
+        reservation,
+        choice,
+        settlement: settlement(running.attempt),
+        node: running.node.url,
+        promptTokens: request.prompt.length,
+      })
+      const events = meter.watch(running.events)
+      return { running, meter, deltas: readChoice({ events, stops, vocabulary: codec.vocabulary }) }
+    }
+    const held = new HeldChoice<Attempt>({
+      begin: async () => read(await attempts.begin()),
+      again: async ({ running }, thrown) => read(await attempts.again(running, thrown)),
+    })
+    return { attempts, held }
+  })
+  const held = choices.map((choice) => choice.held)
+  const meters = () => held.flatMap(({ reading }) => reading?.meter ?? [])
+  const close = (outcome: string) => {
+    scope.close()
+    for (const meter of meters()) meter.end(outcome)
+    reservation.close(outcome)
+  }
+  try {
+    await allReady(held)
+    c.get('timings').push({ name: 'node', ms: performance.now() - started })
+    if (isStreamed) for (const choice of held) choice.release()
+    else await Promise.all(held.map(({ settled }) => settled))
+    const nodes = held.map(({ reading }) => reading?.running.node.id)
+    return {
+      deltas: merge(held.map((choice) => forClients(choice.deltas(), signal))),
+      completionTokens: () => meters().reduce((sum, meter) => sum + meter.completionTokens, 0),
+      close: () => close('client_closed_request'),
       headers: {
         'x-quartet-adapter': generation.model.adapter?.digest ?? 'none',
-        'x-quartet-node': [...new Set(running.map(({ node }) => node.id))].join(', '),
-        'x-quartet-retries': String(running.reduce((sum, { retries }) => sum + retries, 0)),
+        'x-quartet-node': [...new Set(nodes)].join(', '),
+        'x-quartet-retries': String(choices.reduce((sum, { attempts }) => sum + attempts.retries, 0)),
         'server-timing': serverTiming(c.get('timings')),
       },
     }
   } catch (thrown) {
-    scope.close()
-    reservation.close(toQuartetError(thrown).code)
+    close(toQuartetError(thrown).code)
     throw thrown
+  }
+}
+
+/** The same deltas. Throws QuartetError. */
+async function* forClients(
+  deltas: AsyncGenerator<ChoiceDelta, void>,
+  signal: AbortSignal,
+): AsyncGenerator<ChoiceDelta, void> {
+  try {
+    yield* deltas
+  } catch (thrown) {
+    signal.throwIfAborted()
+    throw forClient(thrown)
   }
 }
 

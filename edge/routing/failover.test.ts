@@ -1,5 +1,6 @@
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { ErrorBody } from '../../shared/errors.ts'
+import type { GenerateRequest } from '../../shared/wire.ts'
 import type { StubBehaviour } from '../../test/stub-behaviour.ts'
 import { byteIds } from '../../test/tiny-tokenizer.ts'
 import { readSse, stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
@@ -25,6 +26,22 @@ const nowhere = (id: string) => ({ id, url: 'http://127.0.0.1:9' })
 const errorOf = async (response: Response) => (await response.json<ErrorBody>()).error
 const content = async (response: Response) =>
   (await response.json<{ choices: [{ message: { content: string } }] }>()).choices[0].message.content
+
+interface Answer {
+  readonly choices: readonly { readonly message: { readonly content: string } }[]
+}
+
+/** The text of each choice of a stream that ended well. */
+async function textsOf(response: Response): Promise<string[]> {
+  const texts: string[] = []
+  const events = await readSse(response)
+  expect(events.pop()).toBe('[DONE]')
+  for (const event of events) {
+    const [choice] = JSON.parse(event).choices
+    texts[choice.index] = (texts[choice.index] ?? '') + (choice.delta.content ?? '')
+  }
+  return texts
+}
 
 test('requests of one adapter go to the same node', async () => {
   for (let i = 0; i < 5; i++) expect((await edge.chat(tenant)).headers.get('x-quartet-node')).toBe(first.id)
@@ -78,6 +95,66 @@ describe('before the first token the other node takes over', () => {
     const again = await edge.chat(tenant)
     expect(again.headers.get('x-quartet-node')).toBe(second.id)
     expect(again.headers.get('x-quartet-retries')).toBe('0')
+  })
+})
+
+describe('an answer of which the client has seen nothing begins again elsewhere', () => {
+  const broken: Record<string, StubBehaviour> = {
+    dies: { tokens: byteIds('half done'), delayMs: 5, dieAfter: 4 },
+    'reports an error': {
+      tokens: byteIds('half done'),
+      delayMs: 5,
+      failAfter: { tokens: 4, code: 'internal_error' },
+    },
+  }
+
+  test.each(Object.entries(broken))('when it is not streamed and its node %s', async (_name, behaviour) => {
+    await stubs.behaveAt(first, behaviour)
+    const response = await edge.chat(tenant)
+    expect(response.status).toBe(200)
+    expect(response.headers.get('x-quartet-node')).toBe(second.id)
+    expect(response.headers.get('x-quartet-retries')).toBe('1')
+    const answer = await response.json<{ choices: [{ message: { content: string } }]; usage: object }>()
+    expect(answer.choices[0].message.content).toBe('fine')
+    expect(answer.usage).toMatchObject({ completion_tokens: 4 })
+    const settlements = (await stubs.calls()).map(({ body }) => (body as GenerateRequest).settlement?.id)
+    expect(settlements.map((id) => id?.slice(id.indexOf('.'))).toSorted()).toEqual(['.0.0', '.0.1'])
+  })
+
+  test.each([false, true])('when it has several choices (streamed: %s)', async (stream) => {
+    const [dying, slow] = stubs.addresses()
+    if (dying === undefined || slow === undefined) throw new Error('unreachable')
+    await stubs.behaveAt(dying, { tokens: byteIds('half done'), delayMs: 5, dieAfter: 4 })
+    await stubs.behaveAt(slow, { tokens: byteIds('fine'), headDelayMs: 300 })
+    const response = await edge.chat(tenant, { model: 'tiny', n: 2, stream })
+    expect(response.status).toBe(200)
+    expect(response.headers.get('x-quartet-node')).toBe(slow.id)
+    expect(await stubs.callsAt(dying)).toHaveLength(1)
+    const texts = stream
+      ? await textsOf(response)
+      : (await response.json<Answer>()).choices.map(({ message }) => message.content)
+    expect(texts).toEqual(['fine', 'fine'])
+  })
+
+  test('but not when the next may not be asked: the client has its error', async () => {
+    await stubs.behaveAt(second, { tokens: [], refuse: { status: 400, code: 'context_length_exceeded' } })
+    await stubs.behaveAt(first, { tokens: byteIds('half done'), delayMs: 5, dieAfter: 4 })
+    expect((await edge.chat(tenant)).status).toBe(400)
+    await stubs.behaveAt(first, {
+      tokens: byteIds('half'),
+      delayMs: 5,
+      failAfter: { tokens: 1, code: 'deadline_exceeded' },
+    })
+    edge = new TestEdge()
+    expect((await edge.chat(tenant)).status).toBe(504)
+  })
+
+  test('and draws on the same budget as other retries', async () => {
+    await stubs.behave({ tokens: byteIds('half'), failAfter: { tokens: 2, code: 'internal_error' } })
+    for (let i = 0; i < 40; i++) expect((await edge.chat(tenant)).status).toBe(502)
+    const calls = (await stubs.calls()).length
+    expect(calls).toBeGreaterThanOrEqual(50)
+    expect(calls).toBeLessThanOrEqual(54)
   })
 })
 
@@ -186,6 +263,7 @@ describe('after the first token', () => {
   })
 
   test('the failure of one choice stops the others', async () => {
+    await stubs.behaveAt(second, { tokens: [], refuse: { status: 500, code: 'internal_error' } })
     await stubs.behaveAt(first, {
       tokens: byteIds('x'.repeat(300)),
       delayMs: 10,

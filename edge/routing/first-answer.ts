@@ -1,7 +1,7 @@
 import type { GenerateEvent } from '../../shared/wire.ts'
 import type { FleetNode } from '../fleet/nodes.ts'
 import type { Attempt, Dispatch } from './dispatch.ts'
-import { NodeFailure } from './node-failures.ts'
+import { NodeFailure, type Verdict } from './node-failures.ts'
 import { unlessSilent } from './unless-silent.ts'
 
 /** A node that is silent is looked up in the fleet this often. */
@@ -47,9 +47,12 @@ interface Call {
 /**
  * Carries out a dispatch until some node's first token is there: fails over, hedges once, gives up a node that the
  * fleet has lost. Whoever loses is cancelled. Throws the last NodeFailure, or what `signal` was aborted with;
- * undefined when there is no node.
+ * undefined when there is no node. After an answer that failed later, the same dispatch goes on with the next attempt.
  */
-export async function firstAnswer(source: FirstAnswerSource): Promise<FirstAnswer | undefined> {
+export async function firstAnswer(
+  source: FirstAnswerSource,
+  after?: { readonly node: FleetNode; readonly verdict: Verdict },
+): Promise<FirstAnswer | undefined> {
   const { dispatch, nodes, signal } = source
   const calls = new Set<Call>()
   let retries = 0
@@ -57,7 +60,7 @@ export async function firstAnswer(source: FirstAnswerSource): Promise<FirstAnswe
     if (attempt !== undefined) calls.add(call(attempt, source))
   }
   using timers = new Timers({ slowMs: dispatch.hedgeAfterMs, lookMs: watchMs })
-  begin(dispatch.first(await nodes()))
+  begin(after === undefined ? dispatch.first(await nodes()) : dispatch.next(await nodes(), after))
   try {
     while (calls.size > 0) {
       const happening = await Promise.race([...[...calls].map(({ outcome }) => outcome), ...timers.pending])

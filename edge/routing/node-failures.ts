@@ -106,6 +106,10 @@ export class NodeFailure extends Error {
   }
 }
 
+/** What the client is told of whatever was thrown while nodes were called. */
+export const forClient = (thrown: unknown): unknown =>
+  thrown instanceof NodeFailure ? thrown.toQuartetError() : thrown
+
 function isCause(cause: string): cause is Cause {
   return Object.hasOwn(verdicts, cause)
 }

@@ -4,20 +4,18 @@ import type { SettlementId } from '../../shared/ids.ts'
 import { residentPrefix } from '../../shared/resident-adapters.ts'
 import { type GenerateEvent, type GenerateRequest, maxAcknowledged } from '../../shared/wire.ts'
 import { currentFleet } from '../fleet/current-fleet.ts'
-import type { NodeAddress } from '../fleet/nodes.ts'
+import type { FleetNode } from '../fleet/nodes.ts'
 import type { TenantApp } from '../http/context.ts'
 import { type Attempt, Dispatch } from './dispatch.ts'
-import { firstAnswer } from './first-answer.ts'
+import { type FirstAnswerSource, firstAnswer } from './first-answer.ts'
 import { generateOn } from './node-client.ts'
-import { NodeFailure } from './node-failures.ts'
+import { forClient, NodeFailure } from './node-failures.ts'
 
 export interface RunningGeneration {
-  readonly node: NodeAddress
+  readonly node: FleetNode
   /** Which attempt this one is, from 0. */
   readonly attempt: number
-  /** Attempts that failed before this one. */
-  readonly retries: number
-  /** From the first token on. */
+  /** From the first token on. Throws NodeFailure. */
   readonly events: AsyncGenerator<readonly GenerateEvent[], void>
 }
 
@@ -30,45 +28,71 @@ export interface GenerationStart {
   readonly deadline: number
 }
 
-/**
- * Starts a generation on the node that the fleet's routing prefers and returns with its first token. Until then a
- * failure moves on to another node, as far as the retry budget allows.
- */
-export async function startGeneration(
-  start: GenerationStart,
-  c: Context<TenantApp>,
-): Promise<RunningGeneration> {
-  const { region, router } = c.get('platform')
-  const { request, signal } = start
-  const { adapter, backbone, maxTokens, prompt } = request
-  const ask = {
-    adapter,
-    backbone,
-    promptTokens: prompt.length,
-    rows: prompt.length + maxTokens,
-    region: region(c.req.raw),
-  }
-  const nodes = async () => {
-    const started = performance.now()
-    const fleet = await currentFleet(c)
-    c.get('timings').push({ name: 'route', ms: performance.now() - started })
-    if (fleet.staleMs !== null) c.header('x-quartet-fleet', `stale; age=${Math.round(fleet.staleMs / 1000)}`)
-    return fleet.nodes
-  }
-  try {
-    const answer = await firstAnswer({
-      dispatch: new Dispatch(router, ask),
-      nodes,
+/** One generation: begun on the node that the fleet's routing prefers, and elsewhere when that fails. */
+export class GenerationAttempts {
+  readonly #source: FirstAnswerSource
+  #retries = 0
+
+  constructor(start: GenerationStart, c: Context<TenantApp>) {
+    const { region, router } = c.get('platform')
+    const { request, signal } = start
+    const { adapter, backbone, maxTokens, prompt } = request
+    this.#source = {
+      dispatch: new Dispatch(router, {
+        adapter,
+        backbone,
+        promptTokens: prompt.length,
+        rows: prompt.length + maxTokens,
+        region: region(c.req.raw),
+      }),
+      nodes: async () => {
+        const started = performance.now()
+        const fleet = await currentFleet(c)
+        c.get('timings').push({ name: 'route', ms: performance.now() - started })
+        if (fleet.staleMs !== null)
+          c.header('x-quartet-fleet', `stale; age=${Math.round(fleet.staleMs / 1000)}`)
+        return fleet.nodes
+      },
       open: (attempt, attemptSignal) => firstToken(attempt, { ...start, signal: attemptSignal }, c),
       signal,
-    })
+    }
+  }
+
+  /** Attempts that failed so far. */
+  get retries(): number {
+    return this.#retries
+  }
+
+  /** Returns with the first token; until then a failure moves on, as far as the retry budget allows. */
+  async begin(): Promise<RunningGeneration> {
+    const answer = await this.#next()
     if (answer === undefined) throw noNode()
-    const { attempt, events, retries } = answer
-    signal.addEventListener('abort', () => attempt.ended(), { once: true })
-    return { node: attempt.node, attempt: attempt.number, retries, events }
-  } catch (thrown) {
-    signal.throwIfAborted()
-    throw thrown instanceof NodeFailure ? thrown.toQuartetError() : thrown
+    return answer
+  }
+
+  /** The same after an answer that failed with `thrown` and of which nobody has seen anything. */
+  async again({ node }: RunningGeneration, thrown: unknown): Promise<RunningGeneration> {
+    this.#source.signal.throwIfAborted()
+    if (!(thrown instanceof NodeFailure)) throw thrown
+    const answer = await this.#next({ node, verdict: thrown.verdict })
+    if (answer === undefined) throw forClient(thrown)
+    this.#retries += 1
+    return answer
+  }
+
+  async #next(after?: Parameters<typeof firstAnswer>[1]): Promise<RunningGeneration | undefined> {
+    const { signal } = this.#source
+    try {
+      const answer = await firstAnswer(this.#source, after)
+      if (answer === undefined) return undefined
+      const { attempt, events, retries } = answer
+      this.#retries += retries
+      signal.addEventListener('abort', () => attempt.ended(), { once: true })
+      return { node: attempt.node, attempt: attempt.number, events }
+    } catch (thrown) {
+      signal.throwIfAborted()
+      throw forClient(thrown)
+    }
   }
 }
 

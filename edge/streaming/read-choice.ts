@@ -1,5 +1,4 @@
 import type { FinishReason, GenerateEvent } from '../../shared/wire.ts'
-import { NodeFailure } from '../routing/node-failures.ts'
 import type { Vocabulary } from '../tokenizer/vocabulary.ts'
 import { ChoiceText, type PlacedToken } from './choice-text.ts'
 
@@ -14,47 +13,40 @@ export interface ChoiceSource {
   readonly events: AsyncIterable<readonly GenerateEvent[]>
   readonly vocabulary: Pick<Vocabulary, 'bytes'>
   readonly stops: readonly string[]
-  readonly signal: AbortSignal
 }
 
 /**
  * A node's events as text. Ends with a delta that has `finish`; a stop string ends it early, which stops the
- * node's work, and the tokens consumed until then are the ones that count. Throws QuartetError.
+ * node's work, and the tokens consumed until then are the ones that count. Throws what `events` throw.
  */
 export async function* readChoice({
   events,
-  signal,
   stops,
   vocabulary,
 }: ChoiceSource): AsyncGenerator<ChoiceDelta, void> {
   const choice = new ChoiceText(vocabulary, stops)
   let completionTokens = 0
-  try {
-    for await (const group of events) {
-      let text = ''
-      const tokens: PlacedToken[] = []
-      const add = (piece: { text: string; tokens: readonly PlacedToken[] }) => {
-        text += piece.text
-        tokens.push(...piece.tokens)
-      }
-      for (const event of group) {
-        if (event.type === 'token') {
-          completionTokens += 1
-          if (event.stop !== true) add(choice.push(event))
-          if (!choice.stopped) continue
-          yield { text, tokens, finish: { reason: 'stop', completionTokens } }
-          return
-        }
-        if (event.type !== 'done') continue
-        add(choice.finish())
-        const reason = choice.stopped ? 'stop' : event.reason
-        yield { text, tokens, finish: { reason, completionTokens: event.usage.completionTokens } }
+  for await (const group of events) {
+    let text = ''
+    const tokens: PlacedToken[] = []
+    const add = (piece: { text: string; tokens: readonly PlacedToken[] }) => {
+      text += piece.text
+      tokens.push(...piece.tokens)
+    }
+    for (const event of group) {
+      if (event.type === 'token') {
+        completionTokens += 1
+        if (event.stop !== true) add(choice.push(event))
+        if (!choice.stopped) continue
+        yield { text, tokens, finish: { reason: 'stop', completionTokens } }
         return
       }
-      if (text !== '' || tokens.length > 0) yield { text, tokens }
+      if (event.type !== 'done') continue
+      add(choice.finish())
+      const reason = choice.stopped ? 'stop' : event.reason
+      yield { text, tokens, finish: { reason, completionTokens: event.usage.completionTokens } }
+      return
     }
-  } catch (thrown) {
-    signal.throwIfAborted()
-    throw thrown instanceof NodeFailure ? thrown.toQuartetError() : thrown
+    if (text !== '' || tokens.length > 0) yield { text, tokens }
   }
 }

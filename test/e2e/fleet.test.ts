@@ -90,16 +90,22 @@ interface Ending {
   readonly error: unknown
 }
 
+/** Every other answer is a stream, every fourth a stream of two choices. */
 async function ask(i: number): Promise<Ending> {
   let pieces = 0
+  const request = {
+    model: i % 3 === 0 ? model.tuned : model.untuned,
+    messages: [{ role: 'user' as const, content: `Tell story number ${i}.` }],
+    max_tokens: 40,
+    ...{ ignore_eos: true },
+  }
   try {
-    const stream = await client.chat.completions.create({
-      model: i % 3 === 0 ? model.tuned : model.untuned,
-      messages: [{ role: 'user', content: `Tell story number ${i}.` }],
-      max_tokens: 40,
-      stream: true,
-      ...{ ignore_eos: true },
-    })
+    if (i % 2 === 0) {
+      const { choices } = await client.chat.completions.create(request)
+      return { pieces: choices.length, error: undefined }
+    }
+    const n = i % 4 === 1 ? 1 : 2
+    const stream = await client.chat.completions.create({ ...request, n, stream: true })
     for await (const chunk of stream) if (chunk.choices[0]?.delta.content) pieces += 1
     return { pieces, error: undefined }
   } catch (error) {

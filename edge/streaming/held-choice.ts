@@ -1,0 +1,106 @@
+import type { ChoiceDelta } from './read-choice.ts'
+
+/** One attempt at a choice, from its first token on. */
+interface Reading {
+  readonly deltas: AsyncGenerator<ChoiceDelta, void>
+}
+
+export interface HeldSource<R extends Reading> {
+  readonly begin: () => Promise<R>
+  /** In place of `failed`, whose deltas threw `thrown`. Rejects with what the client is told when there is no other. */
+  readonly again: (failed: R, thrown: unknown) => Promise<R>
+}
+
+/**
+ * A choice of which the client has seen nothing yet: it is read ahead, and begins anew when it fails. From `release` on
+ * it is what it is, and its failure is the client's.
+ */
+export class HeldChoice<R extends Reading> {
+  readonly #source: HeldSource<R>
+  #reading: R | undefined
+  #ready = readiness()
+  #isReady = false
+  #ahead: ChoiceDelta[] = []
+  #pending: Promise<IteratorResult<ChoiceDelta, void>> | undefined
+  #isReleased = false
+  /** It is complete, or was released; rejects when it failed for good. */
+  readonly settled: Promise<void>
+
+  constructor(source: HeldSource<R>) {
+    this.#source = source
+    this.settled = this.#hold().catch((thrown: unknown) => {
+      this.#ready.reject(thrown)
+      throw thrown
+    })
+    this.settled.catch(() => undefined)
+  }
+
+  /** The attempt that gives the deltas; of a choice that failed, its last. */
+  get reading(): R | undefined {
+    return this.#reading
+  }
+
+  /** Resolves with a first token, which a failure may take back. */
+  get ready(): Promise<void> {
+    return this.#ready.promise
+  }
+
+  get isReady(): boolean {
+    return this.#isReady
+  }
+
+  release(): void {
+    this.#isReleased = true
+  }
+
+  /** From the first on. After `release`, or when it is complete. */
+  async *deltas(): AsyncGenerator<ChoiceDelta, void> {
+    yield* this.#ahead.splice(0)
+    const next = await this.#pending
+    if (next?.done === false) yield next.value
+    if (this.#reading !== undefined) yield* this.#reading.deltas
+  }
+
+  async #hold(): Promise<void> {
+    let reading = this.#begun(await this.#source.begin())
+    while (!this.#isReleased) {
+      try {
+        this.#pending = reading.deltas.next()
+        const next = await this.#pending
+        if (this.#isReleased) return
+        this.#pending = undefined
+        if (next.done === true) return
+        this.#ahead.push(next.value)
+      } catch (thrown) {
+        if (this.#isReleased) return
+        this.#ahead = []
+        this.#pending = undefined
+        this.#isReady = false
+        this.#ready = readiness()
+        reading = this.#begun(await this.#source.again(reading, thrown))
+      }
+    }
+  }
+
+  #begun(reading: R): R {
+    this.#reading = reading
+    this.#isReady = true
+    this.#ready.resolve()
+    return reading
+  }
+}
+
+function readiness() {
+  const ready = Promise.withResolvers<void>()
+  ready.promise.catch(() => undefined)
+  return ready
+}
+
+/** Resolves once each has its first token at the same time; rejects when one fails for good. */
+export async function allReady(
+  choices: readonly Pick<HeldChoice<Reading>, 'ready' | 'isReady' | 'settled'>[],
+): Promise<void> {
+  const failure = Promise.all(choices.map(({ settled }) => settled))
+  do await Promise.race([Promise.all(choices.map(({ ready }) => ready)), failure])
+  while (!choices.every(({ isReady }) => isReady))
+}
