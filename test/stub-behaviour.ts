@@ -1,3 +1,13 @@
+export interface Refusal {
+  readonly status: number
+  readonly code: string
+  readonly retryAfter?: number
+  /** For a redirect: where to. */
+  readonly location?: string
+  /** The body goes on for ever. */
+  readonly endless?: boolean
+}
+
 /** What a stub node does with the next requests. */
 export interface StubBehaviour {
   /** Ids of the tokens it answers with. */
@@ -13,14 +23,21 @@ export interface StubBehaviour {
   readonly dieAfter?: number
   /** Sends nothing more after this many tokens, and keeps the connection. */
   readonly fallSilentAfter?: number
+  /** Sends all its tokens, however few were asked for. */
+  readonly overruns?: boolean
+  /** Adds this to its counts. */
+  readonly miscounts?: { readonly prompt?: number; readonly completion?: number }
   /** Sends an `error` event with this code after this many tokens. */
   readonly failAfter?: { readonly tokens: number; readonly code: string }
   /** Lacks every adapter until it is pushed. */
   readonly adapterMissing?: boolean
-  /** Answers with this status and code. */
-  readonly refuse?: { readonly status: number; readonly code: string; readonly retryAfter?: number }
-  /** Answers a pushed adapter with this status and code, and for a redirect with where to. */
-  readonly refusePush?: { readonly status: number; readonly code: string; readonly location?: string }
+  /** Answers with this. */
+  readonly refuse?: Refusal
+  /** Answers a pushed adapter with this, after as many milliseconds. */
+  readonly refusePush?: Refusal
+  readonly pushDelayMs?: number
+  /** Answers whoever asks for settlements with this. */
+  readonly refuseSettlements?: Refusal
   /** Sends this instead of events. */
   readonly garbage?: string
   /** Log-probability of every token; its one alternative is token 0. */

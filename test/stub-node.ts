@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { StubBehaviour, StubCall } from './stub-behaviour.ts'
+import { Readable } from 'node:stream'
+import type { Refusal, StubBehaviour, StubCall } from './stub-behaviour.ts'
 
 export interface StubNode {
   readonly url: string
@@ -72,13 +73,17 @@ async function handle(
       over: true,
       aborted: false,
     })
-    await sleep(state.behaviour.headDelayMs ?? 0)
+    await sleep(state.behaviour.pushDelayMs ?? state.behaviour.headDelayMs ?? 0)
     const { refusePush } = state.behaviour
     if (refusePush !== undefined) return sendError(response, refusePush)
     state.adapters.add(digest)
     return sendJson(response, { status: 200, body: { digest, bytes: body.length } })
   }
-  if (path === '/v1/settlements') return sendJson(response, { status: 200, body: settlementsOf(body, state) })
+  if (path === '/v1/settlements') {
+    const { refuseSettlements } = state.behaviour
+    if (refuseSettlements !== undefined) return sendError(response, refuseSettlements)
+    return sendJson(response, { status: 200, body: settlementsOf(body, state) })
+  }
   const call: StubCall = {
     kind: 'generate',
     authorization,
@@ -124,7 +129,11 @@ function settlementsOf(body: Buffer, { calls }: State) {
 
 async function generate(response: ServerResponse, { call, state }: { call: StubCall; state: State }) {
   const { adapters, behaviour } = state
-  const { adapter = null, prompt } = call.body as { adapter?: string | null; prompt: number[] }
+  const {
+    adapter = null,
+    maxTokens,
+    prompt,
+  } = call.body as { adapter?: string | null; prompt: number[]; maxTokens: number }
   const { refuse } = behaviour
   response.on('close', () => {
     call.aborted = !response.writableFinished
@@ -138,8 +147,10 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
   if (behaviour.garbage !== undefined) return void response.end(behaviour.garbage)
   if (behaviour.delayMs === undefined) response.cork()
   const line = (event: object) => response.write(`${JSON.stringify(event)}\n`)
-  const usage = () => ({ promptTokens: prompt.length, completionTokens: call.sent })
-  for (const [at, id] of behaviour.tokens.entries()) {
+  const { miscounts: { completion = 0, prompt: more = 0 } = {} } = behaviour
+  const usage = () => ({ promptTokens: prompt.length + more, completionTokens: call.sent + completion })
+  const tokens = behaviour.overruns === true ? behaviour.tokens : behaviour.tokens.slice(0, maxTokens)
+  for (const [at, id] of tokens.entries()) {
     if (behaviour.delayMs !== undefined) await sleep(behaviour.delayMs)
     if (response.destroyed) return
     if (behaviour.dieAfter === at) return die(response)
@@ -148,7 +159,7 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
       line({ type: 'error', code: behaviour.failAfter.code, message: 'as asked', usage: usage() })
       return end(response)
     }
-    const stop = behaviour.endsWithStopToken === true && at === behaviour.tokens.length - 1
+    const stop = behaviour.endsWithStopToken === true && at === tokens.length - 1
     const { logprob } = behaviour
     const scores =
       logprob === undefined
@@ -163,7 +174,7 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
     line({ type: 'token', id, ...(stop ? { stop } : {}), ...scores })
     call.sent += 1
   }
-  if (behaviour.dieAfter === behaviour.tokens.length) return die(response)
+  if (behaviour.dieAfter === tokens.length) return die(response)
   const timings = { queueMs: 0, prefillMs: 0, decodeMs: 0 }
   line({ type: 'done', reason: behaviour.reason ?? 'stop', usage: usage(), timings })
   end(response)
@@ -192,19 +203,19 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks)
 }
 
-function sendError(
-  response: ServerResponse,
-  {
-    code,
-    location,
-    retryAfter,
-    status,
-  }: { status: number; code: string; retryAfter?: number; location?: string },
-) {
+function sendError(response: ServerResponse, { code, endless, location, retryAfter, status }: Refusal) {
   if (location !== undefined) response.setHeader('location', location)
   if (retryAfter !== undefined) response.setHeader('retry-after', String(retryAfter))
+  if (endless === true) {
+    response.writeHead(status, { 'content-type': 'application/json' })
+    return Readable.from(forever()).pipe(response)
+  }
   const error = { message: 'as asked', type: 'server_error', param: null, code }
   sendJson(response, { status, body: { error } })
+}
+
+function* forever() {
+  for (;;) yield Buffer.alloc(64 * 1024, 'x')
 }
 
 function sendJson(response: ServerResponse, { body, status }: { status: number; body: unknown }): void {

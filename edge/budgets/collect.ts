@@ -2,8 +2,11 @@ import { sha256Hex } from '../../shared/digest.ts'
 import { newRequestId, type TenantId } from '../../shared/ids.ts'
 import { signNodeToken } from '../../shared/node-token.ts'
 import { type SettlementsRequest, SettlementsResponse } from '../../shared/settlement.ts'
+import { textUpTo } from '../http/text-up-to.ts'
 
 const patienceMs = 3_000
+/** Above what as many settlements take as one call may ask for. */
+const maxAnswerBytes = 1024 * 1024
 
 /** `POST /v1/settlements` of the node at `url`. Throws when it cannot be reached or does not answer as it should. */
 export async function settlementsAt(
@@ -20,11 +23,16 @@ export async function settlementsAt(
   })
   const response = await fetch(`${url}/v1/settlements`, {
     method: 'POST',
+    redirect: 'manual',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
     body,
     signal: AbortSignal.timeout(patienceMs),
   })
-  if (response.ok) return SettlementsResponse.parse(await response.json())
-  await response.body?.cancel()
-  throw new Error(`${response.status} from ${url}/v1/settlements`)
+  if (!response.ok) {
+    await response.body?.cancel()
+    throw new Error(`${response.status} from ${url}/v1/settlements`)
+  }
+  const { isWhole, text } = await textUpTo(maxAnswerBytes, response)
+  if (!isWhole) throw new Error(`more than ${maxAnswerBytes} bytes from ${url}/v1/settlements`)
+  return SettlementsResponse.parse(JSON.parse(text))
 }

@@ -70,6 +70,7 @@ export async function startChoices(
     const attempts = new GenerationAttempts(
       {
         request,
+        vocab: generation.model.record.backbone.vocab,
         settlement: (attempt) => ({ id: settlement(attempt), meter: reservation.meter(choice) }),
         signal,
         deadline,

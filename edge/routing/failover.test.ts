@@ -63,6 +63,15 @@ describe('before the first token the other node takes over', () => {
     'that sends garbage': { tokens: [], garbage: '<html>\n' },
     'that sends an event of another kind': { tokens: [], garbage: '{"type":"surprise"}\n' },
     'that ends at once': { tokens: [], garbage: '' },
+    'whose refusal has no end': {
+      tokens: [],
+      refuse: { status: 500, code: 'internal_error', endless: true },
+    },
+    'that sends a token outside the vocabulary': { tokens: [40_000] },
+    'that sends a token below 0': { tokens: [-1] },
+    'that counts tokens it did not send': { tokens: byteIds('x'), miscounts: { completion: 1000 } },
+    'that counts fewer tokens than it sent': { tokens: byteIds('x'), miscounts: { completion: -1 } },
+    'that counts another prompt': { tokens: byteIds('x'), miscounts: { prompt: 1 } },
     'that dies': { tokens: byteIds('x'), dieAfter: 0 },
     'that reports an error': { tokens: byteIds('x'), failAfter: { tokens: 0, code: 'internal_error' } },
   }
@@ -95,6 +104,34 @@ describe('before the first token the other node takes over', () => {
     const again = await edge.chat(tenant)
     expect(again.headers.get('x-quartet-node')).toBe(second.id)
     expect(again.headers.get('x-quartet-retries')).toBe('0')
+  })
+})
+
+test('a node that redirects sees its call’s token go nowhere else', async () => {
+  const location = `${second.url}/v1/generate`
+  await stubs.behaveAt(first, { tokens: [], refuse: { status: 307, code: 'moved', location } })
+  expect((await edge.chat(tenant)).headers.get('x-quartet-node')).toBe(second.id)
+  expect(await stubs.callsAt(second)).toHaveLength(1)
+})
+
+describe('a node that does not keep to what it was asked for', () => {
+  const broken: [string, StubBehaviour, string][] = [
+    ['sends more tokens', { tokens: byteIds('abcdef'), delayMs: 5, overruns: true }, 'abcd'],
+    ['sends more tokens at once', { tokens: byteIds('abcdef'), overruns: true }, 'abcd'],
+    ['sends a token outside the vocabulary', { tokens: [...byteIds('ab'), 40_000], delayMs: 5 }, 'ab'],
+    ['counts wrongly', { tokens: byteIds('abcd'), delayMs: 5, miscounts: { completion: 96 } }, 'abcd'],
+  ]
+  test.each(broken)('and %s is avoided; its stream ends with an error and what was seen', async (...of) => {
+    const [, behaviour, text] = of
+    await stubs.behaveAt(first, behaviour)
+    const response = await edge.chat(tenant, { stream: true, max_tokens: 4 })
+    const events = (await readSse(response)).map((event) => JSON.parse(event))
+    expect(events.pop()).toMatchObject({
+      error: { code: 'node_error' },
+      usage: { completion_tokens: text.length },
+    })
+    expect(events.map((chunk) => chunk.choices[0].delta.content).join('')).toBe(text)
+    expect((await edge.chat(tenant)).headers.get('x-quartet-node')).toBe(second.id)
   })
 })
 

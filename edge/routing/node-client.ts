@@ -4,6 +4,7 @@ import { signNodeToken } from '../../shared/node-token.ts'
 import { GenerateEvent, type GenerateRequest } from '../../shared/wire.ts'
 import type { NodeAddress } from '../fleet/nodes.ts'
 import type { NodeAttempt, RequestReport } from '../telemetry/request-report.ts'
+import { asAsked } from './as-asked.ts'
 import { readLines } from './lines.ts'
 import { failureOf, NodeFailure } from './node-failures.ts'
 
@@ -11,6 +12,8 @@ export interface NodeCall {
   readonly node: NodeAddress
   readonly tenant: TenantId
   readonly request: GenerateRequest
+  /** Of the backbone; undefined where its record does not say. */
+  readonly vocab: number | undefined
   readonly nodeKey: Uint8Array
   readonly signal: AbortSignal
   /** Told of the call; gives the headers that make it part of the request's trace. */
@@ -29,6 +32,7 @@ export async function generateOn({
   request,
   signal,
   tenant,
+  vocab,
 }: NodeCall): Promise<NodeAnswer> {
   const body = JSON.stringify(request)
   const token = await signNodeToken(nodeKey, {
@@ -41,6 +45,8 @@ export async function generateOn({
   const { attempt, headers } = report.attempt(node)
   const response = await fetch(`${node.url}/v1/generate`, {
     method: 'POST',
+    // A node that sends elsewhere would have the token and the prompt sent there.
+    redirect: 'manual',
     headers: { ...headers, authorization: `Bearer ${token}`, 'content-type': 'application/json' },
     body,
     signal,
@@ -48,8 +54,10 @@ export async function generateOn({
     attempt.end(signal.aborted ? 'cancelled' : 'unreachable')
     throw new NodeFailure('unreachable', { message: `node ${node.id} cannot be reached`, thrown })
   })
-  if (response.ok && response.body !== null)
-    return { kind: 'events', events: observed(readEvents(response.body, node), attempt) }
+  if (response.ok && response.body !== null) {
+    const events = asAsked(readEvents(response.body, node), { node, request, vocab })
+    return { kind: 'events', events: observed(events, attempt) }
+  }
   if (response.status === 409) {
     attempt.end('adapter_missing')
     await response.body?.cancel()
@@ -80,8 +88,8 @@ async function* observed(
 }
 
 /**
- * A node's events as they arrive, in the groups they arrive in, up to and with `done`. An `error` event, a line
- * that is no event, and an end without `done` throw NodeFailure. Leaving early cancels the node's work.
+ * A node's events as they arrive, in the groups they arrive in, up to and with `done` or `error`. A line that is no
+ * event and an end without either throw NodeFailure. Leaving early cancels the node's work.
  */
 async function* readEvents(
   body: ReadableStream<Uint8Array>,
@@ -90,16 +98,9 @@ async function* readEvents(
   try {
     for await (const lines of readLines(body)) {
       const events = lines.map((line) => parseEvent(line, node))
-      const error = events.findIndex(({ type }) => type === 'error')
-      const before = error === -1 ? events : events.slice(0, error)
-      if (before.length > 0) yield before
-      const failed = events[error]
-      if (failed?.type === 'error')
-        throw new NodeFailure(failed.code, {
-          message: `node ${node.id} failed: ${failed.code} ${failed.message}`,
-          usage: failed.usage,
-        })
-      if (events.at(-1)?.type === 'done') return
+      const end = events.findIndex(({ type }) => type !== 'token')
+      yield end === -1 ? events : events.slice(0, end + 1)
+      if (end !== -1) return
     }
   } catch (thrown) {
     if (thrown instanceof NodeFailure) throw thrown

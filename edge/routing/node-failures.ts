@@ -1,5 +1,6 @@
 import { type ErrorCode, isErrorCode, QuartetError } from '../../shared/errors.ts'
 import type { Usage } from '../../shared/wire.ts'
+import { textUpTo } from '../http/text-up-to.ts'
 
 /** What a node's failure means: for the next attempt, for the node's standing, and for the client. */
 export interface Verdict {
@@ -114,13 +115,16 @@ function isCause(cause: string): cause is Cause {
   return Object.hasOwn(verdicts, cause)
 }
 
+/** What is read and logged of a node's error answer. */
+const maxFailureBytes = 2_000
+
 /** The failure that a node's error answer describes; `means` has the codes that stand for another cause here. */
 export async function failureOf(
   response: Response,
   nodeId: string,
   means: Readonly<Partial<Record<ErrorCode, Cause>>> = {},
 ): Promise<NodeFailure> {
-  const text = (await response.text().catch(() => '')).slice(0, 2_000)
+  const { text } = await textUpTo(maxFailureBytes, response).catch(() => ({ text: '' }))
   const code = errorCodeIn(text)
   const retryAfter = Number(response.headers.get('retry-after'))
   return new NodeFailure(code === undefined ? 'other' : (means[code] ?? code), {

@@ -21,6 +21,8 @@ export interface RunningGeneration {
 
 export interface GenerationStart {
   readonly request: Omit<GenerateRequest, 'timeoutMs' | 'settlement'>
+  /** Of the backbone; undefined where its record does not say. */
+  readonly vocab: number | undefined
   /** How attempt `n` (from 0) is settled; an attempt that gave no first token is not charged. */
   readonly settlement?: (attempt: number) => GenerateRequest['settlement']
   readonly signal: AbortSignal
@@ -110,7 +112,7 @@ async function firstToken(attempt: Attempt, start: GenerationStart, c: Context<T
 /** Calls the node; brings it the adapter when it lacks it, once. */
 async function openEvents(
   { node, number }: Attempt,
-  { deadline, request, settlement, signal }: GenerationStart,
+  { deadline, request, settlement, signal, vocab }: GenerationStart,
   c: Context<TenantApp>,
 ) {
   const { nodeKey, pushes, router, store } = c.get('platform')
@@ -128,6 +130,7 @@ async function openEvents(
       report: c.get('report'),
       signal,
       tenant,
+      vocab,
     })
   let answer = await call()
   if (answer.kind === 'adapter-missing' && request.adapter !== null) {

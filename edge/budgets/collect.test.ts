@@ -1,0 +1,33 @@
+import { env } from 'cloudflare:workers'
+import { beforeEach, expect, test } from 'vitest'
+import { TenantId } from '../../shared/ids.ts'
+import { nodeTokenKey } from '../../shared/node-token.ts'
+import { stubs } from '../testing/edge.ts'
+import { settlementsAt } from './collect.ts'
+
+const [node, other] = stubs.addresses()
+const url = node?.url ?? ''
+const ask = () =>
+  settlementsAt(url, {
+    nodeKey: nodeTokenKey(env.QUARTET_NODE_SECRET),
+    tenant: TenantId.parse('acme'),
+    request: { acknowledge: [], collect: [] },
+  })
+
+beforeEach(() => stubs.behave({ tokens: [] }))
+
+test('a node is asked for settlements', async () => {
+  expect(await ask()).toEqual({ settlements: [], running: [] })
+})
+
+test('a node that redirects is not followed', async () => {
+  const location = `${other?.url}/v1/settlements`
+  await stubs.behaveAt({ url }, { tokens: [], refuseSettlements: { status: 307, code: 'moved', location } })
+  await expect(ask()).rejects.toThrow(/^307 from /)
+})
+
+test('of an answer without end no more is read than settlements take', async () => {
+  const refuseSettlements = { status: 200, code: 'none', endless: true }
+  await stubs.behaveAt({ url }, { tokens: [], refuseSettlements })
+  await expect(ask()).rejects.toThrow(/^more than 1048576 bytes from /)
+})
