@@ -222,4 +222,5 @@ function sendJson(response: ServerResponse, { body, status }: { status: number; 
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
 }
 
-const sleep = (ms: number) => (ms === 0 ? undefined : new Promise<void>((resolve) => setTimeout(resolve, ms)))
+const sleep = (ms: number) =>
+  ms === 0 ? undefined : new Promise<void>((resolve) => setTimeout(resolve, ms).unref())

@@ -1,9 +1,10 @@
 import { env } from 'cloudflare:workers'
-import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { TenantId } from '../../shared/ids.ts'
 import { nodeTokenKey, verifyNodeToken } from '../../shared/node-token.ts'
 import { storeKeys } from '../store/records.ts'
 import { stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
+import { pushTimeoutMs } from './push.ts'
 
 let tenant: TestTenant
 let edge: TestEdge
@@ -38,6 +39,55 @@ test('requests that miss the same adapter at once push it once to each node that
     }),
   )
   expect(Math.max(...pushes)).toBe(1)
+})
+
+describe('a push that two requests wait for', () => {
+  const alone = () => new TestEdge({ QUARTET_NODES: JSON.stringify(stubs.addresses().slice(0, 1)) })
+  const puts = async () => (await kinds()).filter((kind) => kind === 'put-adapter').length
+  /** Both wait for the one push. */
+  const both = async (edge: TestEdge, client: AbortSignal) => {
+    const first = edge.fetch('/v1/chat/completions', {
+      method: 'POST',
+      headers: { authorization: `Bearer ${tenant.key}` },
+      body: JSON.stringify({ model: 'tone', messages: [{ role: 'user', content: 'hello' }] }),
+      signal: client,
+    })
+    await expect.poll(puts).toBe(1)
+    const second = edge.chat(tenant)
+    await expect.poll(async () => (await kinds()).length).toBe(3)
+    return { first, second }
+  }
+
+  test('goes on for the second when the first client leaves, who is not held up by it', async () => {
+    await stubs.behave({ tokens: [97], adapterMissing: true, pushDelayMs: 2_000 })
+    const client = new AbortController()
+    const { first, second } = await both(alone(), client.signal)
+    client.abort()
+    const ended = await Promise.race([first.then(() => 'the first'), second.then(() => 'the second')])
+    expect(ended).toBe('the first')
+    expect((await first).status).toBe(499)
+    expect((await second).status).toBe(200)
+    expect(await puts()).toBe(1)
+  })
+
+  test('has a time limit of its own, after which another node is asked', async () => {
+    const [slow, other] = stubs.preferredBy(tenant.adapter)
+    await stubs.behaveAt(slow, { tokens: [97], adapterMissing: true, pushDelayMs: 600_000 })
+    await stubs.behaveAt(other, { tokens: [97] })
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] })
+    try {
+      const isolate = new TestEdge({ QUARTET_REQUEST_TIMEOUT_MS: '300000' })
+      const answer = isolate.chat(tenant)
+      await expect.poll(puts).toBe(1)
+      await vi.advanceTimersByTimeAsync(pushTimeoutMs)
+      // The answer's background work waits by the same clock.
+      const again = setInterval(() => void vi.advanceTimersByTimeAsync(1_000), 20)
+      const { headers } = await answer.finally(() => clearInterval(again))
+      expect(headers.get('x-quartet-node')).toBe(other.id)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
 })
 
 test('each call carries a token for exactly what it does', async () => {

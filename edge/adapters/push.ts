@@ -15,24 +15,45 @@ export interface Push {
   readonly nodeKey: Uint8Array
   /** Keeps the push going when the request that began it is gone: others wait for it. */
   readonly background: (work: Promise<unknown>) => void
+  /** Of the request: when it is over it waits no longer, but the push goes on for the others. */
+  readonly signal: AbortSignal
 }
 
-/** Longer than a push takes, shorter than a client waits: then whoever waited for another's push does its own. */
-const maxWaitMs = 10_000
+/** A push that takes longer has failed; for the largest adapter that is 40 Mbit/s. */
+export const pushTimeoutMs = 20_000
+/** A push that has not ended by then was lost with the request that began it: whoever waited for it does its own. */
+const maxWaitMs = pushTimeoutMs + 1_000
 
 /** Brings adapters from KV to nodes that lack them; requests that miss the same one at once push it once. */
 export class AdapterPushes {
   readonly #pushes = new SharedWork({ maxWaitMs })
 
-  push(push: Push): Promise<void> {
-    return this.#pushes.join(`${push.node.id}/${push.tenant}/${push.digest}`, {
+  async push({ signal, ...push }: Push): Promise<void> {
+    const pushed = this.#pushes.join(`${push.node.id}/${push.tenant}/${push.digest}`, {
       background: push.background,
       run: () => pushOnce(push),
     })
+    const { promise: over, resolve } = Promise.withResolvers<void>()
+    const leave = () => resolve()
+    signal.addEventListener('abort', leave, { once: true })
+    if (signal.aborted) leave()
+    try {
+      await Promise.race([pushed, over])
+      signal.throwIfAborted()
+    } finally {
+      signal.removeEventListener('abort', leave)
+    }
   }
 }
 
-async function pushOnce({ digest, node, nodeKey, requestId, store, tenant }: Push): Promise<void> {
+async function pushOnce({
+  digest,
+  node,
+  nodeKey,
+  requestId,
+  store,
+  tenant,
+}: Omit<Push, 'signal'>): Promise<void> {
   const body = await openAdapter(store, { tenant, digest })
   if (body === undefined)
     throw new QuartetError('node_unavailable', 'the adapter has not arrived at this location yet; retry', {
@@ -46,6 +67,8 @@ async function pushOnce({ digest, node, nodeKey, requestId, store, tenant }: Pus
     adapter: digest,
     body: digest,
   })
+  const late = new AbortController()
+  const timer = setTimeout(() => late.abort(), pushTimeoutMs)
   const response = await fetch(`${node.url}/v1/adapters/${digest}`, {
     method: 'PUT',
     // A node that sends elsewhere would have the token and the adapter sent there.
@@ -56,9 +79,12 @@ async function pushOnce({ digest, node, nodeKey, requestId, store, tenant }: Pus
       'x-request-id': requestId,
     },
     body,
-  }).catch((thrown: unknown): never => {
-    throw new NodeFailure('unreachable', { message: `node ${node.id} cannot be reached`, thrown })
+    signal: late.signal,
   })
+    .catch((thrown: unknown): never => {
+      throw new NodeFailure('unreachable', { message: `node ${node.id} did not take the adapter`, thrown })
+    })
+    .finally(() => clearTimeout(timer))
   // The node took a request for this backbone just before, so the file is what is wrong, wherever it is sent.
   if (!response.ok) throw await failureOf(response, node.id, { backbone_mismatch: 'adapter_invalid' })
   await response.body?.cancel()

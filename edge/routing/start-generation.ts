@@ -137,7 +137,7 @@ async function openEvents(
     const { adapter: digest, requestId } = request
     if (node.report?.resident.has(residentPrefix(digest)) === true) router.falseClaims.note(node.id)
     const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
-    await pushes.push({ background, digest, node, nodeKey, requestId, store, tenant })
+    await pushes.push({ background, digest, node, nodeKey, requestId, signal, store, tenant })
     answer = await call()
   }
   if (answer.kind === 'events') return answer.events
