@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { CliFailure, describeFailure } from '../cli/failure.ts'
 
 const usage = `usage: npm run bench -- NAME [options]
 
@@ -8,7 +9,7 @@ const usage = `usage: npm run bench -- NAME [options]
   fleet    a simulated fleet in virtual time: routing against random and plain-hash; draws docs/fleet-routing.svg
   kinds    what each kind of adapter costs: parameters, memory, prefill
   tenants  finding a key's tenant and alias among 10,000 tenants and among 10
-  train    forward and backward over a batch against PyTorch's, with and without checkpointing; memory
+  train    whole steps over a batch against PyTorch's, with and without checkpointing; memory
   stack    everything: eight adapters through edge and node, first use of an adapter
              --peer FOLDER   also drive llama.cpp's llama-server from FOLDER, in turn, and print the ratios
              --gguf FILE     the model file the peer loads
@@ -43,4 +44,11 @@ async function run(name: string | undefined): Promise<boolean> {
   }
 }
 
-process.exitCode = (await run(positionals[0])) ? 0 : 1
+try {
+  process.exitCode = (await run(positionals[0])) ? 0 : 1
+} catch (error) {
+  // What the reader can put right needs no stack.
+  if (!(error instanceof CliFailure)) throw error
+  console.error(`bench: ${describeFailure(error)}`)
+  process.exitCode = 1
+}

@@ -15,6 +15,19 @@ export async function timed(work: () => Promise<unknown>): Promise<number> {
   return performance.now() - start
 }
 
+/** Milliseconds of CPU time that a piece of work takes in this process: what other processes take does not count. */
+export async function cpuTimed(work: () => Promise<unknown>): Promise<number> {
+  const start = process.cpuUsage()
+  await work()
+  const { system, user } = process.cpuUsage(start)
+  return (system + user) / 1000
+}
+
+interface Sides {
+  readonly a: () => Promise<number>
+  readonly b: () => Promise<number>
+}
+
 export interface Comparison {
   /** Median milliseconds of each side. */
   readonly a: number
@@ -24,10 +37,7 @@ export interface Comparison {
 }
 
 /** Measures two sides in turn, A B B A A B …, so that neither always runs on the warmer or busier machine. */
-export async function compare(
-  rounds: number,
-  sides: { readonly a: () => Promise<number>; readonly b: () => Promise<number> },
-): Promise<Comparison> {
+async function inTurn(rounds: number, sides: Sides): Promise<readonly { a: number; b: number }[]> {
   const pairs: { a: number; b: number }[] = []
   await sides.a()
   await sides.b()
@@ -40,9 +50,28 @@ export async function compare(
       pairs.push({ a: await sides.a(), b })
     }
   }
+  return pairs
+}
+
+export async function compare(rounds: number, sides: Sides): Promise<Comparison> {
+  const pairs = await inTurn(rounds, sides)
   return {
     a: median(pairs.map((pair) => pair.a)),
     b: median(pairs.map((pair) => pair.b)),
     ratio: median(pairs.map((pair) => pair.a / pair.b)),
   }
+}
+
+/**
+ * The lower quartile of a over that of b. Other work on a machine only ever adds time, so on a busy one the quicker runs
+ * tell more than the median.
+ */
+export async function lowerQuartileRatio(rounds: number, sides: Sides): Promise<number> {
+  const pairs = await inTurn(rounds, sides)
+  const lower = (side: 'a' | 'b') =>
+    quantile(
+      pairs.map((pair) => pair[side]),
+      0.25,
+    )
+  return lower('a') / lower('b')
 }

@@ -1,5 +1,5 @@
+import { requireBackbone } from '../cli/local/local-backbone.ts'
 import { Random } from '../gpu-node/engine/prng.ts'
-import { cachedBackbone, openCache } from '../gpu-node/model/cache.ts'
 import { type OnnxLossModel, openLossModel } from '../gpu-node/runtime/loss-model.ts'
 import type { Example, LossModel, Parameters } from '../gpu-node/train/loss-model.ts'
 import { AdapterMetadata } from '../shared/adapter-file.ts'
@@ -16,14 +16,12 @@ const settings = {
   lpt: { kind: 'lpt', m: '64', at: '15', anchor: 'own', placement: 'after-first', activation: 'gelu' },
 } as const
 
-/** The f32 backbone of this machine's cache, ready to train an adapter on. */
+/** The f32 backbone of this machine's cache, ready to train an adapter on. Throws when it is not there. */
 export async function openBenchLossModel(
   kind: keyof typeof settings,
   options: { checkpointing?: boolean } = {},
 ): Promise<OnnxLossModel> {
-  const backbone = await cachedBackbone(openCache().backbone(slug, 'f32'))
-  if (backbone === undefined)
-    throw new Error(`get the backbone first: npx quartet backbone pull ${slug} --weights f32`)
+  const backbone = await requireBackbone(slug, 'f32')
   const { digest, config } = backbone.manifest
   const metadata = AdapterMetadata.parse({
     format: 'quartet-adapter/1',

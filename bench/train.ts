@@ -2,6 +2,10 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
+import { AdamW, clipNorm } from '../gpu-node/train/adamw.ts'
+import { meanGradients } from '../gpu-node/train/batch-loss.ts'
+import { parameterGroups } from '../gpu-node/train/parameter-groups.ts'
+import { TrainSettings } from '../gpu-node/train/settings.ts'
 import { type Figure, report } from './report.ts'
 import { median, timed } from './statistics.ts'
 import {
@@ -19,11 +23,15 @@ const tokens = examples * tokensPerExample
 /** About a quarter of the tokens are response, as in a task with short answers; and the worst case, all but one. */
 const responses = { quarter: 12, all: tokensPerExample } as const
 const roundCount = 5
+/** With these, the batch is one run of the model. */
+const settings = TrainSettings.parse({ steps: 1, evaluateEvery: 1 })
 
 /** Milliseconds of one batch. */
 interface Round {
   readonly forward: number
   /** Forward and backward. */
+  readonly gradients: number
+  /** Forward, backward and AdamW's update. */
   readonly step: number
 }
 
@@ -39,21 +47,28 @@ async function measure(trainings: readonly Training[]): Promise<Round[][]> {
     trainings.map(async ({ kind, response, checkpointing = false }) => {
       const model = await openBenchLossModel(kind, { checkpointing })
       const rounds: Round[] = []
-      return { model, parameters: randomParameters(model), batch: benchBatch(response), rounds }
+      const optimizer = new AdamW(randomParameters(model), { groupOf: parameterGroups(settings) })
+      return { model, optimizer, batch: benchBatch(response), rounds }
     }),
   )
   for (let round = -1; round < roundCount; round++)
-    for (const { model, parameters, batch, rounds } of prepared) {
+    for (const { model, optimizer, batch, rounds } of prepared) {
+      const { parameters } = optimizer
       const forward = await timed(() => model.score(batch, parameters))
-      const step = await timed(() => model.differentiate(batch, parameters))
+      const start = performance.now()
+      const { gradients } = await meanGradients(model, { batch, parameters, settings })
+      const differentiated = performance.now()
+      clipNorm(gradients, settings.clip)
+      optimizer.update(gradients, 1)
+      const end = performance.now()
       // The first round opens the graphs.
-      if (round >= 0) rounds.push({ forward, step })
+      if (round >= 0) rounds.push({ forward, gradients: differentiated - start, step: end - start })
     }
   for (const { model } of prepared) await model.close()
   return prepared.map(({ rounds }) => rounds)
 }
 
-const backward = ({ forward, step }: Round) => step - forward
+const backward = ({ forward, gradients }: Round) => gradients - forward
 
 /** Peak MiB of a fresh process that trains. */
 async function peakMemory(gradients: 'kept' | 'recomputed', response: number): Promise<number> {
@@ -75,13 +90,18 @@ function speed(name: string, rounds: readonly Round[]): Figure[] {
   const step = perSecond(median(rounds.map((round) => round.step)))
   return [
     {
-      name: `${name}: forward and backward`,
+      name: `${name}: forward, backward and AdamW`,
       value: step,
       unit: 'tokens/s',
       bound: atLeast(reference.step[0]),
     },
-    { name: `${name}: the same / PyTorch’s slowest`, value: step / reference.step[0], unit: '×' },
-    { name: `${name}: the same / PyTorch’s fastest`, value: step / reference.step[1], unit: '×' },
+    {
+      name: `${name}: forward and backward`,
+      value: perSecond(median(rounds.map((round) => round.gradients))),
+      unit: 'tokens/s',
+    },
+    { name: `${name}: whole step / PyTorch’s slowest`, value: step / reference.step[0], unit: '×' },
+    { name: `${name}: whole step / PyTorch’s fastest`, value: step / reference.step[1], unit: '×' },
     {
       name: `${name}: forward alone (PyTorch ${reference.forward.join('–')})`,
       value: perSecond(median(rounds.map(({ forward }) => forward))),
@@ -109,7 +129,7 @@ export async function benchTrain(): Promise<boolean> {
     ...speed('a quarter response', iapt),
     ...speed('all response', worst),
     {
-      name: 'checkpointing: forward and backward',
+      name: 'checkpointing: forward, backward and AdamW',
       value: perSecond(median(recomputed.map(({ step }) => step))),
       unit: 'tokens/s',
     },

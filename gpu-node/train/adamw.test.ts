@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { AdamW, globalNorm } from './adamw.ts'
+import { AdamW, clipNorm } from './adamw.ts'
 
 const gradients = [
   [0.3, -2],
@@ -44,12 +44,15 @@ it('decay pulls at the values whatever the gradient; without it a zero gradient 
   expect(still.parameters.get('w')?.[0]).toBe(1)
 })
 
-it('the global norm is over all tensors, and is not a number when a value is not', () => {
+it('gradients are clipped by their norm over all tensors, which is not a number when a value is not', () => {
   const gradients = new Map([
     ['a', Float32Array.of(3)],
     ['b', Float32Array.of(0, 4)],
   ])
-  expect(globalNorm(gradients)).toBe(5)
+  expect(clipNorm(gradients, 5)).toBe(5)
+  expect([...gradients.values()].map((values) => [...values])).toEqual([[3], [0, 4]])
+  expect(clipNorm(gradients, 2.5)).toBe(5)
+  expect([...gradients.values()].map((values) => [...values])).toEqual([[1.5], [0, 2]])
   gradients.set('b', Float32Array.of(Number.NaN))
-  expect(globalNorm(gradients)).toBeNaN()
+  expect(clipNorm(gradients, 1)).toBeNaN()
 })

@@ -1,6 +1,6 @@
-import { AdamW, globalNorm, type Moments } from './adamw.ts'
+import { AdamW, clipNorm, type Moments } from './adamw.ts'
 import { asWritten } from './as-written.ts'
-import { meanGradients, meanLoss, scale } from './batch-loss.ts'
+import { meanGradients, meanLoss } from './batch-loss.ts'
 import { Batches, lengthOf } from './batches.ts'
 import { divergence, LossWatch } from './divergence.ts'
 import { splitHeldOut } from './held-out.ts'
@@ -215,11 +215,9 @@ class Training {
     gradients: Parameters,
     { step, loss, factor }: { step: number; loss: number; factor: number },
   ): number {
-    const norm = globalNorm(gradients)
+    const norm = clipNorm(gradients, this.#options.settings.clip)
     if (!Number.isFinite(loss)) throw divergence(`the loss is ${loss} at step ${step}`)
     if (!Number.isFinite(norm)) throw divergence(`the gradient's norm is ${norm} at step ${step}`)
-    const { clip } = this.#options.settings
-    if (norm > clip) scale(gradients, clip / norm)
     this.#optimizer.update(gradients, factor)
     return norm
   }
