@@ -42,7 +42,8 @@ interface Plan {
 
 const defaultVariants = 'iapt,static-4,static-20,idpg,lpt'
 
-function planOf(): Plan | Pick<Plan, 'results'> {
+/** Undefined where the arguments do not say what to do. */
+function planOf(): Plan | Pick<Plan, 'results'> | undefined {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
@@ -57,7 +58,7 @@ function planOf(): Plan | Pick<Plan, 'results'> {
   const [name = ''] = positionals
   const results = resolve(values.results)
   if (name === 'report') return { results }
-  if (!isTaskName(name) || values.data === undefined) throw new CliFailure(usage)
+  if (!isTaskName(name) || values.data === undefined) return undefined
   return {
     task: name,
     data: values.data,
@@ -87,7 +88,8 @@ async function runPlan({ task, data, seeds, results, work, ...plan }: Plan): Pro
   ]
   using stop = stopRequest(() => process.exit(130))
   for (const run of runs) {
-    stop.signal.throwIfAborted()
+    if (stop.signal.aborted)
+      throw new CliFailure('stopped', { remedy: 'the same command goes on from there' })
     const name = `${task}, ${run.variant}, seed ${run.seed}, ${run.steps} steps`
     if (isFinished(await readResults(results), identityOf(run, backbone))) {
       note(`${name}: finished before`)
@@ -107,10 +109,13 @@ async function runPlan({ task, data, seeds, results, work, ...plan }: Plan): Pro
 
 try {
   const plan = planOf()
-  if ('task' in plan) await runPlan(plan)
+  if (plan === undefined) {
+    note(usage)
+    process.exitCode = 1
+  } else if ('task' in plan) await runPlan(plan)
   else if (plan.results === join(root, resultsFile)) await writeReport(root)
   else print(tablesOf(await readResults(plan.results)))
 } catch (error) {
-  note(`experiment: ${error instanceof CliFailure ? error.message : describeFailure(error)}`)
+  note(`experiment: ${describeFailure(error)}`)
   process.exitCode = 1
 }

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { CliFailure } from '../cli/failure.ts'
 import { type ServingEncoder, servingEncoder } from '../cli/training/serving-encoder.ts'
 import type { Choice, MeasuredPart } from '../gpu-node/evaluate/measure.ts'
 import type { Backbone } from '../gpu-node/model/backbone-folder.ts'
@@ -39,7 +40,7 @@ async function readTask(task: Task, folder: string): Promise<TaskData> {
     return task.parse({ train, test })
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new Error(`${paths.train} or ${paths.test}: ${reason}`, { cause })
+    throw new CliFailure(`${paths.train} or ${paths.test}: ${reason}`, { cause })
   }
 }
 

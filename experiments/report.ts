@@ -4,7 +4,7 @@ import { writeFileAtomically } from '../cli/local/atomic-file.ts'
 import { type ReferenceRow, reference } from './reference.ts'
 import { latest, type Result, readResults } from './result.ts'
 import type { Score } from './task.ts'
-import { type TaskName, tasks } from './tasks.ts'
+import { isTaskName, type TaskName, tasks } from './tasks.ts'
 import { isVariantName, variants } from './variants.ts'
 
 /** Finished runs, one JSON line each, in the project's folder. */
@@ -30,11 +30,10 @@ export function withTables(document: string, results: readonly Result[]): string
   return `${before}${begin}\n\n${tablesOf(results)}\n${end}\n${after}`
 }
 
-const taskNames = Object.keys(tasks) as readonly TaskName[]
-
 export function tablesOf(all: readonly Result[]): string {
   const results = latest(all)
-  return taskNames
+  return Object.keys(tasks)
+    .filter(isTaskName)
     .filter((task) => results.some((result) => result.task === task))
     .map((task) =>
       sectionOf(

@@ -1,5 +1,6 @@
 import { appendFile, readFile } from 'node:fs/promises'
 import { z } from 'zod'
+import { CliFailure, isSystemError } from '../cli/failure.ts'
 
 const Estimate = z.strictObject({ value: z.number(), low: z.number(), high: z.number() })
 
@@ -36,17 +37,28 @@ export type Result = z.infer<typeof Result>
 
 /** Every run so far; none where there is no file. Throws that names the line at fault. */
 export async function readResults(path: string): Promise<readonly Result[]> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return ''
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    if (isSystemError(error) && error.code === 'ENOENT') return ''
     throw error
   })
   return text.split('\n').flatMap((line, at) => {
     if (line.trim() === '') return []
-    const parsed = Result.safeParse(JSON.parse(line))
+    const parsed = JsonLine.pipe(Result).safeParse(line)
     if (parsed.success) return [parsed.data]
-    throw new Error(`${path}, line ${at + 1}: ${z.prettifyError(parsed.error)}`)
+    throw new CliFailure(`${path}, line ${at + 1}: ${z.prettifyError(parsed.error)}`, {
+      remedy: 'correct it or take it out',
+    })
   })
 }
+
+const JsonLine = z.string().transform((line, context): unknown => {
+  try {
+    return JSON.parse(line)
+  } catch {
+    context.addIssue({ code: 'custom', message: 'it is not JSON' })
+    return z.NEVER
+  }
+})
 
 export async function appendResult(path: string, result: Result): Promise<void> {
   await appendFile(path, `${JSON.stringify(result)}\n`)

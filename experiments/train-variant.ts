@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { CliFailure } from '../cli/failure.ts'
+import { CliFailure, isSystemError } from '../cli/failure.ts'
 import { writeFileAtomically } from '../cli/local/atomic-file.ts'
 import type { Backbone } from '../gpu-node/model/backbone-folder.ts'
 import { describeAdapter } from '../gpu-node/train/describe.ts'
@@ -119,8 +119,8 @@ function sourceOf(examples: readonly Example[]): string {
 }
 
 async function readIfThere(path: string): Promise<Uint8Array | undefined> {
-  return await readFile(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined
+  return await readFile(path).catch((error: unknown) => {
+    if (isSystemError(error) && error.code === 'ENOENT') return undefined
     throw error
   })
 }
