@@ -7,12 +7,14 @@ import { backboneCommand } from './backbone.ts'
 import { CliFailure, describeFailure } from './failure.ts'
 import { keyCommand } from './key.ts'
 import { nodeCommand } from './node.ts'
-import { note } from './output.ts'
+import { endWithReader, note } from './output.ts'
 import { addGlobalOptions } from './settings.ts'
 import { startCommand } from './start.ts'
 import { tenantCommand } from './tenant.ts'
 import { topCommand } from './top.ts'
 import { usageCommand } from './usage.ts'
+
+endWithReader()
 
 const program = addGlobalOptions(new Command('quartet'))
   .description("serve many tenants' tuned variants of one language model")

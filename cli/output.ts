@@ -1,5 +1,14 @@
 /** Results go to stdout, everything else to stderr, so that a result can be piped. */
 
+/** A reader that has seen enough (`quartet top | head`) closes the pipe: then there is nothing left to do or to say. */
+export function endWithReader(): void {
+  for (const stream of [process.stdout, process.stderr])
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error
+      process.exit()
+    })
+}
+
 /** Rows as aligned columns under a header; nothing but a note on stderr when there are none. */
 export function printTable(header: readonly string[], rows: readonly (readonly string[])[]): void {
   if (rows.length === 0) {

@@ -203,12 +203,13 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks)
 }
 
-function sendError(response: ServerResponse, { code, endless, location, retryAfter, status }: Refusal) {
+function sendError(response: ServerResponse, { code, endless, location, retryAfter, status }: Refusal): void {
   if (location !== undefined) response.setHeader('location', location)
   if (retryAfter !== undefined) response.setHeader('retry-after', String(retryAfter))
   if (endless === true) {
     response.writeHead(status, { 'content-type': 'application/json' })
-    return Readable.from(forever()).pipe(response)
+    Readable.from(forever()).pipe(response)
+    return
   }
   const error = { message: 'as asked', type: 'server_error', param: null, code }
   sendJson(response, { status, body: { error } })

@@ -19,6 +19,7 @@ export interface Column {
 
 /** Nodes that the registry hears, summed. */
 export interface Totals {
+  /** Without those that left. */
   readonly nodes: number
   readonly ready: number
   readonly reports: readonly NodeReport[]
@@ -28,13 +29,14 @@ const live: ReadonlySet<NodeState> = new Set(['ready', 'draining'])
 const tones: Readonly<Record<NodeState, Tone>> = {
   ready: 'good',
   draining: 'warn',
+  left: 'dim',
   lost: 'bad',
   unregistered: 'dim',
 }
 
 export function totalsOf({ nodes }: FleetResponse): Totals {
   return {
-    nodes: nodes.length,
+    nodes: nodes.filter(({ state }) => state !== 'left').length,
     ready: nodes.filter(({ state }) => state === 'ready').length,
     reports: nodes.flatMap(({ report, state }) => (report !== null && live.has(state) ? [report] : [])),
   }

@@ -53,6 +53,12 @@ test('a node that is lost counts for nothing, one that never spoke shows dashes'
   expect(lines.at(-1)).toMatch(/0 of 2 ready +0\/0 +0 +– +0 +0\.0 +0\.0 +– +–/)
 })
 
+test('a node that left of itself is not counted as missing', () => {
+  const lines = frame(fleetOf(node('here'), node('gone', {}, 'left')))
+  expect(lines[3]).toMatch(/gone +left/)
+  expect(lines.at(-1)).toMatch(/^1 of 1 ready/)
+})
+
 test('an empty fleet says so', () => {
   expect(frame(fleetOf()).at(-1)).toBe('no node has registered yet')
 })

@@ -27,6 +27,18 @@ describe('the registry', () => {
     expect(roster.summaries()).toEqual([])
   })
 
+  test('knows a node that drained and left from one that was lost while it drained', () => {
+    const { clock, roster } = rosterAt()
+    roster.beat(nodeStatus({ draining: true, running: 1 }))
+    expect(roster.summaries()).toMatchObject([{ state: 'draining' }])
+    clock.time += nodeLostMs
+    expect(roster.summaries()).toMatchObject([{ state: 'lost' }])
+    roster.beat(nodeStatus({ draining: true, running: 0, sequence: 1 }))
+    expect(roster.summaries()).toMatchObject([{ state: 'draining' }])
+    clock.time += nodeLostMs
+    expect(roster.summaries()).toMatchObject([{ state: 'left' }])
+  })
+
   test('refuses a heartbeat that was sent before and one that was overtaken', () => {
     const { roster } = rosterAt()
     roster.beat(nodeStatus({ sequence: 5, running: 3 }))

@@ -1,4 +1,4 @@
-import type { FleetNodeSummary } from '../../shared/api/fleet.ts'
+import type { FleetNodeSummary, NodeState } from '../../shared/api/fleet.ts'
 import { type Heartbeat, type NodeId, nodeLostMs } from '../../shared/heartbeat.ts'
 import { residentCount } from '../../shared/resident-adapters.ts'
 
@@ -110,11 +110,11 @@ export class Roster {
   summaries(): FleetNodeSummary[] {
     const now = this.#now()
     return this.#sorted().map(({ heard, heardAt, status }) => {
-      const { draining, node, resident, sequence: _, url, ...report } = status
+      const { draining: _, node, resident, sequence: __, url, ...report } = status
       return {
         id: node,
         url,
-        state: now - heardAt >= nodeLostMs ? 'lost' : draining ? 'draining' : 'ready',
+        state: stateOf(status, now - heardAt),
         report: heard ? { ...report, residentAdapters: residentCount(resident), ageMs: now - heardAt } : null,
       }
     })
@@ -133,4 +133,9 @@ export class Roster {
   #sorted(): Entry[] {
     return [...this.#entries.values()].sort((a, b) => (a.status.node < b.status.node ? -1 : 1))
   }
+}
+
+function stateOf({ draining, running, waiting }: NodeStatus, silentMs: number): NodeState {
+  if (silentMs < nodeLostMs) return draining ? 'draining' : 'ready'
+  return draining && running + waiting === 0 ? 'left' : 'lost'
 }

@@ -8,6 +8,8 @@ export const NodeState = z.enum([
   'ready',
   /** Finishes what it has and takes nothing new. */
   'draining',
+  /** It drained, finished what it had, said so, and is gone. */
+  'left',
   /** Unheard of for `nodeLostMs`. */
   'lost',
   /** Listed in `QUARTET_NODES` only: routed to, without knowing its load. */
