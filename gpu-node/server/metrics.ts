@@ -15,8 +15,15 @@ const gauges: Record<string, { help: string; read: (model: Model) => number }> =
   cache_rows_max: { help: 'KV cache rows in all', read: ({ limits }) => limits.cacheRows },
   adapters_resident: { help: 'Adapters in memory', read: ({ adapters }) => adapters.count },
   adapters_resident_bytes: { help: 'Memory of resident adapters', read: ({ adapters }) => adapters.bytes },
-  adapter_loads: { help: 'Adapters loaded since start', read: ({ adapters }) => adapters.loads },
-  adapter_evictions: { help: 'Adapters dropped to make room', read: ({ adapters }) => adapters.evictions },
+}
+
+/** What the model counts itself, as of the moment of the scrape. */
+const modelCounters: Record<string, { help: string; read: (model: Model) => number }> = {
+  adapter_loads_total: { help: 'Adapters loaded', read: ({ adapters }) => adapters.loads },
+  adapter_evictions_total: {
+    help: 'Adapters dropped to make room',
+    read: ({ adapters }) => adapters.evictions,
+  },
 }
 
 export interface NodeMetrics {
@@ -103,6 +110,17 @@ export function nodeMetrics(
       registers,
       collect() {
         this.set(serving.model === undefined ? 0 : read(serving.model))
+      },
+    })
+
+  for (const [name, { help, read }] of Object.entries(modelCounters))
+    new Counter({
+      name: `quartet_node_${name}`,
+      help,
+      registers,
+      collect() {
+        this.reset()
+        this.inc(serving.model === undefined ? 0 : read(serving.model))
       },
     })
 

@@ -153,6 +153,8 @@ describe('/metrics', () => {
     expect(sample('time_to_first_token_seconds', '_count')).toBe(2)
     expect(sample('time_per_output_token_seconds', '_count')).toBe(1)
     for (const [name, { help }] of metrics) expect(help, name).not.toBe('')
+    for (const [name, { type }] of metrics)
+      if (name.startsWith('quartet_')) expect(type === 'counter', name).toBe(name.endsWith('_total'))
   })
 
   test('has no label whose values callers choose', async () => {

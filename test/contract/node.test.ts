@@ -282,10 +282,10 @@ describe('a pushed adapter', () => {
 
   it('is loaded once when two edges push it at the same time', async () => {
     const file = tinyAdapter({ seed: 9 })
-    const before = await node.metric('quartet_node_adapter_loads')
+    const before = await node.metric('quartet_node_adapter_loads_total')
     const answers = await Promise.all([node.putAdapter(file), node.putAdapter(file)])
     expect(answers.map(({ status }) => status)).toEqual([200, 200])
-    expect(await node.metric('quartet_node_adapter_loads')).toBe(before + 1)
+    expect(await node.metric('quartet_node_adapter_loads_total')).toBe(before + 1)
   })
 
   function replaced(from: string, to: string): Uint8Array<ArrayBuffer> {
