@@ -55,7 +55,8 @@ export async function startNode(
   const clock = new EdgeClock()
   const authorization = new Authorization(key, clock.now)
   const rates = new Rates()
-  const tracing = new Tracing(config.telemetry, log)
+  const incarnation = crypto.randomUUID()
+  const tracing = new Tracing(config.telemetry, { instance: incarnation, log })
   const settlements = new Settlements({ forgot: (count) => log('warn', 'settlements_forgotten', { count }) })
   const metrics = nodeMetrics(serving, {
     pendingSettlements: () => settlements.count,
@@ -115,7 +116,16 @@ export async function startNode(
     const { edge, node, region, url } = membership
     log('info', 'joining', { edge, node, region, url })
     const status = nodeStatus(membership, { serving, rates })
-    return new Heartbeats({ edge, key, status, settlements, clock, log, sent: metrics.heartbeat })
+    return new Heartbeats({
+      edge,
+      incarnation,
+      key,
+      status,
+      settlements,
+      clock,
+      log,
+      sent: metrics.heartbeat,
+    })
   }
 
   async function close(): Promise<void> {

@@ -77,7 +77,10 @@ const Metrics = z.strictObject({
   ),
 })
 
-export type ReceivedSpan = z.output<typeof SpanShape> & { readonly service: unknown }
+export type ReceivedSpan = z.output<typeof SpanShape> & {
+  readonly service: unknown
+  readonly instance: unknown
+}
 export interface ReceivedPoint {
   readonly name: string
   readonly attributes: Readonly<Record<string, unknown>>
@@ -97,6 +100,8 @@ export interface Received {
 export interface ReceiverBehaviour {
   /** Answers with this instead of taking anything. */
   readonly status?: number
+  /** The other signal is taken nonetheless. */
+  readonly refuses?: 'traces' | 'metrics'
   /** Milliseconds before it answers. */
   readonly delayMs?: number
 }
@@ -104,7 +109,11 @@ export interface ReceiverBehaviour {
 export function spansOf(body: unknown): ReceivedSpan[] {
   return Traces.parse(body).resourceSpans.flatMap(({ resource, scopeSpans }) =>
     scopeSpans.flatMap(({ spans }) =>
-      spans.map((span) => ({ ...span, service: resource.attributes['service.name'] })),
+      spans.map((span) => ({
+        ...span,
+        service: resource.attributes['service.name'],
+        instance: resource.attributes['service.instance.id'],
+      })),
     ),
   )
 }

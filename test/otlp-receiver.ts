@@ -42,7 +42,9 @@ export async function startOtlpReceiver(): Promise<OtlpReceiver> {
       return void response.end()
     }
     if (behaviour.delayMs !== undefined) await sleep(behaviour.delayMs, undefined, { ref: false })
-    if (behaviour.status !== undefined) return void response.writeHead(behaviour.status).end()
+    const { refuses, status } = behaviour
+    if (status !== undefined && (refuses === undefined || request.url === `/v1/${refuses}`))
+      return void response.writeHead(status).end()
     kept.headers = request.headers
     kept.bodies.push(body)
     try {

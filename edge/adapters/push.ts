@@ -5,6 +5,7 @@ import type { NodeAddress } from '../fleet/nodes.ts'
 import { SharedWork } from '../http/shared-work.ts'
 import { failureOf, NodeFailure } from '../routing/node-failures.ts'
 import { openAdapter } from '../store/stored-adapter.ts'
+import type { RequestReport } from '../telemetry/request-report.ts'
 
 export interface Push {
   readonly node: NodeAddress
@@ -15,6 +16,8 @@ export interface Push {
   readonly nodeKey: Uint8Array
   /** Keeps the push going when the request that began it is gone: others wait for it. */
   readonly background: (work: Promise<unknown>) => void
+  /** Told of the call; gives the headers that make it part of the request's trace. */
+  readonly report: Pick<RequestReport, 'push'>
   /** Of the request: when it is over it waits no longer, but the push goes on for the others. */
   readonly signal: AbortSignal
 }
@@ -50,6 +53,7 @@ async function pushOnce({
   digest,
   node,
   nodeKey,
+  report,
   requestId,
   store,
   tenant,
@@ -67,25 +71,32 @@ async function pushOnce({
     adapter: digest,
     body: digest,
   })
+  const { attempt, headers } = report.push(node)
   const late = new AbortController()
   const timer = setTimeout(() => late.abort(), pushTimeoutMs)
-  const response = await fetch(`${node.url}/v1/adapters/${digest}`, {
-    method: 'PUT',
-    // A node that sends elsewhere would have the token and the adapter sent there.
-    redirect: 'manual',
-    headers: {
-      authorization: `Bearer ${token}`,
-      'content-type': 'application/octet-stream',
-      'x-request-id': requestId,
-    },
-    body,
-    signal: late.signal,
-  })
-    .catch((thrown: unknown): never => {
+  try {
+    const response = await fetch(`${node.url}/v1/adapters/${digest}`, {
+      method: 'PUT',
+      // A node that sends elsewhere would have the token and the adapter sent there.
+      redirect: 'manual',
+      headers: {
+        ...headers,
+        authorization: `Bearer ${token}`,
+        'content-type': 'application/octet-stream',
+      },
+      body,
+      signal: late.signal,
+    }).catch((thrown: unknown): never => {
       throw new NodeFailure('unreachable', { message: `node ${node.id} did not take the adapter`, thrown })
     })
-    .finally(() => clearTimeout(timer))
-  // The node took a request for this backbone just before, so the file is what is wrong, wherever it is sent.
-  if (!response.ok) throw await failureOf(response, node.id, { backbone_mismatch: 'adapter_invalid' })
-  await response.body?.cancel()
+    // The node took a request for this backbone just before, so the file is what is wrong, wherever it is sent.
+    if (!response.ok) throw await failureOf(response, node.id, { backbone_mismatch: 'adapter_invalid' })
+    await response.body?.cancel()
+    attempt.end()
+  } catch (thrown) {
+    attempt.end(thrown instanceof NodeFailure ? thrown.reason : 'internal_error')
+    throw thrown
+  } finally {
+    clearTimeout(timer)
+  }
 }

@@ -53,8 +53,7 @@ export async function answer<Whole extends object, Chunk extends { usage?: Usage
     stream: request.stream,
     choices: n * prompts.length,
     maxTokens,
-    temperature: sampling.temperature,
-    topP: sampling.topP,
+    sampling,
   }
   const started = await startChoices(generation, { isStreamed: request.stream }, c)
   const promptTokens = usageOf(prompts, 0).prompt_tokens

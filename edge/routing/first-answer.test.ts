@@ -29,6 +29,7 @@ class Scene {
     aborted: () => boolean
   }[] = []
   readonly closed: string[] = []
+  readonly failures: [number: number, node: string, reason: string][] = []
   /** What an answering node sends after its first token. */
   rest: (signal: AbortSignal) => AsyncGenerator<readonly GenerateEvent[], void> = async function* () {}
 
@@ -37,6 +38,7 @@ class Scene {
       dispatch: new Dispatch(this.router, ask),
       nodes: async () => this.fleet,
       open: (attempt, signal) => this.#open(attempt, signal),
+      failed: ({ node, number }, { reason }) => this.failures.push([number, node.id, reason]),
       signal: this.controller.signal,
     })
     answer.catch(() => undefined)
@@ -135,6 +137,9 @@ describe('failover', () => {
     }
     await expect(answer).rejects.toMatchObject({ message: 'internal_error' })
     expect(new Set(scene.opened.map(({ attempt }) => attempt.node.id)).size).toBe(3)
+    expect(scene.failures).toEqual(
+      scene.opened.map(({ attempt }, at) => [at, attempt.node.id, 'internal_error']),
+    )
     expect(scene.inFlight).toBe(0)
   })
 
@@ -191,6 +196,7 @@ describe('a stream that has begun', () => {
     expect(scene.opened[0]?.aborted()).toBe(true)
     expect(scene.closed).toEqual([attempt.node.id])
     expect(scene.router.breakers.standing(attempt.node)).toBe('open')
+    expect(scene.failures).toEqual([[0, attempt.node.id, 'silent']])
     expect(scene.inFlight).toBe(0)
   })
 
@@ -229,6 +235,7 @@ test('a client that leaves ends every attempt', async () => {
   scene.controller.abort(new Error('the client left'))
   await expect(answer).rejects.toThrow('the client left')
   expect(scene.opened.every(({ aborted }) => aborted())).toBe(true)
+  expect(scene.failures).toEqual([])
   expect(scene.inFlight).toBe(0)
   expect(nodes.map((node) => scene.router.breakers.standing(node))).toEqual(['closed', 'closed', 'closed'])
 })

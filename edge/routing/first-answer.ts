@@ -20,6 +20,8 @@ export interface FirstAnswerSource {
   readonly nodes: () => Promise<readonly FleetNode[]>
   /** Calls a node; resolves with its events once the first is there. Throws NodeFailure. */
   readonly open: (attempt: Attempt, signal: AbortSignal) => Promise<Events>
+  /** Told of each attempt that fails, before its first token or after. */
+  readonly failed: (attempt: Attempt, failure: NodeFailure) => void
   /** Ends everything. */
   readonly signal: AbortSignal
 }
@@ -69,7 +71,7 @@ export async function firstAnswer(
         case 'answered':
           calls.delete(happening.call)
           happening.call.attempt.answered()
-          return { attempt: happening.call.attempt, retries, events: untilEnded(happening) }
+          return { attempt: happening.call.attempt, retries, events: untilEnded(happening, source) }
         case 'slow':
           timers.hasFired('slow')
           begin(dispatch.hedge(await nodes()))
@@ -88,6 +90,7 @@ export async function firstAnswer(
             throw thrown
           }
           failed.attempt.failed(thrown.verdict)
+          source.failed(failed.attempt, thrown)
           retries += 1
           if (calls.size > 0) break
           begin(dispatch.next(await nodes(), { node: failed.attempt.node, verdict: thrown.verdict }))
@@ -131,13 +134,10 @@ const isListed = ({ attempt }: Call, fleet: readonly FleetNode[]) =>
 const lost = ({ attempt }: Call) =>
   new NodeFailure('lost', { message: `node ${attempt.node.id} is silent and has left the fleet` })
 
-async function* untilEnded({
-  call: { attempt, controller },
-  events,
-}: {
-  call: Call
-  events: Events
-}): Events {
+async function* untilEnded(
+  { call: { attempt, controller }, events }: { call: Call; events: Events },
+  { failed, signal }: FirstAnswerSource,
+): Events {
   const silent = () => {
     const failure = new NodeFailure('silent', {
       message: `node ${attempt.node.id} sent nothing more for ${silentMs / 1000} s`,
@@ -148,7 +148,11 @@ async function* untilEnded({
   try {
     yield* unlessSilent(events, { ms: silentMs, silent })
   } catch (thrown) {
-    if (thrown instanceof NodeFailure) attempt.failed(thrown.verdict)
+    // Of a request that is over the node is not to blame.
+    if (thrown instanceof NodeFailure && !signal.aborted) {
+      attempt.failed(thrown.verdict)
+      failed(attempt, thrown)
+    }
     throw thrown
   } finally {
     attempt.ended()

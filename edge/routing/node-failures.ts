@@ -76,6 +76,8 @@ type Cause = keyof typeof verdicts
 /** A node did not do what it was asked to. */
 export class NodeFailure extends Error {
   override readonly name = 'NodeFailure'
+  /** A word of ours, never the node's: for logs. */
+  readonly reason: Cause
   readonly verdict: Verdict
   readonly retryAfterSeconds: number | undefined
   /** What the node says it used all the same. */
@@ -91,7 +93,8 @@ export class NodeFailure extends Error {
     },
   ) {
     super(detail.message, { cause: detail.thrown })
-    this.verdict = verdicts[isCause(cause) ? cause : 'other']
+    this.reason = isCause(cause) ? cause : 'other'
+    this.verdict = verdicts[this.reason]
     this.retryAfterSeconds = detail.retryAfterSeconds
     this.usage = detail.usage
   }

@@ -36,7 +36,7 @@ export class GenerationAttempts {
   #retries = 0
 
   constructor(start: GenerationStart, c: Context<TenantApp>) {
-    const { region, router } = c.get('platform')
+    const { log, region, router } = c.get('platform')
     const { request, signal } = start
     const { adapter, backbone, maxTokens, prompt } = request
     this.#source = {
@@ -56,6 +56,13 @@ export class GenerationAttempts {
         return fleet.nodes
       },
       open: (attempt, attemptSignal) => firstToken(attempt, { ...start, signal: attemptSignal }, c),
+      failed: ({ node, number }, { reason, verdict }) =>
+        log(verdict.avoid ? 'warn' : 'info', 'attempt_failed', {
+          requestId: request.requestId,
+          node: node.id,
+          attempt: number,
+          reason,
+        }),
       signal,
     }
   }
@@ -117,6 +124,7 @@ async function openEvents(
 ) {
   const { nodeKey, pushes, router, store } = c.get('platform')
   const tenant = c.get('tenant')
+  const report = c.get('report')
   const call = () =>
     generateOn({
       node,
@@ -127,7 +135,7 @@ async function openEvents(
         acknowledge: acknowledged(c, node.url),
         timeoutMs: Math.max(1, deadline - Date.now()),
       },
-      report: c.get('report'),
+      report,
       signal,
       tenant,
       vocab,
@@ -137,7 +145,7 @@ async function openEvents(
     const { adapter: digest, requestId } = request
     if (node.report?.resident.has(residentPrefix(digest)) === true) router.falseClaims.note(node.id)
     const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
-    await pushes.push({ background, digest, node, nodeKey, requestId, signal, store, tenant })
+    await pushes.push({ background, digest, node, nodeKey, report, requestId, signal, store, tenant })
     answer = await call()
   }
   if (answer.kind === 'events') return answer.events

@@ -8,6 +8,7 @@ import {
   type TraceContext,
   traceHeaders,
 } from '../../shared/telemetry/trace-context.ts'
+import type { Sampling } from '../../shared/wire.ts'
 import { Timings } from './server-timing.ts'
 
 export interface Caller {
@@ -25,8 +26,7 @@ export interface GenerationFacts {
   readonly stream: boolean
   readonly choices: number
   readonly maxTokens: number
-  readonly temperature: number
-  readonly topP: number
+  readonly sampling: Sampling
 }
 
 /** What a generation has used so far. */
@@ -81,6 +81,11 @@ export class NodeAttempt {
   }
 }
 
+interface TracedCall {
+  readonly attempt: NodeAttempt
+  readonly headers: Record<string, string>
+}
+
 export interface ReportOptions {
   readonly request: Request
   readonly requestId: RequestId
@@ -95,6 +100,8 @@ export class RequestReport {
   readonly startedAt = preciseNow()
   readonly timings = new Timings()
   readonly attempts: NodeAttempt[] = []
+  /** Adapters that this request brought to nodes. */
+  readonly pushes: NodeAttempt[] = []
   /** This request's place in its trace; what follows hangs under its span. */
   readonly trace: TraceContext
   /** The caller's span, when it sent one. */
@@ -129,13 +136,19 @@ export class RequestReport {
   }
 
   /** A call to a node begins; gives the headers that put the node's spans under it. */
-  attempt(node: NodeAttempt['node']): {
-    readonly attempt: NodeAttempt
-    readonly headers: Record<string, string>
-  } {
+  attempt(node: NodeAttempt['node']): TracedCall {
+    return this.#call(node, this.attempts)
+  }
+
+  /** The same for a push. */
+  push(node: NodeAttempt['node']): TracedCall {
+    return this.#call(node, this.pushes)
+  }
+
+  #call(node: NodeAttempt['node'], calls: NodeAttempt[]): TracedCall {
     const spanId = this.isRecorded ? newSpanId() : this.trace.spanId
     const attempt = new NodeAttempt(node, spanId)
-    this.attempts.push(attempt)
+    calls.push(attempt)
     return {
       attempt,
       headers: { 'x-request-id': this.requestId, ...traceHeaders({ ...this.trace, spanId }) },

@@ -55,60 +55,79 @@ export function requestSpans(request: RequestReport): readonly Span[] {
     spanId: newSpanId(),
     parentSpanId: spanId,
     name: `${generation.operation} ${generation.model}`,
-    kind: 'internal',
+    kind: 'client',
     startedAt: request.attempts[0]?.startedAt ?? startedAt,
     endedAt: end.at,
     attributes: generationAttributes(request),
     events:
-      request.firstTokenAt === undefined ? [] : [{ name: 'gen_ai.first_token', at: request.firstTokenAt }],
+      request.firstTokenAt === undefined ? [] : [{ name: 'quartet.first_token', at: request.firstTokenAt }],
     ...(request.errorCode === undefined ? {} : { error: request.errorCode }),
   }
-  const attempts = request.attempts.map((attempt) =>
-    attemptSpan(attempt, { parent: generating, end: end.at }),
-  )
-  return [root, ...hops, generating, ...attempts]
+  const under = { parent: generating, end: end.at }
+  const attempts = request.attempts.map((attempt) => callSpan(attempt, { ...generateCall, ...under }))
+  const pushes = request.pushes.map((push) => callSpan(push, { ...pushCall, ...under }))
+  return [root, ...hops, generating, ...attempts, ...pushes]
 }
 
-function generationAttributes({ attempts, caller, errorCode, generation, use }: RequestReport): Attributes {
+/** By https://github.com/open-telemetry/semantic-conventions-genai, as far as it asks for what is no content. */
+function generationAttributes(request: RequestReport): Attributes {
+  const { attempts, caller, errorCode, firstTokenAt, generation, use } = request
+  if (generation === undefined) return {}
+  const { choices, sampling, stream } = generation
+  const startedAt = attempts[0]?.startedAt
+  const firstChunkMs =
+    stream && firstTokenAt !== undefined && startedAt !== undefined ? firstTokenAt - startedAt : undefined
   return {
-    'gen_ai.operation.name': generation?.operation,
+    'gen_ai.operation.name': generation.operation,
     'gen_ai.provider.name': 'quartet',
-    'gen_ai.request.model': generation?.model,
-    'gen_ai.response.model': generation?.backbone,
-    'gen_ai.request.max_tokens': generation?.maxTokens,
-    'gen_ai.request.temperature': generation?.temperature,
-    'gen_ai.request.top_p': generation?.topP,
-    'gen_ai.request.choice.count': generation?.choices,
+    'gen_ai.output.type': 'text',
+    'gen_ai.request.model': generation.model,
+    'gen_ai.request.stream': stream,
+    'gen_ai.request.choice.count': choices === 1 ? undefined : choices,
+    'gen_ai.request.max_tokens': generation.maxTokens,
+    'gen_ai.request.seed': sampling.seed,
+    'gen_ai.request.temperature': sampling.temperature,
+    'gen_ai.request.top_p': sampling.topP,
+    'gen_ai.request.top_k': sampling.topK === 0 ? undefined : sampling.topK,
+    'gen_ai.request.frequency_penalty': sampling.frequencyPenalty,
+    'gen_ai.request.presence_penalty': sampling.presencePenalty,
+    'gen_ai.response.model': generation.backbone,
+    'gen_ai.response.time_to_first_chunk': firstChunkMs === undefined ? undefined : firstChunkMs / 1000,
+    'gen_ai.response.finish_reasons': use?.finishReasons.filter((reason) => reason !== undefined),
     'gen_ai.usage.input_tokens': use?.promptTokens,
     'gen_ai.usage.output_tokens': use && completionTokens(use),
-    'gen_ai.response.finish_reasons': use?.finishReasons.filter((reason) => reason !== undefined),
     'error.type': errorCode,
-    'quartet.stream': generation?.stream,
-    'quartet.adapter.digest': generation?.adapter ?? 'none',
+    'quartet.adapter.digest': generation.adapter ?? 'none',
     'quartet.tenant.id': caller?.tenant,
     'quartet.attempts': attempts.length,
   }
 }
 
-function attemptSpan(attempt: NodeAttempt, { end, parent }: { parent: Span; end: number }): Span {
+const generateCall = { method: 'POST', path: '/v1/generate' }
+const pushCall = { method: 'PUT', path: '/v1/adapters/{digest}' }
+
+function callSpan(
+  attempt: NodeAttempt,
+  { end, method, parent, path }: { method: string; path: string; parent: Span; end: number },
+): Span {
   const { endedAt, error, firstTokenAt, node, spanId, startedAt } = attempt
   const { hostname, port, protocol } = new URL(node.url)
   return {
     traceId: parent.traceId,
     spanId,
     parentSpanId: parent.spanId,
-    name: 'POST /v1/generate',
+    name: `${method} ${path}`,
     kind: 'client',
     startedAt,
     endedAt: endedAt ?? end,
     attributes: {
-      'http.request.method': 'POST',
+      'http.request.method': method,
       'server.address': hostname,
       'server.port': port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port),
       'quartet.node.id': node.id,
       'error.type': error,
     },
-    events: firstTokenAt === undefined ? [] : [{ name: 'gen_ai.first_token', at: firstTokenAt }],
+    events: firstTokenAt === undefined ? [] : [{ name: 'quartet.first_token', at: firstTokenAt }],
     ...(error === undefined ? {} : { error }),
   }
 }

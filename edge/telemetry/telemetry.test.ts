@@ -55,7 +55,7 @@ describe('a streamed request with an OTLP receiver', () => {
     const generation = named('chat tone')
     const call = named('POST /v1/generate')
     expect(request).toMatchObject({ parentSpanId: clientSpan, kind: 2, service: 'quartet-edge', status: {} })
-    expect(generation).toMatchObject({ parentSpanId: request?.spanId, kind: 1 })
+    expect(generation).toMatchObject({ parentSpanId: request?.spanId, kind: 3 })
     expect(call).toMatchObject({ parentSpanId: generation?.spanId, kind: 3 })
     for (const hop of ['auth', 'resolve', 'tokenize', 'node'])
       expect(named(hop), hop).toMatchObject({ parentSpanId: request?.spanId })
@@ -69,14 +69,16 @@ describe('a streamed request with an OTLP receiver', () => {
     expect(generation?.attributes).toMatchObject({
       'gen_ai.operation.name': 'chat',
       'gen_ai.request.model': 'tone',
+      'gen_ai.request.stream': true,
       'gen_ai.response.model': 'tiny',
+      'gen_ai.response.time_to_first_chunk': expect.any(Number),
       'gen_ai.request.max_tokens': 9,
       'gen_ai.usage.input_tokens': expect.any(Number),
       'gen_ai.usage.output_tokens': 5,
       'gen_ai.response.finish_reasons': ['stop'],
       'quartet.adapter.digest': tenant.adapter.digest,
     })
-    expect(generation?.events).toMatchObject([{ name: 'gen_ai.first_token' }])
+    expect(generation?.events).toMatchObject([{ name: 'quartet.first_token' }])
     expect(call?.attributes).toMatchObject({
       'server.address': '127.0.0.1',
       'server.port': expect.any(Number),
@@ -114,6 +116,17 @@ describe('a streamed request with an OTLP receiver', () => {
     ])
     expect(points.find(({ attributes }) => attributes['gen_ai.token.type'] === 'output')?.sum).toBe(5)
   })
+})
+
+test('an adapter is brought to a node within the trace of the request that began it', async () => {
+  await stubs.behave({ tokens: byteIds('Hello'), adapterMissing: true })
+  await chat(traced(), { headers: { traceparent } })
+  const spans = await spansOf(traceId, 9)
+  const push = spans.find(({ name }) => name === 'PUT /v1/adapters/{digest}')
+  const generation = spans.find(({ name }) => name === 'chat tone')
+  expect(push).toMatchObject({ parentSpanId: generation?.spanId, kind: 3, status: {} })
+  const put = (await stubs.calls()).find(({ kind }) => kind === 'put-adapter')
+  expect(put?.headers.traceparent).toBe(`00-${traceId}-${push?.spanId}-01`)
 })
 
 test('a failover is two calls under one generation, the first with what went wrong', async () => {
@@ -239,6 +252,20 @@ describe('the log', () => {
     for (const line of written) expect(() => JSON.parse(line), line).not.toThrow()
     for (const secret of ['marked prompt', 'Hello', tenant.key, 'test-admin-key', 'test-node-secret'])
       expect(written.join('\n')).not.toContain(secret)
+  })
+
+  test('has a line for each attempt that failed: whose, where and why', async () => {
+    const [first, second] = stubs.preferredBy(tenant.adapter)
+    await stubs.behaveAt(first, { tokens: byteIds('Hello'), delayMs: 5, dieAfter: 2 })
+    await stubs.behaveAt(second, { tokens: [], refuse: { status: 500, code: 'internal_error' } })
+    const written = lines()
+    const response = await chat(new TestEdge({ QUARTET_LOG_LEVEL: 'debug' }))
+    const failed = written.map((line) => JSON.parse(line)).filter(({ event }) => event === 'attempt_failed')
+    const requestId = response.headers.get('x-request-id')
+    expect(failed).toMatchObject([
+      { level: 'warn', requestId, node: first.id, attempt: 0, reason: 'truncated' },
+      { level: 'warn', requestId, node: second.id, attempt: 1, reason: 'internal_error' },
+    ])
   })
 
   test('is as quiet as it is told to be', async () => {

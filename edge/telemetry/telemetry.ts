@@ -28,9 +28,11 @@ export class Telemetry {
     this.#exporter = new OtlpExporter({
       endpoint,
       headers,
-      resource: { service: 'quartet-edge', version: '0.1.0' },
-      onChange: ({ dropped, failing, reason }) =>
+      // Isolates count apart from each other.
+      resource: { service: 'quartet-edge', version: '0.1.0', instance: crypto.randomUUID() },
+      onChange: ({ dropped, failing, reason, signal }) =>
         log(failing ? 'warn' : 'info', failing ? 'telemetry_failing' : 'telemetry_works', {
+          signal,
           reason,
           dropped,
         }),

@@ -97,6 +97,7 @@ describe('heartbeats', () => {
     kept = []
     current = status
     heartbeats = new Heartbeats({
+      incarnation: crypto.randomUUID(),
       edge: url,
       key,
       status: () => current,

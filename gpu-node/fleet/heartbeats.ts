@@ -39,6 +39,8 @@ export interface SettlementSource {
 }
 
 export interface HeartbeatOptions {
+  /** Of this process. */
+  readonly incarnation: string
   readonly edge: string
   readonly key: Uint8Array
   readonly status: () => NodeStatus
@@ -55,7 +57,6 @@ export interface HeartbeatOptions {
  */
 export class Heartbeats {
   readonly #options: HeartbeatOptions
-  readonly #incarnation = crypto.randomUUID()
   readonly #stopped = new AbortController()
   #sequence = 0
   #epoch = ''
@@ -130,10 +131,10 @@ export class Heartbeats {
   }
 
   async #send(signal: AbortSignal): Promise<HeartbeatResponse> {
-    const { clock, edge, key, settlements, status } = this.#options
+    const { clock, edge, incarnation, key, settlements, status } = this.#options
     const heartbeat: Heartbeat = {
       ...status(),
-      incarnation: this.#incarnation,
+      incarnation,
       sequence: this.#sequence++,
       settlements: [...settlements.unacknowledged(maxSettlementsPerHeartbeat)],
     }

@@ -28,15 +28,19 @@ export class Tracing {
   readonly #ratio: number
   readonly #timer: ReturnType<typeof setInterval> | undefined
 
-  constructor({ endpoint, headers, ratio }: TelemetrySettings, log: Log) {
+  constructor(
+    { endpoint, headers, ratio }: TelemetrySettings,
+    { instance, log }: { instance: string; log: Log },
+  ) {
     this.#ratio = ratio
     if (endpoint === undefined) return
     const exporter = new OtlpExporter({
       endpoint,
       headers,
-      resource: { service: 'quartet-node', version: '0.1.0' },
-      onChange: ({ dropped, failing, reason }) =>
+      resource: { service: 'quartet-node', version: '0.1.0', instance },
+      onChange: ({ dropped, failing, reason, signal }) =>
         log(failing ? 'warn' : 'info', failing ? 'telemetry_failing' : 'telemetry_works', {
+          signal,
           reason,
           dropped,
         }),
@@ -141,7 +145,7 @@ function generationSpans(report: RequestReport, trace: CallTrace): readonly Span
         'quartet.backbone.digest': request.backbone,
         'quartet.tenant.id': tenant,
       },
-      events: hasToken ? [{ name: 'gen_ai.first_token', at: firstTokenAt }] : [],
+      events: hasToken ? [{ name: 'quartet.first_token', at: firstTokenAt }] : [],
       ...(failed === undefined ? {} : { error: failed }),
     },
     phase('queue', startedAt, admittedAt),

@@ -1,13 +1,17 @@
+import { BackOff } from './back-off.ts'
 import { type HistogramKind, Histograms } from './histograms.ts'
 import { encodeMetrics, encodeTraces, type Resource } from './otlp.ts'
 import type { Attributes, Span } from './span.ts'
+
+type ExportSignal = 'traces' | 'metrics'
 
 export interface ExporterOptions {
   readonly endpoint: string
   readonly headers: Readonly<Record<string, string>>
   readonly resource: Resource
-  /** Told once when exports begin to fail and once when they work again. */
+  /** Told once when exports of a signal begin to fail and once when they work again. */
   readonly onChange?: (state: {
+    readonly signal: ExportSignal
     readonly failing: boolean
     readonly reason?: string
     readonly dropped: number
@@ -19,21 +23,22 @@ const maxQueued = 2_048
 const maxBatch = 512
 const timeoutMs = 5_000
 const longestFlushMs = 4 * timeoutMs
-const firstBackoffMs = 1_000
-const maxBackoffMs = 60_000
 
 /**
  * Spans and histograms on their way to an OTLP/HTTP receiver: collected in memory, sent by `flush`, which whoever owns
- * the exporter calls in the background. Nothing here throws or waits in a request's path.
+ * the exporter calls in the background. Nothing here throws or waits in a request's path. A receiver that refuses one
+ * signal does not keep it from the other.
  */
 export class OtlpExporter {
   readonly #options: ExporterOptions
   readonly #histograms = new Histograms()
+  readonly #backOffs: Readonly<Record<ExportSignal, BackOff>> = {
+    traces: new BackOff(),
+    metrics: new BackOff(),
+  }
   #spans: Span[] = []
   #since = Date.now()
   #dropped = 0
-  #failures = 0
-  #retryAt = 0
   /** Until when a flush may be under way; one whose isolate's request died never says that it ended. */
   #sendingUntil = 0
 
@@ -56,20 +61,33 @@ export class OtlpExporter {
     this.#histograms.observe(kind, value, attributes)
   }
 
-  /** Sends what there is; after a failure not before its back-off is over. Never rejects. */
+  /** Sends what there is; after a failure of a signal not before its back-off is over. Never rejects. */
   async flush(): Promise<void> {
     const now = Date.now()
-    if (now < this.#sendingUntil || now < this.#retryAt) return
+    if (now < this.#sendingUntil) return
     this.#sendingUntil = now + longestFlushMs
     try {
-      while (this.#spans.length > 0) await this.#sendSpans()
-      await this.#sendHistograms()
-      if (this.#failures > 0) this.#options.onChange?.({ failing: false, dropped: this.#dropped })
-      this.#failures = 0
-    } catch (thrown) {
-      this.#failed(thrown)
+      await Promise.all([
+        this.#send('traces', async () => {
+          while (this.#spans.length > 0) await this.#sendSpans()
+        }),
+        this.#send('metrics', () => this.#sendHistograms()),
+      ])
     } finally {
       this.#sendingUntil = 0
+    }
+  }
+
+  async #send(signal: ExportSignal, work: () => Promise<void>): Promise<void> {
+    const backOff = this.#backOffs[signal]
+    if (backOff.isResting) return
+    try {
+      await work()
+      if (backOff.succeeded()) this.#options.onChange?.({ signal, failing: false, dropped: this.#dropped })
+    } catch (thrown) {
+      if (!backOff.failed()) return
+      const reason = thrown instanceof Error ? thrown.message : String(thrown)
+      this.#options.onChange?.({ signal, failing: true, reason, dropped: this.#dropped })
     }
   }
 
@@ -93,7 +111,7 @@ export class OtlpExporter {
       await this.#post('metrics', encodeMetrics(this.#options.resource, { points, from, to: this.#since }))
   }
 
-  async #post(signal: 'traces' | 'metrics', body: string): Promise<void> {
+  async #post(signal: ExportSignal, body: string): Promise<void> {
     const response = await fetch(`${this.#options.endpoint}/v1/${signal}`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', ...this.#options.headers },
@@ -103,14 +121,6 @@ export class OtlpExporter {
     })
     await response.body?.cancel()
     if (!response.ok) throw new ExportRefused(signal, response.status)
-  }
-
-  #failed(thrown: unknown): void {
-    this.#failures += 1
-    this.#retryAt = Date.now() + Math.min(maxBackoffMs, firstBackoffMs * 2 ** (this.#failures - 1))
-    if (this.#failures > 1) return
-    const reason = thrown instanceof Error ? thrown.message : String(thrown)
-    this.#options.onChange?.({ failing: true, reason, dropped: this.#dropped })
   }
 }
 

@@ -9,7 +9,8 @@ import type { Attributes, AttributeValue, Span } from './span.ts'
 export interface Resource {
   readonly service: string
   readonly version: string
-  readonly attributes?: Attributes
+  /** Which process of the service. */
+  readonly instance: string
 }
 
 const kinds = { internal: 1, server: 2, client: 3 } as const satisfies Record<Span['kind'], number>
@@ -56,9 +57,13 @@ export function encodeMetrics(
 
 const scope = { name: 'quartet' }
 
-function encodeResource({ attributes, service, version }: Resource) {
+function encodeResource({ instance, service, version }: Resource) {
   return {
-    attributes: encodeAttributes({ 'service.name': service, 'service.version': version, ...attributes }),
+    attributes: encodeAttributes({
+      'service.name': service,
+      'service.version': version,
+      'service.instance.id': instance,
+    }),
   }
 }
 

@@ -55,6 +55,7 @@ describe('a node with an OTLP receiver', () => {
     const [root, ...phases] = spans
     expect(root).toMatchObject({
       service: 'quartet-node',
+      instance: expect.stringMatching(/^[0-9a-f-]{36}$/),
       name: 'POST /v1/generate',
       traceId,
       parentSpanId: parent,
@@ -66,7 +67,7 @@ describe('a node with an OTLP receiver', () => {
         'quartet.request.id': request.requestId,
         'quartet.tenant.id': tenant,
       },
-      events: [{ name: 'gen_ai.first_token' }],
+      events: [{ name: 'quartet.first_token' }],
     })
     expect(phases.map(({ name }) => name)).toEqual(['queue', 'prefill', 'decode'])
     for (const phase of phases) expect(phase).toMatchObject({ traceId, parentSpanId: root?.spanId })

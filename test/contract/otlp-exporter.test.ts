@@ -29,7 +29,7 @@ const exporterTo = (endpoint: string, onChange = vi.fn()) => ({
   exporter: new OtlpExporter({
     endpoint,
     headers: { authorization: 'Bearer secret' },
-    resource: { service: 'test', version: '1' },
+    resource: { service: 'test', version: '1', instance: 'one' },
     onChange,
   }),
 })
@@ -45,6 +45,7 @@ test('spans arrive as they were, with headers, attributes of each type and times
   expect(spans).toHaveLength(1)
   expect(spans[0]).toMatchObject({
     service: 'test',
+    instance: 'one',
     spanId: sent.spanId,
     kind: 2,
     attributes: { text: 'x', count: 3, share: 0.5, yes: true, list: ['stop'] },
@@ -99,6 +100,22 @@ describe('a receiver that does not take spans', () => {
     expect(exporter.dropped).toBe(2)
     expect(onChange.mock.lastCall?.[0].reason).toMatch(/401/)
   })
+
+  test.each(['traces', 'metrics'] as const)(
+    'but refuses %s only still gets the other, at once and later',
+    async (refuses) => {
+      const { exporter, onChange } = exporterTo(receiver.url)
+      receiver.behave({ status: 404, refuses })
+      for (const tokens of [1, 2]) {
+        exporter.add([span()])
+        exporter.observe(tokenUsage, tokens, {})
+        await exporter.flush()
+      }
+      const { points, spans } = receiver.received()
+      expect([spans.length, points.length]).toEqual(refuses === 'traces' ? [0, 2] : [2, 0])
+      expect(onChange.mock.calls).toMatchObject([[{ signal: refuses, failing: true }]])
+    },
+  )
 
   test('never costs more memory than the queue', async () => {
     const { exporter } = exporterTo('http://127.0.0.1:1')
