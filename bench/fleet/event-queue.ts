@@ -1,6 +1,9 @@
+import { setImmediate as allPromises } from 'node:timers/promises'
+
 interface Event {
   readonly at: number
   readonly run: () => void
+  isCancelled: boolean
 }
 
 /** What happens when, in virtual milliseconds (a binary heap). */
@@ -14,23 +17,30 @@ export class EventQueue {
 
   readonly now = (): number => this.#now
 
-  after(ms: number, run: () => void): void {
+  /** Returns what cancels it. */
+  readonly after = (ms: number, run: () => void): (() => void) => {
     const heap = this.#heap
-    heap.push({ at: this.#now + ms, run })
+    const event: Event = { at: this.#now + ms, run, isCancelled: false }
+    heap.push(event)
     for (let at = heap.length - 1; at > 0; ) {
       const parent = (at - 1) >> 1
       if (this.#at(parent) <= this.#at(at)) break
       this.#swap(at, parent)
       at = parent
     }
+    return () => {
+      event.isCancelled = true
+    }
   }
 
-  /** Runs everything that is due until `end`. */
-  runUntil(end: number): void {
+  /** Runs everything that is due until `end`, each with all that its promises lead to. */
+  async runUntil(end: number): Promise<void> {
     for (let next = this.#heap[0]; next !== undefined && next.at <= end; next = this.#heap[0]) {
       this.#removeFirst()
+      if (next.isCancelled) continue
       this.#now = next.at
       next.run()
+      await allPromises()
     }
     this.#now = end
   }

@@ -2,33 +2,17 @@ import { FleetView } from '../../edge/fleet/fleet-view.ts'
 import type { FleetNode } from '../../edge/fleet/nodes.ts'
 import type { Roster } from '../../edge/fleet/roster.ts'
 import { type Attempt, Dispatch } from '../../edge/routing/dispatch.ts'
-import { NodeFailure } from '../../edge/routing/node-failures.ts'
 import { rankNodes } from '../../edge/routing/rendezvous.ts'
 import { Router } from '../../edge/routing/router.ts'
 import type { AdapterDigest } from '../../shared/ids.ts'
 import { simulatedBackbone } from './simulated-node.ts'
 
-export type Failure = 'unreachable' | 'truncated' | 'queue_full'
-
-/** One try at a node, as the simulation carries it out. */
-export interface Try {
-  readonly nodeId: string
-  answered(): void
-  failed(failure: Failure): void
-  ended(): void
-}
-
-/** Where one request goes. */
-export interface Route {
-  first(): Try | undefined
-  /** After `failed`. */
-  next(failed: Try, failure: Failure): Try | undefined
-  readonly hedgeAfterMs: number | undefined
-  hedge(): Try | undefined
-}
+/** Where one request goes, as edge/routing/first-answer.ts asks it. */
+export type Route = Pick<Dispatch, 'first' | 'next' | 'hedge' | 'hedgeAfterMs'>
 
 /** One edge isolate: its own snapshot, up to two seconds old, and what it saw itself. */
 export interface Isolate {
+  readonly nodes: readonly FleetNode[]
   refresh(roster: Roster): void
   route(adapter: AdapterDigest): Route
 }
@@ -45,6 +29,10 @@ abstract class ViewingIsolate implements Isolate {
   constructor({ now }: IsolateOptions) {
     this.#now = now
     this.view = new FleetView({ fixed: [], log: () => {}, now })
+  }
+
+  get nodes(): readonly FleetNode[] {
+    return this.view.nodes
   }
 
   refresh(roster: Roster): void {
@@ -68,34 +56,9 @@ export class QuartetIsolate extends ViewingIsolate {
 
   route(adapter: AdapterDigest): Route {
     const ask = { adapter, backbone: simulatedBackbone, promptTokens, rows, region: '' }
-    const dispatch = new Dispatch(this.#router, ask)
-    const { view } = this
-    const attempts = new Map<Try, Attempt>()
-    const wrap = (attempt: Attempt | undefined): Try | undefined => {
-      if (attempt === undefined) return undefined
-      const each: Try = {
-        nodeId: attempt.node.id,
-        answered: () => attempt.answered(),
-        failed: (failure) => attempt.failed(verdictOf(failure)),
-        ended: () => attempt.ended(),
-      }
-      attempts.set(each, attempt)
-      return each
-    }
-    return {
-      first: () => wrap(dispatch.first(view.nodes)),
-      next(failed, failure) {
-        const node = attempts.get(failed)?.node
-        if (node === undefined) return undefined
-        return wrap(dispatch.next(view.nodes, { node, verdict: verdictOf(failure) }))
-      },
-      hedgeAfterMs: dispatch.hedgeAfterMs,
-      hedge: () => wrap(dispatch.hedge(view.nodes)),
-    }
+    return new Dispatch(this.#router, ask)
   }
 }
-
-const verdictOf = (failure: Failure) => new NodeFailure(failure, { message: failure }).verdict
 
 /** A baseline: an order of nodes for each request, tried one after the other, four at most. */
 class OrderIsolate extends ViewingIsolate {
@@ -112,9 +75,10 @@ class OrderIsolate extends ViewingIsolate {
   route(adapter: AdapterDigest): Route {
     const order = this.#order(adapter, this.view.nodes).slice(0, 4)
     let at = 0
-    const take = (): Try | undefined => {
-      const node = order[at++]
-      return node && { nodeId: node.id, answered: () => {}, failed: () => {}, ended: () => {} }
+    const nothing = () => {}
+    const take = (): Attempt | undefined => {
+      const node = order[at]
+      return node && { node, number: at++, answered: nothing, failed: nothing, ended: nothing }
     }
     return { first: take, next: take, hedgeAfterMs: undefined, hedge: () => undefined }
   }

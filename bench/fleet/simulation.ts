@@ -1,9 +1,12 @@
 import { createHash } from 'node:crypto'
 import { Roster } from '../../edge/fleet/roster.ts'
+import { type FirstAnswerSource, firstAnswer } from '../../edge/routing/first-answer.ts'
+import { NodeFailure } from '../../edge/routing/node-failures.ts'
 import { heartbeatMs } from '../../shared/heartbeat.ts'
 import { AdapterDigest } from '../../shared/ids.ts'
+import type { GenerateEvent } from '../../shared/wire.ts'
 import { EventQueue } from './event-queue.ts'
-import type { Isolate, IsolateOptions, Route, Try } from './isolates.ts'
+import type { Isolate, IsolateOptions, Route } from './isolates.ts'
 import { Popularity } from './popularity.ts'
 import { exponential, seededRandom } from './random.ts'
 import { SimulatedNode } from './simulated-node.ts'
@@ -69,8 +72,17 @@ const digests = Array.from({ length: scenario.adapters }, (_, at) =>
   AdapterDigest.parse(createHash('sha256').update(String(at)).digest('hex')),
 )
 
+interface Scale {
+  readonly isolates: number
+  readonly warmUpMs: number
+  readonly measuredMs: number
+}
+
 /** Runs the scenario in virtual time with the isolates that `makeIsolate` makes. */
-export function simulate(makeIsolate: (options: IsolateOptions) => Isolate): Outcome {
+export async function simulate(
+  makeIsolate: (options: IsolateOptions) => Isolate,
+  { isolates: isolateCount, measuredMs, warmUpMs }: Scale = scenario,
+): Promise<Outcome> {
   const start = 1_800_000_000_000
   const events = new EventQueue(start)
   const random = seededRandom(scenario.seed)
@@ -82,10 +94,10 @@ export function simulate(makeIsolate: (options: IsolateOptions) => Isolate): Out
   const nodes = Array.from({ length: scenario.nodes }, (_, at) => new SimulatedNode(at, { events, limits }))
   const nodesById = new Map<string, SimulatedNode>(nodes.map((node) => [node.id, node]))
   const roster = new Roster(events.now)
-  const isolates = Array.from({ length: scenario.isolates }, (_, at) =>
+  const isolates = Array.from({ length: isolateCount }, (_, at) =>
     makeIsolate({ now: events.now, random: seededRandom(scenario.seed + 1 + at) }),
   )
-  const measure = new Measure(start + scenario.warmUpMs, events.now)
+  const measure = new Measure(start + warmUpMs, events.now)
 
   const every = (ms: number, offset: number, run: () => void) => {
     const again = () => {
@@ -114,99 +126,102 @@ export function simulate(makeIsolate: (options: IsolateOptions) => Isolate): Out
   )
 
   const perMs = (scenario.nodes * scenario.capacity * scenario.utilisation) / serviceMs
+  const failures: unknown[] = []
   const arrive = () => {
     const isolate = isolates[Math.floor(random() * isolates.length)]
     const adapter = digests[popularity.pick(random())]
     const decodeMs = exponential(scenario.meanDecodeMs, random)
     if (isolate !== undefined && adapter !== undefined)
-      new Request({ adapter, decodeMs, events, measure, nodesById, route: isolate.route(adapter) }).begin()
+      request({ adapter, decodeMs, isolate }, { events, measure, nodesById }).catch((thrown: unknown) => {
+        failures.push(thrown)
+      })
     events.after(exponential(1 / perMs, random), arrive)
   }
   arrive()
-  events.runUntil(start + scenario.warmUpMs + scenario.measuredMs)
+  await events.runUntil(start + warmUpMs + measuredMs)
+  if (failures.length > 0) throw new AggregateError(failures, 'the simulation is wrong')
   return measure.outcome()
 }
 
-interface RequestParts {
+interface Asked {
   readonly adapter: AdapterDigest
   readonly decodeMs: number
-  readonly route: Route
+  readonly isolate: Isolate
+}
+
+interface World {
   readonly events: EventQueue
   readonly nodesById: ReadonlyMap<string, SimulatedNode>
   readonly measure: Measure
 }
 
-/** One request on its way: what edge/routing/first-answer.ts does, in virtual time. */
-class Request {
-  readonly #parts: RequestParts
-  readonly #startedAt: number
-  readonly #open = new Map<Try, () => void>()
-  #answered = false
-
-  constructor(parts: RequestParts) {
-    this.#parts = parts
-    this.#startedAt = parts.events.now()
+/** One request on its way: the product's own first-answer.ts, in virtual time. */
+async function request({ adapter, decodeMs, isolate }: Asked, world: World): Promise<void> {
+  const { events, measure } = world
+  const startedAt = events.now()
+  const route = isolate.route(adapter)
+  measure.arrived()
+  const hedge: Route['hedge'] = (nodes) => {
+    const attempt = route.hedge(nodes)
+    if (attempt !== undefined) measure.hedged()
+    return attempt
   }
-
-  begin(): void {
-    const { events, measure, route } = this.#parts
-    measure.arrived()
-    this.#try(route.first())
-    if (route.hedgeAfterMs === undefined) return
-    events.after(route.hedgeAfterMs, () => {
-      if (this.#answered || this.#open.size !== 1) return
-      const hedge = route.hedge()
-      if (hedge === undefined) return
-      measure.hedged()
-      this.#try(hedge)
-    })
+  const next: Route['next'] = (nodes, failed) => {
+    const attempt = route.next(nodes, failed)
+    if (attempt !== undefined) measure.retried()
+    return attempt
   }
-
-  #try(each: Try | undefined): void {
-    const { adapter, decodeMs, events, measure, nodesById, route } = this.#parts
-    if (each === undefined) {
-      if (this.#open.size === 0) measure.lost()
-      return
-    }
-    const fail = (failure: Parameters<Try['failed']>[0]) => {
-      this.#open.delete(each)
-      each.failed(failure)
-      if (this.#answered || this.#open.size > 0) return
-      measure.retried()
-      this.#try(route.next(each, failure))
-    }
-    const placed = nodesById.get(each.nodeId)?.submit({
-      adapter,
-      decodeMs,
-      firstToken: () => {
-        this.#answered = true
-        measure.answered(events.now() - this.#startedAt)
-        each.answered()
-        this.#open.delete(each)
-        for (const [loser, cancel] of this.#open) {
-          loser.ended()
-          cancel()
-        }
-        this.#open.clear()
-      },
-      finished: () => each.ended(),
-      died: (started) => {
-        if (!started) {
-          fail('truncated')
-          return
-        }
-        measure.broke()
-        each.failed('truncated')
-      },
-    })
-    this.#open.set(each, () => {})
-    if (placed === undefined || typeof placed === 'string') {
-      fail(placed ?? 'unreachable')
-      return
-    }
-    this.#open.set(each, placed.cancel)
-    measure.placed(placed.hit)
+  const source: FirstAnswerSource = {
+    dispatch: { first: (nodes) => route.first(nodes), next, hedge, hedgeAfterMs: route.hedgeAfterMs },
+    nodes: async () => isolate.nodes,
+    open: ({ node }, signal) => open(node.id, { adapter, decodeMs, signal }, world),
+    failed: () => {},
+    signal: new AbortController().signal,
+    clock: events,
   }
+  const answer = await firstAnswer(source).catch(() => undefined)
+  if (answer === undefined) {
+    measure.lost()
+    return
+  }
+  measure.answered(events.now() - startedAt)
+  try {
+    for await (const _ of answer.events);
+  } catch {
+    measure.broke()
+  }
+}
+
+/** Calls a simulated node; resolves with its first token. */
+function open(
+  nodeId: string,
+  { adapter, decodeMs, signal }: { adapter: AdapterDigest; decodeMs: number; signal: AbortSignal },
+  { measure, nodesById }: World,
+): ReturnType<FirstAnswerSource['open']> {
+  const first = Promise.withResolvers<Awaited<ReturnType<FirstAnswerSource['open']>>>()
+  const whole = Promise.withResolvers<void>()
+  whole.promise.catch(() => undefined)
+  const broken = () => new NodeFailure('truncated', { message: `${nodeId} died` })
+  const placed = nodesById.get(nodeId)?.submit({
+    adapter,
+    decodeMs,
+    firstToken: () => first.resolve(until(whole.promise)),
+    finished: whole.resolve,
+    died: (started) => (started ? whole.reject(broken()) : first.reject(broken())),
+  })
+  if (placed === undefined || typeof placed === 'string') {
+    const reason = placed ?? 'unreachable'
+    first.reject(new NodeFailure(reason, { message: `${nodeId}: ${reason}` }))
+    return first.promise
+  }
+  measure.placed(placed.hit)
+  signal.addEventListener('abort', placed.cancel, { once: true })
+  return first.promise
+}
+
+async function* until(end: Promise<void>): AsyncGenerator<readonly GenerateEvent[], void> {
+  yield [{ type: 'token', id: 0 }]
+  await end
 }
 
 /** Counts what happens once measuring has begun. */

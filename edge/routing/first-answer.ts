@@ -1,5 +1,6 @@
 import type { GenerateEvent } from '../../shared/wire.ts'
 import type { FleetNode } from '../fleet/nodes.ts'
+import { type Clock, isolateClock } from './clock.ts'
 import type { Attempt, Dispatch } from './dispatch.ts'
 import { NodeFailure, type Verdict } from './node-failures.ts'
 import { unlessSilent } from './unless-silent.ts'
@@ -15,7 +16,7 @@ export const silentMs = 30_000
 type Events = AsyncGenerator<readonly GenerateEvent[], void>
 
 export interface FirstAnswerSource {
-  readonly dispatch: Dispatch
+  readonly dispatch: Pick<Dispatch, 'first' | 'next' | 'hedge' | 'hedgeAfterMs'>
   /** The fleet as it is now. */
   readonly nodes: () => Promise<readonly FleetNode[]>
   /** Calls a node; resolves with its events once the first is there. Throws NodeFailure. */
@@ -24,6 +25,7 @@ export interface FirstAnswerSource {
   readonly failed: (attempt: Attempt, failure: NodeFailure) => void
   /** Ends everything. */
   readonly signal: AbortSignal
+  readonly clock?: Clock
 }
 
 export interface FirstAnswer {
@@ -55,13 +57,13 @@ export async function firstAnswer(
   source: FirstAnswerSource,
   after?: { readonly node: FleetNode; readonly verdict: Verdict },
 ): Promise<FirstAnswer | undefined> {
-  const { dispatch, nodes, signal } = source
+  const { clock = isolateClock, dispatch, nodes, signal } = source
   const calls = new Set<Call>()
   let retries = 0
   const begin = (attempt: Attempt | undefined) => {
     if (attempt !== undefined) calls.add(call(attempt, source))
   }
-  using timers = new Timers({ slowMs: dispatch.hedgeAfterMs, lookMs: watchMs })
+  using timers = new Timers(clock, { slow: dispatch.hedgeAfterMs, look: watchMs })
   begin(after === undefined ? dispatch.first(await nodes()) : dispatch.next(await nodes(), after))
   try {
     while (calls.size > 0) {
@@ -136,7 +138,7 @@ const lost = ({ attempt }: Call) =>
 
 async function* untilEnded(
   { call: { attempt, controller }, events }: { call: Call; events: Events },
-  { failed, signal }: FirstAnswerSource,
+  { clock = isolateClock, failed, signal }: FirstAnswerSource,
 ): Events {
   const silent = () => {
     const failure = new NodeFailure('silent', {
@@ -146,7 +148,7 @@ async function* untilEnded(
     return failure
   }
   try {
-    yield* unlessSilent(events, { ms: silentMs, silent })
+    yield* unlessSilent(events, { clock, ms: silentMs, silent })
   } catch (thrown) {
     // Of a request that is over the node is not to blame.
     if (thrown instanceof NodeFailure && !signal.aborted) {
@@ -164,14 +166,13 @@ type TimerKind = 'slow' | 'look'
 
 /** The waits of one dispatch, as promises to race. */
 class Timers implements Disposable {
+  readonly #clock: Clock
   readonly #ms: Readonly<Record<TimerKind, number | undefined>>
-  readonly #running = new Map<
-    TimerKind,
-    { handle: ReturnType<typeof setTimeout>; fired: Promise<Happening> }
-  >()
+  readonly #running = new Map<TimerKind, { cancel: () => void; fired: Promise<Happening> }>()
 
-  constructor({ lookMs, slowMs }: { slowMs: number | undefined; lookMs: number }) {
-    this.#ms = { slow: slowMs, look: lookMs }
+  constructor(clock: Clock, ms: Readonly<Record<TimerKind, number | undefined>>) {
+    this.#clock = clock
+    this.#ms = ms
     this.again('slow')
     this.again('look')
   }
@@ -185,16 +186,15 @@ class Timers implements Disposable {
     const ms = this.#ms[kind]
     if (ms === undefined) return
     const { promise, resolve } = Promise.withResolvers<Happening>()
-    this.#running.set(kind, { fired: promise, handle: setTimeout(() => resolve({ kind }), ms) })
+    this.#running.set(kind, { fired: promise, cancel: this.#clock.after(ms, () => resolve({ kind })) })
   }
 
   hasFired(kind: TimerKind): void {
-    const running = this.#running.get(kind)
-    if (running !== undefined) clearTimeout(running.handle)
+    this.#running.get(kind)?.cancel()
     this.#running.delete(kind)
   }
 
   [Symbol.dispose](): void {
-    for (const { handle } of this.#running.values()) clearTimeout(handle)
+    for (const { cancel } of this.#running.values()) cancel()
   }
 }
