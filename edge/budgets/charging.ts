@@ -28,7 +28,10 @@ const fine: ReadonlySet<string> = new Set(['stop', 'length', 'client_closed_requ
 /** Longer ago than any node still tells: what was charged then need not be remembered. */
 export const chargesKeptMs = 2 * settlementKeepMs
 
-/** Charges a choice, once: to its day and month, to the lease it was admitted under, to usage. */
+/**
+ * Charges a choice, once: to its day and month, to the lease it was admitted under, to usage. What of its reservation it
+ * did not use is free again with its isolate's word, which is final, and not before: until then a node may tell of more.
+ */
 export function charge(sql: Sql, told: Omit<Charge, 'countedBy'> & { toldBy: ToldBy; now: number }): void {
   const { id, meter, now, outcome, toldBy, usage } = told
   // A settlement so late that its charge may be forgotten again.
@@ -58,7 +61,12 @@ export function charge(sql: Sql, told: Omit<Charge, 'countedBy'> & { toldBy: Tol
   const prompt = after.prompt - (before?.prompt ?? 0)
   const completion = after.completion - (before?.completion ?? 0)
   const isOwn = isOfRunningTenancy(sql, meter.tenancy)
-  if (isOwn) spend(sql, { day, lease: meter.lease, tokens: prompt + completion })
+  if (isOwn) {
+    spend(sql, day, prompt + completion)
+    const counted = before === undefined ? 0 : before.prompt + before.completion
+    const isFinal = toldBy === 'isolate'
+    release(sql, meter.lease, isFinal ? meter.prompt + meter.completion - counted : prompt + completion)
+  }
   const first = choice.endsWith('.0')
   recordUsage(sql, {
     table: isOwn ? 'usage' : 'past_usage',
@@ -77,10 +85,7 @@ function dayPaying({ day }: Meter, now: number): string {
   return day > today ? today : day
 }
 
-function spend(
-  sql: Sql,
-  { day, lease, tokens }: { day: string; lease: string | null; tokens: number },
-): void {
+function spend(sql: Sql, day: string, tokens: number): void {
   if (tokens === 0) return
   for (const period of [day, monthOf(day)])
     sql.all(
@@ -88,7 +93,11 @@ function spend(
       period,
       tokens,
     )
-  if (lease !== null) sql.all('UPDATE leases SET tokens = max(0, tokens - ?) WHERE id = ?', tokens, lease)
+}
+
+function release(sql: Sql, lease: string | null, tokens: number): void {
+  if (lease !== null && tokens !== 0)
+    sql.all('UPDATE leases SET tokens = max(0, tokens - ?) WHERE id = ?', tokens, lease)
 }
 
 interface UsageDelta {

@@ -22,7 +22,7 @@ export interface Charge {
   readonly countedBy: 'node' | 'edge'
 }
 
-/** Unspent parts of a lease. */
+/** Parts of a lease that no request took. */
 export interface Returned {
   readonly lease: string
   readonly tokens: number

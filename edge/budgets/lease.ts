@@ -78,9 +78,8 @@ export class Lease {
     return taken
   }
 
-  /** Takes back parts of what was taken here. */
-  giveBack({ slots, tokens }: { tokens: number; slots: number }): void {
-    if (this.#tokens !== null) this.#tokens += tokens
+  /** Takes back slots that were taken here. */
+  giveBack(slots: number): void {
     if (this.#slots !== null) this.#slots += slots
   }
 

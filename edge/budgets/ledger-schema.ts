@@ -9,7 +9,7 @@ export const ledgerSchema: readonly string[] = [
   `CREATE TABLE IF NOT EXISTS policy (one INTEGER PRIMARY KEY CHECK (one = 1), limits TEXT NOT NULL) STRICT`,
   // Tokens charged, by UTC day and by UTC month.
   `CREATE TABLE IF NOT EXISTS spent (period TEXT PRIMARY KEY, tokens INTEGER NOT NULL) STRICT`,
-  // What isolates hold: granted, less what is charged or returned.
+  // What isolates hold: granted, less what is charged, left over from what is charged, or returned.
   `CREATE TABLE IF NOT EXISTS leases (
     id TEXT PRIMARY KEY, holder TEXT NOT NULL, day TEXT NOT NULL, tokens INTEGER NOT NULL, slots INTEGER NOT NULL,
     expires_at INTEGER NOT NULL

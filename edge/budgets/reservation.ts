@@ -75,20 +75,20 @@ export class AccountReservation implements Reservation {
       })
     }
     account.left()
-    account.giveBack(taken, { tokens: 0, slots: taken.slots, allowance: 0 })
+    account.giveBack(taken, { slots: taken.slots, allowance: 0 })
     this.#return()
   }
 
-  /** Gives back what is certain not to be used: once every choice has its count. */
+  /**
+   * Gives back what is certain not to be used of the minute: once every choice has its count. Unused tokens of the day
+   * and month come back with the charges (charging.ts): were they in the lease before their owner knows what they were
+   * left over from, a crash here would have them spent twice.
+   */
   #return(): void {
     if (!this.#isClosed || this.#uncounted > 0 || this.#isReturned) return
     this.#isReturned = true
     const { account, taken } = this.#options
-    account.giveBack(taken, {
-      tokens: Math.max(0, taken.tokens - this.#used),
-      slots: 0,
-      allowance: Math.max(0, taken.allowance.tokens - this.#used),
-    })
+    account.giveBack(taken, { slots: 0, allowance: Math.max(0, taken.allowance.tokens - this.#used) })
   }
 
   #meterOf(choice: number): Meter {

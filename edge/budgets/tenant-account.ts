@@ -164,12 +164,12 @@ export class TenantAccount {
     await this.#send(this.#exchange({ need: null }), { owner })
   }
 
-  /** Room that a request did not need, or no longer needs. */
-  giveBack({ lease, minute }: Taken, unused: { tokens: number; slots: number; allowance: number }): void {
-    if (unused.allowance > 0) this.#lease.allow(minute, unused.allowance)
-    if (unused.tokens === 0 && unused.slots === 0) return
-    if (lease === this.#lease.id) this.#lease.giveBack(unused)
-    else this.#putBack({ returned: { lease, ...unused } })
+  /** Room that a request did not need, or no longer needs; of tokens that a budget pays, its charges tell. */
+  giveBack({ lease, minute }: Taken, { allowance, slots }: { slots: number; allowance: number }): void {
+    if (allowance > 0) this.#lease.allow(minute, allowance)
+    if (slots === 0) return
+    if (lease === this.#lease.id) this.#lease.giveBack(slots)
+    else this.#putBack({ returned: { lease, slots, tokens: 0 } })
   }
 
   /** Charges a choice. `node`: who keeps its settlement. */

@@ -1,8 +1,10 @@
 import type fc from 'fast-check'
+import { tokensOf } from '../../edge/budgets/admission.ts'
 import { dayOf, minuteOf } from '../../edge/budgets/clock.ts'
 import type { Exchange, ExchangeAnswer } from '../../edge/budgets/exchange.ts'
 import { Ledger, settlementGraceMs } from '../../edge/budgets/ledger.ts'
 import type { Limits } from '../../edge/budgets/limits.ts'
+import { payable } from '../../edge/budgets/meter.ts'
 import { AccountReservation } from '../../edge/budgets/reservation.ts'
 import type { Sql } from '../../edge/budgets/sql.ts'
 import { TenantAccount } from '../../edge/budgets/tenant-account.ts'
@@ -15,18 +17,27 @@ const key = KeyId.parse('key_000000000000')
 export const timeoutMs = 60_000
 const promptTokens = 1
 
-/** A request as its node sees it. */
+/** One choice of a request, as its node sees it. */
 interface Work {
   readonly id: SettlementId
-  readonly need: number
+  readonly choice: number
+  /** What it may use at most. */
+  readonly most: number
   readonly meter: string
+  /** UTC day that pays. */
+  readonly day: string
   readonly startedAt: number
-  readonly reservation: AccountReservation
-  readonly isolate: Isolate
+  readonly request: Running
   /** Tokens used, once it is over. */
   used: number | undefined
   acknowledged: boolean
   endedAt: number
+}
+
+interface Running {
+  readonly reservation: AccountReservation
+  readonly isolate: Isolate
+  readonly works: Work[]
 }
 
 interface Isolate {
@@ -34,6 +45,14 @@ interface Isolate {
   readonly clockOffMs: number
   alive: boolean
 }
+
+const shareOf = ({ most }: Work, share: number) => Math.max(2, Math.round(most * share))
+
+/** A node counts the prompt of each choice; its first choice pays it. */
+const usageOf = ({ choice, used = 0 }: Work) => ({
+  promptTokens,
+  completionTokens: used - (choice === 0 ? promptTokens : 0),
+})
 
 /** What happens to a message between an isolate and the ledger. */
 export type Fate = 'arrives' | 'lost' | 'answer lost'
@@ -45,6 +64,8 @@ export type Fate = 'arrives' | 'lost' | 'answer lost'
 export class BudgetWorld {
   now: number
   readonly works: Work[] = []
+  /** What isolates have told the ledger that choices used, by the nodes' counts: the last word. */
+  readonly told = new Map<string, number>()
   readonly isolates: Isolate[] = []
   readonly limits: Limits
   readonly admissions = new Map<number, { requests: number; tokens: number }>()
@@ -90,10 +111,11 @@ export class BudgetWorld {
     return isolate
   }
 
-  /** A request of at most `need` tokens, 1 of them its prompt; in the background. */
-  async request(isolate: Isolate, need: number): Promise<void> {
-    const demand = { model: 'tone', prompts: [promptTokens], n: 1, maxTokens: need - promptTokens }
+  /** A request for `n` choices of at most `maxTokens` each and a prompt of one token; in the background. */
+  async request(isolate: Isolate, { maxTokens, n }: { n: number; maxTokens: number }): Promise<void> {
+    const demand = { model: 'tone', prompts: [promptTokens], n, maxTokens }
     const { account } = isolate
+    const need = tokensOf(demand)
     try {
       const taken = await account.admit(need, this.#owner(isolate))
       const minute = this.admissions.get(minuteOf(this.now)) ?? { requests: 0, tokens: 0 }
@@ -101,19 +123,21 @@ export class BudgetWorld {
       if (!isolate.alive) return
       const requestId = newRequestId()
       const reservation = new AccountReservation({ account, taken, demand, key, requestId, at: this.now })
-      const id = settlementId({ requestId, choice: 0, attempt: 0 })
-      const work: Work = {
-        id,
-        need,
-        meter: reservation.meter(0),
-        startedAt: this.now,
-        reservation,
-        isolate,
-        used: undefined,
-        acknowledged: false,
-        endedAt: 0,
-      }
-      this.works.push(work)
+      const request: Running = { reservation, isolate, works: [] }
+      for (let choice = 0; choice < n; choice++)
+        request.works.push({
+          id: settlementId({ requestId, choice, attempt: 0 }),
+          choice,
+          most: maxTokens + (choice === 0 ? promptTokens : 0),
+          meter: reservation.meter(choice),
+          day: taken.day,
+          startedAt: this.now,
+          request,
+          used: undefined,
+          acknowledged: false,
+          endedAt: 0,
+        })
+      this.works.push(...request.works)
       if (account.wantsRenewal) await account.renew(this.#owner(isolate))
     } catch (thrown) {
       if (!(thrown instanceof Error) || !('code' in thrown)) throw thrown
@@ -122,11 +146,19 @@ export class BudgetWorld {
     }
   }
 
-  /** The node ends the n-th running request; `told`: its isolate hears the count, else its client had left. */
+  /** A node ends the n-th running choice; `told`: its isolate hears the count, else its client had left. */
   finish(at: number, { share, told }: { share: number; told: boolean }): void {
-    const running = this.works.filter(({ used }) => used === undefined)
-    const work = running[at % Math.max(1, running.length)]
-    if (work !== undefined) this.#end(work, { used: Math.max(2, Math.round(work.need * share)), told })
+    const work = this.#running(at)
+    if (work !== undefined) this.#end(work, { used: shareOf(work, share), told })
+  }
+
+  /** The n-th running choice's request fails for its client and costs nothing, though nodes have begun on it. */
+  fail(at: number, share: number): void {
+    const work = this.#running(at)
+    if (work === undefined) return
+    const { isolate, reservation, works } = work.request
+    for (const each of works) if (each.used === undefined) this.#stop(each, shareOf(each, share))
+    if (isolate.alive) reservation.close('node_error')
   }
 
   flush(isolate: Isolate): Promise<void> {
@@ -153,7 +185,7 @@ export class BudgetWorld {
       this.now += Math.min(left, 5_000)
       for (const work of this.works)
         if (work.used === undefined && this.now - work.startedAt >= timeoutMs)
-          this.#end(work, { used: work.need, told: false })
+          this.#end(work, { used: work.most, told: false })
       this.heartbeat(10_000)
     }
   }
@@ -171,7 +203,7 @@ export class BudgetWorld {
   async quiesce(): Promise<void> {
     this.fate = 'arrives'
     for (const work of this.works)
-      if (work.used === undefined) this.#end(work, { used: work.need, told: true })
+      if (work.used === undefined) this.#end(work, { used: work.most, told: true })
     await this.#scheduler.waitIdle()
     for (let round = 0; round < 3; round++) {
       for (const isolate of this.isolates) {
@@ -187,15 +219,19 @@ export class BudgetWorld {
     this.heartbeat(0)
   }
 
-  /** Tokens used by what has ended, and at most to be used by what runs, of requests that a UTC day pays. */
+  /**
+   * Tokens that choices which a UTC day pays have used, and may still use: an isolate's word where the ledger has it, a
+   * node's count where it has none, and all that may be used of what runs.
+   */
   committed(day: string): number {
     return this.works
-      .filter(({ meter }) => meter.includes(`"day":"${day}"`))
-      .reduce((sum, { need, used }) => sum + (used ?? need), 0)
+      .filter((work) => work.day === day)
+      .reduce((sum, { id, most, used }) => sum + (this.told.get(id) ?? used ?? most), 0)
   }
 
+  /** Requests of which something runs. */
   get running(): number {
-    return this.works.filter(({ used }) => used === undefined).length
+    return new Set(this.works.filter(({ used }) => used === undefined).map(({ request }) => request)).size
   }
 
   get day(): string {
@@ -211,25 +247,34 @@ export class BudgetWorld {
     return `00000000-0000-4000-8000-${String(this.#ids).padStart(12, '0')}`
   }
 
-  #end(work: Work, { told, used }: { used: number; told: boolean }): void {
-    work.used = used
-    work.endedAt = this.now
-    if (!work.isolate.alive) return
-    const use = { settlement: work.id, node: 'node', outcome: 'stop', firstTokenMs: 1 }
-    const usage = { promptTokens, completionTokens: used - promptTokens }
-    work.reservation.settle(
-      0,
-      told
-        ? { ...use, usage, countedBy: 'node' }
-        : { ...use, usage: { promptTokens, completionTokens: 1 }, countedBy: 'edge' },
-    )
-    work.reservation.close('stop')
+  #running(at: number): Work | undefined {
+    const running = this.works.filter(({ used }) => used === undefined)
+    return running[at % Math.max(1, running.length)]
   }
 
-  #settlementOf({ endedAt, id, meter, used }: Work): Settlement {
+  #stop(work: Work, used: number): void {
+    work.used = used
+    work.endedAt = this.now
+  }
+
+  #end(work: Work, { told, used }: { used: number; told: boolean }): void {
+    this.#stop(work, used)
+    const { isolate, reservation, works } = work.request
+    if (!isolate.alive) return
+    const use = { settlement: work.id, node: 'node', outcome: 'stop', firstTokenMs: 1 }
+    reservation.settle(
+      work.choice,
+      told
+        ? { ...use, usage: usageOf(work), countedBy: 'node' }
+        : { ...use, usage: { promptTokens, completionTokens: 1 }, countedBy: 'edge' },
+    )
+    if (works.every((each) => each.used !== undefined)) reservation.close('stop')
+  }
+
+  #settlementOf(work: Work): Settlement {
+    const { endedAt, id, meter } = work
     const requestId = newRequestId()
-    const usage = { promptTokens, completionTokens: (used ?? 0) - promptTokens }
-    return { id, requestId, tenant, meter, usage, outcome: 'stop', firstTokenMs: 1, endedAt }
+    return { id, requestId, tenant, meter, usage: usageOf(work), outcome: 'stop', firstTokenMs: 1, endedAt }
   }
 
   /** The ledger over a network that delays and loses; a dead isolate hears nothing. */
@@ -240,6 +285,10 @@ export class BudgetWorld {
         await this.#scheduler.schedule(Promise.resolve())
         if (fate === 'lost') throw new Error('lost')
         const answer = structuredClone(this.#ledger.exchange(structuredClone(exchange)))
+        for (const { countedBy, id, meter, usage } of exchange.charges) {
+          const { completion, prompt } = payable(meter, usage)
+          if (countedBy === 'node') this.told.set(id, prompt + completion)
+        }
         await this.#scheduler.schedule(Promise.resolve())
         if (fate === 'answer lost') throw new Error('answer lost')
         if (!isolate.alive) await new Promise(() => {})

@@ -6,6 +6,7 @@ import { type Limits, noLimits } from '../../edge/budgets/limits.ts'
 import { AccountReservation } from '../../edge/budgets/reservation.ts'
 import { TenantAccount } from '../../edge/budgets/tenant-account.ts'
 import { KeyId, newRequestId, settlementId, TenantId } from '../../shared/ids.ts'
+import type { Settlement } from '../../shared/settlement.ts'
 import { memorySql } from '../memory-sql.ts'
 
 const key = KeyId.parse('key_000000000000')
@@ -33,24 +34,43 @@ function setUp(limits: Limits) {
     now: () => clock.now,
     newId: () => crypto.randomUUID(),
   })
-  const demand = { model: 'tone', prompts: [10], n: 1, maxTokens: 10 }
-  /** One request that uses 15 of the 20 tokens it may use. */
-  const request = async () => {
-    const taken = account.isLimited(limits) ? await account.admit(20, owner) : account.admitFreely()
+  /** A request of a prompt of 10 tokens; it runs until it is ended. */
+  const begin = async (maxTokens = 10) => {
+    const demand = { model: 'tone', prompts: [10], n: 1, maxTokens }
+    const taken = account.isLimited(limits)
+      ? await account.admit(10 + maxTokens, owner)
+      : account.admitFreely()
     const requestId = newRequestId()
     const reservation = new AccountReservation({ account, taken, demand, key, requestId, at: clock.now })
-    if (account.wantsRenewal) await account.renew(owner)
-    reservation.settle(0, {
-      settlement: settlementId({ requestId, choice: 0, attempt: 0 }),
-      node: 'node',
-      usage: { promptTokens: 10, completionTokens: 5 },
-      countedBy: 'node',
-      outcome: 'stop',
-      firstTokenMs: 1,
-    })
-    reservation.close('stop')
+    const settlement = settlementId({ requestId, choice: 0, attempt: 0 })
+    const told = { outcome: 'stop', firstTokenMs: 1 }
+    const used = (completionTokens: number) => ({ promptTokens: 10, completionTokens })
+    return {
+      fail: () => reservation.close('node_error'),
+      end(completionTokens: number) {
+        const usage = used(completionTokens)
+        reservation.settle(0, { ...told, settlement, node: 'node', usage, countedBy: 'node' })
+        reservation.close('stop')
+      },
+      /** What its node tells of its own accord. */
+      settledBy: (completionTokens: number): Settlement => ({
+        ...told,
+        id: settlement,
+        requestId,
+        tenant: TenantId.parse('acme'),
+        meter: reservation.meter(0),
+        usage: used(completionTokens),
+        endedAt: clock.now,
+      }),
+    }
   }
-  return { account, clock, ledger, owner, request }
+  /** One request that uses 15 of the 20 tokens it may use. */
+  const request = async () => {
+    const { end } = await begin()
+    if (account.wantsRenewal) await account.renew(owner)
+    end(5)
+  }
+  return { account, begin, clock, ledger, owner, request }
 }
 
 describe('an isolate’s account', () => {
@@ -86,20 +106,33 @@ describe('an isolate’s account', () => {
   })
 
   test('returns tokens once, however often it has to say so', async () => {
-    const { account, ledger, owner, request } = setUp({ ...noLimits, tokensPerDay: 100 })
-    const running = await account.admit(70, owner)
+    const { account, begin, ledger, owner, request } = setUp({ ...noLimits, tokensPerDay: 100 })
+    const { end } = await begin(60)
     await request()
     owner.losesAnswers = true
-    account.release()
     for (let i = 0; i < 3; i++) await account.flush({ owner, collect }).catch(() => undefined)
     expect(ledger.held.tokens).toBe(70)
     expect(ledger.standings.tokensPerDay?.left).toBe(100 - 70 - 15)
     owner.losesAnswers = false
     await account.flush({ owner, collect })
-    account.giveBack(running, { tokens: 70, slots: 0, allowance: 0 })
-    account.release()
+    end(5)
     await account.flush({ owner, collect })
     expect(ledger.held.tokens).toBe(0)
+    expect(ledger.standings.tokensPerDay?.left).toBe(100 - 15 - 15)
+  })
+
+  test('gives what a request left over to no other before the owner has its charge: it may crash first', async () => {
+    const { begin, ledger } = setUp({ ...noLimits, tokensPerDay: 100 })
+    const first = await begin(90)
+    // By its isolate’s word it failed and costs nothing; its node had generated 45 tokens.
+    first.fail()
+    const second = begin(90).catch(() => undefined)
+    // Whatever of that the isolate has told when it crashes, the nodes tell what they ran.
+    const told = [first, await second].flatMap((each, i) => (each ? [each.settledBy(i === 0 ? 45 : 90)] : []))
+    ledger.settle(told)
+    expect(ledger.spent('2026-11-24')).toBeLessThanOrEqual(100)
+    ledger.settle(told)
+    expect(ledger.spent('2026-11-24')).toBe(100)
   })
 
   test('without a lease and without the owner says so', async () => {
