@@ -1,5 +1,5 @@
 import { env } from 'cloudflare:workers'
-import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { TenantPolicyChange } from '../../shared/api/policy.ts'
 import { type BudgetReport, UsageList, UsageRow } from '../../shared/api/usage.ts'
 import { sha256Hex } from '../../shared/digest.ts'
@@ -11,6 +11,7 @@ import { nodeTokenKey } from '../../shared/node-token.ts'
 import { Settlement } from '../../shared/settlement.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
 import { byteIds } from '../../test/tiny-tokenizer.ts'
+import { maxViewAgeMs } from '../feed/feed-view.ts'
 import { nodeStatus } from '../fleet/testing/node-status.ts'
 import { readSse, stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
 
@@ -181,6 +182,26 @@ describe('a budget', () => {
     expect(answered).toBe(4)
     expect((await budget()).spent.day).toBe(before + 4 * each)
   })
+})
+
+test('a lowered limit binds an isolate within the bound of every change, whatever lease it has', async () => {
+  await limit({ tokensPerDay: 1_000_000 })
+  // It tells of what requests used, and returns what is idle, after this test.
+  const isolate = new TestEdge({ QUARTET_GATHER_MS: '7000' })
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() })
+  try {
+    // A steady load, for which the isolate gets a lease.
+    for (let second = 0; second < 4; second++) {
+      expect((await readSse(await ask(isolate, { stream: true }))).at(-1)).toBe('[DONE]')
+      vi.setSystemTime(Date.now() + 1_000)
+    }
+    expect((await budget()).held.tokens).toBeGreaterThan(50)
+    await limit({ tokensPerDay: 1 })
+    vi.setSystemTime(Date.now() + maxViewAgeMs)
+    expect(await errorOf(await ask(isolate))).toMatchObject({ code: 'exceeds_limit' })
+  } finally {
+    vi.useRealTimers()
+  }
 })
 
 describe('while the budget’s owner does not answer', () => {

@@ -68,6 +68,7 @@ export class Budgets {
   ): Promise<Reservation> {
     const kept = this.#open(tenant, tenancy)
     const { account } = kept
+    account.heed(limits)
     try {
       const taken = account.isLimited(limits)
         ? await account.admit(tokensOf(demand), reach.owner)
@@ -126,7 +127,9 @@ export class Budgets {
       if (kept.keeperSince !== since) return
       if (account.admitted === admitted) account.release()
       const isLast = round === keeperRounds - 1
-      failures = (await this.#flush(account, reach, isLast ? 'charge' : 'wait')) ? 0 : failures + 1
+      const heardSince = this.#now() - this.#options.gatherMs
+      const uncounted = isLast ? 'charge' : 'wait'
+      failures = (await this.#flush(account, reach, { uncounted, heardSince })) ? 0 : failures + 1
       if (account.admitted === admitted && account.isSettled) break
     }
     if (kept.keeperSince === since) kept.keeperSince = undefined
@@ -136,10 +139,10 @@ export class Budgets {
   async #flush(
     account: TenantAccount,
     { collect, owner }: Reach,
-    uncounted: FlushOptions['uncounted'] = 'wait',
+    options: Pick<FlushOptions, 'heardSince' | 'uncounted'> = {},
   ): Promise<boolean> {
     try {
-      await account.flush({ collect, owner, uncounted })
+      await account.flush({ ...options, collect, owner })
       return true
     } catch (thrown) {
       this.#options.failed(thrown)

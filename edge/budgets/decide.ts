@@ -1,5 +1,5 @@
 import type { Ask, Refusal } from './exchange.ts'
-import { type Amount, type LimitName, limitNames, limitRules } from './limits.ts'
+import { type Amount, type LimitName, limitNames, limitRules, type Standings } from './limits.ts'
 
 /** How full one limit is. */
 export interface Room {
@@ -26,6 +26,11 @@ const heldRetryMs = 5_000
 const slotRetryMs = 1_000
 /** Of a limit, the last part that is given out request by request only. */
 const reserve = 1 / 4
+
+/** Whether no isolate shall hold more of them than its requests need. */
+export const isScarce = (standings: Standings): boolean =>
+  Object.values(standings).some(({ left, limit }) => left < limit * reserve)
+
 /** How many times an isolate could get its extra from the room that is left. */
 const caution = 4
 

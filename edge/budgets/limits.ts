@@ -52,6 +52,8 @@ export function limitsOf({
 
 export const isLimited = (limits: Limits): boolean => limitNames.some((name) => limits[name] !== null)
 
+export const areSame = (a: Limits, b: Limits): boolean => limitNames.every((name) => a[name] === b[name])
+
 /** How one limit stands: of `limit`, `left` can still be granted, and all of it in `resetMs`. */
 export const Standing = z.object({
   limit: z.number(),

@@ -1,6 +1,6 @@
 const windowSeconds = 10
-/** Granted ahead for this long. */
-const aheadSeconds = 10
+/** Granted ahead for this long: more than two rounds of telling, so that half of it lasts until the next one fills it up. */
+const aheadSeconds = 12
 const leastAhead = 8
 const mostAhead = 4_096
 

@@ -2,6 +2,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import type { SettlementId } from '../../shared/ids.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import { dayOf } from './clock.ts'
+import { isScarce } from './decide.ts'
 import {
   type Ask,
   type Charge,
@@ -13,7 +14,7 @@ import {
   type ReturnedAllowance,
 } from './exchange.ts'
 import { Lease, type Taken } from './lease.ts'
-import { isLimited, type Limits, type Standings } from './limits.ts'
+import { areSame, isLimited, type Limits, type Standings } from './limits.ts'
 import { Pace } from './pace.ts'
 import { BudgetRefusal } from './refusal.ts'
 import { type Collect, type UncountedChoice, UncountedChoices } from './uncounted-choices.ts'
@@ -34,6 +35,8 @@ export interface AccountOptions {
 export interface FlushOptions {
   readonly owner: BudgetOwner
   readonly collect: Collect
+  /** An isolate that holds something and has heard nothing of the owner since then asks how it stands. */
+  readonly heardSince?: number
   /** Choices whose node does not tell its count: wait for it, or charge what the edge saw, as nobody may come again. */
   readonly uncounted?: 'wait' | 'charge'
 }
@@ -45,7 +48,7 @@ interface Unanswered {
 
 /** A lease is given up after this long, so that what an isolate lost count of returns with its expiry. */
 const leaseLifeMs = 120_000
-/** After a refusal: everything is asked for one by one. */
+/** After a refusal, and near a limit: everything is asked for one by one. */
 const scarceMs = 5_000
 /** What the owner said last is believed this long where the tenant's record says otherwise. */
 const limitsKnownMs = 60_000
@@ -76,6 +79,8 @@ export class TenantAccount {
   #unanswered: Unanswered[] = []
   /** What nodes may forget. */
   readonly acknowledgements = new Acknowledgements()
+  /** Limits as the tenant's record has them. */
+  #recorded: Limits | undefined
   #known: { readonly limits: Limits; readonly standings: Standings; readonly at: number } | undefined
   #scarceUntil = 0
   #renewing = 0
@@ -117,6 +122,15 @@ export class TenantAccount {
         ageMs: now - this.#known.at,
       }
     )
+  }
+
+  /**
+   * Takes note of the limits in the tenant's record. A lease that was granted under others is used no further: every
+   * request asks the owner, until both say the same.
+   */
+  heed(recorded: Limits): void {
+    this.#recorded = recorded
+    if (this.#isDisputed) this.#drain()
   }
 
   /** Whether requests must be admitted: by the tenant's record, or by the owner's younger word. */
@@ -189,7 +203,7 @@ export class TenantAccount {
   }
 
   /** Tells the owner what requests used and what returns. Does nothing when there is nothing to tell. */
-  async flush({ collect, owner, uncounted = 'wait' }: FlushOptions): Promise<void> {
+  async flush({ collect, heardSince = 0, owner, uncounted = 'wait' }: FlushOptions): Promise<void> {
     const now = this.#options.now()
     this.#charges.push(...(await this.#uncounted.resolve(collect, { now, missing: uncounted })))
     for (let left = this.#unanswered.length; left > 0; left--) {
@@ -198,7 +212,7 @@ export class TenantAccount {
       if (this.#options.now() - next.sentAt >= exchangeRetryMs) this.#giveUp(next.exchange)
       else await this.#send(next.exchange, { owner, sentAt: next.sentAt })
     }
-    while (this.#charges.length > 0 || this.#returned.size > 0 || this.#allowance !== null)
+    while (this.#hasNews || (!this.#lease.isEmpty && (this.#known?.at ?? 0) < heardSince))
       // A call that is made anyway fills the lease up.
       await this.#send(this.#exchange(this.#mayFill ? { need: null } : undefined), { owner })
   }
@@ -222,8 +236,18 @@ export class TenantAccount {
   get #mayFill(): boolean {
     const now = this.#options.now()
     const isBounded = this.#known !== undefined && isLimited(this.#known.limits)
-    const mayAsk = isBounded && !this.#isResting && now >= this.#renewing && now >= this.#scarceUntil
+    const mayAsk =
+      isBounded && !this.#isDisputed && !this.#isResting && now >= this.#renewing && now >= this.#scarceUntil
     return mayAsk && this.#pace.ahead(now) !== undefined
+  }
+
+  get #hasNews(): boolean {
+    return this.#charges.length > 0 || this.#returned.size > 0 || this.#allowance !== null
+  }
+
+  get #isDisputed(): boolean {
+    const [recorded, known] = [this.#recorded, this.#known]
+    return recorded !== undefined && known !== undefined && !areSame(recorded, known.limits)
   }
 
   #drain(): void {
@@ -290,6 +314,10 @@ export class TenantAccount {
     }
     this.#answered(exchange, answer, sentAt)
     const taken = need !== undefined && answer.outcome.kind === 'granted' ? this.#take(need) : undefined
+    if (isScarce(answer.standings)) {
+      this.#scarceUntil = this.#options.now() + scarceMs
+      this.#drain()
+    }
     return { answer, taken }
   }
 
