@@ -52,19 +52,23 @@ const joinTimeoutMs = 30_000
 export async function startStack(options: StackOptions): Promise<Stack> {
   const edge = `http://${localHost}:${options.edgePort}`
   const nodes = localNodes(options)
-  const services: Service[] = []
+  const nodeServices: Service[] = []
+  const edgeServices: Service[] = []
   const stop = async () => {
-    await Promise.all(services.map((service) => service.stop()))
+    // Nodes first: they tell the edge what was used.
+    for (const services of [nodeServices, edgeServices])
+      await Promise.all(services.map((service) => service.stop()))
   }
   try {
     const started: StartedNode[] = []
     for (const node of nodes) {
       const service = await startNode(node, { ...options, edge, count: nodes.length })
-      services.push(service)
+      nodeServices.push(service)
       started.push({ node, service })
     }
     const edgeService = await startEdge(options)
-    services.push(edgeService)
+    edgeServices.push(edgeService)
+    const services = [...nodeServices, edgeService]
     const anyFailed = Promise.race(services.map(({ failed }) => failed))
     anyFailed.catch(() => undefined)
     const { signal } = options

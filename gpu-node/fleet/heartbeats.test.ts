@@ -2,7 +2,12 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { sha256Hex } from '../../shared/digest.ts'
-import { Heartbeat, type HeartbeatResponse, NodeId } from '../../shared/heartbeat.ts'
+import {
+  Heartbeat,
+  type HeartbeatResponse,
+  maxSettlementsPerHeartbeat,
+  NodeId,
+} from '../../shared/heartbeat.ts'
 import { verifyHeartbeat } from '../../shared/heartbeat-token.ts'
 import { BackboneDigest, BackboneSlug, RequestId, settlementId, TenantId } from '../../shared/ids.ts'
 import { nodeTokenKey } from '../../shared/node-token.ts'
@@ -48,6 +53,7 @@ class StubEdge {
   readonly received: Received[] = []
   epoch = 'one'
   isDown = false
+  acknowledges = true
   time = () => Date.now()
   #server: Server | undefined
 
@@ -65,7 +71,7 @@ class StubEdge {
         accepted,
         epoch: this.epoch,
         time: Math.round(this.time()),
-        acknowledged: accepted ? heartbeat.settlements.map(({ id }) => id) : [],
+        acknowledged: accepted && this.acknowledges ? heartbeat.settlements.map(({ id }) => id) : [],
       }
       response.writeHead(this.isDown ? 503 : 200).end(JSON.stringify(answer))
     })
@@ -102,9 +108,12 @@ describe('heartbeats', () => {
       key,
       status: () => current,
       settlements: {
-        unacknowledged: () => kept,
+        unacknowledged: (limit) => kept.slice(0, limit),
         acknowledge: (ids) => {
           kept = kept.filter(({ id }) => !ids.includes(id))
+        },
+        get count() {
+          return kept.length
         },
       },
       clock,
@@ -168,6 +177,28 @@ describe('heartbeats', () => {
     await expect.poll(() => kept).toEqual([])
     expect(edge.received.at(-1)?.heartbeat.settlements).toEqual([settlement])
   })
+
+  it('hand over all settlements in the end, however many, though an answer fails', async () => {
+    kept = Array.from({ length: 2 * maxSettlementsPerHeartbeat + 1 }, (_, choice) => ({
+      ...settlement,
+      id: settlementId({ requestId, choice, attempt: 0 }),
+    }))
+    edge.isDown = true
+    const stopped = heartbeats.stop()
+    await arrived(1)
+    edge.isDown = false
+    await stopped
+    expect(kept).toEqual([])
+    expect(logged).toEqual([])
+  })
+
+  it('say in the end how many settlements nobody took', async () => {
+    kept = [settlement]
+    edge.acknowledges = false
+    await heartbeats.stop()
+    expect(logged).toEqual(['settlements_lost'])
+    kept = []
+  }, 30_000)
 
   it('tell the node the edge’s time', async () => {
     edge.time = () => Date.now() + 180_000

@@ -18,6 +18,8 @@ const maxBackoffMs = 2_000
 const answerTimeoutMs = 5_000
 /** The last heartbeat may delay the end of a process by this much. */
 const farewellMs = 1_000
+/** Settlements are handed over for as long as an edge takes some; after so long without any the process ends. */
+const handOverMs = 5_000
 
 /** The edge was reached and did not take a heartbeat. */
 class Refusal extends Error {
@@ -36,6 +38,8 @@ export type NodeStatus = Omit<Heartbeat, 'incarnation' | 'sequence' | 'settlemen
 export interface SettlementSource {
   unacknowledged(limit: number): readonly Settlement[]
   acknowledge(ids: readonly SettlementId[]): void
+  /** How many wait to be acknowledged. */
+  readonly count: number
 }
 
 export interface HeartbeatOptions {
@@ -78,11 +82,24 @@ export class Heartbeats {
     this.#wake()
   }
 
-  /** Sends a last heartbeat, if the edge takes it quickly. */
+  /** Sends a last heartbeat, if the edge takes it quickly, and more until every settlement is acknowledged. */
   async stop(): Promise<void> {
     this.#stopped.abort()
     this.#wake()
     await this.#loop
+    await this.#farewell()
+    const { log, settlements } = this.#options
+    for (let left = settlements.count, since = performance.now(); left > 0; ) {
+      await this.#farewell()
+      if (settlements.count < left) since = performance.now()
+      else if (performance.now() - since >= handOverMs) break
+      else await delay(firstBackoffMs)
+      left = settlements.count
+    }
+    if (settlements.count > 0) log('error', 'settlements_lost', { count: settlements.count })
+  }
+
+  async #farewell(): Promise<void> {
     await this.#beat(AbortSignal.timeout(farewellMs)).catch(() => undefined)
   }
 

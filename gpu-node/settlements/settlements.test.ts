@@ -78,11 +78,15 @@ describe('a finished generation', () => {
     expect(settlements.unacknowledged(5).map(({ id }) => id)).toEqual([first, second])
   })
 
-  test('is offered at once when the node leaves', () => {
+  test('is offered at once when the node leaves, page after page, and again when nobody took it', () => {
     const settlements = new Settlements()
-    const id = end(settlements)
+    const [first, second, third] = [end(settlements), end(settlements), end(settlements)]
     settlements.leave()
-    expect(settlements.unacknowledged(5).map((settlement) => settlement.id)).toEqual([id])
+    const page = () => settlements.unacknowledged(2).map((settlement) => settlement.id)
+    expect(page()).toEqual([first, second])
+    settlements.acknowledge([second])
+    expect(page()).toEqual([third, first])
+    expect(page()).toEqual([third, first])
   })
 
   test('goes when there are too many, the oldest first, and that is told', () => {

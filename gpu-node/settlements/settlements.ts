@@ -89,17 +89,18 @@ export class Settlements {
   /** Settlements that nobody has acknowledged for a while, oldest first; each is offered again after a while. */
   unacknowledged(limit: number): readonly Settlement[] {
     const now = this.#now()
-    const offered: Settlement[] = []
+    const offered: Kept[] = []
     for (const kept of this.#kept.values()) {
       if (offered.length >= limit) break
       if (!this.#isLeaving && now - (kept.offeredAt ?? kept.endedAt) < offerAfterMs) continue
       kept.offeredAt = now
-      offered.push(kept.settlement)
+      offered.push(kept)
     }
-    return offered
+    if (this.#isLeaving) this.#postpone(offered)
+    return offered.map(({ settlement }) => settlement)
   }
 
-  /** The node is about to stop: everything is offered at once. */
+  /** The node is about to stop: everything is offered at once, page after page, and then anew what nobody took. */
   leave(): void {
     this.#isLeaving = true
   }
@@ -119,6 +120,13 @@ export class Settlements {
         return settlement?.tenant === tenant ? [settlement] : []
       }),
       running: collect.filter((id) => this.#running.get(id) === tenant),
+    }
+  }
+
+  #postpone(offered: readonly Kept[]): void {
+    for (const kept of offered) {
+      this.#kept.delete(kept.settlement.id)
+      this.#kept.set(kept.settlement.id, kept)
     }
   }
 
