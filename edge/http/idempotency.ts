@@ -5,6 +5,7 @@ import { actorName } from './actor.ts'
 import type { AdminApp } from './context.ts'
 import { idempotencyKeyOf, keyConflict, usedForAnother } from './idempotency-key.ts'
 import { maxJsonBytes, readBytes } from './json-body.ts'
+import { recordOutcome } from './record-outcome.ts'
 import { pathParameters } from './request-parts.ts'
 
 const Answer = z.object({ status: z.int(), body: z.string() })
@@ -23,9 +24,9 @@ export const idempotent: MiddlewareHandler<AdminApp> = async (c, next) => {
   if (given === undefined) return next()
   pathParameters(c)
   const owner = `${c.get('tenant') ?? 'admin'}\n${actorName(c.get('actor'))}`
-  const call = c.get('platform').idempotentCall(await sha256Hex(`${owner}\n${given}`))
+  const recorder = async () => c.get('platform').idempotentCall(await sha256Hex(`${owner}\n${given}`))
   const seal = await sealOf(`${owner}\n${given}\n${c.get('platform').adminKey}`)
-  const turn = await call.begin(await fingerprint(c.req.raw))
+  const turn = await (await recorder()).begin(await fingerprint(c.req.raw))
   if (turn.kind === 'other') throw usedForAnother()
   if (turn.kind === 'unknown')
     throw keyConflict(
@@ -37,9 +38,10 @@ export const idempotent: MiddlewareHandler<AdminApp> = async (c, next) => {
     return new Response(body === '' ? null : body, { status, headers })
   }
   await next()
-  if (didNothing(c.res.status)) return call.forget()
+  if (didNothing(c.res.status)) return recordOutcome(c, { recorder, record: (of) => of.forget() })
   const { status } = c.res
-  await call.finish(await seal.close({ status, body: await c.res.clone().text() }))
+  const sealed = await seal.close({ status, body: await c.res.clone().text() })
+  await recordOutcome(c, { recorder, record: (of) => of.finish(sealed) })
 }
 
 async function fingerprint(request: Request): Promise<string> {

@@ -1,9 +1,11 @@
 import { env } from 'cloudflare:workers'
-import { beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { UsageList } from '../../shared/api/usage.ts'
 import type { ErrorBody } from '../../shared/errors.ts'
 import { byteIds } from '../../test/tiny-tokenizer.ts'
 import { stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
 import { keptCalls } from '../testing/kept-calls.ts'
+import { withCalls } from '../testing/stale-store.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant
@@ -76,6 +78,53 @@ test('after the operator’s key was changed it is told that the answer cannot b
   const again = await ask('k10', {}, new TestEdge({ QUARTET_ADMIN_KEY: 'another-admin-key-0123456789' }))
   expect(again.status).toBe(409)
   expect(await codeOf(again)).toBe('idempotency_conflict')
+  expect(await generated()).toBe(1)
+})
+
+describe.each([
+  ['fails', 1, () => Promise.reject(new Error('the object is overloaded'))],
+  ['fails for long', 99, () => Promise.reject(new Error('the object is overloaded'))],
+  ['never returns', 1, () => new Promise(() => {})],
+])('where writing down the end %s', (what, times, instead) => {
+  const forgetful = () => {
+    let left = times
+    return new TestEdge({
+      IDEMPOTENCY: withCalls(env.IDEMPOTENCY, (call, method) => {
+        if (method === 'begin' || left === 0) return call()
+        left -= 1
+        return instead()
+      }),
+    })
+  }
+
+  test.each([false, true])(
+    'the answer stands and is charged (stream: %s), and nothing runs twice',
+    async (stream) => {
+      const key = `lost-${what.replaceAll(' ', '-')}-${stream}`
+      const first = await ask(key, { stream }, forgetful())
+      expect(first.status).toBe(200)
+      expect(await first.text()).toContain(stream ? '[DONE]' : 'once')
+      await expect
+        .poll(async () => UsageList.parse(await (await edge.own(tenant, 'GET', '/usage')).json()).data)
+        .toMatchObject([{ requests: 1, errors: 0, completion_tokens: 4 }])
+      const again = await ask(key, { stream })
+      expect(await generated()).toBe(1)
+      expect([200, 409]).toContain(again.status)
+    },
+  )
+})
+
+test('where writing down the end fails once the answer is kept all the same', async () => {
+  let isAway = true
+  const isolate = new TestEdge({
+    IDEMPOTENCY: withCalls(env.IDEMPOTENCY, (call, method) => {
+      if (method === 'begin' || !isAway) return call()
+      isAway = false
+      return Promise.reject(new Error('the object is overloaded'))
+    }),
+  })
+  const first = await (await ask('kept', {}, isolate)).json()
+  expect(await (await ask('kept')).json()).toEqual(first)
   expect(await generated()).toBe(1)
 })
 

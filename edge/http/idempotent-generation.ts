@@ -6,6 +6,7 @@ import type { TenantApp } from './context.ts'
 import { sealOf } from './idempotency.ts'
 import { idempotencyKeyOf, keyConflict, usedForAnother } from './idempotency-key.ts'
 import { maxJsonBytes, parseJson, readBytes } from './json-body.ts'
+import { recordOutcome } from './record-outcome.ts'
 
 /** A longer answer is not kept. */
 const maxKeptLength = 64 * 1024
@@ -47,11 +48,13 @@ export const idempotentGeneration = (schema: z.ZodType) =>
       case 'first': {
         await next()
         const { res } = c
-        if (res.status >= 400) return (await call()).forget()
+        const recorder = call
+        if (res.status >= 400) return recordOutcome(c, { recorder, record: (of) => of.forget() })
         const isStream = res.headers.get('content-type')?.startsWith('application/json') !== true
         const text = isStream ? '' : await res.clone().text()
         const kept = { status: res.status, body: text.length <= maxKeptLength ? text : '' }
-        await (await call()).finish(await seal.close(kept))
+        const sealed = await seal.close(kept)
+        await recordOutcome(c, { recorder, record: (of) => of.finish(sealed) })
       }
     }
   })
