@@ -37,6 +37,7 @@ export const audited =
         )
       })
     const id = unwrap(begun)
+    c.set('isActionBegun', true)
     const act = async () => {
       await next()
       // What this isolate changed, its next request sees.

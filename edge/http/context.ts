@@ -30,11 +30,14 @@ export interface ControlApp {
     actor: Actor
     tenant: TenantId
     auditTarget: AuditTarget
+    /** Set once the audit log has it: from then on it may act. */
+    isActionBegun?: true
   }
 }
 
 /** The same for what is not one tenant's. */
 export interface AdminApp {
   Bindings: App['Bindings']
-  Variables: App['Variables'] & Pick<ControlApp['Variables'], 'actor' | 'auditTarget'> & { tenant?: TenantId }
+  Variables: App['Variables'] &
+    Pick<ControlApp['Variables'], 'actor' | 'auditTarget' | 'isActionBegun'> & { tenant?: TenantId }
 }

@@ -1,10 +1,14 @@
+import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { CreateKeyResponse, TenantSummary } from '../../shared/api/admin.ts'
+import { refuse } from '../directory/outcome.ts'
 import { TestEdge, type TestTenant } from '../testing/edge.ts'
 import { keptCalls } from '../testing/kept-calls.ts'
+import { unreachable, withCalls } from '../testing/stale-store.ts'
 
 const edge = new TestEdge()
+const feed = env.FEED
 let tenant: TestTenant
 
 beforeAll(() => edge.seedBackbone())
@@ -21,6 +25,16 @@ const post = (
     headers: { authorization: `Bearer ${env.QUARTET_ADMIN_KEY}`, 'idempotency-key': key },
     body: JSON.stringify(body),
   })
+
+/** Whom the tenant's directory tells of its changes from then on. */
+async function connectFeed(namespace: typeof env.FEED): Promise<void> {
+  const directory = env.TENANTS.get(env.TENANTS.idFromName(tenant.id))
+  await runInDurableObject(directory, (object) => {
+    // biome-ignore lint/complexity/useLiteralKeys: `env` is protected
+    const bindings: { FEED: typeof env.FEED } = object['env']
+    bindings.FEED = namespace
+  })
+}
 
 const keys = async () =>
   TenantSummary.parse(await (await edge.admin('GET', `/tenants/${tenant.id}`)).json()).keys
@@ -60,6 +74,46 @@ describe('the same Idempotency-Key', () => {
     expect(await keptCalls()).toEqual(before)
     expect((await post(path, { body: { name: 'right' }, key })).status).toBe(201)
     expect((await keptCalls()).length).toBe(before.length + 1)
+  })
+
+  test('of an action that failed after it was recorded acts no second time', async () => {
+    const path = `/tenants/${tenant.id}/keys`
+    const key = crypto.randomUUID()
+    const before = (await keys()).length
+    await connectFeed(unreachable(feed))
+    const first = await post(path, { body: { name: 'recorded' }, key })
+    await connectFeed(feed)
+    expect(first.status).toBe(503)
+    expect((await keys()).length).toBe(before + 1)
+    const again = await post(path, { body: { name: 'recorded' }, key })
+    expect(again.status).toBe(409)
+    expect(await again.json()).toMatchObject({
+      error: { code: 'idempotency_conflict', message: expect.stringMatching(/look whether it acted/) },
+    })
+    expect((await keys()).length).toBe(before + 1)
+  })
+
+  test('of an action that did not begin may be used again', async () => {
+    const path = `/tenants/${tenant.id}/keys`
+    const key = crypto.randomUUID()
+    const isolate = new TestEdge({ AUDIT: unreachable(env.AUDIT) })
+    expect((await post(path, { body: {}, key, isolate })).status).toBe(503)
+    expect((await post(path, { body: {}, key })).status).toBe(201)
+  })
+
+  test('of an action that was told to come back later may be used again', async () => {
+    let isBusy = true
+    const later = refuse('conflict', 'what the deleted tenant had is still being removed; retry', 2)
+    const isolate = new TestEdge({
+      TENANTS: withCalls(env.TENANTS, async (call, method) =>
+        isBusy && method === 'create' ? later : call(),
+      ),
+    })
+    const key = crypto.randomUUID()
+    const create = () => post('/tenants', { body: { id: `late-${tenant.id}` }, key, isolate })
+    expect((await create()).status).toBe(409)
+    isBusy = false
+    expect((await create()).status).toBe(201)
   })
 
   test('after the operator’s key was changed is told that the answer cannot be read any more', async () => {

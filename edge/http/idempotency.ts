@@ -11,13 +11,23 @@ import { pathParameters } from './request-parts.ts'
 const Answer = z.object({ status: z.int(), body: z.string() })
 type Answer = z.infer<typeof Answer>
 
-/** A malformed request, one too many, a failure of ours: nothing was done, so the key may be used again. */
-const didNothing = (status: number) => status === 400 || status === 413 || status === 429 || status >= 500
+/** What is known of an action by its answer, and so what becomes of its key. */
+type Ending =
+  /** Malformed, one too many, to be tried later: refused before anything was done, so the key may be used again. */
+  | 'nothing done'
+  /** It failed after it had begun: it may have acted, wholly even. */
+  | 'unknown'
+  | 'answered'
+
+function endingOf({ headers, status }: Response, isBegun: boolean): Ending {
+  if (status >= 500) return isBegun ? 'unknown' : 'nothing done'
+  return [400, 413, 429].includes(status) || headers.has('retry-after') ? 'nothing done' : 'answered'
+}
 
 /**
  * Lets a request with an `Idempotency-Key` act once: whoever repeats it within a day, at the same time even, gets the
- * first answer. An answer may hold a new key's secret, so it is kept sealed with the Idempotency-Key itself, of which
- * nothing but a hash is stored.
+ * first answer. Of one that failed after it had begun nobody knows whether it acted: its key stays used. An answer may
+ * hold a new key's secret, so it is kept sealed with the Idempotency-Key itself, of which nothing but a hash is stored.
  */
 export const idempotent: MiddlewareHandler<AdminApp> = async (c, next) => {
   const given = idempotencyKeyOf(c)
@@ -30,18 +40,30 @@ export const idempotent: MiddlewareHandler<AdminApp> = async (c, next) => {
   if (turn.kind === 'other') throw usedForAnother()
   if (turn.kind === 'unknown')
     throw keyConflict(
-      'the first request with this Idempotency-Key was cut off; look whether it acted, then use a new key',
+      'the first request with this Idempotency-Key was cut off, or failed after it had begun; look whether it acted, then use a new key',
     )
   if (turn.kind === 'answered') {
     const { body, status } = await seal.open(turn.answer)
     const headers = { 'content-type': 'application/json', 'idempotency-replayed': 'true' }
     return new Response(body === '' ? null : body, { status, headers })
   }
-  await next()
-  if (didNothing(c.res.status)) return recordOutcome(c, { recorder, record: (of) => of.forget() })
-  const { status } = c.res
-  const sealed = await seal.close({ status, body: await c.res.clone().text() })
-  await recordOutcome(c, { recorder, record: (of) => of.finish(sealed) })
+  const act = async () => {
+    await next()
+    switch (endingOf(c.res, c.get('isActionBegun') === true)) {
+      case 'nothing done':
+        return recordOutcome(c, { recorder, record: (of) => of.forget() })
+      case 'unknown':
+        return recordOutcome(c, { recorder, record: (of) => of.lose() })
+      case 'answered': {
+        const sealed = await seal.close({ status: c.res.status, body: await c.res.clone().text() })
+        return recordOutcome(c, { recorder, record: (of) => of.finish(sealed) })
+      }
+    }
+  }
+  const acted = act()
+  // Whoever loses the connection may ask for the answer.
+  c.executionCtx.waitUntil(acted.catch(() => undefined))
+  await acted
 }
 
 async function fingerprint(request: Request): Promise<string> {

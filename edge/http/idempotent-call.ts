@@ -5,12 +5,12 @@ import { within } from './within.ts'
 export type SealedAnswer = Uint8Array<ArrayBuffer>
 
 export type Turn =
-  /** Nobody has asked yet: act, then `finish` or `forget`. */
+  /** Nobody has asked yet: act, then `finish`, `lose` or `forget`. */
   | { readonly kind: 'first' }
   | { readonly kind: 'answered'; readonly answer: SealedAnswer }
   /** The key was used for something else. */
   | { readonly kind: 'other' }
-  /** The first is taking too long, or went away without an answer. */
+  /** The first is taking too long, or ended without an answer. */
   | { readonly kind: 'unknown' }
 
 const keptMs = 24 * 3_600_000
@@ -47,6 +47,11 @@ export class IdempotentCall extends DurableObject {
 
   async finish(answer: SealedAnswer): Promise<void> {
     this.#sql.exec('UPDATE call SET answer = ?', answer.buffer)
+    this.#settle()
+  }
+
+  /** Whether anything was done is not known: the key stays used, without an answer. */
+  async lose(): Promise<void> {
     this.#settle()
   }
 

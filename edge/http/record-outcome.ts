@@ -9,7 +9,7 @@ const patienceMs = 2_000
 /** … which is tried once more after this long. */
 const retryMs = 1_000
 
-type Recorder = Pick<IdempotentCall, 'finish' | 'forget'>
+type Recorder = Pick<IdempotentCall, 'finish' | 'forget' | 'lose'>
 
 /**
  * Writes down how a call with an Idempotency-Key ended. It has ended: its answer stands though the record cannot be
