@@ -5,7 +5,7 @@ import { TextCodec } from './text-codec.ts'
 
 const maxCodecs = 4
 
-/** A backbone's tokenizer: read from KV and parsed once per isolate, about 100 ms. */
+/** A backbone's tokenizer: read from KV and parsed once per isolate, 0.1 to 0.2 s. */
 export async function loadCodec(
   { tokenizer }: BackboneRecord,
   { caches: { codecs }, store }: Pick<Platform, 'caches' | 'store'>,

@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { brotliDecompressSync } from 'node:zlib'
-import { BPE } from '@huggingface/tokenizers'
+import { BPE, ByteLevelPreTokenizer, Tokenizer } from '@huggingface/tokenizers'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { z } from 'zod'
+import { PairMerging } from '../../edge/tokenizer/pair-merging.ts'
 import { TextCodec } from '../../edge/tokenizer/text-codec.ts'
 import { tokenizerFromGguf } from '../../gpu-node/model/gguf-tokenizer.ts'
 
@@ -52,6 +53,49 @@ describe.each([
       expect(() => encode(codec, text, ids.length - 1)).toThrow(/longer than the \d+ tokens/)
     },
   )
+})
+
+/** Random texts of few characters, so that merges overlap and compete: runs, mixtures, and what no vocabulary has. */
+function longWord(seed: number): string {
+  let state = seed
+  const random = (below: number) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return Math.floor((state / 2 ** 32) * below)
+  }
+  const alphabets = ['a', 'ab', ' ', '-=', 'the', 'aeioun', '. ', 'é日😀', ' \n\t', 'ABab01']
+  const alphabet = Array.from(alphabets[random(alphabets.length)] ?? 'a')
+  return Array.from({ length: 1 + random(3_000) }, () => alphabet[random(alphabet.length)]).join('')
+}
+
+describe.each([
+  ['byte-level', smollm2],
+  ['SentencePiece', sentencePiece],
+])('merging by number in a %s vocabulary', (_name, file) => {
+  const codec = new TextCodec(file)
+  const { model } = new Tokenizer(file, { clean_up_tokenization_spaces: false })
+  if (!(model instanceof BPE)) throw new Error('a BPE was expected')
+  const mapBytes = new ByteLevelPreTokenizer({
+    type: 'ByteLevel',
+    use_regex: false,
+    add_prefix_space: false,
+    trim_offsets: false,
+  })
+  const merging = new PairMerging(model.merges)
+
+  test('gives what the library gives, for 300 long words', () => {
+    for (let seed = 1; seed <= 300; seed++) {
+      const text = longWord(seed)
+      const word = file === smollm2 ? (mapBytes.pre_tokenize(text)[0] ?? '') : text.replaceAll(' ', '▁')
+      expect(merging.merge(word), JSON.stringify(text)).toEqual(model.bpe(word))
+    }
+  })
+
+  test('is what the codec does', () => {
+    const merge = vi.spyOn(PairMerging.prototype, 'merge')
+    encode(codec, 'unheard-of', 100)
+    expect(merge).toHaveBeenCalled()
+    vi.restoreAllMocks()
+  })
 })
 
 describe('a megabyte that does not fit costs no more than the longest text of its kind that does:', () => {
