@@ -43,6 +43,7 @@ const failingStore = (...failing: string[]) =>
 const heartbeat = async (isolate: TestEdge) => {
   const body = JSON.stringify({ ...nodeStatus({ node: 'away' }), settlements: [] })
   const token = await signHeartbeat(nodeTokenKey(env.QUARTET_NODE_SECRET), {
+    edge: 'http://edge',
     node: NodeId.parse('away'),
     epoch: 'any',
     body: await sha256Hex(body),

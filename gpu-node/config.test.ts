@@ -38,6 +38,7 @@ describe("a node's settings", () => {
     expect(refusal(['--device', 'tpu'])).toContain('must be cpu, webgpu or cuda')
     expect(refusal(['--edge', 'ftp://x'])).toMatch(/^--edge or QUARTET_EDGE_URL must be an http or https URL/)
     expect(refusal(['--advertise', 'here'])).toMatch(/^--advertise or QUARTET_NODE_URL must be an http/)
+    expect(refusal(['--advertise', 'http://10.0.0.7:8788/v1'])).toMatch(/^--advertise .* no path/)
     expect(refusal(['--region', 'Europe'])).toMatch(/^--region or QUARTET_REGION must have at most 32 of a-z/)
     expect(refusal(['--id', 'my node'])).toMatch(/^--id or QUARTET_NODE_ID a node id has 1 to 64 of letters/)
     expect(refusal(['--bort', '1'])).toContain("'--bort'")

@@ -4,6 +4,7 @@ import { QuartetError } from '../shared/errors.ts'
 import { Heartbeat, NodeId } from '../shared/heartbeat.ts'
 import { LogThreshold } from '../shared/log.ts'
 import { minNodeSecretBytes } from '../shared/node-token.ts'
+import { NodeUrl } from '../shared/node-url.ts'
 import { type TelemetrySettings, telemetrySettings } from '../shared/telemetry/settings.ts'
 
 const whole = (min: number, max: number) =>
@@ -32,7 +33,7 @@ const Settings = z.object({
   adapterCacheCount: whole(1, 1_000_000).default(10_000),
   drainSeconds: whole(0, 3600).default(30),
   edge: webAddress.optional(),
-  advertise: webAddress.optional(),
+  advertise: NodeUrl.optional(),
   region: Heartbeat.shape.region.default(''),
   nodeId: NodeId.optional(),
   logLevel: LogThreshold.default('info'),

@@ -9,7 +9,7 @@ import type { Backend } from './engine/backend.ts'
 import { Engine } from './engine/engine.ts'
 import { EdgeClock } from './fleet/edge-clock.ts'
 import { Heartbeats } from './fleet/heartbeats.ts'
-import { assertReachable, membershipOf, nodeStatus } from './fleet/membership.ts'
+import { assertReachable, membershipOf, nodeIdOf, nodeStatus } from './fleet/membership.ts'
 import { Rates } from './fleet/rates.ts'
 import { type Backbone, openBackbone } from './model/backbone-folder.ts'
 import { cachedBackbone, openCache } from './model/cache.ts'
@@ -53,7 +53,7 @@ export async function startNode(
   const serving = new Serving()
   const key = nodeTokenKey(config.secret)
   const clock = new EdgeClock()
-  const authorization = new Authorization(key, clock.now)
+  const authorization = new Authorization({ key, node: () => nodeIdOf(config, listener.url), now: clock.now })
   const rates = new Rates()
   const incarnation = crypto.randomUUID()
   const tracing = new Tracing(config.telemetry, { instance: incarnation, log })

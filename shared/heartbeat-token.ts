@@ -4,7 +4,7 @@ import { QuartetError } from './errors.ts'
 import { NodeId } from './heartbeat.ts'
 
 /**
- * What a heartbeat is signed with: a JWT (RFC 7519, HS256) under the secret that edges and nodes share, for one body,
+ * What a heartbeat is signed with: a JWT (RFC 7519, HS256) under the secret that edges and nodes share, for one edge and one body,
  * once. A heartbeat's own incarnation and sequence tell it from every other of the registry's epoch, and the epoch from
  * those of earlier ones, so that a replay is refused without trusting any clock and without the registry having to
  * remember tokens over its restarts. The expiry is a second bar.
@@ -25,18 +25,28 @@ export const heartbeatTokenSeconds = 30
 export const heartbeatClockSeconds = 300
 
 const issuer = 'quartet-node'
-const audience = 'quartet-edge'
+/** An edge goes by the host that nodes reach it at. */
+const audienceOf = (edge: string) => `quartet-edge/${new URL(edge).host}`
+
+export interface HeartbeatGrant {
+  /** URL of the edge that may take it. */
+  readonly edge: string
+  readonly node: NodeId
+  readonly epoch: string
+  readonly body: string
+  readonly now?: Date
+}
 
 export function signHeartbeat(
   key: Uint8Array,
-  { node, epoch, body, now = new Date() }: { node: NodeId; epoch: string; body: string; now?: Date },
+  { edge, node, epoch, body, now = new Date() }: HeartbeatGrant,
 ): Promise<string> {
   const seconds = Math.floor(now.getTime() / 1000)
   return new SignJWT({ epoch, body })
     .setProtectedHeader({ alg: 'HS256' })
     .setSubject(node)
     .setIssuer(issuer)
-    .setAudience(audience)
+    .setAudience(audienceOf(edge))
     .setIssuedAt(seconds)
     .setExpirationTime(seconds + heartbeatTokenSeconds)
     .sign(key)
@@ -44,11 +54,14 @@ export function signHeartbeat(
 
 const clockRemedy = `set the node's clock (it may be off by ${heartbeatClockSeconds} s), or send the heartbeat anew`
 
-/** Claims of a genuine, unexpired token. Throws `invalid_node_token`. */
-export async function verifyHeartbeat(key: Uint8Array, token: string): Promise<HeartbeatClaims> {
+/** Claims of a genuine, unexpired token for the edge that was asked at this URL. Throws `invalid_node_token`. */
+export async function verifyHeartbeat(
+  key: Uint8Array,
+  { edge, token }: { edge: string; token: string },
+): Promise<HeartbeatClaims> {
   const claims = await jwtVerify(token, key, {
     issuer,
-    audience,
+    audience: audienceOf(edge),
     algorithms: ['HS256'],
     clockTolerance: heartbeatClockSeconds,
   }).then(
@@ -56,6 +69,11 @@ export async function verifyHeartbeat(key: Uint8Array, token: string): Promise<H
     (cause: unknown) => {
       if (cause instanceof errors.JWTExpired)
         throw new QuartetError('invalid_node_token', `the heartbeat's token has expired; ${clockRemedy}`)
+      if (cause instanceof errors.JWTClaimValidationFailed && cause.claim === 'aud')
+        throw new QuartetError(
+          'invalid_node_token',
+          `the heartbeat's token is for another edge than ${new URL(edge).host}; a proxy between must keep the Host header`,
+        )
     },
   )
   if (claims === undefined)

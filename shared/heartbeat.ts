@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { BackboneDigest, BackboneSlug, SettlementId } from './ids.ts'
+import { NodeUrl } from './node-url.ts'
 import { Settlement } from './settlement.ts'
 
 /**
@@ -14,6 +15,7 @@ export const maxSettlementsPerHeartbeat = 256
 /** Those a node lists; it keeps the most recently used. */
 export const maxResidentAdapters = 50_000
 
+/** Names a node in its fleet: adapters are placed by it, and tokens are made for it. */
 export const NodeId = z
   .string()
   .regex(/^[A-Za-z0-9._-]{1,64}$/, 'a node id has 1 to 64 of letters, digits, dot, _ and -')
@@ -23,7 +25,7 @@ export type NodeId = z.infer<typeof NodeId>
 export const Heartbeat = z.strictObject({
   node: NodeId,
   /** Where edges reach it. */
-  url: z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, '')),
+  url: NodeUrl,
   region: z.string().regex(/^[a-z0-9-]{0,32}$/, 'must have at most 32 of a-z, 0-9 and hyphens, like eu-west'),
   /** Differs for each process: a restarted node is a new one. */
   incarnation: z.uuid(),

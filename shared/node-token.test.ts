@@ -1,11 +1,14 @@
 import { SignJWT } from 'jose'
 import { afterEach, expect, test, vi } from 'vitest'
 import { sha256Hex } from './digest.ts'
+import { NodeId } from './heartbeat.ts'
 import { newRequestId, TenantId } from './ids.ts'
 import { type NodeTokenGrant, nodeTokenKey, signNodeToken, verifyNodeToken } from './node-token.ts'
 
 const key = nodeTokenKey('a secret of at least thirty-two bytes')
+const node = NodeId.parse('node-1')
 const grant: NodeTokenGrant = {
+  node,
   tenant: TenantId.parse('acme'),
   act: 'generate',
   rid: newRequestId(),
@@ -19,8 +22,8 @@ afterEach(() => {
 
 test('a token carries its grant and is different each time', async () => {
   const token = await signNodeToken(key, grant)
-  const { tenant, ...rest } = grant
-  expect(await verifyNodeToken(key, token)).toMatchObject({ sub: tenant, ...rest })
+  const { node: _, tenant, ...rest } = grant
+  expect(await verifyNodeToken(key, token, { node })).toMatchObject({ sub: tenant, ...rest })
   expect(await signNodeToken(key, grant)).not.toBe(token)
 })
 
@@ -36,10 +39,18 @@ test('another secret, a changed token and an unsigned one are refused alike', as
     'nonsense',
   ]
   for (const bad of forged)
-    await expect(verifyNodeToken(key, bad)).rejects.toMatchObject({
+    await expect(verifyNodeToken(key, bad, { node })).rejects.toMatchObject({
       code: 'invalid_node_token',
       message: 'the node token is not valid',
     })
+})
+
+test('a token for another node is refused, and says so', async () => {
+  const token = await signNodeToken(key, { ...grant, node: NodeId.parse('node-10') })
+  await expect(verifyNodeToken(key, token, { node })).rejects.toMatchObject({
+    code: 'invalid_node_token',
+    message: expect.stringMatching(/another node than node-1;/),
+  })
 })
 
 test('a token for another audience is refused', async () => {
@@ -49,13 +60,13 @@ test('a token for another audience is refused', async () => {
     .setAudience('elsewhere')
     .setExpirationTime('1h')
     .sign(key)
-  await expect(verifyNodeToken(key, token)).rejects.toMatchObject({ code: 'invalid_node_token' })
+  await expect(verifyNodeToken(key, token, { node })).rejects.toMatchObject({ code: 'invalid_node_token' })
 })
 
 test('a token dies after its minute', async () => {
   const token = await signNodeToken(key, grant)
   vi.useFakeTimers({ now: Date.now() + 70_000 })
-  await expect(verifyNodeToken(key, token)).rejects.toThrow('the node token has expired')
+  await expect(verifyNodeToken(key, token, { node })).rejects.toThrow('the node token has expired')
 })
 
 test('a short secret is refused at the start', () => {

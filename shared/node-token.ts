@@ -1,11 +1,12 @@
 import { errors, jwtVerify, SignJWT } from 'jose'
 import { z } from 'zod'
 import { QuartetError } from './errors.ts'
+import type { NodeId } from './heartbeat.ts'
 import { AdapterDigest, RequestId, TenantId } from './ids.ts'
 
 /**
  * What lets an edge's call into a node: a JWT (RFC 7519, HS256) signed with the secret that edge and node share,
- * valid for a minute, for one action of one tenant on one adapter and one body, once (`jti`).
+ * valid for a minute, for one node (`aud`), one action of one tenant on one adapter and one body, once (`jti`).
  */
 export const NodeTokenClaims = z.object({
   sub: TenantId,
@@ -21,13 +22,17 @@ export const NodeTokenClaims = z.object({
 })
 export type NodeTokenClaims = z.infer<typeof NodeTokenClaims>
 
-export type NodeTokenGrant = Omit<NodeTokenClaims, 'sub' | 'jti' | 'exp'> & { readonly tenant: TenantId }
+export type NodeTokenGrant = Omit<NodeTokenClaims, 'sub' | 'jti' | 'exp'> & {
+  readonly tenant: TenantId
+  /** The node that it opens, and no other. */
+  readonly node: NodeId
+}
 
 export const nodeTokenSeconds = 60
 export const minNodeSecretBytes = 32
 
 const issuer = 'quartet-edge'
-const audience = 'quartet-node'
+const audienceOf = (node: NodeId) => `quartet-node/${node}`
 
 /** The shared secret as HMAC key. Throws when it is shorter than 32 bytes. */
 export function nodeTokenKey(secret: string): Uint8Array {
@@ -38,42 +43,48 @@ export function nodeTokenKey(secret: string): Uint8Array {
 }
 
 export function signNodeToken(key: Uint8Array, grant: NodeTokenGrant): Promise<string> {
-  const { tenant, ...claims } = grant
+  const { node, tenant, ...claims } = grant
   return new SignJWT(claims)
     .setProtectedHeader({ alg: 'HS256' })
     .setSubject(tenant)
     .setIssuer(issuer)
-    .setAudience(audience)
+    .setAudience(audienceOf(node))
     .setJti(crypto.randomUUID())
     .setIssuedAt()
     .setExpirationTime(`${nodeTokenSeconds}s`)
     .sign(key)
 }
 
+/** The node that checks a token. */
+export interface NodeTokenCheck {
+  readonly node: NodeId
+  /** Milliseconds since 1970; by default the clock's. */
+  readonly now?: number
+}
+
 /** Claims of a valid token. Throws `invalid_node_token` otherwise; single use of `jti` is the caller's to check. */
 export async function verifyNodeToken(
   key: Uint8Array,
   token: string,
-  /** Milliseconds since 1970. */
-  now = Date.now(),
+  { node, now = Date.now() }: NodeTokenCheck,
 ): Promise<NodeTokenClaims> {
   try {
     const { payload } = await jwtVerify(token, key, {
       issuer,
-      audience,
+      audience: audienceOf(node),
       algorithms: ['HS256'],
       clockTolerance: 5,
       currentDate: new Date(now),
     })
     return NodeTokenClaims.parse(payload)
   } catch (cause) {
-    const expired = cause instanceof errors.JWTExpired
-    throw new QuartetError(
-      'invalid_node_token',
-      expired ? 'the node token has expired' : 'the node token is not valid',
-      {
-        cause,
-      },
-    )
+    throw new QuartetError('invalid_node_token', faultOf(cause, node), { cause })
   }
+}
+
+function faultOf(cause: unknown, node: NodeId): string {
+  if (cause instanceof errors.JWTExpired) return 'the node token has expired'
+  if (cause instanceof errors.JWTClaimValidationFailed && cause.claim === 'aud')
+    return `the node token is for another node than ${node}; start this one with the --id that the edge knows it by (QUARTET_NODES)`
+  return 'the node token is not valid'
 }

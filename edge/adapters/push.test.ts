@@ -1,7 +1,9 @@
 import { env } from 'cloudflare:workers'
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { NodeId } from '../../shared/heartbeat.ts'
 import { TenantId } from '../../shared/ids.ts'
-import { nodeTokenKey, verifyNodeToken } from '../../shared/node-token.ts'
+import { type NodeTokenClaims, nodeTokenKey, verifyNodeToken } from '../../shared/node-token.ts'
+import type { StubCall } from '../../test/stub-behaviour.ts'
 import { storeKeys } from '../store/records.ts'
 import { stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
 import { pushTimeoutMs } from './push.ts'
@@ -90,13 +92,28 @@ describe('a push that two requests wait for', () => {
   })
 })
 
+const key = nodeTokenKey(env.QUARTET_NODE_SECRET)
+
+/** What calls' tokens say, each of which must be for the node that the call went to. */
+async function claimsOf(calls: readonly StubCall[]): Promise<NodeTokenClaims[]> {
+  const nodes = await Promise.all(
+    stubs.addresses().map(async ({ id, url }) => ({
+      id: NodeId.parse(id),
+      tokens: new Set((await stubs.callsAt({ url })).map(({ authorization }) => authorization)),
+    })),
+  )
+  return Promise.all(
+    calls.map(({ authorization }) => {
+      const asked = nodes.find(({ tokens }) => tokens.has(authorization))
+      if (asked === undefined) throw new Error('no node got this call')
+      return verifyNodeToken(key, authorization.replace('Bearer ', ''), { node: asked.id })
+    }),
+  )
+}
+
 test('each call carries a token for exactly what it does', async () => {
   const response = await edge.chat(tenant)
-  const key = nodeTokenKey(env.QUARTET_NODE_SECRET)
-  const calls = await stubs.calls()
-  const claims = await Promise.all(
-    calls.map(({ authorization }) => verifyNodeToken(key, authorization.replace('Bearer ', ''))),
-  )
+  const claims = await claimsOf(await stubs.calls())
   expect(claims.map(({ act }) => act)).toEqual(['generate', 'put-adapter', 'generate'])
   for (const { adapter, rid, sub } of claims) {
     expect(sub).toBe(tenant.id)
@@ -165,11 +182,7 @@ describe('two tenants with the same file, at once and on one node', () => {
   })
 
   const pushed = async () => {
-    const key = nodeTokenKey(env.QUARTET_NODE_SECRET)
-    const calls = (await stubs.calls()).filter(({ kind }) => kind === 'put-adapter')
-    const claims = await Promise.all(
-      calls.map(({ authorization }) => verifyNodeToken(key, authorization.replace('Bearer ', ''))),
-    )
+    const claims = await claimsOf((await stubs.calls()).filter(({ kind }) => kind === 'put-adapter'))
     return claims.map(({ sub }) => sub).toSorted()
   }
 

@@ -65,6 +65,7 @@ async function pushOnce({
     })
   // The body is the adapter, so its hash is the adapter's digest.
   const token = await signNodeToken(nodeKey, {
+    node: node.id,
     tenant,
     act: 'put-adapter',
     rid: requestId,

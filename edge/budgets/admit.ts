@@ -1,4 +1,5 @@
 import type { Context } from 'hono'
+import { currentFleet } from '../fleet/current-fleet.ts'
 import type { TenantApp } from '../http/context.ts'
 import { within } from '../http/within.ts'
 import { readTenant } from '../tenants/read.ts'
@@ -51,8 +52,11 @@ function reachOf(c: Context<TenantApp>): Reach {
       exchange: (exchange) =>
         within(ownerPatienceMs, { work: budget(tenant).exchange(exchange), late: silent }),
     },
-    collect: (node, ids) => {
-      const acknowledge = budgets.acknowledgements(tenant, { node, most: ids.length })
+    collect: async (url, ids) => {
+      const node = (await currentFleet(c)).nodes.find((each) => each.url === url)
+      // It tells of them by itself when it is back.
+      if (node === undefined) throw new Error(`no node of the fleet is at ${url}`)
+      const acknowledge = budgets.acknowledgements(tenant, { node: url, most: ids.length })
       return settlementsAt(node, { nodeKey, tenant, request: { acknowledge, collect: [...ids] } })
     },
     background: (work) => c.executionCtx.waitUntil(work),

@@ -421,6 +421,7 @@ describe('what counts', () => {
       const status = nodeStatus({ node: 'tells', sequence })
       const body = JSON.stringify({ ...status, settlements: [settlement] })
       const token = await signHeartbeat(nodeTokenKey(env.QUARTET_NODE_SECRET), {
+        edge: 'http://edge',
         node: status.node,
         epoch,
         body: await sha256Hex(body),

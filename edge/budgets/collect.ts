@@ -2,19 +2,21 @@ import { sha256Hex } from '../../shared/digest.ts'
 import { newRequestId, type TenantId } from '../../shared/ids.ts'
 import { signNodeToken } from '../../shared/node-token.ts'
 import { type SettlementsRequest, SettlementsResponse } from '../../shared/settlement.ts'
+import type { NodeAddress } from '../fleet/nodes.ts'
 import { textUpTo } from '../http/text-up-to.ts'
 
 const patienceMs = 3_000
 /** Above what as many settlements take as one call may ask for. */
 const maxAnswerBytes = 1024 * 1024
 
-/** `POST /v1/settlements` of the node at `url`. Throws when it cannot be reached or does not answer as it should. */
+/** `POST /v1/settlements` of a node. Throws when it cannot be reached or does not answer as it should. */
 export async function settlementsAt(
-  url: string,
+  { id, url }: NodeAddress,
   { nodeKey, request, tenant }: { nodeKey: Uint8Array; tenant: TenantId; request: SettlementsRequest },
 ): Promise<SettlementsResponse> {
   const body = JSON.stringify(request)
   const token = await signNodeToken(nodeKey, {
+    node: id,
     tenant,
     act: 'settlements',
     rid: newRequestId(),

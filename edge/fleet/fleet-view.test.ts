@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { NodeId } from '../../shared/heartbeat.ts'
 import { AdapterDigest } from '../../shared/ids.ts'
 import { encodeResident, residentPrefix } from '../../shared/resident-adapters.ts'
 import { FleetView, maxSnapshotMs, type RegistrySource } from './fleet-view.ts'
@@ -14,7 +15,7 @@ class Scene {
   calls = 0
   isDown = false
   readonly view = new FleetView({
-    fixed: [{ id: 'fixed', url: 'http://10.0.0.9' }],
+    fixed: [{ id: NodeId.parse('fixed'), url: 'http://10.0.0.9' }],
     log: (_level, event) => this.logged.push(event),
     now: this.now,
   })

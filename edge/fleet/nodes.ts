@@ -1,11 +1,10 @@
 import { z } from 'zod'
 import { QuartetError } from '../../shared/errors.ts'
+import { NodeId } from '../../shared/heartbeat.ts'
 import type { BackboneDigest } from '../../shared/ids.ts'
+import { NodeUrl } from '../../shared/node-url.ts'
 
-const NodeAddress = z.strictObject({
-  id: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, 'a node id has 1 to 64 of letters, digits, dot, _ and -'),
-  url: z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, '')),
-})
+const NodeAddress = z.strictObject({ id: NodeId, url: NodeUrl })
 export type NodeAddress = z.infer<typeof NodeAddress>
 
 /** What a node said of itself, as far as routing needs it. */

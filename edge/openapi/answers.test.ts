@@ -209,8 +209,13 @@ test('the service and the fleet answer what is described', async () => {
   const body = JSON.stringify({ ...nodeStatus({ node: 'described' }), settlements: [] })
   let epoch = 'unknown'
   for (let beat = 0; beat < 2; beat++) {
-    const claims = { node: NodeId.parse('described'), epoch, body: await sha256Hex(body), now: new Date() }
-    const token = await signHeartbeat(nodeTokenKey(env.QUARTET_NODE_SECRET), claims)
+    const token = await signHeartbeat(nodeTokenKey(env.QUARTET_NODE_SECRET), {
+      edge: 'http://edge',
+      node: NodeId.parse('described'),
+      epoch,
+      body: await sha256Hex(body),
+      now: new Date(),
+    })
     const { text } = await asked({
       method: 'POST',
       path: '/fleet/v1/heartbeat',

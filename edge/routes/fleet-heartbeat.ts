@@ -19,7 +19,7 @@ export async function heartbeat(c: Context<App>): Promise<Response> {
   const token = bearerToken(c.req.header('authorization'))
   if (token === undefined)
     throw new QuartetError('invalid_node_token', 'the heartbeat carries no token (authorization: Bearer …)')
-  const claims = await verifyHeartbeat(nodeKey, token)
+  const claims = await verifyHeartbeat(nodeKey, { edge: c.req.url, token })
   const body = await readBytes(c.req.raw, maxHeartbeatBytes)
   if ((await sha256Hex(body)) !== claims.body)
     throw new QuartetError('invalid_node_token', "the heartbeat's token is for another body")

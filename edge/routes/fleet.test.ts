@@ -54,6 +54,7 @@ class Beat {
 
   async token(): Promise<string> {
     return signHeartbeat(this.secret, {
+      edge: 'http://edge',
       node: this.#status.node,
       epoch: epoch ?? '',
       body: await sha256Hex(this.claimed ?? this.body),
@@ -93,6 +94,7 @@ describe('a heartbeat', () => {
   test('of another epoch is not taken, and the answer says the epoch', async () => {
     const beat = new Beat()
     const token = await signHeartbeat(key, {
+      edge: 'http://edge',
       node: beat.node,
       epoch: 'long ago',
       body: await sha256Hex(beat.body),
@@ -148,15 +150,24 @@ describe('a heartbeat', () => {
     expect(await refusal(changed.send())).toMatch(/^401 .*another body/)
     const borrowed = new Beat()
     const token = await signHeartbeat(key, {
+      edge: 'http://edge',
       node: new Beat().node,
       epoch,
       body: await sha256Hex(borrowed.body),
     })
     expect(await refusal(borrowed.send(token))).toMatch(/^401 .*another node/)
+    const elsewhere = await signHeartbeat(key, {
+      edge: 'https://quartet.example.com',
+      node: borrowed.node,
+      epoch,
+      body: await sha256Hex(borrowed.body),
+    })
+    expect(await refusal(borrowed.send(elsewhere))).toMatch(/^401 .*another edge than edge; a proxy/)
     const unsigned = await new SignJWT({ epoch }).setProtectedHeader({ alg: 'HS256' }).sign(key)
     expect(await refusal(new Beat().send(unsigned))).toMatch(/^401/)
     const request = newRequestId()
     const nodeToken = await signNodeToken(key, {
+      node: borrowed.node,
       tenant: TenantId.parse('t'),
       act: 'info',
       rid: request,

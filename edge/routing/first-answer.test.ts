@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { NodeId } from '../../shared/heartbeat.ts'
 import { AdapterDigest, BackboneDigest } from '../../shared/ids.ts'
 import type { GenerateEvent } from '../../shared/wire.ts'
 import type { FleetNode } from '../fleet/nodes.ts'
@@ -8,7 +9,11 @@ import { NodeFailure } from './node-failures.ts'
 import { Router } from './router.ts'
 
 const backbone = BackboneDigest.parse('ab'.repeat(32))
-const nodes: FleetNode[] = ['a', 'b', 'c'].map((id) => ({ id, url: `http://${id}`, report: null }))
+const nodes: FleetNode[] = ['a', 'b', 'c'].map((id) => ({
+  id: NodeId.parse(id),
+  url: `http://${id}`,
+  report: null,
+}))
 const ask = {
   adapter: AdapterDigest.parse('cd'.repeat(32)),
   backbone,

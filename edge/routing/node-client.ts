@@ -36,6 +36,7 @@ export async function generateOn({
 }: NodeCall): Promise<NodeAnswer> {
   const body = JSON.stringify(request)
   const token = await signNodeToken(nodeKey, {
+    node: node.id,
     tenant,
     act: 'generate',
     rid: request.requestId,

@@ -1,10 +1,13 @@
-import type { NodeAddress } from '../fleet/nodes.ts'
+/** What is ranked, by its name. */
+interface Named {
+  readonly id: string
+}
 
 /**
  * Nodes by preference for a key: rendezvous hashing (Thaler and Ravishankar, 1998). Each node's score depends on
  * the key and that node alone, so a node that comes or goes moves only its own share of keys.
  */
-export function rankNodes<N extends NodeAddress>(key: string, nodes: readonly N[]): N[] {
+export function rankNodes<N extends Named>(key: string, nodes: readonly N[]): N[] {
   const score = scorer(key)
   return nodes
     .map((node) => ({ node, score: score(node) }))
@@ -13,7 +16,7 @@ export function rankNodes<N extends NodeAddress>(key: string, nodes: readonly N[
 }
 
 /** How much a key prefers a node: 0 to 2³² − 1. The key is hashed once for all nodes. */
-export function scorer(key: string): (node: Pick<NodeAddress, 'id'>) => number {
+export function scorer(key: string): (node: Named) => number {
   const keyHash = hash32(key)
   return ({ id }) => finalize(keyHash ^ hash32(id))
 }

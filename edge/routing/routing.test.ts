@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { NodeId } from '../../shared/heartbeat.ts'
 import { AdapterDigest, BackboneDigest } from '../../shared/ids.ts'
 import { residentPrefix } from '../../shared/resident-adapters.ts'
 import { type FleetNode, type NodeSelfReport, parseNodes } from '../fleet/nodes.ts'
@@ -33,7 +34,7 @@ const idle: NodeSelfReport = {
   reportedAt: start,
 }
 const node = (at: number, report: Partial<NodeSelfReport> = {}): FleetNode => ({
-  id: `node-${at}`,
+  id: NodeId.parse(`node-${at}`),
   url: `http://10.0.0.${at}`,
   report: { ...idle, ...report },
 })
@@ -424,6 +425,8 @@ describe('QUARTET_NODES', () => {
     'nodes',
     '[{"id": "a"}]',
     '[{"id": "a", "url": "ftp://x"}]',
+    '[{"id": "a", "url": "http://user:pass@x"}]',
+    '[{"id": "a", "url": "http://x/path"}]',
     '[{"id":"a","url":"http://x"},{"id":"a","url":"http://y"}]',
   ])('%j is refused with the reason', (json) => {
     expect(() => parseNodes(json)).toThrow(/QUARTET_NODES must be/)

@@ -62,7 +62,10 @@ class StubEdge {
       const chunks: Buffer[] = []
       for await (const chunk of request) chunks.push(Buffer.from(chunk))
       const body = Buffer.concat(chunks).toString()
-      const claims = await verifyHeartbeat(key, (request.headers.authorization ?? '').slice('Bearer '.length))
+      const claims = await verifyHeartbeat(key, {
+        edge: `http://${request.headers.host}`,
+        token: (request.headers.authorization ?? '').slice('Bearer '.length),
+      })
       expect(claims.body).toBe(await sha256Hex(body))
       const heartbeat = Heartbeat.parse(JSON.parse(body))
       this.received.push({ heartbeat, epoch: claims.epoch, at: performance.now() })

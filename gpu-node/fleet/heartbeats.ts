@@ -157,6 +157,7 @@ export class Heartbeats {
     }
     const body = JSON.stringify(heartbeat)
     const token = await signHeartbeat(key, {
+      edge,
       node: heartbeat.node,
       epoch: this.#epoch,
       body: await sha256Hex(body),

@@ -41,9 +41,13 @@ export function membershipOf(
   listening: string,
 ): Membership | undefined {
   if (edge === undefined) return undefined
+  return { node: nodeIdOf({ nodeId }, listening), edge, url: advertise ?? listening, region }
+}
+
+/** The node's name: as set, else host name and port. */
+export function nodeIdOf({ nodeId }: Pick<NodeConfig, 'nodeId'>, listening: string): NodeId {
   const { port } = new URL(listening)
-  const named = `${hostname()}-${port}`.replaceAll(/[^A-Za-z0-9._-]/g, '-').slice(-64)
-  return { node: nodeId ?? NodeId.parse(named), edge, url: advertise ?? listening, region }
+  return nodeId ?? NodeId.parse(`${hostname()}-${port}`.replaceAll(/[^A-Za-z0-9._-]/g, '-').slice(-64))
 }
 
 /** How the node is at the moment, as heartbeats say it. */

@@ -1,4 +1,5 @@
 import { QuartetError } from '../../shared/errors.ts'
+import type { NodeId } from '../../shared/heartbeat.ts'
 import { type NodeTokenClaims, verifyNodeToken } from '../../shared/node-token.ts'
 import { ReplayCache } from './replay-cache.ts'
 import { type RequestBody, readBody } from './request-body.ts'
@@ -8,15 +9,17 @@ export interface AuthorizedCall {
   readonly body: RequestBody
 }
 
-/** Lets calls in by their node token: signed, unexpired, for this action and this body, and not seen before. */
+/** Lets calls in by their node token: signed, unexpired, for this node, this action and this body, and not seen before. */
 export class Authorization {
   readonly #key: Uint8Array
+  readonly #node: () => NodeId
   readonly #now: () => number
   readonly #replays = new ReplayCache()
 
-  /** `now`: the edges' clock, in milliseconds since 1970. */
-  constructor(key: Uint8Array, now: () => number = Date.now) {
+  /** `node`: its name, known once it listens. `now`: the edges' clock, in milliseconds since 1970. */
+  constructor({ key, node, now = Date.now }: { key: Uint8Array; node: () => NodeId; now?: () => number }) {
     this.#key = key
+    this.#node = node
     this.#now = now
   }
 
@@ -31,7 +34,7 @@ export class Authorization {
     const [scheme, token] = request.headers.get('authorization')?.split(' ') ?? []
     if (scheme?.toLowerCase() !== 'bearer' || token === undefined)
       throw new QuartetError('invalid_node_token', 'the call carries no node token (authorization: Bearer …)')
-    const claims = await verifyNodeToken(this.#key, token, this.#now())
+    const claims = await verifyNodeToken(this.#key, token, { node: this.#node(), now: this.#now() })
     requireClaim(claims.act === action, 'action')
     const body = await readBody(request, maxBytes)
     requireClaim(claims.body === body.sha256, 'body')

@@ -4,6 +4,7 @@ import type { Backend } from '../../gpu-node/engine/backend.ts'
 import { FakeBackend, fakeBackbone } from '../../gpu-node/engine/fake-backend.ts'
 import { startNode } from '../../gpu-node/node.ts'
 import { sha256Hex } from '../../shared/digest.ts'
+import { NodeId } from '../../shared/heartbeat.ts'
 import { AdapterDigest, BackboneSlug, newRequestId, RequestId, TenantId } from '../../shared/ids.ts'
 import type { Log } from '../../shared/log.ts'
 import { type NodeTokenGrant, nodeTokenKey, signNodeToken } from '../../shared/node-token.ts'
@@ -11,6 +12,8 @@ import { GenerateEvent, type GenerateRequest } from '../../shared/wire.ts'
 
 export const secret = 'the secret of the contract tests'
 export const key = nodeTokenKey(secret)
+/** The node that `fakeNode` runs. */
+export const nodeId = NodeId.parse('fake-node')
 export const tenant = TenantId.parse('acme')
 
 /** A node on a free port over the fake backend, and a client that signs its calls as an edge does. */
@@ -26,7 +29,10 @@ export async function fakeNode({
 } = {}) {
   const logged: string[] = []
   const log: Log = (level, event, fields) => logged.push(JSON.stringify({ level, event, ...fields }))
-  const config = { ...readConfig(['--port', '0'], { QUARTET_NODE_SECRET: secret }), ...settings }
+  const config = {
+    ...readConfig(['--port', '0', '--id', nodeId], { QUARTET_NODE_SECRET: secret }),
+    ...settings,
+  }
   const openModel = async (): Promise<{ slug: BackboneSlug; backend: Backend }> => {
     await loading
     return { slug: BackboneSlug.parse('fake'), backend }
@@ -38,6 +44,7 @@ export async function fakeNode({
 
 export function nodeClient(url: string) {
   const grant = (fields: Partial<NodeTokenGrant>): NodeTokenGrant => ({
+    node: nodeId,
     tenant,
     act: 'info',
     rid: newRequestId(),

@@ -12,7 +12,7 @@ import { AdapterDigest } from '../../shared/ids.ts'
 import { adapterVariants } from '../parity/generation.ts'
 import { randomAdapter } from '../parity/random-adapter.ts'
 import { type TinyBackbone, tinyBackbone } from '../parity/tiny-backbone.ts'
-import { nodeClient, readEvents, refusal, secret, tokenIds, until } from './node-client.ts'
+import { nodeClient, nodeId, readEvents, refusal, secret, tokenIds, until } from './node-client.ts'
 
 const entry = fileURLToPath(new URL('../../gpu-node/main.ts', import.meta.url))
 
@@ -30,7 +30,7 @@ afterEach(() => {
 afterAll(() => rm(dirname(backbone.folder), { recursive: true }))
 
 function startProcess(args: string[], env: Record<string, string> = { QUARTET_NODE_SECRET: secret }) {
-  const child = spawn(process.execPath, [entry, '--port', '0', ...args], {
+  const child = spawn(process.execPath, [entry, '--port', '0', '--id', nodeId, ...args], {
     env: { ...ownEnv, ...env },
   })
   running.add(child)
@@ -114,7 +114,7 @@ describe('the node as a process', () => {
   })
 
   it.each([
-    ['a secret that is missing', [], {}, /QUARTET_NODE_SECRET is required; make one with/],
+    ['a secret that is missing', [], {}, /QUARTET_NODE_SECRET is required: .*openssl rand/],
     [
       'a wrong setting',
       ['--max-batch', '0'],

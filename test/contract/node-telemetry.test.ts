@@ -4,7 +4,7 @@ import { signNodeToken } from '../../shared/node-token.ts'
 import { telemetrySettings } from '../../shared/telemetry/settings.ts'
 import { type OtlpReceiver, startOtlpReceiver } from '../otlp-receiver.ts'
 import { parsePrometheus } from '../prometheus-text.ts'
-import { fakeNode, generateRequest, key, readEvents, secret, tenant } from './node-client.ts'
+import { fakeNode, generateRequest, key, nodeId, readEvents, secret, tenant } from './node-client.ts'
 
 const nodes: Awaited<ReturnType<typeof fakeNode>>[] = []
 let receiver: OtlpReceiver
@@ -28,6 +28,7 @@ async function call(url: string, headers: Record<string, string>, maxTokens = 5)
   const request = generateRequest({ maxTokens })
   const body = JSON.stringify(request)
   const token = await signNodeToken(key, {
+    node: nodeId,
     tenant,
     act: 'generate',
     rid: request.requestId,

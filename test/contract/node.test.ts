@@ -7,6 +7,7 @@ import { tinyAdapter } from '../../gpu-node/adapters/tiny-adapter.ts'
 import { continuation, FakeBackend } from '../../gpu-node/engine/fake-backend.ts'
 import { listen } from '../../gpu-node/server/listen.ts'
 import { sha256Hex } from '../../shared/digest.ts'
+import { NodeId } from '../../shared/heartbeat.ts'
 import { AdapterDigest, BackboneDigest, newRequestId, TenantId } from '../../shared/ids.ts'
 import { nodeTokenKey, signNodeToken } from '../../shared/node-token.ts'
 import { maxAdapterBytes, NodeInfo } from '../../shared/wire.ts'
@@ -15,6 +16,7 @@ import {
   fakeNode,
   generateRequest,
   key,
+  nodeId,
   readEvents,
   refusal,
   tenant,
@@ -191,9 +193,10 @@ describe('a node token', () => {
     }
     const jwt = (alg: string) =>
       new SignJWT({ ...claims }).setProtectedHeader({ alg }).setSubject(tenant).setJti('j'.repeat(36))
-    const issued = (token: SignJWT) => token.setIssuer('quartet-edge').setAudience('quartet-node')
+    const issued = (token: SignJWT) => token.setIssuer('quartet-edge').setAudience(`quartet-node/${nodeId}`)
     const tokens = {
-      forged: await signNodeToken(forged, { tenant, ...claims }),
+      forged: await signNodeToken(forged, { node: nodeId, tenant, ...claims }),
+      'for another node': await signNodeToken(key, { node: NodeId.parse('another'), tenant, ...claims }),
       expired: await issued(jwt('HS256')).setExpirationTime('-10s').sign(key),
       endless: await issued(jwt('HS256')).sign(key),
       'for another audience': await jwt('HS256')

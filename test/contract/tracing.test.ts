@@ -12,7 +12,7 @@ import { telemetrySettings } from '../../shared/telemetry/settings.ts'
 import type { ReceivedSpan } from '../otlp-received.ts'
 import { type OtlpReceiver, startOtlpReceiver } from '../otlp-receiver.ts'
 import { tinyChat, tinySpecials, tinyTokenizer } from '../tiny-tokenizer.ts'
-import { fakeNode, secret } from './node-client.ts'
+import { fakeNode, nodeId, secret } from './node-client.ts'
 
 /** The worker in workerd, a node over the fake backend and an OTLP receiver, each at its own socket. */
 
@@ -32,7 +32,7 @@ beforeAll(async () => {
     port: await freePort(),
     stateFolder,
     vars: {
-      QUARTET_NODES: JSON.stringify([{ id: 'node-1', url: node.url }]),
+      QUARTET_NODES: JSON.stringify([{ id: nodeId, url: node.url }]),
       QUARTET_NODE_SECRET: secret,
       QUARTET_ADMIN_KEY: adminKey,
       QUARTET_OTLP_ENDPOINT: receiver.url,

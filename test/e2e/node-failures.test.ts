@@ -71,6 +71,7 @@ async function startSmallNode(port: number): Promise<Service> {
     env: {
       QUARTET_NODE_HOST: '127.0.0.1',
       QUARTET_NODE_PORT: String(port),
+      QUARTET_NODE_ID: 'small',
       QUARTET_NODE_SECRET: secrets.nodeSecret,
       QUARTET_BACKBONE: folder,
       QUARTET_MAX_BATCH: '1',

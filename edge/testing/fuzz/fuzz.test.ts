@@ -88,6 +88,7 @@ async function signature({ body, operation }: Pick<FuzzRequest, 'body' | 'operat
   if (operation !== 'heartbeat' || typeof body !== 'string' || body.length % 2 === 0) return {}
   const named = z.object({ node: NodeId }).safeParse(parsed(body))
   const token = await signHeartbeat(nodeTokenKey('test-node-secret-of-at-least-32-bytes'), {
+    edge: 'http://edge',
     node: named.success ? named.data.node : NodeId.parse('node'),
     epoch,
     body: await sha256Hex(body),
