@@ -1,14 +1,15 @@
 import { env } from 'cloudflare:workers'
 import { beforeEach, expect, test } from 'vitest'
+import { NodeId } from '../../shared/heartbeat.ts'
 import { TenantId } from '../../shared/ids.ts'
 import { nodeTokenKey } from '../../shared/node-token.ts'
 import { stubs } from '../testing/edge.ts'
 import { settlementsAt } from './collect.ts'
 
 const [node, other] = stubs.addresses()
-const url = node?.url ?? ''
+if (node === undefined) throw new Error('there is no stub node')
 const ask = () =>
-  settlementsAt(url, {
+  settlementsAt({ ...node, id: NodeId.parse(node.id) }, {
     nodeKey: nodeTokenKey(env.QUARTET_NODE_SECRET),
     tenant: TenantId.parse('acme'),
     request: { acknowledge: [], collect: [] },
@@ -22,12 +23,12 @@ test('a node is asked for settlements', async () => {
 
 test('a node that redirects is not followed', async () => {
   const location = `${other?.url}/v1/settlements`
-  await stubs.behaveAt({ url }, { tokens: [], refuseSettlements: { status: 307, code: 'moved', location } })
+  await stubs.behaveAt(node, { tokens: [], refuseSettlements: { status: 307, code: 'moved', location } })
   await expect(ask()).rejects.toThrow(/^307 from /)
 })
 
 test('of an answer without end no more is read than settlements take', async () => {
   const refuseSettlements = { status: 200, code: 'none', endless: true }
-  await stubs.behaveAt({ url }, { tokens: [], refuseSettlements })
+  await stubs.behaveAt(node, { tokens: [], refuseSettlements })
   await expect(ask()).rejects.toThrow(/^more than 1048576 bytes from /)
 })
