@@ -319,15 +319,15 @@ describe('what counts', () => {
     async (n) => {
       const [dying, other] = stubs.addresses()
       if (dying === undefined || other === undefined) throw new Error('unreachable')
-      await stubs.behaveAt(dying, { tokens: byteIds('half done'), delayMs: 5, dieAfter: 7 })
-      await stubs.behaveAt(other, { tokens: byteIds('four'), reason: 'length' })
+      await stubs.behaveAt(dying, { tokens: byteIds('half done'), delayMs: 5, dieAfter: 4 })
+      await stubs.behaveAt(other, { tokens: byteIds('two') })
       const edge = new TestEdge()
       for (let requests = 1; (await stubs.callsAt(dying)).length === 0; requests++)
         expect((await ask(edge, { n })).status, `request ${requests}`).toBe(200)
       const calls = await stubs.callsAt(other)
       const asked = new Set(calls.map(({ body }) => GenerateRequest.parse(body).requestId)).size
       await expect.poll(used).toMatchObject({ requests: asked })
-      expect((await usage()).data[0]).toMatchObject({ completion_tokens: 4 * n * asked, errors: 0 })
+      expect((await usage()).data[0]).toMatchObject({ completion_tokens: 3 * n * asked, errors: 0 })
 
       // The node that was taken for dead tells what it did.
       const [lost] = (await stubs.callsAt(dying)).map(({ body }) => GenerateRequest.parse(body))
@@ -335,7 +335,7 @@ describe('what counts', () => {
         ...lost?.settlement,
         requestId: lost?.requestId,
         tenant: tenant.id,
-        usage: { promptTokens: lost?.prompt.length, completionTokens: 7 },
+        usage: { promptTokens: lost?.prompt.length, completionTokens: 4 },
         outcome: 'client_closed_request',
         firstTokenMs: 5,
         endedAt: Date.now(),
