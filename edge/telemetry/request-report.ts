@@ -155,9 +155,11 @@ export class RequestReport {
     }
   }
 
-  /** The node's first token, in milliseconds since 1970. */
+  /** The first token of the attempts that answered, if any did; in milliseconds since 1970. */
   get firstTokenAt(): number | undefined {
-    const times = this.attempts.flatMap(({ firstTokenAt }) => firstTokenAt ?? [])
+    const sound = this.attempts.filter(({ error }) => error === undefined)
+    const answering = sound.length > 0 ? sound : this.attempts
+    const times = answering.flatMap(({ firstTokenAt }) => firstTokenAt ?? [])
     return times.length === 0 ? undefined : Math.min(...times)
   }
 

@@ -138,6 +138,18 @@ test('a failover is two calls under one generation, the first with what went wro
   expect(calls[0]?.status.code).toBe(2)
 })
 
+test('an answer that began again has the first token of the call that answered', async () => {
+  const [first, second] = stubs.preferredBy(tenant.adapter)
+  await stubs.behaveAt(first, { tokens: byteIds('Hello'), delayMs: 5, dieAfter: 2 })
+  await stubs.behaveAt(second, { tokens: byteIds('Hello'), headDelayMs: 20 })
+  await chat(traced(), { headers: { traceparent } })
+  const spans = await spansOf(traceId, 8)
+  const calls = spans.filter(({ name }) => name === 'POST /v1/generate')
+  expect(calls.map(({ attributes }) => attributes['error.type'])).toEqual(['node_error', undefined])
+  const event = spans.find(({ name }) => name === 'chat tone')?.events[0]
+  expect(BigInt(event?.timeUnixNano ?? 0)).toBeGreaterThan(BigInt(calls[1]?.startTimeUnixNano ?? 0))
+})
+
 describe('a request that fails', () => {
   test('says with which code', async () => {
     await traced().fetch('/v1/models/x', { headers: { traceparent, authorization: 'Bearer qk_no' } })
