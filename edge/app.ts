@@ -135,9 +135,10 @@ export const app = new Hono<App>()
   .route('/v1', tenantApi)
   .route('/admin/v1', adminApi)
   .post('/fleet/v1/heartbeat', heartbeat)
-  .notFound((c) => {
-    throw new QuartetError('not_found', `nothing is at ${c.req.method} ${c.req.path}`)
-  })
+  // Thrown it would pass by the headers that a tenant's answers get.
+  .notFound((c) =>
+    errorResponse(new QuartetError('not_found', `nothing is at ${c.req.method} ${c.req.path}`), c),
+  )
   .onError(errorResponse)
 
 for (const [path, allow] of allowedMethods(app.routes))

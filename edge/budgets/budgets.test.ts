@@ -6,7 +6,7 @@ import { sha256Hex } from '../../shared/digest.ts'
 import type { ErrorBody } from '../../shared/errors.ts'
 import { HeartbeatResponse } from '../../shared/heartbeat.ts'
 import { signHeartbeat } from '../../shared/heartbeat-token.ts'
-import { newRequestId, settlementId, TenantId } from '../../shared/ids.ts'
+import { AliasName, newRequestId, settlementId, TenantId } from '../../shared/ids.ts'
 import { nodeTokenKey } from '../../shared/node-token.ts'
 import { Settlement } from '../../shared/settlement.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
@@ -280,6 +280,45 @@ describe('every answer of a tenant with limits', () => {
     })
     expect(list.headers.get('x-ratelimit-limit-requests')).toBe('1')
     expect(list.headers.get('access-control-expose-headers')).toContain('x-ratelimit-remaining-tokens')
+  })
+})
+
+describe('every refusal of a tenant with limits says how they stand', () => {
+  test.each([
+    ['404', 'an unknown model', 404, (edge: TestEdge) => ask(edge, { model: 'nobody' })],
+    ['404', 'an unknown path', 404, (edge: TestEdge) => edge.own(tenant, 'GET', '/nowhere')],
+    ['405', 'an unknown method', 405, (edge: TestEdge) => edge.own(tenant, 'DELETE', '/models')],
+    ['403', 'a model that the policy leaves out', 403, (edge: TestEdge) => ask(edge, { model: 'tone' })],
+    ['400', 'what is malformed', 400, (edge: TestEdge) => ask(edge, { n: 'many' })],
+    ['400', 'what never fits', 400, (edge: TestEdge) => ask(edge, { max_tokens: 400 })],
+  ])('%s: %s', async (_status, _what, status, refused) => {
+    await limit({
+      requestsPerMinute: 100,
+      tokensPerDay: 300,
+      concurrentRequests: 7,
+      aliases: [AliasName.parse('tiny')],
+    })
+    const response = await refused(new TestEdge())
+    expect(response.status).toBe(status)
+    expect(response.headers.get('x-ratelimit-limit-requests')).toBe('100')
+    expect(response.headers.get('x-ratelimit-limit-tokens')).toBe('300')
+    expect(response.headers.get('x-ratelimit-limit-concurrent-requests')).toBe('7')
+  })
+
+  test('429: requests at the same time, the only limit', async () => {
+    await limit({ concurrentRequests: 1 })
+    await stubs.behave({ tokens: byteIds('x'.repeat(100)), delayMs: 20 })
+    const isolate = new TestEdge()
+    const first = await ask(isolate, { stream: true, max_tokens: 100 })
+    const refused = await ask(isolate)
+    expect(refused.status).toBe(429)
+    expect(refused.headers.get('retry-after')).toBe('1')
+    expect(refused.headers.get('x-ratelimit-limit-concurrent-requests')).toBe('1')
+    expect(refused.headers.get('x-ratelimit-remaining-concurrent-requests')).toBe('0')
+    await first.text()
+    const after = await ask(isolate)
+    expect(after.status).toBe(200)
+    expect(after.headers.get('x-ratelimit-remaining-concurrent-requests')).toBe('1')
   })
 })
 

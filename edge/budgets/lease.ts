@@ -11,6 +11,14 @@ export interface Taken {
   readonly allowance: { readonly requests: number; readonly tokens: number }
 }
 
+export interface LeaseRest {
+  readonly tokens: number
+  readonly slots: number
+  /** Of this minute. */
+  readonly requests: number
+  readonly allowance: number
+}
+
 /** Before the end of its time a lease is renewed behind the requests. */
 const renewAheadMs = 10_000
 
@@ -123,11 +131,13 @@ export class Lease {
     return [this.#tokens, this.#slots, this.#requests, this.#allowance].every((amount) => (amount ?? 0) === 0)
   }
 
-  /** What is left of this minute's allowance. */
-  left(now: number): { readonly requests: number; readonly allowance: number; readonly tokens: number } {
+  /** What requests may still take. */
+  left(now: number): LeaseRest {
     const isNow = now < this.#minuteEnds
+    const isGood = now < this.#admitUntil
     return {
-      tokens: now < this.#admitUntil ? (this.#tokens ?? 0) : 0,
+      tokens: isGood ? (this.#tokens ?? 0) : 0,
+      slots: isGood ? (this.#slots ?? 0) : 0,
       requests: isNow ? (this.#requests ?? 0) : 0,
       allowance: isNow ? (this.#allowance ?? 0) : 0,
     }

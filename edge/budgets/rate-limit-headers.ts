@@ -1,6 +1,7 @@
 import { createMiddleware } from 'hono/factory'
 import type { TenantApp } from '../http/context.ts'
 import { readTenant } from '../tenants/read.ts'
+import type { LeaseRest } from './lease.ts'
 import { type LimitName, type Limits, limitsOf, type Standing } from './limits.ts'
 import type { TenantAccount } from './tenant-account.ts'
 
@@ -11,13 +12,15 @@ export const rateLimitHeaderNames = [
   'x-ratelimit-remaining-tokens',
   'x-ratelimit-reset-requests',
   'x-ratelimit-reset-tokens',
+  'x-ratelimit-limit-concurrent-requests',
+  'x-ratelimit-remaining-concurrent-requests',
 ] as const
 
 type Headers = Partial<Record<(typeof rateLimitHeaderNames)[number], string>>
 type Known = TenantAccount['standings']
 
 /**
- * Says on every answer how the tenant's limits stand, as OpenAI does: as far as this isolate knows, which is as of its
+ * Says on every answer how the tenant's limits stand, as OpenAI does, and of requests at the same time likewise: as far as this isolate knows, which is as of its
  * last exchange with the budget's owner plus what it holds itself. Limits that are not set have no headers.
  */
 export const rateLimits = createMiddleware<TenantApp>(async (c, next) => {
@@ -33,26 +36,29 @@ export function rateLimitHeaders(limits: Limits, known: Known): Headers {
   return {
     ...headersOf('requests', bound('requestsPerMinute', limits, known)),
     ...headersOf('tokens', tightest(limits, known)),
+    ...headersOf('concurrent-requests', bound('concurrentRequests', limits, known)),
   }
 }
 
 interface Bound {
   readonly limit: number
   /** Undefined while the owner has not been asked. */
-  readonly rest: { readonly left: number; readonly resetMs: number } | undefined
+  readonly rest: Rest | undefined
 }
 
-function headersOf(unit: 'requests' | 'tokens', bound: Bound | undefined): Headers {
+interface Rest {
+  readonly left: number
+  /** null for what returns as requests end. */
+  readonly resetMs: number | null
+}
+
+function headersOf(unit: 'requests' | 'tokens' | 'concurrent-requests', bound: Bound | undefined): Headers {
   if (bound === undefined) return {}
   const { limit, rest } = bound
   return {
     [`x-ratelimit-limit-${unit}`]: String(limit),
-    ...(rest === undefined
-      ? {}
-      : {
-          [`x-ratelimit-remaining-${unit}`]: String(rest.left),
-          [`x-ratelimit-reset-${unit}`]: duration(rest.resetMs),
-        }),
+    ...(rest && { [`x-ratelimit-remaining-${unit}`]: String(rest.left) }),
+    ...(rest?.resetMs != null && { [`x-ratelimit-reset-${unit}`]: duration(rest.resetMs) }),
   }
 }
 
@@ -63,7 +69,8 @@ function bound(name: LimitName, limits: Limits, known: Known): Bound | undefined
   return { limit, rest: standing && known && restOf(name, standing, known) }
 }
 
-const heldAs: Readonly<Partial<Record<LimitName, 'requests' | 'allowance' | 'tokens'>>> = {
+const heldAs: Readonly<Record<LimitName, keyof LeaseRest>> = {
+  concurrentRequests: 'slots',
   requestsPerMinute: 'requests',
   tokensPerMinute: 'allowance',
   tokensPerDay: 'tokens',
@@ -74,11 +81,10 @@ function restOf(
   name: LimitName,
   { left, limit, resetMs }: Standing,
   { ageMs, left: held }: NonNullable<Known>,
-) {
-  const remaining = (resetMs ?? 0) - ageMs
-  if (remaining <= 0) return { left: limit, resetMs: 0 }
-  const part = heldAs[name]
-  return { left: Math.min(limit, left + (part === undefined ? 0 : held[part])), resetMs: remaining }
+): Rest {
+  const remaining = resetMs === null ? null : resetMs - ageMs
+  if (remaining !== null && remaining <= 0) return { left: limit, resetMs: 0 }
+  return { left: Math.min(limit, left + held[heldAs[name]]), resetMs: remaining }
 }
 
 /** Of the limits on tokens the one that leaves the least. */

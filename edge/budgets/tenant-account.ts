@@ -13,7 +13,7 @@ import {
   type Returned,
   type ReturnedAllowance,
 } from './exchange.ts'
-import { Lease, type Taken } from './lease.ts'
+import { Lease, type LeaseRest, type Taken } from './lease.ts'
 import { areSame, isLimited, type Limits, type Standings } from './limits.ts'
 import { Pace } from './pace.ts'
 import { BudgetRefusal } from './refusal.ts'
@@ -112,7 +112,7 @@ export class TenantAccount {
 
   /** Limits and how they stand, as far as this isolate knows. */
   get standings():
-    | { readonly standings: Standings; readonly left: ReturnType<Lease['left']>; readonly ageMs: number }
+    | { readonly standings: Standings; readonly left: LeaseRest; readonly ageMs: number }
     | undefined {
     const now = this.#options.now()
     return (

@@ -69,6 +69,8 @@ export const answerHeaders = {
   'x-ratelimit-limit-tokens': 'Tokens that the tightest limit of the policy allows.',
   'x-ratelimit-remaining-tokens': 'Of those, how many are left.',
   'x-ratelimit-reset-tokens': 'Until they are all there again, like `6s` or `1m30s`.',
+  'x-ratelimit-limit-concurrent-requests': 'Requests at the same time that the policy allows.',
+  'x-ratelimit-remaining-concurrent-requests': 'How many more may begin now.',
   etag: 'Changes with the content.',
   'content-disposition': 'Names the file.',
   'x-quartet-next-after': "Of a CSV that is not the last page, the next one's `after`.",
@@ -85,6 +87,8 @@ export const rateLimitHeaders = [
   'x-ratelimit-limit-tokens',
   'x-ratelimit-remaining-tokens',
   'x-ratelimit-reset-tokens',
+  'x-ratelimit-limit-concurrent-requests',
+  'x-ratelimit-remaining-concurrent-requests',
 ] as const satisfies readonly AnswerHeader[]
 
 /** An answer of one JSON schema. */
