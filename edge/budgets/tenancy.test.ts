@@ -65,3 +65,17 @@ test('a tenant that takes a deleted one’s name begins with nothing spent, held
   expect(past.map(({ requests }) => requests).toSorted()).toEqual([20, 3])
   expect(past.reduce((sum, { total_tokens }) => sum + total_tokens, 0)).toBe(spentBefore + each + 3 * each)
 })
+
+test.each(['a new name', 'a deleted tenant’s name'])(
+  'of several that create a tenant of %s at once one does, the others get 409',
+  async (name) => {
+    const id = name === 'a new name' ? 'at-once' : (await edge.seedTenant()).id
+    if (name !== 'a new name') expect((await edge.admin('DELETE', `/tenants/${id}`)).status).toBe(204)
+    const answers = await Promise.all(
+      [1, 2, 3, 4].map(() => new TestEdge().admin('POST', '/tenants', { id })),
+    )
+    expect(answers.map(({ status }) => status).toSorted()).toEqual([201, 409, 409, 409])
+    for (const answer of answers)
+      if (answer.status === 409) expect(await answer.json()).toMatchObject({ error: { code: 'conflict' } })
+  },
+)
