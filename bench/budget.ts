@@ -27,15 +27,18 @@ const travel = () => sleep(Math.random() * networkMs)
  */
 async function spend(
   atOnce: boolean,
-): Promise<{ admitted: number; refused: number; spent: number; calls: number }> {
+): Promise<{ admitted: number; refused: number; spent: number; calls: number; leases: number }> {
   const ledger = new Ledger(memorySql())
   ledger.setLimits({ ...noLimits, tokensPerDay: affordable * each })
   let calls = 0
+  /** That something was granted to. */
+  const leases = new Set<string>()
   const owner = {
     async exchange(exchange: Exchange) {
       await travel()
       calls += 1
       const answer = ledger.exchange(exchange)
+      if (answer.outcome.kind === 'granted') leases.add(answer.outcome.grant.lease)
       await travel()
       return answer
     },
@@ -85,11 +88,12 @@ async function spend(
   )
   const collect = async () => ({ settlements: [], running: [] })
   await Promise.all(accounts.map((account) => account.flush({ owner, collect })))
-  return { admitted, refused, spent: ledger.spent(new Date().toISOString().slice(0, 10)), calls }
+  const spent = ledger.spent(new Date().toISOString().slice(0, 10))
+  return { admitted, refused, spent, calls, leases: leases.size }
 }
 
 async function figures(name: string, atOnce: boolean): Promise<Figure[]> {
-  const { admitted, calls, refused, spent } = await spend(atOnce)
+  const { admitted, calls, leases, refused, spent } = await spend(atOnce)
   return [
     {
       name: `${name}: requests' worth spent`,
@@ -105,6 +109,7 @@ async function figures(name: string, atOnce: boolean): Promise<Figure[]> {
     },
     { name: `${name}: admitted`, value: admitted, unit: 'requests' },
     { name: `${name}: refused`, value: refused, unit: 'requests' },
+    { name: `${name}: leases used`, value: leases, unit: 'leases' },
     { name: `${name}: calls to the budget's owner`, value: calls, unit: 'calls' },
   ]
 }

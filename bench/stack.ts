@@ -6,13 +6,11 @@ import { homeAt, makeHome } from '../cli/local/home.ts'
 import { edgeBackbone } from '../cli/local/local-backbone.ts'
 import { ensureLocalSecrets } from '../cli/local/secrets.ts'
 import { startStack } from '../cli/local/stack.ts'
-import { serializeAdapterFile } from '../shared/adapter-file.ts'
-import { sha256Hex } from '../shared/digest.ts'
-import { AdapterDigest, AliasName, TenantId } from '../shared/ids.ts'
+import { AliasName, TenantId } from '../shared/ids.ts'
 import { benchBackbone } from './backend.ts'
 import { closedLoop, request, type Target } from './load.ts'
 import { loraFiles, startPeer, storyPrompt, storyTokens } from './peer.ts'
-import { randomAdapter } from './random-adapter.ts'
+import { publishRandomAdapter } from './publish-random-adapter.ts'
 import { type Figure, report } from './report.ts'
 import { median } from './statistics.ts'
 
@@ -53,11 +51,8 @@ async function startQuartet(): Promise<Quartet> {
   const { key } = await admin.createKey(tenant)
   const adapters: AliasName[] = []
   for (let seed = 0; seed < adapterCount; seed++) {
-    const bytes = serializeAdapterFile(randomAdapter(backbone.manifest, { seed }))
-    const digest = AdapterDigest.parse(await sha256Hex(bytes))
     const alias = AliasName.parse(`adapter-${seed}`)
-    await admin.putAdapter(tenant, { digest, bytes })
-    await admin.setAlias(tenant, { alias, digest })
+    await publishRandomAdapter(admin, { tenant, alias, manifest: backbone.manifest, seed })
     adapters.push(alias)
   }
   return {

@@ -1,0 +1,23 @@
+import type { AdminClient } from '../cli/admin-client.ts'
+import { serializeAdapterFile } from '../shared/adapter-file.ts'
+import type { BackboneManifest } from '../shared/backbone.ts'
+import { sha256Hex } from '../shared/digest.ts'
+import { AdapterDigest, type AliasName, type TenantId } from '../shared/ids.ts'
+import { randomAdapter } from './random-adapter.ts'
+
+/** Gives a tenant an adapter with random weights, and an alias that names it. */
+export async function publishRandomAdapter(
+  admin: AdminClient,
+  {
+    alias,
+    manifest,
+    seed,
+    tenant,
+  }: { tenant: TenantId; alias: AliasName; manifest: BackboneManifest; seed: number },
+): Promise<AdapterDigest> {
+  const bytes = serializeAdapterFile(randomAdapter(manifest, { seed }))
+  const digest = AdapterDigest.parse(await sha256Hex(bytes))
+  await admin.putAdapter(tenant, { digest, bytes })
+  await admin.setAlias(tenant, { alias, digest })
+  return digest
+}
