@@ -129,13 +129,14 @@ export const app = new Hono<App>()
       maxAge: 86_400,
     }),
   )
+  .get('/', (c) => c.json({ docs: '/docs', openapi: '/openapi.json', api: '/v1' }))
   .get('/health', (c) => c.json({ status: 'ok' }))
   .get('/openapi.json', getOpenApi)
   .get('/docs', getReference)
   .route('/v1', tenantApi)
   .route('/admin/v1', adminApi)
   .post('/fleet/v1/heartbeat', heartbeat)
-  // Thrown it would pass by the headers that a tenant's answers get.
+  // Returned, not thrown: what is thrown here passes by the outermost middleware.
   .notFound((c) =>
     errorResponse(new QuartetError('not_found', `nothing is at ${c.req.method} ${c.req.path}`), c),
   )

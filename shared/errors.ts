@@ -31,6 +31,8 @@ export const errorCodes = {
   adapter_missing: { status: 409, type: 'invalid_request_error' },
   length_required: { status: 411, type: 'invalid_request_error' },
   body_too_large: { status: 413, type: 'invalid_request_error' },
+  /** The body is not sent as it is: compressed, or wrapped in a form. */
+  unsupported_media_type: { status: 415, type: 'invalid_request_error' },
   queue_full: { status: 429, type: 'rate_limit_error' },
   rate_limited: { status: 429, type: 'rate_limit_error' },
   budget_exhausted: { status: 429, type: 'rate_limit_error' },

@@ -35,8 +35,19 @@ function position(message: string): string {
  */
 const maxDroppedBytes = 16 * 1024 * 1024
 
+/** Bodies are taken as they are: whoever may send a compressed one decides how large it becomes. */
+export function requirePlainBody({ headers }: Request): void {
+  const encoding = headers.get('content-encoding')?.toLowerCase() ?? 'identity'
+  if (encoding === 'identity') return
+  throw new QuartetError(
+    'unsupported_media_type',
+    'the body is compressed (Content-Encoding), which is not supported; send it uncompressed, without that header',
+  )
+}
+
 /** A request's body. Refused by its announced length before any of it is kept, by its real length while it is read. */
 export async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+  requirePlainBody(request)
   const refuse = (): never => {
     throw new QuartetError('body_too_large', `the body may have at most ${maxBytes} bytes`)
   }

@@ -201,6 +201,7 @@ test('tenants, keys, backbones and the log answer what is described', async () =
 })
 
 test('the service and the fleet answer what is described', async () => {
+  await asked({ path: '/' })
   await asked({ path: '/health' })
   for (const path of ['/openapi.json', '/docs']) {
     const etag = (await asked({ path })).headers.get('etag') ?? ''

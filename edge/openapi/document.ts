@@ -71,8 +71,14 @@ const authErrors: Readonly<Record<Auth, readonly ErrorCode[]>> = {
 }
 
 const bodyErrors = {
-  json: ['invalid_json', 'invalid_request', 'unsupported_parameter', 'body_too_large'],
-  bytes: ['length_required', 'body_too_large', 'request_timeout'],
+  json: [
+    'invalid_json',
+    'invalid_request',
+    'unsupported_parameter',
+    'body_too_large',
+    'unsupported_media_type',
+  ],
+  bytes: ['length_required', 'body_too_large', 'unsupported_media_type', 'request_timeout'],
 } as const satisfies Record<string, readonly ErrorCode[]>
 
 /** OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.1), from the schemas that validate. */

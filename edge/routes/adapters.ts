@@ -13,6 +13,7 @@ import { publishAdapter } from '../deployments/publish-adapter.ts'
 import type { ArrivingFile } from '../deployments/receive-adapter.ts'
 import { unwrap } from '../directory/outcome.ts'
 import type { ControlApp } from '../http/context.ts'
+import { requirePlainBody } from '../http/json-body.ts'
 import { behind, parseQuery, pathParameter } from '../http/request-parts.ts'
 import { readAdapters } from '../tenants/read.ts'
 import { moveAlias, requireOwnName } from './aliases.ts'
@@ -91,6 +92,12 @@ async function adaptersOf(c: C) {
 /** An upload says how long it is: by that it is refused, or room taken for it, before it is read. */
 function arriving(c: C): ArrivingFile {
   const { body, headers } = c.req.raw
+  requirePlainBody(c.req.raw)
+  if (headers.get('content-type')?.toLowerCase().startsWith('multipart/') === true)
+    throw new QuartetError(
+      'unsupported_media_type',
+      "the body is a form (multipart); send the file's own bytes as the body, as curl --data-binary @FILE does",
+    )
   const announced = headers.get('content-length') ?? ''
   if (!/^[0-9]+$/.test(announced))
     throw new QuartetError(

@@ -290,3 +290,38 @@ test('a browser may call, and read the headers', async () => {
   expect(refused.headers.get('access-control-allow-origin')).toBe('*')
   expect(refused.headers.get('access-control-expose-headers')).toMatch(/x-request-id/)
 })
+
+describe('a body that is not sent as it is', () => {
+  const send = (path: string, headers: Record<string, string>, body: string) =>
+    edge.fetch(path, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${tenant.key}`, ...headers },
+      body,
+    })
+
+  test.each(['/v1/chat/completions', '/v1/completions', '/v1/adapters'])(
+    'but compressed is refused at %s with the remedy',
+    async (path) => {
+      const response = await send(path, { 'content-encoding': 'gzip', 'content-length': '2' }, '{}')
+      const message = await expectError(response, { status: 415, code: 'unsupported_media_type' })
+      expect(message).toMatch(/send it uncompressed/)
+    },
+  )
+
+  test('but in a form is refused as an adapter, with the remedy', async () => {
+    const headers = { 'content-type': 'multipart/form-data; boundary=x', 'content-length': '5' }
+    const response = await send('/v1/adapters', headers, '--x--')
+    const message = await expectError(response, { status: 415, code: 'unsupported_media_type' })
+    expect(message).toMatch(/--data-binary @FILE/)
+  })
+})
+
+test('the root says where the documents are', async () => {
+  const response = await edge.fetch('/')
+  expect(response.status).toBe(200)
+  expect(await response.json()).toMatchObject({ docs: '/docs' })
+})
+
+test.each(['/', '/nowhere', '/admin/v1/nowhere'])('%s answers with a traceparent', async (path) => {
+  expect((await edge.fetch(path)).headers.get('traceparent')).toMatch(/^00-/)
+})

@@ -65,7 +65,9 @@ export const TenantSummary = TenantEntry.extend({
 export type TenantSummary = z.infer<typeof TenantSummary>
 
 /** When a key stops working; null is never. */
-const expiresAt = z.int().min(0).nullable()
+const momentError =
+  'must be milliseconds since 1970, as a whole number (Date.parse gives it), or null for never'
+const expiresAt = z.int(momentError).min(0, momentError).nullable()
 
 /** `POST /admin/v1/tenants/{id}/keys`. */
 export const CreateKeyRequest = z.strictObject({

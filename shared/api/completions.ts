@@ -24,12 +24,19 @@ export type Prompt = z.infer<typeof Prompt>
 export const maxPrompts = 4
 
 const Prompts = z
-  .union([Text, TokenIds, z.array(Prompt).min(1, 'must hold at least one prompt').max(maxPrompts)], {
-    error: `must be a string, an array of token ids, or an array of up to ${maxPrompts} of those`,
-  })
+  .union(
+    [Text, TokenIds, z.array(Prompt).min(1, 'must hold at least one prompt').meta({ maxItems: maxPrompts })],
+    {
+      error: `must be a string, an array of token ids, or an array of up to ${maxPrompts} of those`,
+    },
+  )
   .transform((prompts): Prompt[] => {
     if (typeof prompts === 'string') return [prompts]
     return isTokenIds(prompts) ? [prompts] : prompts
+  })
+  .refine((prompts) => prompts.length <= maxPrompts, {
+    error: ({ input }) =>
+      `holds ${Array.isArray(input) ? input.length : 'too many'} prompts; a request has at most ${maxPrompts}, so send several`,
   })
 
 function isTokenIds(prompts: readonly Prompt[] | readonly number[]): prompts is number[] {

@@ -57,7 +57,8 @@ export const wholeBetween = (min: number, max: number) => {
   return z.int(error).min(min, error).max(max, error)
 }
 
-export const MaxTokens = z.int('must be a whole number').min(1)
+const atLeastOne = 'must be a whole number, at least 1'
+export const MaxTokens = z.int(atLeastOne).min(1, atLeastOne)
 
 const Stop = z.union(
   [

@@ -32,10 +32,17 @@ function deepest(issue: Issue, prefix: Path): Located {
   const inner = issue.errors
     .flatMap(([first]) => (first === undefined ? [] : [deepest(first, path)]))
     .reduce<Located | undefined>(
-      (best, next) => (best && best.path.length >= next.path.length ? best : next),
+      (best, next) => (best && !isFurther(next.path, best.path) ? best : next),
       undefined,
     )
   return inner !== undefined && inner.path.length > path.length ? inner : { issue, path }
+}
+
+/** Deeper, or at a later entry of the same list. */
+function isFurther(path: Path, than: Path): boolean {
+  if (path.length !== than.length) return path.length > than.length
+  const [at, other] = [path.at(-1), than.at(-1)]
+  return typeof at === 'number' && typeof other === 'number' && at > other
 }
 
 function toError({ issue, path }: Located): QuartetError {
@@ -77,6 +84,8 @@ function inOurWords(issue: Issue): string {
       return issue.message.startsWith('Invalid')
         ? `must be ${issue.values.map((value) => JSON.stringify(value)).join(' or ')}`
         : issue.message
+    case 'invalid_key':
+      return issue.issues[0]?.message ?? issue.message
     default:
       return issue.message.replace(/^Invalid input: /, '')
   }

@@ -17,6 +17,18 @@ export const serviceOperations: readonly Operation[] = [
   },
   {
     method: 'get',
+    path: '/',
+    id: 'getRoot',
+    tag: 'Service',
+    summary: 'Where to read on',
+    auth: 'none',
+    answer: json(
+      'Paths of this edge.',
+      z.object({ docs: z.literal('/docs'), openapi: z.literal('/openapi.json'), api: z.literal('/v1') }),
+    ),
+  },
+  {
+    method: 'get',
     path: '/health',
     id: 'health',
     tag: 'Service',

@@ -1,0 +1,35 @@
+import { expect, test } from 'vitest'
+import { CreateKeyRequest } from './admin.ts'
+import { CompletionRequest } from './completions.ts'
+import { parseRequest } from './parse.ts'
+
+const completion = (more: object) => () =>
+  parseRequest(CompletionRequest, { model: 'm', prompt: 'p', ...more })
+
+test.each([
+  [{ max_tokens: 0 }, 'max_tokens: must be a whole number, at least 1'],
+  [{ max_tokens: -3 }, 'max_tokens: must be a whole number, at least 1'],
+  [
+    { prompt: ['a', 'b', 'c', 'd', 'e'] },
+    'prompt: holds 5 prompts; a request has at most 4, so send several',
+  ],
+  [
+    { prompt: [[1], [2], [3], [4], [5]] },
+    'prompt: holds 5 prompts; a request has at most 4, so send several',
+  ],
+  [{ prompt: ['a', 5] }, 'prompt[1]: must be a string or an array of token ids'],
+  [{ prompt: [5, 'a'] }, 'prompt[1]: must be of type number'],
+  [{ logit_bias: { hello: 5 } }, 'logit_bias.hello: must be a token id'],
+])('a completion with %j is refused in words that help', (more, message) => {
+  expect(completion(more)).toThrow(message)
+})
+
+test('as many prompts as a request may have are taken', () => {
+  expect(completion({ prompt: ['a', 'b', 'c', [1]] })()).toMatchObject({ prompt: ['a', 'b', 'c', [1]] })
+})
+
+test.each(['2030-01-01', 1.5, -1, true])('a key that expires at %j is told what a moment is', (expiresAt) => {
+  expect(() => parseRequest(CreateKeyRequest, { expiresAt })).toThrow(
+    /^expiresAt: must be milliseconds since 1970/,
+  )
+})
