@@ -1,31 +1,38 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { text } from 'node:stream/consumers'
-import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { expect, it, vi } from 'vitest'
+import { note, print, printable, tableLines } from './output.ts'
 
-const main = fileURLToPath(new URL('./main.ts', import.meta.url))
-const edge = createServer((_, response) => response.end('{"registryUpMs":1,"nodes":[]}'))
-
-beforeAll(async () => {
-  await once(edge.listen(0, '127.0.0.1'), 'listening')
+it.each([
+  ['\u001b[31mred\u001b[0m', 'red'],
+  ['\u001b[2J\u001b[1;1Hgone', 'gone'],
+  ['\u009b31mred', 'red'],
+  ['\u001b]0;title\u0007text', 'text'],
+  ['\u001b]52;c;ZXZpbA==\u001b\\text', 'text'],
+  ['\u001bcreset', 'reset'],
+  ['over\rwritten\b\u0000\u007f', 'overwritten'],
+  ['a\u202etxt.exe', 'atxt.exe'],
+  ['cut \u001b', 'cut '],
+  ['cut \u001b]0;open', 'cut ;open'],
+  ['tab\tand\nline', 'tab\tand\nline'],
+  ['Grüße, 日本 😀', 'Grüße, 日本 😀'],
+])('%j is shown as %j', (text, shown) => {
+  expect(printable(text)).toBe(shown)
 })
-afterAll(() => {
-  edge.close()
+
+it('what is printed or noted moves no cursor', () => {
+  const written: string[] = []
+  const write = (text: string | Uint8Array) => written.push(String(text)) > 0
+  const spies = [process.stdout, process.stderr].map((stream) =>
+    vi.spyOn(stream, 'write').mockImplementation(write),
+  )
+  print('name \u001b[2Jx')
+  note('message \u001b]0;y\u0007z')
+  for (const spy of spies) spy.mockRestore()
+  expect(written).toEqual(['name x\n', 'message z\n'])
 })
 
-it.each([[['top']], [['top', '--json']]])('%j ends quietly when its reader leaves', async (words) => {
-  const { port } = edge.address() as AddressInfo
-  const env = {
-    ...process.env,
-    QUARTET_EDGE_URL: `http://127.0.0.1:${port}`,
-    QUARTET_ADMIN_KEY: 'a'.repeat(32),
-  }
-  const child = spawn(process.execPath, [main, ...words], { env, stdio: ['ignore', 'pipe', 'pipe'] })
-  // Long before it writes.
-  child.stdout.destroy()
-  const [said, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')])
-  expect({ said, code }).toEqual({ said: '', code: 0 })
+it('a table has a line for each row, whatever its cells hold, and as many rows as there are', () => {
+  const rows = Array.from({ length: 200_000 }, (_, at) => [`row ${at}`, at === 1 ? 'a\nb\u001b[31m' : ''])
+  const lines = tableLines([['name', 'note'], ...rows])
+  expect(lines).toHaveLength(rows.length + 1)
+  expect(lines.slice(0, 3)).toEqual(['name        note', 'row 0', 'row 1       a b'])
 })
