@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command } from 'commander'
+import { version } from '../shared/version.ts'
 import { adapterCommand } from './adapter.ts'
 import { aliasCommand } from './alias.ts'
 import { auditCommand } from './audit.ts'
@@ -17,6 +18,7 @@ import { usageCommand } from './usage.ts'
 endWithReader()
 
 const program = addGlobalOptions(new Command('quartet'))
+  .version(version)
   .description("serve many tenants' tuned variants of one language model")
   .showSuggestionAfterError()
   .configureOutput({

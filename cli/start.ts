@@ -50,6 +50,10 @@ async function runUntilStopped(home: Home, { edgePort, nodePort, nodes }: LocalF
     throw new CliFailure(`edge and node cannot both listen on port ${edgePort}`, {
       remedy: 'choose another for one of them with --edge-port or --node-port',
     })
+  if (nodePort + nodes - 1 > 65_535)
+    throw new CliFailure(`${nodes} nodes from port ${nodePort} on would need ports above 65535`, {
+      remedy: `choose a --node-port of at most ${65_536 - nodes}`,
+    })
   await makeHome(home)
   let started: Stack | undefined
   using stop = stopRequest(() => started?.kill())
@@ -61,9 +65,12 @@ async function runUntilStopped(home: Home, { edgePort, nodePort, nodes }: LocalF
       await assertPortFree({ port, flag: '--node-port', env: 'QUARTET_NODE_PORT' })
     const secrets = await ensureLocalSecrets(home)
     const tenants = await demoTenants()
+    note(`model: ${defaultBackbone} (Ctrl-C ends it)`)
     const backbone = await obtainBackbone(defaultBackbone, stop.signal)
+    note('demo: adapters')
     const adapters = await demoAdapters(home, { backbone, tenants })
     stop.signal.throwIfAborted()
+    note(`${nodes === 1 ? 'node' : `${nodes} nodes`} and edge: starting`)
     await using stack = await startStack({
       home,
       edgePort,
@@ -78,6 +85,7 @@ async function runUntilStopped(home: Home, { edgePort, nodePort, nodes }: LocalF
       },
     })
     started = stack
+    note('demo: tenants, keys and first answers')
     const ready = seedAndTry(stack, { home, secrets, backbone, tenants, adapters })
     ready.catch(() => undefined)
     const shown = await Promise.race([ready, stack.failed, stop.requested])
@@ -133,7 +141,7 @@ function announce(
 ): void {
   const { edge, tenants, backbone } = state
   print('Quartet is ready')
-  print(`\n  ${edge}\n`)
+  print(`\n  ${edge}\n  ${edge}/docs  the API's reference\n`)
   if (nodes.length > 1) for (const { id, url } of nodes) print(`  ${id}  ${url}`)
   for (const { id, key, aliases } of tenants)
     print(`  tenant ${id}  key ${key}  models ${[...aliases, backbone].join(', ')}`)

@@ -13,7 +13,7 @@ export const authenticateAdmin = createMiddleware<AdminApp>(async (c, next) => {
     if (token === undefined || !(await sameSecret(token, c.get('platform').adminKey)))
       throw new QuartetError(
         'invalid_admin_key',
-        'the admin key is missing or wrong; send it as "Authorization: Bearer …"',
+        'the admin key is missing or wrong; send what the edge has as QUARTET_ADMIN_KEY, as "Authorization: Bearer …" (the command line takes it from the variable of that name)',
       )
   }
   await countingGuesses(c, { door: 'admin', check })

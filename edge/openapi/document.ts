@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { type ErrorCode, errorCodes } from '../../shared/errors.ts'
+import { version } from '../../shared/version.ts'
 import { componentsOf, type Schema, schemaOf } from './json-schema.ts'
 import {
   type AnswerHeader,
@@ -87,7 +88,7 @@ export function openApiDocument(): Document {
     openapi: '3.1.1',
     info: {
       title: 'Quartet',
-      version: '0.1.0',
+      version,
       summary: "Many tenants' tuned variants of one language model, behind an OpenAI-compatible API.",
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },

@@ -1,6 +1,7 @@
 import type { Log } from '../../shared/log.ts'
 import { OtlpExporter } from '../../shared/telemetry/exporter.ts'
 import type { TelemetrySettings } from '../../shared/telemetry/settings.ts'
+import { version } from '../../shared/version.ts'
 import type { RequestReport } from './request-report.ts'
 import { requestMetrics, requestSpans } from './request-spans.ts'
 
@@ -29,7 +30,7 @@ export class Telemetry {
       endpoint,
       headers,
       // Isolates count apart from each other.
-      resource: { service: 'quartet-edge', version: '0.1.0', instance: crypto.randomUUID() },
+      resource: { service: 'quartet-edge', version, instance: crypto.randomUUID() },
       onChange: ({ dropped, failing, reason, signal }) =>
         log(failing ? 'warn' : 'info', failing ? 'telemetry_failing' : 'telemetry_works', {
           signal,

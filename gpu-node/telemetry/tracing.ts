@@ -5,6 +5,7 @@ import { OtlpExporter } from '../../shared/telemetry/exporter.ts'
 import type { TelemetrySettings } from '../../shared/telemetry/settings.ts'
 import { preciseNow, type Span } from '../../shared/telemetry/span.ts'
 import { isSampled, newSpanId, parseTraceContext } from '../../shared/telemetry/trace-context.ts'
+import { version } from '../../shared/version.ts'
 import type { RequestReport } from '../engine/reports.ts'
 import type { CallTrace } from './call-trace.ts'
 
@@ -37,7 +38,7 @@ export class Tracing {
     const exporter = new OtlpExporter({
       endpoint,
       headers,
-      resource: { service: 'quartet-node', version: '0.1.0', instance },
+      resource: { service: 'quartet-node', version, instance },
       onChange: ({ dropped, failing, reason, signal }) =>
         log(failing ? 'warn' : 'info', failing ? 'telemetry_failing' : 'telemetry_works', {
           signal,

@@ -144,6 +144,14 @@ describe('one line says what is wrong when', () => {
       says: /set QUARTET_ADMIN_KEY/,
     },
     'a port is none': { words: ['start', '--edge-port', '99999'], says: /from 1 to 65535/ },
+    'nodes would need ports that there are not': {
+      words: ['start', '--node-port', '65535', '--nodes', '3'],
+      says: /a --node-port of at most 65533/,
+    },
+    'an edge has no scheme': {
+      words: ['tenant', 'list', '--edge', 'localhost:26000'],
+      says: /write http:\/\/localhost:26000/,
+    },
     'a command is mistyped': { words: ['tenat'], says: /unknown command 'tenat'.*tenant/s },
   }
 

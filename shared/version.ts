@@ -1,0 +1,2 @@
+/** Of this project, as package.json has it. */
+export const version = '0.1.0'
