@@ -4,6 +4,7 @@ import { AdapterDigest, AliasName, TenantId } from '../shared/ids.ts'
 import { addEdgeOption, adminOf } from './admin-access.ts'
 import { parsedBy } from './argument.ts'
 import { note, printJson, printTable } from './output.ts'
+import { warnIfLeftOut } from './publish.ts'
 import { formatMoment } from './time.ts'
 
 interface Options {
@@ -58,8 +59,9 @@ export function aliasCommand(): Command {
         options: Options,
         command: Command,
       ) => {
-        const deployments = (await adminOf(command)).deployments(tenant)
-        changed(tenant, await deployments.setAlias(name, { digest, ...options }), options)
+        const admin = await adminOf(command)
+        changed(tenant, await admin.deployments(tenant).setAlias(name, { digest, ...options }), options)
+        await warnIfLeftOut(admin, { tenant, alias: name })
       },
     )
 

@@ -6,10 +6,12 @@ import type { AdapterSummary } from '../shared/api/deployments.ts'
 import { sha256Hex } from '../shared/digest.ts'
 import { AdapterDigest, AliasName, TenantId } from '../shared/ids.ts'
 import { addEdgeOption, adminOf, edgeOf } from './admin-access.ts'
+import type { AdminClient } from './admin-client.ts'
 import { parsedBy } from './argument.ts'
 import { deploymentsClient } from './deployments-client.ts'
 import { CliFailure } from './failure.ts'
 import { note, print, printJson, printTable } from './output.ts'
+import { leftOutNote, namingNote } from './publication-notes.ts'
 
 /** An adapter on its way to a tenant's store. */
 export interface Publication {
@@ -23,12 +25,18 @@ export interface Publication {
 /** Stores an adapter, and lets the alias name it. */
 export async function publish(command: Command, { tenant, ...file }: Publication): Promise<void> {
   const { alias, digest } = await (await deploymentsOf(command, tenant)).publish(file)
-  const whose = tenant ?? 'the tenant'
-  note(
-    alias === null
-      ? `${whose} has the adapter; name it with quartet alias set`
-      : `${whose}: ${alias.alias} is ${digest} (version ${alias.version})`,
-  )
+  if (alias === null) return note(namingNote(tenant))
+  note(`${tenant ?? 'your tenant'}: ${alias.alias} is ${digest} (version ${alias.version})`)
+  if (tenant !== undefined) await warnIfLeftOut(await adminOf(command), { tenant, alias: alias.alias })
+}
+
+/** Says so where requests for the alias will be refused. */
+export async function warnIfLeftOut(
+  admin: AdminClient,
+  named: { readonly tenant: TenantId; readonly alias: AliasName },
+): Promise<void> {
+  const warning = leftOutNote((await admin.showTenant(named.tenant)).policy, named)
+  if (warning !== undefined) note(warning)
 }
 
 /** An operator's access to a tenant's deployments; without a tenant, the access that its own key gives. */

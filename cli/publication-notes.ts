@@ -1,0 +1,18 @@
+import type { TenantPolicy } from '../shared/api/policy.ts'
+import type { AliasName, TenantId } from '../shared/ids.ts'
+
+/** A warning where a tenant's policy leaves out an alias that was just set: it works, and nobody may ask for it. */
+export function leftOutNote(
+  { aliases }: Pick<TenantPolicy, 'aliases'>,
+  { alias, tenant }: { readonly alias: AliasName; readonly tenant: TenantId },
+): string | undefined {
+  if (aliases === null || aliases.includes(alias)) return undefined
+  return `warning: the policy of ${tenant} leaves ${alias} out, so requests for it get 403 model_not_allowed; change its policy (quartet tenant limit)`
+}
+
+/** How an adapter without a name gets one, by whoever published it. */
+export function namingNote(tenant: TenantId | undefined): string {
+  return tenant === undefined
+    ? 'your tenant has the adapter; publish it again with --alias NAME to name it, or PUT /v1/aliases/NAME with your key'
+    : `${tenant} has the adapter; name it with quartet alias set`
+}
