@@ -9,11 +9,14 @@ import { settlementsAt } from './collect.ts'
 const [node, other] = stubs.addresses()
 if (node === undefined) throw new Error('there is no stub node')
 const ask = () =>
-  settlementsAt({ ...node, id: NodeId.parse(node.id) }, {
-    nodeKey: nodeTokenKey(env.QUARTET_NODE_SECRET),
-    tenant: TenantId.parse('acme'),
-    request: { acknowledge: [], collect: [] },
-  })
+  settlementsAt(
+    { ...node, id: NodeId.parse(node.id) },
+    {
+      nodeKey: nodeTokenKey(env.QUARTET_NODE_SECRET),
+      tenant: TenantId.parse('acme'),
+      request: { acknowledge: [], collect: [] },
+    },
+  )
 
 beforeEach(() => stubs.behave({ tokens: [] }))
 
