@@ -7,7 +7,7 @@ export function leftOutNote(
   { alias, tenant }: { readonly alias: AliasName; readonly tenant: TenantId },
 ): string | undefined {
   if (aliases === null || aliases.includes(alias)) return undefined
-  return `warning: the policy of ${tenant} leaves ${alias} out, so requests for it get 403 model_not_allowed; change its policy (quartet tenant limit)`
+  return `warning: the policy of ${tenant} leaves ${alias} out, so requests for it get 403 model_not_allowed; add it with quartet tenant limit ${tenant} --models …`
 }
 
 /** How an adapter without a name gets one, by whoever published it. */
