@@ -4,24 +4,24 @@ import { QuartetError } from '../../shared/errors.ts'
 import type { TensorName } from './tensor-source.ts'
 
 /** Largest sizes that a model file may claim, well above any model this serves: checked before anything is allocated. */
-const limits: { readonly [K in keyof ModelConfig]?: number } = {
-  layers: 256,
-  d: 16_384,
-  heads: 512,
-  kvHeads: 512,
-  headDim: 1024,
-  ffn: 131_072,
-  vocab: 1_000_000,
-  contextLength: 16_777_216,
-}
+const limits = [
+  ['layers', 256],
+  ['d', 16_384],
+  ['heads', 512],
+  ['kvHeads', 512],
+  ['headDim', 1024],
+  ['ffn', 131_072],
+  ['vocab', 1_000_000],
+  ['contextLength', 16_777_216],
+] as const
 
 /** Checks sizes that come from a file. `file` is named in the `backbone_invalid` it throws. */
 export function checkedConfig(raw: Record<keyof ModelConfig, unknown>, file: string): ModelConfig {
   const parsed = ModelConfig.safeParse(raw)
   if (!parsed.success) throw invalidBackbone(file, z.prettifyError(parsed.error).replaceAll('\n', ' '))
   const config = parsed.data
-  for (const [key, limit] of Object.entries(limits)) {
-    const value = Number(config[key as keyof ModelConfig])
+  for (const [key, limit] of limits) {
+    const value = config[key]
     if (value > limit) throw invalidBackbone(file, `${key} is ${value}; at most ${limit} is supported`)
   }
   if (config.heads % config.kvHeads !== 0)
@@ -42,7 +42,11 @@ export function invalidBackbone(file: string, why: string, cause?: unknown): Qua
   return new QuartetError('backbone_invalid', `${file}: ${why}`, { cause })
 }
 
-const layerTensors = {
+/** A layer's tensors, in reading order. */
+export const LayerTensor = z.enum(['attn_norm', 'q', 'k', 'v', 'o', 'mlp_norm', 'gate', 'up', 'down'])
+export type LayerTensor = z.infer<typeof LayerTensor>
+
+const layerTensors: Readonly<Record<LayerTensor, (config: ModelConfig) => readonly number[]>> = {
   attn_norm: ({ d }) => [d],
   q: ({ heads, headDim, d }) => [heads * headDim, d],
   k: ({ kvHeads, headDim, d }) => [kvHeads * headDim, d],
@@ -52,16 +56,13 @@ const layerTensors = {
   gate: ({ ffn, d }) => [ffn, d],
   up: ({ ffn, d }) => [ffn, d],
   down: ({ ffn, d }) => [d, ffn],
-} as const satisfies Record<string, (config: ModelConfig) => readonly number[]>
-
-export type LayerTensor = keyof typeof layerTensors
+}
 
 /** Name and shape of every tensor of a decoder with this config, in reading order. */
 export function decoderTensors(config: ModelConfig): ReadonlyMap<TensorName, readonly number[]> {
   const shapes = new Map<TensorName, readonly number[]>([['embedding', [config.vocab, config.d]]])
   for (let layer = 0; layer < config.layers; layer++)
-    for (const [name, shape] of Object.entries(layerTensors))
-      shapes.set(`layers.${layer}.${name as LayerTensor}`, shape(config))
+    for (const name of LayerTensor.options) shapes.set(`layers.${layer}.${name}`, layerTensors[name](config))
   shapes.set('norm', [config.d])
   if (!config.tiedHead) shapes.set('head', [config.vocab, config.d])
   return shapes

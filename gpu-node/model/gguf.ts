@@ -2,7 +2,7 @@ import { resolve } from 'node:path'
 import { GGMLQuantizationType, type GGUFParseOutput, gguf, type MetadataValue } from '@huggingface/gguf'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import type { QuartetError } from '../../shared/errors.ts'
-import { checkedConfig, decoderTensors, invalidBackbone, type LayerTensor } from './decoder-shape.ts'
+import { checkedConfig, decoderTensors, invalidBackbone, LayerTensor } from './decoder-shape.ts'
 import { ggmlTypes } from './element-types.ts'
 import { rotateHalfRows } from './rotary-order.ts'
 import { type StoredTensor, TensorFile } from './tensor-file.ts'
@@ -160,7 +160,7 @@ function ggufName(name: TensorName): string {
   if (name === 'norm') return 'output_norm.weight'
   if (name === 'head') return 'output.weight'
   const [, layer, tensor] = name.split('.')
-  return `blk.${layer}.${layerNames[tensor as LayerTensor]}.weight`
+  return `blk.${layer}.${layerNames[LayerTensor.parse(tensor)]}.weight`
 }
 
 interface Located {

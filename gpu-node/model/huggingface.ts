@@ -6,7 +6,7 @@ import type { ModelConfig } from '../../shared/backbone.ts'
 import { parseHeader, readHeaderLength } from '../../shared/safetensors.ts'
 import type { BackboneSource } from './backbone-source.ts'
 import { describeConversation } from './conversation.ts'
-import { checkedConfig, decoderTensors, invalidBackbone, type LayerTensor } from './decoder-shape.ts'
+import { checkedConfig, decoderTensors, invalidBackbone, LayerTensor } from './decoder-shape.ts'
 import { bf16, type ElementType, f16, f32 } from './element-types.ts'
 import { fileSha256 } from './file-digest.ts'
 import { llamaConfig } from './huggingface-config.ts'
@@ -112,7 +112,7 @@ function transformersName(name: TensorName): string {
   if (name === 'norm') return 'model.norm.weight'
   if (name === 'head') return 'lm_head.weight'
   const [, layer, tensor] = name.split('.')
-  return `model.layers.${layer}.${layerNames[tensor as LayerTensor]}.weight`
+  return `model.layers.${layer}.${layerNames[LayerTensor.parse(tensor)]}.weight`
 }
 
 type FiledTensor = StoredTensor & { readonly file: TensorFile }
