@@ -53,12 +53,15 @@ class StubEdge {
   readonly received: Received[] = []
   epoch = 'one'
   isDown = false
+  redirectsTo: string | undefined
+  requests = 0
   acknowledges = true
   time = () => Date.now()
   #server: Server | undefined
 
   async open(): Promise<string> {
     const server = createServer(async (request, response) => {
+      this.requests++
       const chunks: Buffer[] = []
       for await (const chunk of request) chunks.push(Buffer.from(chunk))
       const body = Buffer.concat(chunks).toString()
@@ -76,7 +79,10 @@ class StubEdge {
         time: Math.round(this.time()),
         acknowledged: accepted && this.acknowledges ? heartbeat.settlements.map(({ id }) => id) : [],
       }
-      response.writeHead(this.isDown ? 503 : 200).end(JSON.stringify(answer))
+      if (this.redirectsTo !== undefined) response.setHeader('location', this.redirectsTo)
+      response
+        .writeHead(this.redirectsTo !== undefined ? 307 : this.isDown ? 503 : 200)
+        .end(JSON.stringify(answer))
     })
     this.#server = server
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -155,6 +161,16 @@ describe('heartbeats', () => {
     await arrived(3)
     edge.isDown = false
     await expect.poll(() => logged, { timeout: 8_000 }).toEqual(['heartbeat_failed', 'edge_reached'])
+  })
+
+  it('follow no redirect', async () => {
+    const other = new StubEdge()
+    edge.redirectsTo = `${await other.open()}/fleet/v1/heartbeat`
+    heartbeats.start()
+    await arrived(2)
+    other.close()
+    expect(other.requests).toBe(0)
+    expect(logged).toEqual(['heartbeat_failed'])
   })
 
   it('hurry when the node drains, and say goodbye', async () => {

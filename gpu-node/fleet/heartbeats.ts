@@ -168,6 +168,8 @@ export class Heartbeats {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
       body,
+      // What it carries is for that edge alone.
+      redirect: 'manual',
       signal,
     })
     const text = await response.text()
