@@ -262,6 +262,7 @@ describe('a training that is cut off', () => {
 describe('one line says what is wrong when', () => {
   const refusals: Record<string, { more: () => string[]; says: RegExp }> = {
     'the file is not there': { more: () => ['--data', path('none.jsonl')], says: /no such file.*none.jsonl/ },
+    'the file is a folder': { more: () => ['--data', folder], says: /it is a folder; name a JSONL file in it/ },
     'the file is empty': { more: () => ['--data', path('empty.jsonl')], says: /it is empty/ },
     'a line is wrong': {
       more: () => ['--data', path('wrong.jsonl')],
@@ -285,6 +286,7 @@ describe('one line says what is wrong when', () => {
       says: /is there already; choose another --out, or replace it with --force/,
     },
     'an option is no number': { more: () => ['--rate', 'fast'], says: /--rate.*must be a number/ },
+    'an option is below zero': { more: () => ['--m', '-1'], says: /--m.*'-1'.*without a sign/ },
     'an option is of another kind': { more: () => ['--kind', 'static'], says: /kind static has no m/ },
     'options exclude each other': { more: () => ['--epochs', '1', '--steps', '2'], says: /not both/ },
     'coefficients are trained apart and there are none': {

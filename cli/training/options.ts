@@ -7,7 +7,7 @@ import { defaultBackbone, weightsOption } from '../settings.ts'
 
 const numeral = z
   .string()
-  .regex(/^(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i, 'must be a number')
+  .regex(/^(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i, 'must be a number without a sign')
   .transform(Number)
 const whole = (min: number, max: number) => {
   const says = `must be a whole number from ${min} to ${max}`

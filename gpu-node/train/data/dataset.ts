@@ -47,7 +47,9 @@ export interface Reading {
 
 /** Reads a JSONL file of examples. Throws `training_data_invalid` for one that holds nothing to read. */
 export async function readDataset(path: string, options: EncodeOptions): Promise<Reading> {
-  const { size } = await stat(path)
+  const found = await stat(path)
+  if (found.isDirectory()) throw invalidFile(path, 'it is a folder; name a JSONL file in it')
+  const { size } = found
   if (size > maxFileBytes)
     throw invalidFile(
       path,
