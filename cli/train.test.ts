@@ -262,7 +262,10 @@ describe('a training that is cut off', () => {
 describe('one line says what is wrong when', () => {
   const refusals: Record<string, { more: () => string[]; says: RegExp }> = {
     'the file is not there': { more: () => ['--data', path('none.jsonl')], says: /no such file.*none.jsonl/ },
-    'the file is a folder': { more: () => ['--data', folder], says: /it is a folder; name a JSONL file in it/ },
+    'the file is a folder': {
+      more: () => ['--data', folder],
+      says: /it is a folder; name a JSONL file in it/,
+    },
     'the file is empty': { more: () => ['--data', path('empty.jsonl')], says: /it is empty/ },
     'a line is wrong': {
       more: () => ['--data', path('wrong.jsonl')],
