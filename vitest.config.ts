@@ -12,6 +12,9 @@ export default defineConfig({
           ],
           testTimeout: 120_000,
           hookTimeout: 300_000,
+          // By default a core is left idle.
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
         },
       },
       './edge/vitest.config.ts',
@@ -23,6 +26,7 @@ export default defineConfig({
           testTimeout: 120_000,
           hookTimeout: 600_000,
           fileParallelism: false,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

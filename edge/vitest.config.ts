@@ -25,6 +25,7 @@ export default defineConfig({
     include: ['**/*.test.ts'],
     globalSetup: ['./testing/start-stub-nodes.ts'],
     fileParallelism: false,
+    sequence: { groupOrder: 1 },
     testTimeout: 20_000,
   },
 })
