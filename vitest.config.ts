@@ -7,7 +7,7 @@ export default defineConfig({
         test: {
           name: 'node',
           include: [
-            '{shared,gpu-node,cli,bench,experiments}/**/*.test.ts',
+            '{shared,model,training,gpu-node,cli,bench,experiments}/**/*.test.ts',
             'test/{contract,parity}/**/*.test.ts',
           ],
           testTimeout: 120_000,

@@ -1,7 +1,7 @@
 import { requireBackbone } from '../cli/local/local-backbone.ts'
-import type { Backend } from '../gpu-node/engine/backend.ts'
-import type { Backbone } from '../gpu-node/model/backbone-folder.ts'
-import { type BackendOptions, createBackend } from '../gpu-node/runtime/backend.ts'
+import type { Backbone } from '../model/import/backbone-folder.ts'
+import type { Backend } from '../model/runtime/backend.ts'
+import { type BackendOptions, createBackend } from '../model/runtime/onnx-backend.ts'
 import type { BackboneManifest } from '../shared/backbone.ts'
 import { BackboneSlug } from '../shared/ids.ts'
 

@@ -6,7 +6,7 @@ import { BudgetRefusal } from '../edge/budgets/refusal.ts'
 import { AccountReservation } from '../edge/budgets/reservation.ts'
 import { TenantAccount } from '../edge/budgets/tenant-account.ts'
 import { KeyId, newRequestId, settlementId } from '../shared/ids.ts'
-import { memorySql } from '../test/memory-sql.ts'
+import { memorySql } from '../test/fakes/memory-sql.ts'
 import { type Figure, report } from './report.ts'
 
 const holders = 8

@@ -96,7 +96,7 @@ const durableObjects = {
   IDEMPOTENCY: "Idempotency-Keys' records",
 }
 
-/** Calls to KV and Durable Objects since the worker's start, by binding: what edge/testing/counted-calls.ts counts. */
+/** Calls to KV and Durable Objects since the worker's start, by binding: what test/edge/counted-calls.ts counts. */
 async function callsOf(edge: string): Promise<Readonly<Record<string, number>>> {
   return z.record(z.string(), z.int()).parse(await (await fetch(`${edge}/bench/calls`)).json())
 }
@@ -111,7 +111,7 @@ export async function benchEdge(): Promise<boolean> {
   const worker = await startWorker({
     port: edgePort,
     stateFolder,
-    entry: fileURLToPath(new URL('../edge/testing/counted-calls.ts', import.meta.url)),
+    entry: fileURLToPath(new URL('../test/edge/counted-calls.ts', import.meta.url)),
     vars: {
       QUARTET_NODES: JSON.stringify([{ id: 'stub', url: node }]),
       QUARTET_NODE_SECRET: randomBytes(32).toString('hex'),

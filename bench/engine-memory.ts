@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Backend } from '../gpu-node/engine/backend.ts'
+import type { Backend } from '../model/runtime/backend.ts'
 import { parseAdapterFile, serializeAdapterFile } from '../shared/adapter-file.ts'
 import type { BackboneManifest } from '../shared/backbone.ts'
 import { openBenchBackend } from './backend.ts'

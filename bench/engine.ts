@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { z } from 'zod'
-import type { Backend, CacheSlot, LoadedAdapter } from '../gpu-node/engine/backend.ts'
+import type { Backend, CacheSlot, LoadedAdapter } from '../model/runtime/backend.ts'
 import { openBenchBackend } from './backend.ts'
 import { randomAdapter } from './random-adapter.ts'
 import { type Figure, report } from './report.ts'

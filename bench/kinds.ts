@@ -1,4 +1,4 @@
-import type { Backend, LoadedAdapter } from '../gpu-node/engine/backend.ts'
+import type { Backend, LoadedAdapter } from '../model/runtime/backend.ts'
 import { adapterTensorSpecs } from '../shared/adapter-file.ts'
 import { openBenchBackend } from './backend.ts'
 import { randomAdapter } from './random-adapter.ts'

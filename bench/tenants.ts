@@ -7,7 +7,7 @@ import { z } from 'zod'
 import { adminClient } from '../cli/admin-client.ts'
 import { type LocalWorker, startWorker } from '../cli/local/worker.ts'
 import { BackboneDigest, BackboneSlug } from '../shared/ids.ts'
-import { tinyChat, tinySpecials, tinyTokenizer } from '../test/tiny-tokenizer.ts'
+import { tinyChat, tinySpecials, tinyTokenizer } from '../test/fakes/tiny-tokenizer.ts'
 import { report } from './report.ts'
 import { compare, timed } from './statistics.ts'
 
@@ -56,7 +56,7 @@ async function makeWorld(count: number, at: number): Promise<World> {
     startWorker({
       port: port + at,
       stateFolder: folder,
-      entry: fileURLToPath(new URL('../edge/testing/many-tenants.ts', import.meta.url)),
+      entry: fileURLToPath(new URL('../test/edge/many-tenants.ts', import.meta.url)),
       vars: {
         QUARTET_NODE_SECRET: randomBytes(32).toString('hex'),
         QUARTET_ADMIN_KEY: adminKey,

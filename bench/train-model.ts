@@ -1,9 +1,9 @@
 import { requireBackbone } from '../cli/local/local-backbone.ts'
-import { Random } from '../gpu-node/engine/prng.ts'
-import { type OnnxLossModel, openLossModel } from '../gpu-node/runtime/loss-model.ts'
-import type { Example, LossModel, Parameters } from '../gpu-node/train/loss-model.ts'
 import { AdapterMetadata } from '../shared/adapter-file.ts'
 import { BackboneSlug } from '../shared/ids.ts'
+import { Random } from '../shared/prng.ts'
+import type { Example, LossModel, Parameters } from '../training/loss/loss-model.ts'
+import { type OnnxLossModel, openLossModel } from '../training/loss/onnx-loss-model.ts'
 
 const slug = BackboneSlug.parse('smollm2-135m-instruct')
 

@@ -1,7 +1,7 @@
 import { Template } from '@huggingface/jinja'
 import { z } from 'zod'
-import { frameTokens } from '../gpu-node/model/conversation.ts'
-import { encode, loadTokenizer, type TokenizerJson } from '../gpu-node/model/tokenizer.ts'
+import { frameTokens } from '../model/import/conversation.ts'
+import { encode, loadTokenizer, type TokenizerJson } from '../model/import/tokenizer.ts'
 import type { BackboneManifest } from '../shared/backbone.ts'
 import { CliFailure } from './failure.ts'
 

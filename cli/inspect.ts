@@ -1,9 +1,9 @@
 import { readFile, stat } from 'node:fs/promises'
 import { Command } from 'commander'
-import { adapterBytes, parameterCount } from '../gpu-node/train/describe.ts'
 import { type AdapterFile, parseAdapterFile } from '../shared/adapter-file.ts'
 import { sha256Hex } from '../shared/digest.ts'
 import { maxAdapterBytes } from '../shared/wire.ts'
+import { adapterBytes, parameterCount } from '../training/describe.ts'
 import { CliFailure } from './failure.ts'
 import { printJson, printTable } from './output.ts'
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Command } from 'commander'
-import type { Backbone } from '../gpu-node/model/backbone-folder.ts'
+import type { Backbone } from '../model/import/backbone-folder.ts'
 import { adminClient } from './admin-client.ts'
 import { CliFailure, describeFailure } from './failure.ts'
 import { type DemoTenant, demoTenants } from './local/demo.ts'

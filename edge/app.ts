@@ -8,11 +8,11 @@ import { audited } from './audit/audited.ts'
 import { authenticateAdmin } from './auth/admin.ts'
 import { authenticate } from './auth/authenticate.ts'
 import { rateLimitHeaderNames, rateLimits } from './budgets/rate-limit-headers.ts'
-import type { AdminApp, App, ControlApp, TenantApp } from './http/context.ts'
 import { errorResponse } from './http/error-response.ts'
 import { idempotent } from './http/idempotency.ts'
 import { idempotentGeneration } from './http/idempotent-generation.ts'
-import { requestContext } from './http/request-context.ts'
+import { requestContext } from './http/open-request.ts'
+import type { AdminApp, App, ControlApp, TenantApp } from './request-context.ts'
 import {
   deleteAdapter,
   getAdapter,

@@ -4,11 +4,11 @@ import { sha256Hex } from '../shared/digest.ts'
 import { NodeId } from '../shared/heartbeat.ts'
 import { signHeartbeat } from '../shared/heartbeat-token.ts'
 import { nodeTokenKey } from '../shared/node-token.ts'
+import { stubs, TestEdge, type TestTenant } from '../test/edge/edge.ts'
+import { nodeStatus } from '../test/edge/node-status.ts'
+import { staleStore, unreachable, withCalls } from '../test/edge/stale-store.ts'
 import { controlCalls } from './control-calls.ts'
-import type { Bindings } from './env.ts'
-import { nodeStatus } from './fleet/testing/node-status.ts'
-import { stubs, TestEdge, type TestTenant } from './testing/edge.ts'
-import { staleStore, unreachable, withCalls } from './testing/stale-store.ts'
+import type { Bindings } from './platform.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant

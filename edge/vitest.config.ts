@@ -22,8 +22,8 @@ export default defineConfig({
   test: {
     name: 'edge',
     root: import.meta.dirname,
-    include: ['**/*.test.ts'],
-    globalSetup: ['./testing/start-stub-nodes.ts'],
+    include: ['**/*.test.ts', '../test/edge/**/*.test.ts'],
+    globalSetup: ['../test/edge/start-stub-nodes.ts'],
     fileParallelism: false,
     sequence: { groupOrder: 1 },
     testTimeout: 20_000,

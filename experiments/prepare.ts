@@ -2,9 +2,9 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CliFailure } from '../cli/failure.ts'
 import { type ServingEncoder, servingEncoder } from '../cli/training/serving-encoder.ts'
-import type { Choice, MeasuredPart } from '../gpu-node/evaluate/measure.ts'
-import type { Backbone } from '../gpu-node/model/backbone-folder.ts'
-import type { Example } from '../gpu-node/train/loss-model.ts'
+import type { Backbone } from '../model/import/backbone-folder.ts'
+import type { Choice, MeasuredPart } from '../training/evaluation/measure.ts'
+import type { Example } from '../training/loss/loss-model.ts'
 import type { Pair, Task, TaskData } from './task.ts'
 
 /** A task in token ids of a backbone. */

@@ -1,8 +1,8 @@
 import { cpus } from 'node:os'
-import type { Backbone } from '../gpu-node/model/backbone-folder.ts'
-import { parameterCount } from '../gpu-node/train/describe.ts'
+import type { Backbone } from '../model/import/backbone-folder.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import type { AdapterMetadata } from '../shared/adapter-file.ts'
+import { parameterCount } from '../training/describe.ts'
 import type { PreparedTask } from './prepare.ts'
 import type { Identity, Result } from './result.ts'
 import { score } from './score.ts'

@@ -1,5 +1,5 @@
-import { Random } from '../gpu-node/engine/prng.ts'
-import { shuffled } from '../gpu-node/train/batches.ts'
+import { Random } from '../shared/prng.ts'
+import { shuffled } from '../training/batches.ts'
 
 /** This many of the items, drawn with one seed for all runs; for files that are sorted. */
 export function sample<T>(items: readonly T[], count: number): readonly T[] {

@@ -1,9 +1,9 @@
 import { servingDecoder } from '../cli/evaluation/serving-decoder.ts'
-import { openEvaluationBackend } from '../gpu-node/evaluate/evaluate.ts'
-import { type MeasuredPart, measure } from '../gpu-node/evaluate/measure.ts'
-import { metricsOf } from '../gpu-node/evaluate/metrics.ts'
-import type { Backbone } from '../gpu-node/model/backbone-folder.ts'
+import type { Backbone } from '../model/import/backbone-folder.ts'
 import type { AdapterFile } from '../shared/adapter-file.ts'
+import { openEvaluationBackend } from '../training/evaluation/evaluate.ts'
+import { type MeasuredPart, measure } from '../training/evaluation/measure.ts'
+import { metricsOf } from '../training/evaluation/metrics.ts'
 import type { PreparedTask } from './prepare.ts'
 import type { Result } from './result.ts'
 

@@ -1,5 +1,5 @@
-import type { AdapterChoices } from '../gpu-node/train/describe.ts'
-import { Rates, type TrainSettings } from '../gpu-node/train/settings.ts'
+import type { AdapterChoices } from '../training/describe.ts'
+import { Rates, type TrainSettings } from '../training/settings.ts'
 
 /** What is trained in an experiment: an adapter and what differs from the trainer's own settings. */
 export interface Variant {

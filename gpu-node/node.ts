@@ -1,18 +1,18 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { type Backbone, openBackbone } from '../model/import/backbone-folder.ts'
+import { cachedBackbone, openCache } from '../model/import/cache.ts'
+import type { Backend } from '../model/runtime/backend.ts'
 import { maxWindow } from '../shared/adapter-file.ts'
 import { QuartetError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import { nodeTokenKey } from '../shared/node-token.ts'
 import { AdapterStore } from './adapters/store.ts'
 import type { NodeConfig } from './config.ts'
-import type { Backend } from './engine/backend.ts'
 import { Engine } from './engine/engine.ts'
 import { EdgeClock } from './fleet/edge-clock.ts'
 import { Heartbeats } from './fleet/heartbeats.ts'
 import { assertReachable, membershipOf, nodeIdOf, nodeStatus } from './fleet/membership.ts'
 import { Rates } from './fleet/rates.ts'
-import { type Backbone, openBackbone } from './model/backbone-folder.ts'
-import { cachedBackbone, openCache } from './model/cache.ts'
 import { nodeApp } from './server/app.ts'
 import { Authorization } from './server/authorization.ts'
 import { listen } from './server/listen.ts'
@@ -146,7 +146,7 @@ export async function startNode(
 }
 
 async function openOnnxModel(config: NodeConfig): Promise<OpenModel> {
-  const { createBackend } = await import('./runtime/backend.ts')
+  const { createBackend } = await import('../model/runtime/onnx-backend.ts')
   const { folder, manifest } = await findBackbone(config.backbone)
   const { cacheRows, device, maxBatch, threads } = config
   const contextLength = Math.min(manifest.config.contextLength, cacheRows)

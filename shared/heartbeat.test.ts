@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { nodeStatus } from '../edge/fleet/testing/node-status.ts'
+import { nodeStatus } from '../test/edge/node-status.ts'
 import { Heartbeat } from './heartbeat.ts'
 
 test('a heartbeat may say only where a node is, not what is to be asked of it', () => {

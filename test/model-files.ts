@@ -1,11 +1,11 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { decoderTensors } from '../gpu-node/model/decoder-shape.ts'
-import { seededSource } from '../gpu-node/model/seeded.ts'
-import type { TensorName, TensorSource } from '../gpu-node/model/tensor-source.ts'
+import { decoderTensors } from '../model/import/decoder-shape.ts'
+import type { TensorName, TensorSource } from '../model/import/tensor-source.ts'
 import type { ModelConfig } from '../shared/backbone.ts'
 import { type DType, serializeSafeTensors, type Tensor } from '../shared/safetensors.ts'
-import { tinyChat, tinyTokenizer } from './tiny-tokenizer.ts'
+import { seededSource } from './fakes/seeded-source.ts'
+import { tinyChat, tinyTokenizer } from './fakes/tiny-tokenizer.ts'
 
 /** Writes small models in the formats that a backbone can be imported from, by the formats' own definitions. */
 

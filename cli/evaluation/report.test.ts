@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest'
-import type { Evaluated } from '../../gpu-node/evaluate/evaluate.ts'
+import type { Evaluated } from '../../training/evaluation/evaluate.ts'
 import { answerLines, type EvaluationReport, printEvaluation } from './report.ts'
 
 afterEach(() => vi.restoreAllMocks())

@@ -1,8 +1,8 @@
-import type { Evaluated } from '../../gpu-node/evaluate/evaluate.ts'
-import type { Estimate } from '../../gpu-node/evaluate/interval.ts'
-import { type MetricName, metricNames } from '../../gpu-node/evaluate/metrics.ts'
-import type { Backbone } from '../../gpu-node/model/backbone-folder.ts'
-import type { Dataset } from '../../gpu-node/train/data/dataset.ts'
+import type { Backbone } from '../../model/import/backbone-folder.ts'
+import type { Dataset } from '../../training/data/dataset.ts'
+import type { Evaluated } from '../../training/evaluation/evaluate.ts'
+import type { Estimate } from '../../training/evaluation/interval.ts'
+import { type MetricName, metricNames } from '../../training/evaluation/metrics.ts'
 import { note, printTable } from '../output.ts'
 import type { NamedAdapter } from './candidates.ts'
 

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Backbone } from '../../gpu-node/model/backbone-folder.ts'
-import { loadTokenizer, parseTokenizer } from '../../gpu-node/model/tokenizer.ts'
+import type { Backbone } from '../../model/import/backbone-folder.ts'
+import { loadTokenizer, parseTokenizer } from '../../model/import/tokenizer.ts'
 
 /** Token ids as text, without control tokens. */
 export async function servingDecoder({ folder }: Backbone): Promise<(ids: readonly number[]) => string> {

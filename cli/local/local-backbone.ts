@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import type { Backbone } from '../../gpu-node/model/backbone-folder.ts'
-import { cachedBackbone, openCache } from '../../gpu-node/model/cache.ts'
-import { catalogue, demoCatalogue } from '../../gpu-node/model/catalogue.ts'
+import type { Backbone } from '../../model/import/backbone-folder.ts'
+import { cachedBackbone, openCache } from '../../model/import/cache.ts'
+import { catalogue, demoCatalogue } from '../../model/import/catalogue.ts'
 import type { PutBackboneRequest } from '../../shared/api/admin.ts'
 import { type BackboneManifest, EdgeBackbone } from '../../shared/backbone.ts'
 import type { BackboneSlug } from '../../shared/ids.ts'
@@ -29,7 +29,7 @@ export async function requireBackbone(slug: string, weights: Weights = usual): P
 export async function obtainBackbone(slug: BackboneSlug, signal: AbortSignal): Promise<Backbone> {
   const cached = await cachedBackbone(openCache().backbone(slug, usual)).catch(() => undefined)
   if (cached !== undefined) return cached
-  const { pullBackbone } = await import('../../gpu-node/model/pull.ts')
+  const { pullBackbone } = await import('../../model/import/pull.ts')
   using printer = progressPrinter()
   return await pullBackbone({
     slug,

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Backbone } from '../../gpu-node/model/backbone-folder.ts'
+import type { Backbone } from '../../model/import/backbone-folder.ts'
 import { adminClient } from '../admin-client.ts'
 import { CliFailure } from '../failure.ts'
 import type { Home } from './home.ts'

@@ -1,5 +1,5 @@
-import type { LineProblem } from '../../gpu-node/train/data/jsonl.ts'
-import { overlap, type Percentiles, survey } from '../../gpu-node/train/data/survey.ts'
+import type { LineProblem } from '../../training/data/jsonl.ts'
+import { overlap, type Percentiles, survey } from '../../training/data/survey.ts'
 import { CliFailure } from '../failure.ts'
 import { note, print, printJson, printTable } from '../output.ts'
 import type { TrainingData } from './training-data.ts'

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
-import { type AdapterChoices, describeAdapter } from '../../gpu-node/train/describe.ts'
 import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
+import { type AdapterChoices, describeAdapter } from '../../training/describe.ts'
 import { refuseIdleOptions } from './idle-options.ts'
 
 const backbone = {

@@ -1,6 +1,6 @@
-import { ratesOf } from '../../gpu-node/train/parameter-groups.ts'
-import type { Rates } from '../../gpu-node/train/settings.ts'
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
+import { ratesOf } from '../../training/parameter-groups.ts'
+import type { Rates } from '../../training/settings.ts'
 import { CliFailure } from '../failure.ts'
 import type { TrainOptions } from './options.ts'
 

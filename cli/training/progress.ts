@@ -1,5 +1,5 @@
 import { SingleBar } from 'cli-progress'
-import type { TrainEvent } from '../../gpu-node/train/train.ts'
+import type { TrainEvent } from '../../training/train.ts'
 import { note } from '../output.ts'
 
 export interface TrainPrinter extends Disposable {

@@ -1,17 +1,17 @@
+import type { AdapterMetadata } from '../../shared/adapter-file.ts'
+import { sha256Hex } from '../../shared/digest.ts'
 import {
   type AdapterChoices,
   adapterBytes,
   choicesOf,
   describeAdapter,
   parameterCount,
-} from '../../gpu-node/train/describe.ts'
-import { splitHeldOut } from '../../gpu-node/train/held-out.ts'
-import { lossCurve } from '../../gpu-node/train/loss-curve.ts'
-import type { TrainRecord } from '../../gpu-node/train/record.ts'
-import { type AdapterStart, startParameters } from '../../gpu-node/train/start/start.ts'
-import { type TrainedAdapter, trainAdapter } from '../../gpu-node/train/train-adapter.ts'
-import type { AdapterMetadata } from '../../shared/adapter-file.ts'
-import { sha256Hex } from '../../shared/digest.ts'
+} from '../../training/describe.ts'
+import { splitHeldOut } from '../../training/held-out.ts'
+import { lossCurve } from '../../training/loss-curve.ts'
+import type { TrainRecord } from '../../training/record.ts'
+import { type AdapterStart, startParameters } from '../../training/start/start.ts'
+import { type TrainedAdapter, trainAdapter } from '../../training/train-adapter.ts'
 import { CliFailure } from '../failure.ts'
 import { requireBackbone } from '../local/local-backbone.ts'
 import { stopRequest } from '../local/stop-request.ts'

@@ -1,10 +1,10 @@
-import { ChatTemplate } from '../../edge/tokenizer/chat-template.ts'
-import { TextCodec } from '../../edge/tokenizer/text-codec.ts'
-import type { Backbone } from '../../gpu-node/model/backbone-folder.ts'
-import type { PromptEncoder } from '../../gpu-node/train/data/dataset.ts'
+import type { Backbone } from '../../model/import/backbone-folder.ts'
 import type { PutBackboneRequest } from '../../shared/api/admin.ts'
 import type { EdgeBackbone } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
+import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
+import type { PromptEncoder } from '../../training/data/dataset.ts'
 import { edgeBackbone } from '../local/local-backbone.ts'
 
 export interface ServingEncoder extends PromptEncoder {

@@ -1,4 +1,4 @@
-import { defaultEpochs, defaultEvaluateEvery, TrainSettings } from '../../gpu-node/train/settings.ts'
+import { defaultEpochs, defaultEvaluateEvery, TrainSettings } from '../../training/settings.ts'
 import type { TrainOptions } from './options.ts'
 
 /** The settings of a training from the command's options and the number of examples that generators learn from. */

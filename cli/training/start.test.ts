@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
-import { byteIds, tinyChat, tinySpecials, tinyTokenizer } from '../../test/tiny-tokenizer.ts'
+import { byteIds, tinyChat, tinySpecials, tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 import { encoderOf } from './serving-encoder.ts'
 import { chosenStart } from './start.ts'
 

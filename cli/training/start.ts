@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises'
-import type { PromptFormat } from '../../gpu-node/train/data/dataset.ts'
-import type { AdapterStart } from '../../gpu-node/train/start/start.ts'
 import { type AdapterFile, parseAdapterFile } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import type { PromptFormat } from '../../training/data/dataset.ts'
+import type { AdapterStart } from '../../training/start/start.ts'
 import type { TrainOptions } from './options.ts'
 import type { ServingEncoder } from './serving-encoder.ts'
 

@@ -1,13 +1,13 @@
-import type { NamedExamples } from '../../gpu-node/train/adapter-training.ts'
+import type { NamedExamples } from '../../training/adapter-training.ts'
 import {
   type EncodeOptions,
   type PromptFormat,
   type Reading,
   readDataset,
   requireExamples,
-} from '../../gpu-node/train/data/dataset.ts'
-import { isSplittable, splitDev } from '../../gpu-node/train/data/split.ts'
-import { overlap } from '../../gpu-node/train/data/survey.ts'
+} from '../../training/data/dataset.ts'
+import { isSplittable, splitDev } from '../../training/data/split.ts'
+import { overlap } from '../../training/data/survey.ts'
 import { CliFailure } from '../failure.ts'
 import { note } from '../output.ts'
 

@@ -4,10 +4,10 @@ import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { CreateKeyResponse } from '../../shared/api/admin.ts'
 import { AuditPage } from '../../shared/api/audit.ts'
 import { sha256Hex } from '../../shared/digest.ts'
+import { makeAdapter } from '../../test/edge/adapter.ts'
+import { TestEdge, type TestTenant, tinyBackbone } from '../../test/edge/edge.ts'
+import { unreachable } from '../../test/edge/stale-store.ts'
 import { operations } from '../openapi/operations.ts'
-import { makeAdapter } from '../testing/adapter.ts'
-import { TestEdge, type TestTenant, tinyBackbone } from '../testing/edge.ts'
-import { unreachable } from '../testing/stale-store.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant

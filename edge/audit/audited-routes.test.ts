@@ -1,8 +1,8 @@
 import { env } from 'cloudflare:workers'
 import { beforeAll, expect, test } from 'vitest'
 import { AuditPage } from '../../shared/api/audit.ts'
+import { TestEdge, type TestTenant } from '../../test/edge/edge.ts'
 import { app } from '../app.ts'
-import { TestEdge, type TestTenant } from '../testing/edge.ts'
 
 /** What changes nothing of the control plane: work that is metered, and what nodes say of themselves. */
 const exempt = ['POST /v1/chat/completions', 'POST /v1/completions', 'POST /fleet/v1/heartbeat']

@@ -2,8 +2,8 @@ import type { Context, MiddlewareHandler } from 'hono'
 import { QuartetError, toQuartetError } from '../../shared/errors.ts'
 import { unwrap } from '../directory/outcome.ts'
 import { actorName } from '../http/actor.ts'
-import type { AdminApp } from '../http/context.ts'
 import { pathParameters } from '../http/request-parts.ts'
+import type { AdminApp } from '../request-context.ts'
 import { type AuditTarget, writtenTarget } from './audit-target.ts'
 
 /**

@@ -1,6 +1,6 @@
 import { createMiddleware } from 'hono/factory'
 import { QuartetError } from '../../shared/errors.ts'
-import type { AdminApp } from '../http/context.ts'
+import type { AdminApp } from '../request-context.ts'
 import { bearerToken } from './bearer.ts'
 import { countingGuesses, refuseGuessers } from './guesses.ts'
 

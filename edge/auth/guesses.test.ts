@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers'
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import { TestEdge, type TestTenant } from '../testing/edge.ts'
+import { TestEdge, type TestTenant } from '../../test/edge/edge.ts'
 import { mintApiKey } from './api-key.ts'
 import { GuessThrottle } from './guess-throttle.ts'
 

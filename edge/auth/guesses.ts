@@ -1,6 +1,6 @@
 import type { Context } from 'hono'
 import { QuartetError } from '../../shared/errors.ts'
-import type { App } from '../http/context.ts'
+import type { App } from '../request-context.ts'
 
 type Requester = Pick<Context<App>, 'get' | 'req'>
 

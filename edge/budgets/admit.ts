@@ -1,7 +1,7 @@
 import type { Context } from 'hono'
 import { currentFleet } from '../fleet/current-fleet.ts'
-import type { TenantApp } from '../http/context.ts'
 import { within } from '../http/within.ts'
+import type { TenantApp } from '../request-context.ts'
 import { readTenant } from '../tenants/read.ts'
 import type { Demand, Reservation } from './admission.ts'
 import type { Reach } from './budgets.ts'

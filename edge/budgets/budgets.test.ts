@@ -10,10 +10,10 @@ import { AliasName, newRequestId, settlementId, TenantId } from '../../shared/id
 import { nodeTokenKey } from '../../shared/node-token.ts'
 import { Settlement } from '../../shared/settlement.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
-import { byteIds } from '../../test/tiny-tokenizer.ts'
+import { readSse, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { nodeStatus } from '../../test/edge/node-status.ts'
+import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 import { maxViewAgeMs } from '../feed/feed-view.ts'
-import { nodeStatus } from '../fleet/testing/node-status.ts'
-import { readSse, stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
 
 const admin = new TestEdge()
 let tenant: TestTenant

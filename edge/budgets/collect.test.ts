@@ -3,7 +3,7 @@ import { beforeEach, expect, test } from 'vitest'
 import { NodeId } from '../../shared/heartbeat.ts'
 import { TenantId } from '../../shared/ids.ts'
 import { nodeTokenKey } from '../../shared/node-token.ts'
-import { stubs } from '../testing/edge.ts'
+import { stubs } from '../../test/edge/edge.ts'
 import { settlementsAt } from './collect.ts'
 
 const [node, other] = stubs.addresses()

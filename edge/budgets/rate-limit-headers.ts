@@ -1,5 +1,5 @@
 import { createMiddleware } from 'hono/factory'
-import type { TenantApp } from '../http/context.ts'
+import type { TenantApp } from '../request-context.ts'
 import { readTenant } from '../tenants/read.ts'
 import type { LeaseRest } from './lease.ts'
 import { type LimitName, type Limits, limitsOf, type Standing } from './limits.ts'

@@ -4,8 +4,8 @@ import { CreateKeyResponse } from '../../shared/api/admin.ts'
 import { BudgetReport, UsageList } from '../../shared/api/usage.ts'
 import { Settlement } from '../../shared/settlement.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
-import { byteIds } from '../../test/tiny-tokenizer.ts'
-import { stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
+import { stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
 

@@ -1,8 +1,8 @@
 import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
-import { TestEdge, type TestTenant } from '../testing/edge.ts'
-import { unreachable } from '../testing/stale-store.ts'
+import { TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { unreachable } from '../../test/edge/stale-store.ts'
 import { uploadMs } from './adapter-table.ts'
 
 const edge = new TestEdge()

@@ -2,7 +2,7 @@ import { evictDurableObject, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { expect, test } from 'vitest'
 import { TenantId } from '../../shared/ids.ts'
-import { TestEdge } from '../testing/edge.ts'
+import { TestEdge } from '../../test/edge/edge.ts'
 
 /** As version 0.1 of this project left a tenant. */
 const old = `

@@ -3,9 +3,9 @@ import { env } from 'cloudflare:workers'
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { AdapterSummary } from '../../shared/api/deployments.ts'
 import { AdapterDigest, TenantId } from '../../shared/ids.ts'
+import { TestEdge, type TestTenant, tinyBackbone } from '../../test/edge/edge.ts'
 import { storeKeys } from '../store/records.ts'
 import { Parts, partBytes } from '../store/stored-adapter.ts'
-import { TestEdge, type TestTenant, tinyBackbone } from '../testing/edge.ts'
 import { uploadMs } from './adapter-table.ts'
 
 const edge = new TestEdge()

@@ -1,5 +1,5 @@
 import type { Context } from 'hono'
-import type { App } from '../http/context.ts'
+import type { App } from '../request-context.ts'
 import type { Fleet } from './fleet-view.ts'
 
 /** The fleet as this isolate sees it; asks the registry only when its snapshot is due. */

@@ -2,9 +2,9 @@ import { describe, expect, test } from 'vitest'
 import { NodeId } from '../../shared/heartbeat.ts'
 import { AdapterDigest } from '../../shared/ids.ts'
 import { encodeResident, residentPrefix } from '../../shared/resident-adapters.ts'
+import { nodeStatus } from '../../test/edge/node-status.ts'
 import { FleetView, maxSnapshotMs, type RegistrySource } from './fleet-view.ts'
 import { Roster } from './roster.ts'
-import { nodeStatus } from './testing/node-status.ts'
 
 class Scene {
   time = 1_000_000

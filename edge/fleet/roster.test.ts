@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { nodeLostMs } from '../../shared/heartbeat.ts'
+import { nodeStatus } from '../../test/edge/node-status.ts'
 import { Roster } from './roster.ts'
-import { nodeStatus } from './testing/node-status.ts'
 
 function rosterAt(time = 1_000_000) {
   const clock = { time }

@@ -1,9 +1,9 @@
 import type { Context } from 'hono'
 import { type QuartetError, toQuartetError } from '../../shared/errors.ts'
 import { jsonLog } from '../../shared/log.ts'
-import type { Platform } from '../env.ts'
+import type { Platform } from '../platform.ts'
+import type { App } from '../request-context.ts'
 import type { RequestReport } from '../telemetry/request-report.ts'
-import type { App } from './context.ts'
 
 /** The one place where a failure becomes an answer: OpenAI's error shape, a stable code, the table's status. */
 export function errorResponse(thrown: unknown, c: Context<App>): Response {

@@ -2,10 +2,10 @@ import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { CreateKeyResponse, TenantSummary } from '../../shared/api/admin.ts'
+import { TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { keptCalls } from '../../test/edge/kept-calls.ts'
+import { unreachable, withCalls } from '../../test/edge/stale-store.ts'
 import { refuse } from '../directory/outcome.ts'
-import { TestEdge, type TestTenant } from '../testing/edge.ts'
-import { keptCalls } from '../testing/kept-calls.ts'
-import { unreachable, withCalls } from '../testing/stale-store.ts'
 
 const edge = new TestEdge()
 const feed = env.FEED

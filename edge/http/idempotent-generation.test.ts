@@ -2,10 +2,10 @@ import { env } from 'cloudflare:workers'
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { UsageList } from '../../shared/api/usage.ts'
 import type { ErrorBody } from '../../shared/errors.ts'
-import { byteIds } from '../../test/tiny-tokenizer.ts'
-import { stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
-import { keptCalls } from '../testing/kept-calls.ts'
-import { withCalls } from '../testing/stale-store.ts'
+import { stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { keptCalls } from '../../test/edge/kept-calls.ts'
+import { withCalls } from '../../test/edge/stale-store.ts'
+import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant

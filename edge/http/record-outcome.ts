@@ -1,6 +1,6 @@
 import type { Context } from 'hono'
 import { toQuartetError } from '../../shared/errors.ts'
-import type { App } from './context.ts'
+import type { App } from '../request-context.ts'
 import type { IdempotentCall } from './idempotent-call.ts'
 import { within } from './within.ts'
 

@@ -2,7 +2,7 @@ import type { Context } from 'hono'
 import type { z } from 'zod'
 import { parseRequest } from '../../shared/api/parse.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { App } from './context.ts'
+import type { App } from '../request-context.ts'
 import { PathParameters } from './path-schemas.ts'
 
 /** The query of a request as its schema describes it. */

@@ -2,8 +2,8 @@ import type { Context } from 'hono'
 import { AuditQuery } from '../../shared/api/audit.ts'
 import { toPage } from '../../shared/api/paging.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { AdminApp } from '../http/context.ts'
 import { parseQuery } from '../http/request-parts.ts'
+import type { AdminApp } from '../request-context.ts'
 
 /** `GET /admin/v1/audit`, newest first. */
 export async function getAudit(c: Context<AdminApp>): Promise<Response> {

@@ -4,13 +4,13 @@ import { type BackboneList, PutBackboneRequest } from '../../shared/api/admin.ts
 import { parseRequest } from '../../shared/api/parse.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { App } from '../http/context.ts'
+import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
+import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { readJson } from '../http/json-body.ts'
 import { pathParameter } from '../http/request-parts.ts'
+import type { App } from '../request-context.ts'
 import { type BackboneRecord, maxStoredBytes, storeKeys } from '../store/records.ts'
 import { listBackbones } from '../tenants/read.ts'
-import { ChatTemplate } from '../tokenizer/chat-template.ts'
-import { TextCodec } from '../tokenizer/text-codec.ts'
 
 /** `PUT /admin/v1/backbones/{slug}`. Refuses what this worker could not tokenize with. */
 export async function putBackbone(c: Context<App>): Promise<Response> {

@@ -2,7 +2,7 @@ import type { Context } from 'hono'
 import type { FleetResponse } from '../../shared/api/fleet.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { NodeId } from '../../shared/heartbeat.ts'
-import type { App } from '../http/context.ts'
+import type { App } from '../request-context.ts'
 
 /** `GET /admin/v1/fleet`: asks the registry itself, not this isolate's snapshot. Throws `node_unavailable` when it is down. */
 export async function getFleet(c: Context<App>): Promise<Response> {

@@ -17,9 +17,9 @@ import { KeyId } from '../../shared/ids.ts'
 import type { AuditTarget } from '../audit/audit-target.ts'
 import { mintApiKey } from '../auth/api-key.ts'
 import { unwrap } from '../directory/outcome.ts'
-import type { AdminApp, ControlApp } from '../http/context.ts'
 import { readJson } from '../http/json-body.ts'
 import { parseQuery, pathParameter } from '../http/request-parts.ts'
+import type { AdminApp, ControlApp } from '../request-context.ts'
 
 type C = Context<ControlApp>
 

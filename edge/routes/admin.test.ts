@@ -4,9 +4,9 @@ import { CreateKeyResponse, TenantList, TenantSummary } from '../../shared/api/a
 import { sha256Hex } from '../../shared/digest.ts'
 import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
 import { maxAdapterBytes } from '../../shared/wire.ts'
-import { tinyTokenizer } from '../../test/tiny-tokenizer.ts'
-import { makeAdapter } from '../testing/adapter.ts'
-import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../testing/edge.ts'
+import { makeAdapter } from '../../test/edge/adapter.ts'
+import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../../test/edge/edge.ts'
+import { tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant

@@ -17,9 +17,9 @@ import type { AuditTarget } from '../audit/audit-target.ts'
 import type { Wish } from '../directory/decide.ts'
 import { unwrap } from '../directory/outcome.ts'
 import { actorName } from '../http/actor.ts'
-import type { ControlApp } from '../http/context.ts'
 import { maxJsonBytes, readBytes, readJson } from '../http/json-body.ts'
 import { behind, byId, parseQuery, pathParameter } from '../http/request-parts.ts'
+import type { ControlApp } from '../request-context.ts'
 import { readBackbone, readTenant } from '../tenants/read.ts'
 
 type C = Context<ControlApp>

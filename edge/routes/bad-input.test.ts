@@ -1,6 +1,6 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
 import { mintApiKey } from '../auth/api-key.ts'
-import { stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant

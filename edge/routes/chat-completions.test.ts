@@ -1,8 +1,8 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { ChatCompletion, ChatCompletionChunk } from '../../shared/api/chat-completions.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
-import { byteIds, tinySpecials } from '../../test/tiny-tokenizer.ts'
-import { readSse, stubs, TestEdge, type TestTenant, tinyBackbone } from '../testing/edge.ts'
+import { readSse, stubs, TestEdge, type TestTenant, tinyBackbone } from '../../test/edge/edge.ts'
+import { byteIds, tinySpecials } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant

@@ -5,11 +5,11 @@ import {
   ChatCompletionRequest,
 } from '../../shared/api/chat-completions.ts'
 import { parseRequest } from '../../shared/api/parse.ts'
-import type { TenantApp } from '../http/context.ts'
+import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
 import { readJson } from '../http/json-body.ts'
+import type { TenantApp } from '../request-context.ts'
 import type { PlacedToken } from '../streaming/choice-text.ts'
 import { contentLogprobs } from '../streaming/token-text.ts'
-import { ChatTemplate } from '../tokenizer/chat-template.ts'
 import { answer, type Presentation } from './answer.ts'
 import { encodePrompts } from './encode-prompts.ts'
 import { checkContext, type Generation, promptRoom } from './generation.ts'

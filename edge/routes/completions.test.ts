@@ -1,8 +1,8 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { Completion } from '../../shared/api/completions.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
-import { byteIds, tinySpecials } from '../../test/tiny-tokenizer.ts'
-import { readSse, stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
+import { readSse, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { byteIds, tinySpecials } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant

@@ -1,9 +1,9 @@
 import type { Context } from 'hono'
-import type { TenantApp } from '../http/context.ts'
+import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
+import type { TenantApp } from '../request-context.ts'
 import { chooseTarget } from '../tenants/choose-target.ts'
+import { loadCodec } from '../tenants/load-codec.ts'
 import { type ResolvedModel, resolveModel } from '../tenants/resolve-model.ts'
-import { loadCodec } from '../tokenizer/load-codec.ts'
-import type { TextCodec } from '../tokenizer/text-codec.ts'
 
 export interface OpenModel {
   readonly model: ResolvedModel

@@ -6,8 +6,8 @@ import { Heartbeat, type HeartbeatResponse, maxHeartbeatBytes } from '../../shar
 import { verifyHeartbeat } from '../../shared/heartbeat-token.ts'
 import { bearerToken } from '../auth/bearer.ts'
 import { applySettlements } from '../budgets/apply-settlements.ts'
-import type { App } from '../http/context.ts'
 import { parseJson, readBytes } from '../http/json-body.ts'
+import type { App } from '../request-context.ts'
 
 /**
  * `POST /fleet/v1/heartbeat`: a node says how it is. Nothing of the body is read before its token has proved genuine.

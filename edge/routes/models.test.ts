@@ -3,9 +3,9 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vi
 import { AliasSummary } from '../../shared/api/deployments.ts'
 import { Model, ModelList } from '../../shared/api/models.ts'
 import { BackboneSlug } from '../../shared/ids.ts'
-import { tinyTokenizer } from '../../test/tiny-tokenizer.ts'
-import { makeAdapter, type TestAdapter } from '../testing/adapter.ts'
-import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../testing/edge.ts'
+import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
+import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../../test/edge/edge.ts'
+import { tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant

@@ -1,7 +1,7 @@
 import OpenAI from 'openai'
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { byteIds } from '../../test/tiny-tokenizer.ts'
-import { stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
+import { stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 
 /** The official package, unmodified; only its network is this process. */
 

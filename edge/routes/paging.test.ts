@@ -1,8 +1,8 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { AdapterList, AliasList } from '../../shared/api/deployments.ts'
 import { ModelList } from '../../shared/api/models.ts'
-import { makeAdapter } from '../testing/adapter.ts'
-import { TestEdge, type TestTenant, tinyBackbone } from '../testing/edge.ts'
+import { makeAdapter } from '../../test/edge/adapter.ts'
+import { TestEdge, type TestTenant, tinyBackbone } from '../../test/edge/edge.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant

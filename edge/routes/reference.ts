@@ -1,8 +1,8 @@
 import type { Context } from 'hono'
 import { sha256Hex } from '../../shared/digest.ts'
-import type { App } from '../http/context.ts'
 import { openApiDocument } from '../openapi/document.ts'
 import { referencePage } from '../openapi/reference-page.ts'
+import type { App } from '../request-context.ts'
 
 interface Page {
   readonly text: string

@@ -1,7 +1,7 @@
 import type { CompletionRequest } from '../../shared/api/completions.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
 import type { Sampling } from '../../shared/wire.ts'
-import type { Vocabulary } from '../tokenizer/vocabulary.ts'
 
 type Parameters = Pick<
   CompletionRequest,

@@ -13,8 +13,8 @@ import { dayOf, monthOf } from '../budgets/clock.ts'
 import { histogramQuantile } from '../budgets/first-token.ts'
 import type { DayUsage, UsagePage, UsageRange } from '../budgets/usage-table.ts'
 import { unwrap } from '../directory/outcome.ts'
-import type { AdminApp, App, ControlApp, TenantApp } from '../http/context.ts'
 import { parseQuery } from '../http/request-parts.ts'
+import type { AdminApp, App, ControlApp, TenantApp } from '../request-context.ts'
 
 type Wanted = { from?: string | undefined; to?: string | undefined; format?: 'json' | 'csv' | undefined }
 

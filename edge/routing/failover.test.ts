@@ -1,9 +1,9 @@
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { ErrorBody } from '../../shared/errors.ts'
 import type { GenerateRequest } from '../../shared/wire.ts'
-import type { StubBehaviour } from '../../test/stub-behaviour.ts'
-import { byteIds } from '../../test/tiny-tokenizer.ts'
-import { readSse, stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
+import { readSse, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import type { StubBehaviour } from '../../test/fakes/stub-behaviour.ts'
+import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 import { silentMs } from './first-answer.ts'
 
 let tenant: TestTenant

@@ -1,4 +1,4 @@
-import type { Vocabulary } from '../tokenizer/vocabulary.ts'
+import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
 import { StopMatcher } from './stop-matcher.ts'
 
 /** A sampled token as the node reports it. */

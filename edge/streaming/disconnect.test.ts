@@ -1,6 +1,6 @@
 import { beforeAll, beforeEach, expect, test } from 'vitest'
-import { byteIds } from '../../test/tiny-tokenizer.ts'
-import { stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
+import { stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant

@@ -1,5 +1,5 @@
+import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
 import type { FinishReason, GenerateEvent } from '../../shared/wire.ts'
-import type { Vocabulary } from '../tokenizer/vocabulary.ts'
 import { ChoiceText, type PlacedToken } from './choice-text.ts'
 
 /** What became known of a choice at once. */

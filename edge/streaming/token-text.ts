@@ -1,6 +1,6 @@
 import type { ContentLogprob } from '../../shared/api/chat-completions.ts'
 import type { CompletionLogprobs } from '../../shared/api/completions.ts'
-import type { Vocabulary } from '../tokenizer/vocabulary.ts'
+import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
 import type { PlacedToken } from './choice-text.ts'
 
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })

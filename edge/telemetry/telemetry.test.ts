@@ -1,7 +1,7 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, inject, test, vi } from 'vitest'
-import type { Received, ReceivedSpan, ReceiverBehaviour } from '../../test/otlp-received.ts'
-import { byteIds } from '../../test/tiny-tokenizer.ts'
-import { readSse, stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
+import { readSse, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import type { Received, ReceivedSpan, ReceiverBehaviour } from '../../test/fakes/otlp-received.ts'
+import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 
 const receiver = {
   url: inject('otlpReceiver'),

@@ -1,5 +1,5 @@
+import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import type { AdaptersRecord, BackboneRecord, KeyRecord, TenantRecord } from '../store/records.ts'
-import type { TextCodec } from '../tokenizer/text-codec.ts'
 import { RefreshingCache } from './refreshing-cache.ts'
 
 /**

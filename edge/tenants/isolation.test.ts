@@ -1,8 +1,8 @@
 import { env } from 'cloudflare:workers'
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { ModelList } from '../../shared/api/models.ts'
-import { countedBindings } from '../testing/counted-bindings.ts'
-import { readSse, stubs, TestEdge, type TestTenant } from '../testing/edge.ts'
+import { countedBindings } from '../../test/edge/counted-bindings.ts'
+import { readSse, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
 
 const edge = new TestEdge()
 let mine: TestTenant

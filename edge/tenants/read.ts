@@ -3,7 +3,7 @@ import type { z } from 'zod'
 import { QuartetError } from '../../shared/errors.ts'
 import { BackboneSlug, type TenantId } from '../../shared/ids.ts'
 import type { Change } from '../feed/change-feed.ts'
-import type { App } from '../http/context.ts'
+import type { App } from '../request-context.ts'
 import { AdaptersRecord, BackboneRecord, KeyRecord, storeKeys, TenantRecord } from '../store/records.ts'
 import type { Source } from './refreshing-cache.ts'
 

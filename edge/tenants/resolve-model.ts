@@ -2,7 +2,7 @@ import type { Context } from 'hono'
 import type { TenantPolicy } from '../../shared/api/policy.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { type AdapterDigest, AliasName, BackboneSlug } from '../../shared/ids.ts'
-import type { TenantApp } from '../http/context.ts'
+import type { TenantApp } from '../request-context.ts'
 import type { AliasRecord, BackboneRecord, Target } from '../store/records.ts'
 import { readBackbone, readTenant, reloadTenant } from './read.ts'
 

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest, TenantId } from '../../shared/ids.ts'
-import { FakeBackend } from '../engine/fake-backend.ts'
+import { FakeBackend } from '../../test/fakes/fake-backend.ts'
+import { tinyAdapter } from '../../test/fakes/tiny-adapter.ts'
 import { AdapterStore, type ReceivedAdapter } from './store.ts'
-import { tinyAdapter } from './tiny-adapter.ts'
 
 const acme = TenantId.parse('acme')
 const umbrella = TenantId.parse('umbrella')

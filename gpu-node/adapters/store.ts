@@ -1,7 +1,7 @@
+import type { Backend, LoadedAdapter } from '../../model/runtime/backend.ts'
 import { parseAdapterFile } from '../../shared/adapter-file.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { AdapterDigest, TenantId } from '../../shared/ids.ts'
-import type { Backend, LoadedAdapter } from '../engine/backend.ts'
 import type { PinnedAdapter } from '../engine/sequence.ts'
 
 export interface AdapterStoreLimits {

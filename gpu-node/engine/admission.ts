@@ -1,5 +1,5 @@
+import type { BackendLimits } from '../../model/runtime/backend.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { BackendLimits } from './backend.ts'
 import type { Sequence } from './sequence.ts'
 
 /** Throws when a request can never run here: `invalid_request` or `context_length_exceeded`. */

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
+import type { BackendLimits } from '../../model/runtime/backend.ts'
 import { newRequestId, TenantId } from '../../shared/ids.ts'
 import type { GenerateEvent, GenerateRequest, Sampling } from '../../shared/wire.ts'
-import type { BackendLimits } from './backend.ts'
+import { continuation, FakeBackend, fakeAdapter, fakeBackbone } from '../../test/fakes/fake-backend.ts'
 import { Engine } from './engine.ts'
-import { continuation, FakeBackend, fakeAdapter, fakeBackbone } from './fake-backend.ts'
 import type { PinnedAdapter } from './sequence.ts'
 
 const greedy: Sampling = {

@@ -1,6 +1,6 @@
+import { Random } from '../../shared/prng.ts'
 import type { Sampling } from '../../shared/wire.ts'
 import { argmax, Distribution, logSumExp } from './distribution.ts'
-import { Random } from './prng.ts'
 import { type LogitStage, logitStages, type WeightStage, weightStages } from './sampling-stages.ts'
 
 /** A chosen token. Log-probabilities are those of the model itself: log softmax of its logits before any stage. */

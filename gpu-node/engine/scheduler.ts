@@ -1,5 +1,5 @@
+import type { Backend, BackendLimits } from '../../model/runtime/backend.ts'
 import type { TenantId } from '../../shared/ids.ts'
-import type { Backend, BackendLimits } from './backend.ts'
 import { Queue, type QueueLimits } from './queue.ts'
 import type { Sequence } from './sequence.ts'
 

@@ -1,8 +1,8 @@
+import type { CacheSlot, LoadedAdapter } from '../../model/runtime/backend.ts'
 import type { ErrorCode } from '../../shared/errors.ts'
 import type { TenantId } from '../../shared/ids.ts'
 import type { FinishReason, GenerateEvent, GenerateRequest, Timings, Usage } from '../../shared/wire.ts'
 import type { CallTrace } from '../telemetry/call-trace.ts'
-import type { CacheSlot, LoadedAdapter } from './backend.ts'
 import { EventStream } from './event-stream.ts'
 import { SamplingState } from './sampler.ts'
 

@@ -1,7 +1,7 @@
+import type { BackendLimits } from '../../model/runtime/backend.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
 import type { AdapterStore } from '../adapters/store.ts'
-import type { BackendLimits } from '../engine/backend.ts'
 import type { Engine } from '../engine/engine.ts'
 
 /** A backbone at work. */

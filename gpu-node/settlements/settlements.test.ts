@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { newRequestId, settlementId, TenantId } from '../../shared/ids.ts'
-import { fakeBackbone } from '../engine/fake-backend.ts'
+import { fakeBackbone } from '../../test/fakes/fake-backend.ts'
 import { Settlements } from './settlements.ts'
 
 const tenant = TenantId.parse('acme')

@@ -10,7 +10,7 @@ import type { Sql } from '../../edge/budgets/sql.ts'
 import { TenantAccount } from '../../edge/budgets/tenant-account.ts'
 import { KeyId, newRequestId, type SettlementId, settlementId, TenantId } from '../../shared/ids.ts'
 import type { Settlement } from '../../shared/settlement.ts'
-import { memorySql } from '../memory-sql.ts'
+import { memorySql } from '../fakes/memory-sql.ts'
 
 const tenant = TenantId.parse('acme')
 const key = KeyId.parse('key_000000000000')

@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type AdminClient, adminClient } from '../../cli/admin-client.ts'
 import { type LocalWorker, startWorker } from '../../cli/local/worker.ts'
-import { makeAdapter } from '../../edge/testing/adapter.ts'
 import type { EdgeBackbone } from '../../shared/backbone.ts'
 import { BackboneDigest, BackboneSlug, TenantId } from '../../shared/ids.ts'
-import { tinyChat, tinySpecials, tinyTokenizer } from '../tiny-tokenizer.ts'
+import { makeAdapter } from '../edge/adapter.ts'
+import { tinyChat, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
 
 /** An upload that the client cuts off, at the worker in workerd: only there does the runtime end what nobody waits for. */
 

@@ -1,14 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type NodeConfig, readConfig } from '../../gpu-node/config.ts'
-import type { Backend } from '../../gpu-node/engine/backend.ts'
-import { FakeBackend, fakeBackbone } from '../../gpu-node/engine/fake-backend.ts'
 import { startNode } from '../../gpu-node/node.ts'
+import type { Backend } from '../../model/runtime/backend.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { NodeId } from '../../shared/heartbeat.ts'
 import { AdapterDigest, BackboneSlug, newRequestId, RequestId, TenantId } from '../../shared/ids.ts'
 import type { Log } from '../../shared/log.ts'
 import { type NodeTokenGrant, nodeTokenKey, signNodeToken } from '../../shared/node-token.ts'
 import { GenerateEvent, type GenerateRequest } from '../../shared/wire.ts'
+import { FakeBackend, fakeBackbone } from '../fakes/fake-backend.ts'
 
 export const secret = 'the secret of the contract tests'
 export const key = nodeTokenKey(secret)

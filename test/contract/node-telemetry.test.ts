@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { sha256Hex } from '../../shared/digest.ts'
 import { signNodeToken } from '../../shared/node-token.ts'
 import { telemetrySettings } from '../../shared/telemetry/settings.ts'
-import { type OtlpReceiver, startOtlpReceiver } from '../otlp-receiver.ts'
+import { type OtlpReceiver, startOtlpReceiver } from '../fakes/otlp-receiver.ts'
 import { parsePrometheus } from '../prometheus-text.ts'
 import { fakeNode, generateRequest, key, nodeId, readEvents, secret, tenant } from './node-client.ts'
 

@@ -3,14 +3,14 @@ import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { SignJWT } from 'jose'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { tinyAdapter } from '../../gpu-node/adapters/tiny-adapter.ts'
-import { continuation, FakeBackend } from '../../gpu-node/engine/fake-backend.ts'
 import { listen } from '../../gpu-node/server/listen.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { NodeId } from '../../shared/heartbeat.ts'
 import { AdapterDigest, BackboneDigest, newRequestId, TenantId } from '../../shared/ids.ts'
 import { nodeTokenKey, signNodeToken } from '../../shared/node-token.ts'
 import { maxAdapterBytes, NodeInfo } from '../../shared/wire.ts'
+import { continuation, FakeBackend } from '../fakes/fake-backend.ts'
+import { tinyAdapter } from '../fakes/tiny-adapter.ts'
 import {
   emptyHash,
   fakeNode,

@@ -4,7 +4,7 @@ import { tokenUsage } from '../../shared/telemetry/histograms.ts'
 import { telemetrySettings } from '../../shared/telemetry/settings.ts'
 import { preciseNow, type Span } from '../../shared/telemetry/span.ts'
 import { newSpanId } from '../../shared/telemetry/trace-context.ts'
-import { type OtlpReceiver, startOtlpReceiver } from '../otlp-receiver.ts'
+import { type OtlpReceiver, startOtlpReceiver } from '../fakes/otlp-receiver.ts'
 
 let receiver: OtlpReceiver
 beforeAll(async () => {

@@ -7,7 +7,7 @@ import { AccountReservation } from '../../edge/budgets/reservation.ts'
 import { TenantAccount } from '../../edge/budgets/tenant-account.ts'
 import { KeyId, newRequestId, settlementId, TenantId } from '../../shared/ids.ts'
 import type { Settlement } from '../../shared/settlement.ts'
-import { memorySql } from '../memory-sql.ts'
+import { memorySql } from '../fakes/memory-sql.ts'
 
 const key = KeyId.parse('key_000000000000')
 const collect = async () => ({ settlements: [], running: [] })

@@ -3,9 +3,9 @@ import { brotliDecompressSync } from 'node:zlib'
 import { BPE, ByteLevelPreTokenizer, Tokenizer } from '@huggingface/tokenizers'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { z } from 'zod'
-import { PairMerging } from '../../edge/tokenizer/pair-merging.ts'
-import { TextCodec } from '../../edge/tokenizer/text-codec.ts'
-import { tokenizerFromGguf } from '../../gpu-node/model/gguf-tokenizer.ts'
+import { tokenizerFromGguf } from '../../model/import/gguf-tokenizer.ts'
+import { PairMerging } from '../../shared/tokenizer/pair-merging.ts'
+import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 
 /** The edge's tokenizer on the vocabularies of real models, as a node writes them. */
 

@@ -1,9 +1,9 @@
 import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { OnnxBackend } from '../../gpu-node/runtime/backend.ts'
-import { compileText } from '../../gpu-node/runtime/compile.ts'
-import { range } from '../../gpu-node/runtime/row-places.ts'
+import { compileText } from '../../model/runtime/compile.ts'
+import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
+import { range } from '../../model/runtime/row-places.ts'
 import {
   AdapterMetadata,
   maxPromptRows,

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Backbone } from '../../gpu-node/model/backbone-folder.ts'
-import { openCache } from '../../gpu-node/model/cache.ts'
-import { catalogue } from '../../gpu-node/model/catalogue.ts'
-import { pullBackbone } from '../../gpu-node/model/pull.ts'
+import type { Backbone } from '../../model/import/backbone-folder.ts'
+import { openCache } from '../../model/import/cache.ts'
+import { catalogue } from '../../model/import/catalogue.ts'
+import { pullBackbone } from '../../model/import/pull.ts'
 import { type AdapterFile, parseAdapterFile } from '../../shared/adapter-file.ts'
 import { parseSafeTensors, serializeSafeTensors } from '../../shared/safetensors.ts'
 

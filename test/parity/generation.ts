@@ -1,6 +1,6 @@
-import type { CacheSlot, LoadedAdapter } from '../../gpu-node/engine/backend.ts'
-import type { OnnxBackend } from '../../gpu-node/runtime/backend.ts'
-import { range } from '../../gpu-node/runtime/row-places.ts'
+import type { CacheSlot, LoadedAdapter } from '../../model/runtime/backend.ts'
+import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
+import { range } from '../../model/runtime/row-places.ts'
 
 interface Request {
   readonly tokens: readonly number[]

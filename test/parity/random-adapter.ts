@@ -1,4 +1,3 @@
-import { Random } from '../../gpu-node/engine/prng.ts'
 import {
   type AdapterFile,
   AdapterMetadata,
@@ -7,6 +6,7 @@ import {
   serializeAdapterFile,
 } from '../../shared/adapter-file.ts'
 import type { BackboneManifest } from '../../shared/backbone.ts'
+import { Random } from '../../shared/prng.ts'
 import type { Tensor } from '../../shared/safetensors.ts'
 
 /** GELU as a rational function: a0..a6, b1..b5 of the method. */

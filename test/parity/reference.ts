@@ -1,4 +1,4 @@
-import type { TensorName, TensorSource } from '../../gpu-node/model/tensor-source.ts'
+import type { TensorName, TensorSource } from '../../model/import/tensor-source.ts'
 import type { AdapterFile, AdapterMetadata } from '../../shared/adapter-file.ts'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import type { Tensor } from '../../shared/safetensors.ts'

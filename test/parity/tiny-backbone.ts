@@ -1,13 +1,13 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { WeightFormat } from '../../gpu-node/graph/matrix-format.ts'
-import { importSource } from '../../gpu-node/model/import.ts'
-import { seededSource } from '../../gpu-node/model/seeded.ts'
-import type { TensorName, TensorSource } from '../../gpu-node/model/tensor-source.ts'
-import { createBackend, type OnnxBackend } from '../../gpu-node/runtime/backend.ts'
-import type { Device } from '../../gpu-node/runtime/session.ts'
+import type { WeightFormat } from '../../model/graph/matrix-format.ts'
+import { importSource } from '../../model/import/import.ts'
+import type { TensorName, TensorSource } from '../../model/import/tensor-source.ts'
+import { createBackend, type OnnxBackend } from '../../model/runtime/onnx-backend.ts'
+import type { Device } from '../../model/runtime/session.ts'
 import type { BackboneManifest, ModelConfig } from '../../shared/backbone.ts'
+import { seededSource } from '../fakes/seeded-source.ts'
 
 export const tinyConfig: ModelConfig = {
   layers: 3,

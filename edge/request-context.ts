@@ -1,0 +1,43 @@
+import type { KeyId, RequestId, TenantId } from '../shared/ids.ts'
+import type { AuditTarget } from './audit/audit-target.ts'
+import type { Actor } from './http/actor.ts'
+import type { Bindings, Platform } from './platform.ts'
+import type { RequestReport } from './telemetry/request-report.ts'
+import type { Timings } from './telemetry/server-timing.ts'
+
+/** What every request carries along its hops. */
+export interface App {
+  Bindings: Bindings
+  Variables: {
+    platform: Platform
+    requestId: RequestId
+    timings: Timings
+    /** What becomes known of the request, for the access log and its trace. */
+    report: RequestReport
+  }
+}
+
+/** The same behind `authenticate`. */
+export interface TenantApp {
+  Bindings: App['Bindings']
+  Variables: App['Variables'] & { tenant: TenantId; keyId: KeyId; actor: Actor }
+}
+
+/** The control plane, behind either authentication: an operator or a tenant's own key acts on one tenant. */
+export interface ControlApp {
+  Bindings: App['Bindings']
+  Variables: App['Variables'] & {
+    actor: Actor
+    tenant: TenantId
+    auditTarget: AuditTarget
+    /** Set once the audit log has it: from then on it may act. */
+    isActionBegun?: true
+  }
+}
+
+/** The same for what is not one tenant's. */
+export interface AdminApp {
+  Bindings: App['Bindings']
+  Variables: App['Variables'] &
+    Pick<ControlApp['Variables'], 'actor' | 'auditTarget' | 'isActionBegun'> & { tenant?: TenantId }
+}

@@ -1,0 +1,53 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { QuartetError } from '../../shared/errors.ts'
+import type { TensorSource } from '../import/tensor-source.ts'
+import { encodeModel } from './encode.ts'
+import type { WeightFormat } from './matrix-format.ts'
+import { servingGraph, traceGraph } from './model.ts'
+import { WeightFile } from './weight-file.ts'
+
+/** Names of the files that `exportGraph` writes. */
+export const graphFiles = { serving: 'model.onnx', trace: 'trace.onnx', weights: 'weights.bin' } as const
+
+/** What ONNX Runtime's GroupQueryAttention with rotary positions asks of a head's size. */
+const headSizeStep = 16
+
+/**
+ * Writes a model as ONNX graphs with their weights beside them, reading one tensor at a time.
+ * Throws `backbone_invalid` when the weights cannot be stored in this format.
+ */
+export async function exportGraph(
+  source: TensorSource,
+  { weights: format, folder }: { weights: WeightFormat; folder: string },
+): Promise<void> {
+  const { config } = source
+  if (config.headDim % headSizeStep !== 0)
+    throw new QuartetError(
+      'backbone_invalid',
+      `the model has the head size ${config.headDim}; only multiples of ${headSizeStep} are supported`,
+    )
+  const weights = new WeightFile(format)
+  const invertibleNorms = await normsAreInvertible(source)
+  const graphs = [
+    [graphFiles.serving, servingGraph({ config, weights, invertibleNorms })],
+    [graphFiles.trace, traceGraph({ config, weights })],
+  ] as const
+  await mkdir(folder, { recursive: true })
+  await weights.write(join(folder, graphFiles.weights), source)
+  for (const [name, graph] of graphs)
+    await writeFile(join(folder, name), encodeModel(graph, { weightsFile: graphFiles.weights, opset: 18 }), {
+      flag: 'wx',
+    })
+}
+
+/** Far from the smallest f32, so that what a norm's weight has scaled down keeps all its digits. */
+const smallestWeight = 2 ** -64
+
+async function normsAreInvertible(source: TensorSource): Promise<boolean> {
+  for (let layer = 0; layer < source.config.layers; layer++) {
+    const weight = await source.read(`layers.${layer}.attn_norm`)
+    if (weight.some((x) => Math.abs(x) < smallestWeight)) return false
+  }
+  return true
+}

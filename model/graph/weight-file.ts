@@ -1,0 +1,135 @@
+import { type FileHandle, open } from 'node:fs/promises'
+import type { TensorName, TensorSource } from '../import/tensor-source.ts'
+import type { GraphBuilder } from './builder.ts'
+import { bytesOf, type Matrix, type MatrixShape, matrixFormats, type WeightFormat } from './matrix-format.ts'
+import { elementSizes, type Value, type ValueType } from './values.ts'
+
+/** Tensors start at multiples of this, so that a memory-mapped file can be read in place with wide loads. */
+const alignment = 64
+
+/** A stretch of the file: where it starts, and its bytes once the source has been read. */
+interface Piece {
+  produce(source: TensorSource): Promise<readonly { offset: number; bytes: Uint8Array }[]>
+}
+
+/** Source tensors of one width, stacked into one matrix. */
+type Stack = readonly { readonly tensor: TensorName; readonly rows: number }[]
+
+/**
+ * Lays out `weights.bin`. Graphs ask it for weights by name and get initializers that point into the file; a name
+ * asked for again, by another graph too, is the same place in it. `write` then fills the file, tensor by tensor.
+ */
+export class WeightFile {
+  readonly #format: WeightFormat
+  readonly #offsets = new Map<string, number>()
+  readonly #pieces: Piece[] = []
+  #length = 0
+
+  constructor(format: WeightFormat) {
+    this.#format = format
+  }
+
+  /** A weight matrix made of one or more source tensors, one below the other. */
+  matrix(g: GraphBuilder, name: string, { parts, columns }: { parts: Stack; columns: number }): Matrix {
+    const format = matrixFormats[this.#format]
+    const shape: MatrixShape = { rows: parts.reduce((sum, { rows }) => sum + rows, 0), columns }
+    const tensors = format.tensors(shape)
+    const isNew = !this.#offsets.has(`${name}.${Object.keys(tensors)[0]}`)
+    const matrix = format.matrix(shape, (tensor) => {
+      const type = tensors[tensor]
+      if (type === undefined) throw new Error(`a matrix in ${this.#format} has no ${tensor}`)
+      return this.#initializer(g, `${name}.${tensor}`, type)
+    })
+    if (isNew) this.#planMatrix(name, parts)
+    return matrix
+  }
+
+  /** One of the source's vectors, in 32-bit floats. */
+  vector(g: GraphBuilder, name: TensorName, length: number): Value {
+    return this.#floats(g, name, { shape: [length], read: (source) => source.read(name) })
+  }
+
+  /** A table that is computed rather than read. */
+  table(
+    g: GraphBuilder,
+    name: string,
+    { shape, compute }: { shape: readonly number[]; compute: () => Float32Array },
+  ): Value {
+    return this.#floats(g, name, { shape, read: async () => compute() })
+  }
+
+  /** Reads the source's tensors one at a time and writes the file. */
+  async write(path: string, source: TensorSource): Promise<void> {
+    const file = await open(path, 'wx')
+    try {
+      await file.truncate(this.#length)
+      for (const piece of this.#pieces)
+        for (const { offset, bytes } of await piece.produce(source)) await writeAll(file, { offset, bytes })
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+  }
+
+  #floats(
+    g: GraphBuilder,
+    name: string,
+    { shape, read }: { shape: readonly number[]; read: (source: TensorSource) => Promise<Float32Array> },
+  ): Value {
+    const isNew = !this.#offsets.has(name)
+    const value = this.#initializer(g, name, { type: 'float32', shape })
+    const offset = this.#offset(name)
+    if (isNew)
+      this.#pieces.push({ produce: async (source) => [{ offset, bytes: bytesOf(await read(source)) }] })
+    return value
+  }
+
+  #planMatrix(name: string, parts: Stack): void {
+    const { encode } = matrixFormats[this.#format]
+    let before = 0
+    for (const { tensor, rows } of parts) {
+      const firstRow = before
+      const produce: Piece['produce'] = async (source) =>
+        Object.entries(encode(await source.read(tensor))).map(([key, bytes]) => ({
+          offset: this.#offset(`${name}.${key}`) + (bytes.length / rows) * firstRow,
+          bytes,
+        }))
+      this.#pieces.push({ produce })
+      before += rows
+    }
+  }
+
+  #offset(name: string): number {
+    const offset = this.#offsets.get(name)
+    if (offset === undefined) throw new Error(`${name} has no place in the file of weights`)
+    return offset
+  }
+
+  #initializer(g: GraphBuilder, name: string, { type, shape }: ValueType): Value {
+    const length = shape.reduce<number>((product, dim) => product * Number(dim), elementSizes[type])
+    if (!this.#offsets.has(name)) {
+      this.#offsets.set(name, this.#length)
+      this.#length += Math.ceil(length / alignment) * alignment
+    }
+    return g.initializer({ name, type, shape, content: { offset: this.#offset(name), length } })
+  }
+}
+
+/** What a model asks for its weights. */
+export type WeightLayout = Pick<WeightFile, 'matrix' | 'vector' | 'table'>
+
+/** One write call moves at most 2 GiB. */
+async function writeAll(
+  file: FileHandle,
+  { offset, bytes }: { offset: number; bytes: Uint8Array },
+): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await file.write(
+      bytes,
+      done,
+      Math.min(bytes.length - done, 2 ** 30),
+      offset + done,
+    )
+    done += bytesWritten
+  }
+}

@@ -1,0 +1,131 @@
+import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { tinyChat } from '../../test/fakes/tiny-tokenizer.ts'
+import { tinyConfig, tinySource, writeGguf, writeHuggingFace } from '../../test/model-files.ts'
+import { openBackbone, verifyBackbone } from './backbone-folder.ts'
+import { fileSha256 } from './file-digest.ts'
+import { type ImportOptions, importBackbone } from './import.ts'
+import { host } from './process-identity.ts'
+import { checkQuantisation } from './quantisation-check.ts'
+
+let root: string
+let gguf: string
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'quartet-import-'))
+  gguf = join(root, 'tiny.gguf')
+  await writeGguf(gguf)
+})
+afterEach(() => rm(root, { recursive: true }))
+
+const into = (name: string, options: Partial<ImportOptions> = {}) =>
+  importBackbone({ path: gguf, slug: 'tiny', weights: 'f32', destination: join(root, name), ...options })
+
+const message = (promise: Promise<unknown>) =>
+  promise.then(
+    () => 'it succeeded',
+    (error: unknown) => (error instanceof Error ? error.message : String(error)),
+  )
+
+test('an import is a folder whose manifest describes it and holds the hash of every file', async () => {
+  const manifest = await into('out')
+  expect(manifest).toMatchObject({
+    slug: 'tiny',
+    weights: 'f32',
+    config: { ...tinyConfig, rmsEps: Math.fround(tinyConfig.rmsEps) },
+    tokens: { bos: null, eos: [302, 300] },
+    chat: { template: tinyChat.template, defaultPrefix: tinyChat.defaultPrefix },
+    source: { kind: 'gguf', name: 'tiny.gguf', sha256: await fileSha256(gguf) },
+  })
+  const backbone = await openBackbone(join(root, 'out'))
+  expect(backbone.manifest).toEqual(manifest)
+  expect(manifest.digest).toBe(await fileSha256(join(root, 'out', 'weights.bin')))
+  await verifyBackbone(backbone)
+})
+
+test('the same weights from a GGUF and from a folder give the same digest', async () => {
+  await writeHuggingFace(join(root, 'folder'))
+  const fromFile = await into('a', { weights: 'q8' })
+  const fromFolder = await into('b', { weights: 'q8', path: join(root, 'folder') })
+  expect(fromFolder.digest).toBe(fromFile.digest)
+})
+
+test('importing the same again changes nothing; importing another over it is refused', async () => {
+  const first = await into('out')
+  expect(await into('out')).toEqual(first)
+  await writeGguf(gguf, { source: tinySource({ layers: 1 }) })
+  expect(await message(into('out'))).toMatch(/holds another import .*remove it first/)
+  await verifyBackbone(await openBackbone(join(root, 'out')))
+})
+
+test('two imports at once both succeed and leave one whole folder', async () => {
+  const [a, b] = await Promise.all([into('out'), into('out')])
+  expect(a).toEqual(b)
+  expect((await readdir(root)).sort()).toEqual(['out', 'tiny.gguf'])
+  await verifyBackbone(await openBackbone(join(root, 'out')))
+})
+
+test('an import that fails or is stopped half-way leaves nothing', async () => {
+  const controller = new AbortController()
+  const stopping = into('out', {
+    signal: controller.signal,
+    onProgress: (event) => event.type === 'progress' && event.done === 5 && controller.abort(),
+  })
+  expect(await message(stopping)).toMatch(/abort/i)
+  expect(await readdir(root)).toEqual(['tiny.gguf'])
+})
+
+test('what a crashed import left is removed by the next, what a running one is writing is not', async () => {
+  const crashed = `.out.partial.${host}.999999999.0123abcd`
+  const running = `.out.partial.${host}.${process.ppid}.0123abcd`
+  const elsewhere = '.out.partial.another-host.1.0123abcd'
+  for (const name of [crashed, running, elsewhere]) {
+    await mkdir(join(root, name))
+    await writeFile(join(root, name, 'weights.bin'), 'half')
+  }
+  await into('out')
+  expect((await readdir(root)).sort()).toEqual([elsewhere, running, 'out', 'tiny.gguf'].sort())
+})
+
+test('a broken backbone is not opened, and a changed byte is found by verification', async () => {
+  await into('out')
+  const folder = join(root, 'out')
+  const whole = await openBackbone(folder)
+  const tokenizer = join(folder, 'tokenizer.json')
+  const before = await readFile(tokenizer)
+
+  await writeFile(tokenizer, before.toString().replace('hello', 'jello'))
+  expect(await message(verifyBackbone(whole))).toMatch(/tokenizer.json has the SHA-256/)
+  await appendFile(tokenizer, ' ')
+  expect(await message(openBackbone(folder))).toMatch(/tokenizer.json has \d+ bytes instead of \d+/)
+  await rm(tokenizer)
+  expect(await message(openBackbone(folder))).toMatch(/tokenizer.json is missing/)
+  await writeFile(join(folder, 'manifest.json'), '{"format":"quartet-backbone/0"}')
+  expect(await message(openBackbone(folder))).toMatch(/manifest.json: .*format/)
+})
+
+test('a manifest cannot name a file outside its folder', async () => {
+  const manifest = await into('out')
+  const files = { ...manifest.files, '../tiny.gguf': { sha256: '0'.repeat(64), bytes: 1 } }
+  await writeFile(join(root, 'out', 'manifest.json'), JSON.stringify({ ...manifest, files }))
+  expect(await message(openBackbone(join(root, 'out')))).toMatch(/lists the file name “..\/tiny.gguf”/)
+})
+
+test('the perplexity of stored weights is compared with that of f32 weights of the same file', async () => {
+  await into('f32')
+  await into('q8', { weights: 'q8' })
+  const exact = await openBackbone(join(root, 'f32'))
+  const same = await checkQuantisation(exact, exact)
+  expect(same.increase).toBe(0)
+  const stored = await checkQuantisation(await openBackbone(join(root, 'q8')), exact)
+  expect(stored.exact).toBe(same.exact)
+  expect(stored.stored).not.toBe(stored.exact)
+  expect(Math.abs(stored.increase)).toBeLessThan(0.015)
+
+  await writeGguf(gguf, { source: tinySource({ layers: 1 }) })
+  await into('other')
+  expect(await message(checkQuantisation(await openBackbone(join(root, 'other')), exact))).toMatch(
+    /was made from/,
+  )
+})

@@ -1,0 +1,121 @@
+import { readFile } from 'node:fs/promises'
+import { brotliDecompressSync } from 'node:zlib'
+import { describe, expect, test } from 'vitest'
+import { z } from 'zod'
+import { tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
+import { tokenizerFromGguf } from './gguf-tokenizer.ts'
+import { checkTokenizer, encode, endTokens, loadTokenizer, parseTokenizer } from './tokenizer.ts'
+
+const fixture = (name: string) => readFile(new URL(`../../test/fixtures/tokenizer/${name}`, import.meta.url))
+const Cases = z.array(z.object({ text: z.string(), ids: z.array(z.int()) }))
+
+/** What the reference tokenizers (Hugging Face's and llama.cpp's, which agree) make of 32 awkward texts. */
+const golden = Cases.parse(JSON.parse((await fixture('golden.json')).toString()))
+/** The metadata `tokenizer.*` of SmolLM2-135M-Instruct's GGUF file (Apache-2.0). */
+const Metadata = z.record(
+  z.string(),
+  z.union([z.string(), z.number(), z.boolean(), z.array(z.union([z.string(), z.number()]))]),
+)
+const smollm2 = Metadata.parse(
+  JSON.parse(brotliDecompressSync(await fixture('smollm2-metadata.json.br')).toString()),
+)
+
+describe('the tokenizer of a GGUF file', () => {
+  const json = tokenizerFromGguf(smollm2)
+  const tokenizer = checkTokenizer(json, 49_152)
+
+  test.for(golden)('gives the reference’s ids for $text', ({ text, ids }) => {
+    expect(encode(tokenizer, text)).toEqual(ids)
+  })
+
+  test.for(golden.filter(({ text }) => text !== ''))('gives $text back', ({ text, ids }) => {
+    expect(tokenizer.decode(ids)).toBe(text)
+  })
+
+  test('as Hugging Face writes it, gives the same ids once it is portable', () => {
+    const portable = loadTokenizer(
+      parseTokenizer({
+        ...json,
+        pre_tokenizer: {
+          type: 'Sequence',
+          pretokenizers: [
+            { type: 'Digits', individual_digits: true },
+            { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+          ],
+        },
+      }),
+    )
+    for (const { text, ids } of golden) expect(encode(portable, text), text).toEqual(ids)
+    // U+FEFF is white space to JavaScript and not to Unicode.
+    expect(portable.tokenize('!\ufeff!')).toEqual(tokenizer.tokenize('!\ufeff!'))
+  })
+
+  test('ends a response where the file says, and where its control tokens do', () => {
+    expect(endTokens(json, [2])).toEqual([2, 0])
+  })
+})
+
+describe('a SentencePiece vocabulary', () => {
+  const Fixture = z.object({
+    tokens: z.array(z.string()),
+    scores: z.array(z.number()),
+    types: z.array(z.number()),
+    cases: Cases,
+  })
+
+  test('gives the ids that the sentencepiece library gives', async () => {
+    const { cases, scores, tokens, types } = Fixture.parse(
+      JSON.parse((await fixture('sentencepiece.json')).toString()),
+    )
+    const json = tokenizerFromGguf({
+      'tokenizer.ggml.model': 'llama',
+      'tokenizer.ggml.tokens': tokens,
+      'tokenizer.ggml.scores': scores,
+      'tokenizer.ggml.token_type': types,
+      'tokenizer.ggml.unknown_token_id': 0,
+      'tokenizer.ggml.bos_token_id': 1,
+    })
+    const tokenizer = checkTokenizer(json, tokens.length)
+    for (const { text, ids } of cases) {
+      expect(encode(tokenizer, text), text).toEqual(ids)
+      expect(tokenizer.decode(ids)).toBe(text)
+      expect(tokenizer.encode(text).ids).toEqual([1, ...ids])
+    }
+  })
+})
+
+test.for<[string, Record<string, z.infer<typeof Metadata>[string]>, RegExp]>([
+  [
+    'model',
+    { 'tokenizer.ggml.model': 'bert' },
+    /tokenizer.ggml.model bert is not supported; gpt2 and llama are/,
+  ],
+  ['pre', { 'tokenizer.ggml.pre': 'qwen2' }, /tokenizer.ggml.pre qwen2 is not supported; smollm, /],
+  ['types', { 'tokenizer.ggml.token_type': [1] }, /49152 tokens and 1 token types/],
+  ['merges', { 'tokenizer.ggml.merges': ['ab'] }, /the merge “ab” is not two tokens/],
+  ['twins', { 'tokenizer.ggml.tokens': ['a', 'a'], 'tokenizer.ggml.token_type': [1, 1] }, /the same text/],
+])('a vocabulary with an unusable %s is refused by name', ([_, metadata, message]) => {
+  expect(() => tokenizerFromGguf({ ...smollm2, ...metadata })).toThrow(message)
+})
+
+test.for<[string, object, RegExp]>([
+  ['a WordPiece model', { model: { type: 'WordPiece', vocab: {}, merges: [] } }, /only byte-pair encoding/],
+  [
+    'an unknown pre-tokenizer',
+    { pre_tokenizer: { type: 'BertPreTokenizer' } },
+    /BertPreTokenizer is not supported/,
+  ],
+  [
+    'a Split that the edge’s library ignores',
+    { pre_tokenizer: { type: 'Split', pattern: { String: ' ' }, behavior: 'MergedWithNext', invert: false } },
+    /Split with behavior MergedWithNext is not supported/,
+  ],
+])('%s is refused by name', ([_, change, message]) => {
+  expect(() => parseTokenizer({ ...tinyTokenizer, ...change })).toThrow(message)
+})
+
+test('ids beyond the embedding are refused', () => {
+  expect(() => checkTokenizer(parseTokenizer(tinyTokenizer), 300)).toThrow(
+    /token id 302 is beyond the embedding's 300 rows/,
+  )
+})

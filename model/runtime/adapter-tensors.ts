@@ -1,0 +1,147 @@
+import type { Tensor } from 'onnxruntime-node'
+import type { AdapterFile, AdapterMetadata } from '../../shared/adapter-file.ts'
+import { checkFit } from '../../shared/adapter-fit.ts'
+import type { ModelConfig } from '../../shared/backbone.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import type { BackboneDigest } from '../../shared/ids.ts'
+import type { LoadedAdapter } from './backend.ts'
+import { concatenated, isExact, promptTensors } from './kind-tensors.ts'
+import { rowPlaces, tokenOrder } from './row-places.ts'
+import { bool, bools, float16, float32, int64, type Tensors } from './tensors.ts'
+import { TokenTable } from './token-table.ts'
+
+/** A backbone as adapters see it. */
+export interface AdapterHost {
+  readonly backbone: BackboneDigest
+  readonly config: ModelConfig
+  /** s_l of each layer, [layers, d]. */
+  readonly anchors: Float32Array
+  /** Tokens of a prompt's first chunk, which an adapter's window must fit in. */
+  readonly chunkTokens: number
+}
+
+/** An adapter as graph inputs, in its file's own precision, all layers of a tensor in one. */
+export class PromptTensors implements LoadedAdapter {
+  readonly metadata: AdapterMetadata
+  /** What this adapter alone brings; inputs it does not name keep their shared values. */
+  readonly own: Tensors
+  readonly table: TokenTable | undefined
+
+  constructor({ metadata, own, table }: Pick<PromptTensors, 'metadata' | 'own' | 'table'>) {
+    this.metadata = metadata
+    this.own = own
+    this.table = table
+  }
+
+  get rows(): number {
+    return this.metadata.l_sp
+  }
+
+  get window(): number {
+    return this.metadata.kind === 'static' ? 0 : this.metadata.window
+  }
+
+  get bytes(): number {
+    const inGraph = Object.values(this.own).reduce((sum, { data }) => sum + byteLength(data), 0)
+    return inGraph + (this.table?.bytes ?? 0)
+  }
+}
+
+function byteLength(data: Tensor['data']): number {
+  return ArrayBuffer.isView(data) ? data.byteLength : 0
+}
+
+/** Turns adapter files into graph inputs; what all adapters of a backbone share is held once. */
+export class AdapterLoader {
+  /** The inputs of a run without prompt rows. */
+  readonly absent: Tensors
+  readonly #host: AdapterHost
+  readonly #sink: Tensor
+
+  constructor(host: AdapterHost) {
+    const { layers, d } = host.config
+    const zeros = (...dims: number[]) => float16(new Uint16Array(dims.reduce((a, b) => a * b)), dims)
+    const perLayer = int64(Array<number>(layers).fill(0))
+    this.#host = host
+    this.#sink = float32(host.anchors, [layers, 1, d])
+    this.absent = {
+      'prompt.made': bools(Array<boolean>(layers).fill(false)),
+      'prompt.program': int64([0], []),
+      'prompt.order': int64([0]),
+      'prompt.places': int64([0], [1, 1]),
+      'prompt.instruction_end': int64([0]),
+      'prompt.anchor': float32(new Float32Array(layers * d), [layers, 1, d]),
+      'prompt.own': zeros(layers, 1, d),
+      'prompt.static': zeros(layers, 1, d),
+      'prompt.down': zeros(1, d, 1),
+      'prompt.query': zeros(1, 1, 1),
+      'prompt.up': zeros(1, 1, d),
+      'prompt.rational': float32(new Float32Array(12), [1, 12]),
+      'prompt.activation': int64([0], []),
+      'prompt.pool': int64([0], []),
+      'prompt.given': float32(new Float32Array(1), [1, 1]),
+      'prompt.carried': bool(false),
+      'prompt.generator_of': perLayer,
+      'prompt.own_of': perLayer,
+    }
+  }
+
+  /** Throws `backbone_mismatch` for an adapter of another backbone, `adapter_invalid` for one this node cannot run. */
+  load(file: AdapterFile): PromptTensors {
+    const { metadata } = file
+    this.#check(metadata)
+    const exact = isExact(metadata) ? { 'prompt.anchor': this.#exactRows(file) } : {}
+    return new PromptTensors({
+      metadata,
+      own: { ...promptTensors(file), ...exact },
+      table: TokenTable.of(file),
+    })
+  }
+
+  /** Static rows in f32, with s_l added where the adapter wants it: [layers, l_sp, d]. */
+  #exactRows({ metadata, tensors }: AdapterFile): Tensor {
+    const { anchor, d, l_sp, layers } = metadata
+    const stored = [...tensors].flatMap(([name, { data }]) => (name.endsWith('.static') ? [data] : []))
+    const rows = new Float32Array(concatenated(stored))
+    if (anchor === 'sink') {
+      const { anchors } = this.#host
+      for (const [i, value] of rows.entries())
+        rows[i] = value + (anchors[Math.floor(i / (l_sp * d)) * d + (i % d)] ?? 0)
+    }
+    return float32(rows, [layers, l_sp, d])
+  }
+
+  /** All inputs of the run that makes an adapter's rows and reads the first tokens of a prompt, `tokens`. */
+  feeds(adapter: PromptTensors, tokens: readonly number[]): Tensors {
+    const { metadata, own, table, window } = adapter
+    const { l_sp, placement, anchor } = metadata
+    const instruction = tokens.slice(0, window)
+    const given = table?.mean(instruction)
+    return {
+      ...this.absent,
+      ...(anchor === 'sink' ? { 'prompt.anchor': this.#sink } : {}),
+      ...own,
+      ...(given ? { 'prompt.given': float32(given, [1, given.length]) } : {}),
+      'prompt.order': int64(tokenOrder[placement]({ rows: l_sp, tokens: tokens.length })),
+      'prompt.places': int64(rowPlaces[placement](l_sp), [l_sp, 1]),
+      'prompt.instruction_end': int64([instruction.length]),
+    }
+  }
+
+  #check(metadata: AdapterMetadata): void {
+    const { backbone, chunkTokens, config } = this.#host
+    if (metadata.backbone_sha256 !== backbone)
+      throw new QuartetError(
+        'backbone_mismatch',
+        `the adapter is for the backbone ${metadata.backbone_sha256} (${metadata.backbone}); this node runs ${backbone}`,
+        { param: 'backbone_sha256' },
+      )
+    checkFit(metadata, config)
+    if (metadata.kind !== 'static' && metadata.window > chunkTokens)
+      throw new QuartetError(
+        'adapter_invalid',
+        `the adapter's window of ${metadata.window} tokens exceeds this node's prefill chunk of ${chunkTokens}`,
+        { param: 'window' },
+      )
+  }
+}

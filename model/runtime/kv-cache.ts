@@ -1,0 +1,28 @@
+import type { CacheSlot } from './backend.ts'
+import type { Tensors } from './tensors.ts'
+
+/** The cache of some sequences as a run of the serving graph takes it. */
+export interface KvBinding {
+  /** The slot in each row of the batch; not always the order they were given in. */
+  readonly slots: readonly CacheSlot[]
+  /** Rows that each of them has in each layer so far: [layers][slots]. */
+  readonly lengths: readonly (readonly number[])[]
+  /** `past_key.{l}`, `past_value.{l}` */
+  readonly feeds: Tensors
+  /** `present_key.{l}`, `present_value.{l}`: what the run writes to. */
+  readonly outputs: Tensors
+}
+
+/** Keys and values of every running sequence. Where they lie is the implementation's secret. */
+export interface KvCache {
+  /** A slot for `rows` rows in every layer, or undefined when there is none now. */
+  allocate(rows: number): CacheSlot | undefined
+  /**
+   * Runs the graph on these slots, each of which gains `gained[layer]` rows in a layer, which the run writes. Nothing
+   * is gained when the run fails. One call at a time; a slot released meanwhile is freed afterwards.
+   */
+  append(
+    request: { slots: readonly CacheSlot[]; gained: readonly number[] },
+    run: (binding: KvBinding) => Promise<void>,
+  ): Promise<void>
+}

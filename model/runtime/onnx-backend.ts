@@ -1,0 +1,130 @@
+import type { AdapterFile } from '../../shared/adapter-file.ts'
+import type { BackboneManifest } from '../../shared/backbone.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { hostNodes } from '../graph/prompt-inputs.ts'
+import { AdapterLoader, PromptTensors } from './adapter-tensors.ts'
+import { loadAnchors } from './anchors.ts'
+import type { Backend, BackendLimits, CacheSlot, DecodeRow, LoadedAdapter, PrefillChunk } from './backend.ts'
+import { HostKvCache } from './host-kv-cache.ts'
+import { plainRows, tunedRows } from './row-places.ts'
+import { Runner } from './runner.ts'
+import type { Device } from './session.ts'
+
+export interface BackendOptions {
+  /** A backbone's folder and its manifest. */
+  readonly folder: string
+  readonly manifest: BackboneManifest
+  readonly device: Device
+  /** Threads that share one operator's work; one per core when absent. */
+  readonly threads?: number | undefined
+  /** `contextLength` is lowered to the backbone's own. */
+  readonly limits: Omit<BackendLimits, 'vocab'>
+}
+
+/** Loads a backbone. Throws `backbone_invalid` or, when the device does not start, `node_unavailable`. */
+export async function createBackend({
+  folder,
+  manifest,
+  limits,
+  ...session
+}: BackendOptions): Promise<OnnxBackend> {
+  const { config, digest: backbone } = manifest
+  const { vocab } = config
+  const anchors = await loadAnchors(folder, config)
+  return new OnnxBackend({
+    backbone,
+    layers: config.layers,
+    limits: { ...limits, contextLength: Math.min(limits.contextLength, config.contextLength), vocab },
+    runner: await Runner.open(folder, {
+      cache: new HostKvCache(config, limits),
+      vocab,
+      cpuNodes: hostNodes(config),
+      ...session,
+    }),
+    adapters: new AdapterLoader({ backbone, config, anchors, chunkTokens: limits.chunkTokens }),
+  })
+}
+
+/** A backbone on ONNX Runtime. */
+export class OnnxBackend implements Backend {
+  readonly backbone: Backend['backbone']
+  readonly limits: BackendLimits
+  readonly #layers: number
+  readonly #runner: Runner
+  readonly #adapters: AdapterLoader
+
+  constructor(
+    parts: Pick<Backend, 'backbone' | 'limits'> & {
+      layers: number
+      runner: Runner
+      adapters: AdapterLoader
+    },
+  ) {
+    this.backbone = parts.backbone
+    this.limits = parts.limits
+    this.#layers = parts.layers
+    this.#runner = parts.runner
+    this.#adapters = parts.adapters
+  }
+
+  loadAdapter(file: AdapterFile): LoadedAdapter {
+    return this.#adapters.load(file)
+  }
+
+  allocate(rows: number): CacheSlot | undefined {
+    return this.#runner.cache.allocate(rows)
+  }
+
+  prefill(chunk: PrefillChunk): Promise<Float32Array> {
+    return this.score(chunk, [chunk.tokens.length - 1])
+  }
+
+  /** Like `prefill`, but gives the logits of the chunk's tokens at these positions: [positions, vocab]. */
+  async score(
+    { slot, tokens, adapter: loaded }: PrefillChunk,
+    positions: readonly number[],
+  ): Promise<Float32Array> {
+    const adapter = loaded && ownAdapter(loaded)
+    const { layers, tokenPlaces } =
+      adapter === undefined
+        ? plainRows(this.#layers, { sequences: 1, each: tokens.length })
+        : tunedRows(adapter.metadata, tokens.length)
+    const { logits } = await this.#runner.run({
+      slots: [slot],
+      layers,
+      tokensOf: () => tokens,
+      logitRows: positions.map((position) => tokenPlaces[position] ?? position),
+      prompt: adapter === undefined ? this.#adapters.absent : this.#adapters.feeds(adapter, tokens),
+    })
+    return logits
+  }
+
+  async decode(batch: readonly DecodeRow[]): Promise<Float32Array> {
+    const tokens = new Map(batch.map(({ slot, token }) => [slot, [token]]))
+    const { layers, tokenPlaces } = plainRows(this.#layers, { sequences: batch.length, each: 1 })
+    const { logits, slots } = await this.#runner.run({
+      slots: batch.map(({ slot }) => slot),
+      layers,
+      tokensOf: (slot) => tokens.get(slot) ?? [],
+      logitRows: tokenPlaces,
+      prompt: this.#adapters.absent,
+    })
+    if (batch.every(({ slot }, row) => slots[row] === slot)) return logits
+    const { vocab } = this.limits
+    const ordered = new Float32Array(logits.length)
+    for (const [row, { slot }] of batch.entries()) {
+      const at = slots.indexOf(slot)
+      ordered.set(logits.subarray(at * vocab, (at + 1) * vocab), row * vocab)
+    }
+    return ordered
+  }
+
+  close(): Promise<void> {
+    return this.#runner.release()
+  }
+}
+
+function ownAdapter(adapter: LoadedAdapter): PromptTensors {
+  if (adapter instanceof PromptTensors) return adapter
+  throw new QuartetError('internal_error', 'this adapter was loaded by another backend')
+}

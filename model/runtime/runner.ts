@@ -1,0 +1,108 @@
+import { Tensor } from 'onnxruntime-node'
+import { graphFiles } from '../graph/export.ts'
+import type { CacheSlot } from './backend.ts'
+import type { KvCache } from './kv-cache.ts'
+import { Session, type SessionOptions } from './session.ts'
+import { float32, int32, int64, type Tensors } from './tensors.ts'
+
+/** The rows of one layer in a run. */
+export interface LayerRows {
+  /** Rows that each slot gains in the layer's cache. */
+  readonly gained: number
+  /** Which of all the rows gained stay in the residual stream; the others are prompt rows that are made anew. */
+  readonly kept: readonly number[]
+}
+
+/** One run of the serving graph. */
+export interface Run {
+  readonly slots: readonly CacheSlot[]
+  /** One for each layer. */
+  readonly layers: readonly LayerRows[]
+  readonly tokensOf: (slot: CacheSlot) => readonly number[]
+  /** Which of the last layer's rows in the residual stream get logits. */
+  readonly logitRows: readonly number[]
+  /** Inputs `prompt.…`. */
+  readonly prompt: Tensors
+}
+
+export interface RunResult {
+  /** [logit rows, vocab]; overwritten by the next run. */
+  readonly logits: Float32Array
+  /** The slots in the order in which the batch held them. */
+  readonly slots: readonly CacheSlot[]
+}
+
+/** The serving graph with its cache. */
+export class Runner {
+  readonly cache: KvCache
+  readonly #session: Session
+  readonly #vocab: number
+  /** Grows to what the largest run needs. */
+  #logits = new Float32Array(0)
+
+  private constructor({ session, cache, vocab }: { session: Session; cache: KvCache; vocab: number }) {
+    this.#session = session
+    this.cache = cache
+    this.#vocab = vocab
+  }
+
+  /** Throws `backbone_invalid` or, when the device does not start, `node_unavailable`. */
+  static async open(
+    folder: string,
+    { cache, vocab, ...session }: SessionOptions & { cache: KvCache; vocab: number },
+  ): Promise<Runner> {
+    return new Runner({
+      session: await Session.open({ folder, graph: graphFiles.serving }, session),
+      cache,
+      vocab,
+    })
+  }
+
+  async run({ slots, layers, tokensOf, logitRows, prompt }: Run): Promise<RunResult> {
+    const size = logitRows.length * this.#vocab
+    if (this.#logits.length < size) this.#logits = new Float32Array(size)
+    const logits = this.#logits.subarray(0, size)
+    const gained = layers.map((layer) => layer.gained)
+    let order: readonly CacheSlot[] = []
+    await this.cache.append({ slots, gained }, (binding) => {
+      order = binding.slots
+      const tokens = order.flatMap(tokensOf)
+      const totals = binding.lengths.map((lengths, layer) =>
+        lengths.map((length) => length + (gained[layer] ?? 0)),
+      )
+      return this.#session.runInto(
+        {
+          ...prompt,
+          ...binding.feeds,
+          tokens: int64(tokens, [slots.length, tokens.length / slots.length]),
+          last_row: int32(totals.flatMap((rows) => rows.map((total) => total - 1))),
+          total_rows: int32(totals.map((rows) => Math.max(...rows))),
+          token_rows: concatenated(layers.map(({ kept }) => kept)),
+          token_counts: int64(layers.map(({ kept }) => kept.length)),
+          logit_rows: int64(logitRows),
+        },
+        { ...binding.outputs, logits: float32(logits, [logitRows.length, this.#vocab]) },
+      )
+    })
+    return { logits, slots: order }
+  }
+
+  release(): Promise<void> {
+    return this.#session.release()
+  }
+}
+
+/** int32, one list behind the other; lists that are the same object are converted once. */
+function concatenated(lists: readonly (readonly number[])[]): Tensor {
+  const values = new Int32Array(lists.reduce((sum, { length }) => sum + length, 0))
+  const places = new Map<readonly number[], number>()
+  let at = 0
+  for (const list of lists) {
+    const known = places.get(list)
+    if (known === undefined) values.set(list, at)
+    else values.copyWithin(at, known, known + list.length)
+    places.set(list, at)
+    at += list.length
+  }
+  return new Tensor('int32', values, [values.length])
+}

@@ -1,0 +1,214 @@
+import type {
+  Backend,
+  BackendLimits,
+  CacheSlot,
+  DecodeRow,
+  LoadedAdapter,
+  PrefillChunk,
+} from '../../model/runtime/backend.ts'
+import type { AdapterFile } from '../../shared/adapter-file.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { BackboneDigest } from '../../shared/ids.ts'
+
+export type BackendCall =
+  | { readonly type: 'prefill'; readonly tokens: number; readonly tuned: boolean }
+  | { readonly type: 'decode'; readonly batch: number }
+
+export const fakeBackbone = BackboneDigest.parse('f'.repeat(64))
+
+const defaultLimits: BackendLimits = {
+  vocab: 64,
+  contextLength: 4096,
+  chunkTokens: 32,
+  maxBatch: 4,
+  cacheRows: 8192,
+}
+
+class FakeAdapter implements LoadedAdapter {
+  readonly rows: number
+  readonly window: number
+  readonly bytes: number
+  /** What it does to the logits. */
+  readonly identity: number
+
+  constructor({ bytes = 1, identity, rows = 4, window = 0 }: FakeAdapterOptions) {
+    this.rows = rows
+    this.window = window
+    this.bytes = bytes
+    this.identity = identity
+  }
+}
+
+interface FakeAdapterOptions extends Partial<LoadedAdapter> {
+  readonly identity: number
+}
+
+class FakeSlot implements CacheSlot {
+  readonly rows: number
+  readonly tokens: number[] = []
+  adapter: FakeAdapter | undefined
+  readonly #free: (rows: number) => void
+  #released = false
+
+  constructor(rows: number, free: (rows: number) => void) {
+    this.rows = rows
+    this.#free = free
+  }
+
+  get length(): number {
+    return this.tokens.length + (this.adapter?.rows ?? 0)
+  }
+
+  get released(): boolean {
+    return this.#released
+  }
+
+  rewind(tokens: number): void {
+    if (tokens > this.tokens.length) throw new Error('there are not that many tokens')
+    this.tokens.splice(this.tokens.length - tokens)
+  }
+
+  release(): void {
+    if (!this.#released) this.#free(this.rows)
+    this.#released = true
+  }
+}
+
+/**
+ * A backend that computes nothing and keeps the contract strictly, for tests of everything around it. Its likeliest
+ * next token is a hash of the adapter and of all tokens in the slot (`nextToken`), so a token that is lost, doubled
+ * or in the wrong slot changes all that follow. The model of the engine's tests.
+ */
+export class FakeBackend implements Backend {
+  readonly backbone = fakeBackbone
+  readonly limits: BackendLimits
+  readonly calls: BackendCall[] = []
+  /** Run before every call; throw here to fail it, wait here to hold it. */
+  beforeCall: (call: BackendCall) => Promise<void> | void = () => {}
+  /** Changes the logits [vocab] of every row. */
+  alterLogits: (logits: Float32Array) => void = () => {}
+  usedRows = 0
+  closed = false
+  #computing = false
+
+  constructor(limits: Partial<BackendLimits> = {}) {
+    this.limits = { ...defaultLimits, ...limits }
+  }
+
+  loadAdapter(file: AdapterFile): LoadedAdapter {
+    if (file.metadata.backbone_sha256 !== this.backbone)
+      throw new QuartetError('backbone_mismatch', 'the adapter was made for another backbone', {
+        param: 'backbone_sha256',
+      })
+    const data = [...file.tensors.values()].map((tensor) => tensor.data)
+    return fakeAdapter({
+      rows: file.metadata.l_sp,
+      bytes: data.reduce((sum, { length }) => sum + length, 0),
+      identity: data.flatMap((bytes) => [...bytes]).reduce(mix, 17),
+    })
+  }
+
+  allocate(rows: number): CacheSlot | undefined {
+    if (this.usedRows + rows > this.limits.cacheRows) return undefined
+    this.usedRows += rows
+    return new FakeSlot(rows, (freed) => {
+      this.usedRows -= freed
+    })
+  }
+
+  prefill({ adapter, slot: given, tokens }: PrefillChunk): Promise<Float32Array> {
+    return this.#call({ type: 'prefill', tokens: tokens.length, tuned: adapter !== undefined }, () => {
+      const slot = this.#own(given)
+      if (tokens.length > this.limits.chunkTokens) throw new Error('the chunk is too long')
+      if (adapter !== undefined) {
+        if (slot.length > 0) throw new Error('prompt rows come with the first chunk only')
+        if (!(adapter instanceof FakeAdapter)) throw new Error('not an adapter of this backend')
+        slot.adapter = adapter
+      }
+      return this.#extend(slot, tokens)
+    })
+  }
+
+  decode(batch: readonly DecodeRow[]): Promise<Float32Array> {
+    return this.#call({ type: 'decode', batch: batch.length }, () => {
+      if (batch.length > this.limits.maxBatch) throw new Error('the batch is too large')
+      const { vocab } = this.limits
+      const logits = new Float32Array(batch.length * vocab)
+      for (const [row, { slot, token }] of batch.entries())
+        logits.set(this.#extend(this.#own(slot), [token]), row * vocab)
+      return logits
+    })
+  }
+
+  async close(): Promise<void> {
+    this.closed = true
+  }
+
+  async #call(call: BackendCall, compute: () => Float32Array): Promise<Float32Array> {
+    if (this.#computing) throw new Error('one call at a time')
+    this.#computing = true
+    try {
+      await this.beforeCall(call)
+      this.calls.push(call)
+      return compute()
+    } finally {
+      this.#computing = false
+    }
+  }
+
+  #own(slot: CacheSlot): FakeSlot {
+    if (!(slot instanceof FakeSlot) || slot.released) throw new Error('not a slot in use')
+    return slot
+  }
+
+  #extend(slot: FakeSlot, tokens: readonly number[]): Float32Array {
+    slot.tokens.push(...tokens)
+    if (slot.length > slot.rows) throw new Error('the slot is full')
+    const logits = hashedLogits(slot.tokens, {
+      vocab: this.limits.vocab,
+      identity: slot.adapter?.identity ?? 0,
+    })
+    this.alterLogits(logits)
+    return logits
+  }
+}
+
+/** An adapter as `FakeBackend.loadAdapter` gives it; another `identity` gives other tokens. */
+export function fakeAdapter(options: FakeAdapterOptions): LoadedAdapter {
+  return new FakeAdapter(options)
+}
+
+/** The fake model's likeliest token after `tokens`. */
+export function nextToken(tokens: readonly number[], model: { vocab: number; identity: number }): number {
+  const logits = hashedLogits(tokens, model)
+  return logits.indexOf(Math.max(...logits))
+}
+
+/** The fake model's greedy continuation of `prompt`. */
+export function continuation(
+  prompt: readonly number[],
+  { count, identity = 0, vocab = defaultLimits.vocab }: { count: number; identity?: number; vocab?: number },
+): number[] {
+  const tokens = [...prompt]
+  for (let step = 0; step < count; step++) tokens.push(nextToken(tokens, { vocab, identity }))
+  return tokens.slice(prompt.length)
+}
+
+function hashedLogits(
+  tokens: readonly number[],
+  { identity, vocab }: { identity: number; vocab: number },
+): Float32Array {
+  let hash = tokens.reduce(mix, identity)
+  return Float32Array.from({ length: vocab }, (_, id) => {
+    hash = mix(hash, id)
+    return (hash >>> 8) / 0x400000
+  })
+}
+
+/** One round of MurmurHash3. */
+function mix(hash: number, value: number): number {
+  let h = Math.imul(hash ^ Math.imul(value + 1, 0xcc9e2d51), 0x1b873593)
+  h ^= h >>> 15
+  h = Math.imul(h, 0x85ebca6b)
+  return (h ^ (h >>> 13)) | 0
+}

@@ -1,0 +1,76 @@
+import { createHash } from 'node:crypto'
+import { expect, it } from 'vitest'
+import { parseSafeTensors, serializeSafeTensors, type Tensor } from '../shared/safetensors.ts'
+import { fakeExamples, fakeLossModel, fakeStatic, zeros } from '../test/fakes/fake-loss-model.ts'
+import { decodeCheckpoint, encodeCheckpoint } from './checkpoint.ts'
+import { TrainSettings } from './settings.ts'
+import { freshState, train } from './train.ts'
+
+const identity = { 'the training data': 'a'.repeat(64), seed: '3', m: '64' }
+const { specs } = fakeLossModel()
+
+const { state: trained } = await train({
+  model: fakeLossModel(),
+  start: freshState(zeros(fakeStatic)),
+  data: { train: fakeExamples(9), dev: fakeExamples(3) },
+  settings: TrainSettings.parse({ steps: 4, evaluateEvery: 2, batch: 4 }),
+})
+
+it('a checkpoint gives back the very state, values bit for bit', () => {
+  expect(decodeCheckpoint(encodeCheckpoint(trained, identity), { identity, specs })).toEqual(trained)
+})
+
+it('a fresh state is one as well', () => {
+  const fresh = freshState(zeros(fakeStatic))
+  expect(decodeCheckpoint(encodeCheckpoint(fresh, identity), { identity, specs })).toEqual(fresh)
+})
+
+it('a checkpoint of another training is refused by the names of what has changed', () => {
+  const file = encodeCheckpoint(trained, identity)
+  const changed = { ...identity, seed: '4', activation: 'gelu' }
+  expect(() => decodeCheckpoint(file, { identity: changed, specs })).toThrow(
+    /seed was 3 and is 4; activation was not given and is gelu; give what it was started with/,
+  )
+})
+
+/** The file with other bytes as its state, or without it, and the hash of that. */
+function withState(file: Uint8Array, state: Uint8Array | undefined): Uint8Array {
+  const { metadata, tensors } = parseSafeTensors(file)
+  const changed = new Map<string, Tensor>([...tensors].filter(([name]) => name !== 'state'))
+  if (state !== undefined) changed.set('state', { dtype: 'U8', shape: [state.length], data: state })
+  const hash = createHash('sha256')
+  for (const [name, { data }] of changed) hash.update(`${name}\0${data.length}\0`).update(data)
+  return serializeSafeTensors({ metadata: { ...metadata, sha256: hash.digest('hex') }, tensors: changed })
+}
+
+it.each([
+  ['is no JSON', 'not JSON', /its state is not JSON/],
+  ['ends too early', '{"identity":{', /its state is not JSON/],
+  ['is empty', '', /its state is not JSON/],
+  ['is other JSON', '[]', /expected object/],
+  ['is not there', undefined, /it holds no tensor state/],
+])('a file whose state %s is refused with what to do, though its hash is right', (_, state, says) => {
+  const file = withState(
+    encodeCheckpoint(trained, identity),
+    state === undefined ? undefined : new TextEncoder().encode(state),
+  )
+  const decode = () => decodeCheckpoint(file, { identity, specs })
+  expect(decode).toThrow(says)
+  expect(decode).toThrow(
+    expect.objectContaining({
+      code: 'checkpoint_invalid',
+      message: expect.stringMatching(/remove it and train again without --resume$/),
+    }),
+  )
+})
+
+it('a file that is damaged anywhere is refused', () => {
+  const file = encodeCheckpoint(trained, identity)
+  for (let at = 0; at < file.length; at += 97) {
+    const damaged = file.slice()
+    damaged[at] = (damaged[at] ?? 0) ^ 0x10
+    expect(() => decodeCheckpoint(damaged, { identity, specs })).toThrow(/the checkpoint cannot be used/)
+  }
+  for (const length of [0, 7, 100, file.length - 1])
+    expect(() => decodeCheckpoint(file.slice(0, length), { identity, specs })).toThrow(/cannot be used/)
+})

@@ -1,0 +1,188 @@
+import { createHash } from 'node:crypto'
+import { z } from 'zod'
+import type { TensorSpec } from '../shared/adapter-file.ts'
+import { QuartetError } from '../shared/errors.ts'
+import { parseSafeTensors, serializeSafeTensors, type Tensor } from '../shared/safetensors.ts'
+import type { Moments } from './adamw.ts'
+import type { Parameters } from './loss/loss-model.ts'
+import type { TrainRecord } from './record.ts'
+import type { TrainState } from './train.ts'
+
+/**
+ * A training's state as a file: safetensors with `parameters/…`, `first/…` and `second/…` (AdamW's means) and `best/…`
+ * in f32, and the rest as JSON in `state`. Shuffles depend on the seed and the step alone, so the step is the position
+ * among the batches as well.
+ */
+
+const format = 'quartet-checkpoint/1'
+
+/** What a training was started with, by the names that a reader knows: data hashes, settings, the backbone. */
+export type Identity = Readonly<Record<string, string>>
+
+const number = z.number()
+const SavedRecord: z.ZodType<TrainRecord> = z.discriminatedUnion('type', [
+  z.strictObject({
+    type: z.literal('step'),
+    step: z.int(),
+    loss: number,
+    gradientNorm: number,
+    rateFactor: number,
+    tokens: z.int(),
+    tokensPerSecond: number,
+  }),
+  z.strictObject({ type: z.literal('evaluation'), step: z.int(), devLoss: number }),
+  z.strictObject({ type: z.literal('untuned'), devLoss: number }),
+])
+
+const State = z.strictObject({
+  identity: z.record(z.string(), z.string()),
+  step: z.int().min(0),
+  updates: z.record(z.string(), z.int().min(1)),
+  best: z.strictObject({ step: z.int(), devLoss: number }).optional(),
+  history: z.array(SavedRecord),
+  seconds: number,
+})
+
+export function encodeCheckpoint(state: TrainState, identity: Identity): Uint8Array<ArrayBuffer> {
+  const { best, history, moments, parameters, seconds, step } = state
+  const updates = Object.fromEntries([...moments].map(([name, { updates }]) => [name, updates]))
+  const json = new TextEncoder().encode(
+    JSON.stringify({
+      identity,
+      step,
+      updates,
+      ...(best && { best: { step: best.step, devLoss: best.devLoss } }),
+      history: [...history],
+      seconds,
+    } satisfies z.input<typeof State>),
+  )
+  const part = (of: string, values: Iterable<readonly [string, Float32Array]>) =>
+    [...values].map(([name, data]): [string, Tensor] => [`${of}/${name}`, floats(data)])
+  const tensors = new Map<string, Tensor>([
+    ...part('parameters', parameters),
+    ...part(
+      'first',
+      [...moments].map(([name, { first }]) => [name, first]),
+    ),
+    ...part(
+      'second',
+      [...moments].map(([name, { second }]) => [name, second]),
+    ),
+    ...part('best', best?.parameters ?? []),
+    ['state', { dtype: 'U8', shape: [json.length], data: json }],
+  ])
+  return serializeSafeTensors({ metadata: { format, sha256: contentHash(tensors) }, tensors })
+}
+
+const floats = (values: Float32Array): Tensor => ({
+  dtype: 'F32',
+  shape: [values.length],
+  data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+})
+
+function contentHash(tensors: ReadonlyMap<string, Tensor>): string {
+  const hash = createHash('sha256')
+  for (const [name, { data }] of tensors) hash.update(`${name}\0${data.length}\0`).update(data)
+  return hash.digest('hex')
+}
+
+/**
+ * The state in a checkpoint of the same training. Throws `checkpoint_invalid` for a file that is damaged or no
+ * checkpoint, and `conflict` that names what has changed for one of another training.
+ */
+export function decodeCheckpoint(
+  file: Uint8Array,
+  { identity, specs }: { identity: Identity; specs: ReadonlyMap<string, TensorSpec> },
+): TrainState {
+  const { state, tensors } = readCheckpoint(file)
+  checkIdentity(state.identity, identity)
+  const part = (of: string, names: Iterable<string>): Parameters =>
+    new Map(
+      [...names].map((name) => [
+        name,
+        floatsOf(tensors, { name: `${of}/${name}`, length: sizeOf(specs, name) }),
+      ]),
+    )
+  const updated = Object.keys(state.updates)
+  const first = part('first', updated)
+  const second = part('second', updated)
+  const moments = new Map(
+    [...first].map(([name, values]): [string, Moments] => [
+      name,
+      { updates: state.updates[name] ?? 0, first: values, second: second.get(name) ?? values },
+    ]),
+  )
+  const { best, history, seconds, step } = state
+  return {
+    step,
+    history,
+    seconds,
+    moments,
+    parameters: part('parameters', specs.keys()),
+    best: best && { ...best, parameters: part('best', specs.keys()) },
+  }
+}
+
+function readCheckpoint(file: Uint8Array) {
+  let parsed: ReturnType<typeof parseSafeTensors>
+  try {
+    parsed = parseSafeTensors(file)
+  } catch (cause) {
+    throw damaged(cause instanceof Error ? cause.message : 'it cannot be read', cause)
+  }
+  const { metadata, tensors } = parsed
+  if (metadata.format !== format)
+    throw damaged(`its format is ${metadata.format ?? 'unknown'} and not ${format}`)
+  if (metadata.sha256 !== contentHash(tensors)) throw damaged('its content does not match its hash')
+  const state = State.safeParse(jsonOf(tensors.get('state')))
+  if (!state.success) throw damaged(z.prettifyError(state.error).replaceAll('\n', ' '))
+  return { state: state.data, tensors }
+}
+
+/** Its hash can be right and this wrong: another program, or another version of this one, may have written it. */
+function jsonOf(tensor: Tensor | undefined): unknown {
+  if (tensor === undefined) throw damaged('it holds no tensor state')
+  try {
+    return JSON.parse(new TextDecoder().decode(tensor.data))
+  } catch (cause) {
+    throw damaged('its state is not JSON', cause)
+  }
+}
+
+function damaged(why: string, cause?: unknown): QuartetError {
+  return new QuartetError(
+    'checkpoint_invalid',
+    `the checkpoint cannot be used: ${why}; remove it and train again without --resume`,
+    { cause },
+  )
+}
+
+function checkIdentity(saved: Identity, now: Identity): void {
+  const changed = [...new Set([...Object.keys(saved), ...Object.keys(now)])].filter(
+    (key) => saved[key] !== now[key],
+  )
+  if (changed.length === 0) return
+  const words = changed.map(
+    (key) => `${key} was ${saved[key] ?? 'not given'} and is ${now[key] ?? 'not given'}`,
+  )
+  throw new QuartetError(
+    'conflict',
+    `the checkpoint is of another training: ${words.join('; ')}; give what it was started with, or start anew with --force`,
+  )
+}
+
+function sizeOf(specs: ReadonlyMap<string, TensorSpec>, name: string): number {
+  const spec = specs.get(name)
+  if (spec === undefined) throw damaged(`it holds a tensor ${name} that the adapter does not have`)
+  return spec.shape.reduce((product, n) => product * n, 1)
+}
+
+function floatsOf(
+  tensors: ReadonlyMap<string, Tensor>,
+  { name, length }: { name: string; length: number },
+): Float32Array {
+  const tensor = tensors.get(name)
+  if (tensor?.dtype !== 'F32' || tensor.shape.join() !== `${length}`)
+    throw damaged(`it holds no f32 tensor ${name} of ${length} values`)
+  return new Float32Array(Uint8Array.from(tensor.data).buffer)
+}

@@ -1,0 +1,197 @@
+import { describe, expect, it } from 'vitest'
+import { QuartetError } from '../../shared/errors.ts'
+import { type EncodeOptions, type PromptEncoder, parseDataset, requireExamples } from './dataset.ts'
+import { maxLineBytes } from './jsonl.ts'
+
+/** A token per UTF-16 unit; a conversation is its messages behind their roles' initials. */
+const encoder: PromptEncoder = {
+  conversation: (messages) =>
+    [...`${messages.map(({ role, content }) => role[0] + content).join('')}>`].map((c) => c.charCodeAt(0)),
+  prompt: (text) => [...text].map((c) => c.charCodeAt(0)),
+  answer: (text) => [...[...text].map((c) => c.charCodeAt(0)), 0],
+}
+
+const options: EncodeOptions & { name: string } = { name: 'x.jsonl', encoder, prompts: 'chat', room: 40 }
+const read = (text: string | Uint8Array, changes: Partial<EncodeOptions> = {}) =>
+  parseDataset(typeof text === 'string' ? new TextEncoder().encode(text) : text, { ...options, ...changes })
+const spelled = (ids: readonly number[]) => String.fromCharCode(...ids)
+
+const good = '{"prompt": "Q", "completion": "A"}\n'
+
+describe('a row is', () => {
+  it('a prompt, which is a user’s message, and its completion with the token that ends it', () => {
+    const { dataset } = read(good)
+    expect(dataset.examples.map(({ instruction, response }) => [spelled(instruction), response])).toEqual([
+      ['uQ>', [65, 0]],
+    ])
+  })
+
+  it('a raw prompt where that is asked for', () => {
+    const { dataset } = read(good, { prompts: 'raw' })
+    expect(spelled(dataset.examples[0]?.instruction ?? [])).toBe('Q')
+  })
+
+  const learned = (messages: readonly unknown[], more = {}) => {
+    const { dataset, problems } = read(JSON.stringify({ messages, ...more }))
+    expect(problems).toEqual([])
+    return dataset.examples.map(({ instruction, response }) => [spelled(instruction), response[0]])
+  }
+  const conversation = [
+    { role: 'system', content: 'S' },
+    { role: 'user', content: [{ type: 'text', text: 'Q' }] },
+    { role: 'assistant', content: 'A' },
+    { role: 'user', content: 'R' },
+    { role: 'assistant', content: 'B', weight: 1 },
+  ]
+
+  it('a conversation, each of whose answers is learned behind all that stands before it', () => {
+    expect(learned(conversation)).toEqual([
+      ['sSuQ>', 65],
+      ['sSuQaAuR>', 66],
+    ])
+  })
+
+  it('a conversation without its answers of weight 0, and without one that opens it', () => {
+    expect(
+      learned(conversation.map((message, at) => (at === 2 ? { ...message, weight: 0 } : message))),
+    ).toEqual([['sSuQaAuR>', 66]])
+    expect(
+      learned(conversation.map((message, at) => (at === 4 ? { ...message, weight: 0 } : message))),
+    ).toEqual([['sSuQ>', 65]])
+    expect(learned([{ role: 'assistant', content: 'Hi' }, ...conversation.slice(1, 3)])).toEqual([
+      ['aHiuQ>', 65],
+    ])
+  })
+
+  it('a conversation with settings that change nothing', () => {
+    const more = { tools: [], functions: [], parallel_tool_calls: false }
+    expect(learned(conversation.slice(1, 3), more)).toEqual([['uQ>', 65]])
+  })
+})
+
+it('a byte-order mark, blank lines, CRLF and a missing last newline are no problem', () => {
+  const { dataset, problems } = read(`\ufeff${good.trim()}\r\n\n  \n${good.trim()}`)
+  expect(dataset.examples).toHaveLength(2)
+  expect(problems).toEqual([])
+})
+
+const rows = (value: unknown) => JSON.stringify(value)
+const chat = (...messages: unknown[]) => rows({ messages })
+const asked = { role: 'user', content: 'Q' }
+
+const refusals: Record<string, [line: string, says: RegExp]> = {
+  'not JSON': [
+    'prompt,completion',
+    /not JSON \(it begins with prompt,completion\); write one JSON object per line/,
+  ],
+  'JSON over several lines': ['{', /goes on over several lines; write one object per line/],
+  'a list': ['[1]', /it is a list; write one object per line/],
+  'a number': ['3', /it is a number/],
+  'of another shape': ['{"text": "a"}', /neither messages nor prompt; write {"messages"/],
+  'without a completion': ['{"prompt": "a"}', /completion: is missing: a row needs a response to learn/],
+  'with an empty completion': [
+    '{"prompt": "a", "completion": ""}',
+    /completion: is empty: a row needs a response/,
+  ],
+  'with a number for a prompt': ['{"prompt": 1, "completion": "a"}', /prompt: must be a string/],
+  'with a key too many': [
+    '{"prompt": "a", "completion": "b", "label": 1}',
+    /it has label beside .* not trained on; leave it out/,
+  ],
+  'with a weight that is none': [
+    chat(asked, { role: 'assistant', content: 'A', weight: 2 }),
+    /messages\[1\].weight: must be 0 or 1/,
+  ],
+  'without an answer': [chat(asked, asked), /the last message must be the assistant’s answer/],
+  'an answer alone': [
+    chat({ role: 'assistant', content: 'A' }),
+    /messages: must hold a prompt and, last, the answer/,
+  ],
+  'with an empty answer': [chat(asked, { role: 'assistant', content: '' }), /answer is empty/],
+  'with answers of weight 0 alone': [
+    chat(asked, { role: 'assistant', content: 'A', weight: 0 }),
+    /every answer has weight 0, so nothing is learned/,
+  ],
+  'with an answer of white space': [
+    chat(asked, { role: 'assistant', content: ' \n' }),
+    /messages\[1\]: the assistant’s answer is empty/,
+  ],
+  'with a completion of white space': [
+    '{"prompt": "a", "completion": "  "}',
+    /completion: is empty: a row needs a response/,
+  ],
+  'with a message of no role': [
+    chat({ content: 'Q' }, asked),
+    /messages\[0\].role: is missing: a message has/,
+  ],
+  'with a call of a tool': [
+    chat(asked, { role: 'assistant', content: null, tool_calls: [{ id: 'a' }] }),
+    /messages\[1\].tool_calls: calls of tools and functions are not supported; leave the row out/,
+  ],
+  'with tools to call': [
+    rows({ messages: [asked, { role: 'assistant', content: 'A' }], tools: [{ type: 'function' }] }),
+    /tools: is not supported/,
+  ],
+  'with an unknown role': [
+    chat({ role: 'robot', content: 'Q' }, { role: 'assistant', content: 'A' }),
+    /messages\[0\].*role system, developer, user or assistant/,
+  ],
+  'with tools': [
+    chat({ role: 'tool', content: 'Q' }, { role: 'assistant', content: 'A' }),
+    /tools and functions are not/,
+  ],
+  'with content of a wrong type': [
+    chat({ role: 'user', content: 7 }, { role: 'assistant', content: 'A' }),
+    /messages\[0\].content: must be a string or an array of text parts/,
+  ],
+  'longer than the context': [
+    rows({ prompt: 'a'.repeat(20), completion: 'b'.repeat(20) }),
+    /22 prompt and 21 response tokens; the context leaves room for 40/,
+  ],
+  'with a response longer than the context': [
+    rows({ prompt: 'a', completion: 'b'.repeat(60) }),
+    /its response has 61 tokens; the context leaves room for 40/,
+  ],
+  'of binary data': ['a\0b', /binary data/],
+  'too long': [`"${'a'.repeat(maxLineBytes)}"`, /a line has at most 4194304/],
+}
+
+describe('a line is refused by its number and with what to do when it is', () => {
+  it.each(Object.entries(refusals))('%s', (_, [line, says]) => {
+    const { problems, dataset } = read(`${good}\n${line}\n${good}`)
+    expect(problems).toEqual([{ line: 3, problem: expect.stringMatching(says) }])
+    expect(dataset.examples).toHaveLength(2)
+  })
+
+  it('not UTF-8', () => {
+    const { problems } = read(Uint8Array.of(...new TextEncoder().encode(good), 0xc3, 0x28))
+    expect(problems).toEqual([{ line: 2, problem: expect.stringMatching(/not UTF-8/) }])
+  })
+
+  it('refused by the encoder', () => {
+    const prompt = () => {
+      throw new QuartetError('context_length_exceeded', 'the prompt is longer than the 8 tokens')
+    }
+    const { problems } = read(good, { prompts: 'raw', encoder: { ...encoder, prompt } })
+    expect(problems).toEqual([{ line: 1, problem: 'the prompt is longer than the 8 tokens' }])
+  })
+})
+
+describe('a file is refused by its name and with what to do when it is', () => {
+  const bytes = (...values: number[]) => Uint8Array.from(values)
+  const files: Record<string, [file: string | Uint8Array, says: RegExp]> = {
+    empty: ['', /^x.jsonl: it is empty; write one JSON object per line/],
+    'blank lines': ['\n\n', /empty/],
+    gzip: [bytes(0x1f, 0x8b, 8, 0), /gzip; unpack it first/],
+    zip: [bytes(0x50, 0x4b, 3, 4), /zip archive/],
+    parquet: [bytes(0x50, 0x41, 0x52, 0x31), /Parquet file; export it as JSONL/],
+    'UTF-16': [bytes(0xff, 0xfe, 0x7b, 0), /UTF-16 text; save it as UTF-8/],
+    'one example': [good, /one example; at least 2 are needed/],
+    'half wrong': [`${good}[]\nno\n`, /x.jsonl, line 2: it is a list.* \(and 1 more; --dry-run lists them\)/],
+  }
+  it.each(Object.entries(files))('%s', (_, [file, says]) => {
+    const reading = () => requireExamples(read(file), { least: 2 })
+    expect(reading).toThrow(says)
+    expect(reading).toThrow(QuartetError)
+  })
+})

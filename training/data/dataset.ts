@@ -1,0 +1,140 @@
+import { createHash } from 'node:crypto'
+import { readFile, stat } from 'node:fs/promises'
+import type { ChatMessage } from '../../shared/api/chat-completions.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import type { Example } from '../loss/loss-model.ts'
+import { invalidFile, type JsonLine, type LineProblem, maxFileBytes, parseJsonl } from './jsonl.ts'
+import { parseRow, type Row } from './row.ts'
+
+/** Text to token ids, as a request to a tuned model is tokenized when it is served. */
+export interface PromptEncoder {
+  /** A conversation up to where the assistant's answer begins. Throws QuartetError. */
+  conversation(messages: readonly ChatMessage[]): readonly number[]
+  /** A raw prompt, as `/v1/completions` takes it. Throws QuartetError. */
+  prompt(text: string): readonly number[]
+  /** An answer as the model would write it, with the token that ends it. Throws QuartetError. */
+  answer(text: string): readonly number[]
+}
+
+/** Whether `{"prompt", "completion"}` is a conversation of one user message or a raw prompt. */
+export type PromptFormat = 'chat' | 'raw'
+
+export interface EncodeOptions {
+  readonly encoder: PromptEncoder
+  readonly prompts: PromptFormat
+  /** Tokens that prompt, prompt rows and response may have together. */
+  readonly room: number
+}
+
+/** An example and the line it is from: a conversation has one for each answer that is learned. */
+export interface FileExample extends Example {
+  readonly line: number
+}
+
+/** A file of examples in token ids. */
+export interface Dataset {
+  readonly name: string
+  /** Of the file's bytes. */
+  readonly sha256: string
+  readonly examples: readonly FileExample[]
+}
+
+export interface Reading {
+  readonly dataset: Dataset
+  /** Lines that hold no example, in order. */
+  readonly problems: readonly LineProblem[]
+}
+
+/** Reads a JSONL file of examples. Throws `training_data_invalid` for one that holds nothing to read. */
+export async function readDataset(path: string, options: EncodeOptions): Promise<Reading> {
+  const found = await stat(path)
+  if (found.isDirectory()) throw invalidFile(path, 'it is a folder; name a JSONL file in it')
+  const { size } = found
+  if (size > maxFileBytes)
+    throw invalidFile(
+      path,
+      `it has ${size} bytes; at most ${maxFileBytes} are read, so train on a part of it`,
+    )
+  return parseDataset(await readFile(path), { name: path, ...options })
+}
+
+/** Throws `training_data_invalid`. */
+export function parseDataset(
+  file: Uint8Array,
+  { name, ...options }: EncodeOptions & { readonly name: string },
+): Reading {
+  const { values, problems } = parseJsonl(file, name)
+  if (values.length === 0 && problems.length === 0)
+    throw invalidFile(name, 'it is empty; write one JSON object per line')
+  const examples: FileExample[] = []
+  const found = [...problems]
+  for (const { line, value } of values) {
+    const read = readExamples(value, options)
+    if ('problem' in read) found.push({ line, problem: read.problem })
+    else examples.push(...read.examples.map((example) => ({ ...example, line })))
+  }
+  const sha256 = createHash('sha256').update(file).digest('hex')
+  return { dataset: { name, sha256, examples }, problems: found.toSorted((a, b) => a.line - b.line) }
+}
+
+/** Throws `training_data_invalid` that names the first line at fault and how many more there are. */
+export function requireExamples({ dataset, problems }: Reading, { least }: { least: number }): Dataset {
+  const [first] = problems
+  const { name, examples } = dataset
+  if (first !== undefined) {
+    const more = problems.length > 1 ? ` (and ${problems.length - 1} more; --dry-run lists them)` : ''
+    throw new QuartetError('training_data_invalid', `${name}, line ${first.line}: ${first.problem}${more}`)
+  }
+  if (examples.length < least)
+    throw invalidFile(
+      name,
+      `it has ${examples.length === 1 ? 'one example' : `${examples.length} examples`}; at least ${least} are needed, and some fifty before an adapter learns a task`,
+    )
+  return dataset
+}
+
+function readExamples(
+  value: JsonLine['value'],
+  options: EncodeOptions,
+): { examples: readonly Example[] } | { problem: string } {
+  const parsed = parseRow(value)
+  if ('problem' in parsed) return parsed
+  try {
+    const examples = parsed.rows.map((row) => encodeRow(row, options))
+    const problem = examples
+      .map((example) => lengthProblem(example, options))
+      .find((each) => each !== undefined)
+    return problem === undefined ? { examples } : { problem }
+  } catch (error) {
+    if (error instanceof QuartetError) return { problem: error.message }
+    throw error
+  }
+}
+
+/** An example in token ids. Throws QuartetError. */
+function encodeRow(
+  { prompt, answer }: Row,
+  { encoder, prompts }: Pick<EncodeOptions, 'encoder' | 'prompts'>,
+): Example {
+  return { instruction: encodePrompt(prompt, { encoder, prompts }), response: encoder.answer(answer) }
+}
+
+function encodePrompt(
+  prompt: Row['prompt'],
+  { encoder, prompts }: Pick<EncodeOptions, 'encoder' | 'prompts'>,
+): readonly number[] {
+  if (prompt.type === 'messages') return encoder.conversation(prompt.messages)
+  if (prompts === 'raw') return encoder.prompt(prompt.text)
+  return encoder.conversation([{ role: 'user', content: prompt.text, name: undefined }])
+}
+
+function lengthProblem(example: Example, { room }: EncodeOptions): string | undefined {
+  const [prompt, response] = [example.instruction.length, example.response.length]
+  if (prompt === 0) return 'its prompt has no tokens'
+  if (prompt + response <= room) return undefined
+  const longest =
+    response > room
+      ? `its response has ${response} tokens`
+      : `it has ${prompt} prompt and ${response} response tokens`
+  return `${longest}; the context leaves room for ${room}, so shorten it or leave it out`
+}

@@ -1,0 +1,63 @@
+import { createHash } from 'node:crypto'
+import type { Example } from '../loss/loss-model.ts'
+
+/** What can be said of a file of examples before training on it. */
+export interface Survey {
+  readonly examples: number
+  readonly promptTokens: Percentiles
+  readonly responseTokens: Percentiles
+  /** Examples whose prompt is longer than what a generator reads of it. */
+  readonly beyondWindow: number
+  /** Examples that repeat an earlier one. */
+  readonly duplicates: number
+  /** Prompts that come with different responses. */
+  readonly ambiguousPrompts: number
+  readonly distinctResponses: number
+}
+
+export interface Percentiles {
+  readonly least: number
+  readonly median: number
+  readonly p90: number
+  readonly p99: number
+  readonly most: number
+}
+
+export function survey(examples: readonly Example[], { window }: { window: number }): Survey {
+  const responses = new Map<string, Set<string>>()
+  let duplicates = 0
+  for (const { instruction, response } of examples) {
+    const key = idsKey(instruction)
+    const known = responses.get(key) ?? new Set()
+    const answer = idsKey(response)
+    if (known.has(answer)) duplicates++
+    responses.set(key, known.add(answer))
+  }
+  return {
+    examples: examples.length,
+    promptTokens: percentiles(examples.map(({ instruction }) => instruction.length)),
+    responseTokens: percentiles(examples.map(({ response }) => response.length)),
+    beyondWindow: examples.filter(({ instruction }) => instruction.length > window).length,
+    duplicates,
+    ambiguousPrompts: [...responses.values()].filter(({ size }) => size > 1).length,
+    distinctResponses: new Set(examples.map(({ response }) => idsKey(response))).size,
+  }
+}
+
+/** Dev examples whose prompt is among those of the training examples. */
+export function overlap({ train, dev }: Readonly<Record<'train' | 'dev', readonly Example[]>>): number {
+  const known = new Set(train.map(({ instruction }) => idsKey(instruction)))
+  return dev.filter(({ instruction }) => known.has(idsKey(instruction))).length
+}
+
+/** Names a sequence of token ids. */
+export function idsKey(ids: readonly number[]): string {
+  return createHash('sha256').update(Uint32Array.from(ids)).digest('base64')
+}
+
+/** Nearest-rank percentiles; zeros of no values. */
+function percentiles(values: readonly number[]): Percentiles {
+  const sorted = values.toSorted((a, b) => a - b)
+  const at = (share: number) => sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0
+  return { least: at(0), median: at(0.5), p90: at(0.9), p99: at(0.99), most: at(1) }
+}

@@ -1,0 +1,81 @@
+import { QuartetError } from '../shared/errors.ts'
+import type { TrainRecord } from './record.ts'
+
+const remedies =
+  'train anew with --force and half the rates that it has (--rate, --anchor-rate, --static-rate), --clip 0.3, or the start that trains most evenly (--anchor own --placement after-first)'
+
+export function divergence(what: string): QuartetError {
+  return new QuartetError('training_diverged', `training stopped: ${what}; ${remedies}`)
+}
+
+/** Steps over which a loss is averaged: single spikes come and go. */
+const span = 10
+
+/** By half of it and by one nat at least. */
+const liesFarAbove = (loss: number, base: number) => loss > base + Math.max(1, base / 2)
+/** Above the lowest of many, which is low by chance as well: by all of it and by two nats at least. */
+const liesFarAboveBest = (loss: number, best: number) => loss > best + Math.max(2, best)
+
+interface Mean {
+  readonly loss: number
+  /** The last of its steps. */
+  readonly step: number
+}
+
+/**
+ * Watches a training's records for a loss that runs away: the mean of the last ten steps lies far above that of the
+ * first ten or the best ten, or a dev loss far above both that of the untuned backbone and the first step's loss. A dev
+ * loss that only rises again is for early stopping, which keeps the best tensors.
+ */
+export class LossWatch {
+  /** Of the last steps, at most `span`. */
+  readonly #losses: number[] = []
+  #untuned: number | undefined
+  #firstLoss: number | undefined
+  #first: Mean | undefined
+  #best: Mean | undefined
+
+  /** Goes on behind what was recorded before. */
+  constructor(history: readonly TrainRecord[]) {
+    for (const record of history) this.#see(record)
+  }
+
+  /** Takes the next record. Throws `training_diverged`. */
+  push(record: TrainRecord): void {
+    const mean = this.#see(record)
+    if (record.type === 'evaluation') this.#checkDev(record)
+    if (mean !== undefined) this.#checkTrend(mean)
+  }
+
+  #see(record: TrainRecord): Mean | undefined {
+    if (record.type === 'untuned') this.#untuned = record.devLoss
+    if (record.type !== 'step') return undefined
+    this.#firstLoss ??= record.loss
+    this.#losses.push(record.loss)
+    if (this.#losses.length > span) this.#losses.shift()
+    if (this.#losses.length < span) return undefined
+    const mean = { step: record.step, loss: this.#losses.reduce((a, b) => a + b, 0) / span }
+    this.#first ??= mean
+    if (this.#best === undefined || mean.loss < this.#best.loss) this.#best = mean
+    return mean
+  }
+
+  #checkDev({ devLoss, step }: { devLoss: number; step: number }): void {
+    if (this.#untuned === undefined || this.#firstLoss === undefined) return
+    if (liesFarAbove(devLoss, Math.max(this.#untuned, this.#firstLoss)))
+      throw divergence(
+        `the dev loss is ${devLoss.toFixed(3)} after step ${step}, and the untuned backbone has ${this.#untuned.toFixed(3)}`,
+      )
+  }
+
+  #checkTrend(last: Mean): void {
+    for (const [base, isFar] of [
+      [this.#first, liesFarAbove],
+      [this.#best, liesFarAboveBest],
+    ] as const)
+      if (base !== undefined && last.step >= base.step + span && isFar(last.loss, base.loss))
+        throw divergence(`the loss rose from ${said(base)} to ${said(last)}`)
+  }
+}
+
+const said = ({ loss, step }: Mean) => `${loss.toFixed(3)} in steps ${step - span + 1} to ${step}`

@@ -1,0 +1,70 @@
+import type { Backbone } from '../../model/import/backbone-folder.ts'
+import type { LoadedAdapter } from '../../model/runtime/backend.ts'
+import { createBackend, type OnnxBackend } from '../../model/runtime/onnx-backend.ts'
+import { maxWindow } from '../../shared/adapter-file.ts'
+import type { Example } from '../loss/loss-model.ts'
+import { type Measurements, type MeasureOptions, type MeasureProgress, measure } from './measure.ts'
+import { type Metrics, metricsOf } from './metrics.ts'
+
+/** Sequences that answer at once, as a node has by default. */
+const maxBatch = 16
+/** Most prompt rows that stand in front of a prompt beside the adapter's window. */
+const spareRows = 8
+
+/** A backbone as a node serves it, with room for the longest of these examples in every place of the batch. */
+export function openEvaluationBackend(
+  { folder, manifest }: Backbone,
+  of: { readonly examples: readonly Example[]; readonly maxTokens: number; readonly promptRows: number },
+): Promise<OnnxBackend> {
+  const longest = of.examples.reduce(
+    (most, { instruction, response }) =>
+      Math.max(most, instruction.length + Math.max(response.length, of.maxTokens)),
+    0,
+  )
+  const rows = longest + of.promptRows + spareRows
+  return createBackend({
+    folder,
+    manifest,
+    device: 'cpu',
+    limits: { contextLength: rows, chunkTokens: maxWindow, maxBatch, cacheRows: rows * maxBatch },
+  })
+}
+
+/** One of the models that are compared: the untuned backbone, or an adapter on it. */
+export interface Candidate {
+  readonly name: string
+  readonly adapter: LoadedAdapter | undefined
+}
+
+export interface Evaluated {
+  readonly name: string
+  readonly measurements: Measurements
+  readonly metrics: Metrics
+  readonly seconds: number
+}
+
+/** Measures the candidates one after the other on the same examples. */
+export async function evaluate(
+  candidates: readonly Candidate[],
+  {
+    seed,
+    onProgress,
+    ...options
+  }: MeasureOptions & {
+    /** Of the bootstrap. */
+    readonly seed: number
+    readonly onProgress?: ((progress: MeasureProgress & { readonly name: string }) => void) | undefined
+  },
+): Promise<readonly Evaluated[]> {
+  const results: Evaluated[] = []
+  for (const { name, adapter } of candidates) {
+    const start = performance.now()
+    const measurements = await measure(options, {
+      adapter,
+      onProgress: (progress) => onProgress?.({ ...progress, name }),
+    })
+    const seconds = (performance.now() - start) / 1000
+    results.push({ name, measurements, metrics: metricsOf(measurements, { seed }), seconds })
+  }
+  return results
+}

@@ -1,0 +1,74 @@
+import type { GraphBuilder } from '../../model/graph/builder.ts'
+import { type Shape, shaped, type Value } from '../../model/graph/values.ts'
+import type { AdapterMetadata } from '../../shared/adapter-file.ts'
+import { type BatchInputs, sizeOf, sizes, toRows, toSequences } from './batch.ts'
+
+type Placement = AdapterMetadata['placement']
+
+interface Placed {
+  readonly batch: BatchInputs
+  readonly placement: Placement
+  readonly l_sp: number
+}
+
+/** Tokens that stand in front of the prompt rows. */
+export const tokensBefore: { readonly [P in Placement]: number } = { first: 0, 'after-first': 1 }
+
+/** Prompt rows [batch or 1, l_sp, width] among a layer's tokens [batch · tokens, width]: [batch · rows, width]. */
+export function insertRows(
+  g: GraphBuilder,
+  { tokens, rows }: { tokens: Value; rows: Value },
+  { batch, placement, l_sp }: Placed,
+): Value {
+  const width = Number(tokens.shape[1])
+  const sequences = toSequences(g, tokens, batch)
+  const ofEach = repeated(g, rows, { batch, shape: [sizes.batch, l_sp, width] })
+  const before = tokensBefore[placement]
+  if (before === 0) return toRows(g, joined(g, [ofEach, sequences], sizes.rows))
+  const count = sizeOf(g, batch.tokens, 1)
+  const lengths = [g.constant('int64', [before]), g.apply('Sub', [count, g.constant('int64', [before])])]
+  const [front = sequences, back = sequences] = parts(g, sequences, lengths)
+  return toRows(g, joined(g, [front, ofEach, back], sizes.rows))
+}
+
+/** The tokens of a layer's rows [batch · rows, width]: [batch · tokens, width]. */
+export function dropRows(g: GraphBuilder, all: Value, { batch, placement, l_sp }: Placed): Value {
+  const sequences = toSequences(g, all, batch)
+  const before = tokensBefore[placement]
+  const count = sizeOf(g, batch.tokens, 1)
+  const [l, b] = [g.constant('int64', [l_sp]), g.constant('int64', [before])]
+  if (before === 0) {
+    const [, tokens = sequences] = parts(g, sequences, [l, count])
+    return toRows(g, shaped(tokens, [sizes.batch, sizes.tokens, Number(all.shape[1])]))
+  }
+  const [front = sequences, , back = sequences] = parts(g, sequences, [b, l, g.apply('Sub', [count, b])])
+  return toRows(g, joined(g, [front, back], sizes.tokens))
+}
+
+function repeated(
+  g: GraphBuilder,
+  rows: Value,
+  { batch, shape }: { batch: BatchInputs; shape: Shape },
+): Value {
+  if (rows.shape[0] !== 1) return rows
+  const to = g.apply(
+    'Concat',
+    [sizeOf(g, batch.tokens, 0), g.constant('int64', shape.slice(1).map(Number))],
+    {
+      axis: 0,
+    },
+  )
+  return shaped(g.apply('Expand', [rows, to]), shape)
+}
+
+function joined(g: GraphBuilder, sequences: Value[], length: string): Value {
+  const width = Number(sequences[0]?.shape[2])
+  return shaped(g.apply('Concat', sequences, { axis: 1 }), [sizes.batch, length, width])
+}
+
+/** Consecutive rows of each sequence. `lengths`: int64 [1] each. */
+function parts(g: GraphBuilder, sequences: Value, lengths: Value[]): Value[] {
+  const width = Number(sequences.shape[2])
+  const split = g.applyAll('Split', [sequences, g.apply('Concat', lengths, { axis: 0 })], { axis: 1 })
+  return split.map((part, index) => shaped(part, [sizes.batch, `part.${index}`, width]))
+}

@@ -1,0 +1,180 @@
+import { GraphBuilder } from '../../model/graph/builder.ts'
+import type { Graph } from '../../model/graph/graph.ts'
+import {
+  addAndNorm,
+  attend,
+  feedForward,
+  layerWeights,
+  type Residual,
+  rmsNorm,
+} from '../../model/graph/layer.ts'
+import type { Matrix } from '../../model/graph/matrix-format.ts'
+import { dimAt, shaped, type Value } from '../../model/graph/values.ts'
+import type { AdapterMetadata } from '../../shared/adapter-file.ts'
+import type { ModelConfig } from '../../shared/backbone.ts'
+import { differentiate, type Segment } from '../autodiff/differentiate.ts'
+import { type BatchInputs, batchInputs, sequenceRows, sizes } from './batch.ts'
+import { dropRows, insertRows } from './placement.ts'
+import { gradientOutput, PromptRows } from './prompts.ts'
+import { withoutUnused } from './unused.ts'
+import { WeightInputs, weightInput } from './weight-inputs.ts'
+
+export interface TrainingGraphOptions {
+  readonly config: ModelConfig
+  /** The adapter that is trained; none for the untuned backbone. */
+  readonly metadata: AdapterMetadata | undefined
+  /** Whether the graph also gives the gradients, and whether their pass computes each layer's values anew. */
+  readonly gradients: 'none' | 'kept' | 'recomputed'
+}
+
+export interface TrainingGraph {
+  readonly graph: Graph
+  /** The backbone's tensors that it reads, as `weightInput`s, and their shapes. */
+  readonly weights: ReadonlyMap<string, readonly number[]>
+}
+
+/** f32 [r]: −log p of each response token of the batch. */
+export const tokenLossOutput = 'token_loss'
+
+/**
+ * The loss of a batch of examples under an adapter: the serving graph's layers over right-padded sequences, with the
+ * head only on rows that predict a response token, and the gradient of the summed loss for every tensor of the
+ * adapter (`gradientOutput`).
+ */
+export function trainingGraph({ config, metadata, gradients }: TrainingGraphOptions): TrainingGraph {
+  const g = new GraphBuilder()
+  const weights = new WeightInputs()
+  const batch = batchInputs(g)
+  const prompts = metadata && new PromptRows(g, { metadata, batch })
+  const { embedding, head } = ends(g, { config, weights })
+  const { normed, segments } = backbone(g, { config, weights, batch, prompts, embedding })
+  const loss = tokenLoss(g, { normed, targets: batch.targets, head })
+  g.output(tokenLossOutput, loss)
+  if (prompts !== undefined && gradients !== 'none') {
+    const total = g.apply('ReduceSum', [loss, g.constant('int64', [0])], { keepdims: 0 })
+    const found = differentiate(g, {
+      loss: shaped(total, []),
+      by: [...prompts.parameters.values()],
+      recompute: gradients === 'recomputed' ? segments : [],
+    })
+    for (const [name, parameter] of prompts.parameters) {
+      const gradient = found.get(parameter.name)
+      if (gradient === undefined) throw new Error(`the loss does not depend on ${name}`)
+      g.output(gradientOutput(name), gradient)
+    }
+  }
+  const graph = withoutUnused(g.build('training'))
+  const used = new Set(graph.inputs.map(({ name }) => name))
+  return {
+    graph,
+    weights: new Map(Array.from(weights.shapes).filter(([name]) => used.has(weightInput(name)))),
+  }
+}
+
+function ends(
+  g: GraphBuilder,
+  { config: { vocab, d, tiedHead }, weights }: { config: ModelConfig; weights: WeightInputs },
+): { embedding: Matrix; head: Matrix } {
+  const matrix = (tensor: 'embedding' | 'head') =>
+    weights.matrix(g, tensor, { parts: [{ tensor, rows: vocab }], columns: d })
+  const embedding = matrix('embedding')
+  return { embedding, head: tiedHead ? embedding : matrix('head') }
+}
+
+interface Backbone {
+  readonly config: ModelConfig
+  readonly weights: WeightInputs
+  readonly batch: BatchInputs
+  readonly prompts: PromptRows | undefined
+  readonly embedding: Matrix
+}
+
+/** The final normed hidden states of the rows that predict, [r, d], and which nodes belong to each layer. */
+function backbone(
+  g: GraphBuilder,
+  { config, weights, batch, prompts, embedding }: Backbone,
+): { normed: Value; segments: Segment[] } {
+  const { contextLength, headDim, layers, d, rmsEps: epsilon } = config
+  const angles = { shape: [contextLength, headDim / 2] }
+  const rope = { cos: weights.table(g, 'rope.cos', angles), sin: weights.table(g, 'rope.sin', angles) }
+  const plain = sequenceRows(g, batch, { config, promptRows: 0 })
+  const prompted = prompts && sequenceRows(g, batch, { config, promptRows: prompts.metadata.l_sp })
+  const placed = prompts && { batch, ...prompts.metadata }
+  const ids = shaped(g.apply('Reshape', [batch.tokens, g.constant('int64', [-1])]), ['n'])
+
+  const segments: Segment[] = []
+  let residual: Residual = {
+    stream: shaped(embedding.gather(g, ids), [sizes.allTokens, d]),
+    added: undefined,
+  }
+  let carries = false
+  for (let layer = 0; layer < layers; layer++) {
+    const from = g.nodes.length
+    const w = layerWeights(g, { weights, config, layer })
+    const norm = { weight: w.attentionNorm, epsilon }
+    const entering = addAndNorm(g, residual, norm)
+    const rows = prompts?.ofLayer(layer, entering.hidden)
+    let { hidden, normed } = entering
+    if (rows !== undefined && placed !== undefined) {
+      normed = insertRows(g, { tokens: normed, rows: rmsNorm(g, rows, norm) }, placed)
+      carries = prompts?.carriedFrom === layer
+      if (carries) hidden = insertRows(g, { tokens: hidden, rows }, placed)
+    }
+    const hasRows = rows !== undefined || carries
+    const positions = (hasRows ? prompted : undefined) ?? plain
+    const { attended } = attend(g, normed, {
+      weights: w,
+      context: { config, ...positions, rope, past: undefined },
+    })
+    // What follows the last layer's attention is needed only where a loss is.
+    const isLast = layer === layers - 1
+    const at = (x: Value, which: Value) => g.apply('Gather', [x, which], { axis: 0 })
+    const drops = rows !== undefined && !carries && placed !== undefined
+    const all = shaped(attended, [dimAt(normed.shape, 0), config.heads * headDim])
+    const kept = isLast ? at(all, batch.attendedRows) : drops ? dropRows(g, all, placed) : all
+    const stream = isLast ? at(hidden, batch.residualRows) : hidden
+    const mixed = w.out.multiply(g, kept)
+    const middle = addAndNorm(g, { stream, added: mixed }, { weight: w.mlpNorm, epsilon })
+    residual = { stream: middle.hidden, added: feedForward(g, middle.normed, { weights: w, config }) }
+    // The last layer's values are of few rows, and the first that the backward pass needs.
+    if (!isLast) segments.push({ from, to: g.nodes.length })
+  }
+  const { normed } = addAndNorm(g, residual, { weight: weights.vector(g, 'norm', d), epsilon })
+  return { normed, segments }
+}
+
+/**
+ * −log softmax(x·headᵀ)[target] = log Σ exp(x·headᵀ) − x·head[target], [r]. The target's logit is a product of its
+ * own, so that its gradient is a row of the head rather than a tensor of the logits' size.
+ */
+function tokenLoss(
+  g: GraphBuilder,
+  { normed, targets, head }: { normed: Value; targets: Value; head: Matrix },
+): Value {
+  const axis = g.constant('int64', [1])
+  const normalizer = logSumExp(g, head.multiply(g, normed))
+  const wanted = g.apply('Mul', [normed, shaped(head.gather(g, targets), normed.shape)])
+  const logit = g.apply('ReduceSum', [wanted, axis], { keepdims: 0 })
+  return g.apply('Sub', [shaped(normalizer, [sizes.lossRows]), shaped(logit, [sizes.lossRows])])
+}
+
+/** log Σ exp of each row of x [r, n], of parts first: one f32 sum of tens of thousands loses four digits. */
+function logSumExp(g: GraphBuilder, x: Value): Value {
+  const n = Number(x.shape[1])
+  const count = largestDivisor(n, Math.sqrt(n))
+  const parts = shaped(g.apply('Reshape', [x, g.constant('int64', [-1, count, n / count])]), [
+    sizes.lossRows,
+    count,
+    n / count,
+  ])
+  const ofParts = g.apply('ReduceLogSumExp', [parts, g.constant('int64', [2])], { keepdims: 0 })
+  return g.apply('ReduceLogSumExp', [shaped(ofParts, [sizes.lossRows, count]), g.constant('int64', [1])], {
+    keepdims: 0,
+  })
+}
+
+function largestDivisor(n: number, limit: number): number {
+  let divisor = Math.floor(limit)
+  while (n % divisor !== 0) divisor--
+  return divisor
+}
