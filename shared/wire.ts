@@ -64,6 +64,8 @@ export type FinishReason = z.infer<typeof FinishReason>
 /** Counts are the node's own and final: what was prefilled and what was sampled (a stop token included). */
 export const Usage = z.strictObject({
   promptTokens: z.int().min(0),
+  /** Rows that were made of the adapter, which are work like prompt tokens; absent when there were none. */
+  promptRows: z.int().min(1).optional(),
   completionTokens: z.int().min(0),
 })
 export type Usage = z.infer<typeof Usage>

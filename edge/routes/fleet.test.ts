@@ -233,6 +233,19 @@ describe('requests', () => {
     expect((await stubs.calls()).map(({ kind }) => kind)).toEqual(['generate', 'put-adapter', 'generate'])
   })
 
+  test('go to a node that can hold them, the adapter’s rows counted', async () => {
+    // 5 of the prompt, 2 of the adapter and 40 to generate.
+    const rows = 47
+    const resident = residentPrefix(tenant.adapter.digest)
+    const small = await join(0, { resident, contextLength: rows - 1 })
+    const large = await join(1, { resident, contextLength: rows })
+    const ask = { model: 'tone', prompt: 'hello', max_tokens: 40 }
+    const answered = await edge.complete(tenant, ask)
+    expect(answered.status).toBe(200)
+    expect(nodeOf(answered)).not.toBe(small.id)
+    expect(large.id).toBeTruthy()
+  })
+
   test('go on with the last snapshot while the registry is down, and say so', async () => {
     const broken = new Proxy(env.REGISTRY, {
       get(target, name) {

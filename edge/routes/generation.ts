@@ -2,6 +2,7 @@ import type { Context } from 'hono'
 import type { Usage } from '../../shared/api/parameters.ts'
 import { QuartetError, toQuartetError } from '../../shared/errors.ts'
 import { settlementId } from '../../shared/ids.ts'
+import { kvRows } from '../../shared/kv-rows.ts'
 import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import type { Sampling } from '../../shared/wire.ts'
 import { admit } from '../budgets/admit.ts'
@@ -70,6 +71,7 @@ export async function startChoices(
     const attempts = new GenerationAttempts(
       {
         request,
+        promptRows: generation.model.adapter?.rows ?? 0,
         vocab: generation.model.record.backbone.vocab,
         settlement: (attempt) => ({ id: settlement(attempt), meter: reservation.meter(choice) }),
         signal,
@@ -179,14 +181,15 @@ export function checkContext(
   const { contextLength } = model.record.backbone
   const rows = model.adapter?.rows ?? 0
   const longest = Math.max(...prompts.map(({ length }) => length))
-  const room = contextLength - rows - longest
+  const rowsWith = (maxTokens: number) => kvRows({ promptRows: rows, promptTokens: longest, maxTokens })
+  const room = contextLength - rowsWith(0)
   if (room < 1 || (requested ?? 1) > room) {
     const adapter = rows > 0 ? ` and ${rows} of the adapter` : ''
     // No prompt is short enough for a limit that takes the whole context.
     const isLimitAlone = (requested ?? 1) > contextLength - rows - 1
     throw new QuartetError(
       'context_length_exceeded',
-      `the model's context is ${contextLength} tokens; you asked for ${longest + rows + (requested ?? 1)} (${longest} in the prompt${adapter}, ${requested ?? 1} to generate); ${isLimitAlone ? '' : 'shorten the prompt or '}lower ${limitParam}`,
+      `the model's context is ${contextLength} tokens; you asked for ${rowsWith(requested ?? 1)} (${longest} in the prompt${adapter}, ${requested ?? 1} to generate); ${isLimitAlone ? '' : 'shorten the prompt or '}lower ${limitParam}`,
       { param: isLimitAlone ? limitParam : param },
     )
   }

@@ -1,10 +1,12 @@
-import type { GenerateEvent, GenerateRequest } from '../../shared/wire.ts'
+import type { GenerateEvent, GenerateRequest, Usage } from '../../shared/wire.ts'
 import type { NodeAddress } from '../fleet/nodes.ts'
 import { NodeFailure } from './node-failures.ts'
 
 export interface Asked {
   readonly node: NodeAddress
   readonly request: Pick<GenerateRequest, 'prompt' | 'maxTokens'>
+  /** Rows that the adapter makes; 0 for the untuned backbone. */
+  readonly promptRows: number
   /** Of the backbone; undefined where its record does not say. */
   readonly vocab: number | undefined
 }
@@ -15,11 +17,14 @@ export interface Asked {
  */
 export async function* asAsked(
   events: AsyncGenerator<readonly GenerateEvent[], void>,
-  { node, request, vocab }: Asked,
+  { node, promptRows, request, vocab }: Asked,
 ): AsyncGenerator<readonly GenerateEvent[], void> {
   const expected = { promptTokens: request.prompt.length, completionTokens: 0 }
-  const isOwn = (usage: typeof expected) =>
-    usage.promptTokens === expected.promptTokens && usage.completionTokens === expected.completionTokens
+  const hasOwnRows = (usage: Usage) => (usage.promptRows ?? 0) <= promptRows
+  const isOwn = (usage: Usage) =>
+    usage.promptTokens === expected.promptTokens &&
+    usage.completionTokens === expected.completionTokens &&
+    hasOwnRows(usage)
   const isUnknown = (id: number) => vocab !== undefined && id >= vocab
   const failureIn = (event: GenerateEvent): NodeFailure | undefined => {
     const broken = (what: string) => new NodeFailure('other', { message: `node ${node.id} ${what}` })
@@ -40,7 +45,8 @@ export async function* asAsked(
           // It may have failed within the prompt.
           usage:
             event.usage?.completionTokens === expected.completionTokens &&
-            event.usage.promptTokens <= expected.promptTokens
+            event.usage.promptTokens <= expected.promptTokens &&
+            hasOwnRows(event.usage)
               ? event.usage
               : undefined,
         })

@@ -8,7 +8,7 @@ import { scorer } from './rendezvous.ts'
 export interface RouteAsk {
   readonly adapter: AdapterDigest | null
   readonly backbone: BackboneDigest
-  /** Prompt and `max_tokens`: the rows of KV cache that it sets aside. */
+  /** Rows of KV cache that it sets aside (shared/kv-rows.ts). */
   readonly rows: number
   readonly promptTokens: number
   /** Of the edge; empty when unknown. */
@@ -136,7 +136,7 @@ function totalsOf(group: readonly Candidate[]): { load: number; capacity: number
 
 function candidatesFor(ask: RouteAsk, { load, nodes, standing }: RouteView): Candidate[] {
   const serving = nodes.filter((node) => serves(node, ask))
-  const roomy = serving.filter(({ report }) => report === null || report.contextLength >= ask.rows)
+  const roomy = serving.filter((node) => node.report === null || isKnownToHold(node, ask))
   const score = scorer(ask.adapter ?? '')
   return (roomy.length > 0 ? roomy : serving).map((node) => {
     const { report } = node
@@ -157,6 +157,11 @@ function candidatesFor(ask: RouteAsk, { load, nodes, standing }: RouteView): Can
 /** Whether a node takes such requests at all. */
 export function serves({ report }: FleetNode, { backbone }: Pick<RouteAsk, 'backbone'>): boolean {
   return report === null || (!report.draining && report.backbone === backbone)
+}
+
+/** Whether a node has said that such a request fits into its cache when nothing else is there. */
+export function isKnownToHold({ report }: FleetNode, { rows }: Pick<RouteAsk, 'rows'>): boolean {
+  return report !== null && report.contextLength >= rows
 }
 
 /** The same region, or a part of it (`eu-west` of `eu`); where one of them is unknown, everything is near. */

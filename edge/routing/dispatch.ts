@@ -1,5 +1,5 @@
 import type { FleetNode } from '../fleet/nodes.ts'
-import { assumedCapacity, chooseNode, type RouteAsk, serves } from './choose-node.ts'
+import { assumedCapacity, chooseNode, isKnownToHold, type RouteAsk, serves } from './choose-node.ts'
 import type { Verdict } from './node-failures.ts'
 import type { Router } from './router.ts'
 
@@ -29,7 +29,8 @@ export interface Attempt {
  * goes to a node of its own.
  *
  * What may follow a failure: an attempt that took nothing from the fleet (the node was gone, or refused because it
- * drains) may be repeated once at a node in good standing for free, so that the death of a node loses no request. All
+ * drains) may be repeated once at a node in good standing for free, so that the death of a node loses no request. So
+ * may one that a node's cache is too small for, at each node that is known to hold it: it was refused before any work. All
  * other repeats, and hedges, draw on the isolate's retry budget, so that failures and overload are never multiplied.
  */
 export class Dispatch {
@@ -58,6 +59,8 @@ export class Dispatch {
     { node, verdict }: { node: FleetNode; verdict: Verdict },
   ): Attempt | undefined {
     if (verdict.retry === 'never' || this.#attempts >= maxAttempts) return undefined
+    if (verdict.retry === 'roomier')
+      return this.#attempt(this.#choose(nodes.filter((other) => isKnownToHold(other, this.#ask))))
     let candidate = this.#choose(nodes)
     if (candidate === undefined && verdict.retry === 'anywhere' && this.#attempts === 1) candidate = node
     if (candidate === undefined) return undefined

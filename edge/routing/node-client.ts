@@ -12,6 +12,8 @@ export interface NodeCall {
   readonly node: NodeAddress
   readonly tenant: TenantId
   readonly request: GenerateRequest
+  /** Rows that the adapter makes; 0 for the untuned backbone. */
+  readonly promptRows: number
   /** Of the backbone; undefined where its record does not say. */
   readonly vocab: number | undefined
   readonly nodeKey: Uint8Array
@@ -28,6 +30,7 @@ export type NodeAnswer =
 export async function generateOn({
   node,
   nodeKey,
+  promptRows,
   report,
   request,
   signal,
@@ -56,7 +59,7 @@ export async function generateOn({
     throw new NodeFailure('unreachable', { message: `node ${node.id} cannot be reached`, thrown })
   })
   if (response.ok && response.body !== null) {
-    const events = asAsked(readEvents(response.body, node), { node, request, vocab })
+    const events = asAsked(readEvents(response.body, node), { node, promptRows, request, vocab })
     return { kind: 'events', events: observed(events, attempt) }
   }
   if (response.status === 409) {

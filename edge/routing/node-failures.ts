@@ -4,7 +4,8 @@ import { textUpTo } from '../http/text-up-to.ts'
 
 /** What a node's failure means: for the next attempt, for the node's standing, and for the client. */
 export interface Verdict {
-  readonly retry: 'elsewhere' | 'anywhere' | 'never'
+  /** `roomier`: at another node, if one can hold the request. */
+  readonly retry: 'elsewhere' | 'anywhere' | 'roomier' | 'never'
   /** The node did none of the work and will not: a repeat elsewhere adds no load to the fleet. */
   readonly tookNothing?: true
   /** The node should be avoided for a while. */
@@ -50,8 +51,9 @@ const verdicts = {
     code: 'deadline_exceeded',
     message: 'the request took longer than it may; ask for fewer tokens or retry',
   },
+  /** Nodes of one backbone may have caches of different size. */
   context_length_exceeded: {
-    retry: 'never',
+    retry: 'roomier',
     avoid: false,
     code: 'context_length_exceeded',
     message: 'prompt and max_tokens together are longer than the model has room for; shorten one of them',

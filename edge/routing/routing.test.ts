@@ -381,6 +381,32 @@ describe('a dispatch', () => {
     expect(dispatch.hedge(fleet(3))).toBeUndefined()
   })
 
+  test('goes from a node that is too small to those that can hold the request, at no cost', () => {
+    const via = router()
+    while (via.retryBudget.take());
+    const large = node(2)
+    // Nodes that have not said how large they are.
+    const nodes = [
+      node(0, { contextLength: 127 }),
+      ...[1, 3].map((at) => ({ ...node(at), report: null })),
+      large,
+    ]
+    for (const key of keys.slice(0, 100)) {
+      const dispatch = new Dispatch(via, ask(key))
+      const asked: string[] = []
+      let attempt = dispatch.first(nodes)
+      while (attempt !== undefined) {
+        asked.push(attempt.node.id)
+        attempt.failed(verdict('context_length_exceeded'))
+        attempt = dispatch.next(nodes, { node: attempt.node, verdict: verdict('context_length_exceeded') })
+      }
+      expect(asked.at(-1)).toBe(large.id)
+      expect(asked.length).toBeLessThanOrEqual(2)
+      expect(asked).not.toContain('node-0')
+    }
+    for (const each of nodes) expect(via.breakers.standing(each)).toBe('closed')
+  })
+
   test('counts each attempt in flight until its one end', () => {
     const via = router()
     const attempt = new Dispatch(via, ask(digest(1))).first(fleet(1))

@@ -1,6 +1,7 @@
 import type { Context } from 'hono'
 import { QuartetError } from '../../shared/errors.ts'
 import type { SettlementId } from '../../shared/ids.ts'
+import { kvRows } from '../../shared/kv-rows.ts'
 import { residentPrefix } from '../../shared/resident-adapters.ts'
 import { type GenerateEvent, type GenerateRequest, maxAcknowledged } from '../../shared/wire.ts'
 import { currentFleet } from '../fleet/current-fleet.ts'
@@ -21,6 +22,8 @@ export interface RunningGeneration {
 
 export interface GenerationStart {
   readonly request: Omit<GenerateRequest, 'timeoutMs' | 'settlement'>
+  /** Rows that the adapter makes; 0 for the untuned backbone. */
+  readonly promptRows: number
   /** Of the backbone; undefined where its record does not say. */
   readonly vocab: number | undefined
   /** How attempt `n` (from 0) is settled; an attempt that gave no first token is not charged. */
@@ -37,14 +40,14 @@ export class GenerationAttempts {
 
   constructor(start: GenerationStart, c: Context<TenantApp>) {
     const { log, region, router } = c.get('platform')
-    const { request, signal } = start
+    const { promptRows, request, signal } = start
     const { adapter, backbone, maxTokens, prompt } = request
     this.#source = {
       dispatch: new Dispatch(router, {
         adapter,
         backbone,
         promptTokens: prompt.length,
-        rows: prompt.length + maxTokens,
+        rows: kvRows({ promptRows, promptTokens: prompt.length, maxTokens }),
         region: region(c.req.raw),
       }),
       nodes: async () => {
@@ -119,7 +122,7 @@ async function firstToken(attempt: Attempt, start: GenerationStart, c: Context<T
 /** Calls the node; brings it the adapter when it lacks it, once. */
 async function openEvents(
   { node, number }: Attempt,
-  { deadline, request, settlement, signal, vocab }: GenerationStart,
+  { deadline, promptRows, request, settlement, signal, vocab }: GenerationStart,
   c: Context<TenantApp>,
 ) {
   const { nodeKey, pushes, router, store } = c.get('platform')
@@ -129,6 +132,7 @@ async function openEvents(
     generateOn({
       node,
       nodeKey,
+      promptRows,
       request: {
         ...request,
         settlement: settlement?.(number),

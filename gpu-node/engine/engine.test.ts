@@ -115,6 +115,14 @@ describe('the engine', () => {
     expect(backend.calls.map(({ type }) => type)).toEqual(['prefill'])
   })
 
+  it("counts an adapter's rows as work, and tells of them", async () => {
+    const { submit } = engineWith()
+    const tuned = await read(submit({ pin: pinned(1, 10), maxTokens: 1 }))
+    expect(tuned.at(-1)).toMatchObject({ usage: { promptTokens: 3, promptRows: 4, completionTokens: 1 } })
+    const untuned = await read(submit({ maxTokens: 1 }))
+    expect(untuned.at(-1)).toHaveProperty('usage', { promptTokens: 3, completionTokens: 1 })
+  })
+
   it('ends at a stop token, which counts and is marked', async () => {
     const { submit } = engineWith()
     const expected = continuation([1, 2, 3], { count: 4 })

@@ -1,6 +1,7 @@
 import type { CacheSlot, LoadedAdapter } from '../../model/runtime/backend.ts'
 import type { ErrorCode } from '../../shared/errors.ts'
 import type { TenantId } from '../../shared/ids.ts'
+import { kvRows } from '../../shared/kv-rows.ts'
 import type { FinishReason, GenerateEvent, GenerateRequest, Timings, Usage } from '../../shared/wire.ts'
 import type { CallTrace } from '../telemetry/call-trace.ts'
 import { EventStream } from './event-stream.ts'
@@ -81,7 +82,11 @@ export class Sequence {
 
   /** Cache rows it may fill. */
   get rows(): number {
-    return (this.adapter?.rows ?? 0) + this.tokens
+    return kvRows({
+      promptRows: this.adapter?.rows ?? 0,
+      promptTokens: this.prompt.length,
+      maxTokens: this.submission.request.maxTokens,
+    })
   }
 
   get deadline(): number {
@@ -89,7 +94,12 @@ export class Sequence {
   }
 
   get usage(): Usage {
-    return { promptTokens: this.#prefilled, completionTokens: this.#generated }
+    const promptRows = this.#prefilled > 0 ? (this.adapter?.rows ?? 0) : 0
+    return {
+      promptTokens: this.#prefilled,
+      ...(promptRows > 0 && { promptRows }),
+      completionTokens: this.#generated,
+    }
   }
 
   admit(slot: CacheSlot, now: number): void {
