@@ -1,5 +1,6 @@
 import { Template } from '@huggingface/jinja'
 import { z } from 'zod'
+import { renderQuestion } from '../model/import/chat-template.ts'
 import { frameTokens } from '../model/import/conversation.ts'
 import { encode, loadTokenizer, type TokenizerJson } from '../model/import/tokenizer.ts'
 import type { BackboneManifest } from '../shared/backbone.ts'
@@ -55,6 +56,7 @@ export function beginToken(reader: Reader): number | undefined {
   if (framed.length > encode(codec, 'a').length && first === manifest.tokens.bos) return first
   if (manifest.chat.template === '') return undefined
   const mark = '\u{f0000}'
-  const rendered = renderBehind(mark, { messages: [{ role: 'user', content: 'a' }], reader })
+  const template = manifest.chat.template
+  const rendered = renderQuestion(template, { ...frameTokens(tokenizer, manifest.tokens), beginToken: mark })
   return rendered.startsWith(mark) ? (manifest.tokens.bos ?? undefined) : undefined
 }

@@ -73,3 +73,9 @@ it('a prompt or a response longer than the context is refused', () => {
   expect(() => encoder().conversation(user('x'.repeat(65)))).toThrow(/prompt is longer than the 64 tokens/)
   expect(() => encoder().answer('x'.repeat(65))).toThrow(/response is longer than the 64 tokens/)
 })
+
+it('an answer ends as the template says where it demands a system message', () => {
+  const template =
+    "{{ raise_exception('system?') if messages[0].role != 'system' }}{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+  expect(encoder({ template, defaultPrefix: '' }).answer('A!')).toEqual([...byteIds('A!'), imEnd])
+})

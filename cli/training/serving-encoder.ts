@@ -1,5 +1,6 @@
 import type { Backbone } from '../../model/import/backbone-folder.ts'
 import type { PutBackboneRequest } from '../../shared/api/admin.ts'
+import type { ChatMessage } from '../../shared/api/chat-completions.ts'
 import type { EdgeBackbone } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
@@ -63,9 +64,18 @@ function firstEnd({ tokens }: EdgeBackbone): number {
 /** The token that the template puts behind an answer, or the first that ends a response where it puts none. */
 function endOfTurn(backbone: EdgeBackbone, conversation: PromptEncoder['conversation']): number {
   const question = { role: 'user', content: 'a', name: undefined } as const
-  const asked = conversation([question])
   const answer = { role: 'assistant', content: 'b', name: undefined } as const
-  const goesOn = conversation([question, answer, question])
+  const system = { role: 'system', content: 'c', name: undefined } as const
   const ends = new Set(backbone.tokens.eos)
-  return goesOn.slice(asked.length).find((id) => ends.has(id)) ?? firstEnd(backbone)
+  const endBehind = (...front: readonly ChatMessage[]) => {
+    const asked = conversation([...front, question])
+    const goesOn = conversation([...front, question, answer, question])
+    return goesOn.slice(asked.length).find((id) => ends.has(id)) ?? firstEnd(backbone)
+  }
+  try {
+    return endBehind()
+  } catch {
+    // Some templates demand a system message.
+    return endBehind(system)
+  }
 }

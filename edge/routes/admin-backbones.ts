@@ -46,12 +46,9 @@ function checkUsable(
   tokenizer: PutBackboneRequest['tokenizer'],
 ): void {
   const codec = attempt('tokenizer', () => new TextCodec(tokenizer))
-  attempt('backbone.chat.template', () =>
-    new ChatTemplate(backbone, codec).encode([{ role: 'user', content: 'hi', name: undefined }], {
-      tuned: true,
-      room: backbone.contextLength,
-    }),
-  )
+  // A model without one answers completions alone.
+  if (backbone.chat.template === '') return
+  attempt('backbone.chat.template', () => new ChatTemplate(backbone, codec).check(backbone.contextLength))
 }
 
 function attempt<T>(param: string, use: () => T): T {

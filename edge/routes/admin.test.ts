@@ -285,6 +285,11 @@ describe('a backbone', () => {
     ],
     ['a decoder of an unknown kind', { tokenizer: { ...tinyTokenizer, decoder: { type: 'CTC' } } }, /CTC/],
     [
+      'a template that writes nothing',
+      { backbone: { ...tinyBackbone, chat: { template: '{# #}', defaultPrefix: '' } } },
+      /template.*renders them to nothing/,
+    ],
+    [
       'a broken template',
       { backbone: { ...tinyBackbone, chat: { template: '{% if %}', defaultPrefix: '' } } },
       /template/,

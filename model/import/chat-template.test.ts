@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { checkChatTemplate, defaultPrefix } from './chat-template.ts'
+import { checkChatTemplate, chosenTemplate, defaultPrefix, renderQuestion } from './chat-template.ts'
 
 const frame = { beginToken: '<s>', endToken: '</s>' }
 
@@ -43,4 +43,25 @@ test('a template that does not parse or render is refused', () => {
   )
   expect(() => checkChatTemplate("{{ raise_exception('never') }}", frame)).toThrow(/never/)
   expect(() => checkChatTemplate('x'.repeat(300_000), frame)).toThrow(/more than 262144 characters/)
+})
+
+test('a template that demands a system message is taken', () => {
+  const demanding =
+    "{{ raise_exception('system first') if messages[0].role != 'system' }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+  expect(() => checkChatTemplate(demanding, frame)).not.toThrow()
+  expect(renderQuestion(demanding, frame)).toBe('[system]Instruction.[user]Question?')
+})
+
+test('a template that writes nothing is refused', () => {
+  expect(() => checkChatTemplate('{% if false %}x{% endif %}', frame)).toThrow(/a conversation to nothing/)
+})
+
+test('of several named templates the default one is taken, and none by chance', () => {
+  const templates = (names: string[]) => new Map(names.map((name) => [name, `of ${name}`]))
+  expect(chosenTemplate(templates(['rag', 'default']), 'config')).toBe('of default')
+  expect(chosenTemplate(templates(['chat']), 'config')).toBe('of chat')
+  expect(chosenTemplate(templates([]), 'config')).toBe('')
+  expect(() => chosenTemplate(templates(['rag', 'tool_use']), 'config')).toThrow(
+    /templates rag, tool_use and none named default; name one of them default/,
+  )
 })

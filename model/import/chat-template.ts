@@ -2,10 +2,11 @@ import { Template } from '@huggingface/jinja'
 import { invalidBackbone } from './decoder-shape.ts'
 
 interface Message {
-  readonly role: 'user' | 'assistant'
+  readonly role: 'system' | 'user' | 'assistant'
   readonly content: string
 }
 
+const system: Message = { role: 'system', content: 'Instruction.' }
 const user: Message = { role: 'user', content: 'Question?' }
 const assistant: Message = { role: 'assistant', content: 'Answer.' }
 
@@ -56,12 +57,29 @@ export function defaultPrefix(template: string, frame: FrameTokens): string {
 
 const maxTemplateCharacters = 256 * 1024
 
-/** Throws `backbone_invalid` unless the template parses and renders a message of a user. */
+/**
+ * A user's question as the template writes it. Some templates demand a system message in front of it. Throws what the
+ * template throws.
+ */
+export function renderQuestion(template: string, frame: FrameTokens): string {
+  try {
+    return renderChat(template, { messages: [user], ...frame })
+  } catch (refusal) {
+    try {
+      return renderChat(template, { messages: [system, user], ...frame })
+    } catch {
+      throw refusal
+    }
+  }
+}
+
+/** Throws `backbone_invalid` unless the template parses and writes a user's question. */
 export function checkChatTemplate(template: string, frame: FrameTokens): void {
   if (template.length > maxTemplateCharacters)
     throw invalidBackbone('the chat template', `it has more than ${maxTemplateCharacters} characters`)
+  let rendered: string
   try {
-    renderChat(template, { messages: [user], ...frame })
+    rendered = renderQuestion(template, frame)
   } catch (error) {
     throw invalidBackbone(
       'the chat template',
@@ -69,4 +87,16 @@ export function checkChatTemplate(template: string, frame: FrameTokens): void {
       error,
     )
   }
+  if (rendered === '') throw invalidBackbone('the chat template', 'it renders a conversation to nothing')
+}
+
+/** The template for chats among those that a model has by name. Throws `backbone_invalid` when that is unclear. */
+export function chosenTemplate(templates: ReadonlyMap<string, string>, path: string): string {
+  const [only] = templates.size === 1 ? templates.values() : []
+  const chosen = templates.get('default') ?? only
+  if (chosen !== undefined || templates.size === 0) return chosen ?? ''
+  throw invalidBackbone(
+    path,
+    `chat_template has the templates ${[...templates.keys()].join(', ')} and none named default; name one of them default`,
+  )
 }

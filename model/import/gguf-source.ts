@@ -1,10 +1,12 @@
 import { basename } from 'node:path'
 import { z } from 'zod'
 import type { BackboneSource } from './backbone-source.ts'
+import { chosenTemplate } from './chat-template.ts'
 import { describeConversation } from './conversation.ts'
 import { invalidBackbone } from './decoder-shape.ts'
 import { fileSha256 } from './file-digest.ts'
 import { openGguf } from './gguf.ts'
+import type { GgufMetadata } from './gguf-header.ts'
 import { tokenizerFromGguf } from './gguf-tokenizer.ts'
 import { checkTokenizer } from './tokenizer.ts'
 
@@ -14,8 +16,17 @@ const Metadata = z.object({
   'tokenizer.ggml.eos_token_id': tokenId,
   'tokenizer.ggml.eot_token_id': tokenId,
   'tokenizer.ggml.eom_token_id': tokenId,
-  'tokenizer.chat_template': z.string().default(''),
+  'tokenizer.chat_template': z.string().optional(),
 })
+
+/** The chat template of a file that has several and no usual one: `tokenizer.chat_template.NAME`. */
+function namedTemplate(path: string, metadata: GgufMetadata): string {
+  const prefix = 'tokenizer.chat_template.'
+  const named = Object.entries(metadata).flatMap(([key, value]) =>
+    key.startsWith(prefix) && typeof value === 'string' ? [[key.slice(prefix.length), value] as const] : [],
+  )
+  return chosenTemplate(new Map(named), path)
+}
 
 /** A GGUF file as a source of a backbone. Throws `backbone_invalid`. */
 export async function openGgufSource(path: string): Promise<BackboneSource> {
@@ -33,7 +44,7 @@ export async function openGgufSource(path: string): Promise<BackboneSource> {
         metadata['tokenizer.ggml.eot_token_id'],
         metadata['tokenizer.ggml.eom_token_id'],
       ].filter((id) => id !== undefined),
-      template: metadata['tokenizer.chat_template'],
+      template: metadata['tokenizer.chat_template'] ?? namedTemplate(path, model.metadata),
     })
     return {
       tensors: model,

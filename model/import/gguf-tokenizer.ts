@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { GgufMetadata } from './gguf.ts'
+import type { GgufMetadata } from './gguf-header.ts'
 import {
   bytesOnly,
   gpt2Pattern,

@@ -121,3 +121,28 @@ test('a header that lies about its lengths is refused', async () => {
   await writeFile(at('other'), 'something else')
   expect(await refusal(at('other'))).toMatch(/not a readable GGUF file/)
 })
+
+test('a leading byte order mark of a string is kept, so that tokens with and without it differ', async () => {
+  const tokens = ['\ufeffusing', 'using', '\ufeff', 'a\ufeff']
+  await writeGguf(at('bom'), { metadata: { 'tokenizer.test.tokens': tokens, 'general.name': '\ufeffname' } })
+  const model = await openGguf(at('bom'))
+  expect(model.metadata['tokenizer.test.tokens']).toEqual(tokens)
+  expect(model.metadata['general.name']).toBe('\ufeffname')
+  await model.close()
+})
+
+test.for<[string, (bytes: Uint8Array) => void, RegExp]>([
+  ['version', (bytes) => new DataView(bytes.buffer).setUint32(4, 9, true), /GGUF version 9 is not supported/],
+  ['endian', (bytes) => new DataView(bytes.buffer).setUint32(4, 3, false), /big-endian/],
+  [
+    'tensors',
+    (bytes) => new DataView(bytes.buffer).setBigUint64(8, 2n ** 60n, true),
+    /announces \d+ tensors/,
+  ],
+  ['type', (bytes) => new DataView(bytes.buffer).setUint32(52, 77, true), /value of the unknown type 77/],
+])('a header with a wrong %s is refused by name', async ([name, damage, message]) => {
+  const bytes = new Uint8Array(encodeGguf({ 'general.architecture': 'llama' }, []))
+  damage(bytes)
+  await writeFile(at(`header-${name}`), bytes)
+  expect(await refusal(at(`header-${name}`))).toMatch(message)
+})

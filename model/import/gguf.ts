@@ -1,14 +1,12 @@
-import { resolve } from 'node:path'
-import { GGMLQuantizationType, type GGUFParseOutput, gguf, type MetadataValue } from '@huggingface/gguf'
+import { GGMLQuantizationType } from '@huggingface/gguf'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import type { QuartetError } from '../../shared/errors.ts'
 import { checkedConfig, decoderTensors, invalidBackbone, LayerTensor } from './decoder-shape.ts'
 import { ggmlTypes } from './element-types.ts'
+import { type GgufHeader, type GgufMetadata, type GgufValue, readGgufHeader } from './gguf-header.ts'
 import { rotateHalfRows } from './rotary-order.ts'
 import { type StoredTensor, TensorFile } from './tensor-file.ts'
 import type { TensorName, TensorSource } from './tensor-source.ts'
-
-export type GgufMetadata = Readonly<Record<string, MetadataValue | undefined>>
 
 /** A GGUF file's weights and its metadata (tokenizer and chat template among them). */
 export interface GgufModel extends TensorSource {
@@ -23,7 +21,7 @@ export interface GgufModel extends TensorSource {
 export async function openGguf(path: string): Promise<GgufModel> {
   const file = await TensorFile.open(path)
   try {
-    const header = await parseHeader(path)
+    const header = await readGgufHeader(file)
     const metadata: GgufMetadata = header.metadata
     refuseUnsupported(path, metadata)
     const infos = new Map(header.tensorInfos.map((info) => [info.name, info]))
@@ -48,30 +46,13 @@ export async function openGguf(path: string): Promise<GgufModel> {
   }
 }
 
-type Header = GGUFParseOutput<{ strict: false }>
-
-async function parseHeader(path: string): Promise<Header> {
-  let header: Header
-  try {
-    header = await gguf(resolve(path), { allowLocalFile: true })
-  } catch (error) {
-    throw invalidBackbone(
-      path,
-      `not a readable GGUF file (${error instanceof Error ? error.message : error})`,
-      error,
-    )
-  }
-  if (!header.littleEndian) throw invalidBackbone(path, 'big-endian GGUF files are not supported')
-  return header
-}
-
-const isZero = (value: MetadataValue) => Number(value) === 0
-const isOne = (value: MetadataValue) => Number(value) === 1
+const isZero = (value: GgufValue) => Number(value) === 0
+const isOne = (value: GgufValue) => Number(value) === 1
 
 /** Metadata that change the model in ways the graph does not have, unless they hold a neutral value. */
 const unsupportedKeys: readonly {
   key: string
-  neutral: (value: MetadataValue) => boolean
+  neutral: (value: GgufValue) => boolean
   feature: string
 }[] = [
   { key: 'split.count', neutral: (v) => Number(v) <= 1, feature: 'a GGUF split into several files' },
@@ -165,7 +146,7 @@ function ggufName(name: TensorName): string {
 
 interface Located {
   readonly file: TensorFile
-  readonly header: Header
+  readonly header: GgufHeader
   readonly config: ModelConfig
 }
 

@@ -1,8 +1,8 @@
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { chosenTemplate } from './chat-template.ts'
 import { invalidBackbone } from './decoder-shape.ts'
-import { readJsonFile, requireJsonFile } from './json-file.ts'
+import { readJsonFile, readTextFile, requireJsonFile } from './json-file.ts'
 import { checkTokenizer, parseTokenizer, type TokenizerJson } from './tokenizer.ts'
 
 const ids = z
@@ -15,13 +15,13 @@ const tokenText = z
 
 const ModelConfig = z.looseObject({ eos_token_id: ids })
 const GenerationConfig = z.looseObject({ eos_token_id: ids })
-const TokenizerConfig = z.looseObject({
-  bos_token: tokenText,
-  eos_token: tokenText,
+const SpecialTokens = z.looseObject({ bos_token: tokenText, eos_token: tokenText })
+const Templates = z.looseObject({
   chat_template: z
     .union([z.string(), z.array(z.looseObject({ name: z.string(), template: z.string() }))])
     .nullish(),
 })
+const TokenizerConfig = SpecialTokens.extend(Templates.shape)
 
 export interface TokenizerFiles {
   readonly tokenizer: TokenizerJson
@@ -33,7 +33,10 @@ export interface TokenizerFiles {
   readonly template: string
 }
 
-/** Reads tokenizer.json, tokenizer_config.json, generation_config.json and chat_template.jinja. Throws `backbone_invalid`. */
+/**
+ * Reads tokenizer.json, tokenizer_config.json, special_tokens_map.json, generation_config.json and the chat template,
+ * which stands in chat_template.jinja, chat_template.json or tokenizer_config.json. Throws `backbone_invalid`.
+ */
 export async function tokenizerFiles(
   folder: string,
   { modelConfig, vocab }: { modelConfig: unknown; vocab: number },
@@ -41,31 +44,37 @@ export async function tokenizerFiles(
   const tokenizer = parseTokenizer(await requireJsonFile(join(folder, 'tokenizer.json')))
   const loaded = checkTokenizer(tokenizer, vocab)
   const settings = await parseOptional(folder, { name: 'tokenizer_config.json', schema: TokenizerConfig })
+  const special = await parseOptional(folder, { name: 'special_tokens_map.json', schema: SpecialTokens })
   const generation = await parseOptional(folder, { name: 'generation_config.json', schema: GenerationConfig })
   const model = ModelConfig.safeParse(modelConfig)
   const id = (text: string | null | undefined) =>
     typeof text === 'string' ? loaded.token_to_id(text) : undefined
   const end = [
-    id(settings?.eos_token),
+    id(settings?.eos_token ?? special?.eos_token),
     ...(generation?.eos_token_id ?? []),
     ...(model.data?.eos_token_id ?? []),
   ].filter((token) => token !== undefined)
   return {
     tokenizer,
-    begin: id(settings?.bos_token),
+    begin: id(settings?.bos_token ?? special?.bos_token),
     end,
     template: await chatTemplate(folder, settings?.chat_template),
   }
 }
 
-async function chatTemplate(
-  folder: string,
-  inConfig: string | { name: string; template: string }[] | null | undefined,
-): Promise<string> {
-  const file = await readFile(join(folder, 'chat_template.jinja'), 'utf8').catch(() => undefined)
-  if (file !== undefined) return file
-  if (Array.isArray(inConfig)) return inConfig.find(({ name }) => name === 'default')?.template ?? ''
-  return inConfig ?? ''
+type Stated = z.infer<typeof Templates>['chat_template']
+
+async function chatTemplate(folder: string, inConfig: Stated): Promise<string> {
+  const jinja = await readTextFile(join(folder, 'chat_template.jinja'))
+  if (jinja !== undefined) return jinja
+  const name = 'chat_template.json'
+  const inFile = (await parseOptional(folder, { name, schema: Templates }))?.chat_template
+  const [stated, path] =
+    inFile === null || inFile === undefined
+      ? [inConfig, join(folder, 'tokenizer_config.json')]
+      : [inFile, join(folder, name)]
+  if (!Array.isArray(stated)) return stated ?? ''
+  return chosenTemplate(new Map(stated.map(({ name, template }) => [name, template])), path)
 }
 
 async function parseOptional<S extends z.ZodType>(

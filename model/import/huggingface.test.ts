@@ -102,3 +102,56 @@ test('a safetensors header that lies about its length is refused', async () => {
   await writeFile(join(folder, 'model.safetensors'), new Uint8Array(64).fill(0xff))
   expect(await refusal(folder)).toMatch(/model.safetensors: .*header claims/)
 })
+
+const files = (folder: string) => (name: string, value: unknown) =>
+  writeFile(join(root, folder, name), JSON.stringify(value))
+
+test('a chat template is taken from whichever file has it', async () => {
+  await writeHuggingFace(join(root, 'templates'))
+  const write = files('templates')
+  const template = async () => {
+    const opened = await openHuggingFace(join(root, 'templates'))
+    await opened.close()
+    return opened.chat.template
+  }
+  const text = (name: string) => `${name}{{ messages[0].content }}`
+  await write('tokenizer_config.json', { eos_token: '<|im_end|>' })
+  expect(await template()).toBe('')
+  await write('tokenizer_config.json', {
+    eos_token: '<|im_end|>',
+    chat_template: [
+      { name: 'tool_use', template: text('tools') },
+      { name: 'default', template: text('config') },
+    ],
+  })
+  expect(await template()).toBe(text('config'))
+  await write('chat_template.json', { chat_template: text('json') })
+  expect(await template()).toBe(text('json'))
+  await write('chat_template.json', { chat_template: [{ name: 'default', template: text('list') }] })
+  expect(await template()).toBe(text('list'))
+  await writeFile(join(root, 'templates', 'chat_template.jinja'), text('jinja'))
+  expect(await template()).toBe(text('jinja'))
+})
+
+test('several chat templates without a default one are refused, with their names', async () => {
+  await writeHuggingFace(join(root, 'no-default'))
+  await files('no-default')('chat_template.json', {
+    chat_template: ['rag', 'tool_use'].map((name) => ({ name, template: 'x' })),
+  })
+  expect(await refusal(join(root, 'no-default'))).toMatch(
+    /chat_template.json: .*rag, tool_use and none named default/,
+  )
+})
+
+test('tokens that begin and end a text are taken from special_tokens_map.json where nothing else names them', async () => {
+  await writeHuggingFace(join(root, 'special'), { config: { eos_token_id: null } })
+  const write = files('special')
+  await write('tokenizer_config.json', {})
+  await write('special_tokens_map.json', {
+    bos_token: { content: '<|im_start|>', lstrip: false },
+    eos_token: '<|endoftext|>',
+  })
+  const opened = await openHuggingFace(join(root, 'special'))
+  expect(opened.tokens).toEqual({ bos: 301, eos: [300, 302] })
+  await opened.close()
+})

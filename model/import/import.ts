@@ -8,7 +8,7 @@ import { graphVersion } from '../graph/version.ts'
 import { computeAnchors } from '../runtime/anchors.ts'
 import { type Backbone, manifestName, openBackbone } from './backbone-folder.ts'
 import type { BackboneSource } from './backbone-source.ts'
-import { renderChat } from './chat-template.ts'
+import { renderQuestion } from './chat-template.ts'
 import { frameTokens } from './conversation.ts'
 import { decoderTensors } from './decoder-shape.ts'
 import { fileSha256 } from './file-digest.ts'
@@ -133,8 +133,7 @@ function supervised(
 /** The token that every chat starts with: the attention sink that anchor rows stand in for. */
 function firstToken({ tokenizer, tokens, chat }: BackboneSource): number | undefined {
   if (chat.template === '') return tokens.bos ?? tokens.eos[0]
-  const messages = [{ role: 'user', content: 'Hello' }] as const
-  const text = renderChat(chat.template, { messages, ...frameTokens(tokenizer, tokens) })
+  const text = renderQuestion(chat.template, frameTokens(tokenizer, tokens))
   return encode(loadTokenizer(tokenizer), text)[0]
 }
 

@@ -3,8 +3,8 @@ import { invalidBackbone } from './decoder-shape.ts'
 
 const maxJsonBytes = 128 * 1024 * 1024
 
-/** A JSON file's value, or undefined when there is no such file. Throws `backbone_invalid`. */
-export async function readJsonFile(path: string): Promise<unknown> {
+/** A file's text, or undefined when there is no such file. Throws `backbone_invalid` when it is too large. */
+export async function readTextFile(path: string): Promise<string | undefined> {
   const size = await stat(path).then(
     ({ size }) => size,
     () => undefined,
@@ -12,8 +12,15 @@ export async function readJsonFile(path: string): Promise<unknown> {
   if (size === undefined) return undefined
   if (size > maxJsonBytes)
     throw invalidBackbone(path, `it has ${size} bytes; at most ${maxJsonBytes} are read`)
+  return readFile(path, 'utf8')
+}
+
+/** A JSON file's value, or undefined when there is no such file. Throws `backbone_invalid`. */
+export async function readJsonFile(path: string): Promise<unknown> {
+  const text = await readTextFile(path)
+  if (text === undefined) return undefined
   try {
-    return JSON.parse(await readFile(path, 'utf8'))
+    return JSON.parse(text)
   } catch (error) {
     throw invalidBackbone(path, 'it is not JSON', error)
   }

@@ -33,7 +33,28 @@ export class ChatTemplate {
   /** Token ids of a conversation up to where the assistant's answer begins; at most `room`. */
   encode(messages: readonly ChatMessage[], { tuned, room }: { tuned: boolean; room: number }): number[] {
     const rendered = this.#withoutDefault(this.#render(messages), { messages, tuned })
-    return this.#codec.encodeRendered(rendered, { tokens: room, param: 'messages' })
+    const ids = this.#codec.encodeRendered(rendered, { tokens: room, param: 'messages' })
+    if (ids.length > 0) return ids
+    const why =
+      this.#backbone.chat.template === ''
+        ? 'this model has no chat template; use /v1/completions'
+        : "the model's chat template renders them to nothing"
+    throw new QuartetError('invalid_request', `messages: ${why}`, { param: 'messages' })
+  }
+
+  /** Throws unless the template writes a user's question, with a system message in front where it demands one. */
+  check(room: number): void {
+    const question = { role: 'user', content: 'a', name: undefined } as const
+    const system = { role: 'system', content: 'b', name: undefined } as const
+    try {
+      this.encode([question], { tuned: true, room })
+    } catch (refusal) {
+      try {
+        this.encode([system, question], { tuned: true, room })
+      } catch {
+        throw refusal
+      }
+    }
   }
 
   /** Whether this is the template that `chat` describes. */

@@ -132,6 +132,26 @@ describe('a conversation', () => {
   })
 })
 
+describe('a chat template', () => {
+  const withTemplate = (template: string) =>
+    new ChatTemplate({ ...tinyBackbone, chat: { template, defaultPrefix: '' } }, codec)
+  const user = { role: 'user', content: 'hi', name: undefined } as const
+  const room = { tuned: true, room: 10_000 }
+
+  test('that renders messages to nothing is an error, not a prompt without tokens', () => {
+    expect(() => withTemplate('{# #}').encode([user], room)).toThrow(/renders them to nothing/)
+    expect(() => withTemplate('{# #}').check(100)).toThrow(/renders them to nothing/)
+    expect(() => withTemplate('').encode([user], room)).toThrow(/no chat template; use \/v1\/completions/)
+  })
+
+  test('that demands a system message passes the check', () => {
+    const template =
+      "{{ raise_exception('system?') if messages[0].role != 'system' }}{{ messages[1].content }}"
+    expect(() => withTemplate(template).check(100)).not.toThrow()
+    expect(() => withTemplate("{{ raise_exception('never') }}").check(100)).toThrow(/never/)
+  })
+})
+
 test('a tokenizer that writes bytes as <0xNN> is read back as well', () => {
   const bytes = Object.fromEntries(
     Array.from({ length: 256 }, (_, byte) => [
