@@ -4,6 +4,7 @@ import { renderQuestion } from '../model/import/chat-template.ts'
 import { frameTokens } from '../model/import/conversation.ts'
 import { encode, loadTokenizer, type TokenizerJson } from '../model/import/tokenizer.ts'
 import type { BackboneManifest } from '../shared/backbone.ts'
+import { defaultPrompt, type Render, renderWithoutDefault } from '../shared/tokenizer/default-prompt.ts'
 import { CliFailure } from './failure.ts'
 
 /** A conversation that stands in front of every request: a system message, examples. */
@@ -19,32 +20,46 @@ export type AdapterSource =
 
 /** What a text means to a backbone. */
 interface Reader {
-  readonly manifest: BackboneManifest
+  readonly manifest: Pick<BackboneManifest, 'chat' | 'tokens'>
   readonly tokenizer: TokenizerJson
 }
 
 /** The text that serving the adapter puts in front of the prompt, behind `beginToken` where there is one. */
 export function sourceText(source: AdapterSource, reader: Reader): string {
   if (source.kind === 'text') return source.text
-  const { template, defaultPrefix } = reader.manifest.chat
-  if (template === '')
+  if (reader.manifest.chat.template === '')
     throw new CliFailure('this backbone has no chat template', { remedy: 'compile plain text with --text' })
-  const text = renderBehind('', { messages: source.messages, reader })
-  const hasSystem = source.messages.some(({ role }) => role === 'system')
-  return !hasSystem && text.startsWith(defaultPrefix) ? text.slice(defaultPrefix.length) : text
+  const render: Render = (messages) => renderBehind('', { messages, reader })
+  const prompt = defaultPrompt(render, '')
+  const request = { role: 'user', content: 'Question?' } as const
+  // Many templates end a turn in another way when nothing follows it, so a request follows and is cut off.
+  const alone = renderWithoutDefault([request], { render, prompt })
+  const whole = renderWithoutDefault([...source.messages, request], { render, prompt })
+  if (whole.endsWith(alone) && whole.length > alone.length) return whole.slice(0, -alone.length)
+  throw new CliFailure(
+    "the chat template writes these messages into the turn of the user's request, so no adapter can stand in front of it",
+    { remedy: 'compile the text itself with --text' },
+  )
 }
 
 /** The conversation as the template writes it with this text as beginning-of-sequence token. */
 function renderBehind(
   begin: string,
-  { messages, reader: { manifest, tokenizer } }: { messages: Messages; reader: Reader },
+  { messages, reader: { manifest, tokenizer } }: { messages: Parameters<Render>[0]; reader: Reader },
 ): string {
-  return new Template(manifest.chat.template).render({
-    messages,
-    bos_token: begin,
-    eos_token: frameTokens(tokenizer, manifest.tokens).endToken,
-    add_generation_prompt: false,
-  })
+  try {
+    return new Template(manifest.chat.template).render({
+      messages,
+      bos_token: begin,
+      eos_token: frameTokens(tokenizer, manifest.tokens).endToken,
+      add_generation_prompt: true,
+    })
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : 'it failed'
+    throw new CliFailure(`the backbone's chat template refuses the messages: ${reason}`, {
+      remedy: 'change the messages, or compile the text itself with --text',
+    })
+  }
 }
 
 /** The token that every prompt of a backbone starts with, put there by its tokenizer or its chat template. */

@@ -42,15 +42,9 @@ export const BackboneManifest = z.strictObject({
     /** Ids that end a response; the first is what a template calls `eos_token`. */
     eos: z.array(z.int()).min(1),
   }),
-  chat: z.strictObject({
+  chat: z.object({
     /** Jinja source. */
     template: z.string(),
-    /**
-     * What the template puts in front of a conversation that has no system message (a default system prompt), behind
-     * the text of the `bos` token where the template starts with that and does not open every turn with it.
-     * Dropped for tuned models, whose adapters were trained and compiled without it.
-     */
-    defaultPrefix: z.string(),
   }),
   files: z.record(z.string(), FileEntry),
   source: z.strictObject({

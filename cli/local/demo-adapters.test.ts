@@ -45,7 +45,7 @@ function backbone(digest: BackboneDigest) {
     weights: 'q8',
     graph: 1,
     tokens: { bos: null, eos: [0] },
-    chat: { template: '', defaultPrefix: '' },
+    chat: { template: '' },
     files: {},
     source: { kind: 'seeded', name: '', sha256: '' },
   }

@@ -62,7 +62,7 @@ it('special tokens in what people wrote are plain text, except in a raw prompt',
 })
 
 it('without a chat template raw prompts are left, and they end as the model’s texts do', () => {
-  const plain = encoder({ template: '', defaultPrefix: '' })
+  const plain = encoder({ template: '' })
   expect(() => plain.conversation(user('A?'))).toThrow(
     /no chat template; write {"prompt", "completion"} and give --prompts raw/,
   )
@@ -77,5 +77,5 @@ it('a prompt or a response longer than the context is refused', () => {
 it('an answer ends as the template says where it demands a system message', () => {
   const template =
     "{{ raise_exception('system?') if messages[0].role != 'system' }}{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
-  expect(encoder({ template, defaultPrefix: '' }).answer('A!')).toEqual([...byteIds('A!'), imEnd])
+  expect(encoder({ template }).answer('A!')).toEqual([...byteIds('A!'), imEnd])
 })

@@ -286,14 +286,10 @@ describe('a backbone', () => {
     ['a decoder of an unknown kind', { tokenizer: { ...tinyTokenizer, decoder: { type: 'CTC' } } }, /CTC/],
     [
       'a template that writes nothing',
-      { backbone: { ...tinyBackbone, chat: { template: '{# #}', defaultPrefix: '' } } },
+      { backbone: { ...tinyBackbone, chat: { template: '{# #}' } } },
       /template.*renders them to nothing/,
     ],
-    [
-      'a broken template',
-      { backbone: { ...tinyBackbone, chat: { template: '{% if %}', defaultPrefix: '' } } },
-      /template/,
-    ],
+    ['a broken template', { backbone: { ...tinyBackbone, chat: { template: '{% if %}' } } }, /template/],
     ['another slug than the path', { backbone: { ...tinyBackbone, slug: 'other' } }, /path/],
   ])('with %s is refused', async (_name, change, message) => {
     await expectRefusal(await put(change), 400, 'invalid_request', message)

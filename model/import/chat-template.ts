@@ -2,13 +2,12 @@ import { Template } from '@huggingface/jinja'
 import { invalidBackbone } from './decoder-shape.ts'
 
 interface Message {
-  readonly role: 'system' | 'user' | 'assistant'
+  readonly role: 'system' | 'user'
   readonly content: string
 }
 
 const system: Message = { role: 'system', content: 'Instruction.' }
 const user: Message = { role: 'user', content: 'Question?' }
-const assistant: Message = { role: 'assistant', content: 'Answer.' }
 
 /** What a template calls `bos_token` and `eos_token`; empty for a model that has none. */
 export interface FrameTokens {
@@ -27,32 +26,6 @@ export function renderChat(
     eos_token: endToken,
     add_generation_prompt: false,
   })
-}
-
-/**
- * What a template puts in front of a conversation that has no system message, behind the beginning-of-sequence token
- * (unless that opens every turn, as `<|im_start|>` does, and so belongs to the prefix itself).
- * A user's turn as it stands later in a conversation is taken from the end of a conversation of one such turn; what
- * remains is the prefix. Empty when the template has none or treats a first turn in a way of its own.
- */
-export function defaultPrefix(template: string, frame: FrameTokens): string {
-  const render = (messages: readonly Message[]) => renderChat(template, { messages, ...frame })
-  let first: string
-  let answered: string
-  let third: string
-  try {
-    first = render([user])
-    answered = render([user, assistant])
-    third = render([user, assistant, user])
-  } catch {
-    return ''
-  }
-  const turn = third.slice(answered.length)
-  if (!third.startsWith(answered) || turn === '' || !first.endsWith(turn)) return ''
-  const prefix = first.slice(0, first.length - turn.length)
-  const { beginToken } = frame
-  const opensTurns = turn.startsWith(beginToken)
-  return !opensTurns && prefix.startsWith(beginToken) ? prefix.slice(beginToken.length) : prefix
 }
 
 const maxTemplateCharacters = 256 * 1024

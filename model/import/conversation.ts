@@ -1,5 +1,5 @@
 import type { BackboneManifest } from '../../shared/backbone.ts'
-import { checkChatTemplate, defaultPrefix, type FrameTokens } from './chat-template.ts'
+import { checkChatTemplate, type FrameTokens } from './chat-template.ts'
 import { endTokens, type TokenizerJson } from './tokenizer.ts'
 
 type Conversation = Pick<BackboneManifest, 'tokens' | 'chat'>
@@ -10,10 +10,8 @@ export function describeConversation(
   { begin, end, template }: { begin: number | undefined; end: readonly number[]; template: string },
 ): Conversation {
   const tokens = { bos: begin ?? null, eos: endTokens(tokenizer, end) }
-  if (template === '') return { tokens, chat: { template, defaultPrefix: '' } }
-  const frame = frameTokens(tokenizer, tokens)
-  checkChatTemplate(template, frame)
-  return { tokens, chat: { template, defaultPrefix: defaultPrefix(template, frame) } }
+  if (template !== '') checkChatTemplate(template, frameTokens(tokenizer, tokens))
+  return { tokens, chat: { template } }
 }
 
 /** The texts of the tokens that a template may ask for. */

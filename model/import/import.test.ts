@@ -35,7 +35,7 @@ test('an import is a folder whose manifest describes it and holds the hash of ev
     weights: 'f32',
     config: { ...tinyConfig, rmsEps: Math.fround(tinyConfig.rmsEps) },
     tokens: { bos: null, eos: [302, 300] },
-    chat: { template: tinyChat.template, defaultPrefix: tinyChat.defaultPrefix },
+    chat: { template: tinyChat.template },
     source: { kind: 'gguf', name: 'tiny.gguf', sha256: await fileSha256(gguf) },
   })
   const backbone = await openBackbone(join(root, 'out'))

@@ -2,6 +2,7 @@ import { Template } from '@huggingface/jinja'
 import type { ChatMessage } from '../api/chat-completions.ts'
 import type { EdgeBackbone } from '../backbone.ts'
 import { QuartetError } from '../errors.ts'
+import { type DefaultPrompt, defaultPrompt, type Render, renderWithoutDefault } from './default-prompt.ts'
 import type { TextCodec } from './text-codec.ts'
 
 type Templated = Pick<EdgeBackbone, 'chat' | 'tokens'>
@@ -22,6 +23,7 @@ export class ChatTemplate {
   readonly #template: Template
   readonly #backbone: Templated
   readonly #codec: TextCodec
+  #learned: { readonly prompt: DefaultPrompt | undefined } | undefined
 
   /** Throws when the template is not valid Jinja. */
   constructor(backbone: Templated, codec: TextCodec) {
@@ -32,7 +34,7 @@ export class ChatTemplate {
 
   /** Token ids of a conversation up to where the assistant's answer begins; at most `room`. */
   encode(messages: readonly ChatMessage[], { tuned, room }: { tuned: boolean; room: number }): number[] {
-    const rendered = this.#withoutDefault(this.#render(messages), { messages, tuned })
+    const rendered = this.#rendered(messages, { tuned })
     const ids = this.#codec.encodeRendered(rendered, { tokens: room, param: 'messages' })
     if (ids.length > 0) return ids
     const why =
@@ -58,23 +60,19 @@ export class ChatTemplate {
   }
 
   /** Whether this is the template that `chat` describes. */
-  renders({ defaultPrefix, template }: Templated['chat']): boolean {
-    const { chat } = this.#backbone
-    return chat.template === template && chat.defaultPrefix === defaultPrefix
+  renders({ template }: Templated['chat']): boolean {
+    return this.#backbone.chat.template === template
   }
 
-  #render(messages: readonly ChatMessage[]): string {
-    const { bos, eos } = this.#backbone.tokens
+  #rendered(messages: readonly ChatMessage[], { tuned }: { tuned: boolean }): string {
+    const plain = messages.map(({ content, role }) => ({
+      role: role === 'developer' ? 'system' : role,
+      content: this.#codec.addedTokens.protect(content),
+    }))
     try {
-      return this.#template.render({
-        messages: messages.map(({ content, role }) => ({
-          role: role === 'developer' ? 'system' : role,
-          content: this.#codec.addedTokens.protect(content),
-        })),
-        add_generation_prompt: true,
-        bos_token: this.#spell(bos),
-        eos_token: this.#spell(eos[0]),
-      })
+      return tuned
+        ? renderWithoutDefault(plain, { render: this.#render, prompt: this.#defaultPrompt() })
+        : this.#render(plain)
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : 'it failed'
       throw new QuartetError(
@@ -88,18 +86,22 @@ export class ChatTemplate {
     }
   }
 
-  /** Tuned models were trained without the default system prompt; only the untuned backbone gets it. */
-  #withoutDefault(
-    rendered: string,
-    { messages, tuned }: { messages: readonly ChatMessage[]; tuned: boolean },
-  ): string {
-    const { chat, tokens } = this.#backbone
-    const hasSystem = messages.some(({ role }) => role === 'system' || role === 'developer')
-    if (!tuned || hasSystem) return rendered
-    for (const begin of ['', this.#spell(tokens.bos)])
-      if (rendered.startsWith(begin + chat.defaultPrefix))
-        return begin + rendered.slice(begin.length + chat.defaultPrefix.length)
-    return rendered
+  readonly #render: Render = (messages) => {
+    const { bos, eos } = this.#backbone.tokens
+    return this.#template.render({
+      messages,
+      add_generation_prompt: true,
+      bos_token: this.#spell(bos),
+      eos_token: this.#spell(eos[0]),
+    })
+  }
+
+  /** Tuned models were trained without it; only the untuned backbone gets it. One that holds a date is read anew. */
+  #defaultPrompt(): DefaultPrompt | undefined {
+    if (this.#learned !== undefined) return this.#learned.prompt
+    const prompt = defaultPrompt(this.#render, this.#spell(this.#backbone.tokens.bos))
+    if (!this.#backbone.chat.template.includes('strftime_now')) this.#learned = { prompt }
+    return prompt
   }
 
   #spell(token: number | null | undefined): string {

@@ -129,12 +129,14 @@ describe('a conversation', () => {
     expect(decode(template.encode(own, { tuned: true, room: 10_000 }))).toBe(
       '<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n',
     )
+    expect(decode(template.encode(own.toReversed(), { tuned: true, room: 10_000 }))).toBe(
+      '<|im_start|>user\nhi<|im_end|>\n<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>assistant\n',
+    )
   })
 })
 
 describe('a chat template', () => {
-  const withTemplate = (template: string) =>
-    new ChatTemplate({ ...tinyBackbone, chat: { template, defaultPrefix: '' } }, codec)
+  const withTemplate = (template: string) => new ChatTemplate({ ...tinyBackbone, chat: { template } }, codec)
   const user = { role: 'user', content: 'hi', name: undefined } as const
   const room = { tuned: true, room: 10_000 }
 

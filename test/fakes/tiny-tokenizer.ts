@@ -82,5 +82,4 @@ const system = '<|im_start|>system\nBe kind.<|im_end|>\n'
 /** ChatML with a default system prompt, as SmolLM2 has it. */
 export const tinyChat = {
   template: `{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '${system.replace('\n', '\\n').replace('\n', '\\n')}' }}{% endif %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}`,
-  defaultPrefix: system,
 }

@@ -59,7 +59,7 @@ export async function tinyBackbone(options: TinyOptions = {}): Promise<TinyBackb
         model: { type: 'BPE', vocab: {}, merges: [] },
       },
       tokens: { bos: 1, eos: [2] },
-      chat: { template: '', defaultPrefix: '' },
+      chat: { template: '' },
       origin: async () => ({ kind: 'seeded', name: `seed ${seed}`, sha256: '0'.repeat(64) }),
       close: async () => {},
     },
