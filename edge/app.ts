@@ -48,6 +48,7 @@ import {
 } from './routes/aliases.ts'
 import { chatCompletions } from './routes/chat-completions.ts'
 import { completions } from './routes/completions.ts'
+import { consoleFiles } from './routes/console.ts'
 import { heartbeat } from './routes/fleet-heartbeat.ts'
 import { getModel, listModels } from './routes/models.ts'
 import { getOpenApi, getReference } from './routes/reference.ts'
@@ -129,6 +130,7 @@ export const app = new Hono<App>()
       maxAge: 86_400,
     }),
   )
+  .use('/console/*', consoleFiles)
   .get('/', (c) => c.json({ docs: '/docs', openapi: '/openapi.json', api: '/v1' }))
   .get('/health', (c) => c.json({ status: 'ok' }))
   .get('/openapi.json', getOpenApi)

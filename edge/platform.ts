@@ -26,6 +26,8 @@ import { UploadMemory } from './uploads/upload-memory.ts'
 
 /** What wrangler.toml binds. Nothing but this file and the Durable Objects themselves reads a binding by name. */
 export interface Bindings extends DirectoryBindings {
+  /** The console's files. */
+  readonly ASSETS: Fetcher
   readonly AUDIT: DurableObjectNamespace<AuditLog>
   readonly IDEMPOTENCY: DurableObjectNamespace<IdempotentCall>
   readonly TENANTS: DurableObjectNamespace<TenantDirectory>

@@ -23,7 +23,7 @@ export default defineConfig({
     name: 'edge',
     root: import.meta.dirname,
     include: ['**/*.test.ts', '../test/edge/**/*.test.ts'],
-    globalSetup: ['../test/edge/start-stub-nodes.ts'],
+    globalSetup: ['../console/build.ts', '../test/edge/start-stub-nodes.ts'],
     fileParallelism: false,
     sequence: { groupOrder: 1 },
     testTimeout: 20_000,

@@ -3,6 +3,7 @@ import { build } from 'esbuild'
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
 import { unstable_getMiniflareWorkerOptions } from 'wrangler'
 import { z } from 'zod'
+import { buildConsole } from '../../console/build.ts'
 import { CliFailure } from '../failure.ts'
 import { localHost } from './port.ts'
 
@@ -34,6 +35,7 @@ export async function startWorker({ entry, port, stateFolder, vars }: WorkerOpti
   const { workerOptions, main } = unstable_getMiniflareWorkerOptions(configFile)
   if (main === undefined) throw new CliFailure(`${configFile} names no main module`)
   const { modulesRules: _, ...worker } = workerOptions
+  await buildConsole()
   const miniflare = new Miniflare(
     convertV4MiniflareOptions({
       host: localHost,

@@ -1,0 +1,104 @@
+import { useState } from 'preact/hooks'
+import { AdapterSummary, AliasSummary } from '../../shared/api/deployments.ts'
+import { call } from '../api/call.ts'
+import { readAll } from '../api/pages.ts'
+import { useAction } from '../api/use-action.ts'
+import { useLoad } from '../api/use-load.ts'
+import { href } from '../route.ts'
+import { Select, TextField } from '../ui/field.tsx'
+import { moment, shortDigest } from '../ui/format.ts'
+import { Failure, Shown } from '../ui/notice.tsx'
+
+/** Points an alias at one of the tenant's adapters. `alias` and `ifVersion` are given where the alias exists. */
+export function DeployForm({
+  alias: fixed,
+  ifVersion,
+  onDeployed,
+}: {
+  alias?: string
+  ifVersion?: number
+  onDeployed: () => void
+}) {
+  const adapters = useLoad('adapters', (session, signal) =>
+    readAll(session, AdapterSummary, { path: '/v1/adapters', signal }),
+  )
+  return (
+    <Shown load={adapters}>
+      {(each) =>
+        each.length === 0 ? (
+          <p class="quiet">
+            There is no adapter to deploy. <a href={href('adapters')}>Publish one</a> first.
+          </p>
+        ) : (
+          <Form adapters={each.toReversed()} alias={fixed} ifVersion={ifVersion} onDeployed={onDeployed} />
+        )
+      }
+    </Shown>
+  )
+}
+
+function Form({
+  adapters,
+  alias: fixed,
+  ifVersion,
+  onDeployed,
+}: {
+  adapters: readonly AdapterSummary[]
+  alias: string | undefined
+  ifVersion: number | undefined
+  onDeployed: () => void
+}) {
+  const [alias, setAlias] = useState(fixed ?? '')
+  const [digest, setDigest] = useState<string>(adapters[0]?.digest ?? '')
+  const [done, setDone] = useState<string>()
+  const deploy = useAction(async (session) => {
+    setDone(undefined)
+    const { version } = await call(session, AliasSummary, {
+      method: 'PUT',
+      path: `/v1/aliases/${encodeURIComponent(alias)}`,
+      json: { digest, ...(ifVersion === undefined ? {} : { if_version: ifVersion }) },
+    })
+    setDone(`${alias} names ${shortDigest(digest)} from now on (version ${version}).`)
+    onDeployed()
+  })
+  return (
+    <form
+      onSubmit={(event) => {
+        event.preventDefault()
+        deploy.run()
+      }}
+    >
+      <div class="columns">
+        {fixed === undefined ? (
+          <TextField
+            label="Alias"
+            value={alias}
+            onValue={setAlias}
+            required
+            hint="What requests put in `model`. An alias that exists moves to the adapter."
+          />
+        ) : null}
+        <Select
+          label="Adapter"
+          value={digest}
+          onValue={setDigest}
+          options={adapters.map((adapter) => ({
+            value: adapter.digest,
+            label: `${shortDigest(adapter.digest)} · ${adapter.kind} · ${moment(adapter.createdAt)}`,
+          }))}
+        />
+      </div>
+      {deploy.failure === undefined ? null : <Failure failure={deploy.failure} />}
+      {done === undefined ? null : (
+        <div class="notice good" role="status">
+          <p>{done}</p>
+        </div>
+      )}
+      <div class="actions">
+        <button type="submit" class="primary" disabled={alias === '' || deploy.running}>
+          {deploy.running ? 'Deploying…' : 'Deploy'}
+        </button>
+      </div>
+    </form>
+  )
+}
