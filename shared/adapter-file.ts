@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { QuartetError } from './errors.ts'
+import { allFinite, type FloatType } from './finite.ts'
 import { BackboneDigest, BackboneSlug } from './ids.ts'
 import { type DType, parseSafeTensors, serializeSafeTensors, type Tensor } from './safetensors.ts'
 import { maxAdapterBytes } from './wire.ts'
@@ -189,7 +190,7 @@ export function parseAdapterFile(file: Uint8Array): AdapterFile {
   for (const name of adapterTensorSpecs(description.metadata).keys()) {
     const tensor = tensors.get(name)
     if (tensor === undefined) continue
-    if (!allFinite(tensor)) throw notFinite(name)
+    if (!allFinite(tensor.data, floatTypeOf(tensor))) throw notFinite(name)
     ordered.set(name, tensor)
   }
   return { ...description, tensors: ordered }
@@ -202,6 +203,9 @@ export function checkAdapterLength(bytes: number): void {
       `the file has ${bytes} bytes; an adapter has at most ${maxAdapterBytes}`,
     )
 }
+
+/** The files' tensors are in f16 or f32 alone (`adapterTensorSpecs`). */
+export const floatTypeOf = ({ dtype }: Pick<TensorSpec, 'dtype'>): FloatType => (dtype === 'F16' ? 'F16' : 'F32')
 
 export const notFinite = (tensor: string) =>
   new QuartetError('adapter_invalid', `tensor ${tensor} holds NaN or infinity`, { param: tensor })
@@ -260,17 +264,6 @@ function checkTensor(
   else if (tensor.dtype !== spec.dtype) fail(`has dtype ${tensor.dtype}; expected ${spec.dtype}`)
   else if (String(tensor.shape) !== String(spec.shape))
     fail(`has shape [${tensor.shape}]; expected [${spec.shape}]`)
-}
-
-/** An IEEE 754 value is finite unless its exponent bits are all ones; they lie in its two highest bytes. */
-function allFinite({ dtype, data }: Tensor): boolean {
-  const [bytes, mask] = dtype === 'F16' ? [2, 0x7c] : [4, 0x7f80]
-  const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
-  for (let at = 0; at < data.byteLength; at += bytes) {
-    const high = bytes === 2 ? view.getUint8(at + 1) : view.getUint16(at + 2, true)
-    if ((high & mask) === mask) return false
-  }
-  return true
 }
 
 /** The file's bytes; parses what it wrote, so that nothing leaves that a reader would refuse. */

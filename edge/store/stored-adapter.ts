@@ -7,8 +7,11 @@ import { storeKeys } from './records.ts'
  * metadata say where the parts are, and it is written after them: what can be read is whole.
  */
 
-/** A part of an adapter, in bytes; a KV value takes 25 MiB. */
-export const partBytes = 20 * 1024 * 1024
+/**
+ * A part of an adapter, in bytes. A KV value takes 25 MiB; smaller parts let more uploads into the memory of an isolate
+ * at once (uploads/upload-memory.ts).
+ */
+export const partBytes = 8 * 1024 * 1024
 
 export const Parts = z.object({
   /** The upload that wrote the parts. */

@@ -1,60 +1,52 @@
-import { notFinite } from '../../shared/adapter-file.ts'
+import { floatTypeOf, notFinite } from '../../shared/adapter-file.ts'
+import { allFinite, type FloatType } from '../../shared/finite.ts'
 import { elementBytes, type SafeTensorsHeader } from '../../shared/safetensors.ts'
 
 interface Range {
   readonly name: string
+  /** Bytes of the file. */
   readonly start: number
   readonly end: number
-  readonly half: boolean
+  readonly type: FloatType
 }
 
-/**
- * Looks for NaN and infinity in a file's tensors while the file arrives, in chunks that are cut anywhere. The exponent
- * of a little-endian f16 lies in its last byte, that of an f32 in its last byte and the top bit of the one before.
- */
+/** Looks for NaN and infinity in a file's tensors while the file arrives, in chunks that are cut anywhere. */
 export class FiniteCheck {
   readonly #ranges: readonly Range[]
+  /** Bytes of the file that were pushed. */
   #at = 0
-  #range = 0
-  #last = 0
+  /** The tensor that comes next or has begun. */
+  #next = 0
+  /** The beginning of a value whose end is in the next chunk. */
+  #begun = new Uint8Array(0)
 
   constructor({ entries }: SafeTensorsHeader) {
     this.#ranges = [...entries]
-      .map(([name, { dtype, end, start }]) => ({ name, start, end, half: dtype === 'F16' }))
+      .map(([name, entry]) => ({ name, start: entry.start, end: entry.end, type: floatTypeOf(entry) }))
       .sort((a, b) => a.start - b.start)
   }
 
   /** The next bytes of the file, from its first on. Throws `adapter_invalid` that names the tensor. */
   push(chunk: Uint8Array): void {
     const begin = this.#at
-    const end = begin + chunk.length
-    for (let range = this.#ranges[this.#range]; range !== undefined; range = this.#ranges[this.#range]) {
-      if (range.start < end) this.#scan(chunk, { begin, range })
-      if (range.end > end) break
-      this.#range += 1
-    }
-    this.#at = end
-    this.#last = chunk.at(-1) ?? this.#last
-  }
-
-  #scan(chunk: Uint8Array, { begin, range }: { begin: number; range: Range }): void {
-    const size = elementBytes[range.half ? 'F16' : 'F32']
-    const from = Math.max(range.start, begin)
-    // The first byte at or after `from` that ends an element.
-    const first = from + ((((range.start - from - 1) % size) + size) % size)
-    const to = Math.min(range.end, begin + chunk.length)
-    for (let at = first; at < to; at += size) {
-      const high = chunk[at - begin] ?? 0
-      if (
-        range.half
-          ? (high & 0x7c) === 0x7c
-          : (high & 0x7f) === 0x7f && this.#before(chunk, at - begin) >= 0x80
-      )
-        throw notFinite(range.name)
+    this.#at += chunk.length
+    for (let range = this.#ranges[this.#next]; range !== undefined; range = this.#ranges[this.#next]) {
+      if (range.start >= this.#at) return
+      this.#scan(chunk.subarray(Math.max(0, range.start - begin), range.end - begin), range)
+      if (range.end > this.#at) return
+      this.#next += 1
     }
   }
 
-  #before(chunk: Uint8Array, at: number): number {
-    return at === 0 ? this.#last : (chunk[at - 1] ?? 0)
+  /** `bytes` are the tensor's next ones. */
+  #scan(bytes: Uint8Array, { name, type }: Range): void {
+    const size = elementBytes[type]
+    const missing = this.#begun.length === 0 ? 0 : size - this.#begun.length
+    const rest = bytes.subarray(missing)
+    const whole = rest.length - (rest.length % size)
+    const joined = new Uint8Array([...this.#begun, ...bytes.subarray(0, missing)])
+    if (joined.length === size && !allFinite(joined, type)) throw notFinite(name)
+    if (!allFinite(rest.subarray(0, whole), type)) throw notFinite(name)
+    this.#begun = joined.length % size === 0 ? rest.slice(whole) : joined
   }
 }

@@ -3,14 +3,18 @@ import { QuartetError } from '../../shared/errors.ts'
 import { AdapterDigest } from '../../shared/ids.ts'
 import { parseHeader, readHeaderLength } from '../../shared/safetensors.ts'
 import { partBytes } from '../store/stored-adapter.ts'
-import { chunksInTime } from './chunks-in-time.ts'
+import { arrivingChunks } from './arriving-chunks.ts'
 import { FiniteCheck } from './finite-check.ts'
 
 /** No adapter's header comes near; it is held in memory before anything of it is known. */
-const maxHeaderBytes = 1024 * 1024
+const maxHeaderBytes = 256 * 1024
+const lengthBytes = 8
 
-/** What receiving a file of so many bytes holds in memory, at most. */
-export const heldBytes = (bytes: number) => Math.min(maxHeaderBytes, bytes) + Math.min(partBytes, bytes)
+/** What receiving a file of so many bytes holds in memory at most: until its header is known, and from then on. */
+export const heldBytes = {
+  header: (bytes: number) => Math.min(lengthBytes + maxHeaderBytes, bytes),
+  part: (bytes: number) => Math.min(partBytes, bytes),
+} as const
 
 export interface ArrivingFile {
   readonly body: ReadableStream<Uint8Array>
@@ -19,7 +23,7 @@ export interface ArrivingFile {
 }
 
 export interface Receiver {
-  /** Called when the header is known to be right, before any tensor's bytes are kept. */
+  /** Called when the header is known to be right, before there is memory for anything behind it. */
   readonly describe: (description: AdapterDescription) => Promise<void>
   /** Called with each part, in order; the last may be shorter. The buffer is used again afterwards. */
   readonly part: (bytes: Uint8Array<ArrayBuffer>) => Promise<void>
@@ -43,20 +47,24 @@ export async function receiveAdapter(
   let tensors: { readonly check: FiniteCheck; readonly part: PartBuffer } | undefined
   let arrived = 0
   try {
-    for await (const chunk of chunksInTime(body)) {
+    for await (const chunk of arrivingChunks(body)) {
       arrived += chunk.length
       if (arrived > bytes) throw lengthDiffers(bytes)
       await writer.write(chunk)
-      const known = tensors === undefined ? header.push(chunk) : chunk
-      if (known === undefined) continue
+      let rest = chunk
       if (tensors === undefined) {
-        const parsed = parseHeader(header.json(known), bytes)
+        const begun = header.push(chunk)
+        if (begun === undefined) continue
+        const parsed = parseHeader(begun.header.subarray(lengthBytes), bytes)
         await receiver.describe(describeAdapter(parsed.metadata, parsed.entries))
-        const part = new PartBuffer(Math.min(partBytes, bytes), receiver.part)
+        const part = new PartBuffer(heldBytes.part(bytes), receiver.part)
         tensors = { check: new FiniteCheck(parsed), part }
+        tensors.check.push(begun.header)
+        await part.push(begun.header)
+        rest = begun.rest
       }
-      tensors.check.push(known)
-      await tensors.part.push(known)
+      tensors.check.push(rest)
+      await tensors.part.push(rest)
     }
     if (arrived !== bytes || tensors === undefined) throw lengthDiffers(bytes)
     await tensors.part.end()
@@ -78,28 +86,27 @@ const lengthDiffers = (bytes: number) =>
 /** Collects a file's beginning until its header is complete. */
 class HeaderReader {
   readonly #fileBytes: number
-  #begun = new Uint8Array(0)
+  readonly #begun: Uint8Array<ArrayBuffer>
+  #filled = 0
 
   constructor(fileBytes: number) {
     this.#fileBytes = fileBytes
+    this.#begun = new Uint8Array(heldBytes.header(fileBytes))
   }
 
-  /** All that has arrived, once it holds the whole header. */
-  push(chunk: Uint8Array): Uint8Array | undefined {
-    const begun = new Uint8Array(this.#begun.length + chunk.length)
-    begun.set(this.#begun)
-    begun.set(chunk, this.#begun.length)
-    this.#begun = begun
-    if (begun.length < Math.min(8, this.#fileBytes)) return undefined
-    return begun.length >= 8 + this.#length(begun) ? begun : undefined
+  /** The whole header with the length before it, and what of the chunk came behind, once it is all there. */
+  push(chunk: Uint8Array): { readonly header: Uint8Array; readonly rest: Uint8Array } | undefined {
+    const before = this.#filled
+    this.#begun.set(chunk.subarray(0, this.#begun.length - before), before)
+    this.#filled = Math.min(this.#begun.length, before + chunk.length)
+    if (this.#filled < Math.min(lengthBytes, this.#fileBytes)) return undefined
+    const end = lengthBytes + this.#headerLength()
+    if (this.#filled < end) return undefined
+    return { header: this.#begun.subarray(0, end), rest: chunk.subarray(end - before) }
   }
 
-  json(begun: Uint8Array): Uint8Array {
-    return begun.subarray(8, 8 + this.#length(begun))
-  }
-
-  #length(begun: Uint8Array): number {
-    const length = readHeaderLength(begun, this.#fileBytes)
+  #headerLength(): number {
+    const length = readHeaderLength(this.#begun.subarray(0, this.#filled), this.#fileBytes)
     if (length > maxHeaderBytes)
       throw new QuartetError(
         'adapter_invalid',
