@@ -49,7 +49,11 @@ export async function benchUpload(bench: UploadBench): Promise<readonly Figure[]
   }
   const p99 = { quiet: quantile(quiet, 0.99), beside: quantile(beside, 0.99) }
   return [
-    { name: `upload of ${(file.length / 2 ** 20).toFixed(0)} MiB`, value: quantile(uploads, 0.5), unit: 'ms' },
+    {
+      name: `upload of ${(file.length / 2 ** 20).toFixed(0)} MiB`,
+      value: quantile(uploads, 0.5),
+      unit: 'ms',
+    },
     { name: "another tenant's request, p99", value: p99.quiet, unit: 'ms' },
     { name: 'the same beside an upload, p99', value: p99.beside, unit: 'ms' },
     {

@@ -12,6 +12,7 @@ import { edgeBackbone } from '../cli/local/local-backbone.ts'
 import { startWorker } from '../cli/local/worker.ts'
 import { type AdapterDigest, AliasName, TenantId } from '../shared/ids.ts'
 import { benchBackbone } from './backend.ts'
+import { benchUpload } from './edge-upload.ts'
 import { publishRandomAdapter } from './publish-random-adapter.ts'
 import { report } from './report.ts'
 import { quantile } from './statistics.ts'
@@ -136,6 +137,14 @@ export async function benchEdge(): Promise<boolean> {
     const before = await callsOf(worker.url)
     const answers = await paced((i) => pair(route, 1000 + i))
     const after = await callsOf(worker.url)
+    const uploader = TenantId.parse('uploader')
+    await admin.createTenant(uploader)
+    const uploadFigures = await benchUpload({
+      edge: worker.url,
+      uploader: (await admin.createKey(uploader)).key,
+      neighbour: key,
+      manifest,
+    })
     const made = (name: string) => (after[name] ?? 0) - (before[name] ?? 0)
     const per50 = (...names: string[]) =>
       (names.reduce((sum, name) => sum + made(name), 0) * 50) / answers.length
@@ -180,6 +189,7 @@ export async function benchEdge(): Promise<boolean> {
           unit: 'calls',
           bound: { kind: 'at most', value: 1 },
         },
+        ...uploadFigures,
       ],
     )
   } finally {

@@ -1,9 +1,12 @@
+import type { Context } from 'hono'
 import type { KeyId, RequestId, TenantId } from '../shared/ids.ts'
 import type { AuditTarget } from './audit/audit-target.ts'
 import type { Actor } from './http/actor.ts'
 import type { Bindings, Platform } from './platform.ts'
+import type { TenantRecord } from './store/records.ts'
 import type { RequestReport } from './telemetry/request-report.ts'
 import type { Timings } from './telemetry/server-timing.ts'
+import type { Reader } from './tenants/read.ts'
 
 /** What every request carries along its hops. */
 export interface App {
@@ -20,7 +23,13 @@ export interface App {
 /** The same behind `authenticate`. */
 export interface TenantApp {
   Bindings: App['Bindings']
-  Variables: App['Variables'] & { tenant: TenantId; keyId: KeyId; actor: Actor }
+  Variables: App['Variables'] & {
+    tenant: TenantId
+    /** The tenant as it stood when the request was let in. */
+    tenantRecord: TenantRecord
+    keyId: KeyId
+    actor: Actor
+  }
 }
 
 /** The control plane, behind either authentication: an operator or a tenant's own key acts on one tenant. */
@@ -29,6 +38,8 @@ export interface ControlApp {
   Variables: App['Variables'] & {
     actor: Actor
     tenant: TenantId
+    /** Absent where an operator acts: the directory is asked. */
+    tenantRecord?: TenantRecord
     auditTarget: AuditTarget
     /** Set once the audit log has it: from then on it may act. */
     isActionBegun?: true
@@ -41,3 +52,14 @@ export interface AdminApp {
   Variables: App['Variables'] &
     Pick<ControlApp['Variables'], 'actor' | 'auditTarget' | 'isActionBegun'> & { tenant?: TenantId }
 }
+
+/** Keeps work alive that outlasts the request. */
+export const backgroundOf =
+  (c: Pick<Context, 'executionCtx'>): Reader['background'] =>
+  (work) =>
+    c.executionCtx.waitUntil(work)
+
+export const readerOf = (c: Pick<Context<App>, 'get' | 'executionCtx'>): Reader => ({
+  platform: c.get('platform'),
+  background: backgroundOf(c),
+})

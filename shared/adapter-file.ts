@@ -205,7 +205,8 @@ export function checkAdapterLength(bytes: number): void {
 }
 
 /** The files' tensors are in f16 or f32 alone (`adapterTensorSpecs`). */
-export const floatTypeOf = ({ dtype }: Pick<TensorSpec, 'dtype'>): FloatType => (dtype === 'F16' ? 'F16' : 'F32')
+export const floatTypeOf = ({ dtype }: Pick<TensorSpec, 'dtype'>): FloatType =>
+  dtype === 'F16' ? 'F16' : 'F32'
 
 export const notFinite = (tensor: string) =>
   new QuartetError('adapter_invalid', `tensor ${tensor} holds NaN or infinity`, { param: tensor })

@@ -2,7 +2,7 @@ import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { TenantApp } from '../request-context.ts'
+import { readerOf, type TenantApp } from '../request-context.ts'
 import type { KeyRecord } from '../store/records.ts'
 import { ensureCurrent, readKey, readTenant, remembersKey } from '../tenants/read.ts'
 import { checkApiKey } from './api-key.ts'
@@ -21,11 +21,12 @@ export const authenticate = createMiddleware<TenantApp>(async (c, next) => {
     throw new QuartetError('invalid_api_key', 'no API key; send it as "Authorization: Bearer qk_…"')
   const { keyId, tenant } = await keyOf(token, c)
   c.get('report').caller = { tenant, keyId }
-  const record = await readTenant(tenant, c)
+  const record = await readTenant(tenant, readerOf(c))
   if (record === undefined) throw unknownKey()
   if (record.status === 'suspended')
     throw new QuartetError('tenant_suspended', `the tenant ${tenant} is suspended; ask the operator`)
   c.set('tenant', tenant)
+  c.set('tenantRecord', record)
   c.set('keyId', keyId)
   c.set('actor', { kind: 'key', keyId })
   c.get('timings').push({ name: 'auth', ms: performance.now() - started })
@@ -34,12 +35,13 @@ export const authenticate = createMiddleware<TenantApp>(async (c, next) => {
 
 async function keyOf(token: string, c: Context<TenantApp>): Promise<KeyRecord> {
   const counting = <T>(check: () => Promise<T>) => countingGuesses(c, { door: 'tenant', check })
+  const reader = readerOf(c)
   const hash = await counting(async () => sha256Hex(checkApiKey(token)))
   // A key in use is let through even where somebody at the same address tries others.
-  if (!remembersKey(hash, c)) refuseGuessers(c, 'tenant')
-  await ensureCurrent(hash, c)
+  if (!remembersKey(hash, reader)) refuseGuessers(c, 'tenant')
+  await ensureCurrent(hash, reader)
   return counting(async () => {
-    const key = await readKey(hash, c)
+    const key = await readKey(hash, reader)
     if (key == null || (key.expiresAt !== undefined && key.expiresAt <= Date.now())) throw unknownKey()
     return key
   })

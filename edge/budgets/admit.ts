@@ -2,27 +2,26 @@ import type { Context } from 'hono'
 import { currentFleet } from '../fleet/current-fleet.ts'
 import { within } from '../http/within.ts'
 import type { TenantApp } from '../request-context.ts'
-import { readTenant } from '../tenants/read.ts'
 import type { Demand, Reservation } from './admission.ts'
 import type { Reach } from './budgets.ts'
 import { settlementsAt } from './collect.ts'
-import { limitsOf, noLimits } from './limits.ts'
+import { limitsOf } from './limits.ts'
 
 /** Reserves what a request may use at most, before its work begins. Throws what `Budgets.admit` throws. */
 export async function admit(demand: Demand, c: Context<TenantApp>): Promise<Reservation> {
   const started = performance.now()
   const tenant = c.get('tenant')
-  const record = await readTenant(tenant, c)
+  const record = c.get('tenantRecord')
   const reach = reachOf(c)
   const { budgets } = c.get('platform')
   const reservation = await budgets.admit(
     {
       tenant,
-      tenancy: record?.createdAt,
+      tenancy: record.createdAt,
       key: c.get('keyId'),
       requestId: c.get('requestId'),
       demand,
-      limits: record === undefined ? noLimits : limitsOf(record.policy),
+      limits: limitsOf(record.policy),
     },
     reach,
   )

@@ -1,6 +1,5 @@
 import { createMiddleware } from 'hono/factory'
 import type { TenantApp } from '../request-context.ts'
-import { readTenant } from '../tenants/read.ts'
 import type { LeaseRest } from './lease.ts'
 import { type LimitName, type Limits, limitsOf, type Standing } from './limits.ts'
 import type { TenantAccount } from './tenant-account.ts'
@@ -25,10 +24,8 @@ type Known = TenantAccount['standings']
  */
 export const rateLimits = createMiddleware<TenantApp>(async (c, next) => {
   await next()
-  const tenant = c.get('tenant')
-  const record = await readTenant(tenant, c).catch(() => undefined)
-  if (record === undefined) return
-  const headers = rateLimitHeaders(limitsOf(record.policy), c.get('platform').budgets.standings(tenant))
+  const standings = c.get('platform').budgets.standings(c.get('tenant'))
+  const headers = rateLimitHeaders(limitsOf(c.get('tenantRecord').policy), standings)
   for (const [name, value] of Object.entries(headers)) c.res.headers.set(name, value)
 })
 

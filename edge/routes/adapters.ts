@@ -12,9 +12,9 @@ import type { AuditTarget } from '../audit/audit-target.ts'
 import { unwrap } from '../directory/outcome.ts'
 import { requirePlainBody } from '../http/json-body.ts'
 import { behind, parseQuery, pathParameter } from '../http/request-parts.ts'
-import type { ControlApp } from '../request-context.ts'
+import { backgroundOf, type ControlApp, readerOf } from '../request-context.ts'
 import { readAdapters } from '../tenants/read.ts'
-import { publishAdapter } from '../uploads/publish-adapter.ts'
+import { type Publication, publishAdapter } from '../uploads/publish-adapter.ts'
 import type { ArrivingFile } from '../uploads/receive-adapter.ts'
 import { moveAlias, requireOwnName } from './aliases.ts'
 
@@ -27,7 +27,7 @@ export const publication = (c: Pick<C, 'req'>): AuditTarget => parseQuery(Publis
 export async function postAdapter(c: C): Promise<Response> {
   const { alias, digest: expected } = parseQuery(PublishQuery, c)
   if (alias !== undefined) await requireOwnName(alias, c)
-  const adapter = await publishAdapter(arriving(c), { c, expected })
+  const adapter = await publishAdapter(arriving(c), publicationOf(c, expected))
   c.get('auditTarget').digest = adapter.digest
   if (alias === undefined) return c.json({ ...adapter, alias: null } satisfies PublishResponse, 201)
   const moved = await moveAlias(c, {
@@ -44,7 +44,7 @@ export async function postAdapter(c: C): Promise<Response> {
 /** `PUT …/adapters/{digest}`: the same, where the digest is known. */
 export async function putAdapter(c: C): Promise<Response> {
   const expected = pathParameter(c, 'digest')
-  return c.json(await publishAdapter(arriving(c), { c, expected }))
+  return c.json(await publishAdapter(arriving(c), publicationOf(c, expected)))
 }
 
 /** `GET …/adapters`, oldest first. */
@@ -85,9 +85,15 @@ export async function deleteAdapter(c: C): Promise<Response> {
 /** A tenant reads what requests read; an operator reads the source. */
 async function adaptersOf(c: C) {
   const tenant = c.get('tenant')
-  if (c.get('actor').kind === 'key') return readAdapters(tenant, c)
+  if (c.get('actor').kind === 'key') return readAdapters(tenant, readerOf(c))
   return unwrap(await c.get('platform').directory(tenant).summary()).adapters
 }
+
+const publicationOf = (c: C, expected: Publication['expected']): Publication => ({
+  tenant: c.get('tenant'),
+  reader: { platform: c.get('platform'), background: backgroundOf(c) },
+  expected,
+})
 
 /** An upload says how long it is: by that it is refused, or room taken for it, before it is read. */
 function arriving(c: C): ArrivingFile {

@@ -8,7 +8,7 @@ import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { readJson } from '../http/json-body.ts'
 import { pathParameter } from '../http/request-parts.ts'
-import type { App } from '../request-context.ts'
+import { type App, readerOf } from '../request-context.ts'
 import { type BackboneRecord, maxStoredBytes, storeKeys } from '../store/records.ts'
 import { listBackbones } from '../tenants/read.ts'
 
@@ -33,11 +33,13 @@ export async function putBackbone(c: Context<App>): Promise<Response> {
 
 /** `GET /admin/v1/backbones`. */
 export async function getBackbones(c: Context<App>): Promise<Response> {
-  const backbones = (await listBackbones(c)).map(({ backbone: { contextLength, digest, slug } }) => ({
-    slug,
-    digest,
-    contextLength,
-  }))
+  const backbones = (await listBackbones(readerOf(c))).map(
+    ({ backbone: { contextLength, digest, slug } }) => ({
+      slug,
+      digest,
+      contextLength,
+    }),
+  )
   return c.json({ backbones } satisfies BackboneList)
 }
 

@@ -19,8 +19,8 @@ import { unwrap } from '../directory/outcome.ts'
 import { actorName } from '../http/actor.ts'
 import { maxJsonBytes, readBytes, readJson } from '../http/json-body.ts'
 import { behind, byId, parseQuery, pathParameter } from '../http/request-parts.ts'
-import type { ControlApp } from '../request-context.ts'
-import { readBackbone, readTenant } from '../tenants/read.ts'
+import { type ControlApp, readerOf } from '../request-context.ts'
+import { readBackbone } from '../tenants/read.ts'
 
 type C = Context<ControlApp>
 
@@ -29,7 +29,7 @@ const aliasOf = (c: C) => pathParameter(c, 'alias')
 /** Throws `conflict` for an alias whose name is a backbone's: no request would take it. */
 export async function requireOwnName(alias: AliasName, c: C): Promise<void> {
   const slug = BackboneSlug.safeParse(alias)
-  if (!slug.success || (await readBackbone(slug.data, c)) === undefined) return
+  if (!slug.success || (await readBackbone(slug.data, readerOf(c))) === undefined) return
   throw new QuartetError(
     'conflict',
     `${alias} is the name of a backbone, and requests for it get the untuned model; choose another alias`,
@@ -131,8 +131,7 @@ async function aliasesOf(c: C): Promise<AliasSummary[]> {
   const tenant = c.get('tenant')
   if (c.get('actor').kind === 'admin')
     return unwrap(await c.get('platform').directory(tenant).summary()).aliases
-  const record = await readTenant(tenant, c)
-  return Object.entries(record?.aliases ?? {})
+  return Object.entries(c.get('tenantRecord')?.aliases ?? {})
     .map(([alias, { canary, digest, updatedAt, version }]) => ({
       alias: AliasName.parse(alias),
       digest,

@@ -1,6 +1,6 @@
 import type { Context } from 'hono'
 import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
-import type { TenantApp } from '../request-context.ts'
+import { readerOf, type TenantApp } from '../request-context.ts'
 import { chooseTarget } from '../tenants/choose-target.ts'
 import { loadCodec } from '../tenants/load-codec.ts'
 import { type ResolvedModel, resolveModel } from '../tenants/resolve-model.ts'
@@ -24,7 +24,8 @@ export async function encodePrompts(
   const arrived = performance.now()
   const asker = { requestId: c.get('requestId'), user }
   const model = await resolveModel(asked, {
-    c,
+    tenant: c.get('tenantRecord'),
+    reader: readerOf(c),
     choose: (alias, record) => chooseTarget(alias, record, asker),
   })
   const codec = await loadCodec(model.record, c.get('platform'))

@@ -3,15 +3,16 @@ import { type Model, type ModelList, ModelListQuery } from '../../shared/api/mod
 import { toPage } from '../../shared/api/paging.ts'
 import type { AdapterDigest, BackboneSlug } from '../../shared/ids.ts'
 import { behind, byId, parseQuery, pathParameter } from '../http/request-parts.ts'
-import type { TenantApp } from '../request-context.ts'
-import { listBackbones, readTenant } from '../tenants/read.ts'
+import { readerOf, type TenantApp } from '../request-context.ts'
+import { listBackbones } from '../tenants/read.ts'
 import { isAllowed, resolveModel } from '../tenants/resolve-model.ts'
 
 /** `GET /v1/models`: the tenant's aliases, then the backbones, as far as its policy lets it ask for them. */
 export async function listModels(c: Context<TenantApp>): Promise<Response> {
   const { after, limit } = parseQuery(ModelListQuery, c)
-  const [tenant, backbones] = await Promise.all([readTenant(c.get('tenant'), c), listBackbones(c)])
-  const aliases = Object.entries(tenant?.aliases ?? {}).map(([id, { backbone, digest, updatedAt }]) =>
+  const tenant = c.get('tenantRecord')
+  const backbones = await listBackbones(readerOf(c))
+  const aliases = Object.entries(tenant.aliases).map(([id, { backbone, digest, updatedAt }]) =>
     toModel({ id, backbone, adapter: digest, createdAt: updatedAt }),
   )
   const untuned = backbones.map(({ backbone: { slug }, createdAt }) =>
@@ -21,7 +22,7 @@ export async function listModels(c: Context<TenantApp>): Promise<Response> {
   const placeOf = (id: string) => `${slugs.has(id) ? 'backbone' : 'alias'} ${id}`
   const place = ({ id }: Model) => placeOf(id)
   const models = [...aliases.filter(({ id }) => !slugs.has(id)), ...untuned]
-    .filter(({ id }) => isAllowed(id, tenant?.policy.aliases ?? null))
+    .filter(({ id }) => isAllowed(id, tenant.policy.aliases))
     .toSorted(byId(place))
   const page = behind(models, { after: after && placeOf(after), limit, id: place })
   return c.json(toPage(page, { limit, id: ({ id }) => id }) satisfies ModelList)
@@ -30,7 +31,11 @@ export async function listModels(c: Context<TenantApp>): Promise<Response> {
 /** `GET /v1/models/{model}`: of an alias the adapter that is deployed, whatever takes its canary. */
 export async function getModel(c: Context<TenantApp>): Promise<Response> {
   const id = pathParameter(c, 'model')
-  const { adapter, createdAt, record } = await resolveModel(id, { c, choose: (_alias, deployed) => deployed })
+  const { adapter, createdAt, record } = await resolveModel(id, {
+    tenant: c.get('tenantRecord'),
+    reader: readerOf(c),
+    choose: (_alias, deployed) => deployed,
+  })
   return c.json(toModel({ id, backbone: record.backbone.slug, adapter: adapter?.digest, createdAt }))
 }
 

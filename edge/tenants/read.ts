@@ -1,9 +1,8 @@
-import type { Context } from 'hono'
 import type { z } from 'zod'
 import { QuartetError } from '../../shared/errors.ts'
 import { BackboneSlug, type TenantId } from '../../shared/ids.ts'
 import type { Change } from '../feed/change-feed.ts'
-import type { App } from '../request-context.ts'
+import type { Platform } from '../platform.ts'
 import { AdaptersRecord, BackboneRecord, KeyRecord, storeKeys, TenantRecord } from '../store/records.ts'
 import type { Source } from './refreshing-cache.ts'
 
@@ -12,25 +11,30 @@ import type { Source } from './refreshing-cache.ts'
  * before one only where memory and KV are known to be behind.
  */
 
-type Reader = Pick<Context<App>, 'get' | 'executionCtx'>
+/** What a request reads with. */
+export interface Reader {
+  readonly platform: Pick<Platform, 'caches' | 'changeFeed' | 'directory' | 'feed' | 'store'>
+  /** Keeps work alive that outlasts the request. */
+  readonly background: (work: Promise<unknown>) => void
+}
 
 /** Makes sure that what is read of this key and its tenant counts; asks the tenant's directory when the feed is away. */
-export async function ensureCurrent(sha256: string, c: Reader): Promise<void> {
-  const { caches, changeFeed, directory, feed } = c.get('platform')
+export async function ensureCurrent(sha256: string, reader: Reader): Promise<void> {
+  const { caches, changeFeed, directory, feed } = reader.platform
   const isCurrent = await feed.renew({
     changes: (since) => changeFeed().changes(since),
-    background: background(c),
-    onChanges: (changes, missed) => forget(changes, { missed, c }),
+    background: reader.background,
+    onChanges: (changes, missed) => forget(changes, { missed, reader }),
   })
   if (isCurrent) return
-  const key = (await readKey(sha256, c)) ?? undefined
+  const key = (await readKey(sha256, reader)) ?? undefined
   if (key === undefined) return
   const verdict = async () => {
     const changes = await directory(key.tenant).verdict(sha256)
     caches.keys.delete(sha256)
     return changes
   }
-  await feed.inquire(sha256, { background: background(c), verdict }).catch((cause: unknown): never => {
+  await feed.inquire(sha256, { background: reader.background, verdict }).catch((cause: unknown): never => {
     throw new QuartetError(
       'control_unavailable',
       'whether the API key is still valid cannot be told at the moment; retry',
@@ -40,8 +44,8 @@ export async function ensureCurrent(sha256: string, c: Reader): Promise<void> {
 }
 
 /** Drops what changed from memory, and reads again behind the request what was in use. */
-function forget(changes: readonly Change[], { c, missed }: { missed: boolean; c: Reader }): void {
-  const { caches, feed } = c.get('platform')
+function forget(changes: readonly Change[], { missed, reader }: { missed: boolean; reader: Reader }): void {
+  const { caches, feed } = reader.platform
   if (missed) {
     caches.keys.clear()
     caches.tenants.clear()
@@ -50,41 +54,41 @@ function forget(changes: readonly Change[], { c, missed }: { missed: boolean; c:
   for (const change of changes) {
     if (change.kind === 'key') caches.keys.delete(change.id)
     else if ((caches.tenants.peek(change.id)?.version ?? Number.POSITIVE_INFINITY) < feed.version(change.id))
-      background(c)(reloadTenant(change.id, c).catch(() => undefined))
+      reader.background(reloadTenant(change.id, reader).catch(() => undefined))
   }
 }
 
-export async function readKey(sha256: string, c: Reader): Promise<KeyRecord | null | undefined> {
-  const { caches, feed } = c.get('platform')
+export async function readKey(sha256: string, reader: Reader): Promise<KeyRecord | null | undefined> {
+  const { caches, feed } = reader.platform
   const change = feed.key(sha256)
   return change === undefined
-    ? caches.keys.get(sha256, fromStore(c, storeKeys.key(sha256), KeyRecord))
+    ? caches.keys.get(sha256, fromStore(reader, storeKeys.key(sha256), KeyRecord))
     : change.record
 }
 
 /** Whether this isolate need not look the key up. */
-export function remembersKey(sha256: string, c: Reader): boolean {
-  const { caches, feed } = c.get('platform')
+export function remembersKey(sha256: string, reader: Reader): boolean {
+  const { caches, feed } = reader.platform
   const change = feed.key(sha256)
   return change === undefined ? caches.keys.has(sha256) : change.record !== null
 }
 
-export async function readTenant(id: TenantId, c: Reader): Promise<TenantRecord | undefined> {
-  const { caches, feed } = c.get('platform')
-  const source = tenantSource(id, c)
+export async function readTenant(id: TenantId, reader: Reader): Promise<TenantRecord | undefined> {
+  const { caches, feed } = reader.platform
+  const source = tenantSource(id, reader)
   const record = await caches.tenants.get(id, source)
-  return record === undefined || record.version >= feed.version(id) ? record : reloadTenant(id, c)
+  return record === undefined || record.version >= feed.version(id) ? record : reloadTenant(id, reader)
 }
 
 /** The tenant past this isolate's memory, for what it does not remember. */
-export function reloadTenant(id: TenantId, c: Reader): Promise<TenantRecord | undefined> {
-  return c.get('platform').caches.tenants.reload(id, tenantSource(id, c))
+export function reloadTenant(id: TenantId, reader: Reader): Promise<TenantRecord | undefined> {
+  return reader.platform.caches.tenants.reload(id, tenantSource(id, reader))
 }
 
 /** KV's record, or the directory's where KV has none or is known to be behind. */
-function tenantSource(id: TenantId, c: Reader) {
-  const { directory, feed } = c.get('platform')
-  const kv = fromStore(c, storeKeys.tenant(id), TenantRecord)
+function tenantSource(id: TenantId, reader: Reader) {
+  const { directory, feed } = reader.platform
+  const kv = fromStore(reader, storeKeys.tenant(id), TenantRecord)
   const load = async () => {
     const record = await kv.load()
     return record !== undefined && record.version >= feed.version(id) ? record : directory(id).record()
@@ -93,9 +97,9 @@ function tenantSource(id: TenantId, c: Reader) {
 }
 
 /** The tenant's adapters, as new as its record. */
-export async function readAdapters(id: TenantId, c: Reader): Promise<AdaptersRecord['adapters']> {
-  const { caches, directory, feed } = c.get('platform')
-  const kv = fromStore(c, storeKeys.adapters(id), AdaptersRecord)
+export async function readAdapters(id: TenantId, reader: Reader): Promise<AdaptersRecord['adapters']> {
+  const { caches, directory, feed } = reader.platform
+  const kv = fromStore(reader, storeKeys.adapters(id), AdaptersRecord)
   const load = async () => {
     const record = await kv.load()
     return record !== undefined && record.version >= feed.version(id)
@@ -107,30 +111,28 @@ export async function readAdapters(id: TenantId, c: Reader): Promise<AdaptersRec
   return (isBehind ? await caches.adapters.reload(id, { load }) : record)?.adapters ?? []
 }
 
-export async function readBackbone(slug: BackboneSlug, c: Reader): Promise<BackboneRecord | undefined> {
-  const { background, load } = fromStore(c, storeKeys.backbone(slug), BackboneRecord)
+export async function readBackbone(slug: BackboneSlug, reader: Reader): Promise<BackboneRecord | undefined> {
+  const { background, load } = fromStore(reader, storeKeys.backbone(slug), BackboneRecord)
   const source = { load: async () => (await load()) ?? null, background }
-  return (await c.get('platform').caches.backbones.get(slug, source)) ?? undefined
+  return (await reader.platform.caches.backbones.get(slug, source)) ?? undefined
 }
 
-export async function listBackbones(c: Reader): Promise<readonly BackboneRecord[]> {
-  const { caches, store } = c.get('platform')
+export async function listBackbones(reader: Reader): Promise<readonly BackboneRecord[]> {
+  const { caches, store } = reader.platform
   const load = async () => {
     const { keys } = await store.list({ prefix: storeKeys.backbones })
     const slugs = keys.map(({ name }) => BackboneSlug.parse(name.slice(storeKeys.backbones.length)))
-    const records = await Promise.all(slugs.map((slug) => readBackbone(slug, c)))
+    const records = await Promise.all(slugs.map((slug) => readBackbone(slug, reader)))
     return records.filter((record) => record !== undefined)
   }
-  return (await caches.backboneLists.get('all', { load, background: background(c) })) ?? []
+  return (await caches.backboneLists.get('all', { load, background: reader.background })) ?? []
 }
 
-function fromStore<S extends z.ZodType>(c: Reader, key: string, schema: S): Source<z.output<S>> {
-  const { store } = c.get('platform')
+function fromStore<S extends z.ZodType>(reader: Reader, key: string, schema: S): Source<z.output<S>> {
+  const { store } = reader.platform
   const load = async () => {
     const value: unknown = await store.get(key, 'json')
     return value === null ? undefined : schema.parse(value)
   }
-  return { load, background: background(c) }
+  return { load, background: reader.background }
 }
-
-const background = (c: Reader) => (work: Promise<unknown>) => c.executionCtx.waitUntil(work)

@@ -1,10 +1,8 @@
-import type { Context } from 'hono'
 import type { TenantPolicy } from '../../shared/api/policy.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { type AdapterDigest, AliasName, BackboneSlug } from '../../shared/ids.ts'
-import type { TenantApp } from '../request-context.ts'
-import type { AliasRecord, BackboneRecord, Target } from '../store/records.ts'
-import { readBackbone, readTenant, reloadTenant } from './read.ts'
+import type { AliasRecord, BackboneRecord, Target, TenantRecord } from '../store/records.ts'
+import { type Reader, readBackbone, reloadTenant } from './read.ts'
 
 /** What a request's `model` means to the tenant that asks. */
 export interface ResolvedModel {
@@ -24,18 +22,21 @@ type Choose = (alias: AliasName, record: AliasRecord) => Target
  */
 export async function resolveModel(
   model: string,
-  { c, choose }: { c: Context<TenantApp>; choose: Choose },
+  { choose, reader, tenant }: { tenant: TenantRecord; reader: Reader; choose: Choose },
 ): Promise<ResolvedModel> {
-  const asked: Asked = { model, choose, c }
-  const found = (await lookUp(asked, readTenant)) ?? (await lookUp(asked, reloadTenant))
+  const asked: Asked = { model, choose, reader }
+  const untuned = await findBackbone(asked)
+  const found =
+    untuned ??
+    (await findAlias(asked, tenant)) ??
+    (await findAlias(asked, await reloadTenant(tenant.id, reader)))
   if (found === undefined)
     throw new QuartetError(
       'model_not_found',
       `the model ${JSON.stringify(model)} does not exist; GET /v1/models lists yours`,
       { param: 'model' },
     )
-  const allowed = (await readTenant(c.get('tenant'), c))?.policy.aliases ?? null
-  if (!isAllowed(model, allowed))
+  if (!isAllowed(model, tenant.policy.aliases))
     throw new QuartetError(
       'model_not_allowed',
       `this tenant may not ask for the model ${JSON.stringify(model)}; GET /v1/models lists those it may`,
@@ -51,29 +52,25 @@ export const isAllowed = (model: string, allowed: TenantPolicy['aliases']): bool
 interface Asked {
   readonly model: string
   readonly choose: Choose
-  readonly c: Context<TenantApp>
+  readonly reader: Reader
 }
 
-type ReadTenant = typeof readTenant
-
-async function lookUp(asked: Asked, read: ReadTenant): Promise<ResolvedModel | undefined> {
-  const [untuned, tuned] = await Promise.all([findBackbone(asked), findAlias(asked, read)])
-  return untuned ?? tuned
-}
-
-async function findBackbone({ c, model }: Asked): Promise<ResolvedModel | undefined> {
+async function findBackbone({ model, reader }: Asked): Promise<ResolvedModel | undefined> {
   const slug = BackboneSlug.safeParse(model)
-  const record = slug.success ? await readBackbone(slug.data, c) : undefined
+  const record = slug.success ? await readBackbone(slug.data, reader) : undefined
   return record && { record, adapter: null, createdAt: record.createdAt }
 }
 
-async function findAlias({ c, choose, model }: Asked, read: ReadTenant): Promise<ResolvedModel | undefined> {
+async function findAlias(
+  { choose, model, reader }: Asked,
+  tenant: TenantRecord | undefined,
+): Promise<ResolvedModel | undefined> {
   const alias = AliasName.safeParse(model)
   if (!alias.success) return undefined
-  const aliases = (await read(c.get('tenant'), c))?.aliases ?? {}
+  const aliases = tenant?.aliases ?? {}
   const named = Object.hasOwn(aliases, alias.data) ? aliases[alias.data] : undefined
   if (named === undefined) return undefined
   const target = choose(alias.data, named)
-  const record = await readBackbone(target.backbone, c)
+  const record = await readBackbone(target.backbone, reader)
   return record && { record, adapter: target, createdAt: named.updatedAt }
 }

@@ -1,5 +1,6 @@
 import { QuartetError } from '../../shared/errors.ts'
 import { uploadMs } from '../directory/adapter-table.ts'
+import { giveTurn, turnBytes } from './in-turns.ts'
 
 /** How long an upload may take: it ends before it is given up, so that nothing is written after. */
 export const maxUploadMs = 0.8 * uploadMs
@@ -9,9 +10,6 @@ export const minBytesPerSecond = 16 * 1024
 /** … which is so long at most: a pause of that length ends it. */
 export const patienceMs = 20_000
 const lookMs = 1_000
-
-/** So many bytes are worked on without a break; then the isolate's other requests have a turn. */
-const turnBytes = 256 * 1024
 
 /**
  * An upload's bytes as they arrive. Throws `request_timeout` when they come too slowly or take too long, and
@@ -30,8 +28,7 @@ export async function* arrivingChunks(body: ReadableStream<Uint8Array>): AsyncGe
       sinceTurn += value.length
       if (sinceTurn < turnBytes) continue
       sinceTurn = 0
-      // What has arrived already is read without one: a promise that is fulfilled gives nobody else a turn.
-      await scheduler.wait(0)
+      await giveTurn()
     }
   } finally {
     await reader.cancel().catch(() => undefined)
@@ -72,9 +69,9 @@ class Watch implements Disposable {
   #look(): void {
     const now = Date.now()
     const waitedMs = this.#waitingSince === undefined ? 0 : now - this.#waitingSince
-    if (now >= this.#deadline) return this.#late.reject(tooLong())
-    if (waitedMs > 0 && waitedMs >= this.#patienceMs) return this.#late.reject(tooSlow())
-    this.#timer = setTimeout(() => this.#look(), lookMs)
+    if (now >= this.#deadline) this.#late.reject(tooLong())
+    else if (waitedMs > 0 && waitedMs >= this.#patienceMs) this.#late.reject(tooSlow())
+    else this.#timer = setTimeout(() => this.#look(), lookMs)
   }
 }
 

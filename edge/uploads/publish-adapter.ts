@@ -1,51 +1,55 @@
-import type { Context } from 'hono'
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
 import { checkFit } from '../../shared/adapter-fit.ts'
 import type { AdapterSummary } from '../../shared/api/deployments.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { AdapterDigest } from '../../shared/ids.ts'
+import type { AdapterDigest, TenantId } from '../../shared/ids.ts'
 import type { Upload } from '../directory/adapter-table.ts'
 import { unwrap } from '../directory/outcome.ts'
-import type { ControlApp } from '../request-context.ts'
+import type { Platform } from '../platform.ts'
 import { storeKeys } from '../store/records.ts'
 import { type Parts, partBytes } from '../store/stored-adapter.ts'
-import { readBackbone } from '../tenants/read.ts'
+import { type Reader, readBackbone } from '../tenants/read.ts'
+import { streamInTurns } from './in-turns.ts'
 import { type ArrivingFile, heldBytes, receiveAdapter } from './receive-adapter.ts'
 
-interface Publication {
-  readonly c: Context<ControlApp>
+export interface Publication {
+  readonly tenant: TenantId
+  readonly reader: Reader & { readonly platform: Pick<Platform, 'uploadMemory'> }
   /** The digest that the file must have, where the caller named it. */
   readonly expected: AdapterDigest | undefined
 }
 
 /**
- * Takes an adapter in for the tenant: checks it while it arrives, takes room in the tenant's storage by its announced
- * length before any of its tensors is kept, writes it, and only then lets it be seen. What is cut off in the middle is
- * given up, even when the client is gone.
+ * Takes an adapter in for the tenant: checks it while it arrives, lets it in by its header (backbone, room in the tenant's
+ * storage, then memory) before any of its tensors is kept, writes it, and only then lets it be seen. What is cut off in
+ * the middle is given up, even when the client is gone.
  */
 export function publishAdapter(file: ArrivingFile, publication: Publication): Promise<AdapterSummary> {
   const publishing = publish(file, publication)
-  publication.c.executionCtx.waitUntil(publishing.catch(() => undefined))
+  publication.reader.background(publishing.catch(() => undefined))
   return publishing
 }
 
-async function publish(file: ArrivingFile, { c, expected }: Publication): Promise<AdapterSummary> {
-  const { directory: directories, uploadMemory } = c.get('platform')
-  using _memory = uploadMemory.take(heldBytes(file.bytes))
-  const directory = directories(c.get('tenant'))
+async function publish(file: ArrivingFile, publication: Publication): Promise<AdapterSummary> {
+  const { expected, reader, tenant } = publication
+  const { uploadMemory } = reader.platform
+  using memory = new DisposableStack()
+  memory.use(uploadMemory.take(tenant, heldBytes.header(file.bytes)))
+  const directory = reader.platform.directory(tenant)
   let upload: Upload = { id: crypto.randomUUID(), digest: expected ?? null, bytes: file.bytes }
   let metadata: AdapterMetadata | undefined
   let isBegun = false
-  const writing = file.bytes <= partBytes ? writeWhole(c) : writeParts(upload, c)
+  const writing = file.bytes <= partBytes ? writeWhole(publication) : writeParts(upload, publication)
   try {
     const digest = await receiveAdapter(file, {
       describe: async (description) => {
         metadata = description.metadata
-        await requireBackbone(metadata, c)
+        await requireBackbone(metadata, reader)
         isBegun = true
         const room = await directory.beginUpload(upload)
         isBegun = room.ok && room.value === null
         requireNew(unwrap(room))
+        memory.use(uploadMemory.take(tenant, heldBytes.part(file.bytes)))
       },
       part: writing.part,
     })
@@ -60,7 +64,7 @@ async function publish(file: ArrivingFile, { c, expected }: Publication): Promis
     return unwrap(await directory.completeUpload(upload.id, { adapter, parts }))
   } catch (thrown) {
     // Where the directory is away, its alarm gives the upload up.
-    if (isBegun) c.executionCtx.waitUntil(directory.abandonUpload(upload).catch(() => undefined))
+    if (isBegun) reader.background(directory.abandonUpload(upload).catch(() => undefined))
     if (thrown instanceof Known) return thrown.adapter
     throw thrown
   }
@@ -74,25 +78,25 @@ interface Writing {
 }
 
 /** A file that is one part lies under its digest, which is known once it is all there. */
-function writeWhole(c: Context<ControlApp>): Writing {
+function writeWhole({ reader, tenant }: Publication): Writing {
   let content = new Uint8Array(0)
   return {
     async part(bytes) {
       content = bytes
     },
     async end(digest) {
-      await c.get('platform').store.put(storeKeys.adapter(c.get('tenant'), digest), content)
+      await reader.platform.store.put(storeKeys.adapter(tenant, digest), streamInTurns(content))
       return null
     },
   }
 }
 
 /** A larger one is written part by part while it arrives. */
-function writeParts({ bytes: total, id: upload }: Upload, c: Context<ControlApp>): Writing {
+function writeParts({ bytes: total, id: upload }: Upload, { reader, tenant }: Publication): Writing {
   let count = 0
   return {
     async part(bytes) {
-      await c.get('platform').store.put(storeKeys.adapterPart(c.get('tenant'), upload, count), bytes)
+      await reader.platform.store.put(storeKeys.adapterPart(tenant, upload, count), streamInTurns(bytes))
       count += 1
     },
     async end() {
@@ -131,8 +135,8 @@ function checkDigest(actual: AdapterDigest, expected: AdapterDigest | undefined)
     })
 }
 
-async function requireBackbone(metadata: AdapterMetadata, c: Context<ControlApp>): Promise<void> {
-  const record = await readBackbone(metadata.backbone, c)
+async function requireBackbone(metadata: AdapterMetadata, reader: Reader): Promise<void> {
+  const record = await readBackbone(metadata.backbone, reader)
   if (record?.backbone.digest === metadata.backbone_sha256) return checkFit(metadata, record.backbone)
   throw new QuartetError(
     'backbone_mismatch',

@@ -1,0 +1,21 @@
+/** So many bytes are worked on without a break; then the isolate's other requests have a turn. */
+export const turnBytes = 256 * 1024
+
+/** Lets whatever else waits in this isolate go on first. A promise that is fulfilled already gives nobody a turn. */
+export const giveTurn = (): Promise<void> => scheduler.wait(0)
+
+/** Bytes as a stream, so that whoever reads them reads them in turns. */
+export function streamInTurns(bytes: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array> {
+  const { readable, writable } = new FixedLengthStream(bytes.length)
+  const writer = writable.getWriter()
+  const write = async () => {
+    for (let at = 0; at < bytes.length; at += turnBytes) {
+      await writer.write(bytes.subarray(at, at + turnBytes))
+      await giveTurn()
+    }
+    await writer.close()
+  }
+  // A reader that goes away has a failure of its own to report.
+  write().catch(() => undefined)
+  return readable
+}
