@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { CliFailure, describeFailure } from '../cli/failure.ts'
+import { CliFailure, describeFailure } from '../cli/command/failure.ts'
 
 const usage = `usage: npm run bench -- NAME [options]
 

@@ -1,4 +1,4 @@
-import type { AdminClient } from '../cli/admin-client.ts'
+import type { AdminClient } from '../cli/edge/admin-client.ts'
 import { serializeAdapterFile } from '../shared/adapter-file.ts'
 import type { BackboneManifest } from '../shared/backbone.ts'
 import { sha256Hex } from '../shared/digest.ts'

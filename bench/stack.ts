@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { adminClient } from '../cli/admin-client.ts'
+import { adminClient } from '../cli/edge/admin-client.ts'
 import { homeAt, makeHome } from '../cli/local/home.ts'
 import { edgeBackbone } from '../cli/local/local-backbone.ts'
 import { ensureLocalSecrets } from '../cli/local/secrets.ts'

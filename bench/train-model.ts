@@ -2,7 +2,8 @@ import { requireBackbone } from '../cli/local/local-backbone.ts'
 import { AdapterMetadata } from '../shared/adapter-file.ts'
 import { BackboneSlug } from '../shared/ids.ts'
 import { Random } from '../shared/prng.ts'
-import type { Example, LossModel, Parameters } from '../training/loss/loss-model.ts'
+import type { Example } from '../training/data/example.ts'
+import type { LossModel, Parameters } from '../training/loss/loss-model.ts'
 import { type OnnxLossModel, openLossModel } from '../training/loss/onnx-loss-model.ts'
 
 const slug = BackboneSlug.parse('smollm2-135m-instruct')

@@ -56,7 +56,7 @@ async function measure(trainings: readonly Training[]): Promise<Round[][]> {
       const { parameters } = optimizer
       const forward = await timed(() => model.score(batch, parameters))
       const start = performance.now()
-      const { gradients } = await meanGradients(model, { batch, parameters, settings })
+      const { gradients } = await meanGradients(model, { ...settings, examples: batch, parameters })
       const differentiated = performance.now()
       clipNorm(gradients, settings.clip)
       optimizer.update(gradients, 1)

@@ -2,17 +2,17 @@ import { readFile } from 'node:fs/promises'
 import { Command, Option } from 'commander'
 import { z } from 'zod'
 import { AliasName, BackboneSlug, TenantId } from '../shared/ids.ts'
-import { type AdapterSource, Messages } from './adapter-source.ts'
 import { addEdgeOption } from './admin-access.ts'
-import { parsedBy } from './argument.ts'
+import { parsedBy } from './command/argument.ts'
+import { CliFailure } from './command/failure.ts'
+import { note, print } from './command/output.ts'
+import { defaultBackbone, weightsOption } from './command/settings.ts'
+import { type AdapterSource, Messages } from './compile/adapter-source.ts'
 import { evalCommand } from './eval.ts'
-import { CliFailure } from './failure.ts'
 import { inspectCommand } from './inspect.ts'
 import { writeFileAtomically } from './local/atomic-file.ts'
 import { requireBackbone } from './local/local-backbone.ts'
-import { note, print } from './output.ts'
 import { deleteCommand, listCommand, publish, publishCommand } from './publish.ts'
-import { defaultBackbone, weightsOption } from './settings.ts'
 import { trainCommand } from './train.ts'
 
 export function adapterCommand(): Command {
@@ -79,7 +79,7 @@ function compileCommand(): Command {
     const options = parseOptions(CompileOptions, self)
     const source = await sourceOf(options)
     const backbone = await requireBackbone(options.backbone, options.weights)
-    const { compileAdapter } = await import('./compile.ts')
+    const { compileAdapter } = await import('./compile/compile.ts')
     const compiled = await compileAdapter(backbone, { source, precision: options.precision })
     note(`${compiled.rows} prompt rows, ${compiled.bytes.length} bytes`)
     if (options.out !== undefined)

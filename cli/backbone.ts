@@ -7,12 +7,12 @@ import { importBackbone } from '../model/import/import.ts'
 import { pullBackbone } from '../model/import/pull.ts'
 import { checkQuantisation, maxPerplexityIncrease } from '../model/import/quantisation-check.ts'
 import { addEdgeOption, adminOf } from './admin-access.ts'
-import { CliFailure } from './failure.ts'
+import { CliFailure } from './command/failure.ts'
+import { note, print, printTable } from './command/output.ts'
+import { progressPrinter } from './command/progress.ts'
+import { defaultBackbone, weightsOption } from './command/settings.ts'
 import { edgeBackbone, requireBackbone } from './local/local-backbone.ts'
 import { stopRequest } from './local/stop-request.ts'
-import { note, print, printTable } from './output.ts'
-import { progressPrinter } from './progress.ts'
-import { defaultBackbone, weightsOption } from './settings.ts'
 
 /** `quartet backbone`: obtains, converts and checks the models that nodes run. */
 export function backboneCommand(): Command {

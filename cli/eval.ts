@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander'
 import { z } from 'zod'
-import { parsedBy } from './argument.ts'
+import { parsedBy } from './command/argument.ts'
 import { EvalOptions } from './evaluation/options.ts'
 
 const count = z

@@ -4,8 +4,8 @@ import { type AdapterFile, parseAdapterFile } from '../shared/adapter-file.ts'
 import { sha256Hex } from '../shared/digest.ts'
 import { maxAdapterBytes } from '../shared/wire.ts'
 import { adapterBytes, parameterCount } from '../training/describe.ts'
-import { CliFailure } from './failure.ts'
-import { printJson, printTable } from './output.ts'
+import { CliFailure } from './command/failure.ts'
+import { printJson, printTable } from './command/output.ts'
 
 /** `quartet adapter inspect`: what an adapter file is and where it comes from. */
 export function inspectCommand(): Command {

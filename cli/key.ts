@@ -1,8 +1,8 @@
 import { Command, Option } from 'commander'
 import { KeyId, TenantId } from '../shared/ids.ts'
 import { addEdgeOption, adminOf } from './admin-access.ts'
-import { parsedBy } from './argument.ts'
-import { note, print, printJson, printTable } from './output.ts'
+import { parsedBy } from './command/argument.ts'
+import { note, print, printJson, printTable } from './command/output.ts'
 import { formatMoment, parseMoment } from './time.ts'
 
 export function keyCommand(): Command {

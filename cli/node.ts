@@ -1,9 +1,9 @@
 import { Command } from 'commander'
 import { describeSettings, givenSettings } from '../gpu-node/config.ts'
+import { note } from './command/output.ts'
+import { homeOf } from './command/settings.ts'
 import { homeAt } from './local/home.ts'
 import { joinLocalEdge } from './local/join-local-edge.ts'
-import { note } from './output.ts'
-import { homeOf } from './settings.ts'
 
 /**
  * `quartet node start`: the node reads its own flags and environment (`gpu-node/config.ts`). Where those name neither

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { z } from 'zod'
 import { TenantPolicyChange } from '../shared/api/policy.ts'
-import { CliFailure } from './failure.ts'
+import { CliFailure } from './command/failure.ts'
 
 /** The limits of a tenant as options; `none` lifts one. A new limit is one row here. */
 const limits = {

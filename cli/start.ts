@@ -1,8 +1,17 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Command } from 'commander'
 import type { Backbone } from '../model/import/backbone-folder.ts'
-import { adminClient } from './admin-client.ts'
-import { CliFailure, describeFailure } from './failure.ts'
+import { CliFailure, describeFailure } from './command/failure.ts'
+import { note, print } from './command/output.ts'
+import {
+  defaultBackbone,
+  edgePortOption,
+  homeOf,
+  localFleetOf,
+  nodePortOption,
+  nodesOption,
+} from './command/settings.ts'
+import { adminClient } from './edge/admin-client.ts'
 import { type DemoTenant, demoTenants } from './local/demo.ts'
 import { demoAdapters } from './local/demo-adapters.ts'
 import { assertDiskSpace } from './local/disk-space.ts'
@@ -17,15 +26,6 @@ import { type Comparison, compareDemos, comparisonLines } from './local/showcase
 import { type LocalNode, type Stack, startStack } from './local/stack.ts'
 import { stopRequest } from './local/stop-request.ts'
 import { curlLine, shellQuote } from './local/try-it.ts'
-import { note, print } from './output.ts'
-import {
-  defaultBackbone,
-  edgePortOption,
-  homeOf,
-  localFleetOf,
-  nodePortOption,
-  nodesOption,
-} from './settings.ts'
 
 export function startCommand(): Command {
   return new Command('start')

@@ -12,7 +12,7 @@ import { openCache } from '../model/import/cache.ts'
 import { importBackbone } from '../model/import/import.ts'
 import { parseAdapterFile } from '../shared/adapter-file.ts'
 import { writeGguf } from '../test/model-files.ts'
-import { describeFailure } from './failure.ts'
+import { describeFailure } from './command/failure.ts'
 import { trainCommand } from './train.ts'
 
 /** `quartet adapter train` as a process of its own, on a small random backbone. */

@@ -1,5 +1,5 @@
 import { Command } from 'commander'
-import { CliFailure } from './failure.ts'
+import { CliFailure } from './command/failure.ts'
 import { addTrainOptions, TrainOptions } from './training/options.ts'
 
 const more = `

@@ -3,8 +3,8 @@ import { type BudgetReport, UsageQuery, type UsageRow } from '../shared/api/usag
 import { TenantId } from '../shared/ids.ts'
 import { usageCsv } from '../shared/usage-csv.ts'
 import { addEdgeOption, adminOf } from './admin-access.ts'
-import { parsedBy } from './argument.ts'
-import { note, printJson, printTable } from './output.ts'
+import { parsedBy } from './command/argument.ts'
+import { note, printJson, printTable } from './command/output.ts'
 
 interface Options {
   readonly tenant?: TenantId

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { CliFailure } from '../cli/failure.ts'
+import { CliFailure } from '../cli/command/failure.ts'
 import { type ServingEncoder, servingEncoder } from '../cli/training/serving-encoder.ts'
 import type { Backbone } from '../model/import/backbone-folder.ts'
+import type { Example } from '../training/data/example.ts'
 import type { Choice, MeasuredPart } from '../training/evaluation/measure.ts'
-import type { Example } from '../training/loss/loss-model.ts'
-import type { Pair, Task, TaskData } from './task.ts'
+import type { Pair, Task, TaskData } from './tasks/task.ts'
 
 /** A task in token ids of a backbone. */
 export interface PreparedTask {

@@ -1,4 +1,4 @@
-import type { TaskName } from './tasks.ts'
+import type { TaskName } from './tasks/tasks.ts'
 
 /** A figure of the reference: one value per seed, or one of an unnamed seed. */
 export interface ReferenceRow {

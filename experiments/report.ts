@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { writeFileAtomically } from '../cli/local/atomic-file.ts'
 import { type ReferenceRow, reference } from './reference.ts'
 import { latest, type Result, readResults } from './result.ts'
-import type { Score } from './task.ts'
-import { isTaskName, type TaskName, tasks } from './tasks.ts'
+import type { Score } from './tasks/task.ts'
+import { isTaskName, type TaskName, tasks } from './tasks/tasks.ts'
 import { isVariantName, variants } from './variants.ts'
 
 /** Finished runs, one JSON line each, in the project's folder. */

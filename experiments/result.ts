@@ -1,6 +1,6 @@
 import { appendFile, readFile } from 'node:fs/promises'
 import { z } from 'zod'
-import { CliFailure, isSystemError } from '../cli/failure.ts'
+import { CliFailure, isSystemError } from '../cli/command/failure.ts'
 
 const Estimate = z.strictObject({ value: z.number(), low: z.number(), high: z.number() })
 

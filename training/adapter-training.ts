@@ -1,7 +1,8 @@
 import type { Backbone } from '../model/import/backbone-folder.ts'
 import type { AdapterMetadata } from '../shared/adapter-file.ts'
 import type { PromptFormat } from './data/dataset.ts'
-import type { Example, LossModel, Parameters } from './loss/loss-model.ts'
+import type { Example } from './data/example.ts'
+import type { LossModel, Parameters } from './loss/loss-model.ts'
 import type { LossModelOptions } from './loss/onnx-loss-model.ts'
 import type { TrainSettings } from './settings.ts'
 

@@ -1,7 +1,7 @@
 import { QuartetError } from '../shared/errors.ts'
 import { Random } from '../shared/prng.ts'
-import { shuffled } from './batches.ts'
-import type { Example } from './loss/loss-model.ts'
+import { shuffled } from './data/batches.ts'
+import type { Example } from './data/example.ts'
 import type { TrainSettings } from './settings.ts'
 
 interface Split {

@@ -1,10 +1,11 @@
 import { AdamW, clipNorm, type Moments } from './adamw.ts'
 import { asWritten } from './as-written.ts'
-import { Batches, lengthOf } from './batches.ts'
+import { Batches, lengthOf } from './data/batches.ts'
+import type { Example } from './data/example.ts'
 import { divergence, LossWatch } from './divergence.ts'
 import { splitHeldOut } from './held-out.ts'
 import { meanGradients, meanLoss } from './loss/batch-loss.ts'
-import type { Example, LossModel, Parameters } from './loss/loss-model.ts'
+import type { LossModel, Parameters } from './loss/loss-model.ts'
 import { parameterGroups, partOf } from './parameter-groups.ts'
 import type { TrainRecord } from './record.ts'
 import { rateFactor, type TrainSettings } from './settings.ts'
@@ -185,7 +186,12 @@ class Training {
 
   async #devLoss(parameters: Parameters | undefined): Promise<number> {
     const { model, data, settings } = this.#options
-    return await meanLoss(model, { examples: data.dev, parameters, settings, beforeRun: this.#stopIfAsked })
+    return await meanLoss(model, {
+      ...settings,
+      examples: data.dev,
+      parameters,
+      beforeRun: this.#stopIfAsked,
+    })
   }
 
   async #makeStep(): Promise<void> {
@@ -195,13 +201,18 @@ class Training {
     const step = this.#step + 1
     const factor = rateFactor(this.#step, settings)
     const batch = this.#batches.at(this.#step)
-    const beforeRun = this.#stopIfAsked
-    const { loss, gradients } = await meanGradients(model, { batch, parameters, settings, beforeRun })
+    const { loss, gradients } = await meanGradients(model, {
+      ...settings,
+      examples: batch,
+      parameters,
+      beforeRun: this.#stopIfAsked,
+    })
     const trained = this.#heldOut === undefined ? gradients : without(gradients, 'rational')
     const gradientNorm = this.#update(trained, { step, loss, factor })
     if (this.#heldOut !== undefined) {
       // Not interrupted: half a step has been made.
-      const held = await meanGradients(model, { batch: this.#heldOut.at(this.#step), parameters, settings })
+      const examples = this.#heldOut.at(this.#step)
+      const held = await meanGradients(model, { ...settings, examples, parameters })
       this.#update(only(held.gradients, 'rational'), { step, loss: held.loss, factor })
     }
     this.#step = step

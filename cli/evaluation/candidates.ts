@@ -6,7 +6,7 @@ import { type AdapterFile, parseAdapterFile } from '../../shared/adapter-file.ts
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { AdapterDigest, type BackboneDigest } from '../../shared/ids.ts'
-import { CliFailure } from '../failure.ts'
+import { CliFailure } from '../command/failure.ts'
 
 /** The name that tables give the backbone itself. */
 export const untuned = 'untuned'

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { CliFailure, isSystemError } from '../failure.ts'
+import { CliFailure, isSystemError } from '../command/failure.ts'
 
 const mostChoices = 10_000
 

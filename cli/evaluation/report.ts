@@ -3,7 +3,7 @@ import type { Dataset } from '../../training/data/dataset.ts'
 import type { Evaluated } from '../../training/evaluation/evaluate.ts'
 import type { Estimate } from '../../training/evaluation/interval.ts'
 import { type MetricName, metricNames } from '../../training/evaluation/metrics.ts'
-import { note, printTable } from '../output.ts'
+import { note, printTable } from '../command/output.ts'
 import type { NamedAdapter } from './candidates.ts'
 
 /** What `--json` writes. Intervals are 95 %. */

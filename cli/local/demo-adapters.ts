@@ -4,8 +4,8 @@ import type { Backbone } from '../../model/import/backbone-folder.ts'
 import { parseAdapterFile } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest, type AliasName } from '../../shared/ids.ts'
-import { isSystemError } from '../failure.ts'
-import { note } from '../output.ts'
+import { isSystemError } from '../command/failure.ts'
+import { note } from '../command/output.ts'
 import { writeFileAtomically } from './atomic-file.ts'
 import type { CompiledDemo, DemoTenant, TrainedDemo } from './demo.ts'
 import type { Home } from './home.ts'
@@ -55,7 +55,7 @@ async function compiled(
   const path = join(home.demoAdapters, `${alias}-${(await sha256Hex(inputs)).slice(0, 32)}${extension}`)
   const kept = await readIfThere(path)
   if (kept !== undefined) return kept
-  const { compileAdapter } = await import('../compile.ts')
+  const { compileAdapter } = await import('../compile/compile.ts')
   const { bytes } = await compileAdapter(backbone, { source: { kind: 'messages', messages }, precision })
   await writeFileAtomically(path, { data: bytes, mode })
   return bytes

@@ -1,5 +1,5 @@
 import { statfs } from 'node:fs/promises'
-import { CliFailure } from '../failure.ts'
+import { CliFailure } from '../command/failure.ts'
 
 /** What a stack writes on its first start, logs and a spare included. */
 const stackBytes = 64 * 1024 * 1024

@@ -1,5 +1,5 @@
 import { DatabaseSync } from 'node:sqlite'
-import { CliFailure } from '../failure.ts'
+import { CliFailure } from '../command/failure.ts'
 import type { Home } from './home.ts'
 
 const sqliteBusy = 5

@@ -1,6 +1,6 @@
 import { mkdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { CliFailure, isSystemError } from '../failure.ts'
+import { CliFailure, isSystemError } from '../command/failure.ts'
 
 /** What lies where under QUARTET_HOME. */
 export interface Home {

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { z } from 'zod'
-import { CliFailure } from '../failure.ts'
+import { CliFailure } from '../command/failure.ts'
 import { writeFileAtomically } from './atomic-file.ts'
 
 /** The file's content, or undefined when there is no such file. */

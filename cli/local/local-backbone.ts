@@ -7,8 +7,8 @@ import { catalogue, demoCatalogue } from '../../model/import/catalogue.ts'
 import type { PutBackboneRequest } from '../../shared/api/admin.ts'
 import { type BackboneManifest, EdgeBackbone } from '../../shared/backbone.ts'
 import type { BackboneSlug } from '../../shared/ids.ts'
-import { CliFailure } from '../failure.ts'
-import { progressPrinter } from '../progress.ts'
+import { CliFailure } from '../command/failure.ts'
+import { progressPrinter } from '../command/progress.ts'
 
 type Weights = BackboneManifest['weights']
 const usual: Weights = 'q8'

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import { CliFailure } from '../failure.ts'
+import { CliFailure } from '../command/failure.ts'
 
 export const localHost = '127.0.0.1'
 

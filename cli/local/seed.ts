@@ -1,7 +1,7 @@
 import type { Backbone } from '../../model/import/backbone-folder.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { TenantId } from '../../shared/ids.ts'
-import type { AdminClient } from '../admin-client.ts'
+import type { AdminClient } from '../edge/admin-client.ts'
 import { type DemoAdapter, knownDemoDigests } from './demo-adapters.ts'
 import type { Home } from './home.ts'
 import { edgeBackbone } from './local-backbone.ts'

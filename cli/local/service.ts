@@ -4,7 +4,7 @@ import { open, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { CliFailure } from '../failure.ts'
+import { CliFailure } from '../command/failure.ts'
 import type { Home } from './home.ts'
 
 /** A long-running child process that leads its own process group and never outlives this process. */

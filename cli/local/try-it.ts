@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
-import { CliFailure } from '../failure.ts'
+import { CliFailure } from '../command/failure.ts'
 
 /** A question to one tenant's model, as a client would ask it. */
 export interface Question {

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { CliFailure } from '../failure.ts'
+import { CliFailure } from '../command/failure.ts'
 
 const timeoutMs = 120_000
 const intervalMs = 50

@@ -4,7 +4,7 @@ import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
 import { unstable_getMiniflareWorkerOptions } from 'wrangler'
 import { z } from 'zod'
 import { buildConsole } from '../../console/build.ts'
-import { CliFailure } from '../failure.ts'
+import { CliFailure } from '../command/failure.ts'
 import { localHost } from './port.ts'
 
 export interface WorkerOptions {

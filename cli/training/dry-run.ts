@@ -1,7 +1,7 @@
 import type { LineProblem } from '../../training/data/jsonl.ts'
 import { overlap, type Percentiles, survey } from '../../training/data/survey.ts'
-import { CliFailure } from '../failure.ts'
-import { note, print, printJson, printTable } from '../output.ts'
+import { CliFailure } from '../command/failure.ts'
+import { note, print, printJson, printTable } from '../command/output.ts'
 import type { TrainingData } from './training-data.ts'
 
 const shownProblems = 20

@@ -1,7 +1,7 @@
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
 import { ratesOf } from '../../training/parameter-groups.ts'
 import type { Rates } from '../../training/settings.ts'
-import { CliFailure } from '../failure.ts'
+import { CliFailure } from '../command/failure.ts'
 import type { TrainOptions } from './options.ts'
 
 /** Options of tensors that some adapters have not got. */

@@ -2,8 +2,8 @@ import { type Command, Option } from 'commander'
 import { z } from 'zod'
 import { maxPromptRows, maxWindow } from '../../shared/adapter-file.ts'
 import { BackboneSlug } from '../../shared/ids.ts'
-import { parsedBy } from '../argument.ts'
-import { defaultBackbone, weightsOption } from '../settings.ts'
+import { parsedBy } from '../command/argument.ts'
+import { defaultBackbone, weightsOption } from '../command/settings.ts'
 
 const numeral = z
   .string()

@@ -1,6 +1,6 @@
 import { SingleBar } from 'cli-progress'
 import type { TrainEvent } from '../../training/train.ts'
-import { note } from '../output.ts'
+import { note } from '../command/output.ts'
 
 export interface TrainPrinter extends Disposable {
   readonly onEvent: (event: TrainEvent) => void

@@ -8,8 +8,8 @@ import {
 } from '../../training/data/dataset.ts'
 import { isSplittable, splitDev } from '../../training/data/split.ts'
 import { overlap } from '../../training/data/survey.ts'
-import { CliFailure } from '../failure.ts'
-import { note } from '../output.ts'
+import { CliFailure } from '../command/failure.ts'
+import { note } from '../command/output.ts'
 
 export interface TrainingData {
   /** The files as they were read. */

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { describeFailure } from '../failure.ts'
+import { describeFailure } from '../command/failure.ts'
 import {
   checkpointFile,
   metricsFile,

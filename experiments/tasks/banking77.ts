@@ -1,7 +1,7 @@
 import { parse as parseCsv } from 'csv-parse/sync'
 import { z } from 'zod'
-import { sample } from '../sample.ts'
-import type { Pair, Task } from '../task.ts'
+import { sample } from './sample.ts'
+import type { Pair, Task } from './task.ts'
 
 const Rows = z.array(z.object({ text: z.string().min(1), category: z.string().min(1) }))
 

@@ -1,4 +1,4 @@
-import type { Pair, Task } from '../task.ts'
+import type { Pair, Task } from './task.ts'
 
 const answers: Readonly<Record<string, string>> = { '0': 'negative', '1': 'positive' }
 

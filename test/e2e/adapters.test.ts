@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
-import { Messages } from '../../cli/adapter-source.ts'
+import { Messages } from '../../cli/compile/adapter-source.ts'
 import { cafe, clientOf, helpDesk, pirate, stack } from './shared-stack.ts'
 
 /** The demo tenants: what their trained and compiled adapters do, and what they must not do. */

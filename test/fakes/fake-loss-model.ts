@@ -1,6 +1,7 @@
 import { type AdapterMetadata, adapterTensorSpecs } from '../../shared/adapter-file.ts'
 import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
-import type { Example, LossModel, Parameters } from '../../training/loss/loss-model.ts'
+import type { Example } from '../../training/data/example.ts'
+import type { LossModel, Parameters } from '../../training/loss/loss-model.ts'
 
 const shape = {
   format: 'quartet-adapter/1',
@@ -48,7 +49,9 @@ export function fakeLossModel({
     specs: adapterTensorSpecs(metadata),
     async differentiate(batch, parameters) {
       onBatch?.(batch)
-      const targets = batch.flatMap(({ response }) => response.map((id) => id / 100))
+      const targets = batch.flatMap(({ response, unscored = 0 }) =>
+        response.slice(unscored).map((id) => id / 100),
+      )
       const size = sizeOf(parameters)
       const added = trouble(calls++)
       const gradients = new Map(
@@ -61,11 +64,13 @@ export function fakeLossModel({
       return { lossSum, tokens: targets.length, gradients }
     },
     async score(batch, parameters) {
-      return Float64Array.from(batch, ({ response }) =>
-        response.reduce(
-          (sum, id) => sum + (parameters === undefined ? untunedLoss : distance(parameters, id / 100)),
-          0,
-        ),
+      return Float64Array.from(batch, ({ response, unscored = 0 }) =>
+        response
+          .slice(unscored)
+          .reduce(
+            (sum, id) => sum + (parameters === undefined ? untunedLoss : distance(parameters, id / 100)),
+            0,
+          ),
       )
     },
     async close() {},

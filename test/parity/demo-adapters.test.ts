@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { beforeAll, describe, expect, onTestFinished, type TestContext, test } from 'vitest'
+import { defaultBackbone } from '../../cli/command/settings.ts'
 import { servingDecoder } from '../../cli/evaluation/serving-decoder.ts'
 import { demoTenants } from '../../cli/local/demo.ts'
 import { obtainBackbone } from '../../cli/local/local-backbone.ts'
-import { defaultBackbone } from '../../cli/settings.ts'
 import { servingEncoder } from '../../cli/training/serving-encoder.ts'
 import type { Backbone } from '../../model/import/backbone-folder.ts'
 import { parseAdapterFile } from '../../shared/adapter-file.ts'
@@ -80,7 +80,7 @@ describe.each(trained)('$alias', ({ alias, least }) => {
     const model = await openLossModel({ backbone, metadata: file.metadata })
     onTestFinished(() => model.close())
     const settings = TrainSettings.parse({ steps: 1, evaluateEvery: 1 })
-    const trained = await meanLoss(model, { examples, parameters: parametersOf(file), settings })
+    const trained = await meanLoss(model, { ...settings, examples, parameters: parametersOf(file) })
 
     const backend = await openEvaluationBackend(backbone, { examples, maxTokens: 1, promptRows: 4 })
     onTestFinished(() => backend.close())

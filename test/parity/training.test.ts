@@ -6,8 +6,10 @@ import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import type { AdapterFile } from '../../shared/adapter-file.ts'
 import { Random } from '../../shared/prng.ts'
 import type { Tensor } from '../../shared/safetensors.ts'
+import type { Example } from '../../training/data/example.ts'
 import { responseLogLikelihood } from '../../training/evaluation/response-likelihood.ts'
-import type { Example, Parameters } from '../../training/loss/loss-model.ts'
+import { meanGradients, responseLosses } from '../../training/loss/batch-loss.ts'
+import type { Parameters } from '../../training/loss/loss-model.ts'
 import { type OnnxLossModel, openLossModel } from '../../training/loss/onnx-loss-model.ts'
 import { adapterVariants } from './generation.ts'
 import { randomAdapter } from './random-adapter.ts'
@@ -66,7 +68,7 @@ function numbers({ data, dtype }: Tensor): Float32Array {
 
 async function withModel<T>(
   adapter: AdapterFile,
-  options: { checkpointing?: boolean; maxRows?: number },
+  options: { checkpointing?: boolean },
   use: (model: OnnxLossModel) => Promise<T>,
 ): Promise<T> {
   const model = await openLossModel({ backbone: tiny, metadata: adapter.metadata, ...options })
@@ -124,18 +126,24 @@ test('the untuned backbone’s loss is that of serving without an adapter', asyn
 test('a batch that runs in parts has the same scores and gradients', async () => {
   const adapter = randomAdapter(tiny.manifest, { seed: 5, activation: 'gelu' })
   const parameters = parametersOf(adapter)
-  await withModel(adapter, {}, async (whole) => {
-    const { lossSum, tokens: count, gradients } = await whole.differentiate(batch, parameters)
-    const scores = await whole.score(batch, parameters)
-    for (const maxRows of [5, 48])
-      await withModel(adapter, { maxRows }, async (parted) => {
-        const parts = await parted.differentiate(batch, parameters)
-        expect(parts.tokens).toBe(count)
-        expect(parts.lossSum).toBeCloseTo(lossSum, 3)
-        for (const [name, gradient] of gradients)
-          expect(distance(parts.gradients.get(name) ?? [], gradient), name).toBeLessThan(1e-4)
-        expect(distance(await parted.score(batch, parameters), scores)).toBeLessThan(1e-5)
-      })
+  await withModel(adapter, {}, async (model) => {
+    const { lossSum, tokens: count, gradients } = await model.differentiate(batch, parameters)
+    const whole = new Map([...gradients].map(([name, gradient]) => [name, gradient.slice()]))
+    const scores = await model.score(batch, parameters)
+    for (const batchTokens of [9, 52]) {
+      const limits = { batch: 16, batchTokens, examples: batch, parameters }
+      const parts = await meanGradients(model, limits)
+      expect(parts.loss).toBeCloseTo(lossSum / count, 4)
+      for (const [name, gradient] of parts.gradients)
+        expect(
+          distance(
+            gradient.map((x) => x * count),
+            whole.get(name) ?? [],
+          ),
+          name,
+        ).toBeLessThan(1e-4)
+      expect(distance(await responseLosses(model, limits), scores)).toBeLessThan(1e-5)
+    }
   })
 })
 

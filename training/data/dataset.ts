@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import type { ChatMessage } from '../../shared/api/chat-completions.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { Example } from '../loss/loss-model.ts'
+import type { Example } from './example.ts'
 import { invalidFile, type JsonLine, type LineProblem, maxFileBytes, parseJsonl } from './jsonl.ts'
 import { parseRow, type Row } from './row.ts'
 

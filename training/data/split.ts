@@ -1,6 +1,6 @@
 import { QuartetError } from '../../shared/errors.ts'
 import { Random } from '../../shared/prng.ts'
-import { shuffled } from '../batches.ts'
+import { shuffled } from './batches.ts'
 import type { FileExample } from './dataset.ts'
 import { idsKey } from './survey.ts'
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Example } from '../loss/loss-model.ts'
+import type { Example } from './example.ts'
 
 /** What can be said of a file of examples before training on it. */
 export interface Survey {

@@ -2,7 +2,7 @@ import type { Backbone } from '../../model/import/backbone-folder.ts'
 import type { LoadedAdapter } from '../../model/runtime/backend.ts'
 import { createBackend, type OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import { maxWindow } from '../../shared/adapter-file.ts'
-import type { Example } from '../loss/loss-model.ts'
+import type { Example } from '../data/example.ts'
 import { type Measurements, type MeasureOptions, type MeasureProgress, measure } from './measure.ts'
 import { type Metrics, metricsOf } from './metrics.ts'
 

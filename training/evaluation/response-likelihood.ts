@@ -1,5 +1,5 @@
 import { logSumExp } from '../../gpu-node/engine/distribution.ts'
-import type { Example } from '../loss/loss-model.ts'
+import type { Example } from '../data/example.ts'
 import { openSequence, type ServedModel } from './served-model.ts'
 
 /** Positions whose logits are held at a time. */

@@ -1,14 +1,6 @@
 import { type AdapterMetadata, carriedFrom } from '../../shared/adapter-file.ts'
-import type { Example } from '../loss/loss-model.ts'
+import type { Stretch } from '../data/runs.ts'
 import { tokensBefore } from './placement.ts'
-
-/** An example, or one of several runs of a long one: up to where its loss is taken, without the tokens before. */
-export interface Stretch extends Example {
-  /** Which example of the batch it is of. */
-  readonly index: number
-  /** Response tokens that give no loss here, as another stretch has them. */
-  readonly unscored: number
-}
 
 /** A batch as the numbers that the training graph's inputs hold; shapes as in `BatchInputs`. */
 export interface BatchLayout {
@@ -40,7 +32,7 @@ export function layOut(batch: readonly Stretch[], metadata: AdapterMetadata | un
   const before = tokensBefore[metadata?.placement ?? 'first']
   const carries = metadata !== undefined && carriedFrom(metadata) !== undefined
   const window = metadata !== undefined && 'window' in metadata ? metadata.window : 1
-  const predicting = batch.flatMap(({ instruction, response, unscored }, index) =>
+  const predicting = batch.flatMap(({ instruction, response, unscored = 0 }, index) =>
     response.slice(unscored).map((_, at) => ({ index, token: instruction.length - 1 + unscored + at })),
   )
   const withRows = ({ index, token }: { index: number; token: number }) =>
@@ -59,42 +51,9 @@ export function layOut(batch: readonly Stretch[], metadata: AdapterMetadata | un
     longest,
     attendedRows: predicting.map(withRows),
     residualRows: predicting.map(carries ? withRows : plain),
-    targets: batch.flatMap(({ response, unscored }) => response.slice(unscored)),
+    targets: batch.flatMap(({ response, unscored = 0 }) => response.slice(unscored)),
     instruction: widest,
     mask: perToken(() => 0, masked),
     share: perToken((length) => 1 / length, 0),
   }
-}
-
-/**
- * A batch in consecutive parts whose padded sequences have at most `maxRows` rows in all, prompt rows included, or one
- * example: what a run's memory grows with. A longer response is read several times, each time for the loss of another
- * `maxRows` tokens, since a row of logits is as large as the vocabulary.
- */
-export function inParts(
-  batch: readonly Example[],
-  { promptRows, maxRows }: { promptRows: number; maxRows: number },
-): Stretch[][] {
-  const parts: Stretch[][] = []
-  let longest = 0
-  for (const stretch of batch.flatMap((example, index) => stretches({ ...example, index }, maxRows))) {
-    const part = parts.at(-1)
-    const rows = promptRows + stretch.instruction.length + stretch.response.length - 1
-    longest = Math.max(longest, rows)
-    if (part !== undefined && (part.length + 1) * longest <= maxRows) part.push(stretch)
-    else {
-      parts.push([stretch])
-      longest = rows
-    }
-  }
-  return parts
-}
-
-function stretches(example: Omit<Stretch, 'unscored'>, most: number): Stretch[] {
-  const { response } = example
-  return Array.from({ length: Math.ceil(response.length / most) }, (_, at) => ({
-    ...example,
-    response: response.slice(0, (at + 1) * most),
-    unscored: at * most,
-  }))
 }

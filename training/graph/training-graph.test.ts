@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import { AdapterMetadata } from '../../shared/adapter-file.ts'
 import { ModelConfig } from '../../shared/backbone.ts'
-import { inParts, layOut } from './batch-layout.ts'
+import { runsOf } from '../data/runs.ts'
+import { layOut } from './batch-layout.ts'
 import { gradientOutput } from './prompts.ts'
 import { tokenLossOutput, trainingGraph } from './training-graph.ts'
 import { weightInput } from './weight-inputs.ts'
@@ -80,18 +81,9 @@ test('a loss is taken only where a response token is predicted, padding and prom
   expect(layOut(batch, undefined)).toMatchObject({ attendedRows: [2, 3, 4], residualRows: [2, 3, 4] })
 })
 
-test('a batch too large for one run is cut where its padded rows would be too many', () => {
-  const example = (length: number) => ({ instruction: Array<number>(length).fill(1), response: [2] })
-  const parts = (...lengths: number[]) =>
-    inParts(lengths.map(example), { promptRows: 4, maxRows: 40 }).map((part) => part.length)
-  expect(parts(6, 6, 6, 6, 6)).toEqual([4, 1])
-  expect(parts(6, 16, 6)).toEqual([2, 1])
-  expect(parts(100, 1, 100)).toEqual([1, 1, 1])
-})
-
 test('a response too long for one run is read several times, each time for the loss of other tokens', () => {
   const response = [10, 11, 12, 13, 14]
-  const parts = inParts([{ instruction: [1, 2], response }], { promptRows: 0, maxRows: 2 })
+  const parts = runsOf([{ instruction: [1, 2], response }], { examples: 1, rows: 2, promptRows: 0 })
   expect(parts).toHaveLength(3)
   expect(parts.map((part) => layOut(part, undefined))).toMatchObject([
     { tokens: [1, 2, 10], targets: [10, 11], residualRows: [1, 2] },

@@ -1,10 +1,13 @@
 import { QuartetError } from '../../shared/errors.ts'
-import { runsOf } from '../batches.ts'
-import type { TrainSettings } from '../settings.ts'
-import type { Example, LossModel, Parameters } from './loss-model.ts'
+import type { Example } from '../data/example.ts'
+import { runsOf } from '../data/runs.ts'
+import type { LossModel, Parameters } from './loss-model.ts'
 
-interface RunLimits {
-  readonly settings: Pick<TrainSettings, 'batch' | 'batchTokens'>
+interface BatchOptions {
+  /** Most examples of one run of the model. */
+  readonly batch: number
+  /** Most tokens of one run, padding and prompt rows included. */
+  readonly batchTokens: number
   /** Called before each run of the model; what it throws ends the work. */
   readonly beforeRun?: () => void
 }
@@ -13,17 +16,15 @@ interface RunLimits {
 export async function meanGradients(
   model: LossModel,
   {
-    batch,
+    examples,
     parameters,
-    settings,
-    beforeRun,
-  }: RunLimits & { readonly batch: readonly Example[]; readonly parameters: Parameters },
+    ...options
+  }: BatchOptions & { readonly examples: readonly Example[]; readonly parameters: Parameters },
 ): Promise<{ loss: number; gradients: Parameters }> {
   const sums = new Map<string, Float32Array>()
   let lossSum = 0
   let tokens = 0
-  for (const run of runsOf(batch, { examples: settings.batch, tokens: settings.batchTokens })) {
-    beforeRun?.()
+  for (const run of runs(model, examples, options)) {
     const part = await model.differentiate(run, parameters)
     lossSum += part.lossSum
     tokens += part.tokens
@@ -33,26 +34,47 @@ export async function meanGradients(
   return { loss: lossSum / tokens, gradients: sums }
 }
 
-/** Mean loss per response token; of the untuned backbone when `parameters` is undefined. */
-export async function meanLoss(
-  model: LossModel,
-  {
-    examples,
-    parameters,
-    settings,
-    beforeRun,
-  }: RunLimits & { readonly examples: readonly Example[]; readonly parameters: Parameters | undefined },
-): Promise<number> {
-  let sum = 0
-  for (const run of runsOf(examples, { examples: settings.batch, tokens: settings.batchTokens })) {
-    beforeRun?.()
-    for (const loss of await model.score(run, parameters)) sum += loss
-  }
-  const tokens = examples.reduce((count, { response }) => count + response.length, 0)
-  if (tokens === 0) throw new QuartetError('training_data_invalid', 'no example has a response')
-  return sum / tokens
+interface Scoring extends BatchOptions {
+  readonly examples: readonly Example[]
+  /** Undefined for the untuned backbone. */
+  readonly parameters: Parameters | undefined
 }
 
+/** −log p of each example's response, the sum over its tokens. */
+export async function responseLosses(
+  model: LossModel,
+  { examples, parameters, ...options }: Scoring,
+): Promise<Float64Array> {
+  const losses = new Float64Array(examples.length)
+  for (const run of runs(model, examples, options)) {
+    const parts = await model.score(run, parameters)
+    for (const [at, { index }] of run.entries())
+      losses[index] = (losses[index] ?? 0) + (parts[at] ?? Number.NaN)
+  }
+  return losses
+}
+
+/** Mean loss per response token. */
+export async function meanLoss(model: LossModel, scoring: Scoring): Promise<number> {
+  const tokens = scoring.examples.reduce((count, { response }) => count + response.length, 0)
+  if (tokens === 0) throw new QuartetError('training_data_invalid', 'no example has a response')
+  const losses = await responseLosses(model, scoring)
+  return losses.reduce((sum, loss) => sum + loss, 0) / tokens
+}
+
+function* runs(
+  { metadata }: LossModel,
+  examples: readonly Example[],
+  { batch, batchTokens, beforeRun }: BatchOptions,
+): Generator<ReturnType<typeof runsOf>[number]> {
+  const limits = { examples: batch, rows: batchTokens, promptRows: metadata.l_sp }
+  for (const run of runsOf(examples, limits)) {
+    beforeRun?.()
+    yield run
+  }
+}
+
+/** Adds in place: a tensor of its own is kept for each name. */
 function add(
   sums: Map<string, Float32Array>,
   { name, gradient }: { name: string; gradient: Float32Array },

@@ -4,12 +4,13 @@ import { loadAnchors } from '../../model/runtime/anchors.ts'
 import { float32, floats, int64, type Tensors } from '../../model/runtime/tensors.ts'
 import { type AdapterMetadata, adapterTensorSpecs, type TensorSpec } from '../../shared/adapter-file.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import type { Stretch } from '../data/runs.ts'
 import { batchInputNames } from '../graph/batch.ts'
-import { inParts, layOut, type Stretch } from '../graph/batch-layout.ts'
+import { layOut } from '../graph/batch-layout.ts'
 import { gradientOutput, parameterInput } from '../graph/prompts.ts'
 import { type TrainingGraphOptions, tokenLossOutput, trainingGraph } from '../graph/training-graph.ts'
 import { weightInput } from '../graph/weight-inputs.ts'
-import type { Example, LossAndGradients, LossModel, Parameters } from './loss-model.ts'
+import type { LossAndGradients, LossModel, Parameters } from './loss-model.ts'
 import { LossSession } from './loss-session.ts'
 
 export interface LossModelOptions {
@@ -18,11 +19,6 @@ export interface LossModelOptions {
   readonly metadata: AdapterMetadata
   /** Compute each layer's values anew in the backward pass: less memory for about a third more time. */
   readonly checkpointing?: boolean
-  /**
-   * Rows of padded sequences, prompt rows included, that run at once, and of logits; a larger batch runs in parts whose
-   * gradients add up. Memory beyond the weights grows with it: about 1.4 MiB a row, 0.4 with checkpointing, for a 135M backbone.
-   */
-  readonly maxRows?: number
   /** Threads that share one operator's work; one per core when absent. */
   readonly threads?: number | undefined
 }
@@ -75,37 +71,25 @@ export class OnnxLossModel implements LossModel {
     this.#weights = new WeightFeeds(backbone.folder)
   }
 
-  async differentiate(batch: readonly Example[], parameters: Parameters): Promise<LossAndGradients> {
-    let lossSum = 0
-    let tokens = 0
-    const gradients = new Map<string, Float32Array>()
-    for await (const { outputs } of this.#runParts('differentiate', batch, parameters)) {
-      const losses = floats(outputs[tokenLossOutput])
-      tokens += losses.length
-      lossSum += sum(losses)
-      for (const name of this.specs.keys()) {
-        const gradient = floats(outputs[gradientOutput(name)])
-        const before = gradients.get(name)
-        if (before === undefined) gradients.set(name, gradient)
-        else for (const [i, value] of gradient.entries()) before[i] = (before[i] ?? 0) + value
-      }
-    }
-    return { lossSum, tokens, gradients }
+  async differentiate(run: readonly Stretch[], parameters: Parameters): Promise<LossAndGradients> {
+    const outputs = await this.#run('differentiate', run, parameters)
+    const losses = floats(outputs[tokenLossOutput])
+    const gradients = new Map(
+      Array.from(this.specs.keys(), (name) => [name, floats(outputs[gradientOutput(name)])]),
+    )
+    return { lossSum: sum(losses), tokens: losses.length, gradients }
   }
 
-  async score(batch: readonly Example[], parameters: Parameters | undefined): Promise<Float64Array> {
+  async score(run: readonly Stretch[], parameters: Parameters | undefined): Promise<Float64Array> {
     const purpose = parameters === undefined ? 'score untuned' : 'score'
-    const scores = new Float64Array(batch.length)
-    for await (const { part, outputs } of this.#runParts(purpose, batch, parameters)) {
-      const losses = floats(outputs[tokenLossOutput])
-      let from = 0
-      for (const { index, response, unscored } of part) {
-        const to = from + response.length - unscored
-        scores[index] = (scores[index] ?? 0) + sum(losses.subarray(from, to))
-        from = to
-      }
-    }
-    return scores
+    const losses = floats((await this.#run(purpose, run, parameters))[tokenLossOutput])
+    let from = 0
+    return Float64Array.from(run, ({ response, unscored = 0 }) => {
+      const to = from + response.length - unscored
+      const loss = sum(losses.subarray(from, to))
+      from = to
+      return loss
+    })
   }
 
   async close(): Promise<void> {
@@ -114,19 +98,20 @@ export class OnnxLossModel implements LossModel {
     for (const each of opened) if (each.status === 'fulfilled') await each.value.session.release()
   }
 
-  async *#runParts(
+  async #run(
     purpose: Purpose,
-    batch: readonly Example[],
+    run: readonly Stretch[],
     parameters: Parameters | undefined,
-  ): AsyncGenerator<{ part: readonly Stretch[]; outputs: Tensors }> {
+  ): Promise<Tensors> {
     const metadata = purpose === 'score untuned' ? undefined : this.metadata
-    const { backbone, maxRows = defaultMaxRows } = this.#options
-    const promptRows = metadata?.l_sp ?? 0
-    checkBatch(batch, { ...backbone.manifest.config, promptRows })
+    checkRun(run, { ...this.#options.backbone.manifest.config, promptRows: metadata?.l_sp ?? 0 })
     const { session, weights } = await this.#open(purpose)
-    const fixed = { ...weights, ...this.#anchors, ...(parameters && this.#parameterFeeds(parameters)) }
-    for (const part of inParts(batch, { promptRows, maxRows }))
-      yield { part, outputs: await session.run({ ...fixed, ...batchFeeds(part, metadata) }) }
+    return await session.run({
+      ...weights,
+      ...this.#anchors,
+      ...(parameters && this.#parameterFeeds(parameters)),
+      ...batchFeeds(run, metadata),
+    })
   }
 
   #parameterFeeds(parameters: Parameters): Tensors {
@@ -171,9 +156,6 @@ export class OnnxLossModel implements LossModel {
   }
 }
 
-/** A batch of 16 × 76 tokens with four prompt rows each. */
-const defaultMaxRows = 1280
-
 const sum = (values: Float32Array) => values.reduce((total, value) => total + value, 0)
 
 type Purpose = 'differentiate' | 'score' | 'score untuned'
@@ -214,22 +196,22 @@ function batchFeeds(batch: readonly Stretch[], metadata: AdapterMetadata | undef
 }
 
 /** Throws `invalid_request` that names the example. */
-function checkBatch(
-  batch: readonly Example[],
+function checkRun(
+  run: readonly Stretch[],
   { vocab, contextLength, promptRows }: { vocab: number; contextLength: number; promptRows: number },
 ): void {
   const fail = (message: string): never => {
     throw new QuartetError('invalid_request', message)
   }
-  if (batch.length === 0) fail('a batch needs at least one example')
-  for (const [index, { instruction, response }] of batch.entries()) {
-    if (instruction.length === 0) fail(`example ${index} of the batch has no instruction`)
-    if (response.length === 0) fail(`example ${index} of the batch has no response`)
+  if (run.length === 0) fail('a run needs at least one example')
+  for (const [index, { instruction, response }] of run.entries()) {
+    if (instruction.length === 0) fail(`example ${index} of the run has no instruction`)
+    if (response.length === 0) fail(`example ${index} of the run has no response`)
     const rows = promptRows + instruction.length + response.length
     if (rows > contextLength)
-      fail(`example ${index} of the batch takes ${rows} rows of a context of ${contextLength}`)
+      fail(`example ${index} of the run takes ${rows} rows of a context of ${contextLength}`)
     for (const id of [...instruction, ...response])
       if (!Number.isInteger(id) || id < 0 || id >= vocab)
-        fail(`example ${index} of the batch holds the token id ${id}; the backbone has ${vocab}`)
+        fail(`example ${index} of the run holds the token id ${id}; the backbone has ${vocab}`)
   }
 }

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { z } from 'zod'
-import { BackboneSlug } from '../shared/ids.ts'
+import { BackboneSlug } from '../../shared/ids.ts'
 
 export const defaultBackbone = BackboneSlug.parse('smollm2-135m-instruct')
 

@@ -7,12 +7,12 @@ import {
   TenantList,
   type TenantStatus,
   TenantSummary,
-} from '../shared/api/admin.ts'
-import { AuditPage } from '../shared/api/audit.ts'
-import { FleetResponse } from '../shared/api/fleet.ts'
-import type { TenantPolicyChange } from '../shared/api/policy.ts'
-import { BudgetReport, UsageList, type UsageRow } from '../shared/api/usage.ts'
-import type { AdapterDigest, AliasName, KeyId, TenantId } from '../shared/ids.ts'
+} from '../../shared/api/admin.ts'
+import { AuditPage } from '../../shared/api/audit.ts'
+import { FleetResponse } from '../../shared/api/fleet.ts'
+import type { TenantPolicyChange } from '../../shared/api/policy.ts'
+import { BudgetReport, UsageList, type UsageRow } from '../../shared/api/usage.ts'
+import type { AdapterDigest, AliasName, KeyId, TenantId } from '../../shared/ids.ts'
 import { deploymentsClient } from './deployments-client.ts'
 import { type EdgeAccess, send } from './edge-call.ts'
 

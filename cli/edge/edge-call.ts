@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { isErrorCode, QuartetError } from '../shared/errors.ts'
-import { CliFailure } from './failure.ts'
+import { isErrorCode, QuartetError } from '../../shared/errors.ts'
+import { CliFailure } from '../command/failure.ts'
 
 /** Where an edge's API is, and the key that opens it. */
 export interface EdgeAccess {

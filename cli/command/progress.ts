@@ -1,5 +1,5 @@
 import { SingleBar } from 'cli-progress'
-import type { OnProgress, ProgressEvent } from '../model/import/progress.ts'
+import type { OnProgress, ProgressEvent } from '../../model/import/progress.ts'
 import { note } from './output.ts'
 
 export interface ProgressPrinter extends Disposable {

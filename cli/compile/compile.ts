@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Backbone } from '../model/import/backbone-folder.ts'
-import { encode, loadTokenizer, parseTokenizer } from '../model/import/tokenizer.ts'
-import { compileText, type Precision } from '../model/runtime/compile.ts'
-import { serializeAdapterFile } from '../shared/adapter-file.ts'
-import { sha256Hex } from '../shared/digest.ts'
-import { AdapterDigest } from '../shared/ids.ts'
+import type { Backbone } from '../../model/import/backbone-folder.ts'
+import { encode, loadTokenizer, parseTokenizer } from '../../model/import/tokenizer.ts'
+import { compileText, type Precision } from '../../model/runtime/compile.ts'
+import { serializeAdapterFile } from '../../shared/adapter-file.ts'
+import { sha256Hex } from '../../shared/digest.ts'
+import { AdapterDigest } from '../../shared/ids.ts'
 import { type AdapterSource, beginToken, sourceText } from './adapter-source.ts'
 
 export interface CompiledAdapter {

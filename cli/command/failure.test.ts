@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { QuartetError } from '../shared/errors.ts'
+import { QuartetError } from '../../shared/errors.ts'
 import { CliFailure, describeFailure } from './failure.ts'
 
 const systemError = (code: string, path?: string) =>

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { QuartetError } from '../shared/errors.ts'
+import { QuartetError } from '../../shared/errors.ts'
 
 interface FailureDetail {
   /** What the reader can do about it. */

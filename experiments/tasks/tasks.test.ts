@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
-import { banking77 } from './tasks/banking77.ts'
-import { e2e } from './tasks/e2e.ts'
-import { sst2 } from './tasks/sst2.ts'
-import { trec } from './tasks/trec.ts'
+import { banking77 } from './banking77.ts'
+import { e2e } from './e2e.ts'
+import { sst2 } from './sst2.ts'
+import { trec } from './trec.ts'
 
 test('SST-2: tab-separated lines become reviews with a word for their label', () => {
   const {

@@ -1,8 +1,8 @@
+import { banking77 } from './banking77.ts'
+import { e2e } from './e2e.ts'
+import { sst2 } from './sst2.ts'
 import type { Task } from './task.ts'
-import { banking77 } from './tasks/banking77.ts'
-import { e2e } from './tasks/e2e.ts'
-import { sst2 } from './tasks/sst2.ts'
-import { trec } from './tasks/trec.ts'
+import { trec } from './trec.ts'
 
 /** Every task, by the name that the command takes, in the order of the tables. A new one is one row here. */
 export const tasks = { sst2, trec, e2e, banking77 } as const satisfies Record<string, Task>

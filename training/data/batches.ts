@@ -1,5 +1,5 @@
-import { Random } from '../shared/prng.ts'
-import type { Example } from './loss/loss-model.ts'
+import { Random } from '../../shared/prng.ts'
+import type { Example } from './example.ts'
 
 /** Batches that are cut from one sorted stretch of a shuffled epoch. */
 const stretch = 8
@@ -65,22 +65,4 @@ export class Batches {
     )
     return shuffled(batches, random)
   }
-}
-
-/** Parts of a batch with at most this many examples and tokens, padding included; one example at least. */
-export function runsOf(
-  batch: readonly Example[],
-  { examples, tokens }: { examples: number; tokens: number },
-): Example[][] {
-  const runs: Example[][] = []
-  let run: Example[] = []
-  for (const example of batch.toSorted((a, b) => lengthOf(a) - lengthOf(b))) {
-    const isFull = run.length === examples || (run.length + 1) * lengthOf(example) > tokens
-    if (isFull && run.length > 0) {
-      runs.push(run)
-      run = []
-    }
-    run.push(example)
-  }
-  return run.length > 0 ? [...runs, run] : runs
 }

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
-import { fakeExamples } from '../test/fakes/fake-loss-model.ts'
-import { Batches, lengthOf, runsOf } from './batches.ts'
+import { fakeExamples } from '../../test/fakes/fake-loss-model.ts'
+import { Batches, lengthOf } from './batches.ts'
 
 const examples = fakeExamples(103)
 
@@ -31,15 +31,4 @@ it('examples of similar length come together', () => {
     (a, b) => a + b,
   )
   expect(bucketed).toBeLessThan(inFileOrder / 2)
-})
-
-it('runs keep to the limit of tokens with padding, and a longer example runs alone', () => {
-  const long = { instruction: Array<number>(90).fill(1), response: [1, 2] }
-  const runs = runsOf([...examples.slice(0, 20), long], { examples: 6, tokens: 40 })
-  expect(new Set(runs.flat())).toEqual(new Set([...examples.slice(0, 20), long]))
-  expect(runs.at(-1)).toEqual([long])
-  for (const run of runs.slice(0, -1)) {
-    expect(run.length).toBeLessThanOrEqual(6)
-    expect(run.length * Math.max(...run.map(lengthOf))).toBeLessThanOrEqual(40)
-  }
 })

@@ -5,8 +5,8 @@ import {
   type CanaryShare,
   History,
   PublishResponse,
-} from '../shared/api/deployments.ts'
-import type { AdapterDigest, AliasName } from '../shared/ids.ts'
+} from '../../shared/api/deployments.ts'
+import type { AdapterDigest, AliasName } from '../../shared/ids.ts'
 import { type EdgeAccess, send } from './edge-call.ts'
 
 const anything = z.unknown()

@@ -1,11 +1,11 @@
 import { Template } from '@huggingface/jinja'
 import { z } from 'zod'
-import { renderQuestion } from '../model/import/chat-template.ts'
-import { frameTokens } from '../model/import/conversation.ts'
-import { encode, loadTokenizer, type TokenizerJson } from '../model/import/tokenizer.ts'
-import type { BackboneManifest } from '../shared/backbone.ts'
-import { defaultPrompt, type Render, renderWithoutDefault } from '../shared/tokenizer/default-prompt.ts'
-import { CliFailure } from './failure.ts'
+import { renderQuestion } from '../../model/import/chat-template.ts'
+import { frameTokens } from '../../model/import/conversation.ts'
+import { encode, loadTokenizer, type TokenizerJson } from '../../model/import/tokenizer.ts'
+import type { BackboneManifest } from '../../shared/backbone.ts'
+import { defaultPrompt, type Render, renderWithoutDefault } from '../../shared/tokenizer/default-prompt.ts'
+import { CliFailure } from '../command/failure.ts'
 
 /** A conversation that stands in front of every request: a system message, examples. */
 export const Messages = z
