@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { parseTokenizer } from '../model/import/tokenizer.ts'
-import { BackboneManifest } from '../shared/backbone.ts'
-import { tinyTokenizer } from '../test/fakes/tiny-tokenizer.ts'
+import { parseTokenizer } from '../../model/import/tokenizer.ts'
+import { BackboneManifest } from '../../shared/backbone.ts'
+import { tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 import { type Messages, sourceText } from './adapter-source.ts'
 
 const Told = BackboneManifest.pick({ chat: true, tokens: true })
