@@ -80,6 +80,7 @@ async function runUntilStopped(home: Home, { edgePort, nodePort, nodes }: LocalF
       backbone,
       signal: stop.signal,
       nodeEnded: ({ failure, left, node }) => {
+        if (stop.signal.aborted) return
         note(`quartet: ${describeFailure(failure)}; ${left} of ${nodes} nodes go on`)
         note(`bring it back with: ${startNodeLine(home, node)}`)
       },

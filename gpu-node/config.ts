@@ -25,7 +25,8 @@ const Settings = z.object({
   device: z.enum(['cpu', 'webgpu', 'cuda'], 'must be cpu, webgpu or cuda').default('cpu'),
   threads: whole(1, 1024).optional(),
   maxBatch: whole(1, 1024).default(16),
-  chunkTokens: whole(8, 8192).default(256),
+  chunkTokens: whole(8, 8192).default(512),
+  stepMs: whole(1, 60_000).default(100),
   cacheRows: whole(64, 100_000_000).default(16_384),
   queue: whole(1, 100_000).default(256),
   tenantQueue: whole(1, 100_000).optional(),
@@ -76,7 +77,12 @@ const sources: { readonly [Setting in keyof Given]-?: Source } = {
   chunkTokens: {
     flag: 'chunk-tokens',
     env: 'QUARTET_CHUNK_TOKENS',
-    help: 'prompt tokens that may run between two decode steps',
+    help: 'rows of prompts that run between two decode steps, however quick the machine is',
+  },
+  stepMs: {
+    flag: 'step-ms',
+    env: 'QUARTET_STEP_MS',
+    help: 'milliseconds that a step should take: prompts run in pieces so short that streams pause no longer',
   },
   cacheRows: {
     flag: 'cache-rows',

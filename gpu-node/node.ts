@@ -79,6 +79,7 @@ export async function startNode(
       backend,
       queue: { total, perTenant: Math.min(total, config.tenantQueue ?? Math.ceil(total / 2)) },
       chunkTokens: config.chunkTokens,
+      stepMs: config.stepMs,
       observer: {
         stepped(step) {
           metrics.engine.stepped(step)

@@ -20,7 +20,7 @@ export interface StackOptions {
   readonly backbone: Backbone
   /** Gives up starting. */
   readonly signal: AbortSignal
-  /** Told what happened to a node that ended while others go on. */
+  /** Told what happened to a node that ended by itself while others go on. */
   readonly nodeEnded?: (ended: {
     readonly node: LocalNode
     readonly failure: unknown
@@ -54,7 +54,9 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const nodes = localNodes(options)
   const nodeServices: Service[] = []
   const edgeServices: Service[] = []
+  const stopping = new AbortController()
   const stop = async () => {
+    stopping.abort()
     // Nodes first: they tell the edge what was used.
     for (const services of [nodeServices, edgeServices])
       await Promise.all(services.map((service) => service.stop()))
@@ -78,7 +80,10 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     ])
     ready.catch(() => undefined)
     await Promise.race([anyFailed, ready])
-    const failed = Promise.race([edgeService.failed, lastToFail(started, options.nodeEnded)])
+    const failed = Promise.race([
+      edgeService.failed,
+      lastToFail(started, { ended: options.nodeEnded, stopping: stopping.signal }),
+    ])
     failed.catch(() => undefined)
     return {
       edge,
@@ -109,14 +114,17 @@ interface StartedNode {
 }
 
 /** Rejects once every node has ended, with what happened to the last. */
-function lastToFail(nodes: readonly StartedNode[], ended: StackOptions['nodeEnded']): Promise<never> {
+export function lastToFail(
+  nodes: readonly StartedNode[],
+  { ended, stopping }: { ended: StackOptions['nodeEnded']; stopping: AbortSignal },
+): Promise<never> {
   let left = nodes.length
   return new Promise((_resolve, reject) => {
     for (const { node, service } of nodes)
       service.failed.catch((failure: unknown) => {
         left -= 1
         if (left === 0) reject(failure)
-        else ended?.({ node, failure, left })
+        else if (!stopping.aborted) ended?.({ node, failure, left })
       })
   })
 }

@@ -113,6 +113,17 @@ describe('an isolate’s view of the fleet', () => {
     expect(nodes[0]?.report?.running).toBe(3)
   })
 
+  test('keeps lost nodes apart, as the last resort, where no listed node takes their place', async () => {
+    const scene = new Scene()
+    scene.roster.beat(nodeStatus())
+    scene.roster.beat(nodeStatus({ node: 'fixed', url: 'http://10.0.0.9' }))
+    scene.roster.beat(nodeStatus({ node: 'left', url: 'http://10.0.0.3', draining: true }))
+    scene.time += 6_000
+    const { lost, nodes } = await scene.view.current(scene.source)
+    expect(nodes).toMatchObject([{ id: 'fixed', report: null }])
+    expect(lost).toMatchObject([{ id: 'node-1', isLost: true }])
+  })
+
   test('keeps a list of residents that was not sent again', async () => {
     const scene = new Scene()
     const digest = AdapterDigest.parse('0123456789ab'.padEnd(64, 'f'))

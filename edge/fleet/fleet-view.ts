@@ -14,7 +14,10 @@ const patienceMs = 1_000
 const restMs = 1_000
 
 export interface Fleet {
+  /** Nodes that the registry hears of, and listed ones. */
   readonly nodes: readonly FleetNode[]
+  /** Nodes that it no longer hears of: the last resort. */
+  readonly lost: readonly FleetNode[]
   /**
    * Milliseconds since the snapshot was taken when that is more than it may be, as the registry does not answer; 0 when
    * it never has.
@@ -35,6 +38,7 @@ interface Residents {
 
 interface Snapshot {
   readonly nodes: readonly FleetNode[]
+  readonly lost: readonly FleetNode[]
   readonly takenAt: number
 }
 
@@ -117,10 +121,12 @@ export class FleetView {
   }
 
   /** Takes a snapshot that was asked for at `takenAt`, unless a later one is there. */
-  accept({ nodes }: RosterSnapshot, takenAt: number): void {
+  accept({ lost, nodes }: RosterSnapshot, takenAt: number): void {
     if (this.#snapshot !== undefined && this.#snapshot.takenAt > takenAt) return
-    const residents = new Map(nodes.map((sighting) => [sighting.status.node, this.#residentsOf(sighting)]))
-    const registered = nodes.map(({ ageMs, status }): FleetNode => {
+    const residents = new Map(
+      [...nodes, ...lost].map((sighting) => [sighting.status.node, this.#residentsOf(sighting)]),
+    )
+    const toNode = ({ ageMs, status }: NodeSighting): FleetNode => {
       const { backbone, cacheRows, node, url, ...report } = status
       return {
         id: node,
@@ -133,13 +139,19 @@ export class FleetView {
           reportedAt: takenAt - ageMs,
         },
       }
-    })
+    }
+    const registered = nodes.map(toNode)
     const replaced = new Set(registered.flatMap(({ id, url }) => [id, url]))
     const fixed = this.fixed.filter(({ id, url }) => !replaced.has(id) && !replaced.has(url))
     this.#residents = residents
+    const all = [...registered, ...fixed.map((node) => ({ ...node, report: null }))]
+    const present = new Set(all.flatMap(({ id, url }): string[] => [id, url]))
     this.#snapshot = {
       takenAt,
-      nodes: [...registered, ...fixed.map((node) => ({ ...node, report: null }))],
+      nodes: all,
+      lost: lost
+        .map((sighting) => ({ ...toNode(sighting), isLost: true }))
+        .filter(({ id, url }) => !present.has(id) && !present.has(url)),
     }
   }
 
@@ -152,10 +164,7 @@ export class FleetView {
   #fleet(): Fleet {
     const age = this.#age()
     const staleMs = this.#snapshot === undefined ? 0 : age >= maxSnapshotMs ? age : null
-    return {
-      nodes: this.nodes,
-      staleMs,
-    }
+    return { nodes: this.nodes, lost: this.#snapshot?.lost ?? [], staleMs }
   }
 }
 

@@ -31,6 +31,8 @@ export interface NodeSelfReport {
 export interface FleetNode extends NodeAddress {
   /** null for a node that is only listed in `QUARTET_NODES`. */
   readonly report: NodeSelfReport | null
+  /** The registry has not heard of it for `nodeLostMs`: it is asked only when nobody else is left. */
+  readonly isLost?: boolean
 }
 
 const Nodes = z

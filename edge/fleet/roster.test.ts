@@ -19,6 +19,7 @@ describe('the registry', () => {
     expect(ids(roster)).toEqual(['node-1'])
     clock.time += 1
     expect(ids(roster)).toEqual([])
+    expect(roster.snapshot({}).lost.map(({ status }) => status.node)).toEqual(['node-1'])
     expect(roster.summaries()).toMatchObject([{ id: 'node-1', state: 'lost' }])
     roster.beat(nodeStatus({ sequence: 1 }))
     expect(ids(roster)).toEqual(['node-1'])
@@ -37,6 +38,7 @@ describe('the registry', () => {
     expect(roster.summaries()).toMatchObject([{ state: 'draining' }])
     clock.time += nodeLostMs
     expect(roster.summaries()).toMatchObject([{ state: 'left' }])
+    expect(roster.snapshot({}).lost).toEqual([])
   })
 
   test('refuses a heartbeat that was sent before and one that was overtaken', () => {

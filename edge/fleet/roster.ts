@@ -19,6 +19,8 @@ export interface NodeSighting {
 export interface RosterSnapshot {
   /** Nodes heard of within `nodeLostMs`, draining ones included, by id. */
   readonly nodes: readonly NodeSighting[]
+  /** Nodes that were heard of before and are silent now, unless they had said that they drain. */
+  readonly lost: readonly NodeSighting[]
 }
 
 /** The versions of residents' lists that an isolate has, by node. */
@@ -95,14 +97,17 @@ export class Roster {
 
   snapshot(known: KnownResidents): RosterSnapshot {
     const now = this.#now()
-    const alive = this.#sorted().filter(({ heardAt }) => now - heardAt < nodeLostMs)
+    const sighting = (entry: Entry): NodeSighting => {
+      const { heardAt, residentVersion } = entry
+      const { rates: _, resident, ...status } = entry.status
+      const isKnown = known[status.node] === residentVersion
+      return { status, residentVersion, ageMs: now - heardAt, ...(isKnown ? {} : { resident }) }
+    }
+    const isAlive = ({ heardAt }: Entry) => now - heardAt < nodeLostMs
+    const all = this.#sorted()
     return {
-      nodes: alive.map(({ heardAt, residentVersion, status: { rates: _, resident, ...status } }) => ({
-        status,
-        residentVersion,
-        ageMs: now - heardAt,
-        ...(known[status.node] === residentVersion ? {} : { resident }),
-      })),
+      nodes: all.filter(isAlive).map(sighting),
+      lost: all.filter((entry) => !isAlive(entry) && !entry.status.draining).map(sighting),
     }
   }
 

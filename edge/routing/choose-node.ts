@@ -44,7 +44,8 @@ interface Candidate {
   readonly capacity: number
   readonly near: boolean
   readonly hasRoom: boolean
-  readonly isOpen: boolean
+  /** Its circuit is open, or the registry has lost it; 2 for both. */
+  readonly troubles: number
   readonly score: number
 }
 
@@ -57,13 +58,13 @@ interface Candidate {
  * and its requests spread over them: demand is known at once, where loads are as old as a snapshot. An untuned request
  * goes to the less loaded of two random nodes (Mitzenmacher, 2001).
  *
- * The edge's region comes first as long as it has room; nodes with an open circuit come last; a draining node, or one
- * with another backbone, never.
+ * The edge's region comes first as long as it has room; nodes with an open circuit, and those that the registry has
+ * lost, come last; a draining node, or one with another backbone, never.
  */
 export function chooseNode(ask: RouteAsk, view: RouteView): FleetNode | undefined {
   const candidates = candidatesFor(ask, view)
-  const sound = candidates.filter(({ isOpen }) => !isOpen)
-  if (sound.length === 0) return best(candidates, byScore)?.node
+  const sound = candidates.filter(({ troubles }) => troubles === 0)
+  if (sound.length === 0) return best(candidates, byTroubles)?.node
   const near = sound.filter((candidate) => candidate.near)
   const far = sound.filter((candidate) => !candidate.near)
   const choice =
@@ -106,6 +107,7 @@ const boundOf = (load: number, capacity: number) =>
 
 const ratio = ({ capacity, load }: Candidate) => load / capacity
 const byScore = (a: Candidate, b: Candidate) => b.score - a.score || (a.node.id < b.node.id ? -1 : 1)
+const byTroubles = (a: Candidate, b: Candidate) => a.troubles - b.troubles || byScore(a, b)
 const byLoad = (a: Candidate, b: Candidate) => ratio(a) - ratio(b) || byScore(a, b)
 
 function best(candidates: readonly Candidate[], order: (a: Candidate, b: Candidate) => number) {
@@ -147,7 +149,7 @@ function candidatesFor(ask: RouteAsk, { load, nodes, standing }: RouteView): Can
       load: requests,
       capacity,
       near: isNear(report?.region ?? '', ask.region),
-      isOpen: standing(node) === 'open',
+      troubles: (standing(node) === 'open' ? 1 : 0) + (node.isLost === true ? 1 : 0),
       hasRoom: report === null || (requests < capacity && report.freeRows >= ask.rows),
       score: score(node),
     }

@@ -5,6 +5,8 @@ import type { Router } from './router.ts'
 
 /** First attempts, failovers and the hedge together. */
 const maxAttempts = 4
+/** A request that this many nodes went away or fell silent with is not sent to another (a "query of death"). */
+const maxGone = 2
 /** A hedge sooner than this costs more than it saves. */
 const minHedgeMs = 100
 /** A first token later than this many p95s is an outlier, not a queue. */
@@ -38,6 +40,7 @@ export class Dispatch {
   readonly #ask: RouteAsk
   readonly #tried = new Set<string>()
   #attempts = 0
+  #gone = 0
   #freeRepeatLeft = true
   #hedged = false
 
@@ -58,14 +61,14 @@ export class Dispatch {
     nodes: readonly FleetNode[],
     { node, verdict }: { node: FleetNode; verdict: Verdict },
   ): Attempt | undefined {
-    if (verdict.retry === 'never' || this.#attempts >= maxAttempts) return undefined
+    if (verdict.perhapsDeadly === true) this.#gone += 1
+    if (verdict.retry === 'never' || this.#attempts >= maxAttempts || this.#gone >= maxGone) return undefined
     if (verdict.retry === 'roomier')
       return this.#attempt(this.#choose(nodes.filter((other) => isKnownToHold(other, this.#ask))))
     let candidate = this.#choose(nodes)
     if (candidate === undefined && verdict.retry === 'anywhere' && this.#attempts === 1) candidate = node
     if (candidate === undefined) return undefined
-    const isSound = this.#router.breakers.standing(candidate) === 'closed'
-    if (verdict.tookNothing && this.#freeRepeatLeft && isSound) this.#freeRepeatLeft = false
+    if (verdict.tookNothing && this.#freeRepeatLeft && this.#isSound(candidate)) this.#freeRepeatLeft = false
     else if (!this.#router.retryBudget.take()) return undefined
     return this.#attempt(candidate)
   }
@@ -78,10 +81,10 @@ export class Dispatch {
 
   /** The one hedge, when the fleet has room and the budget is ample. */
   hedge(nodes: readonly FleetNode[]): Attempt | undefined {
-    const { breakers, retryBudget } = this.#router
+    const { retryBudget } = this.#router
     if (this.#hedged || this.#attempts >= maxAttempts || !retryBudget.isAmple) return undefined
     const candidate = this.#choose(nodes)
-    if (candidate === undefined || breakers.standing(candidate) !== 'closed') return undefined
+    if (candidate === undefined || !this.#isSound(candidate)) return undefined
     if (this.#fleetLoad(nodes) >= hedgeBelowLoad || this.#loadOf(candidate) >= hedgeBelowLoad)
       return undefined
     if (!retryBudget.take()) return undefined
@@ -94,12 +97,16 @@ export class Dispatch {
     return chooseNode(this.#ask, this.#router.view(untried))
   }
 
+  #isSound(node: FleetNode): boolean {
+    return this.#router.breakers.standing(node) === 'closed' && node.isLost !== true
+  }
+
   #loadOf(node: FleetNode): number {
     return this.#router.load(node) / (node.report?.capacity ?? assumedCapacity)
   }
 
   #fleetLoad(nodes: readonly FleetNode[]): number {
-    const serving = nodes.filter((node) => serves(node, this.#ask))
+    const serving = nodes.filter((node) => serves(node, this.#ask) && node.isLost !== true)
     const load = serving.reduce((sum, node) => sum + this.#router.load(node), 0)
     const capacity = serving.reduce((sum, { report }) => sum + (report?.capacity ?? assumedCapacity), 0)
     return load / Math.max(1, capacity)

@@ -148,12 +148,24 @@ describe('failover', () => {
     expect(scene.inFlight).toBe(0)
   })
 
+  test('waits for a node that was lost when it was asked, as nobody else was left, but not for ever', async () => {
+    const scene = new Scene()
+    scene.fleet = scene.fleet.map((each) => ({ ...each, isLost: true }))
+    const answer = scene.start()
+    await vi.advanceTimersByTimeAsync(25_000)
+    expect(scene.failures).toEqual([])
+    await vi.advanceTimersByTimeAsync(10_000)
+    scene.controller.abort(new Error('enough'))
+    await expect(answer).rejects.toThrow()
+    expect(scene.failures[0]?.[2]).toBe('lost')
+  })
+
   test('leaves a node that the fleet has lost while it is silent', async () => {
     const scene = new Scene()
     const answer = scene.start()
     await settle()
     const silent = scene.opened[0]?.attempt.node.id
-    scene.fleet = nodes.filter(({ id }) => id !== silent)
+    scene.fleet = nodes.map((each) => (each.id === silent ? { ...each, isLost: true } : each))
     await vi.advanceTimersByTimeAsync(2_500)
     expect(scene.opened).toHaveLength(2)
     expect(scene.opened[0]?.aborted()).toBe(true)

@@ -7,6 +7,8 @@ import { unlessSilent } from './unless-silent.ts'
 
 /** A node that is silent is looked up in the fleet this often. */
 const watchMs = 2_500
+/** An attempt at a node that was lost already, as nobody else was left, has this long to come to an answer. */
+const lostPatienceMs = 30_000
 /**
  * A stream that has begun and of which nothing more comes for this long is given up. Far above a step of a slow node:
  * a chunk of another's prompt, then a token for everybody.
@@ -44,6 +46,7 @@ type Happening =
 
 interface Call {
   readonly attempt: Attempt
+  readonly since: number
   readonly controller: AbortController
   readonly outcome: Promise<Happening>
 }
@@ -81,7 +84,8 @@ export async function firstAnswer(
         case 'look': {
           timers.again('look')
           const fleet = await nodes()
-          for (const silent of calls) if (!isListed(silent, fleet)) silent.controller.abort(lost(silent))
+          for (const silent of calls)
+            if (isGone(silent, { fleet, now: clock.now() })) silent.controller.abort(lost(silent))
           break
         }
         case 'failed': {
@@ -106,7 +110,7 @@ export async function firstAnswer(
   }
 }
 
-function call(attempt: Attempt, { open, signal }: FirstAnswerSource): Call {
+function call(attempt: Attempt, { clock = isolateClock, open, signal }: FirstAnswerSource): Call {
   const controller = new AbortController()
   const outcome = open(attempt, AbortSignal.any([signal, controller.signal])).then(
     (events): Happening => ({ kind: 'answered', call: own, events }),
@@ -115,7 +119,7 @@ function call(attempt: Attempt, { open, signal }: FirstAnswerSource): Call {
       return { kind: 'failed', call: own, thrown: reason instanceof NodeFailure ? reason : thrown }
     },
   )
-  const own: Call = { attempt, controller, outcome }
+  const own: Call = { attempt, controller, outcome, since: clock.now() }
   return own
 }
 
@@ -129,9 +133,16 @@ function cancel({ attempt, controller, outcome }: Call): void {
     .catch(() => undefined)
 }
 
-/** A fleet without any node tells nothing about one of them. */
-const isListed = ({ attempt }: Call, fleet: readonly FleetNode[]) =>
-  fleet.length === 0 || fleet.some(({ id }) => id === attempt.node.id)
+/** Whether a node has left the fleet since it was called. A fleet without any node tells nothing about one of them. */
+function isGone(
+  { attempt: { node }, since }: Call,
+  { fleet, now }: { fleet: readonly FleetNode[]; now: number },
+): boolean {
+  if (fleet.length === 0) return false
+  const found = fleet.find(({ id }) => id === node.id)
+  if (found === undefined) return true
+  return found.isLost === true && (node.isLost !== true || now - since >= lostPatienceMs)
+}
 
 const lost = ({ attempt }: Call) =>
   new NodeFailure('lost', { message: `node ${attempt.node.id} is silent and has left the fleet` })

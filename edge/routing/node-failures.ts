@@ -8,6 +8,8 @@ export interface Verdict {
   readonly retry: 'elsewhere' | 'anywhere' | 'roomier' | 'never'
   /** The node did none of the work and will not: a repeat elsewhere adds no load to the fleet. */
   readonly tookNothing?: true
+  /** The node went away or fell silent while it had the request: perhaps because of it. */
+  readonly perhapsDeadly?: true
   /** The node should be avoided for a while. */
   readonly avoid: boolean
   readonly code: ErrorCode
@@ -27,7 +29,7 @@ const verdicts = {
   draining: { retry: 'elsewhere', avoid: true, tookNothing: true, ...unavailable },
   node_unavailable: { retry: 'elsewhere', avoid: true, ...unavailable },
   /** The registry has not heard of it for a while, and it has not answered either. */
-  lost: { retry: 'elsewhere', avoid: true, tookNothing: true, ...unavailable },
+  lost: { retry: 'elsewhere', avoid: true, tookNothing: true, perhapsDeadly: true, ...unavailable },
   /** No answer at all: perhaps only a connection that had gone stale, so a lone node is asked again. */
   unreachable: { retry: 'anywhere', avoid: true, tookNothing: true, ...unavailable },
   /** It ended before it was complete. */
@@ -35,6 +37,7 @@ const verdicts = {
     retry: 'elsewhere',
     avoid: true,
     tookNothing: true,
+    perhapsDeadly: true,
     code: 'node_error',
     message: 'the node went away before the answer was complete; retry',
   },
@@ -42,6 +45,7 @@ const verdicts = {
   silent: {
     retry: 'elsewhere',
     avoid: true,
+    perhapsDeadly: true,
     code: 'node_error',
     message: 'the node fell silent before the answer was complete; retry',
   },

@@ -326,6 +326,46 @@ describe('a dispatch', () => {
     },
   )
 
+  test('sends a request with which two nodes went silent or away to no third one', () => {
+    for (const cause of ['lost', 'silent', 'truncated']) {
+      const via = router()
+      const dispatch = new Dispatch(via, ask(digest(1)))
+      const asked: string[] = []
+      let attempt = dispatch.first(fleet(8))
+      while (attempt !== undefined) {
+        asked.push(attempt.node.id)
+        attempt.failed(verdict(cause))
+        attempt = dispatch.next(fleet(8), { node: attempt.node, verdict: verdict(cause) })
+      }
+      expect(asked).toHaveLength(2)
+    }
+  })
+
+  test('takes a lost node only when nobody else is left, and then all the same', () => {
+    const lost = fleet(8).map((each) => ({ ...each, isLost: true }))
+    const alive = { ...node(9), isLost: false }
+    for (const key of keys.slice(0, 50)) {
+      const dispatch = new Dispatch(router(), ask(key))
+      expect(dispatch.first([...lost, alive])?.node.id).toBe('node-9')
+      expect(new Dispatch(router(), ask(key)).first(lost)?.node.id).toBe(home(key, lost))
+      // Nor does it take one for free, or as a hedge.
+      const via = router()
+      while (via.retryBudget.take());
+      const only = new Dispatch(via, ask(key))
+      const attempt = only.first([...lost, alive])
+      if (attempt === undefined) throw new Error('unreachable')
+      expect(only.next(lost, { node: attempt.node, verdict: verdict('truncated') })).toBeUndefined()
+    }
+  })
+
+  test('takes the one that is only lost, or only failed, before one that is both', () => {
+    const via = router()
+    const both = { ...node(0), isLost: true }
+    const failed = node(1)
+    for (const each of [both, failed]) via.breakers.failed(each)
+    expect(chooseNode(ask(digest(1)), via.view([both, failed]))?.id).toBe('node-1')
+  })
+
   test('asks nobody for free when nobody is in good standing, so that an outage is not multiplied', () => {
     const clock = new Clock()
     const via = router(clock)

@@ -56,7 +56,7 @@ export class GenerationAttempts {
         c.get('timings').push({ name: 'route', ms: performance.now() - started })
         if (fleet.staleMs !== null)
           c.header('x-quartet-fleet', `stale; age=${Math.round(fleet.staleMs / 1000)}`)
-        return fleet.nodes
+        return [...fleet.nodes, ...fleet.lost]
       },
       open: (attempt, attemptSignal) => firstToken(attempt, { ...start, signal: attemptSignal }, c),
       failed: ({ node, number }, { reason, verdict }) =>

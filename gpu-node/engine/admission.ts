@@ -12,7 +12,7 @@ export function checkRunnable(sequence: Sequence, limits: BackendLimits): void {
   )
   const room = Math.min(limits.contextLength, limits.cacheRows)
   if (sequence.rows > room) {
-    const promptRows = sequence.adapter?.rows ?? 0
+    const { promptRows } = sequence
     const adapterPart = promptRows > 0 ? ` and the adapter's ${promptRows} prompt rows` : ''
     throw new QuartetError(
       'context_length_exceeded',

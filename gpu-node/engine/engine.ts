@@ -8,25 +8,41 @@ import type { EngineObserver } from './reports.ts'
 import { Sampler } from './sampler.ts'
 import { type Chunk, Scheduler, type Step } from './scheduler.ts'
 import { type Ending, Sequence, type Submission } from './sequence.ts'
+import { StepBudget } from './step-budget.ts'
 import { Throughput } from './throughput.ts'
 
 /** Steps in a row that may fail before the engine calls itself failing. */
 const toleratedFailures = 3
+const usualStepMs = 100
 
 export interface EngineOptions {
   readonly backend: Backend
   readonly queue: QueueLimits
-  /** Prompt tokens that one step prefills, at most and by default the backend's `chunkTokens`. */
+  /** Rows of prompts that one step prefills, at most and by default the backend's `chunkTokens`. */
   readonly chunkTokens?: number
+  /** How long one step should take: the longest pause of a running stream. 100 ms by default. */
+  readonly stepMs?: number
   readonly observer?: EngineObserver
   /** Monotonic milliseconds. */
   readonly now?: () => number
 }
 
+/** Logits of one sequence's next token: [vocab], until the next run. */
+interface Answered {
+  readonly sequence: Sequence
+  readonly logits: Float32Array
+}
+
+/** How long a step's runs took, as far as they went well. */
+interface StepTime {
+  prefillMs: number
+  decodeMs: number
+}
+
 const unobserved: EngineObserver = { stepped: () => {}, ended: () => {}, failed: () => {} }
 
 /**
- * The step loop: plan, run, postprocess, until nothing is left to do. The loop owns every sequence; others submit
+ * The step loop: schedule, run, postprocess, until nothing is left to do. The loop owns every sequence; others submit
  * requests, abort them through their signal and read their events.
  */
 export class Engine {
@@ -37,6 +53,7 @@ export class Engine {
   readonly #sampler: Sampler
   readonly #observer: EngineObserver
   readonly #now: () => number
+  readonly #budget: StepBudget
   readonly #throughput = new Throughput()
   #loop: Promise<void> = Promise.resolve()
   #looping = false
@@ -49,12 +66,13 @@ export class Engine {
     queue,
     observer = unobserved,
     now = () => performance.now(),
+    stepMs = usualStepMs,
     ...options
   }: EngineOptions) {
     const most = backend.limits.chunkTokens
-    const chunkTokens = Math.min(most, options.chunkTokens ?? most)
     this.#backend = backend
-    this.#scheduler = new Scheduler({ backend, queue, chunkTokens })
+    this.#budget = new StepBudget({ stepMs, mostRows: Math.min(most, options.chunkTokens ?? most) })
+    this.#scheduler = new Scheduler({ backend, queue, budget: this.#budget })
     this.#sampler = new Sampler(backend.limits.vocab)
     this.#observer = observer
     this.#now = now
@@ -95,7 +113,7 @@ export class Engine {
       if (submission.signal.aborted) throw new QuartetError('client_closed_request', 'the client left')
       checkRunnable(sequence, this.#backend.limits)
       const { queue } = this.#scheduler
-      queue.push(sequence, this.#throughput.retryAfterSeconds(queue.tokens))
+      queue.push(sequence, this.#throughput.retryAfterSeconds(queue.rows))
       this.#start()
       return sequence.events
     } catch (refusal) {
@@ -129,8 +147,7 @@ export class Engine {
       await this.arrivals.settle()
       try {
         this.#endOverdue()
-        const start = this.#now()
-        await this.#execute(this.#scheduler.plan(start), start)
+        await this.#step()
       } catch (error) {
         this.#observer.failed(error)
         for (const sequence of this.#all()) this.#fail(sequence, toQuartetError(error))
@@ -138,6 +155,13 @@ export class Engine {
     }
     this.#scheduler.queue.settle()
     this.#looping = false
+  }
+
+  async #step(): Promise<void> {
+    const step = this.#scheduler.schedule(this.#now())
+    const time: StepTime = { prefillMs: 0, decodeMs: 0 }
+    for await (const answered of this.#runModel(step, time)) this.#postprocess(answered)
+    this.#account(step, time)
   }
 
   #all(): readonly Sequence[] {
@@ -162,57 +186,62 @@ export class Engine {
     }
   }
 
-  async #execute({ chunks, decode }: Step, start: number): Promise<void> {
-    for (const chunk of chunks) await this.#prefill(chunk)
-    const prefilled = this.#now()
-    if (decode.length > 0) await this.#decode(decode)
-    const end = this.#now()
+  /** Runs a step's chunks, then its decode; gives the logits of each sequence whose next token is due. */
+  async *#runModel({ chunks, decode }: Step, time: StepTime): AsyncGenerator<Answered, void> {
+    for (const chunk of chunks) {
+      const logits = await this.#prefill(chunk, time)
+      if (logits !== undefined) yield { sequence: chunk.sequence, logits }
+    }
+    if (decode.length > 0) yield* this.#decode(decode, time)
     if (chunks.length === 0 && decode.length === 0) this.#failUnplaceable()
-    const prefillTokens = chunks.reduce((sum, { tokens }) => sum + tokens.length, 0)
-    this.#throughput.record({ tokens: prefillTokens + decode.length, seconds: (end - start) / 1000 })
-    this.#observer.stepped({
-      prefillTokens,
-      prefillSeconds: (prefilled - start) / 1000,
-      decodeTokens: decode.length,
-      decodeSeconds: (end - prefilled) / 1000,
-    })
   }
 
-  async #prefill({ sequence, tokens }: Chunk): Promise<void> {
+  /** The logits behind the prompt's last token; undefined when more of it is to come, or the call failed. */
+  async #prefill(
+    { depth, rows, sequence, tokens }: Chunk,
+    time: StepTime,
+  ): Promise<Float32Array | undefined> {
     const { phase } = sequence
-    if (phase.name !== 'prefilling') return
-    const { slot, done } = phase
+    if (phase.name !== 'prefilling') return undefined
+    const { done, slot } = phase
     const adapter = done === 0 ? sequence.adapter : undefined
-    const logits = await this.#compute([sequence], () =>
+    const computed = await this.#compute([sequence], () =>
       this.#backend.prefill({ slot, tokens, ...(adapter && { adapter }) }),
     )
-    if (logits === undefined) return
+    if (computed === undefined) return undefined
+    const { logits, ms } = computed
+    time.prefillMs += ms
+    this.#budget.prefilled({ depth, ms, rows })
     sequence.advance(slot, done + tokens.length)
-    if (done + tokens.length < sequence.prompt.length) return
+    if (done + tokens.length < sequence.prompt.length) return undefined
     this.#scheduler.promote(sequence)
-    this.#postprocess(sequence, logits)
+    return logits
   }
 
-  async #decode(batch: readonly Sequence[]): Promise<void> {
+  async *#decode(batch: readonly Sequence[], time: StepTime): AsyncGenerator<Answered, void> {
     const rows = batch.flatMap(({ phase }) =>
       phase.name === 'decoding' ? [{ slot: phase.slot, token: phase.next }] : [],
     )
-    const logits = await this.#compute(batch, () => this.#backend.decode(rows))
-    if (logits === undefined) return
+    const computed = await this.#compute(batch, () => this.#backend.decode(rows))
+    if (computed === undefined) return
+    const { logits, ms } = computed
+    time.decodeMs += ms
+    this.#budget.decoded(ms)
     const { vocab } = this.#backend.limits
     for (const [row, sequence] of batch.entries())
-      this.#postprocess(sequence, logits.subarray(row * vocab, (row + 1) * vocab))
+      yield { sequence, logits: logits.subarray(row * vocab, (row + 1) * vocab) }
   }
 
   /** Runs one backend call for `sequences`; when it fails they end with `node_error` and the engine goes on. */
   async #compute(
     sequences: readonly Sequence[],
     call: () => Promise<Float32Array>,
-  ): Promise<Float32Array | undefined> {
+  ): Promise<{ readonly logits: Float32Array; readonly ms: number } | undefined> {
+    const start = this.#now()
     try {
       const logits = await call()
       this.#failuresInARow = 0
-      return logits
+      return { logits, ms: this.#now() - start }
     } catch (cause) {
       this.#failuresInARow++
       this.#observer.failed(cause)
@@ -224,7 +253,8 @@ export class Engine {
     }
   }
 
-  #postprocess(sequence: Sequence, logits: Float32Array): void {
+  /** Chooses a sequence's next token, sends it, and ends the sequence when it was the last. */
+  #postprocess({ logits, sequence }: Answered): void {
     const { phase } = sequence
     if (phase.name !== 'prefilling' && phase.name !== 'decoding') return
     try {
@@ -237,6 +267,20 @@ export class Engine {
       this.#observer.failed(error)
       this.#fail(sequence, toQuartetError(error))
     }
+  }
+
+  /** What a step did and how long it took: for Retry-After, metrics and logs. */
+  #account({ chunks, decode }: Step, { decodeMs, prefillMs }: StepTime): void {
+    const sum = (count: (chunk: Chunk) => number) => chunks.reduce((total, chunk) => total + count(chunk), 0)
+    const rows = sum((chunk) => chunk.rows)
+    this.#throughput.record({ rows: rows + decode.length, seconds: (prefillMs + decodeMs) / 1000 })
+    this.#observer.stepped({
+      prefillTokens: sum(({ tokens }) => tokens.length),
+      prefillRows: rows,
+      prefillSeconds: prefillMs / 1000,
+      decodeTokens: decode.length,
+      decodeSeconds: decodeMs / 1000,
+    })
   }
 
   /** Nothing runs and the first in the queue got no room: the backend's limits promised what it does not keep. */

@@ -5,15 +5,15 @@ import { Queue, type Waiting } from './queue.ts'
 
 const greedy = TenantId.parse('greedy')
 const modest = TenantId.parse('modest')
-const item = (tenant: TenantId, tokens = 10): Waiting => ({ tenant, tokens })
+const item = (tenant: TenantId, rows = 10): Waiting => ({ tenant, rows })
 const roomy = { total: 1000, perTenant: 1000 }
 
-/** Takes `count` requests, charging each its tokens as a scheduler would. */
+/** Takes `count` requests, charging each its rows as a scheduler would. */
 function admit(queue: Queue<Waiting>, count: number): TenantId[] {
   return Array.from({ length: count }, () => {
     const taken = queue.shift()
     if (taken === undefined) throw new Error('the queue is empty')
-    queue.charge(taken.tenant, taken.tokens)
+    queue.charge(taken.tenant, taken.rows)
     return taken.tenant
   })
 }
@@ -27,7 +27,7 @@ describe('the queue', () => {
     expect(admit(queue, 2)).toContain(modest)
   })
 
-  it('shares by tokens, not by requests', () => {
+  it('shares by rows, not by requests', () => {
     const queue = new Queue<Waiting>(roomy)
     for (let n = 0; n < 100; n++) {
       queue.push(item(greedy, 300), 1)
@@ -100,7 +100,7 @@ describe('the queue', () => {
             waiting = waiting.filter((w) => w !== gone)
           }
           expect(queue.length).toBe(waiting.length)
-          expect(queue.tokens).toBe(waiting.reduce((sum, w) => sum + w.tokens, 0))
+          expect(queue.rows).toBe(waiting.reduce((sum, w) => sum + w.rows, 0))
           expect(new Set(queue)).toEqual(new Set(waiting))
         }
       }),

@@ -8,22 +8,22 @@ export interface QueueLimits {
   readonly perTenant: number
 }
 
-/** What waits: whose it is, and the tokens it may take. */
+/** What waits: whose it is, and the cache rows it may fill. */
 export interface Waiting {
   readonly tenant: TenantId
-  readonly tokens: number
+  readonly rows: number
 }
 
 interface Share<T> {
-  /** Service received, in tokens, on the clock of `#virtualTime`. */
+  /** Service received, in rows of prompts and weighted tokens, on the clock of `#virtualTime`. */
   served: number
   readonly waiting: T[]
 }
 
 /**
  * Requests that wait for a place, in the order of admission: the tenant that has received the least service goes
- * first, and within a tenant the oldest request. Service is counted in the tokens that were worked on, as in the
- * virtual token counter of Sheng et al., "Fairness in Serving Large Language Models" (OSDI 2024); a tenant that
+ * first, and within a tenant the oldest request. Service is counted in the rows that were worked on (prompt
+ * rows of adapters included) and the tokens that were generated, as in the virtual token counter of Sheng et al., "Fairness in Serving Large Language Models" (OSDI 2024); a tenant that
  * comes back from idleness starts level with those being served, without credit for the time away.
  */
 export class Queue<T extends Waiting> {
@@ -31,7 +31,7 @@ export class Queue<T extends Waiting> {
   readonly #shares = new Map<TenantId, Share<T>>()
   #virtualTime = 0
   #length = 0
-  #tokens = 0
+  #rows = 0
 
   constructor(limits: QueueLimits) {
     this.#limits = limits
@@ -41,9 +41,9 @@ export class Queue<T extends Waiting> {
     return this.#length
   }
 
-  /** Tokens that the waiting requests may take, together. */
-  get tokens(): number {
-    return this.#tokens
+  /** Cache rows that the waiting requests may fill, together. */
+  get rows(): number {
+    return this.#rows
   }
 
   /** Throws `queue_full`. */
@@ -67,7 +67,7 @@ export class Queue<T extends Waiting> {
     if (share.waiting.length === 0) share.served = Math.max(share.served, this.#virtualTime)
     share.waiting.push(item)
     this.#length++
-    this.#tokens += item.tokens
+    this.#rows += item.rows
   }
 
   /** The request to admit next. */
@@ -97,8 +97,8 @@ export class Queue<T extends Waiting> {
   }
 
   /** Counts service that a tenant received. */
-  charge(tenant: TenantId, tokens: number): void {
-    this.#share(tenant).served += tokens
+  charge(tenant: TenantId, service: number): void {
+    this.#share(tenant).served += service
   }
 
   /** Nobody waits and nobody is served: all tenants are level again. */
@@ -130,6 +130,6 @@ export class Queue<T extends Waiting> {
 
   #forget(item: T): void {
     this.#length--
-    this.#tokens -= item.tokens
+    this.#rows -= item.rows
   }
 }

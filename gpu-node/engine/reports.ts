@@ -5,6 +5,8 @@ import type { Submission } from './sequence.ts'
 
 export interface StepReport {
   readonly prefillTokens: number
+  /** Cache rows that prefill filled: those tokens, and prompt rows of adapters. */
+  readonly prefillRows: number
   readonly prefillSeconds: number
   /** Sequences decoded, a token each. */
   readonly decodeTokens: number

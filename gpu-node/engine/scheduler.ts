@@ -2,13 +2,21 @@ import type { Backend, BackendLimits } from '../../model/runtime/backend.ts'
 import type { TenantId } from '../../shared/ids.ts'
 import { Queue, type QueueLimits } from './queue.ts'
 import type { Sequence } from './sequence.ts'
+import type { StepBudget } from './step-budget.ts'
 
-/** Service that one generated token stands for, against one prompt token (Sheng et al., section 4.1). */
+/** Service that one generated token stands for, against one row of a prompt (Sheng et al., section 4.1). */
 const generatedTokenWeight = 2
+
+/** A run of one token takes other kernels, which would make the tokens that follow depend on how a prompt was cut. */
+const fewestTokens = 2
 
 export interface Chunk {
   readonly sequence: Sequence
   readonly tokens: readonly number[]
+  /** Cache rows that the chunk fills: its tokens, and with a prompt's first chunk the adapter's prompt rows. */
+  readonly rows: number
+  /** Cache rows in front of it. */
+  readonly depth: number
 }
 
 /** What one step runs: chunks first, then one token for each decoding sequence. */
@@ -20,14 +28,13 @@ export interface Step {
 export interface SchedulerOptions {
   readonly backend: Pick<Backend, 'allocate' | 'limits'>
   readonly queue: QueueLimits
-  /** Prompt tokens that one step prefills; at most the backend's `chunkTokens`. */
-  readonly chunkTokens: number
+  readonly budget: Pick<StepBudget, 'mostRows' | 'msOf' | 'prefillMs' | 'rowsIn'>
 }
 
 /**
- * Decides what each step does; never computes. A step prefills at most `chunkTokens` prompt tokens (or an adapter's
- * window, where that is longer), so a long prompt delays running streams by one chunk at a time, and prompts take
- * turns, so it does not block short ones.
+ * Decides what each step does; never computes. A step prefills as many rows of prompts as its time has room for (an
+ * adapter's window and rows at least, which cannot be parted), so a long prompt delays running streams by one bounded
+ * step at a time, and prompts take turns, so it does not block short ones.
  * Sequences are admitted in the queue's order while there is a batch place and cache for all they may fill; the
  * first that does not fit waits for room and is not overtaken.
  */
@@ -35,13 +42,13 @@ export class Scheduler {
   readonly queue: Queue<Sequence>
   readonly #allocate: Backend['allocate']
   readonly #limits: BackendLimits
-  readonly #chunkTokens: number
+  readonly #budget: SchedulerOptions['budget']
   #prefilling: Sequence[] = []
   #decoding: Sequence[] = []
 
-  constructor({ backend, chunkTokens, queue }: SchedulerOptions) {
+  constructor({ backend, budget, queue }: SchedulerOptions) {
     this.queue = new Queue(queue)
-    this.#chunkTokens = chunkTokens
+    this.#budget = budget
     this.#allocate = (rows) => backend.allocate(rows)
     this.#limits = backend.limits
   }
@@ -59,10 +66,11 @@ export class Scheduler {
     return this.queue.length === 0 && this.runningCount === 0
   }
 
-  plan(now: number): Step {
+  /** The next step. Admits from the queue first. */
+  schedule(now: number): Step {
     this.#admit(now)
     const decode = [...this.#decoding]
-    return { chunks: this.#chunks(), decode }
+    return { chunks: this.#chunks(decode.length), decode }
   }
 
   /** Its prompt is in the cache: from the next step on it decodes. */
@@ -89,36 +97,55 @@ export class Scheduler {
       const slot = sequence && this.#allocate(sequence.rows)
       if (sequence === undefined || slot === undefined) return
       this.queue.shift()
-      this.queue.charge(sequence.tenant, sequence.prompt.length)
+      this.queue.charge(sequence.tenant, sequence.promptRows + sequence.prompt.length)
       sequence.admit(slot, now)
       this.#prefilling.push(sequence)
     }
   }
 
-  /**
-   * The first prompt in turn gets a whole chunk, and as its first one at least its adapter's window; what is left of
-   * the budget goes to prompts that it finishes.
-   */
-  #chunks(): Chunk[] {
+  /** The first prompt in turn gets what the time has room for; what is left goes to prompts that it finishes. */
+  #chunks(decoding: number): Chunk[] {
     const [first, ...others] = this.#prefilling
-    const chunk = first && nextChunk(first, this.#chunkTokens)
+    let ms = this.#budget.prefillMs(decoding)
+    const chunk = first && this.#nextChunk(first, ms)
     if (first === undefined || chunk === undefined) return []
     const chunks = [chunk]
-    let budget = this.#chunkTokens - chunk.tokens.length
+    let rows = this.#budget.mostRows - chunk.rows
+    ms -= this.#budget.msOf(chunk)
     for (const sequence of others) {
-      const rest = nextChunk(sequence, Number.POSITIVE_INFINITY)
-      if (rest === undefined || rest.tokens.length > budget) continue
-      budget -= rest.tokens.length
+      const rest = remainder(sequence)
+      if (rest === undefined || ms <= 0) continue
+      if (rest.rows > Math.min(rows, this.#budget.rowsIn(ms, rest.depth))) continue
+      rows -= rest.rows
+      ms -= this.#budget.msOf(rest)
       chunks.push(rest)
     }
     this.#prefilling = [...others, first]
     return chunks
   }
+
+  #nextChunk(sequence: Sequence, ms: number): Chunk | undefined {
+    const rest = remainder(sequence)
+    if (rest === undefined) return undefined
+    const promptRows = rest.rows - rest.tokens.length
+    const isFirst = rest.depth === 0
+    const most = this.#budget.rowsIn(ms, rest.depth) - promptRows
+    const wanted = Math.max(fewestTokens, most, isFirst ? (sequence.adapter?.window ?? 0) : 0)
+    const left = rest.tokens.length - wanted
+    const tokens = rest.tokens.slice(0, left > 0 && left < fewestTokens ? wanted + left : wanted)
+    return { ...rest, tokens, rows: promptRows + tokens.length }
+  }
 }
 
-function nextChunk(sequence: Sequence, most: number): Chunk | undefined {
+/** All that is left of a prompt, as one chunk. */
+function remainder(sequence: Sequence): Chunk | undefined {
   if (sequence.phase.name !== 'prefilling') return undefined
-  const { done } = sequence.phase
-  const window = done === 0 ? (sequence.adapter?.window ?? 0) : 0
-  return { sequence, tokens: sequence.prompt.slice(done, done + Math.max(most, window)) }
+  const { done, slot } = sequence.phase
+  const tokens = sequence.prompt.slice(done)
+  return {
+    sequence,
+    tokens,
+    rows: tokens.length + (done === 0 ? sequence.promptRows : 0),
+    depth: slot.length,
+  }
 }

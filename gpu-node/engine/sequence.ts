@@ -75,15 +75,15 @@ export class Sequence {
     return this.submission.adapter?.loaded
   }
 
-  /** Prompt tokens and all that it may generate. */
-  get tokens(): number {
-    return this.prompt.length + this.submission.request.maxTokens
+  /** Rows that its adapter makes; 0 for the untuned backbone. */
+  get promptRows(): number {
+    return this.adapter?.rows ?? 0
   }
 
   /** Cache rows it may fill. */
   get rows(): number {
     return kvRows({
-      promptRows: this.adapter?.rows ?? 0,
+      promptRows: this.promptRows,
       promptTokens: this.prompt.length,
       maxTokens: this.submission.request.maxTokens,
     })
@@ -94,7 +94,7 @@ export class Sequence {
   }
 
   get usage(): Usage {
-    const promptRows = this.#prefilled > 0 ? (this.adapter?.rows ?? 0) : 0
+    const promptRows = this.#prefilled > 0 ? this.promptRows : 0
     return {
       promptTokens: this.#prefilled,
       ...(promptRows > 0 && { promptRows }),

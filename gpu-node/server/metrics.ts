@@ -65,6 +65,7 @@ export function nodeMetrics(
     registers,
   })
   const prefillTokens = counter('prefill_tokens_total', 'Prompt tokens that were run')
+  const promptRows = counter('prompt_rows_total', 'Prompt rows of adapters that were made')
   const decodeTokens = counter('decode_tokens_total', 'Tokens that decode steps chose')
   const prefillSeconds = histogram('prefill_step_seconds', "Duration of a step's prefill", stepSeconds)
   const decodeSeconds = histogram('decode_step_seconds', "Duration of a step's decode", stepSeconds)
@@ -133,6 +134,7 @@ export function nodeMetrics(
       stepped(step) {
         if (step.prefillTokens > 0) {
           prefillTokens.inc(step.prefillTokens)
+          promptRows.inc(step.prefillRows - step.prefillTokens)
           prefillSeconds.observe(step.prefillSeconds)
         }
         if (step.decodeTokens > 0) {

@@ -1,0 +1,90 @@
+/** Rows of a prompt that run in one step before anything was measured. */
+const firstRows = 32
+/** The fewest, however slow the machine: fewer cost almost as much, as a run reads all weights whatever it computes. */
+export const fewestRows = 16
+/** A chunk grows by at most this much over the longest one that was measured, as a small one tells little of it. */
+const mostGrowth = 2
+/** How much of an estimate each measurement replaces. */
+const weight = 0.5
+/** However slow decoding is, prompts get this part of a step. */
+const leastShare = 1 / 4
+
+interface Estimate {
+  readonly msPerRow: number
+  /** Rows of the longest chunk that was measured. */
+  readonly rows: number
+}
+
+export interface StepBudgetOptions {
+  /** How long one step should take. */
+  readonly stepMs: number
+  /** Rows of prompts in one step, however quick. */
+  readonly mostRows: number
+}
+
+/**
+ * How many rows of prompts one step runs, so that it takes about `stepMs`, by the time that earlier steps took. The cost
+ * of a row grows with the rows in front of it (attention), so it is measured apart for each depth, in powers of two.
+ */
+export class StepBudget {
+  /** Rows of prompts in one step, however quick. */
+  readonly mostRows: number
+  readonly #stepMs: number
+  readonly #estimates: (Estimate | undefined)[] = []
+  #decodeMs = 0
+
+  constructor({ mostRows, stepMs }: StepBudgetOptions) {
+    this.#stepMs = stepMs
+    this.mostRows = mostRows
+  }
+
+  /** Milliseconds that the next step has for prompts, beside `decoding` sequences. */
+  prefillMs(decoding: number): number {
+    return decoding === 0 ? this.#stepMs : Math.max(this.#stepMs * leastShare, this.#stepMs - this.#decodeMs)
+  }
+
+  /** Rows that run in `ms` milliseconds behind `depth` rows. */
+  rowsIn(ms: number, depth: number): number {
+    const estimate = this.#estimateAt(depth)
+    const rows = estimate === undefined ? firstRows : Math.floor(ms / estimate.msPerRow)
+    const known = Math.max(firstRows, mostGrowth * (estimate?.rows ?? 0))
+    return Math.min(this.mostRows, Math.max(fewestRows, Math.min(rows, known)))
+  }
+
+  /** Milliseconds that a chunk is expected to take; 0 while nothing was measured. */
+  msOf({ depth, rows }: { rows: number; depth: number }): number {
+    return rows * (this.#estimateAt(depth)?.msPerRow ?? 0)
+  }
+
+  prefilled({ depth, ms, rows }: { rows: number; depth: number; ms: number }): void {
+    const at = depthClass(depth)
+    const last = this.#estimates[at]
+    // A short chunk costs more per row, as each run costs something: it tells nothing of a long one.
+    if (last !== undefined && 2 * rows < last.rows && ms <= last.msPerRow * last.rows) return
+    const msPerRow = ms / rows
+    this.#estimates[at] = {
+      msPerRow: last === undefined ? msPerRow : last.msPerRow + weight * (msPerRow - last.msPerRow),
+      rows,
+    }
+  }
+
+  decoded(ms: number): void {
+    this.#decodeMs += weight * (ms - this.#decodeMs)
+  }
+
+  /** Of that depth, else of the next less deep one that was measured. */
+  #estimateAt(depth: number): Estimate | undefined {
+    for (let at = depthClass(depth); at >= 0; at--) {
+      const estimate = this.#estimates[at]
+      if (estimate !== undefined) return estimate
+    }
+    return undefined
+  }
+}
+
+const shallow = 256
+
+/** 0 below 256 rows, then one class for each power of two. */
+function depthClass(depth: number): number {
+  return depth < shallow ? 0 : 1 + Math.floor(Math.log2(depth / shallow))
+}
