@@ -10,6 +10,8 @@ export interface Metered {
   /** Where its node is reached. */
   readonly node: string
   readonly promptTokens: number
+  /** The request's: once it is aborted, that its stream breaks is no failure of the node. */
+  readonly signal: AbortSignal
 }
 
 /**
@@ -30,18 +32,21 @@ export class ChoiceMeter {
   async *watch(
     events: AsyncGenerator<readonly GenerateEvent[], void>,
   ): AsyncGenerator<readonly GenerateEvent[], void> {
+    let hasThrown = false
     try {
       for await (const group of events) {
         for (const event of group) this.#see(event)
         yield group
       }
     } catch (thrown) {
+      hasThrown = true
+      if (this.#metered.signal.aborted) throw thrown
       this.#failure = thrown instanceof NodeFailure ? thrown.verdict.code : 'internal_error'
       if (thrown instanceof NodeFailure) this.#usage = thrown.usage
       throw thrown
     } finally {
       // A reader that needs no more leaves early.
-      if (this.#failure === undefined) this.end('stop')
+      if (!hasThrown) this.end('stop')
     }
   }
 

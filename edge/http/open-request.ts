@@ -18,18 +18,24 @@ export const requestContext = createMiddleware<App>(async (c, next) => {
   c.set('platform', platform)
   c.set('report', report)
   c.set('timings', report.timings)
-  await next()
-  c.header('x-request-id', requestId)
-  c.header('traceparent', traceHeaders(report.trace).traceparent)
-  report.route = routePath(c, -1)
-  if (!report.isStreaming) endRequest(c, c.res.status)
+  // The runtime ends what nobody waits for once the client is gone: the request's end is waited for on every path.
+  c.executionCtx.waitUntil(report.over)
+  try {
+    await next()
+    c.header('x-request-id', requestId)
+    c.header('traceparent', traceHeaders(report.trace).traceparent)
+    report.route = routePath(c, -1)
+  } finally {
+    if (!report.isStreaming) endRequest(c, c.res.status)
+  }
 })
 
 /** Tells log and trace that a request is over; a second call does nothing. */
 export function endRequest(c: Pick<Context<App>, 'get' | 'executionCtx'>, status: number): void {
   const { log, telemetry } = c.get('platform')
   const report = c.get('report')
-  if (!report.end(status)) return
+  if (report.ending !== undefined) return
+  report.end(status)
   logAccess(log, report)
   if (telemetry.on) telemetry.ended(report, (work) => c.executionCtx.waitUntil(work))
 }

@@ -75,6 +75,9 @@ export async function answer<Whole extends object, Chunk extends { usage?: Usage
   const body = eventStream({
     events: chunks({ running, generation, presentation, includeUsage }),
     onError: (error) => reportError(error, c),
+    onLeft: () => {
+      report.errorCode = 'client_closed_request'
+    },
     errorDetail: () => ({ usage: usageOf(prompts, running.completionTokens()) }),
     close: () => {
       running.close()

@@ -86,6 +86,7 @@ export async function startChoices(
         settlement: settlement(running.attempt),
         node: running.node.url,
         promptTokens: request.prompt.length,
+        signal,
       })
       const events = meter.watch(running.events)
       return { running, meter, deltas: readChoice({ events, stops, vocabulary: codec.vocabulary }) }
@@ -98,7 +99,9 @@ export async function startChoices(
   })
   const held = choices.map((choice) => choice.held)
   const meters = () => held.flatMap(({ reading }) => reading?.meter ?? [])
-  const close = (outcome: string) => {
+  const close = (why: string) => {
+    // The client left, or the deadline passed: whatever broke then broke because of it.
+    const outcome = signal.aborted ? toQuartetError(signal.reason).code : why
     scope.close()
     for (const meter of meters()) meter.end(outcome)
     reservation.close(outcome)

@@ -8,6 +8,8 @@ export interface EventStream {
   readonly onError: (error: QuartetError) => void
   /** What goes with the error that ends a broken stream. */
   readonly errorDetail: () => object
+  /** The reader went away before the end; `close` follows. */
+  readonly onLeft: () => void
   /** Called once, whichever way the stream ends. */
   readonly close: () => void
 }
@@ -21,6 +23,7 @@ export function eventStream({
   errorDetail,
   events,
   onError,
+  onLeft,
 }: EventStream): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder()
   let isRead = true
@@ -42,6 +45,7 @@ export function eventStream({
     },
     cancel() {
       isRead = false
+      onLeft()
       close()
     },
   })

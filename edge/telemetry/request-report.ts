@@ -118,6 +118,7 @@ export class RequestReport {
   /** Its answer goes on after the handler has returned. */
   isStreaming = false
   #end: { readonly status: number; readonly at: number } | undefined
+  readonly #over = Promise.withResolvers<void>()
 
   constructor({ request, requestId, telemetry }: ReportOptions) {
     const { headers, method, url } = request
@@ -168,11 +169,15 @@ export class RequestReport {
     return this.#end
   }
 
-  /** Whether this call ended it: the first one does. */
-  end(status: number): boolean {
-    if (this.#end !== undefined) return false
-    this.#end = { status, at: preciseNow() }
-    return true
+  /** Resolves when the request is over, on whichever path. */
+  get over(): Promise<void> {
+    return this.#over.promise
+  }
+
+  /** The first call counts. */
+  end(status: number): void {
+    this.#end ??= { status, at: preciseNow() }
+    this.#over.resolve()
   }
 }
 

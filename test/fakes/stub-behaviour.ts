@@ -54,6 +54,8 @@ export interface StubCall {
   sent: number
   /** The answer has ended, whichever way. */
   over: boolean
+  /** It did none of the work. */
+  refused: boolean
   /** The edge went away before the end. */
   aborted: boolean
 }

@@ -64,15 +64,18 @@ async function handle(
   const authorization = request.headers.authorization ?? ''
   if (path.startsWith('/v1/adapters/')) {
     const digest = path.slice('/v1/adapters/'.length)
-    state.calls.push({
+    const call: StubCall = {
       kind: 'put-adapter',
       authorization,
       headers: request.headers,
       body: body.length,
       sent: 0,
-      over: true,
+      over: false,
+      refused: false,
       aborted: false,
-    })
+    }
+    state.calls.push(call)
+    endWith(response, call)
     await sleep(state.behaviour.pushDelayMs ?? state.behaviour.headDelayMs ?? 0)
     const { refusePush } = state.behaviour
     if (refusePush !== undefined) return sendError(response, refusePush)
@@ -91,6 +94,7 @@ async function handle(
     body: JSON.parse(body.toString()),
     sent: 0,
     over: false,
+    refused: false,
     aborted: false,
   }
   state.calls.push(call)
@@ -101,7 +105,7 @@ async function handle(
 function settlementsOf(body: Buffer, { calls }: State) {
   const { collect } = JSON.parse(body.toString()) as { collect: string[] }
   const asked = calls.flatMap((call) => {
-    if (call.kind !== 'generate') return []
+    if (call.kind !== 'generate' || call.refused) return []
     const { prompt, requestId, settlement } = call.body as {
       prompt: number[]
       requestId: string
@@ -135,14 +139,12 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
     prompt,
   } = call.body as { adapter?: string | null; prompt: number[]; maxTokens: number }
   const { refuse } = behaviour
-  response.on('close', () => {
-    call.aborted = !response.writableFinished
-    call.over = true
-  })
+  endWith(response, call)
+  const lacksAdapter = behaviour.adapterMissing === true && adapter !== null && !adapters.has(adapter)
+  call.refused = refuse !== undefined || lacksAdapter
   await sleep(behaviour.headDelayMs ?? 0)
   if (refuse !== undefined) return sendError(response, refuse)
-  if (behaviour.adapterMissing === true && adapter !== null && !adapters.has(adapter))
-    return sendError(response, { status: 409, code: 'adapter_missing' })
+  if (lacksAdapter) return sendError(response, { status: 409, code: 'adapter_missing' })
   response.writeHead(200, { 'content-type': 'application/x-ndjson' })
   if (behaviour.garbage !== undefined) return void response.end(behaviour.garbage)
   if (behaviour.delayMs === undefined) response.cork()
@@ -178,6 +180,13 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
   const timings = { queueMs: 0, prefillMs: 0, decodeMs: 0 }
   line({ type: 'done', reason: behaviour.reason ?? 'stop', usage: usage(), timings })
   end(response)
+}
+
+function endWith(response: ServerResponse, call: StubCall): void {
+  response.on('close', () => {
+    call.aborted = !response.writableFinished
+    call.over = true
+  })
 }
 
 function flush(response: ServerResponse): void {
