@@ -60,7 +60,7 @@ async function spend(
       const taken = await account.admit(each, owner)
       admitted += 1
       const requestId = newRequestId()
-      const demand = { model: 'tone', prompts: [promptTokens], n: 1, maxTokens }
+      const demand = { model: 'tone', prompts: [promptTokens], promptRows: 0, n: 1, maxTokens }
       const reservation = new AccountReservation({ account, taken, demand, key, requestId, at: Date.now() })
       const background = account.wantsRenewal ? account.renew(owner) : undefined
       await sleep(Math.random() * 20)

@@ -8,6 +8,7 @@ const columns: Readonly<Record<string, (row: UsageRow) => string | number | null
   requests: ({ requests }) => requests,
   errors: ({ errors }) => errors,
   prompt_tokens: ({ prompt_tokens }) => prompt_tokens,
+  prompt_rows: ({ prompt_rows }) => prompt_rows,
   completion_tokens: ({ completion_tokens }) => completion_tokens,
   total_tokens: ({ total_tokens }) => total_tokens,
   first_token_count: (row) => row.first_token_ms.count,

@@ -1,4 +1,5 @@
 import type { SettlementId } from '../../shared/ids.ts'
+import { kvRows } from '../../shared/kv-rows.ts'
 import type { Usage } from '../../shared/wire.ts'
 
 /** What a request may use at most. */
@@ -7,15 +8,20 @@ export interface Demand {
   readonly model: string
   /** Prompt tokens of each prompt. */
   readonly prompts: readonly number[]
+  /** Rows that the adapter puts in front of each prompt. */
+  readonly promptRows: number
   /** Choices per prompt; the prompt is paid for once. */
   readonly n: number
   /** Of each choice. */
   readonly maxTokens: number
 }
 
-/** Tokens that a request may use: each prompt, and `max_tokens` of every choice. */
-export const tokensOf = ({ maxTokens, n, prompts }: Demand): number =>
-  prompts.reduce((sum, prompt) => sum + prompt, 0) + prompts.length * n * maxTokens
+/** Tokens that a request may use: each prompt with the adapter's rows, and `max_tokens` of every choice. */
+export const tokensOf = ({ maxTokens, n, promptRows, prompts }: Demand): number =>
+  prompts.reduce(
+    (sum, promptTokens) => sum + kvRows({ promptRows, promptTokens, maxTokens: n * maxTokens }),
+    0,
+  )
 
 /** What one choice used. */
 export interface ChoiceUse {

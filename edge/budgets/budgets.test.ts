@@ -312,7 +312,8 @@ describe('every refusal of a tenant with limits says how they stand', () => {
     const first = await ask(isolate, { stream: true, max_tokens: 100 })
     const refused = await ask(isolate)
     expect(refused.status).toBe(429)
-    expect(refused.headers.get('retry-after')).toBe('1')
+    // It returns as requests end, and nobody knows when that is.
+    expect(refused.headers.get('retry-after')).toBeNull()
     expect(refused.headers.get('x-ratelimit-limit-concurrent-requests')).toBe('1')
     expect(refused.headers.get('x-ratelimit-remaining-concurrent-requests')).toBe('0')
     await first.text()

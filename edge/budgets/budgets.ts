@@ -128,8 +128,7 @@ export class Budgets {
       if (account.admitted === admitted) account.release()
       const isLast = round === keeperRounds - 1
       const heardSince = this.#now() - this.#options.gatherMs
-      const uncounted = isLast ? 'charge' : 'wait'
-      failures = (await this.#flush(account, reach, { uncounted, heardSince })) ? 0 : failures + 1
+      failures = (await this.#flush(account, reach, { isLast, heardSince })) ? 0 : failures + 1
       if (account.admitted === admitted && account.isSettled) break
     }
     if (kept.keeperSince === since) kept.keeperSince = undefined
@@ -139,7 +138,7 @@ export class Budgets {
   async #flush(
     account: TenantAccount,
     { collect, owner }: Reach,
-    options: Pick<FlushOptions, 'heardSince' | 'uncounted'> = {},
+    options: Pick<FlushOptions, 'heardSince' | 'isLast'> = {},
   ): Promise<boolean> {
     try {
       await account.flush({ ...options, collect, owner })

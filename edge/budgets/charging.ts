@@ -2,20 +2,20 @@ import { settlementKeepMs } from '../../shared/settlement.ts'
 import { dayOf, monthOf } from './clock.ts'
 import type { Charge } from './exchange.ts'
 import { bucketOf, emptyHistogram, readHistogram } from './first-token.ts'
-import { type Meter, payable } from './meter.ts'
+import { type Counts, type Meter, payable, tokensIn } from './meter.ts'
 import type { Sql } from './sql.ts'
 import { isOfRunningTenancy } from './tenancy.ts'
 
 /**
- * Who told what a choice used. `isolate`: the one that served it, with the node's count; final. `estimate`: the same,
- * where the node's count was lost: never more than that. `node`: a node on its own. Of estimate and several attempts at
- * one choice the largest counts, which is never more than was reserved.
+ * Who told what a choice used. `isolate`: the one that served it, with the node's count; final. `estimate`: the same
+ * isolate with what it saw, while the node's count is out of reach. `node`: a node on its own.
  */
 type ToldBy = 'isolate' | 'estimate' | 'node'
 
 interface Charged {
   readonly told_by: ToldBy
   readonly prompt: number
+  readonly prompt_rows: number
   readonly completion: number
   readonly failed: number
   readonly timed: number
@@ -24,60 +24,79 @@ interface Charged {
 
 /** What a client brings about itself is no failure of the service. */
 const fine: ReadonlySet<string> = new Set(['stop', 'length', 'client_closed_request'])
+/** Refused by every node before any work: such a request is none. */
+const refused: ReadonlySet<string> = new Set(['queue_full', 'context_length_exceeded'])
 
 /** Longer ago than any node still tells: what was charged then need not be remembered. */
 export const chargesKeptMs = 2 * settlementKeepMs
 
+interface Told extends Omit<Charge, 'countedBy'> {
+  readonly toldBy: ToldBy
+  readonly now: number
+  /** Tokens that the limits leave for a day: neither spent nor held. */
+  readonly leftOn: (day: string) => number
+}
+
 /**
- * Charges a choice, once: to its day and month, to the lease it was admitted under, to usage. What of its reservation it
- * did not use is free again with its isolate's word, which is final, and not before: until then a node may tell of more.
+ * Charges a choice, once: to its day and month, to the lease it was admitted under, to usage. With the first word of its
+ * isolate the rest of its reservation is free again, and not before: until then a node may tell of more. Of an estimate
+ * and several attempts at one choice the largest counts. What a node tells beyond an estimate enters the usage whole,
+ * and the spent tokens as far as the limits have room: what the estimate freed may be someone else's by then.
  */
-export function charge(sql: Sql, told: Omit<Charge, 'countedBy'> & { toldBy: ToldBy; now: number }): void {
-  const { id, meter, now, outcome, toldBy, usage } = told
+export function charge(sql: Sql, told: Told): void {
+  const { id, leftOn, meter, now, outcome, toldBy, usage } = told
   // A settlement so late that its charge may be forgotten again.
   if (toldBy === 'node' && now - meter.at > settlementKeepMs + 600_000) return
   const choice = id.slice(0, id.lastIndexOf('.'))
   const [before] = sql.all<Charged>('SELECT * FROM charges WHERE choice = ?', choice)
   const isEstimated = before?.told_by === 'estimate'
   if (before?.told_by === 'isolate' || (isEstimated && toldBy === 'estimate')) return
-  const counts = payable(meter, usage)
+  const charged = {
+    prompt: before?.prompt ?? 0,
+    rows: before?.prompt_rows ?? 0,
+    completion: before?.completion ?? 0,
+  }
+  // A node cannot tell a client that left from an isolate that took another node's answer.
+  const isNodeAlone = toldBy === 'node' && !isEstimated
+  const counts = payable(meter, usage, { leftByClient: !isNodeAlone && outcome === 'client_closed_request' })
   // A node may speak of an attempt that lost, of which nothing was seen.
-  const after =
-    before !== undefined && toldBy !== 'isolate'
-      ? {
-          prompt: Math.max(before.prompt, counts.prompt),
-          completion: Math.max(before.completion, counts.completion),
-        }
-      : counts
+  const after = toldBy === 'isolate' ? counts : larger(charged, counts)
   // How it ended for the client, its isolate knows best.
-  const failed = isEstimated ? before.failed : fine.has(outcome) ? 0 : 1
+  const failed = isEstimated ? before.failed : fine.has(outcome) || refused.has(outcome) ? 0 : 1
   const timed = before?.timed === 1 || told.firstTokenMs !== null ? 1 : 0
+  const by = isEstimated && toldBy === 'node' ? 'estimate' : toldBy
   sql.all(
-    `INSERT INTO charges VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET told_by = excluded.told_by,
-     prompt = excluded.prompt, completion = excluded.completion, failed = excluded.failed, timed = excluded.timed`,
-    ...[choice, isEstimated ? 'estimate' : toldBy, after.prompt, after.completion, failed, timed, now],
+    `INSERT INTO charges VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET told_by = excluded.told_by,
+     prompt = excluded.prompt, prompt_rows = excluded.prompt_rows, completion = excluded.completion,
+     failed = excluded.failed, timed = excluded.timed`,
+    ...[choice, by, after.prompt, after.rows, after.completion, failed, timed, now],
   )
   const day = dayPaying(meter, now)
-  const prompt = after.prompt - (before?.prompt ?? 0)
-  const completion = after.completion - (before?.completion ?? 0)
+  const tokens = tokensIn(after) - tokensIn(charged)
   const isOwn = isOfRunningTenancy(sql, meter.tenancy)
-  if (isOwn) {
-    spend(sql, day, prompt + completion)
-    const counted = before === undefined ? 0 : before.prompt + before.completion
-    const isFinal = toldBy === 'isolate'
-    release(sql, meter.lease, isFinal ? meter.prompt + meter.completion - counted : prompt + completion)
+  if (isOwn && isEstimated) spend(sql, day, Math.min(tokens, leftOn(day)))
+  else if (isOwn) {
+    spend(sql, day, tokens)
+    release(sql, meter.lease, toldBy === 'node' ? tokens : tokensIn(meter) - tokensIn(charged))
   }
   const first = choice.endsWith('.0')
   recordUsage(sql, {
     table: isOwn ? 'usage' : 'past_usage',
     meter: { ...meter, day },
-    requests: first && before === undefined ? 1 : 0,
+    requests: first && before === undefined && !refused.has(outcome) ? 1 : 0,
     errors: first ? failed - (before?.failed ?? 0) : 0,
-    prompt,
-    completion,
+    prompt: after.prompt - charged.prompt,
+    rows: after.rows - charged.rows,
+    completion: after.completion - charged.completion,
     firstTokenMs: first && before?.timed !== 1 ? told.firstTokenMs : null,
   })
 }
+
+const larger = (one: Counts, other: Counts): Counts => ({
+  prompt: Math.max(one.prompt, other.prompt),
+  rows: Math.max(one.rows, other.rows),
+  completion: Math.max(one.completion, other.completion),
+})
 
 /** The day of admission; an edge whose clock is ahead cannot charge tomorrow. */
 function dayPaying({ day }: Meter, now: number): string {
@@ -100,17 +119,18 @@ function release(sql: Sql, lease: string | null, tokens: number): void {
     sql.all('UPDATE leases SET tokens = max(0, tokens - ?) WHERE id = ?', tokens, lease)
 }
 
-interface UsageDelta {
+interface UsageDelta extends Counts {
   readonly table: 'usage' | 'past_usage'
   readonly meter: Meter
   readonly requests: number
   readonly errors: number
-  readonly prompt: number
-  readonly completion: number
   readonly firstTokenMs: number | null
 }
 
 function recordUsage(sql: Sql, { meter: { day, key, model }, table, ...delta }: UsageDelta): void {
+  const { completion, errors, firstTokenMs, prompt, requests, rows } = delta
+  if (firstTokenMs === null && [requests, errors, prompt, rows, completion].every((count) => count === 0))
+    return
   const [row] = sql.all<{ first_tokens: string }>(
     `SELECT first_tokens FROM ${table} WHERE day = ? AND key = ? AND model = ?`,
     ...[day, key, model],
@@ -121,11 +141,11 @@ function recordUsage(sql: Sql, { meter: { day, key, model }, table, ...delta }: 
     histogram[at] = (histogram[at] ?? 0) + 1
   }
   sql.all(
-    `INSERT INTO ${table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    `INSERT INTO ${table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
      requests = requests + excluded.requests, errors = errors + excluded.errors, prompt = prompt + excluded.prompt,
-     completion = completion + excluded.completion, first_token_ms = first_token_ms + excluded.first_token_ms,
+     prompt_rows = prompt_rows + excluded.prompt_rows, completion = completion + excluded.completion, first_token_ms = first_token_ms + excluded.first_token_ms,
      first_tokens = excluded.first_tokens`,
-    ...[day, key, model, delta.requests, delta.errors, delta.prompt, delta.completion],
+    ...[day, key, model, delta.requests, delta.errors, delta.prompt, delta.rows, delta.completion],
     ...[delta.firstTokenMs ?? 0, JSON.stringify(histogram)],
   )
 }

@@ -10,6 +10,7 @@ export interface Metered {
   /** Where its node is reached. */
   readonly node: string
   readonly promptTokens: number
+  readonly promptRows: number
   /** The request's: once it is aborted, that its stream breaks is no failure of the node. */
   readonly signal: AbortSignal
 }
@@ -57,7 +58,8 @@ export class ChoiceMeter {
 
   /** It is over, and perhaps without a word of the node: the edge left first, or the node fell silent. */
   end(outcome: string): void {
-    this.#settle({ outcome: this.#failure ?? outcome, usage: this.#usage })
+    const hasFailed = this.#failure !== undefined && !this.#metered.signal.aborted
+    this.#settle({ outcome: hasFailed ? (this.#failure ?? outcome) : outcome, usage: this.#usage })
   }
 
   #see(event: GenerateEvent): void {
@@ -77,14 +79,15 @@ export class ChoiceMeter {
     usage?: Usage | undefined
     firstTokenMs?: number | null
   }): void {
-    const { choice, node, promptTokens, reservation, settlement } = this.#metered
+    const { choice, node, promptRows, promptTokens, reservation, settlement } = this.#metered
+    const seen = { promptTokens, ...(promptRows > 0 && { promptRows }), completionTokens: this.#tokens }
     this.#usage ??= usage
     reservation.settle(choice, {
       settlement,
       node,
       outcome,
       firstTokenMs,
-      usage: usage ?? { promptTokens, completionTokens: this.#tokens },
+      usage: usage ?? seen,
       countedBy: usage === undefined ? 'edge' : 'node',
     })
   }

@@ -21,9 +21,6 @@ export interface Portions {
   readonly allowance: { readonly requests: Amount; readonly tokens: Amount }
 }
 
-/** How soon what others hold may be back. */
-const heldRetryMs = 5_000
-const slotRetryMs = 1_000
 /** Of a limit, the last part that is given out request by request only. */
 const reserve = 1 / 4
 
@@ -40,7 +37,7 @@ const caution = 4
  */
 export function decide(
   rooms: Rooms,
-  { ask, holders }: { ask: Pick<Ask, 'need' | 'extra'>; holders: number },
+  { ask, holders }: { ask: Pick<Ask, 'need' | 'extra' | 'timeoutMs'>; holders: number },
 ): { readonly portions: Portions } | { readonly refusal: Refusal } {
   const refusals: Refusal[] = []
   const portions: Partial<Record<LimitName, number>> = {}
@@ -54,7 +51,7 @@ export function decide(
     const spare = Math.floor((left - need - room.limit * reserve) / (caution * Math.max(1, holders)))
     portions[name] = need + Math.max(0, Math.min(ask.extra[unit], spare))
   }
-  const refusal = refusals.reduce<Refusal | undefined>(later, undefined)
+  const refusal = refusals.toSorted((a, b) => waitMs(b, ask.timeoutMs) - waitMs(a, ask.timeoutMs))[0]
   if (refusal !== undefined) return { refusal }
   return {
     portions: {
@@ -69,17 +66,20 @@ export function decide(
 }
 
 function refusalOf(limit: LimitName, { need, room }: { room: Room; need: number }): Refusal {
-  const left = Math.max(0, room.limit - room.taken)
-  const returns = room.resetMs === null ? slotRetryMs : heldRetryMs
-  const isHeld = need <= room.limit - (room.taken - room.held)
-  const wait = isHeld ? Math.min(returns, room.resetMs ?? returns) : (room.resetMs ?? returns)
-  return { limit, most: room.limit, left, need, retryMs: need > room.limit ? null : wait }
+  const most = room.limit
+  const left = Math.max(0, most - room.taken)
+  const isHeld = need <= most - (room.taken - room.held)
+  const when = need > most ? 'never' : isHeld || room.resetMs === null ? 'as requests end' : room.resetMs
+  return { limit, most, left, need, room: when }
 }
 
-/** The refusal that stands longest. */
-function later(first: Refusal | undefined, second: Refusal): Refusal {
-  const wait = (refusal: Refusal) => refusal.retryMs ?? Number.POSITIVE_INFINITY
-  return first === undefined || wait(second) > wait(first) ? second : first
+/** A request is cut off within this long after its timeout. */
+const cutOffMs = 2_000
+
+/** How long a refusal may stand: nobody knows when requests end, only that each has ended after its timeout. */
+function waitMs({ room }: Refusal, timeoutMs: number): number {
+  if (room === 'never') return Number.POSITIVE_INFINITY
+  return room === 'as requests end' ? timeoutMs + cutOffMs : room
 }
 
 function least(a: number | undefined, b: number | undefined): Amount {

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import type { SettlementId } from '../../shared/ids.ts'
 import type { Usage } from '../../shared/wire.ts'
 import { Amount, LimitName, Limits, Standings } from './limits.ts'
-import type { Meter } from './meter.ts'
+import { type Meter, payable, tokensIn } from './meter.ts'
 
 /** What isolates and a tenant's budget tell each other. Durations, never points in time: clocks may differ. */
 
@@ -21,6 +21,10 @@ export interface Charge {
   /** `node`: by the node's own count. `edge`: what the edge saw, where the node's count is lost. */
   readonly countedBy: 'node' | 'edge'
 }
+
+/** Tokens that an isolate's charge takes of the limits. */
+export const tokensOfCharge = ({ meter, outcome, usage }: Charge): number =>
+  tokensIn(payable(meter, usage, { leftByClient: outcome === 'client_closed_request' }))
 
 /** Parts of a lease that no request took. */
 export interface Returned {
@@ -75,8 +79,8 @@ const Refusal = z.object({
   most: z.number(),
   left: z.number(),
   need: z.number(),
-  /** null when the demand never fits. */
-  retryMs: z.number().nullable(),
+  /** When there is room: after so many milliseconds, once requests that run have ended, or never. */
+  room: z.union([z.number(), z.literal('as requests end'), z.literal('never')]),
 })
 export type Refusal = Readonly<z.infer<typeof Refusal>>
 

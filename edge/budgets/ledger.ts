@@ -70,7 +70,7 @@ export class Ledger {
       if (known !== undefined) return ExchangeAnswer.parse(JSON.parse(known.answer))
       this.#expire(now)
       for (const { countedBy, ...told } of exchange.charges)
-        charge(this.#sql, { ...told, toldBy: countedBy === 'node' ? 'isolate' : 'estimate', now })
+        this.#charge({ ...told, toldBy: countedBy === 'node' ? 'isolate' : 'estimate', now })
       this.#takeBack(exchange, now)
       const { limits } = this
       const outcome =
@@ -88,7 +88,7 @@ export class Ledger {
       this.#expire(now)
       for (const { meter: text, ...settlement } of settlements) {
         const meter = readMeter(text)
-        if (meter !== undefined) charge(this.#sql, { ...settlement, meter, toldBy: 'node', now })
+        if (meter !== undefined) this.#charge({ ...settlement, meter, toldBy: 'node', now })
       }
       return settlements.map(({ id }) => id)
     })
@@ -112,6 +112,39 @@ export class Ledger {
        count(DISTINCT holder) AS holders FROM leases`,
     )
     return row ?? { tokens: 0, slots: 0, holders: 0 }
+  }
+
+  #charge(told: Omit<Parameters<typeof charge>[1], 'leftOn'>): void {
+    charge(this.#sql, { ...told, leftOn: (day) => this.#leftOn(day) })
+  }
+
+  /** Tokens of a UTC day that are neither spent nor held, of its month as well. */
+  #leftOn(day: string): number {
+    const { tokensPerDay, tokensPerMonth } = this.limits
+    const month = monthOf(day)
+    const { heldOnDay, heldInMonth } = this.#heldTokens(day)
+    const left = (limit: Amount, taken: number) => (limit === null ? Number.POSITIVE_INFINITY : limit - taken)
+    return Math.max(
+      0,
+      Math.min(
+        left(tokensPerDay, this.spent(day) + heldOnDay),
+        left(tokensPerMonth, this.spent(month) + heldInMonth),
+      ),
+    )
+  }
+
+  #heldTokens(day: string): {
+    readonly heldOnDay: number
+    readonly heldInMonth: number
+    readonly slots: number
+  } {
+    const [held] = this.#sql.all<{ heldOnDay: number; heldInMonth: number; slots: number }>(
+      `SELECT coalesce(sum(CASE WHEN day = ? THEN tokens END), 0) AS heldOnDay,
+       coalesce(sum(CASE WHEN substr(day, 1, 7) = ? THEN tokens END), 0) AS heldInMonth,
+       coalesce(sum(slots), 0) AS slots FROM leases`,
+      ...[day, monthOf(day)],
+    )
+    return held ?? { heldOnDay: 0, heldInMonth: 0, slots: 0 }
   }
 
   #answer(ask: Ask, limits: Limits, now: number): ExchangeAnswer['outcome'] {
@@ -171,26 +204,19 @@ export class Ledger {
   #rooms(limits: Limits, now: number): Rooms {
     const day = dayOf(now)
     const month = monthOf(day)
-    const [held] = this.#sql.all<{ day: number; month: number; slots: number }>(
-      `SELECT coalesce(sum(CASE WHEN day = ? THEN tokens END), 0) AS day,
-       coalesce(sum(CASE WHEN substr(day, 1, 7) = ? THEN tokens END), 0) AS month,
-       coalesce(sum(slots), 0) AS slots FROM leases`,
-      day,
-      month,
-    )
     const [given] = this.#sql.all<{ requests: number; tokens: number }>(
       'SELECT requests, tokens FROM allowance WHERE minute = ?',
       minuteOf(now),
     )
-    const { day: heldToday, month: heldThisMonth, slots } = held ?? { day: 0, month: 0, slots: 0 }
+    const { heldInMonth, heldOnDay, slots } = this.#heldTokens(day)
     const taken: Record<LimitName, Omit<Room, 'limit'>> = {
       requestsPerMinute: { taken: given?.requests ?? 0, held: 0, resetMs: untilNextMinute(now) },
       tokensPerMinute: { taken: given?.tokens ?? 0, held: 0, resetMs: untilNextMinute(now) },
       concurrentRequests: { taken: slots, held: slots, resetMs: null },
-      tokensPerDay: { taken: this.spent(day) + heldToday, held: heldToday, resetMs: untilNextDay(now) },
+      tokensPerDay: { taken: this.spent(day) + heldOnDay, held: heldOnDay, resetMs: untilNextDay(now) },
       tokensPerMonth: {
-        taken: this.spent(month) + heldThisMonth,
-        held: heldThisMonth,
+        taken: this.spent(month) + heldInMonth,
+        held: heldInMonth,
         resetMs: untilNextMonth(now),
       },
     }

@@ -19,16 +19,35 @@ export const Meter = z.strictObject({
   model: z.string().min(1).max(64),
   /** Tokens charged at most: those of the prompt (none where an earlier choice of the same prompt pays them) … */
   prompt: z.int().min(0),
+  /** … the adapter's prompt rows, which are paid for with it … */
+  rows: z.int().min(0).default(0),
   /** … and those generated. Whatever a node says, no more than was reserved is charged. */
   completion: z.int().min(0),
 })
 export type Meter = z.infer<typeof Meter>
 
-/** What of a node's counts is paid for: nothing where there was no first token. */
-export function payable({ completion, prompt }: Meter, usage: Usage): { prompt: number; completion: number } {
-  if (usage.completionTokens === 0) return { prompt: 0, completion: 0 }
+/** Tokens of a choice that are paid for. A prompt row costs what a prompt token costs. */
+export interface Counts {
+  readonly prompt: number
+  readonly rows: number
+  readonly completion: number
+}
+
+export const tokensIn = ({ completion, prompt, rows }: Counts): number => prompt + rows + completion
+
+/**
+ * The part of a node's counts that is paid for. Where there was no first token that is nothing, unless the client left
+ * before it.
+ */
+export function payable(
+  { completion, prompt, rows }: Meter,
+  usage: Usage,
+  { leftByClient }: { leftByClient: boolean },
+): Counts {
+  if (usage.completionTokens === 0 && !leftByClient) return { prompt: 0, rows: 0, completion: 0 }
   return {
     prompt: Math.min(prompt, usage.promptTokens),
+    rows: Math.min(rows, usage.promptRows ?? 0),
     completion: Math.min(completion, usage.completionTokens),
   }
 }

@@ -5,7 +5,7 @@ import { type LimitName, limitRules } from './limits.ts'
 const words: Readonly<Record<LimitName, { readonly name: string; readonly remedy: string }>> = {
   requestsPerMinute: { name: 'requests per minute', remedy: 'send fewer requests' },
   tokensPerMinute: { name: 'tokens per minute', remedy: 'shorten the prompt or lower max_tokens' },
-  concurrentRequests: { name: 'requests at the same time', remedy: 'wait until some of yours end' },
+  concurrentRequests: { name: 'requests at the same time', remedy: 'send fewer at once' },
   tokensPerDay: { name: 'tokens per UTC day', remedy: 'lower max_tokens, or ask your operator for more' },
   tokensPerMonth: { name: 'tokens per UTC month', remedy: 'lower max_tokens, or ask your operator for more' },
 }
@@ -15,23 +15,28 @@ export class BudgetRefusal extends QuartetError {
   readonly refusal: Refusal
 
   constructor(refusal: Refusal) {
-    const { left, limit, most, need, retryMs } = refusal
+    const { left, limit, most, need, room } = refusal
     const { name, remedy } = words[limit]
     const { clock, unit } = limitRules[limit]
     const asked =
       unit === 'tokens'
         ? `this request may use ${need} (prompt and max_tokens of every choice)`
         : 'this is one more'
-    if (retryMs === null)
+    const code = clock === 'day' || clock === 'month' ? 'budget_exhausted' : 'rate_limited'
+    const isFull = `the limit is ${most} ${name}, ${left} left; ${asked}`
+    if (room === 'never')
       super('exceeds_limit', `the limit is ${most} ${name}; ${asked}, which never fits: ${remedy}`, {
         param: unit === 'tokens' ? 'max_tokens' : undefined,
       })
-    else
+    else if (room === 'as requests end')
       super(
-        clock === 'day' || clock === 'month' ? 'budget_exhausted' : 'rate_limited',
-        `the limit is ${most} ${name}, ${left} left; ${asked}; retry in ${Math.ceil(retryMs / 1000)} s, or ${remedy}`,
-        { retryAfterSeconds: Math.max(1, Math.ceil(retryMs / 1000)) },
+        code,
+        `${isFull}; what is missing is held for requests that run: retry when some have ended, or ${remedy}`,
       )
+    else
+      super(code, `${isFull}; retry in ${Math.ceil(room / 1000)} s, or ${remedy}`, {
+        retryAfterSeconds: Math.max(1, Math.ceil(room / 1000)),
+      })
     this.refusal = refusal
   }
 }

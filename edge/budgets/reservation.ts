@@ -1,8 +1,8 @@
 import { type KeyId, type RequestId, settlementId } from '../../shared/ids.ts'
 import type { ChoiceUse, Demand, Reservation } from './admission.ts'
-import type { Charge } from './exchange.ts'
+import { type Charge, tokensOfCharge } from './exchange.ts'
 import type { Taken } from './lease.ts'
-import { type Meter, payable, writeMeter } from './meter.ts'
+import { type Meter, writeMeter } from './meter.ts'
 import type { TenantAccount } from './tenant-account.ts'
 
 export interface ReservationOptions {
@@ -43,8 +43,7 @@ export class AccountReservation implements Reservation {
     const charge: Charge = { ...use, id: settlement, meter: this.#meterOf(choice) }
     if (use.countedBy === 'node') {
       account.charge(charge, node)
-      const { completion, prompt } = payable(charge.meter, use.usage)
-      this.#used += prompt + completion
+      this.#used += tokensOfCharge(charge)
       return
     }
     this.#uncounted += 1
@@ -93,7 +92,8 @@ export class AccountReservation implements Reservation {
 
   #meterOf(choice: number): Meter {
     const { at, demand, key, taken, tenancy = null } = this.#options
-    const { maxTokens, model, n, prompts } = demand
+    const { maxTokens, model, n, promptRows, prompts } = demand
+    const isFirstOfPrompt = choice % n === 0
     return {
       day: taken.day,
       at,
@@ -101,7 +101,8 @@ export class AccountReservation implements Reservation {
       key,
       tenancy,
       model,
-      prompt: choice % n === 0 ? (prompts[choice / n] ?? 0) : 0,
+      prompt: isFirstOfPrompt ? (prompts[choice / n] ?? 0) : 0,
+      rows: isFirstOfPrompt ? promptRows : 0,
       completion: maxTokens,
     }
   }

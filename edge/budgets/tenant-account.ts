@@ -37,8 +37,8 @@ export interface FlushOptions {
   readonly collect: Collect
   /** An isolate that holds something and has heard nothing of the owner since then asks how it stands. */
   readonly heardSince?: number
-  /** Choices whose node does not tell its count: wait for it, or charge what the edge saw, as nobody may come again. */
-  readonly uncounted?: 'wait' | 'charge'
+  /** Nobody may come again: choices whose node does not tell its count are charged by what the edge saw. */
+  readonly isLast?: boolean
 }
 
 interface Unanswered {
@@ -203,9 +203,9 @@ export class TenantAccount {
   }
 
   /** Tells the owner what requests used and what returns. Does nothing when there is nothing to tell. */
-  async flush({ collect, heardSince = 0, owner, uncounted = 'wait' }: FlushOptions): Promise<void> {
+  async flush({ collect, heardSince = 0, isLast = false, owner }: FlushOptions): Promise<void> {
     const now = this.#options.now()
-    this.#charges.push(...(await this.#uncounted.resolve(collect, { now, missing: uncounted })))
+    this.#charges.push(...(await this.#uncounted.resolve(collect, { now, isLast })))
     for (let left = this.#unanswered.length; left > 0; left--) {
       const next = this.#unanswered.shift()
       if (next === undefined) break
@@ -224,7 +224,7 @@ export class TenantAccount {
     const { refusal } = first.answer.outcome
     const late = this.#take(need)
     if (late !== undefined) return late
-    if (refusal.retryMs === null || this.#lease.isEmpty) throw this.#refused(refusal)
+    if (refusal.room === 'never' || this.#lease.isEmpty) throw this.#refused(refusal)
     // What this isolate holds itself may be just what is missing.
     this.#drain()
     const second = await this.#send(this.#exchange({ need }), { owner, need })

@@ -1,7 +1,6 @@
 import type { SettlementId } from '../../shared/ids.ts'
-import { maxSettlementsPerCall, type SettlementsResponse } from '../../shared/settlement.ts'
-import type { Charge } from './exchange.ts'
-import { payable } from './meter.ts'
+import { maxSettlementsPerCall, type Settlement, type SettlementsResponse } from '../../shared/settlement.ts'
+import { type Charge, tokensOfCharge } from './exchange.ts'
 
 /** A node's settlements, as one call reaches them. Throws when the node cannot be reached. */
 export type Collect = (node: string, ids: readonly SettlementId[]) => Promise<SettlementsResponse>
@@ -13,60 +12,69 @@ export interface UncountedChoice {
   readonly node: string
   /** Milliseconds since 1970. */
   readonly since: number
-  /** Told the tokens that are charged by the node's count. */
+  /** Told the tokens that are charged, once nothing more is asked for. */
   readonly counted: (tokens: number) => void
 }
 
-/** After this long without an answer from the node what the edge saw is charged. */
-const countLostMs = 30_000
+interface PendingCharge {
+  readonly charge: Charge
+  /** Who keeps its settlement. What the edge saw is no receipt: the node keeps its own count, which then counts. */
+  readonly node: string | undefined
+}
 
-/** Choices that ended without their node's count: it is asked for, for a while. */
+/** A node that does not answer is asked again for this long. */
+const askedForMs = 30_000
+
+/**
+ * Choices that ended without their node's count: the node is asked for it. A node that does not answer holds up nobody's
+ * tokens: what the edge saw is charged at once, and the node's own count takes its place when it comes.
+ */
 export class UncountedChoices {
-  #choices: UncountedChoice[] = []
+  #choices: { readonly choice: UncountedChoice; readonly isEstimated: boolean }[] = []
 
+  /** Those of which nothing has been told yet. */
   get count(): number {
-    return this.#choices.length
+    return this.#choices.filter(({ isEstimated }) => !isEstimated).length
   }
 
   add(choice: UncountedChoice): void {
-    this.#choices.push(choice)
+    this.#choices.push({ choice, isEstimated: false })
   }
 
-  /** Asks the nodes; returns what can be charged now. */
+  /** Asks the nodes; returns what can be charged now. `isLast`: nobody may come to ask again. */
   async resolve(
     collect: Collect,
-    { missing, now }: { now: number; missing: 'wait' | 'charge' },
-  ): Promise<{ charge: Charge; node: string | undefined }[]> {
-    const charges: { charge: Charge; node: string | undefined }[] = []
-    for (const [node, all] of Map.groupBy(this.#choices.splice(0), (choice) => choice.node)) {
-      const choices = all.slice(0, maxSettlementsPerCall)
+    { isLast, now }: { now: number; isLast: boolean },
+  ): Promise<PendingCharge[]> {
+    const charges: PendingCharge[] = []
+    for (const [node, all] of Map.groupBy(this.#choices.splice(0), ({ choice }) => choice.node)) {
+      const pending = all.slice(0, maxSettlementsPerCall)
       this.#choices.push(...all.slice(maxSettlementsPerCall))
-      const ids = choices.map(({ charge }) => charge.id)
+      const ids = pending.map(({ choice }) => choice.charge.id)
       const answer = await collect(node, ids).catch(() => undefined)
-      for (const choice of choices) {
-        const charge = settled(choice, { answer, now }) ?? (missing === 'charge' ? choice.charge : undefined)
-        if (charge === undefined) this.#choices.push(choice)
-        // What the edge saw is no receipt: the node keeps its own count, which then takes that one's place.
-        else charges.push({ charge, node: charge.countedBy === 'node' ? node : undefined })
+      for (const { choice, isEstimated } of pending) {
+        const { charge, counted, since } = choice
+        const settlement = answer?.settlements.find(({ id }) => id === charge.id)
+        if (settlement !== undefined) {
+          const own = countedBy(settlement, charge)
+          counted(tokensOfCharge(own))
+          charges.push({ charge: own, node })
+          continue
+        }
+        const isRunning = answer?.running.includes(charge.id) === true
+        const isOver = isLast || now - since > askedForMs || (answer !== undefined && !isRunning)
+        // One that still works at it will tell soon, and more than what was seen.
+        const isTold = isEstimated || !isRunning || isOver
+        if (isTold && !isEstimated) charges.push({ charge, node: undefined })
+        if (isOver) counted(tokensOfCharge(charge))
+        else this.#choices.push({ choice, isEstimated: isTold })
       }
     }
     return charges
   }
 }
 
-/** Undefined while the node may still tell. */
-function settled(
-  { charge, counted, since }: UncountedChoice,
-  { answer, now }: { answer: SettlementsResponse | undefined; now: number },
-): Charge | undefined {
-  const settlement = answer?.settlements.find(({ id }) => id === charge.id)
-  if (settlement !== undefined) {
-    const { firstTokenMs, usage } = settlement
-    const { completion, prompt } = payable(charge.meter, usage)
-    counted(prompt + completion)
-    return { ...charge, usage, firstTokenMs: charge.firstTokenMs ?? firstTokenMs, countedBy: 'node' }
-  }
-  const isLost = answer !== undefined && !answer.running.includes(charge.id)
-  // The rest of what was reserved stays held until the lease expires: the node's own word may still come.
-  return isLost || now - since > countLostMs ? charge : undefined
+/** The same charge with the node's own count. */
+function countedBy({ firstTokenMs, usage }: Settlement, charge: Charge): Charge {
+  return { ...charge, usage, firstTokenMs: charge.firstTokenMs ?? firstTokenMs, countedBy: 'node' }
 }

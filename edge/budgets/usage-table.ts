@@ -15,6 +15,8 @@ export interface DayUsage {
   readonly requests: number
   readonly errors: number
   readonly promptTokens: number
+  /** Rows that adapters put in front of prompts. */
+  readonly promptRows: number
   readonly completionTokens: number
   /** Milliseconds to first token: their sum, and how many fall into each bucket (first-token.ts). */
   readonly firstToken: { readonly sumMs: number; readonly buckets: number[] }
@@ -38,6 +40,7 @@ export function readUsage(sql: Sql, { after, from, limit, of, to }: UsagePage): 
       requests: number
       errors: number
       prompt: number
+      prompt_rows: number
       completion: number
       first_token_ms: number
       first_tokens: string
@@ -46,9 +49,10 @@ export function readUsage(sql: Sql, { after, from, limit, of, to }: UsagePage): 
        ORDER BY day, key, model LIMIT ?`,
       ...[from, to, after?.day ?? '', after?.key ?? '', after?.model ?? '', limit],
     )
-    .map(({ completion, first_token_ms, first_tokens, prompt, ...row }) => ({
+    .map(({ completion, first_token_ms, first_tokens, prompt, prompt_rows, ...row }) => ({
       ...row,
       promptTokens: prompt,
+      promptRows: prompt_rows,
       completionTokens: completion,
       firstToken: { sumMs: first_token_ms, buckets: readHistogram(first_tokens) },
     }))

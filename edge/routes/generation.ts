@@ -59,7 +59,8 @@ export async function startChoices(
   c: Context<TenantApp>,
 ): Promise<RunningChoices> {
   const { asked, codec, maxTokens, n, prompts, stops } = generation
-  const demand = { model: asked, prompts: prompts.map(({ length }) => length), n, maxTokens }
+  const promptRows = generation.model.adapter?.rows ?? 0
+  const demand = { model: asked, prompts: prompts.map(({ length }) => length), promptRows, n, maxTokens }
   const reservation = await admit(demand, c)
   const started = performance.now()
   const { requestTimeoutMs } = c.get('platform')
@@ -71,7 +72,7 @@ export async function startChoices(
     const attempts = new GenerationAttempts(
       {
         request,
-        promptRows: generation.model.adapter?.rows ?? 0,
+        promptRows,
         vocab: generation.model.record.backbone.vocab,
         settlement: (attempt) => ({ id: settlement(attempt), meter: reservation.meter(choice) }),
         signal,
@@ -86,6 +87,7 @@ export async function startChoices(
         settlement: settlement(running.attempt),
         node: running.node.url,
         promptTokens: request.prompt.length,
+        promptRows,
         signal,
       })
       const events = meter.watch(running.events)
@@ -95,13 +97,27 @@ export async function startChoices(
       begin: async () => read(await attempts.begin()),
       again: async ({ running }, thrown) => read(await attempts.again(running, thrown)),
     })
-    return { attempts, held }
+    const settleUnanswered = (outcome: string) => {
+      const waiting = attempts.waiting[0]
+      if (waiting === undefined || held.reading !== undefined) return
+      reservation.settle(choice, {
+        settlement: settlement(waiting.number),
+        node: waiting.node.url,
+        // Its node alone knows how much of the prompt it had read.
+        usage: { promptTokens: 0, completionTokens: 0 },
+        countedBy: 'edge',
+        outcome,
+        firstTokenMs: null,
+      })
+    }
+    return { attempts, held, settleUnanswered }
   })
   const held = choices.map((choice) => choice.held)
   const meters = () => held.flatMap(({ reading }) => reading?.meter ?? [])
   const close = (why: string) => {
     // The client left, or the deadline passed: whatever broke then broke because of it.
     const outcome = signal.aborted ? toQuartetError(signal.reason).code : why
+    if (signal.aborted) for (const { settleUnanswered } of choices) settleUnanswered(outcome)
     scope.close()
     for (const meter of meters()) meter.end(outcome)
     reservation.close(outcome)

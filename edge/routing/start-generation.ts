@@ -36,6 +36,7 @@ export interface GenerationStart {
 /** One generation: begun on the node that the fleet's routing prefers, and elsewhere when that fails. */
 export class GenerationAttempts {
   readonly #source: FirstAnswerSource
+  readonly #waiting = new Set<Attempt>()
   #retries = 0
 
   constructor(start: GenerationStart, c: Context<TenantApp>) {
@@ -58,16 +59,26 @@ export class GenerationAttempts {
           c.header('x-quartet-fleet', `stale; age=${Math.round(fleet.staleMs / 1000)}`)
         return [...fleet.nodes, ...fleet.lost]
       },
-      open: (attempt, attemptSignal) => firstToken(attempt, { ...start, signal: attemptSignal }, c),
-      failed: ({ node, number }, { reason, verdict }) =>
+      open: (attempt, attemptSignal) => {
+        this.#waiting.add(attempt)
+        return firstToken(attempt, { ...start, signal: attemptSignal }, c)
+      },
+      failed: (attempt, { reason, verdict }) => {
+        this.#waiting.delete(attempt)
         log(verdict.avoid ? 'warn' : 'info', 'attempt_failed', {
           requestId: request.requestId,
-          node: node.id,
-          attempt: number,
+          node: attempt.node.id,
+          attempt: attempt.number,
           reason,
-        }),
+        })
+      },
       signal,
     }
+  }
+
+  /** Attempts that were begun and have neither answered nor failed, oldest first. */
+  get waiting(): readonly Pick<Attempt, 'node' | 'number'>[] {
+    return [...this.#waiting]
   }
 
   /** Attempts that failed so far. */
@@ -98,6 +109,7 @@ export class GenerationAttempts {
       const answer = await firstAnswer(this.#source, after)
       if (answer === undefined) return undefined
       const { attempt, events, retries } = answer
+      this.#waiting.clear()
       this.#retries += retries
       signal.addEventListener('abort', () => attempt.ended(), { once: true })
       return { node: attempt.node, attempt: attempt.number, events }

@@ -1,10 +1,9 @@
 import type fc from 'fast-check'
 import { tokensOf } from '../../edge/budgets/admission.ts'
 import { dayOf, minuteOf } from '../../edge/budgets/clock.ts'
-import type { Exchange, ExchangeAnswer } from '../../edge/budgets/exchange.ts'
+import { type Exchange, type ExchangeAnswer, tokensOfCharge } from '../../edge/budgets/exchange.ts'
 import { Ledger, settlementGraceMs } from '../../edge/budgets/ledger.ts'
 import type { Limits } from '../../edge/budgets/limits.ts'
-import { payable } from '../../edge/budgets/meter.ts'
 import { AccountReservation } from '../../edge/budgets/reservation.ts'
 import type { Sql } from '../../edge/budgets/sql.ts'
 import { TenantAccount } from '../../edge/budgets/tenant-account.ts'
@@ -113,7 +112,7 @@ export class BudgetWorld {
 
   /** A request for `n` choices of at most `maxTokens` each and a prompt of one token; in the background. */
   async request(isolate: Isolate, { maxTokens, n }: { n: number; maxTokens: number }): Promise<void> {
-    const demand = { model: 'tone', prompts: [promptTokens], n, maxTokens }
+    const demand = { model: 'tone', prompts: [promptTokens], promptRows: 0, n, maxTokens }
     const { account } = isolate
     const need = tokensOf(demand)
     try {
@@ -285,10 +284,8 @@ export class BudgetWorld {
         await this.#scheduler.schedule(Promise.resolve())
         if (fate === 'lost') throw new Error('lost')
         const answer = structuredClone(this.#ledger.exchange(structuredClone(exchange)))
-        for (const { countedBy, id, meter, usage } of exchange.charges) {
-          const { completion, prompt } = payable(meter, usage)
-          if (countedBy === 'node') this.told.set(id, prompt + completion)
-        }
+        for (const charge of exchange.charges)
+          if (charge.countedBy === 'node') this.told.set(charge.id, tokensOfCharge(charge))
         await this.#scheduler.schedule(Promise.resolve())
         if (fate === 'answer lost') throw new Error('answer lost')
         if (!isolate.alive) await new Promise(() => {})

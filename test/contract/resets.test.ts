@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { z } from 'zod'
 import { type AdminClient, adminClient } from '../../cli/admin-client.ts'
 import type { EdgeBackbone } from '../../shared/backbone.ts'
 import { AliasName, BackboneDigest, BackboneSlug, TenantId } from '../../shared/ids.ts'
@@ -38,7 +39,7 @@ beforeAll(async () => {
     QUARTET_NODES: JSON.stringify([{ id: 'stub', url: node.url }]),
     QUARTET_NODE_SECRET: 's'.repeat(32),
     QUARTET_ADMIN_KEY: adminKey,
-    QUARTET_GATHER_MS: '200',
+    QUARTET_GATHER_MS: '50',
     QUARTET_LOG_LEVEL: 'info',
     QUARTET_OTLP_ENDPOINT: receiver.url,
   })
@@ -113,23 +114,27 @@ const logged = ({ id }: Tenant) =>
 /** What the node counted of all calls that it took. */
 const counted = () => node.calls.reduce((sum, call) => sum + (call.kind === 'generate' ? call.sent : 0), 0)
 
+const Prompt = z.object({ prompt: z.array(z.int()) })
+const promptTokens = () => Prompt.parse(generated()[0]?.body).prompt.length
+
 async function used({ id }: Tenant) {
   const rows = await admin.usage({ tenant: id })
   return rows.reduce(
     (sum, row) => ({
       requests: sum.requests + row.requests,
       errors: sum.errors + row.errors,
+      prompt: sum.prompt + row.prompt_tokens,
       completion: sum.completion + row.completion_tokens,
     }),
-    { requests: 0, errors: 0, completion: 0 },
+    { requests: 0, errors: 0, prompt: 0, completion: 0 },
   )
 }
 
-const resets = 4
+const resets = 3
 
-describe.each(Object.entries(moments))('a client that resets %s', (_moment, { behaviour, soFar }) => {
+describe.each(Object.entries(moments))('a client that resets %s', (moment, { behaviour, soFar }) => {
   test.each(Object.entries(forms))(
-    'of an answer that is %s gives back all that its request held, four times in a row',
+    'of an answer that is %s gives back all that its request held, three times in a row',
     async (_form, { choices, extra }) => {
       const tenant = await newTenant()
       node.behave(behaviour)
@@ -146,10 +151,15 @@ describe.each(Object.entries(moments))('a client that resets %s', (_moment, { be
       for (const line of logged(tenant)) expect(line.code).toBe('client_closed_request')
       await expect
         .poll(() => used(tenant), eventually)
-        .toEqual({ requests: resets, errors: 0, completion: counted() })
+        .toEqual({
+          requests: resets,
+          errors: 0,
+          prompt: moment === 'during a push' ? 0 : resets * promptTokens(),
+          completion: counted(),
+        })
       await expect
         .poll(async () => (await admin.budget(tenant.id)).held, eventually)
-        .toEqual({ tokens: 0, slots: 0, holders: 0 })
+        .toMatchObject({ tokens: 0, slots: 0 })
       const spans = () =>
         receiver
           .received()

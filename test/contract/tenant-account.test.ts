@@ -1,10 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { tokensOf } from '../../edge/budgets/admission.ts'
 import { Budgets } from '../../edge/budgets/budgets.ts'
 import type { Exchange, ExchangeAnswer } from '../../edge/budgets/exchange.ts'
 import { Ledger } from '../../edge/budgets/ledger.ts'
 import { type Limits, noLimits } from '../../edge/budgets/limits.ts'
 import { AccountReservation } from '../../edge/budgets/reservation.ts'
 import { TenantAccount } from '../../edge/budgets/tenant-account.ts'
+import { readUsage } from '../../edge/budgets/usage-table.ts'
+import { QuartetError } from '../../shared/errors.ts'
 import { KeyId, newRequestId, settlementId, TenantId } from '../../shared/ids.ts'
 import type { Settlement } from '../../shared/settlement.ts'
 import { memorySql } from '../fakes/memory-sql.ts'
@@ -14,7 +17,8 @@ const collect = async () => ({ settlements: [], running: [] })
 
 function setUp(limits: Limits) {
   const clock = { now: Date.UTC(2026, 10, 24, 12, 0, 0) }
-  const ledger = new Ledger(memorySql(), () => clock.now)
+  const sql = memorySql()
+  const ledger = new Ledger(sql, () => clock.now)
   ledger.setLimits(limits)
   const owner = {
     calls: 0,
@@ -36,7 +40,7 @@ function setUp(limits: Limits) {
   })
   /** A request of a prompt of 10 tokens; it runs until it is ended. */
   const begin = async (maxTokens = 10) => {
-    const demand = { model: 'tone', prompts: [10], n: 1, maxTokens }
+    const demand = { model: 'tone', prompts: [10], promptRows: 0, n: 1, maxTokens }
     const taken = account.isLimited(limits)
       ? await account.admit(10 + maxTokens, owner)
       : account.admitFreely()
@@ -47,6 +51,7 @@ function setUp(limits: Limits) {
     const used = (completionTokens: number) => ({ promptTokens: 10, completionTokens })
     return {
       fail: () => reservation.close('node_error'),
+      refuse: () => reservation.close('queue_full'),
       end(completionTokens: number) {
         const usage = used(completionTokens)
         reservation.settle(0, { ...told, settlement, node: 'node', usage, countedBy: 'node' })
@@ -70,7 +75,7 @@ function setUp(limits: Limits) {
     if (account.wantsRenewal) await account.renew(owner)
     end(5)
   }
-  return { account, begin, clock, ledger, owner, request }
+  return { account, begin, clock, ledger, owner, request, sql }
 }
 
 describe('an isolate’s account', () => {
@@ -170,7 +175,7 @@ describe('isolates that share a budget', () => {
     const budgets = new Budgets({ timeoutMs: 60_000, gatherMs, failed: () => {} })
     const reach = { owner, collect, background: () => {} }
     const begin = async (maxTokens: number) => {
-      const demand = { model: 'tone', prompts: [10], n: 1, maxTokens }
+      const demand = { model: 'tone', prompts: [10], promptRows: 0, n: 1, maxTokens }
       const requestId = newRequestId()
       const reservation = await budgets.admit({ tenant, key, requestId, demand, limits }, reach)
       return () => {
@@ -270,7 +275,7 @@ test('what a request used is told though its node died and no other request come
     const requestId = newRequestId()
     const id = settlementId({ requestId, choice: 0, attempt: 0 })
     const limits = { ...noLimits, tokensPerDay: 1_000 }
-    const demand = { model: 'tone', prompts: [10], n: 1, maxTokens: 10 }
+    const demand = { model: 'tone', prompts: [10], promptRows: 0, n: 1, maxTokens: 10 }
     const reservation = await budgets.admit({ tenant, key, requestId, demand, limits }, reach)
     await vi.advanceTimersByTimeAsync(8_000)
     const seen = { promptTokens: 10, completionTokens: 3 }
@@ -299,7 +304,7 @@ test('what a request used is told though its node died and no other request come
 test('what the isolate saw of a node that died counts though another node told before of an attempt that lost', async () => {
   const { account, ledger, owner, clock } = setUp(noLimits)
   const requestId = newRequestId()
-  const demand = { model: 'tone', prompts: [10], n: 1, maxTokens: 10 }
+  const demand = { model: 'tone', prompts: [10], promptRows: 0, n: 1, maxTokens: 10 }
   const taken = account.admitFreely()
   const reservation = new AccountReservation({ account, taken, demand, key, requestId, at: clock.now })
   const told = { requestId, tenant: TenantId.parse('acme'), meter: reservation.meter(0), firstTokenMs: null }
@@ -313,6 +318,133 @@ test('what the isolate saw of a node that died counts though another node told b
   const use = { settlement: id(0), node: 'dead', usage, outcome: 'node_error', firstTokenMs: 1 }
   reservation.settle(0, { ...use, countedBy: 'edge' })
   reservation.close('node_error')
-  await account.flush({ owner, collect: () => Promise.reject(new Error('unreachable')), uncounted: 'charge' })
+  await account.flush({ owner, collect: () => Promise.reject(new Error('unreachable')), isLast: true })
   expect(ledger.spent('2026-11')).toBe(11)
+})
+
+describe('a node that dies', () => {
+  const unreachable = () => Promise.reject(new Error('unreachable'))
+  const day = '2026-11-24'
+
+  /** A stream of at most 300 tokens whose node is killed after 7 of them. */
+  const killed = async (limits: Limits) => {
+    const world = setUp(limits)
+    const { account, clock, owner } = world
+    const demand = { model: 'tone', prompts: [10], promptRows: 0, n: 1, maxTokens: 300 }
+    const taken = await account.admit(310, owner)
+    const requestId = newRequestId()
+    const reservation = new AccountReservation({ account, taken, demand, key, requestId, at: clock.now })
+    const settlement = settlementId({ requestId, choice: 0, attempt: 0 })
+    const told = { outcome: 'node_error', firstTokenMs: 1 }
+    const usage = { promptTokens: 10, completionTokens: 7 }
+    reservation.settle(0, { ...told, settlement, node: 'dead', usage, countedBy: 'edge' })
+    reservation.close('node_error')
+    const late = (completionTokens: number): Settlement => ({
+      ...told,
+      id: settlement,
+      requestId,
+      tenant: TenantId.parse('acme'),
+      meter: reservation.meter(0),
+      usage: { promptTokens: 10, completionTokens },
+      endedAt: clock.now,
+    })
+    return { ...world, late }
+  }
+
+  test('frees what its request left unspent with the first round of telling', async () => {
+    const { account, ledger, owner } = await killed({ ...noLimits, tokensPerDay: 1_000 })
+    account.release()
+    await account.flush({ owner, collect: unreachable })
+    expect(ledger.held.tokens).toBe(0)
+    expect(ledger.spent(day)).toBe(17)
+  })
+
+  test('and comes back with a higher count corrects it, but never beyond the limit', async () => {
+    const { account, begin, ledger, late, owner } = await killed({ ...noLimits, tokensPerDay: 400 })
+    account.release()
+    await account.flush({ owner, collect: unreachable })
+    await begin(360)
+    ledger.settle([late(20)])
+    expect([ledger.spent(day), ledger.held.tokens]).toEqual([30, 370])
+    ledger.settle([late(300)])
+    expect([ledger.spent(day), ledger.held.tokens]).toEqual([30, 370])
+  })
+
+  test('and is asked again tells its own count in the end', async () => {
+    const { account, ledger, late, owner } = await killed({ ...noLimits, tokensPerDay: 1_000 })
+    account.release()
+    await account.flush({ owner, collect: unreachable })
+    await account.flush({ owner, collect: async () => ({ settlements: [late(20)], running: [] }) })
+    expect([ledger.spent(day), ledger.held.tokens]).toEqual([30, 0])
+  })
+})
+
+describe('a refusal’s Retry-After is true', () => {
+  const full: Record<string, { limits: Limits; requests: number }> = {
+    'requests per minute': { limits: { ...noLimits, requestsPerMinute: 2 }, requests: 2 },
+    'tokens per minute': { limits: { ...noLimits, tokensPerMinute: 40 }, requests: 2 },
+    'requests at the same time': { limits: { ...noLimits, concurrentRequests: 2 }, requests: 2 },
+    'tokens per day': { limits: { ...noLimits, tokensPerDay: 40 }, requests: 2 },
+    'tokens per month': { limits: { ...noLimits, tokensPerMonth: 40 }, requests: 2 },
+    'tokens per minute and requests at the same time': {
+      limits: { ...noLimits, tokensPerMinute: 40, concurrentRequests: 2 },
+      requests: 2,
+    },
+  }
+
+  test.each(Object.entries(full))(
+    'whoever waits so long is admitted: %s',
+    async (_limit, { limits, requests }) => {
+      for (const isOver of [false, true]) {
+        const { account, begin, clock, owner } = setUp(limits)
+        const running = []
+        for (let i = 0; i < requests; i++) running.push(await begin(10))
+        // All that it may use is used, or it still runs.
+        if (isOver) for (const { end } of running) end(10)
+        await account.flush({ owner, collect })
+        const refused = await begin(10).then(
+          () => undefined,
+          (thrown: unknown) => thrown,
+        )
+        if (refused === undefined) continue
+        expect(refused).toBeInstanceOf(QuartetError)
+        const wait = refused instanceof QuartetError ? refused.retryAfterSeconds : undefined
+        if (wait === undefined) {
+          // Nobody knows when requests end: one that does makes room at once.
+          expect(isOver).toBe(false)
+          running[0]?.fail()
+          await account.flush({ owner, collect })
+        } else clock.now += wait * 1_000
+        await expect(begin(10)).resolves.toBeDefined()
+      }
+    },
+  )
+})
+
+test('an adapter’s prompt rows are reserved and charged like the tokens of the prompt', async () => {
+  const { account, clock, ledger, owner } = setUp({ ...noLimits, tokensPerDay: 2_000 })
+  const demand = { model: 'tone', prompts: [10], promptRows: 512, n: 2, maxTokens: 20 }
+  expect(tokensOf(demand)).toBe(512 + 10 + 2 * 20)
+  const taken = await account.admit(tokensOf(demand), owner)
+  const requestId = newRequestId()
+  const reservation = new AccountReservation({ account, taken, demand, key, requestId, at: clock.now })
+  const usage = { promptTokens: 10, promptRows: 512, completionTokens: 5 }
+  const use = { node: 'node', usage, countedBy: 'node' as const, outcome: 'stop', firstTokenMs: 1 }
+  for (const choice of [0, 1])
+    reservation.settle(choice, { ...use, settlement: settlementId({ requestId, choice, attempt: 0 }) })
+  reservation.close('stop')
+  account.release()
+  await account.flush({ owner, collect })
+  expect([ledger.spent('2026-11-24'), ledger.held.tokens]).toEqual([512 + 10 + 2 * 5, 0])
+})
+
+test('a request that every node refused as full is none, and no error', async () => {
+  const { account, begin, ledger, owner, sql } = setUp({ ...noLimits, tokensPerDay: 1_000 })
+  const { refuse } = await begin()
+  refuse()
+  account.release()
+  await account.flush({ owner, collect })
+  const range = { from: '2026-11-24', to: '2026-11-24', after: null, limit: 10, of: 'tenant' as const }
+  expect(readUsage(sql, range)).toEqual([])
+  expect(ledger.held.tokens).toBe(0)
 })
