@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { type AdminClient, adminClient } from '../../cli/admin-client.ts'
+import { type AdminClient, adminClient } from '../../cli/edge/admin-client.ts'
 import type { EdgeBackbone } from '../../shared/backbone.ts'
 import { AliasName, BackboneDigest, BackboneSlug, TenantId } from '../../shared/ids.ts'
 import { makeAdapter } from '../edge/adapter.ts'
