@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { z } from 'zod'
 import type { Backend, CacheSlot, LoadedAdapter } from '../model/runtime/backend.ts'
 import { openBenchBackend } from './backend.ts'
+import { healthFigures } from './engine-health.ts'
 import { randomAdapter } from './random-adapter.ts'
 import { type Figure, report } from './report.ts'
 import { compare, median, timed } from './statistics.ts'
@@ -84,6 +85,8 @@ export async function benchEngine(): Promise<boolean> {
   const sequencesMiB = await memory('sequences')
   const adaptersPerByte = await memory('adapters')
 
+  const health = await healthFigures(manifest)
+
   const figures: Figure[] = [
     { name: 'decode step, batch 8', value: decode.b, unit: 'ms' },
     {
@@ -119,6 +122,7 @@ export async function benchEngine(): Promise<boolean> {
       unit: '×',
       bound: { kind: 'at most', value: 1.15 },
     },
+    ...health,
   ]
   return report(`engine: ${manifest.slug}, ${context} tokens of context, medians`, figures)
 }

@@ -5,7 +5,7 @@ const patienceMs = 50
 /**
  * Requests that are being read and verified, before they reach the queue.
  *
- * A backend may compute on this thread (onnxruntime-node does), and verifying a request takes several turns of the
+ * A backend may compute on this thread, and verifying a request takes several turns of the
  * event loop. With one turn per step each of them would cost a whole step; so between steps the loop turns until
  * those at the door are through, for at most a few milliseconds.
  */

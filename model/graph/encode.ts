@@ -81,9 +81,8 @@ const encodeShape = (shape: Shape): proto.onnx.ITensorShapeProto => ({
   ),
 })
 
-function encodeValue({ name, type, shape, isSequence }: Value): proto.onnx.IValueInfoProto {
-  const tensor = { tensorType: { elemType: dataTypes[type], shape: encodeShape(shape) } }
-  return { name, type: isSequence ? { sequenceType: { elemType: tensor } } : tensor }
+function encodeValue({ name, type, shape }: Value): proto.onnx.IValueInfoProto {
+  return { name, type: { tensorType: { elemType: dataTypes[type], shape: encodeShape(shape) } } }
 }
 
 function encodeInitializer(

@@ -43,14 +43,14 @@ it('the graphs are those of their version: when this fails, raise `graphVersion`
   expect({ version: graphVersion, q8: await hashes('q8'), f32: await hashes('f32') }).toMatchInlineSnapshot(`
     {
       "f32": {
-        "serving": "b3ebd43e1c6e188d997c5e353f760a7e3c85a1b252d1007dbf6362a93b396b39",
+        "serving": "163fff47b8d79767fabb82d0842ecad992acd8000cbd1ffa8066d0da5d7e1913",
         "trace": "f840c6f90576cb37c038e38951273a915e43c7a6cd9aea42ca5433acad8d3acc",
       },
       "q8": {
-        "serving": "089c287ac31d796f9b05c8821470af343b943514a3eb832415c1efaeaea08c19",
+        "serving": "d3f42180851f9208f067a2102cb848f704952cc144cb6e9ff68ff324dbdb891a",
         "trace": "30e717be29f58390e517978436d312faee9f5bb244c20e5281e291244693872a",
       },
-      "version": 3,
+      "version": 4,
     }
   `)
 })

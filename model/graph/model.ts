@@ -18,8 +18,6 @@ export interface ServingModel extends Model {
   readonly invertibleNorms: boolean
 }
 
-export const unreadableOutput = 'unreadable'
-
 /** The tokens that run, and what attention in every layer needs; the same in every graph. */
 interface TokenRows {
   readonly hidden: Value
@@ -79,16 +77,14 @@ function rotaryTable(
  * - `past_key.{l}`, `past_value.{l}` [batch, kvHeads, capacity, headDim]; `present_…` the same with the new rows
  *   written in, and may be the same memory.
  * - `logits` [r, vocab].
- * - `unreadable`, the first output: a sequence, which onnxruntime-node cannot convert (see `Session.runInto`).
  */
 export function servingGraph({ config, weights, invertibleNorms }: ServingModel): Graph {
   const { layers, d, rmsEps, kvHeads, headDim, vocab, tiedHead } = config
   const g = new GraphBuilder()
   const { hidden, embedding, size, ...rows } = tokenInputs(g, { config, weights })
-  const { lastRows, totalRows, tokenRows, someInput } = layerInputs(g, { layers, size })
+  const { lastRows, totalRows, tokenRows } = layerInputs(g, { layers, size })
   const logitRows = g.input('logit_rows', 'int64', ['logit_rows'])
   const prompts = promptInputs(g, config)
-  g.output(unreadableOutput, g.apply('SequenceConstruct', [someInput]))
   const cacheShape = ['batch', kvHeads, 'capacity', headDim]
 
   let residual: Residual = { stream: hidden, added: undefined }
@@ -140,7 +136,6 @@ function layerInputs(g: GraphBuilder, { layers, size }: { layers: number; size: 
     lastRows: perLayer(g, g.input('last_row', 'int32', ['last_rows']), { sizes: batch }),
     totalRows: perLayer(g, g.input('total_rows', 'int32', [layers]), { sizes: perEach(1) }),
     tokenRows: perLayer(g, g.input('token_rows', 'int32', ['token_rows']), { sizes: counts }),
-    someInput: counts,
   }
 }
 

@@ -83,7 +83,6 @@ export interface Ops {
   ScatterND: Op<[data: Value, indices: Value, updates: Value]>
   /** A copy of `data` with the updates added to the slices at `indices`, which may repeat. */
   ScatterAddND: Op<[data: Value, indices: Value, updates: Value]>
-  SequenceConstruct: Op<[x: Value]>
   Shape: Op<[x: Value]>
   Sigmoid: Op<[x: Value]>
   Sign: Op<[x: Value]>
@@ -299,10 +298,6 @@ export const opRows: { readonly [N in OpName]: OpRow<N> } = {
     outputs: ([data]) => same(data),
   },
   ScatterND: { attributes: {}, outputs: ([data]) => [{ type: data.type, shape: data.shape }] },
-  SequenceConstruct: {
-    attributes: {},
-    outputs: ([x]) => [{ type: x.type, shape: x.shape, isSequence: true }],
-  },
   Shape: { attributes: {}, outputs: ([x]) => [{ type: 'int64', shape: [x.shape.length] }] },
   Sigmoid: unary,
   Sign: unary,

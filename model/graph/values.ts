@@ -17,8 +17,6 @@ export type Shape = readonly Dim[]
 export interface ValueType {
   readonly type: ElementType
   readonly shape: Shape
-  /** A list of such tensors. */
-  readonly isSequence?: true
 }
 
 /** A tensor in a graph: an input, an initializer or a node's output. */

@@ -1,4 +1,3 @@
-import type { Tensor } from 'onnxruntime-node'
 import type { AdapterFile, AdapterMetadata } from '../../shared/adapter-file.ts'
 import { checkFit } from '../../shared/adapter-fit.ts'
 import type { ModelConfig } from '../../shared/backbone.ts'
@@ -7,7 +6,7 @@ import type { BackboneDigest } from '../../shared/ids.ts'
 import type { LoadedAdapter } from './backend.ts'
 import { concatenated, isExact, promptTensors } from './kind-tensors.ts'
 import { rowPlaces, tokenOrder } from './row-places.ts'
-import { bool, bools, float16, float32, int64, type Tensors } from './tensors.ts'
+import { bool, bools, float16, float32, int64, type Tensor, type Tensors } from './tensors.ts'
 import { TokenTable } from './token-table.ts'
 
 /** A backbone as adapters see it. */
@@ -42,13 +41,9 @@ export class PromptTensors implements LoadedAdapter {
   }
 
   get bytes(): number {
-    const inGraph = Object.values(this.own).reduce((sum, { data }) => sum + byteLength(data), 0)
+    const inGraph = Object.values(this.own).reduce((sum, { data }) => sum + data.byteLength, 0)
     return inGraph + (this.table?.bytes ?? 0)
   }
-}
-
-function byteLength(data: Tensor['data']): number {
-  return ArrayBuffer.isView(data) ? data.byteLength : 0
 }
 
 /** Turns adapter files into graph inputs; what all adapters of a backbone share is held once. */

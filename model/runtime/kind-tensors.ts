@@ -1,4 +1,3 @@
-import type { Tensor } from 'onnxruntime-node'
 import {
   type AdapterFile,
   type AdapterKind,
@@ -9,7 +8,7 @@ import {
 import { activations, type Pool, pools } from '../graph/generator.ts'
 import { type Program, programs } from '../graph/prompt-inputs.ts'
 import { range } from './row-places.ts'
-import { bool, bools, float16, float32, int64, type Tensors } from './tensors.ts'
+import { bool, bools, float16, float32, int64, type Tensor, type Tensors } from './tensors.ts'
 
 type MetadataOf<K extends AdapterKind> = Extract<AdapterMetadata, { kind: K }>
 

@@ -1,9 +1,8 @@
-import { Tensor } from 'onnxruntime-node'
 import { graphFiles } from '../graph/export.ts'
 import type { CacheSlot } from './backend.ts'
 import type { KvCache } from './kv-cache.ts'
 import { Session, type SessionOptions } from './session.ts'
-import { float32, int32, int64, type Tensors } from './tensors.ts'
+import { float32, int32, int64, type Tensor, type Tensors } from './tensors.ts'
 
 /** The rows of one layer in a run. */
 export interface LayerRows {
@@ -104,5 +103,5 @@ function concatenated(lists: readonly (readonly number[])[]): Tensor {
     places.set(list, at)
     at += list.length
   }
-  return new Tensor('int32', values, [values.length])
+  return { type: 'int32', data: values, dims: [values.length] }
 }

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
-import { InferenceSession, listSupportedBackends } from 'onnxruntime-node'
 import { QuartetError } from '../../shared/errors.ts'
-import { unreadableOutput } from '../graph/model.ts'
+import { NativeSession, type NativeSessionOptions } from './ort/native-session.ts'
+import { Ort } from './ort/ort.ts'
 import type { Tensors } from './tensors.ts'
 
 /** ONNX Runtime's execution providers that a node can run on. */
@@ -14,32 +14,50 @@ export interface SessionOptions {
   readonly threads?: number | undefined
   /** Names of nodes that stay on the CPU whatever the device. */
   readonly cpuNodes?: readonly string[]
+  /** False where inputs differ in shape from run to run; true when absent. */
+  readonly memoryPattern?: boolean
 }
 
-/** What to do when a provider does not start. */
-const remedies: Readonly<Record<Device, string>> = {
-  cpu: 'remove the backbone folder and pull it again',
-  webgpu:
-    'it needs a GPU with a Vulkan, Metal or D3D12 driver (libvulkan.so.1 on Linux); use --device cpu without one',
-  cuda: 'it needs CUDA and onnxruntime-node’s CUDA libraries, which `npm ci` leaves out: run `npm rebuild onnxruntime-node --onnxruntime-node-install=cuda12`, or use --device cpu',
+type Provider = NonNullable<NativeSessionOptions['provider']>
+
+/** The execution provider of each device, its settings, and what to do when it does not start. */
+const providers: {
+  readonly [D in Device]: {
+    readonly fullName: string
+    readonly provider?: (cpuNodes: readonly string[]) => Provider
+    readonly remedy: string
+  }
+} = {
+  cpu: { fullName: 'CPUExecutionProvider', remedy: 'remove the backbone folder and pull it again' },
+  webgpu: {
+    fullName: 'WebGpuExecutionProvider',
+    provider: (cpuNodes) => ({ name: 'WebGPU', settings: { forceCpuNodeNames: cpuNodes.join('\n') } }),
+    remedy:
+      'it needs a GPU with a Vulkan, Metal or D3D12 driver (libvulkan.so.1 on Linux); use --device cpu without one',
+  },
+  cuda: {
+    fullName: 'CUDAExecutionProvider',
+    provider: () => ({ name: 'CUDA', settings: {} }),
+    remedy:
+      'it needs CUDA and ONNX Runtime’s CUDA libraries, which `npm ci` does not bring; use --device cpu without them',
+  },
 }
 
-/** What the binding says of a sequence among its results. */
-const unconverted = /^Non tensor type is temporarily not supported/
-
-/** One graph of a backbone, loaded and ready to run. */
+/** One graph, loaded and ready to run. */
 export class Session {
-  readonly #session: InferenceSession
+  readonly #session: NativeSession
   #released = false
 
-  private constructor(session: InferenceSession) {
+  private constructor(session: NativeSession) {
     this.#session = session
   }
 
-  /** Throws `backbone_invalid` or `node_unavailable` that names the remedy. */
+  /** Loads a graph of a backbone. Throws `backbone_invalid` or `node_unavailable` that names the remedy. */
   static async open(path: { folder: string; graph: string }, options: SessionOptions): Promise<Session> {
-    const { device, threads, cpuNodes = [] } = options
-    if (!listSupportedBackends().some(({ name }) => name === device))
+    const { device, threads, cpuNodes = [], memoryPattern = true } = options
+    const { fullName, provider, remedy } = providers[device]
+    const ort = Ort.load()
+    if (!ort.providers.includes(fullName))
       throw new QuartetError(
         'node_unavailable',
         `this build of ONNX Runtime has no ${device} provider; use --device cpu`,
@@ -47,25 +65,37 @@ export class Session {
     const file = join(path.folder, path.graph)
     try {
       return new Session(
-        await InferenceSession.create(file, {
-          executionProviders: [
-            { name: device, ...(device === 'webgpu' ? { forceCpuNodeNames: cpuNodes } : {}) },
-          ],
-          graphOptimizationLevel: 'all',
-          // Threads wait busily while a run lasts, and leave the cores to others between runs.
-          extra: { session: { force_spinning_stop: '1' } },
-          // Errors come back as exceptions; its warnings are about graphs, and for us.
-          logSeverityLevel: 3,
-          ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+        await NativeSession.open(ort, file, {
+          threads,
+          memoryPattern,
+          ...(provider && { provider: provider(cpuNodes) }),
         }),
       )
     } catch (cause) {
       throw new QuartetError(
         device === 'cpu' ? 'backbone_invalid' : 'node_unavailable',
-        `cannot load ${file} on ${device}: ${firstLine(cause)}; ${remedies[device]}`,
+        `cannot load ${file} on ${device}: ${firstLine(cause)}; ${remedy}`,
         { cause },
       )
     }
+  }
+
+  /** Loads a graph that lives in memory, on the CPU. Throws `OrtError`. */
+  static async fromModel(
+    model: Uint8Array,
+    options: Omit<NativeSessionOptions, 'provider'>,
+  ): Promise<Session> {
+    return new Session(await NativeSession.open(Ort.load(), model, options))
+  }
+
+  /** Names of the graph's inputs. */
+  get inputs(): readonly string[] {
+    return this.#session.inputs
+  }
+
+  /** Names of the graph's outputs. */
+  get outputs(): readonly string[] {
+    return this.#session.outputs
   }
 
   /** Runs the graph once for these outputs. */
@@ -73,21 +103,9 @@ export class Session {
     return this.#computing(() => this.#session.run(feeds, outputs))
   }
 
-  /**
-   * Runs the graph once, writing its outputs to these tensors, which may be among the feeds.
-   *
-   * onnxruntime-node 1.30 writes them in place, and then copies every one to a new tensor for its result: at batch 8
-   * that took a third of a decode step. A first output that it cannot convert (a sequence) ends the conversion before
-   * it copies anything; all outputs are written by then. Should a later release convert it, this is right but slower.
-   */
+  /** Runs the graph once, writing its outputs to these tensors, which may be among the feeds. */
   async runInto(feeds: Tensors, outputs: Tensors): Promise<void> {
-    await this.#computing(async () => {
-      try {
-        await this.#session.run(feeds, { [unreadableOutput]: null, ...outputs })
-      } catch (error) {
-        if (!(error instanceof Error && unconverted.test(error.message))) throw error
-      }
-    })
+    await this.#computing(() => this.#session.runInto(feeds, outputs))
   }
 
   async #computing<T>(compute: () => Promise<T>): Promise<T> {
@@ -100,7 +118,7 @@ export class Session {
     }
   }
 
-  /** Frees the model's memory; a second call does nothing. */
+  /** Frees the model's memory when its last run has ended; a second call does nothing. */
   async release(): Promise<void> {
     if (this.#released) return
     this.#released = true

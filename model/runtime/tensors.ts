@@ -1,38 +1,55 @@
-import { Tensor } from 'onnxruntime-node'
+/** The array that holds the elements of each type of tensor. 16-bit floats are kept as their bits, booleans as 0 and 1. */
+export interface ElementArrays {
+  readonly float32: Float32Array
+  readonly float16: Uint16Array
+  readonly int64: BigInt64Array
+  readonly int32: Int32Array
+  readonly int8: Int8Array
+  readonly uint8: Uint8Array
+  readonly bool: Uint8Array
+}
+
+export type ElementType = keyof ElementArrays
+
+/** A tensor in this process's memory: elements row by row, which a session reads and writes in place. */
+export type Tensor = {
+  readonly [T in ElementType]: {
+    readonly type: T
+    readonly dims: readonly number[]
+    readonly data: ElementArrays[T]
+  }
+}[ElementType]
 
 /** Tensors by the name of the graph input or output they belong to. */
 export type Tensors = Readonly<Record<string, Tensor>>
 
 export function int64(values: readonly number[], dims: readonly number[] = [values.length]): Tensor {
-  return new Tensor('int64', BigInt64Array.from(values, BigInt), dims)
+  return { type: 'int64', data: BigInt64Array.from(values, BigInt), dims }
 }
 
 export function int32(values: readonly number[], dims: readonly number[] = [values.length]): Tensor {
-  return new Tensor('int32', Int32Array.from(values), dims)
+  return { type: 'int32', data: Int32Array.from(values), dims }
 }
 
 export function bool(value: boolean): Tensor {
-  return new Tensor('bool', [value], [])
+  return { type: 'bool', data: Uint8Array.of(Number(value)), dims: [] }
 }
 
 export function bools(values: readonly boolean[]): Tensor {
-  return new Tensor('bool', [...values], [values.length])
+  return { type: 'bool', data: Uint8Array.from(values, Number), dims: [values.length] }
 }
 
-export function float32(values: Float32Array, dims: readonly number[]): Tensor {
-  return new Tensor('float32', values, dims)
+export function float32(data: Float32Array, dims: readonly number[]): Tensor {
+  return { type: 'float32', data, dims }
 }
 
-/**
- * A half-precision tensor from its bits. The binding reads 16-bit floats from a Uint16Array, while `new Tensor` would
- * make a Float16Array of it, of which the binding sees no bytes (onnxruntime-node 1.30 on Node 24).
- */
-export function float16(bits: Uint16Array, dims: readonly number[]): Tensor {
-  return Object.assign(new Tensor('uint16', bits, dims), { type: 'float16' as const })
+/** A half-precision tensor from its bits. */
+export function float16(data: Uint16Array, dims: readonly number[]): Tensor {
+  return { type: 'float16', data, dims }
 }
 
-/** The values of an f32 output. */
+/** The values of an f32 tensor. */
 export function floats(tensor: Tensor | undefined): Float32Array {
-  if (tensor?.data instanceof Float32Array) return tensor.data
+  if (tensor?.type === 'float32') return tensor.data
   throw new Error(`expected a float32 tensor, found ${tensor?.type ?? 'none'}`)
 }

@@ -21,7 +21,6 @@ export const rules = {
   If: { none: 'what is trained is chosen when its graph is built' },
   Max: { none: 'it is used on integers' },
   Mod: integers,
-  SequenceConstruct: { none: 'it gives a list' },
   Shape: integers,
   Sign: { none: 'its slope is 0 wherever it has one' },
 } satisfies Rules

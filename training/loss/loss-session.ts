@@ -1,44 +1,28 @@
-import { InferenceSession } from 'onnxruntime-node'
 import { encodeModel } from '../../model/graph/encode.ts'
 import type { Graph } from '../../model/graph/graph.ts'
+import { Session } from '../../model/runtime/session.ts'
 import type { Tensors } from '../../model/runtime/tensors.ts'
-import { QuartetError } from '../../shared/errors.ts'
 import { sizes } from '../graph/batch.ts'
 
 /** A graph that lives in memory and gets all its weights as inputs: what training runs. */
 export class LossSession {
-  readonly #session: InferenceSession
+  readonly #session: Session
 
-  private constructor(session: InferenceSession) {
+  private constructor(session: Session) {
     this.#session = session
   }
 
   static async open(graph: Graph, { threads }: { threads?: number | undefined } = {}): Promise<LossSession> {
     const model = encodeModel(graph, { weightsFile: '', opset: 18, sizes: Object.values(sizes) })
-    return new LossSession(
-      await InferenceSession.create(model, {
-        executionProviders: ['cpu'],
-        graphOptimizationLevel: 'all',
-        // Batches differ in shape: a plan of memory per shape would be kept for each, beside what is allocated.
-        enableMemPattern: false,
-        extra: { session: { force_spinning_stop: '1' } },
-        logSeverityLevel: 3,
-        ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
-      }),
-    )
+    // Batches differ in shape: a plan of memory per shape would be kept for each, beside what is allocated.
+    return new LossSession(await Session.fromModel(model, { threads, memoryPattern: false }))
   }
 
-  /** Feeds may hold more than the graph's inputs. Throws `node_error`. */
+  /** All outputs of the graph. Feeds may hold more than its inputs. Throws `node_error`. */
   async run(feeds: Tensors): Promise<Tensors> {
-    const own = Object.fromEntries(
-      this.#session.inputNames.flatMap((name) => (feeds[name] ? [[name, feeds[name]]] : [])),
-    )
-    try {
-      return await this.#session.run(own)
-    } catch (cause) {
-      const message = cause instanceof Error ? cause.message.split('\n', 1)[0] : String(cause)
-      throw new QuartetError('node_error', `the training graph failed to run: ${message}`, { cause })
-    }
+    const { inputs, outputs } = this.#session
+    const own = Object.fromEntries(inputs.flatMap((name) => (feeds[name] ? [[name, feeds[name]]] : [])))
+    return await this.#session.run(own, outputs)
   }
 
   release(): Promise<void> {

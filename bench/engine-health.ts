@@ -1,0 +1,61 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as delay } from 'node:timers/promises'
+import { z } from 'zod'
+import type { BackboneManifest } from '../shared/backbone.ts'
+import { nodeClient, readEvents } from '../test/contract/node-client.ts'
+import type { Figure } from './report.ts'
+import { timed } from './statistics.ts'
+
+const promptTokens = 2000
+const pollMs = 10
+
+/** How a node answers others while it reads a long prompt. */
+export async function healthFigures(manifest: BackboneManifest): Promise<Figure[]> {
+  const child = fork(new URL('./engine-node.ts', import.meta.url), { stdio: 'inherit' })
+  try {
+    const url = z.url().parse(await answer(child))
+    const { generate } = nodeClient(url)
+    await heldUp(child)
+    let reading = true
+    const prompt = Array.from({ length: promptTokens }, (_, at) => 1000 + ((at * 7919) % 20_000))
+    const read = generate({ backbone: manifest.digest, prompt, maxTokens: 1, timeoutMs: 300_000 })
+      .then(readEvents)
+      .finally(() => {
+        reading = false
+      })
+    const answers: number[] = []
+    while (reading) {
+      answers.push(await timed(async () => (await fetch(`${url}/health`)).text()))
+      await delay(pollMs)
+    }
+    const last = (await read).at(-1)
+    if (last?.type !== 'done') throw new Error(`the prompt was not read: ${JSON.stringify(last)}`)
+    return [
+      {
+        name: `slowest of ${answers.length} answers to /health while ${promptTokens} prompt tokens run`,
+        value: Math.max(...answers),
+        unit: 'ms',
+        bound: { kind: 'at most', value: 50 },
+      },
+      {
+        name: 'longest that heartbeats were held up meanwhile',
+        value: await heldUp(child),
+        unit: 'ms',
+        bound: { kind: 'at most', value: 50 },
+      },
+    ]
+  } finally {
+    child.disconnect()
+  }
+}
+
+async function answer(child: ChildProcess): Promise<unknown> {
+  const [message]: unknown[] = await once(child, 'message')
+  return message
+}
+
+async function heldUp(child: ChildProcess): Promise<number> {
+  child.send('held up?')
+  return z.number().parse(await answer(child))
+}

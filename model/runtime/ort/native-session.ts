@@ -1,0 +1,203 @@
+import koffi from 'koffi'
+import type { Tensor, Tensors } from '../tensors.ts'
+import { addressFrom, errorsOnly, type Ort, sizeFrom } from './ort.ts'
+import { OrtValue } from './value.ts'
+
+export interface NativeSessionOptions {
+  /** Threads that share one operator's work; ONNX Runtime takes one per core when absent. */
+  readonly threads?: number | undefined
+  /** False where inputs differ in shape from run to run: a plan of memory per shape would be kept for each. */
+  readonly memoryPattern: boolean
+  /** The execution provider before the CPU's, by its short name, like `WebGPU`, and its settings. */
+  readonly provider?: { readonly name: string; readonly settings: Readonly<Record<string, string>> }
+}
+
+/** An `OrtSession`: one graph, loaded. Runs and the loading itself are on other threads. */
+export class NativeSession {
+  readonly inputs: readonly string[]
+  readonly outputs: readonly string[]
+  readonly #ort: Ort
+  #address: bigint | undefined
+  readonly #names: ReadonlyMap<string, CString>
+  readonly #running = new Set<Promise<unknown>>()
+
+  private constructor(ort: Ort, address: bigint) {
+    this.#ort = ort
+    this.#address = address
+    this.inputs = namesOf(ort, address, { count: 'SessionGetInputCount', name: 'SessionGetInputName' })
+    this.outputs = namesOf(ort, address, { count: 'SessionGetOutputCount', name: 'SessionGetOutputName' })
+    this.#names = new Map([...this.inputs, ...this.outputs].map((name) => [name, new CString(name)]))
+  }
+
+  /** Loads a graph from a file, or from bytes that refer to no other file. Throws `OrtError`. */
+  static async open(
+    ort: Ort,
+    model: string | Uint8Array,
+    options: NativeSessionOptions,
+  ): Promise<NativeSession> {
+    const { api, environment } = ort
+    const native = sessionOptions(ort, options)
+    try {
+      const out = new BigUint64Array(1)
+      if (typeof model === 'string') await api.callAside('CreateSession', environment, model, native, out)
+      else await api.callAside('CreateSessionFromArray', environment, model, model.byteLength, native, out)
+      return new NativeSession(ort, out[0] ?? 0n)
+    } finally {
+      api.call('ReleaseSessionOptions', native)
+    }
+  }
+
+  /** Runs the graph once for these outputs, which the library allocates and this copies. */
+  run(feeds: Tensors, outputs: readonly string[]): Promise<Tensors> {
+    return this.#whileLive(async (session) => {
+      using values = new Values(this.#ort)
+      using results = new DisposableStack()
+      const addresses = new BigUint64Array(outputs.length)
+      await this.#call(session, { feeds, values, outputs: { names: outputs, addresses } })
+      const made = Array.from(addresses, (address) => results.use(OrtValue.owned(this.#ort, address)))
+      return Object.fromEntries(made.map((value, at) => [outputs[at], value.read()]))
+    })
+  }
+
+  /** Runs the graph once, writing its outputs to these tensors, which may be among the feeds. */
+  runInto(feeds: Tensors, outputs: Tensors): Promise<void> {
+    return this.#whileLive(async (session) => {
+      using values = new Values(this.#ort)
+      const addresses = BigUint64Array.from(Object.values(outputs), (tensor) => values.of(tensor))
+      await this.#call(session, { feeds, values, outputs: { names: Object.keys(outputs), addresses } })
+    })
+  }
+
+  async #call(session: bigint, { feeds, values, outputs }: RunArguments): Promise<void> {
+    const inputNames = this.#addressesOf(Object.keys(feeds))
+    const inputs = BigUint64Array.from(Object.values(feeds), (tensor) => values.of(tensor))
+    const outputNames = this.#addressesOf(outputs.names)
+    await this.#ort.api.callAside(
+      'Run',
+      session,
+      null,
+      inputNames,
+      inputs,
+      inputs.length,
+      outputNames,
+      outputs.addresses.length,
+      outputs.addresses,
+    )
+  }
+
+  /** The session is not freed before the work is over, which includes what it frees itself. */
+  async #whileLive<T>(work: (session: bigint) => Promise<T>): Promise<T> {
+    if (this.#address === undefined) throw new Error('the session was freed')
+    const running = work(this.#address)
+    this.#running.add(running)
+    try {
+      return await running
+    } finally {
+      this.#running.delete(running)
+    }
+  }
+
+  /** Frees the graph once its last run has ended; a second call does nothing. */
+  async release(): Promise<void> {
+    const address = this.#address
+    if (address === undefined) return
+    this.#address = undefined
+    await Promise.allSettled(this.#running)
+    await this.#ort.api.callAside('ReleaseSession', address)
+  }
+
+  #addressesOf(names: readonly string[]): BigUint64Array {
+    return BigUint64Array.from(names, (name) => {
+      const known = this.#names.get(name)
+      if (known === undefined) throw new Error(`the graph has no input or output ${name}`)
+      return known.address
+    })
+  }
+}
+
+interface RunArguments {
+  readonly feeds: Tensors
+  readonly values: Values
+  readonly outputs: { readonly names: readonly string[]; readonly addresses: BigUint64Array }
+}
+
+/** The values of one run, freed together. A tensor that is both fed and written is one value. */
+class Values implements Disposable {
+  readonly #ort: Ort
+  readonly #made = new Map<Tensor, OrtValue>()
+
+  constructor(ort: Ort) {
+    this.#ort = ort
+  }
+
+  of(tensor: Tensor): bigint {
+    const value = this.#made.get(tensor) ?? OrtValue.over(this.#ort, tensor)
+    this.#made.set(tensor, value)
+    return value.address
+  }
+
+  [Symbol.dispose](): void {
+    for (const value of this.#made.values()) value[Symbol.dispose]()
+    this.#made.clear()
+  }
+}
+
+/** A NUL-terminated string in memory that does not move. */
+class CString {
+  readonly address: bigint
+  readonly #bytes: Uint8Array
+
+  constructor(text: string) {
+    const encoded = new TextEncoder().encode(`${text}\0`)
+    // In a buffer of its own, as V8 moves short arrays without one.
+    this.#bytes = new Uint8Array(new ArrayBuffer(encoded.length))
+    this.#bytes.set(encoded)
+    this.address = koffi.address(this.#bytes)
+  }
+}
+
+function sessionOptions(ort: Ort, { threads, memoryPattern, provider }: NativeSessionOptions): bigint {
+  const { api } = ort
+  const options = addressFrom((out) => api.call('CreateSessionOptions', out))
+  try {
+    api.call('SetSessionLogSeverityLevel', options, errorsOnly)
+    // Threads wait busily while a run lasts, and leave the cores to others between runs.
+    api.call('AddSessionConfigEntry', options, 'session.force_spinning_stop', '1')
+    if (threads !== undefined) api.call('SetIntraOpNumThreads', options, threads)
+    if (!memoryPattern) api.call('DisableMemPattern', options)
+    if (provider !== undefined) {
+      const keys = Object.keys(provider.settings).map((key) => new CString(key))
+      const values = Object.values(provider.settings).map((value) => new CString(value))
+      api.call(
+        'SessionOptionsAppendExecutionProvider',
+        options,
+        provider.name,
+        BigUint64Array.from(keys, ({ address }) => address),
+        BigUint64Array.from(values, ({ address }) => address),
+        keys.length,
+      )
+    }
+    return options
+  } catch (error) {
+    api.call('ReleaseSessionOptions', options)
+    throw error
+  }
+}
+
+function namesOf(
+  { api, allocator }: Ort,
+  session: bigint,
+  functions:
+    | { count: 'SessionGetInputCount'; name: 'SessionGetInputName' }
+    | { count: 'SessionGetOutputCount'; name: 'SessionGetOutputName' },
+): readonly string[] {
+  const count = sizeFrom((out) => api.call(functions.count, session, out))
+  return Array.from({ length: count }, (_, index) => {
+    const text = addressFrom((out) => api.call(functions.name, session, index, allocator, out))
+    try {
+      return koffi.decode.string(text)
+    } finally {
+      api.call('AllocatorFree', allocator, text)
+    }
+  })
+}

@@ -1,0 +1,147 @@
+import { execFile } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, it, test } from 'vitest'
+import { GraphBuilder } from '../../graph/builder.ts'
+import { encodeModel } from '../../graph/encode.ts'
+import { float16, float32, floats, int64 } from '../tensors.ts'
+import { OrtApi } from './api.ts'
+import { apiTable, statusFunctions } from './api-table.ts'
+import { packagedLibrary, pinnedRelease } from './library.ts'
+import { NativeSession } from './native-session.ts'
+import { Ort } from './ort.ts'
+
+/** y = x · w, [n, 3] · [3, 2]. */
+function product(): Uint8Array {
+  const g = new GraphBuilder()
+  const x = g.input('x', 'float32', ['n', 3])
+  const w = g.input('w', 'float32', [3, 2])
+  g.output('y', g.apply('MatMul', [x, w]))
+  return encodeModel(g.build('product'), { weightsFile: '', opset: 18, sizes: ['n'] })
+}
+
+const w = float32(Float32Array.of(1, 2, 3, 4, 5, 6), [3, 2])
+const x = (rows: number) => float32(new Float32Array(rows * 3).fill(1), [rows, 3])
+
+test('every function is at the place that the header of the pinned release gives it', async () => {
+  const fixture = join(import.meta.dirname, '../../../test/fixtures/onnxruntime/ort-api-30.txt')
+  const names = (await readFile(fixture, 'utf8')).trim().split('\n')
+  for (const [name, { offset }] of Object.entries(apiTable)) expect(names[offset], name).toBe(name)
+  for (const [name, offset] of Object.entries(statusFunctions)) expect(names[offset], name).toBe(name)
+  expect(new Set(names).size).toBe(426)
+})
+
+test('a library of another release, and a file that is no library, are refused by name with a remedy', () => {
+  const load = (path: string, release: string) => () => OrtApi.load(path, release)
+  expect(load(packagedLibrary(), '1.29.0')).toThrow(
+    expect.objectContaining({
+      code: 'node_unavailable',
+      message: expect.stringMatching(/1\.30\.0.*needs 1\.29\.0.*npm ci/),
+    }),
+  )
+  expect(load(join(import.meta.dirname, 'api.ts'), pinnedRelease())).toThrow(
+    expect.objectContaining({
+      code: 'node_unavailable',
+      message: expect.stringContaining('cannot load ONNX Runtime'),
+    }),
+  )
+})
+
+describe('a session', () => {
+  let session: NativeSession
+  beforeAll(async () => {
+    session = await NativeSession.open(Ort.load(), product(), { memoryPattern: true, threads: 1 })
+  })
+  afterAll(() => session.release())
+
+  it('gives the outputs it is asked for, in their own shapes', async () => {
+    const { y } = await session.run({ x: x(4), w }, ['y'])
+    expect(y?.dims).toEqual([4, 2])
+    expect([...floats(y)]).toEqual([9, 12, 9, 12, 9, 12, 9, 12])
+  })
+
+  it('writes an output where it is told to, and copies nothing', async () => {
+    const y = float32(new Float32Array(2), [1, 2])
+    await session.runInto({ x: x(1), w }, { y })
+    expect([...y.data]).toEqual([9, 12])
+  })
+
+  it('takes no rows and gives none', async () => {
+    const { y } = await session.run({ x: x(0), w }, ['y'])
+    expect(y?.dims).toEqual([0, 2])
+  })
+
+  it('refuses what does not fit, and works on', async () => {
+    const run = (feeds: Parameters<NativeSession['run']>[0], outputs = ['y']) => session.run(feeds, outputs)
+    await expect(run({ x: x(1) })).rejects.toThrow(/w/)
+    await expect(run({ x: float32(new Float32Array(8), [2, 4]), w })).rejects.toThrow(/dimension|shape/i)
+    await expect(run({ x: float32(new Float32Array(5), [2, 3]), w })).rejects.toThrow(/not enough space/)
+    await expect(run({ x: float32(new Float32Array(6), [-2, 3]), w })).rejects.toThrow(/negative/)
+    await expect(run({ x: int64([1, 2, 3], [1, 3]), w })).rejects.toThrow(/type/)
+    await expect(run({ x: float16(new Uint16Array(3), [1, 3]), w })).rejects.toThrow(/type/)
+    await expect(run({ x: x(1), w, z: w })).rejects.toThrow('no input or output z')
+    await expect(run({ x: x(1), w }, ['z'])).rejects.toThrow('no input or output z')
+    const small = float32(new Float32Array(2), [1, 2])
+    await expect(session.runInto({ x: x(3), w }, { y: small })).rejects.toThrow(/shape/i)
+    const gone = x(1)
+    structuredClone(gone.data.buffer, { transfer: [gone.data.buffer] })
+    await expect(run({ x: gone, w })).rejects.toThrow('given away')
+    expect((await session.run({ x: x(1), w }, ['y'])).y?.dims).toEqual([1, 2])
+  })
+
+  it('refuses bytes that are no graph', async () => {
+    const open = (model: string | Uint8Array) =>
+      NativeSession.open(Ort.load(), model, { memoryPattern: true })
+    await expect(open(Uint8Array.of(1, 2, 3))).rejects.toThrow()
+    await expect(open(new Uint8Array(0))).rejects.toThrow()
+    await expect(open('/nowhere/graph.onnx')).rejects.toThrow(/nowhere/)
+  })
+})
+
+test('a freed session refuses to run; it is freed once its last run has ended, and only once', async () => {
+  const session = await NativeSession.open(Ort.load(), product(), { memoryPattern: true })
+  const last = session.run({ x: x(2000), w }, ['y'])
+  await Promise.all([session.release(), session.release()])
+  expect((await last).y?.dims).toEqual([2000, 2])
+  await expect(session.run({ x: x(1), w }, ['y'])).rejects.toThrow('freed')
+})
+
+test('the event loop turns while a graph runs', async () => {
+  const g = new GraphBuilder()
+  let value = g.input('x', 'float32', [512, 512])
+  for (let i = 0; i < 20; i++) value = g.apply('MatMul', [value, value])
+  g.output('y', value)
+  const model = encodeModel(g.build('slow'), { weightsFile: '', opset: 18, sizes: [] })
+  const session = await NativeSession.open(Ort.load(), model, { memoryPattern: true, threads: 1 })
+  let ended = false
+  const run = session.run({ x: float32(new Float32Array(512 * 512), [512, 512]) }, ['y']).finally(() => {
+    ended = true
+  })
+  let turns = 0
+  while (!ended) {
+    await new Promise((resolve) => setImmediate(resolve))
+    turns++
+  }
+  await run
+  await session.release()
+  expect(turns).toBeGreaterThan(50)
+})
+
+test.for(['exit', 'throw', 'release', 'garbage'])(
+  'a process that ends by %s while a graph runs does not crash',
+  async (how) => {
+    const child = promisify(execFile)(process.execPath, [
+      '--expose-gc',
+      join(import.meta.dirname, '../../../test/fakes/ends-while-running.ts'),
+      how,
+    ])
+    const ended = await child.then(
+      ({ stdout }) => ({ code: 0, signal: null, stdout }),
+      (error: { code: number; signal: string | null; stdout: string }) => error,
+    )
+    expect(ended.signal).toBeNull()
+    expect(ended.code).toBe({ exit: 3, throw: 1, release: 0, garbage: 0 }[how])
+    expect(ended.stdout).toBe('running\n')
+  },
+)

@@ -1,0 +1,137 @@
+import koffi from 'koffi'
+import type { ElementArrays, ElementType, Tensor } from '../tensors.ts'
+import { addressFrom, type Ort } from './ort.ts'
+
+/** `ONNXTensorElementDataType` of each element type. */
+const elementCodes = {
+  float32: 1,
+  uint8: 2,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+} as const satisfies Readonly<Record<ElementType, number>>
+
+/** Views of bytes as the elements of each type. */
+const arraysOf: { readonly [T in ElementType]: (bytes: ArrayBuffer) => ElementArrays[T] } = {
+  float32: (bytes) => new Float32Array(bytes),
+  float16: (bytes) => new Uint16Array(bytes),
+  int64: (bytes) => new BigInt64Array(bytes),
+  int32: (bytes) => new Int32Array(bytes),
+  int8: (bytes) => new Int8Array(bytes),
+  uint8: (bytes) => new Uint8Array(bytes),
+  bool: (bytes) => new Uint8Array(bytes),
+}
+
+/** An `OrtValue` with one owner, who disposes of it once. */
+export class OrtValue implements Disposable {
+  readonly #ort: Ort
+  #address: bigint | undefined
+  /** Keeps the memory that the value stands for alive as long as the value. */
+  readonly #pinned: ArrayBufferView | undefined
+
+  private constructor(ort: Ort, address: bigint, pinned?: ArrayBufferView) {
+    this.#ort = ort
+    this.#address = address
+    this.#pinned = pinned
+  }
+
+  /** A value that is the tensor's own memory: nothing is copied, and a run writes to it in place. */
+  static over(ort: Ort, { type, dims, data }: Tensor): OrtValue {
+    // Memory that was given away (`ArrayBuffer.transfer`) has no address any more.
+    if (data.buffer instanceof ArrayBuffer && data.buffer.detached)
+      throw new Error('a tensor’s memory was given away')
+    const shape = BigInt64Array.from(dims, BigInt)
+    const address = addressFrom((out) =>
+      ort.api.call(
+        'CreateTensorWithDataAsOrtValue',
+        ort.hostMemory,
+        // An empty array has no address, and the library refuses a null one.
+        data.byteLength === 0 ? nothing : data,
+        data.byteLength,
+        shape,
+        dims.length,
+        elementCodes[type],
+        out,
+      ),
+    )
+    return new OrtValue(ort, address, data)
+  }
+
+  /** Takes over a value that the library made. */
+  static owned(ort: Ort, address: bigint): OrtValue {
+    return new OrtValue(ort, address)
+  }
+
+  get address(): bigint {
+    if (this.#address === undefined) throw new Error('a value was used after it was freed')
+    return this.#address
+  }
+
+  /** The memory that the value stands for, where it is this process's. */
+  get pinned(): ArrayBufferView | undefined {
+    return this.#pinned
+  }
+
+  /** A copy of the tensor that the value holds in host memory. */
+  read(): Tensor {
+    const { api } = this.#ort
+    const code = new Int32Array(1)
+    const shape = new BigUint64Array(1)
+    const rank = new BigUint64Array(1)
+    api.call('GetTensorElementTypeAndShapeDataReference', this.address, code, shape, rank)
+    const [at = 0n] = shape
+    const dims = rank[0] === 0n ? [] : integers(at, Number(rank[0]))
+    const data = addressFrom((out) => api.call('GetTensorMutableData', this.address, out))
+    return tensorOf(elementTypeOf(code[0]), { dims, data })
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#address === undefined) return
+    this.#ort.api.call('ReleaseValue', this.#address)
+    this.#address = undefined
+  }
+}
+
+const nothing = new Uint8Array(8)
+
+function integers(address: bigint, count: number): number[] {
+  return Array.from(new BigInt64Array(koffi.view(address, 8 * count)), Number)
+}
+
+function elementTypeOf(code: number | undefined): ElementType {
+  for (const type of elementTypes) if (elementCodes[type] === code) return type
+  throw new Error(`a tensor has elements of ONNX type ${code}, which are not read here`)
+}
+
+const isElementType = (name: string): name is ElementType => Object.hasOwn(elementCodes, name)
+const elementTypes = Object.keys(elementCodes).filter(isElementType)
+
+function tensorOf(type: ElementType, { dims, data }: { dims: readonly number[]; data: bigint }): Tensor {
+  const count = dims.reduce((product, dim) => product * dim, 1)
+  const array = <T extends ElementType>(
+    of: T,
+  ): { type: T; dims: readonly number[]; data: ElementArrays[T] } => {
+    const bytes = count * arraysOf[of](new ArrayBuffer(0)).BYTES_PER_ELEMENT
+    // The view ends with the value; the slice is a copy that lasts.
+    const copied = bytes === 0 ? new ArrayBuffer(0) : koffi.view(data, bytes).slice(0)
+    return { type: of, dims, data: arraysOf[of](copied) }
+  }
+  switch (type) {
+    case 'float32':
+      return array('float32')
+    case 'float16':
+      return array('float16')
+    case 'int64':
+      return array('int64')
+    case 'int32':
+      return array('int32')
+    case 'int8':
+      return array('int8')
+    case 'uint8':
+      return array('uint8')
+    case 'bool':
+      return array('bool')
+  }
+}
