@@ -1,3 +1,4 @@
+import { throughClosedConnections } from '../shared/closed-connection.ts'
 import { quantile } from './statistics.ts'
 
 /** A server under load: where to post, what, and which piece of a streamed event is text. */
@@ -18,11 +19,13 @@ interface Answer {
 /** Sends one streaming request and reads it to its end. Throws on any status but 200 and on an error event. */
 export async function request(target: Target, i: number): Promise<Answer> {
   const start = performance.now()
-  const response = await fetch(target.url, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', ...target.headers },
-    body: JSON.stringify(target.body(i)),
-  })
+  const response = await throughClosedConnections(() =>
+    fetch(target.url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...target.headers },
+      body: JSON.stringify(target.body(i)),
+    }),
+  )
   if (!response.ok || response.body === null) throw new Error(`${response.status} ${await response.text()}`)
   let firstTokenMs: number | undefined
   let rest = ''

@@ -27,6 +27,7 @@ const Settings = z.object({
   maxBatch: whole(1, 1024).default(16),
   chunkTokens: whole(8, 8192).default(512),
   stepMs: whole(1, 60_000).default(100),
+  prefixBytes: whole(0, Number.MAX_SAFE_INTEGER).default(256 * 1024 ** 2),
   cacheRows: whole(64, 100_000_000).default(16_384),
   queue: whole(1, 100_000).default(256),
   tenantQueue: whole(1, 100_000).optional(),
@@ -88,6 +89,11 @@ const sources: { readonly [Setting in keyof Given]-?: Source } = {
     flag: 'cache-rows',
     env: 'QUARTET_CACHE_ROWS',
     help: 'tokens that running requests together may hold in the KV cache',
+  },
+  prefixBytes: {
+    flag: 'prefix-bytes',
+    env: 'QUARTET_PREFIX_BYTES',
+    help: 'memory for KV rows of earlier prompts, so that one that begins alike runs only the rest; 0 for none',
   },
   queue: { flag: 'queue', env: 'QUARTET_QUEUE', help: 'requests that may wait' },
   tenantQueue: {

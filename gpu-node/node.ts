@@ -32,6 +32,8 @@ export interface RunningNode {
 
 export interface NodeParts {
   readonly log: Log
+  /** Lines that the log could not write. */
+  readonly droppedLines?: () => number
   /** What runs the model; the real one by default. */
   readonly openModel?: (config: NodeConfig) => Promise<OpenModel>
 }
@@ -47,7 +49,7 @@ const connectionGraceMs = 1000
 /** Listens at once and loads the backbone meanwhile. Throws `conflict` when the port is taken. */
 export async function startNode(
   config: NodeConfig,
-  { log, openModel = openOnnxModel }: NodeParts,
+  { droppedLines = () => 0, log, openModel = openOnnxModel }: NodeParts,
 ): Promise<RunningNode> {
   assertReachable(config)
   const serving = new Serving()
@@ -59,6 +61,7 @@ export async function startNode(
   const tracing = new Tracing(config.telemetry, { instance: incarnation, log })
   const settlements = new Settlements({ forgot: (count) => log('warn', 'settlements_forgotten', { count }) })
   const metrics = nodeMetrics(serving, {
+    droppedLines,
     pendingSettlements: () => settlements.count,
     tokensPerSecond: () => rates.current.tokensPerSecond,
   })
@@ -80,6 +83,7 @@ export async function startNode(
       queue: { total, perTenant: Math.min(total, config.tenantQueue ?? Math.ceil(total / 2)) },
       chunkTokens: config.chunkTokens,
       stepMs: config.stepMs,
+      prefixBytes: config.prefixBytes,
       observer: {
         stepped(step) {
           metrics.engine.stepped(step)

@@ -13,7 +13,9 @@ export async function runNode(
   }
   try {
     const config = readConfig(args, env)
-    const node = await startNode(config, { log: logToStdout(config.logLevel) })
+    process.stderr.on('error', () => {})
+    const { dropped: droppedLines, log } = logToStdout(config.logLevel)
+    const node = await startNode(config, { log, droppedLines })
     for (const signal of ['SIGTERM', 'SIGINT'] as const)
       process.once(signal, () => {
         process.once(signal, () => process.exit(1))

@@ -66,6 +66,8 @@ export const Usage = z.strictObject({
   promptTokens: z.int().min(0),
   /** Rows that were made of the adapter, which are work like prompt tokens; absent when there were none. */
   promptRows: z.int().min(1).optional(),
+  /** Of the prompt tokens, those whose cache rows were at hand from an earlier request; absent when there were none. */
+  cachedTokens: z.int().min(1).optional(),
   completionTokens: z.int().min(0),
 })
 export type Usage = z.infer<typeof Usage>

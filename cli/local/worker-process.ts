@@ -19,6 +19,26 @@ export const WorkerSettings = z.object({
 })
 export type WorkerSettings = z.infer<typeof WorkerSettings>
 
+const tellMs = 5_000
+
+/** A log on a full disk loses lines, which are counted; the edge goes on, and tells how many when it can. */
+let lost = 0
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', () => {
+    lost += 1
+  })
+setInterval(() => {
+  if (lost === 0) return
+  const lines = lost
+  const time = new Date().toISOString()
+  process.stdout.write(
+    `${JSON.stringify({ time, level: 'warn', event: 'log_lines_dropped', lines })}\n`,
+    (error) => {
+      if (!error) lost -= lines
+    },
+  )
+}, tellMs).unref()
+
 const { QUARTET_EDGE_PORT, QUARTET_EDGE_STATE, ...given } = WorkerSettings.parse(process.env)
 const vars = Object.fromEntries(
   Object.entries(given).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),

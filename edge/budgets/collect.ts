@@ -1,3 +1,4 @@
+import { throughClosedConnections } from '../../shared/closed-connection.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { newRequestId, type TenantId } from '../../shared/ids.ts'
 import { signNodeToken } from '../../shared/node-token.ts'
@@ -15,21 +16,26 @@ export async function settlementsAt(
   { nodeKey, request, tenant }: { nodeKey: Uint8Array; tenant: TenantId; request: SettlementsRequest },
 ): Promise<SettlementsResponse> {
   const body = JSON.stringify(request)
-  const token = await signNodeToken(nodeKey, {
+  const grant = {
     node: id,
     tenant,
     act: 'settlements',
     rid: newRequestId(),
     adapter: null,
     body: await sha256Hex(body),
-  })
-  const response = await fetch(`${url}/v1/settlements`, {
-    method: 'POST',
-    redirect: 'manual',
-    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-    body,
-    signal: AbortSignal.timeout(patienceMs),
-  })
+  } as const
+  const response = await throughClosedConnections(async () =>
+    fetch(`${url}/v1/settlements`, {
+      method: 'POST',
+      redirect: 'manual',
+      headers: {
+        authorization: `Bearer ${await signNodeToken(nodeKey, grant)}`,
+        'content-type': 'application/json',
+      },
+      body,
+      signal: AbortSignal.timeout(patienceMs),
+    }),
+  )
   if (!response.ok) {
     await response.body?.cancel()
     throw new Error(`${response.status} from ${url}/v1/settlements`)

@@ -20,7 +20,8 @@ export async function* asAsked(
   { node, promptRows, request, vocab }: Asked,
 ): AsyncGenerator<readonly GenerateEvent[], void> {
   const expected = { promptTokens: request.prompt.length, completionTokens: 0 }
-  const hasOwnRows = (usage: Usage) => (usage.promptRows ?? 0) <= promptRows
+  const hasOwnRows = (usage: Usage) =>
+    (usage.promptRows ?? 0) <= promptRows && (usage.cachedTokens ?? 0) <= usage.promptTokens
   const isOwn = (usage: Usage) =>
     usage.promptTokens === expected.promptTokens &&
     usage.completionTokens === expected.completionTokens &&

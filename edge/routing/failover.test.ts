@@ -47,6 +47,16 @@ test('requests of one adapter go to the same node', async () => {
   for (let i = 0; i < 5; i++) expect((await edge.chat(tenant)).headers.get('x-quartet-node')).toBe(first.id)
 })
 
+test('a node that closes its idle connections is no failed node', async () => {
+  await stubs.behave({ tokens: byteIds('fine'), cutsReused: true })
+  for (let i = 0; i < 6; i++) {
+    const response = await edge.chat(tenant)
+    expect(response.headers.get('x-quartet-node')).toBe(first.id)
+    expect(response.headers.get('x-quartet-retries')).toBe('0')
+    expect(await content(response)).toBe('fine')
+  }
+})
+
 test('requests of the untuned model spread', async () => {
   const nodes = new Set<string | null>()
   for (let i = 0; i < 20; i++)

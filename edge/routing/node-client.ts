@@ -1,3 +1,4 @@
+import { throughClosedConnections } from '../../shared/closed-connection.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import type { TenantId } from '../../shared/ids.ts'
 import { signNodeToken } from '../../shared/node-token.ts'
@@ -38,22 +39,26 @@ export async function generateOn({
   vocab,
 }: NodeCall): Promise<NodeAnswer> {
   const body = JSON.stringify(request)
-  const token = await signNodeToken(nodeKey, {
+  const grant = {
     node: node.id,
     tenant,
     act: 'generate',
     rid: request.requestId,
     adapter: request.adapter,
     body: await sha256Hex(body),
-  })
+  } as const
   const { attempt, headers } = report.attempt(node)
-  const response = await fetch(`${node.url}/v1/generate`, {
-    method: 'POST',
-    // A node that sends elsewhere would have the token and the prompt sent there.
-    redirect: 'manual',
-    headers: { ...headers, authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-    body,
-    signal,
+  const response = await throughClosedConnections(async () => {
+    // A token is good for one use.
+    const token = await signNodeToken(nodeKey, grant)
+    return fetch(`${node.url}/v1/generate`, {
+      method: 'POST',
+      // A node that sends elsewhere would have the token and the prompt sent there.
+      redirect: 'manual',
+      headers: { ...headers, authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body,
+      signal,
+    })
   }).catch((thrown: unknown): never => {
     attempt.end(signal.aborted ? 'cancelled' : 'unreachable')
     throw new NodeFailure('unreachable', { message: `node ${node.id} cannot be reached`, thrown })

@@ -1,3 +1,4 @@
+import { throughClosedConnections } from '../../shared/closed-connection.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { AdapterDigest, RequestId, TenantId } from '../../shared/ids.ts'
 import { signNodeToken } from '../../shared/node-token.ts'
@@ -34,7 +35,7 @@ export class AdapterPushes {
   async push({ signal, ...push }: Push): Promise<void> {
     const pushed = this.#pushes.join(`${push.node.id}/${push.tenant}/${push.digest}`, {
       background: push.background,
-      run: () => pushOnce(push),
+      run: () => throughClosedConnections(() => pushOnce(push)),
     })
     const { promise: over, resolve } = Promise.withResolvers<void>()
     const leave = () => resolve()

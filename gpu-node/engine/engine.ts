@@ -3,6 +3,7 @@ import { QuartetError, toQuartetError } from '../../shared/errors.ts'
 import type { GenerateEvent } from '../../shared/wire.ts'
 import { checkRunnable } from './admission.ts'
 import { Arrivals } from './arrivals.ts'
+import { PrefixCache } from './prefix-cache.ts'
 import type { QueueLimits } from './queue.ts'
 import type { EngineObserver } from './reports.ts'
 import { Sampler } from './sampler.ts'
@@ -22,6 +23,8 @@ export interface EngineOptions {
   readonly chunkTokens?: number
   /** How long one step should take: the longest pause of a running stream. 100 ms by default. */
   readonly stepMs?: number
+  /** Memory for rows of earlier prompts; none by default. */
+  readonly prefixBytes?: number
   readonly observer?: EngineObserver
   /** Monotonic milliseconds. */
   readonly now?: () => number
@@ -54,6 +57,7 @@ export class Engine {
   readonly #observer: EngineObserver
   readonly #now: () => number
   readonly #budget: StepBudget
+  readonly #prefixes: PrefixCache
   readonly #throughput = new Throughput()
   #loop: Promise<void> = Promise.resolve()
   #looping = false
@@ -66,13 +70,15 @@ export class Engine {
     queue,
     observer = unobserved,
     now = () => performance.now(),
+    prefixBytes = 0,
     stepMs = usualStepMs,
     ...options
   }: EngineOptions) {
     const most = backend.limits.chunkTokens
     this.#backend = backend
     this.#budget = new StepBudget({ stepMs, mostRows: Math.min(most, options.chunkTokens ?? most) })
-    this.#scheduler = new Scheduler({ backend, queue, budget: this.#budget })
+    this.#prefixes = new PrefixCache({ backend, bytes: prefixBytes })
+    this.#scheduler = new Scheduler({ backend, queue, budget: this.#budget, prefixes: this.#prefixes })
     this.#sampler = new Sampler(backend.limits.vocab)
     this.#observer = observer
     this.#now = now
@@ -98,6 +104,11 @@ export class Engine {
   /** Cache rows set aside for the running sequences. */
   get cacheRows(): number {
     return this.#scheduler.running.reduce((rows, sequence) => rows + sequence.rows, 0)
+  }
+
+  /** Memory of rows of earlier prompts. */
+  get prefixBytes(): number {
+    return this.#prefixes.bytes
   }
 
   /**
@@ -214,6 +225,7 @@ export class Engine {
     this.#budget.prefilled({ depth, ms, rows })
     sequence.advance(slot, done + tokens.length)
     if (done + tokens.length < sequence.prompt.length) return undefined
+    this.#prefixes.keep(sequence, slot)
     this.#scheduler.promote(sequence)
     return logits
   }

@@ -1,5 +1,6 @@
 import type { Backend, BackendLimits } from '../../model/runtime/backend.ts'
 import type { TenantId } from '../../shared/ids.ts'
+import type { PrefixCache } from './prefix-cache.ts'
 import { Queue, type QueueLimits } from './queue.ts'
 import type { Sequence } from './sequence.ts'
 import type { StepBudget } from './step-budget.ts'
@@ -29,6 +30,7 @@ export interface SchedulerOptions {
   readonly backend: Pick<Backend, 'allocate' | 'limits'>
   readonly queue: QueueLimits
   readonly budget: Pick<StepBudget, 'mostRows' | 'msOf' | 'prefillMs' | 'rowsIn'>
+  readonly prefixes: Pick<PrefixCache, 'restore'>
 }
 
 /**
@@ -43,12 +45,14 @@ export class Scheduler {
   readonly #allocate: Backend['allocate']
   readonly #limits: BackendLimits
   readonly #budget: SchedulerOptions['budget']
+  readonly #prefixes: SchedulerOptions['prefixes']
   #prefilling: Sequence[] = []
   #decoding: Sequence[] = []
 
-  constructor({ backend, budget, queue }: SchedulerOptions) {
+  constructor({ backend, budget, prefixes, queue }: SchedulerOptions) {
     this.queue = new Queue(queue)
     this.#budget = budget
+    this.#prefixes = prefixes
     this.#allocate = (rows) => backend.allocate(rows)
     this.#limits = backend.limits
   }
@@ -97,8 +101,12 @@ export class Scheduler {
       const slot = sequence && this.#allocate(sequence.rows)
       if (sequence === undefined || slot === undefined) return
       this.queue.shift()
-      this.queue.charge(sequence.tenant, sequence.promptRows + sequence.prompt.length)
-      sequence.admit(slot, now)
+      const cached = this.#prefixes.restore(sequence, slot)
+      this.queue.charge(
+        sequence.tenant,
+        sequence.prompt.length - cached + (cached === 0 ? sequence.promptRows : 0),
+      )
+      sequence.admit(slot, { cached, now })
       this.#prefilling.push(sequence)
     }
   }

@@ -50,6 +50,7 @@ export class Sequence {
   cancelled = false
   #generated = 0
   #prefilled = 0
+  #cached = 0
   #admittedAt: number | undefined
   #firstTokenAt: number | undefined
 
@@ -98,13 +99,16 @@ export class Sequence {
     return {
       promptTokens: this.#prefilled,
       ...(promptRows > 0 && { promptRows }),
+      ...(this.#prefilled > 0 && this.#cached > 0 && { cachedTokens: this.#cached }),
       completionTokens: this.#generated,
     }
   }
 
-  admit(slot: CacheSlot, now: number): void {
+  /** Its first `cached` prompt tokens lie in the slot already. */
+  admit(slot: CacheSlot, { cached, now }: { cached: number; now: number }): void {
     this.#admittedAt = now
-    this.phase = { name: 'prefilling', slot, done: 0 }
+    this.#cached = cached
+    this.phase = { name: 'prefilling', slot, done: cached }
   }
 
   /** Records that prompt tokens up to `done` lie in the cache. */

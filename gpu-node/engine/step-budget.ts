@@ -6,6 +6,8 @@ export const fewestRows = 16
 const mostGrowth = 2
 /** How much of an estimate each measurement replaces. */
 const weight = 0.5
+/** A step that no stream waits for may take so many times as long: longer chunks cost less per row. */
+const idleSteps = 4
 /** However slow decoding is, prompts get this part of a step. */
 const leastShare = 1 / 4
 
@@ -40,7 +42,8 @@ export class StepBudget {
 
   /** Milliseconds that the next step has for prompts, beside `decoding` sequences. */
   prefillMs(decoding: number): number {
-    return decoding === 0 ? this.#stepMs : Math.max(this.#stepMs * leastShare, this.#stepMs - this.#decodeMs)
+    if (decoding === 0) return this.#stepMs * idleSteps
+    return Math.max(this.#stepMs * leastShare, this.#stepMs - this.#decodeMs)
   }
 
   /** Rows that run in `ms` milliseconds behind `depth` rows. */

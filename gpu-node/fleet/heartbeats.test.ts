@@ -54,6 +54,9 @@ class StubEdge {
   epoch = 'one'
   isDown = false
   redirectsTo: string | undefined
+  /** Closes a connection under the second heartbeat that comes on it. */
+  closesReused = false
+  readonly #used = new WeakSet<object>()
   requests = 0
   acknowledges = true
   time = () => Date.now()
@@ -61,6 +64,8 @@ class StubEdge {
 
   async open(): Promise<string> {
     const server = createServer(async (request, response) => {
+      if (this.closesReused && this.#used.has(request.socket)) return void request.socket.destroy()
+      this.#used.add(request.socket)
       this.requests++
       const chunks: Buffer[] = []
       for await (const chunk of request) chunks.push(Buffer.from(chunk))
@@ -97,6 +102,16 @@ class StubEdge {
 }
 
 describe('heartbeats', () => {
+  it('go on at once over a connection that the edge has closed, and none has failed', async () => {
+    edge.closesReused = true
+    heartbeats.start()
+    while (edge.received.length < 4) await new Promise((resolve) => setTimeout(resolve, 20))
+    expect(logged).toEqual([])
+    expect(edge.received.map(({ heartbeat }) => heartbeat.sequence)).toEqual(
+      edge.received.map(({ heartbeat }) => heartbeat.sequence).toSorted((a, b) => a - b),
+    )
+  })
+
   let edge: StubEdge
   let url: string
   const logged: string[] = []

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { throughClosedConnections } from '../../shared/closed-connection.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import {
   type Heartbeat,
@@ -139,9 +140,11 @@ export class Heartbeats {
 
   /** Throws when the edge does not take it. */
   async #beat(signal: AbortSignal): Promise<void> {
-    const answer = await this.#send(signal)
+    // Each has a number of its own, so that one that did arrive does no harm.
+    const send = () => throughClosedConnections(() => this.#send(signal))
+    const answer = await send()
     this.#epoch = answer.epoch
-    const settled = answer.accepted ? answer : await this.#send(signal)
+    const settled = answer.accepted ? answer : await send()
     this.#epoch = settled.epoch
     if (!settled.accepted) throw new Error('the registry restarts again and again')
     this.#options.settlements.acknowledge(settled.acknowledged)

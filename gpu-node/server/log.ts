@@ -1,10 +1,13 @@
-import { jsonLog, type LogThreshold } from '../../shared/log.ts'
+import { lineWriter } from '../../shared/line-writer.ts'
+import { jsonLog, type Log, type LogThreshold } from '../../shared/log.ts'
 
-/** One line of JSON per event, on stdout. */
-export const logToStdout = (threshold: LogThreshold) =>
-  jsonLog(threshold, (line) => {
-    process.stdout.write(`${line}\n`)
-  })
+/** One line of JSON per event, on stdout; `dropped` counts those that it did not take. */
+export function logToStdout(threshold: LogThreshold): { log: Log; dropped: () => number } {
+  const { dropped, write } = lineWriter(process.stdout, (lines) =>
+    JSON.stringify({ time: new Date().toISOString(), level: 'warn', event: 'log_lines_dropped', lines }),
+  )
+  return { log: jsonLog(threshold, write), dropped }
+}
 
 /** What a log says about a failure: its own text and those of its causes. */
 export function describeFailure(error: unknown): string {

@@ -13,6 +13,7 @@ const gauges: Record<string, { help: string; read: (model: Model) => number }> =
   running_max: { help: 'Places in the batch', read: ({ limits }) => limits.maxBatch },
   cache_rows_used: { help: 'KV cache rows set aside', read: ({ engine }) => engine.cacheRows },
   cache_rows_max: { help: 'KV cache rows in all', read: ({ limits }) => limits.cacheRows },
+  prefix_bytes: { help: 'Memory of KV rows of earlier prompts', read: ({ engine }) => engine.prefixBytes },
   adapters_resident: { help: 'Adapters in memory', read: ({ adapters }) => adapters.count },
   adapters_resident_bytes: { help: 'Memory of resident adapters', read: ({ adapters }) => adapters.bytes },
 }
@@ -39,6 +40,8 @@ export interface NodeMetrics {
 
 /** What is read beside the model when it is scraped. */
 export interface NodeGauges {
+  /** Lines that the log could not write, as on a full disk. */
+  readonly droppedLines: () => number
   /** Settlements that no edge has acknowledged. */
   readonly pendingSettlements: () => number
   /** Tokens per second over the last seconds. */
@@ -48,7 +51,7 @@ export interface NodeGauges {
 /** A registry of its own for each node, so that several can live in one process. */
 export function nodeMetrics(
   serving: Serving,
-  { pendingSettlements, tokensPerSecond }: NodeGauges,
+  { droppedLines, pendingSettlements, tokensPerSecond }: NodeGauges,
 ): NodeMetrics {
   const registry = new Registry()
   const registers = [registry]
@@ -87,6 +90,15 @@ export function nodeMetrics(
     help: 'Heartbeats by outcome: taken by the edge, or failed',
     labelNames: ['outcome'],
     registers,
+  })
+  new Counter({
+    name: 'quartet_node_log_lines_dropped_total',
+    help: 'Log lines that could not be written, as on a full disk',
+    registers,
+    collect() {
+      this.reset()
+      this.inc(droppedLines())
+    },
   })
   new Gauge({
     name: 'quartet_node_settlements_pending',

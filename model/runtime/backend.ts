@@ -9,6 +9,10 @@ export interface Backend {
   loadAdapter(file: AdapterFile): LoadedAdapter
   /** Room for `rows` cache rows (prompt rows + prompt tokens + tokens to generate), or undefined when there is none now. */
   allocate(rows: number): CacheSlot | undefined
+  /** Copies the rows of some of a slot's tokens, to put them into other slots later. */
+  keepRows(slot: CacheSlot, range: TokenRange): KeptRows
+  /** Fills an empty slot with kept rows: those of its first tokens, range after range, prompt rows among them. */
+  putRows(slot: CacheSlot, kept: readonly KeptRows[]): void
   /** Runs one chunk of a prompt; the first chunk also makes the adapter's prompt rows. */
   prefill(chunk: PrefillChunk): Promise<Float32Array>
   /** One token for each of a batch; logits [batch, vocab] in the batch's order. Valid until the next call. */
@@ -46,6 +50,19 @@ export interface CacheSlot {
   rewind(tokens: number): void
   /** Gives the room back; a second call does nothing. */
   release(): void
+}
+
+/** Tokens `start` to `end` of the `tokens` that a slot holds; with the first token go the prompt rows. */
+export interface TokenRange {
+  readonly start: number
+  readonly end: number
+  readonly tokens: number
+}
+
+/** Copies of cache rows. Plain memory: dropped when nobody refers to it. */
+export interface KeptRows {
+  /** Memory it takes, in bytes. */
+  readonly bytes: number
 }
 
 export interface PrefillChunk {

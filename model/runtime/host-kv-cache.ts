@@ -1,6 +1,6 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { CacheSlot } from './backend.ts'
+import type { CacheSlot, KeptRows, TokenRange } from './backend.ts'
 import type { KvBinding, KvCache } from './kv-cache.ts'
 import { float32 } from './tensors.ts'
 
@@ -61,6 +61,21 @@ class HostSlot implements CacheSlot {
   }
 }
 
+/** Rows of every layer: keys and values in turn, layer by layer, each [kvHeads, rows of the layer, headDim]. */
+class HostRows implements KeptRows {
+  readonly rows: readonly number[]
+  readonly data: readonly Float32Array[]
+
+  constructor({ data, rows }: Pick<HostRows, 'data' | 'rows'>) {
+    this.data = data
+    this.rows = rows
+  }
+
+  get bytes(): number {
+    return this.data.reduce((sum, { byteLength }) => sum + byteLength, 0)
+  }
+}
+
 /**
  * A cache in host memory. For each layer, keys and values each are one buffer [slots, kvHeads, capacity, headDim],
  * which the graph reads as its past and appends to in place, so that a run copies nothing. The sequences of a batch
@@ -115,6 +130,50 @@ export class HostKvCache implements KvCache {
     })
     this.#slots[index] = slot
     return slot
+  }
+
+  keep(slot: CacheSlot, { end, start, tokens }: TokenRange): KeptRows {
+    const { index, lengths } = this.#own(slot)
+    const { headDim, kvHeads } = this.#config
+    // In each layer the tokens lie behind its prompt rows, but for a first token that lies in front of them.
+    const ranges = Array.from(lengths, (length) => {
+      const promptRows = length - tokens
+      return { from: start === 0 ? 0 : start + promptRows, to: end + promptRows }
+    })
+    const data = this.#buffers.map((buffer, at) => {
+      const { from, to } = ranges[at >> 1] ?? { from: 0, to: 0 }
+      const size = (to - from) * headDim
+      const copy = new Float32Array(kvHeads * size)
+      for (let head = 0; head < kvHeads; head++) {
+        const place = ((index * kvHeads + head) * this.#capacity + from) * headDim
+        copy.set(buffer.subarray(place, place + size), head * size)
+      }
+      return copy
+    })
+    return new HostRows({ data, rows: ranges.map(({ from, to }) => to - from) })
+  }
+
+  put(slot: CacheSlot, kept: readonly KeptRows[]): void {
+    if (this.#running) throw new QuartetError('internal_error', 'the cache is in use by a run')
+    const own = this.#own(slot)
+    const { headDim, kvHeads } = this.#config
+    for (const block of kept) {
+      if (!(block instanceof HostRows)) throw new QuartetError('internal_error', 'rows of another cache')
+      const { data, rows } = block
+      if (own.length + Math.max(...rows) > own.reserved)
+        throw new QuartetError('internal_error', `kept rows exceed a slot of ${own.reserved} rows`)
+      for (const [at, buffer] of this.#buffers.entries()) {
+        const copy = data[at] ?? new Float32Array(0)
+        const size = (rows[at >> 1] ?? 0) * headDim
+        for (let head = 0; head < kvHeads; head++) {
+          const place =
+            ((own.index * kvHeads + head) * this.#capacity + (own.lengths[at >> 1] ?? 0)) * headDim
+          buffer.set(copy.subarray(head * size, (head + 1) * size), place)
+        }
+      }
+      own.grow(rows)
+    }
+    this.#touched[own.index] = Math.max(this.#touched[own.index] ?? 0, own.length)
   }
 
   async append(

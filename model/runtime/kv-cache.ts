@@ -1,4 +1,4 @@
-import type { CacheSlot } from './backend.ts'
+import type { CacheSlot, KeptRows, TokenRange } from './backend.ts'
 import type { Tensors } from './tensors.ts'
 
 /** The cache of some sequences as a run of the serving graph takes it. */
@@ -17,6 +17,10 @@ export interface KvBinding {
 export interface KvCache {
   /** A slot for `rows` rows in every layer, or undefined when there is none now. */
   allocate(rows: number): CacheSlot | undefined
+  /** Copies the rows of some of a slot's tokens. */
+  keep(slot: CacheSlot, range: TokenRange): KeptRows
+  /** Fills an empty slot with kept rows, in this order. Not during a run. */
+  put(slot: CacheSlot, kept: readonly KeptRows[]): void
   /**
    * Runs the graph on these slots, each of which gains `gained[layer]` rows in a layer, which the run writes. Nothing
    * is gained when the run fails. One call at a time; a slot released meanwhile is freed afterwards.

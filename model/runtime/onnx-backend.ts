@@ -4,7 +4,16 @@ import { QuartetError } from '../../shared/errors.ts'
 import { hostNodes } from '../graph/prompt-inputs.ts'
 import { AdapterLoader, PromptTensors } from './adapter-tensors.ts'
 import { loadAnchors } from './anchors.ts'
-import type { Backend, BackendLimits, CacheSlot, DecodeRow, LoadedAdapter, PrefillChunk } from './backend.ts'
+import type {
+  Backend,
+  BackendLimits,
+  CacheSlot,
+  DecodeRow,
+  KeptRows,
+  LoadedAdapter,
+  PrefillChunk,
+  TokenRange,
+} from './backend.ts'
 import { HostKvCache } from './host-kv-cache.ts'
 import { plainRows, tunedRows } from './row-places.ts'
 import { Runner } from './runner.ts'
@@ -73,6 +82,14 @@ export class OnnxBackend implements Backend {
 
   allocate(rows: number): CacheSlot | undefined {
     return this.#runner.cache.allocate(rows)
+  }
+
+  keepRows(slot: CacheSlot, range: TokenRange): KeptRows {
+    return this.#runner.cache.keep(slot, range)
+  }
+
+  putRows(slot: CacheSlot, kept: readonly KeptRows[]): void {
+    this.#runner.cache.put(slot, kept)
   }
 
   prefill(chunk: PrefillChunk): Promise<Float32Array> {

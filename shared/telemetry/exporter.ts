@@ -1,3 +1,4 @@
+import { throughClosedConnections } from '../closed-connection.ts'
 import { BackOff } from './back-off.ts'
 import { type HistogramKind, Histograms } from './histograms.ts'
 import { encodeMetrics, encodeTraces, type Resource } from './otlp.ts'
@@ -112,13 +113,15 @@ export class OtlpExporter {
   }
 
   async #post(signal: ExportSignal, body: string): Promise<void> {
-    const response = await fetch(`${this.#options.endpoint}/v1/${signal}`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', ...this.#options.headers },
-      body,
-      redirect: 'manual',
-      signal: AbortSignal.timeout(timeoutMs),
-    })
+    const response = await throughClosedConnections(() =>
+      fetch(`${this.#options.endpoint}/v1/${signal}`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...this.#options.headers },
+        body,
+        redirect: 'manual',
+        signal: AbortSignal.timeout(timeoutMs),
+      }),
+    )
     await response.body?.cancel()
     if (!response.ok) throw new ExportRefused(signal, response.status)
   }

@@ -3,8 +3,10 @@ import type {
   BackendLimits,
   CacheSlot,
   DecodeRow,
+  KeptRows,
   LoadedAdapter,
   PrefillChunk,
+  TokenRange,
 } from '../../model/runtime/backend.ts'
 import type { AdapterFile } from '../../shared/adapter-file.ts'
 import { QuartetError } from '../../shared/errors.ts'
@@ -36,6 +38,21 @@ class FakeAdapter implements LoadedAdapter {
     this.window = window
     this.bytes = bytes
     this.identity = identity
+  }
+}
+
+class FakeRows implements KeptRows {
+  readonly tokens: readonly number[]
+  /** Set with the first token. */
+  readonly adapter: FakeAdapter | undefined
+
+  constructor(tokens: readonly number[], adapter: FakeAdapter | undefined) {
+    this.tokens = tokens
+    this.adapter = adapter
+  }
+
+  get bytes(): number {
+    return this.tokens.length + (this.adapter?.rows ?? 0)
   }
 }
 
@@ -114,6 +131,23 @@ export class FakeBackend implements Backend {
     return new FakeSlot(rows, (freed) => {
       this.usedRows -= freed
     })
+  }
+
+  keepRows(given: CacheSlot, { end, start, tokens }: TokenRange): KeptRows {
+    const slot = this.#own(given)
+    if (slot.tokens.length !== tokens || start >= end || end > tokens) throw new Error('not that many tokens')
+    return new FakeRows(slot.tokens.slice(start, end), start === 0 ? slot.adapter : undefined)
+  }
+
+  putRows(given: CacheSlot, kept: readonly KeptRows[]): void {
+    const slot = this.#own(given)
+    if (this.#computing || slot.length > 0) throw new Error('not an empty slot between runs')
+    for (const rows of kept) {
+      if (!(rows instanceof FakeRows)) throw new Error('not rows of this backend')
+      slot.adapter ??= rows.adapter
+      slot.tokens.push(...rows.tokens)
+    }
+    if (slot.length > slot.rows) throw new Error('the slot is full')
   }
 
   prefill({ adapter, slot: given, tokens }: PrefillChunk): Promise<Float32Array> {

@@ -19,6 +19,8 @@ export interface StubBehaviour {
   readonly reason?: 'stop' | 'length'
   /** The last token is a stop token. */
   readonly endsWithStopToken?: boolean
+  /** Closes a connection under the second call that comes on it. */
+  readonly cutsReused?: boolean
   /** Cuts the connection after this many tokens. */
   readonly dieAfter?: number
   /** Sends nothing more after this many tokens, and keeps the connection. */

@@ -18,7 +18,12 @@ export async function startStubNode(
   initial: StubBehaviour = { tokens: [1, 2, 3] },
   port = 0,
 ): Promise<StubNode> {
-  const state = { behaviour: initial, calls: [] as StubCall[], adapters: new Set<string>() }
+  const state = {
+    behaviour: initial,
+    calls: [] as StubCall[],
+    adapters: new Set<string>(),
+    used: new WeakSet(),
+  }
   const behave = (behaviour: StubBehaviour) => {
     state.behaviour = behaviour
     state.calls.length = 0
@@ -47,6 +52,8 @@ interface State {
   readonly behaviour: StubBehaviour
   readonly calls: StubCall[]
   readonly adapters: Set<string>
+  /** Connections that had a call. */
+  readonly used: WeakSet<object>
 }
 
 async function handle(
@@ -54,8 +61,12 @@ async function handle(
   response: ServerResponse,
   { behave, state }: { state: State; behave: (behaviour: StubBehaviour) => void },
 ): Promise<void> {
-  const body = await readBody(request)
   const path = request.url ?? ''
+  if (state.behaviour.cutsReused === true && !path.startsWith('/stub/')) {
+    if (state.used.has(request.socket)) return void request.socket.destroy()
+    state.used.add(request.socket)
+  }
+  const body = await readBody(request)
   if (path === '/stub/calls') return sendJson(response, { status: 200, body: state.calls })
   if (path === '/stub/behaviour') {
     behave(JSON.parse(body.toString()) as StubBehaviour)

@@ -58,6 +58,36 @@ describe.for<WeightFormat>(['f32', 'q8'])('with %s weights', (weights) => {
     }
   })
 
+  test('rows that were kept and put into another slot give the very logits, of every kind of adapter', async () => {
+    const tokens = range(0, 150).map((n) => (n * 31) % 256)
+    const neighbour = backend.allocate(40)
+    if (neighbour === undefined) throw new Error('no room')
+    await backend.prefill({ slot: neighbour, tokens: tokens.slice(0, 30) })
+    for (const metadata of adapterVariants) {
+      const adapter = metadata && backend.loadAdapter(randomAdapter(tiny.manifest, { seed: 4, ...metadata }))
+      const rows = tokens.length + (adapter?.rows ?? 0)
+      const first = backend.allocate(rows + 1)
+      if (first === undefined) throw new Error('no room')
+      const cold = Float32Array.from(
+        await backend.prefill({ slot: first, tokens, ...(adapter && { adapter }) }),
+      )
+      const kept = [0, 64].map((start) =>
+        backend.keepRows(first, { start, end: start + 64, tokens: tokens.length }),
+      )
+      const next = Float32Array.from(await backend.decode([{ slot: first, token: 7 }]))
+      first.release()
+      const second = backend.allocate(rows + 1)
+      if (second === undefined) throw new Error('no room')
+      backend.putRows(second, kept)
+      const warm = await backend.prefill({ slot: second, tokens: tokens.slice(128) })
+      expect(warm).toEqual(cold)
+      expect(second.length).toBe(rows)
+      expect(await backend.decode([{ slot: second, token: 7 }])).toEqual(next)
+      second.release()
+    }
+    neighbour.release()
+  })
+
   test('sequences that come, pause and go leave the others as they were', async () => {
     const random = new Random(7)
     const waiting = range(0, 24).map((i) => {

@@ -1,0 +1,126 @@
+import { expect, it } from 'vitest'
+import { AdapterDigest, newRequestId, TenantId } from '../../shared/ids.ts'
+import type { GenerateEvent } from '../../shared/wire.ts'
+import { continuation, FakeBackend, fakeAdapter, fakeBackbone } from '../../test/fakes/fake-backend.ts'
+import { Engine } from './engine.ts'
+
+interface Ask {
+  readonly prompt: readonly number[]
+  readonly tenant?: string
+  readonly adapter?: { readonly identity: number; readonly window?: number }
+}
+
+function engineWith(prefixBytes = 100_000) {
+  const backend = new FakeBackend({ chunkTokens: 512, cacheRows: 100_000, contextLength: 8192 })
+  const engine = new Engine({
+    backend,
+    queue: { total: 100, perTenant: 100 },
+    prefixBytes,
+    now: () => 0,
+  })
+  const generate = async ({ adapter, prompt, tenant = 'acme' }: Ask) => {
+    const before = backend.calls.length
+    const events: GenerateEvent[] = []
+    const stream = engine.submit({
+      tenant: TenantId.parse(tenant),
+      request: {
+        requestId: newRequestId(),
+        backbone: fakeBackbone,
+        adapter: adapter ? AdapterDigest.parse(adapter.identity.toString(16).padStart(64, '0')) : null,
+        prompt: [...prompt],
+        maxTokens: 8,
+        sampling: {
+          temperature: 0,
+          topP: 1,
+          topK: 0,
+          minP: 0,
+          frequencyPenalty: 0,
+          presencePenalty: 0,
+          logitBias: [],
+        },
+        stopTokens: [],
+        logprobs: null,
+        timeoutMs: 60_000,
+      },
+      adapter: adapter ? { loaded: fakeAdapter(adapter), release: () => {} } : null,
+      signal: new AbortController().signal,
+    })
+    for await (const piece of stream) events.push(...piece)
+    const last = events.at(-1)
+    if (last?.type !== 'done') throw new Error('the request did not end well')
+    const run = backend.calls
+      .slice(before)
+      .reduce((sum, call) => sum + (call.type === 'prefill' ? call.tokens : 0), 0)
+    const tokens = events.flatMap((event) => (event.type === 'token' ? [event.id] : []))
+    expect(tokens).toEqual(continuation(prompt, { count: 8, identity: adapter?.identity ?? 0 }))
+    expect(last.usage).toMatchObject({ promptTokens: prompt.length, completionTokens: 8 })
+    expect(run + (last.usage.cachedTokens ?? 0)).toBe(prompt.length)
+    return { cached: last.usage.cachedTokens ?? 0, tokens }
+  }
+  return { backend, engine, generate }
+}
+
+const text = (length: number, seed = 0) => Array.from({ length }, (_, at) => (at * 7 + seed) % 64)
+
+it('a conversation of ten turns runs only what is new, and answers as without', async () => {
+  const { generate } = engineWith()
+  const system = text(1500)
+  let prompt = [...system]
+  for (let turn = 0; turn < 10; turn++) {
+    prompt = [...prompt, ...text(20, turn)]
+    const { cached, tokens } = await generate({ prompt })
+    if (turn > 0) expect(prompt.length - cached).toBeLessThan(64 + 8 + 20 + 2)
+    else expect(cached).toBe(0)
+    prompt = [...prompt, ...tokens]
+  }
+})
+
+it('nobody’s prompts make another tenant’s quicker, nor another adapter’s', async () => {
+  const { generate } = engineWith()
+  const prompt = text(300)
+  expect((await generate({ prompt })).cached).toBe(0)
+  expect((await generate({ prompt, tenant: 'other' })).cached).toBe(0)
+  expect((await generate({ prompt, adapter: { identity: 1 } })).cached).toBe(0)
+  expect((await generate({ prompt, adapter: { identity: 2 } })).cached).toBe(0)
+  expect((await generate({ prompt })).cached).toBe(256)
+  expect((await generate({ prompt, tenant: 'other' })).cached).toBe(256)
+  expect((await generate({ prompt, adapter: { identity: 1 } })).cached).toBe(256)
+})
+
+it('rows that depend on the tokens of a window are found again only behind the same window', async () => {
+  const { generate } = engineWith()
+  const long = text(200)
+  const adapter = { identity: 3, window: 100 }
+  await generate({ prompt: long, adapter })
+  // The first 80 tokens are the same, and the rows in front of them are not.
+  expect((await generate({ prompt: long.slice(0, 80), adapter })).cached).toBe(0)
+  expect((await generate({ prompt: [...long.slice(0, 90), ...text(60, 5)], adapter })).cached).toBe(0)
+  expect((await generate({ prompt: [...long.slice(0, 150), ...text(60, 5)], adapter })).cached).toBe(128)
+})
+
+it('at least two tokens of a prompt are run', async () => {
+  const { generate } = engineWith()
+  for (const length of [128, 129, 130]) await generate({ prompt: text(length) })
+  expect((await generate({ prompt: text(128) })).cached).toBe(64)
+  expect((await generate({ prompt: text(129) })).cached).toBe(64)
+  expect((await generate({ prompt: text(130) })).cached).toBe(128)
+})
+
+it('the least recently used go first, and never more is kept than allowed', async () => {
+  const { engine, generate } = engineWith(320)
+  await generate({ prompt: text(130, 1) })
+  await generate({ prompt: text(130, 2) })
+  await generate({ prompt: text(130, 1) })
+  await generate({ prompt: text(130, 3) })
+  expect(engine.prefixBytes).toBeLessThanOrEqual(320)
+  expect((await generate({ prompt: text(130, 1) })).cached).toBe(128)
+  expect((await generate({ prompt: text(130, 2) })).cached).toBeLessThan(128)
+  await generate({ prompt: text(3000, 4) })
+  expect(engine.prefixBytes).toBeLessThanOrEqual(320)
+})
+
+it('none is kept where no memory is set aside for it, and none holds room of running requests', async () => {
+  const { backend, generate } = engineWith(0)
+  for (let i = 0; i < 2; i++) expect((await generate({ prompt: text(300) })).cached).toBe(0)
+  expect(backend.usedRows).toBe(0)
+})

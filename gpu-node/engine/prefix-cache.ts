@@ -1,0 +1,100 @@
+import { createHash } from 'node:crypto'
+import type { Backend, CacheSlot, KeptRows } from '../../model/runtime/backend.ts'
+import type { Sequence } from './sequence.ts'
+
+/** Tokens of a block. */
+const blockTokens = 64
+/** A prompt's last tokens are always run: they give the logits, and a run of one token takes other kernels. */
+const fewestRun = 2
+
+export interface PrefixCacheOptions {
+  readonly backend: Pick<Backend, 'backbone' | 'keepRows' | 'putRows'>
+  /** Memory of all kept blocks; 0 keeps none. */
+  readonly bytes: number
+}
+
+/**
+ * Cache rows of prompts that were run, kept in blocks of tokens, so that a prompt that begins alike runs only what
+ * follows. A block is found by a hash over all that its rows depend on: the tenant, the backbone, the adapter, the tokens
+ * that the adapter's rows depend on, and every token up to its end (block hashes as in vLLM's automatic prefix caching).
+ * The key starts with the tenant, so that nobody's prompts make another's quicker.
+ *
+ * Kept rows are copies in memory of their own: a running request never waits for one to go, and writes to none. The
+ * least recently used go first. Only rows that were run as a prompt are kept, as decode steps take other kernels: the
+ * tokens are the same with and without, bit for bit.
+ */
+export class PrefixCache {
+  readonly #backend: PrefixCacheOptions['backend']
+  readonly #mostBytes: number
+  /** By hash; the least recently used first. */
+  readonly #blocks = new Map<string, KeptRows>()
+  #bytes = 0
+
+  constructor({ backend, bytes }: PrefixCacheOptions) {
+    this.#backend = backend
+    this.#mostBytes = bytes
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** Fills an empty slot with what is kept of a prompt. Returns how many of its tokens need not be run. */
+  restore(sequence: Sequence, slot: CacheSlot): number {
+    if (this.#blocks.size === 0) return 0
+    const found: { hash: string; rows: KeptRows }[] = []
+    for (const hash of this.#hashes(sequence, sequence.prompt.length - fewestRun)) {
+      const rows = this.#blocks.get(hash)
+      if (rows === undefined) break
+      found.push({ hash, rows })
+    }
+    if (found.length === 0) return 0
+    this.#backend.putRows(
+      slot,
+      found.map(({ rows }) => rows),
+    )
+    // The first blocks last, as the others are of no use without them.
+    for (const { hash, rows } of found.toReversed()) this.#touch(hash, rows)
+    return found.length * blockTokens
+  }
+
+  /** Keeps the blocks of a prompt that lies in the slot, and nothing behind it. */
+  keep(sequence: Sequence, slot: CacheSlot): void {
+    if (this.#mostBytes === 0) return
+    const { length } = sequence.prompt
+    const kept: { hash: string; rows: KeptRows }[] = []
+    let start = 0
+    for (const hash of this.#hashes(sequence, length)) {
+      const rows =
+        this.#blocks.get(hash) ??
+        this.#backend.keepRows(slot, { start, end: start + blockTokens, tokens: length })
+      kept.push({ hash, rows })
+      start += blockTokens
+      if (kept.reduce((sum, { rows: { bytes } }) => sum + bytes, 0) > this.#mostBytes) break
+    }
+    for (const { hash, rows } of kept.toReversed()) this.#touch(hash, rows)
+    for (const [hash, { bytes }] of this.#blocks) {
+      if (this.#bytes <= this.#mostBytes) break
+      this.#blocks.delete(hash)
+      this.#bytes -= bytes
+    }
+  }
+
+  #touch(hash: string, rows: KeptRows): void {
+    if (!this.#blocks.delete(hash)) this.#bytes += rows.bytes
+    this.#blocks.set(hash, rows)
+  }
+
+  /** The hashes of a prompt's whole blocks within its first `most` tokens, each over all in front of it. */
+  *#hashes({ adapter, prompt, submission: { request, tenant } }: Sequence, most: number): Generator<string> {
+    const window = prompt.slice(0, adapter?.window ?? 0)
+    let hash = hashOf(JSON.stringify([tenant, this.#backend.backbone, request.adapter]), window)
+    for (let end = blockTokens; end <= most; end += blockTokens) {
+      hash = hashOf(hash, prompt.slice(end - blockTokens, end))
+      yield hash
+    }
+  }
+}
+
+const hashOf = (before: string, tokens: readonly number[]): string =>
+  createHash('sha256').update(before).update(Int32Array.from(tokens)).digest('base64')
