@@ -7,6 +7,7 @@ import { QuartetError } from '../shared/errors.ts'
 import { audited } from './audit/audited.ts'
 import { authenticateAdmin } from './auth/admin.ts'
 import { authenticate } from './auth/authenticate.ts'
+import { refuseOverLimits } from './budgets/admit.ts'
 import { rateLimitHeaderNames, rateLimits } from './budgets/rate-limit-headers.ts'
 import { errorResponse } from './http/error-response.ts'
 import { idempotent } from './http/idempotency.ts'
@@ -89,8 +90,8 @@ const deploymentsApi = new Hono<ControlApp>()
 const tenantApi = new Hono<TenantApp>()
   .use(authenticate)
   .use(rateLimits)
-  .post('/chat/completions', idempotentGeneration(ChatCompletionRequest), chatCompletions)
-  .post('/completions', idempotentGeneration(CompletionRequest), completions)
+  .post('/chat/completions', idempotentGeneration(ChatCompletionRequest), refuseOverLimits, chatCompletions)
+  .post('/completions', idempotentGeneration(CompletionRequest), refuseOverLimits, completions)
   .get('/models', listModels)
   .get('/models/:model', getModel)
   .get('/usage', getUsage)

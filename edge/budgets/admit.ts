@@ -1,4 +1,5 @@
 import type { Context } from 'hono'
+import { createMiddleware } from 'hono/factory'
 import { currentFleet } from '../fleet/current-fleet.ts'
 import { within } from '../http/within.ts'
 import type { TenantApp } from '../request-context.ts'
@@ -35,6 +36,17 @@ export async function admit(demand: Demand, c: Context<TenantApp>): Promise<Rese
     },
   }
 }
+
+/**
+ * Refuses a request that the limits have no room for whatever it asks, before its body is read, rendered and tokenized.
+ * Where this isolate knows of room it costs nothing; else the budget's owner is asked. Throws BudgetRefusal.
+ */
+export const refuseOverLimits = createMiddleware<TenantApp>(async (c, next) => {
+  const record = c.get('tenantRecord')
+  const tenant = { tenant: c.get('tenant'), tenancy: record.createdAt, limits: limitsOf(record.policy) }
+  await c.get('platform').budgets.refuseIfFull(tenant, reachOf(c))
+  await next()
+})
 
 /** An owner that is silent counts as one that is down; what it did all the same is found out by asking again. */
 const ownerPatienceMs = 2_000

@@ -583,3 +583,23 @@ describe('usage', () => {
     },
   )
 })
+
+test.each([
+  ['requests per minute', () => ({ requestsPerMinute: 1 })],
+  ['tokens per minute', (tokens: number) => ({ tokensPerMinute: tokens })],
+  ['tokens per day', (tokens: number) => ({ tokensPerDay: tokens })],
+])('whoever is over the limit of %s is refused before its body is looked at', async (_name, policyFor) => {
+  await farFromNextMinute()
+  const like = await ask(new TestEdge(), {}, await admin.seedTenant())
+  const { usage } = await like.json<{ usage: { total_tokens: number } }>()
+  await limit(policyFor(usage.total_tokens))
+  const isolate = new TestEdge()
+  expect((await ask(isolate)).status).toBe(200)
+  for (const path of ['/v1/completions', '/v1/chat/completions']) {
+    const refused = await isolate.post(path, { key: tenant.key, body: '{ no JSON' })
+    expect(refused.status).toBe(429)
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
+  }
+  const other = await admin.seedTenant()
+  expect((await isolate.post('/v1/completions', { key: other.key, body: '{ no JSON' })).status).toBe(400)
+})

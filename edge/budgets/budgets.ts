@@ -80,6 +80,21 @@ export class Budgets {
     }
   }
 
+  /** Throws BudgetRefusal where not even the smallest request would be admitted now. */
+  async refuseIfFull(
+    { limits, tenancy, tenant }: Pick<Admittee, 'tenant' | 'tenancy' | 'limits'>,
+    reach: Reach,
+  ): Promise<void> {
+    const { account } = this.#open(tenant, tenancy)
+    account.heed(limits)
+    if (!account.isLimited(limits) || !account.seemsFull) return
+    try {
+      await account.askForLeast(reach.owner)
+    } finally {
+      this.keep(tenant, reach)
+    }
+  }
+
   /** Sees to it, behind the request, that the owner is told and what is idle returns. */
   keep(tenant: TenantId, reach: Reach): void {
     const kept = this.#open(tenant)

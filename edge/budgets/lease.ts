@@ -63,11 +63,16 @@ export class Lease {
     this.#full = { tokens: this.#tokens, requests: this.#requests, allowance: this.#allowance }
   }
 
-  take(need: number, now: number): Taken | undefined {
-    if (now >= this.#admitUntil || !enough(this.#tokens, need) || !enough(this.#slots, 1)) return undefined
+  /** Whether it has room for a request of so many tokens. */
+  has(need: number, now: number): boolean {
+    if (now >= this.#admitUntil || !enough(this.#tokens, need) || !enough(this.#slots, 1)) return false
     const isBounded = this.#requests !== null || this.#allowance !== null
-    if (isBounded && now >= this.#minuteEnds) return undefined
-    if (!enough(this.#requests, 1) || !enough(this.#allowance, need)) return undefined
+    if (isBounded && now >= this.#minuteEnds) return false
+    return enough(this.#requests, 1) && enough(this.#allowance, need)
+  }
+
+  take(need: number, now: number): Taken | undefined {
+    if (!this.has(need, now)) return undefined
     const taken: Taken = {
       lease: this.id,
       day: this.#day,

@@ -10,6 +10,9 @@ const words: Readonly<Record<LimitName, { readonly name: string; readonly remedy
   tokensPerMonth: { name: 'tokens per UTC month', remedy: 'lower max_tokens, or ask your operator for more' },
 }
 
+/** Tokens that every request needs: one in the prompt, one to generate. */
+export const leastNeed = 2
+
 /** A demand that does not fit a limit: which, how much is left, and when to retry. */
 export class BudgetRefusal extends QuartetError {
   readonly refusal: Refusal
@@ -20,7 +23,9 @@ export class BudgetRefusal extends QuartetError {
     const { clock, unit } = limitRules[limit]
     const asked =
       unit === 'tokens'
-        ? `this request may use ${need} (prompt and max_tokens of every choice)`
+        ? need > leastNeed
+          ? `this request may use ${need} (prompt and max_tokens of every choice)`
+          : `every request needs ${need} or more`
         : 'this is one more'
     const code = clock === 'day' || clock === 'month' ? 'budget_exhausted' : 'rate_limited'
     const isFull = `the limit is ${most} ${name}, ${left} left; ${asked}`

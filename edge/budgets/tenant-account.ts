@@ -14,9 +14,9 @@ import {
   type ReturnedAllowance,
 } from './exchange.ts'
 import { Lease, type LeaseRest, type Taken } from './lease.ts'
-import { areSame, isLimited, type Limits, type Standings } from './limits.ts'
+import { areSame, isLimited, type Limits, limitNames, limitRules, type Standings } from './limits.ts'
 import { Pace } from './pace.ts'
-import { BudgetRefusal } from './refusal.ts'
+import { BudgetRefusal, leastNeed } from './refusal.ts'
 import { type Collect, type UncountedChoice, UncountedChoices } from './uncounted-choices.ts'
 
 /** The owner of the tenant's budget, as one call reaches it. */
@@ -166,6 +166,26 @@ export class TenantAccount {
       if (taken !== undefined) return taken
     }
     throw unavailable('your budget could not be asked in time; retry')
+  }
+
+  /** Whether, as far as this isolate knows, some limit has no room for another request. */
+  get seemsFull(): boolean {
+    const now = this.#options.now()
+    const known = this.#known
+    if (known === undefined || this.#lease.has(leastNeed, now)) return false
+    return limitNames.some((name) => {
+      const standing = known.standings[name]
+      if (standing === undefined) return false
+      const isOld = standing.resetMs !== null && now - known.at >= standing.resetMs
+      return !isOld && standing.left < (limitRules[name].unit === 'tokens' ? leastNeed : 1)
+    })
+  }
+
+  /** Has the owner refuse, or grant what the smallest request needs. Throws BudgetRefusal. */
+  async askForLeast(owner: BudgetOwner): Promise<void> {
+    const { answer } = await this.#send(this.#exchange({ need: leastNeed }), { owner })
+    // What this isolate holds itself may be what is missing: then the request's own need decides.
+    if (answer.outcome.kind === 'refused' && this.#lease.isEmpty) throw this.#refused(answer.outcome.refusal)
   }
 
   /** Whether it is time to ask for more behind the requests; the caller then calls `renew`. */

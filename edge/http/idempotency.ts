@@ -8,7 +8,12 @@ import { maxJsonBytes, readBytes } from './json-body.ts'
 import { recordOutcome } from './record-outcome.ts'
 import { pathParameters } from './request-parts.ts'
 
-const Answer = z.object({ status: z.int(), body: z.string() })
+const Answer = z.object({
+  status: z.int(),
+  body: z.string(),
+  /** What the answer said of itself beside its body. */
+  headers: z.record(z.string(), z.string()).default({}),
+})
 type Answer = z.infer<typeof Answer>
 
 /** What is known of an action by its answer, and so what becomes of its key. */
@@ -55,7 +60,11 @@ export const idempotent: MiddlewareHandler<AdminApp> = async (c, next) => {
       case 'unknown':
         return recordOutcome(c, { recorder, record: (of) => of.lose() })
       case 'answered': {
-        const sealed = await seal.close({ status: c.res.status, body: await c.res.clone().text() })
+        const sealed = await seal.close({
+          status: c.res.status,
+          body: await c.res.clone().text(),
+          headers: {},
+        })
         return recordOutcome(c, { recorder, record: (of) => of.finish(sealed) })
       }
     }

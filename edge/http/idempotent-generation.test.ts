@@ -42,6 +42,16 @@ test('afterwards it gets the first answer again, at any isolate', async () => {
   expect(await generated()).toBe(1)
 })
 
+test('a repeat says of itself what the first answer did: adapter, node, retries, timings', async () => {
+  const first = await ask('headers', { model: 'tone' })
+  const again = await ask('headers', { model: 'tone' })
+  expect(again.headers.get('idempotency-replayed')).toBe('true')
+  expect(first.headers.get('x-quartet-adapter')).toBe(tenant.adapter.digest)
+  for (const name of ['x-quartet-adapter', 'x-quartet-node', 'x-quartet-retries', 'server-timing'])
+    expect([name, again.headers.get(name)]).toEqual([name, first.headers.get(name)])
+  expect(again.headers.get('x-request-id')).not.toBe(first.headers.get('x-request-id'))
+})
+
 test('after a stream it is told that the answer is not kept', async () => {
   await (await ask('k3', { stream: true })).text()
   const again = await ask('k3', { stream: true })

@@ -8,6 +8,11 @@ import { idempotencyKeyOf, keyConflict, usedForAnother } from './idempotency-key
 import { maxJsonBytes, parseJson, readBytes } from './json-body.ts'
 import { recordOutcome } from './record-outcome.ts'
 
+/** Headers that tell how the answer came about; the others belong to the request that asks. */
+const isOwnHeader = (name: string) => name.startsWith('x-quartet-') || name === 'server-timing'
+const ownHeaders = (headers: Headers) =>
+  Object.fromEntries([...headers].filter(([name]) => isOwnHeader(name)))
+
 /** A longer answer is not kept. */
 const maxKeptLength = 64 * 1024
 
@@ -24,12 +29,12 @@ export const idempotentGeneration = (schema: z.ZodType) =>
   createMiddleware<TenantApp>(async (c, next) => {
     const given = idempotencyKeyOf(c)
     if (given === undefined) return next()
-    const body = await readBytes(c.req.raw.clone(), maxJsonBytes)
-    parseRequest(schema, parseJson(body))
+    const bytes = await readBytes(c.req.raw.clone(), maxJsonBytes)
+    parseRequest(schema, parseJson(bytes))
     const owner = `generation\n${c.get('tenant')}\n${c.get('keyId')}\n${given}`
     const { adminKey, idempotentCall } = c.get('platform')
     const seal = await sealOf(`${owner}\n${adminKey}`)
-    const fingerprint = await sha256Hex(`${c.req.path}\n${await sha256Hex(body)}`)
+    const fingerprint = await sha256Hex(`${c.req.path}\n${await sha256Hex(bytes)}`)
     const call = async () => idempotentCall(await sha256Hex(owner))
     const turn = await (await call()).begin(fingerprint, { waitMs: 0 })
     switch (turn.kind) {
@@ -42,7 +47,11 @@ export const idempotentGeneration = (schema: z.ZodType) =>
       case 'answered': {
         const kept = await seal.open(turn.answer)
         if (kept.body === '') throw keyConflict(isOver)
-        const headers = { 'content-type': 'application/json', 'idempotency-replayed': 'true' }
+        const headers = {
+          ...kept.headers,
+          'content-type': 'application/json',
+          'idempotency-replayed': 'true',
+        }
         return new Response(kept.body, { status: kept.status, headers })
       }
       case 'first': {
@@ -52,7 +61,8 @@ export const idempotentGeneration = (schema: z.ZodType) =>
         if (res.status >= 400) return recordOutcome(c, { recorder, record: (of) => of.forget() })
         const isStream = res.headers.get('content-type')?.startsWith('application/json') !== true
         const text = isStream ? '' : await res.clone().text()
-        const kept = { status: res.status, body: text.length <= maxKeptLength ? text : '' }
+        const body = text.length <= maxKeptLength ? text : ''
+        const kept = { status: res.status, body, headers: ownHeaders(res.headers) }
         const sealed = await seal.close(kept)
         await recordOutcome(c, { recorder, record: (of) => of.finish(sealed) })
       }
