@@ -5,6 +5,7 @@ import { jsonLog, type Log, logThreshold } from '../shared/log.ts'
 import { nodeTokenKey } from '../shared/node-token.ts'
 import { telemetrySettings } from '../shared/telemetry/settings.ts'
 import type { AuditLog } from './audit/audit-log.ts'
+import { type ClientAddress, clientAddressOf } from './auth/client-address.ts'
 import { GuessThrottle } from './auth/guess-throttle.ts'
 import { Budgets } from './budgets/budgets.ts'
 import type { TenantBudget } from './budgets/tenant-budget.ts'
@@ -40,6 +41,11 @@ export interface Bindings extends DirectoryBindings {
   readonly QUARTET_NODE_SECRET: string
   /** Opens `/admin/v1`. */
   readonly QUARTET_ADMIN_KEY: string
+  /**
+   * The header in which a proxy in front of the worker says who its client is; where Cloudflare is in front, none is needed
+   * (auth/client-address.ts).
+   */
+  readonly QUARTET_CLIENT_ADDRESS_HEADER?: string
   /** How long one request may take, in milliseconds; 300,000 when absent. */
   readonly QUARTET_REQUEST_TIMEOUT_MS?: string
   /** How long an isolate gathers what requests used before it tells their budgets, in milliseconds; 5,000 when absent. */
@@ -69,6 +75,7 @@ export interface Platform {
   /** By the hash of its caller and key. */
   readonly idempotentCall: (sha256: string) => DurableObjectStub<IdempotentCall>
   readonly guesses: GuessThrottle
+  readonly clientAddress: (request: Request) => ClientAddress
   readonly budget: (tenant: TenantId) => DurableObjectStub<TenantBudget>
   readonly budgets: Budgets
   readonly registry: () => DurableObjectStub<NodeRegistry>
@@ -132,6 +139,7 @@ export function platformOf(bindings: Bindings): Platform {
     idempotentCall: (sha256) =>
       controlCalls(IDEMPOTENCY.get(IDEMPOTENCY.idFromName(sha256)), 'the record of the Idempotency-Key'),
     guesses: new GuessThrottle(),
+    clientAddress: clientAddressOf(bindings.QUARTET_CLIENT_ADDRESS_HEADER),
     budget: (tenant) => controlCalls(BUDGETS.get(BUDGETS.idFromName(tenant)), "the tenant's budget"),
     budgets: new Budgets({
       timeoutMs: timeout.data,

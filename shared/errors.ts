@@ -8,6 +8,8 @@ export const errorCodes = {
   unsupported_parameter: { status: 400, type: 'invalid_request_error' },
   exceeds_limit: { status: 400, type: 'invalid_request_error' },
   context_length_exceeded: { status: 400, type: 'invalid_request_error' },
+  /** An adapter's weights are finite and what they compute is not. */
+  adapter_unusable: { status: 422, type: 'invalid_request_error' },
   adapter_invalid: { status: 400, type: 'invalid_request_error' },
   digest_mismatch: { status: 400, type: 'invalid_request_error' },
   backbone_invalid: { status: 400, type: 'invalid_request_error' },

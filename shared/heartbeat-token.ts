@@ -81,6 +81,11 @@ export async function verifyHeartbeat(
       'invalid_node_token',
       "the heartbeat's token is not valid; check QUARTET_NODE_SECRET",
     )
+  if (claims.exp - claims.iat > heartbeatTokenSeconds)
+    throw new QuartetError(
+      'invalid_node_token',
+      `the heartbeat's token is good for more than ${heartbeatTokenSeconds} seconds`,
+    )
   if (claims.iat > Date.now() / 1000 + heartbeatClockSeconds)
     throw new QuartetError('invalid_node_token', `the heartbeat's token is from the future; ${clockRemedy}`)
   return claims

@@ -16,6 +16,10 @@ export const AdapterDigest = z
   .brand('AdapterDigest')
 export type AdapterDigest = z.infer<typeof AdapterDigest>
 
+/** One tenant's adapter: what two tenants have of the same file is apart everywhere. */
+export type AdapterKey = `${TenantId}/${AdapterDigest}`
+export const adapterKey = (tenant: TenantId, digest: AdapterDigest): AdapterKey => `${tenant}/${digest}`
+
 /** SHA-256 of a backbone's converted weights, lower-case hex. */
 export const BackboneDigest = z
   .string()

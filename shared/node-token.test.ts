@@ -69,6 +69,25 @@ test('a token dies after its minute', async () => {
   await expect(verifyNodeToken(key, token, { node })).rejects.toThrow('the node token has expired')
 })
 
+test.each([
+  ['for a year', 0, 365 * 86_400],
+  ['for a minute, but next year', 365 * 86_400, 60],
+  ['for a second longer than edges make them', 0, 61],
+])('a token that is good %s is refused, genuine as it is', async (_name, from, seconds) => {
+  const { node: _, tenant, ...claims } = grant
+  const iat = Math.floor(Date.now() / 1000) + from
+  const token = await new SignJWT({ ...claims })
+    .setProtectedHeader({ alg: 'HS256' })
+    .setSubject(tenant)
+    .setIssuer('quartet-edge')
+    .setAudience('quartet-node/node-1')
+    .setJti(crypto.randomUUID())
+    .setIssuedAt(iat)
+    .setExpirationTime(iat + seconds)
+    .sign(key)
+  await expect(verifyNodeToken(key, token, { node })).rejects.toThrow(/good for more than 60 seconds/)
+})
+
 test('a short secret is refused at the start', () => {
   expect(() => nodeTokenKey('short')).toThrow(/at least 32 bytes/)
 })

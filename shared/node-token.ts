@@ -11,6 +11,7 @@ import { AdapterDigest, RequestId, TenantId } from './ids.ts'
 export const NodeTokenClaims = z.object({
   sub: TenantId,
   jti: z.string().min(16).max(64),
+  iat: z.number(),
   exp: z.number(),
   act: z.enum(['generate', 'put-adapter', 'info', 'settlements']),
   /** The request this call serves. */
@@ -22,13 +23,15 @@ export const NodeTokenClaims = z.object({
 })
 export type NodeTokenClaims = z.infer<typeof NodeTokenClaims>
 
-export type NodeTokenGrant = Omit<NodeTokenClaims, 'sub' | 'jti' | 'exp'> & {
+export type NodeTokenGrant = Omit<NodeTokenClaims, 'sub' | 'jti' | 'iat' | 'exp'> & {
   readonly tenant: TenantId
   /** The node that it opens, and no other. */
   readonly node: NodeId
 }
 
 export const nodeTokenSeconds = 60
+/** How far a node's clock may be behind the edge's. */
+const maxClockLagSeconds = 300
 export const minNodeSecretBytes = 32
 
 const issuer = 'quartet-edge'
@@ -76,13 +79,22 @@ export async function verifyNodeToken(
       clockTolerance: 5,
       currentDate: new Date(now),
     })
-    return NodeTokenClaims.parse(payload)
+    const claims = NodeTokenClaims.parse(payload)
+    const isTooLong =
+      claims.exp - claims.iat > nodeTokenSeconds ||
+      claims.exp - now / 1000 > nodeTokenSeconds + maxClockLagSeconds
+    if (isTooLong) throw new LivesTooLong()
+    return claims
   } catch (cause) {
     throw new QuartetError('invalid_node_token', faultOf(cause, node), { cause })
   }
 }
 
+/** A token says itself how long it is good for; a node takes none that is good for longer than an edge makes them. */
+class LivesTooLong extends Error {}
+
 function faultOf(cause: unknown, node: NodeId): string {
+  if (cause instanceof LivesTooLong) return `the node token is good for more than ${nodeTokenSeconds} seconds`
   if (cause instanceof errors.JWTExpired) return 'the node token has expired'
   if (cause instanceof errors.JWTClaimValidationFailed && cause.claim === 'aud')
     return `the node token is for another node than ${node}; start this one with the --id that the edge knows it by (QUARTET_NODES)`

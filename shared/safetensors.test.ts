@@ -62,3 +62,23 @@ test.each([
 ])('%s: refused', (_, header, dataBytes, message) => {
   expect(() => parseSafeTensors(fileWithHeader(header, dataBytes))).toThrow(message)
 })
+
+test.each([
+  ['a tensor twice', `{"t":${JSON.stringify(entry(0, 4))},"t":${JSON.stringify(entry(0, 4))}}`],
+  [
+    'a key of the metadata twice',
+    `{"__metadata__":{"kind":"iapt","kind":"static"},"t":${JSON.stringify(entry(0, 4))}}`,
+  ],
+  ['__proto__', `{"__proto__":${JSON.stringify(entry(0, 4))}}`],
+  ['__proto__ in the metadata', `{"__metadata__":{"__proto__":"x"},"t":${JSON.stringify(entry(0, 4))}}`],
+])(
+  'a header that names %s is refused, so that no two readers take it for different files',
+  (_name, header) => {
+    expect(() => parseSafeTensors(fileWithHeader(header, 4))).toThrow(
+      expect.objectContaining({
+        code: 'adapter_invalid',
+        message: expect.stringMatching(/in its header the name/),
+      }),
+    )
+  },
+)

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { QuartetError } from './errors.ts'
+import { AmbiguousName, parseUniqueNames } from './unique-names.ts'
 
 /**
  * The safetensors container: u64 little-endian header length, JSON header, tensor bytes
@@ -62,8 +63,9 @@ export function readHeaderLength(start: Uint8Array, fileBytes: number): number {
 export function parseHeader(json: Uint8Array, fileBytes: number): SafeTensorsHeader {
   let raw: unknown
   try {
-    raw = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(json))
-  } catch {
+    raw = parseUniqueNames(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(json))
+  } catch (thrown) {
+    if (thrown instanceof AmbiguousName) invalid(`in its header ${thrown.message}`)
     invalid('its header is not JSON')
   }
   const parsed = Header.safeParse(raw)

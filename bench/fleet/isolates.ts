@@ -4,7 +4,7 @@ import type { Roster } from '../../edge/fleet/roster.ts'
 import { type Attempt, Dispatch } from '../../edge/routing/dispatch.ts'
 import { rankNodes } from '../../edge/routing/rendezvous.ts'
 import { Router } from '../../edge/routing/router.ts'
-import type { AdapterDigest } from '../../shared/ids.ts'
+import type { AdapterKey } from '../../shared/ids.ts'
 import { simulatedBackbone } from './simulated-node.ts'
 
 /** Where one request goes, as edge/routing/first-answer.ts asks it. */
@@ -14,7 +14,7 @@ export type Route = Pick<Dispatch, 'first' | 'next' | 'hedge' | 'hedgeAfterMs'>
 export interface Isolate {
   readonly nodes: readonly FleetNode[]
   refresh(roster: Roster): void
-  route(adapter: AdapterDigest): Route
+  route(adapter: AdapterKey): Route
 }
 
 export interface IsolateOptions {
@@ -39,7 +39,7 @@ abstract class ViewingIsolate implements Isolate {
     this.view.accept(roster.snapshot(this.view.known), this.#now())
   }
 
-  abstract route(adapter: AdapterDigest): Route
+  abstract route(adapter: AdapterKey): Route
 }
 
 const promptTokens = 64
@@ -54,7 +54,7 @@ export class QuartetIsolate extends ViewingIsolate {
     this.#router = new Router(options)
   }
 
-  route(adapter: AdapterDigest): Route {
+  route(adapter: AdapterKey): Route {
     const ask = { adapter, backbone: simulatedBackbone, promptTokens, rows, region: '' }
     return new Dispatch(this.#router, ask)
   }
@@ -62,17 +62,17 @@ export class QuartetIsolate extends ViewingIsolate {
 
 /** A baseline: an order of nodes for each request, tried one after the other, four at most. */
 class OrderIsolate extends ViewingIsolate {
-  readonly #order: (adapter: AdapterDigest, nodes: readonly FleetNode[]) => readonly FleetNode[]
+  readonly #order: (adapter: AdapterKey, nodes: readonly FleetNode[]) => readonly FleetNode[]
 
   constructor(
     options: IsolateOptions,
-    order: (adapter: AdapterDigest, nodes: readonly FleetNode[]) => readonly FleetNode[],
+    order: (adapter: AdapterKey, nodes: readonly FleetNode[]) => readonly FleetNode[],
   ) {
     super(options)
     this.#order = order
   }
 
-  route(adapter: AdapterDigest): Route {
+  route(adapter: AdapterKey): Route {
     const order = this.#order(adapter, this.view.nodes).slice(0, 4)
     let at = 0
     const nothing = () => {}

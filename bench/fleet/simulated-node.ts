@@ -1,6 +1,6 @@
 import type { NodeStatus } from '../../edge/fleet/roster.ts'
 import { NodeId } from '../../shared/heartbeat.ts'
-import { type AdapterDigest, BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
+import { type AdapterKey, BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
 import { encodeResident } from '../../shared/resident-adapters.ts'
 import type { EventQueue } from './event-queue.ts'
 
@@ -12,7 +12,7 @@ const pushMs = 30
 
 /** A request at a node. */
 export interface Job {
-  readonly adapter: AdapterDigest
+  readonly adapter: AdapterKey
   readonly decodeMs: number
   readonly firstToken: () => void
   readonly finished: () => void
@@ -42,7 +42,7 @@ export class SimulatedNode {
   #incarnation = crypto.randomUUID()
   #sequence = 0
   /** Least recently used first. */
-  #resident = new Set<AdapterDigest>()
+  #resident = new Set<AdapterKey>()
   readonly #jobs = new Set<Held>()
   #running = 0
   readonly #waiting: Held[] = []

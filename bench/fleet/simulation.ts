@@ -3,7 +3,7 @@ import { Roster } from '../../edge/fleet/roster.ts'
 import { type FirstAnswerSource, firstAnswer } from '../../edge/routing/first-answer.ts'
 import { NodeFailure } from '../../edge/routing/node-failures.ts'
 import { heartbeatMs } from '../../shared/heartbeat.ts'
-import { AdapterDigest } from '../../shared/ids.ts'
+import { AdapterDigest, type AdapterKey, adapterKey, TenantId } from '../../shared/ids.ts'
 import type { GenerateEvent } from '../../shared/wire.ts'
 import { EventQueue } from './event-queue.ts'
 import type { Isolate, IsolateOptions, Route } from './isolates.ts'
@@ -68,8 +68,9 @@ export const popularity = new Popularity({ count: scenario.adapters, exponent: s
  */
 export const bestHitRate = popularity.shareOfTop(scenario.nodes * scenario.adaptersPerNode)
 
-const digests = Array.from({ length: scenario.adapters }, (_, at) =>
-  AdapterDigest.parse(createHash('sha256').update(String(at)).digest('hex')),
+const tenant = TenantId.parse('simulated')
+const adapters = Array.from({ length: scenario.adapters }, (_, at) =>
+  adapterKey(tenant, AdapterDigest.parse(createHash('sha256').update(String(at)).digest('hex'))),
 )
 
 interface Scale {
@@ -129,7 +130,7 @@ export async function simulate(
   const failures: unknown[] = []
   const arrive = () => {
     const isolate = isolates[Math.floor(random() * isolates.length)]
-    const adapter = digests[popularity.pick(random())]
+    const adapter = adapters[popularity.pick(random())]
     const decodeMs = exponential(scenario.meanDecodeMs, random)
     if (isolate !== undefined && adapter !== undefined)
       request({ adapter, decodeMs, isolate }, { events, measure, nodesById }).catch((thrown: unknown) => {
@@ -144,7 +145,7 @@ export async function simulate(
 }
 
 interface Asked {
-  readonly adapter: AdapterDigest
+  readonly adapter: AdapterKey
   readonly decodeMs: number
   readonly isolate: Isolate
 }
@@ -195,7 +196,7 @@ async function request({ adapter, decodeMs, isolate }: Asked, world: World): Pro
 /** Calls a simulated node; resolves with its first token. */
 function open(
   nodeId: string,
-  { adapter, decodeMs, signal }: { adapter: AdapterDigest; decodeMs: number; signal: AbortSignal },
+  { adapter, decodeMs, signal }: { adapter: AdapterKey; decodeMs: number; signal: AbortSignal },
   { measure, nodesById }: World,
 ): ReturnType<FirstAnswerSource['open']> {
   const first = Promise.withResolvers<Awaited<ReturnType<FirstAnswerSource['open']>>>()

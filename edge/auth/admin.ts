@@ -2,24 +2,40 @@ import { createMiddleware } from 'hono/factory'
 import { QuartetError } from '../../shared/errors.ts'
 import type { AdminApp } from '../request-context.ts'
 import { bearerToken } from './bearer.ts'
-import { countingGuesses, refuseGuessers } from './guesses.ts'
+import { countingGuesses, type Guesser, refuseGuessers } from './guesses.ts'
 
 /** Lets in whoever holds the operator's key. A tenant's key is refused like any other. */
 export const authenticateAdmin = createMiddleware<AdminApp>(async (c, next) => {
-  // Before the key is compared: a right one that came through would let others be tried at any speed.
-  refuseGuessers(c, 'admin')
+  const { adminKey, clientAddress, guesses } = c.get('platform')
+  const guesser: Guesser = { throttle: guesses, door: 'admin', address: clientAddress(c.req.raw).address }
+  // Before the key is compared: if the right one came through, others could be tried at any speed. Where that is hopeless,
+  // nobody who sends wrong ones from the operator's address locks the operator out.
+  if (canBeGuessed(adminKey)) refuseGuessers(guesser)
   const token = bearerToken(c.req.header('authorization'))
-  const check = async () => {
-    if (token === undefined || !(await sameSecret(token, c.get('platform').adminKey)))
+  await countingGuesses(guesser, async () => {
+    if (token === undefined || !(await sameSecret(token, adminKey)))
       throw new QuartetError(
         'invalid_admin_key',
         'the admin key is missing or wrong; send what the edge has as QUARTET_ADMIN_KEY, as "Authorization: Bearer …" (the command line takes it from the variable of that name)',
       )
-  }
-  await countingGuesses(c, { door: 'admin', check })
+  })
   c.set('actor', { kind: 'admin' })
   await next()
 })
+
+const unguessableLength = 32
+const unguessableBits = 96
+
+/**
+ * Whether somebody who tries keys as fast as the network lets them could find this one: it is short, or repeats itself
+ * (the entropy of its letters, in bits, is small).
+ */
+export function canBeGuessed(key: string): boolean {
+  const counts = new Map<string, number>()
+  for (const letter of key) counts.set(letter, (counts.get(letter) ?? 0) + 1)
+  const bits = [...counts.values()].reduce((sum, count) => sum + count * Math.log2(key.length / count), 0)
+  return key.length < unguessableLength || bits < unguessableBits
+}
 
 /** Equality whose time depends on neither secret: both are hashed to one length first. */
 async function sameSecret(given: string, expected: string): Promise<boolean> {

@@ -7,7 +7,7 @@ import type { KeyRecord } from '../store/records.ts'
 import { ensureCurrent, readKey, readTenant, remembersKey } from '../tenants/read.ts'
 import { checkApiKey } from './api-key.ts'
 import { bearerToken } from './bearer.ts'
-import { countingGuesses, refuseGuessers } from './guesses.ts'
+import { countingGuesses, type Guesser, refuseGuessers } from './guesses.ts'
 
 /**
  * Lets in whoever holds a key of an active tenant, before anything else of the request is read; sets `tenant` and
@@ -34,13 +34,16 @@ export const authenticate = createMiddleware<TenantApp>(async (c, next) => {
 })
 
 async function keyOf(token: string, c: Context<TenantApp>): Promise<KeyRecord> {
-  const counting = <T>(check: () => Promise<T>) => countingGuesses(c, { door: 'tenant', check })
   const reader = readerOf(c)
-  const hash = await counting(async () => sha256Hex(checkApiKey(token)))
-  // A key in use is let through even where somebody at the same address tries others.
-  if (!remembersKey(hash, reader)) refuseGuessers(c, 'tenant')
+  const { clientAddress, guesses } = c.get('platform')
+  const { address, isShared } = clientAddress(c.req.raw)
+  const guesser: Guesser = { throttle: guesses, address, door: 'tenant' }
+  const hash = await countingGuesses(guesser, async () => sha256Hex(checkApiKey(token)))
+  // A key in use is let through even where somebody at the same address tries others; where all clients count as one,
+  // so is any right key: nobody guesses 190 random bits, and one guesser would keep everybody else out.
+  if (!isShared && !remembersKey(hash, reader)) refuseGuessers(guesser)
   await ensureCurrent(hash, reader)
-  return counting(async () => {
+  return countingGuesses(guesser, async () => {
     const key = await readKey(hash, reader)
     if (key == null || (key.expiresAt !== undefined && key.expiresAt <= Date.now())) throw unknownKey()
     return key

@@ -1,6 +1,7 @@
 import { env } from 'cloudflare:workers'
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { canBeGuessed } from './admin.ts'
 import { mintApiKey } from './api-key.ts'
 import { GuessThrottle } from './guess-throttle.ts'
 
@@ -20,7 +21,7 @@ afterEach(() => {
 })
 
 const ask = (key: string, { address, path = '/v1/models' }: { address: string; path?: string }) =>
-  edge.fetch(path, { headers: { authorization: `Bearer ${key}`, 'cf-connecting-ip': address } })
+  edge.fetch(path, { headers: { authorization: `Bearer ${key}`, 'cf-connecting-ip': address }, cf: {} })
 
 async function guess(times: number, address: string): Promise<number[]> {
   const statuses: number[] = []
@@ -78,6 +79,49 @@ describe('whoever guesses keys', () => {
     const look = vi.spyOn(env.STORE, 'get')
     await ask(mintApiKey(), { address: '192.0.2.8' })
     expect(look.mock.calls.map(([key]) => key)).toEqual([expect.stringMatching(/^key:[0-9a-f]{64}$/)])
+  })
+})
+
+describe('without Cloudflare in front', () => {
+  const from = (address: string, key: string, { path = '/v1/models', isolate = edge } = {}) =>
+    isolate.fetch(path, {
+      headers: {
+        authorization: `Bearer ${key}`,
+        'cf-connecting-ip': address,
+        'x-client': `192.0.2.99, ${address}`,
+      },
+    })
+
+  test('an address that the client invents makes no new guesses, and a right key comes through all the same', async () => {
+    const statuses: number[] = []
+    for (let at = 0; at < 25; at++) statuses.push((await from(`192.0.2.${at}`, mintApiKey())).status)
+    expect(statuses.slice(0, 20)).toEqual(Array.from({ length: 20 }, () => 401))
+    expect(statuses.slice(21)).toEqual([429, 429, 429, 429])
+    expect((await from('192.0.2.200', tenant.key)).status).toBe(200)
+  })
+
+  test('a proxy’s own header tells clients apart where it is named, the last of a list', async () => {
+    const isolate = new TestEdge({ QUARTET_CLIENT_ADDRESS_HEADER: 'x-client' })
+    for (let at = 0; at < 21; at++) await from('192.0.2.1', mintApiKey(), { isolate })
+    expect((await from('192.0.2.1', mintApiKey(), { isolate })).status).toBe(429)
+    expect((await from('192.0.2.2', mintApiKey(), { isolate })).status).toBe(401)
+  })
+
+  test('nobody locks out an operator whose key cannot be guessed; a short key stays guarded', async () => {
+    const adminKey = '4c1f09a7be52d38866f0e1b2a97c5d430f8e6b1a'
+    const path = '/admin/v1/tenants'
+    for (const [right, status] of [
+      [adminKey, 200],
+      [env.QUARTET_ADMIN_KEY, 429],
+    ] as const) {
+      const isolate = new TestEdge({ QUARTET_ADMIN_KEY: right })
+      const guessed: number[] = []
+      for (let at = 0; at < 22; at++)
+        guessed.push((await from('192.0.2.1', `wrong-admin-key-${at}`, { path, isolate })).status)
+      expect(guessed.at(-1)).toBe(429)
+      expect((await from('192.0.2.1', right, { path, isolate })).status).toBe(status)
+    }
+    expect(canBeGuessed('a'.repeat(64))).toBe(true)
   })
 })
 

@@ -1,4 +1,9 @@
-import { type AliasSummary, type CanaryShare, maxAliasesPerTenant } from '../../shared/api/deployments.ts'
+import {
+  type AliasSummary,
+  type CanaryShare,
+  maxAliasesPerTenant,
+  maxHistory,
+} from '../../shared/api/deployments.ts'
 import type { AdapterDigest, AliasName } from '../../shared/ids.ts'
 import type { AdapterTable } from './adapter-table.ts'
 import type { AliasTable, Change } from './alias-table.ts'
@@ -43,8 +48,7 @@ export function decide({ aim, alias, by, ifVersion }: Wish, tables: Tables): Out
         ? `the alias ${alias} does not exist, so it has no version ${ifVersion}`
         : `the alias ${alias} has version ${now.version}, not ${ifVersion}: it was changed; look at it and decide again`,
     )
-  if (now === undefined && aim.action !== 'deploy')
-    return refuse('not_found', `this tenant has no alias ${alias}`)
+  if (now === undefined && aim.action !== 'deploy') return noAlias(alias, tables)
   if (now === undefined && tables.aliases.list().length >= maxAliasesPerTenant)
     return refuse('conflict', `a tenant has at most ${maxAliasesPerTenant} aliases; delete some`)
   const target = targetOf(aim, { now, tables })
@@ -104,6 +108,17 @@ function rollBack(version: number | undefined, { now, tables }: Situation): Targ
       `version ${past.version} of ${now.alias} named the adapter ${past.digest}, which was deleted; upload it again`,
     )
   return ok({ digest: past.digest, canary: null })
+}
+
+/** A deleted alias still has its history, and its last adapter there. */
+function noAlias(alias: AliasName, { aliases }: Tables) {
+  const last = aliases.history(alias, { limit: maxHistory }).find(({ digest }) => digest !== null)
+  return refuse(
+    'not_found',
+    last === undefined
+      ? `this tenant has no alias ${alias}`
+      : `the alias ${alias} was deleted; to bring it back, deploy what it named last (version ${last.version}): quartet alias set ${alias} ${last.digest}, or PUT …/aliases/${alias} with that digest`,
+  )
 }
 
 const has = ({ adapters }: Tables, digest: AdapterDigest) => adapters.find(digest) !== undefined

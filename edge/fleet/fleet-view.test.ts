@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { NodeId } from '../../shared/heartbeat.ts'
-import { AdapterDigest } from '../../shared/ids.ts'
+import { AdapterDigest, adapterKey, TenantId } from '../../shared/ids.ts'
 import { encodeResident, residentPrefix } from '../../shared/resident-adapters.ts'
 import { nodeStatus } from '../../test/edge/node-status.ts'
 import { FleetView, maxSnapshotMs, type RegistrySource } from './fleet-view.ts'
@@ -126,13 +126,13 @@ describe('an isolate’s view of the fleet', () => {
 
   test('keeps a list of residents that was not sent again', async () => {
     const scene = new Scene()
-    const digest = AdapterDigest.parse('0123456789ab'.padEnd(64, 'f'))
-    scene.roster.beat(nodeStatus({ resident: encodeResident([digest]) }))
+    const key = adapterKey(TenantId.parse('acme'), AdapterDigest.parse('0123456789ab'.padEnd(64, 'f')))
+    scene.roster.beat(nodeStatus({ resident: encodeResident([key]) }))
     await scene.ids()
     scene.time += 3_000
-    scene.roster.beat(nodeStatus({ sequence: 1, resident: encodeResident([digest]) }))
+    scene.roster.beat(nodeStatus({ sequence: 1, resident: encodeResident([key]) }))
     const { nodes } = await scene.view.current(scene.source)
-    expect(nodes[0]?.report?.resident.has(residentPrefix(digest))).toBe(true)
+    expect(nodes[0]?.report?.resident.has(residentPrefix(key))).toBe(true)
   })
 
   test('takes the registry’s word, not the node’s clock, for when a node was heard', async () => {

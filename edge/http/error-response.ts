@@ -9,7 +9,11 @@ import type { RequestReport } from '../telemetry/request-report.ts'
 export function errorResponse(thrown: unknown, c: Context<App>): Response {
   const error = toQuartetError(thrown)
   reportError(error, c)
-  const headers = new Headers({ 'content-type': 'application/json', 'x-request-id': c.get('requestId') })
+  const headers = new Headers({
+    'content-type': 'application/json',
+    'x-content-type-options': 'nosniff',
+    'x-request-id': c.get('requestId'),
+  })
   if (error.retryAfterSeconds !== undefined) headers.set('retry-after', String(error.retryAfterSeconds))
   if (error.allow !== undefined) headers.set('allow', error.allow.join(', '))
   if (error.status === 401) headers.set('www-authenticate', 'Bearer')

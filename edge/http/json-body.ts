@@ -1,4 +1,5 @@
 import { QuartetError } from '../../shared/errors.ts'
+import { AmbiguousName } from '../../shared/unique-names.ts'
 
 export const maxJsonBytes = 1024 * 1024
 
@@ -7,8 +8,8 @@ export async function readJson(request: Request, maxBytes = maxJsonBytes): Promi
   return parseJson(await readBytes(request, maxBytes))
 }
 
-/** A body as JSON. Throws `invalid_json`. */
-export function parseJson(bytes: Uint8Array): unknown {
+/** A body as JSON, read by `parse`. Throws `invalid_json`. */
+export function parseJson(bytes: Uint8Array, parse: (text: string) => unknown = JSON.parse): unknown {
   let text: string
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes)
@@ -16,8 +17,9 @@ export function parseJson(bytes: Uint8Array): unknown {
     throw new QuartetError('invalid_json', 'the body is not UTF-8')
   }
   try {
-    return JSON.parse(text)
+    return parse(text)
   } catch (cause) {
+    if (cause instanceof AmbiguousName) throw new QuartetError('invalid_json', `in the body ${cause.message}`)
     const where = cause instanceof SyntaxError ? position(cause.message) : ''
     throw new QuartetError('invalid_json', `the body is not JSON${where}`)
   }

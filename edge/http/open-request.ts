@@ -22,6 +22,7 @@ export const requestContext = createMiddleware<App>(async (c, next) => {
   c.executionCtx.waitUntil(report.over)
   try {
     await next()
+    c.header('x-content-type-options', 'nosniff')
     c.header('x-request-id', requestId)
     c.header('traceparent', traceHeaders(report.trace).traceparent)
     report.route = routePath(c, -1)

@@ -4,6 +4,7 @@ import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { Heartbeat, type HeartbeatResponse, maxHeartbeatBytes } from '../../shared/heartbeat.ts'
 import { verifyHeartbeat } from '../../shared/heartbeat-token.ts'
+import { parseUniqueNames } from '../../shared/unique-names.ts'
 import { bearerToken } from '../auth/bearer.ts'
 import { applySettlements } from '../budgets/apply-settlements.ts'
 import { parseJson, readBytes } from '../http/json-body.ts'
@@ -23,7 +24,7 @@ export async function heartbeat(c: Context<App>): Promise<Response> {
   const body = await readBytes(c.req.raw, maxHeartbeatBytes)
   if ((await sha256Hex(body)) !== claims.body)
     throw new QuartetError('invalid_node_token', "the heartbeat's token is for another body")
-  const { settlements, ...status } = parseRequest(Heartbeat, parseJson(body))
+  const { settlements, ...status } = parseRequest(Heartbeat, parseJson(body, parseUniqueNames))
   if (status.node !== claims.sub)
     throw new QuartetError('invalid_node_token', "the heartbeat's token is for another node")
 

@@ -206,7 +206,7 @@ describe('requests', () => {
 
   test('go to nodes that registered, and to one that holds the adapter first', async () => {
     const sequence = 1
-    const resident = residentPrefix(tenant.adapter.digest)
+    const resident = residentPrefix(tenant.adapter.key)
     const node = await join(0, { resident, sequence })
     const other = await join(1)
     const response = await edge.chat(tenant)
@@ -227,7 +227,7 @@ describe('requests', () => {
 
   test('survive a node that lies about what it holds', async () => {
     await stubs.behave({ tokens: byteIds('fine'), adapterMissing: true })
-    await join(0, { resident: residentPrefix(tenant.adapter.digest) })
+    await join(0, { resident: residentPrefix(tenant.adapter.key) })
     const response = await edge.chat(tenant)
     expect(response.status).toBe(200)
     expect((await stubs.calls()).map(({ kind }) => kind)).toEqual(['generate', 'put-adapter', 'generate'])
@@ -236,7 +236,7 @@ describe('requests', () => {
   test('go to a node that can hold them, the adapter’s rows counted', async () => {
     // 5 of the prompt, 2 of the adapter and 40 to generate.
     const rows = 47
-    const resident = residentPrefix(tenant.adapter.digest)
+    const resident = residentPrefix(tenant.adapter.key)
     const small = await join(0, { resident, contextLength: rows - 1 })
     const large = await join(1, { resident, contextLength: rows })
     const ask = { model: 'tone', prompt: 'hello', max_tokens: 40 }

@@ -1,4 +1,4 @@
-import type { AdapterDigest, BackboneDigest } from '../../shared/ids.ts'
+import type { AdapterKey, BackboneDigest } from '../../shared/ids.ts'
 import { residentPrefix } from '../../shared/resident-adapters.ts'
 import type { FleetNode } from '../fleet/nodes.ts'
 import type { Standing } from './circuit-breaker.ts'
@@ -6,7 +6,7 @@ import { scorer } from './rendezvous.ts'
 
 /** What a request asks of a node. */
 export interface RouteAsk {
-  readonly adapter: AdapterDigest | null
+  readonly adapter: AdapterKey | null
   readonly backbone: BackboneDigest
   /** Rows of KV cache that it sets aside (shared/kv-rows.ts). */
   readonly rows: number
@@ -21,10 +21,10 @@ export interface RouteView {
   /** Requests at the node, everybody's. */
   readonly load: (node: FleetNode) => number
   readonly standing: (node: FleetNode) => Standing
-  /** Whether the node's list of residents is believed. */
-  readonly believes: (node: FleetNode) => boolean
+  /** Whether the node is believed that it holds the adapter. */
+  readonly believes: (node: FleetNode, adapter: AdapterKey) => boolean
   /** Which share of all requests asks for the adapter, 0 to 1. */
-  readonly demand: (adapter: AdapterDigest) => number
+  readonly demand: (adapter: AdapterKey) => number
   /** In [0, 1). */
   readonly random: () => number
 }
@@ -52,7 +52,7 @@ interface Candidate {
 /**
  * Where a request goes; undefined when no node serves the backbone.
  *
- * A tuned request goes by rendezvous hashing on the adapter's digest with bounded loads (Mirrokni, Thorup and
+ * A tuned request goes by rendezvous hashing on tenant and adapter with bounded loads (Mirrokni, Thorup and
  * Zadimoghaddam, 2018): to the first node in the key's own order that has not more than its share of the load, before
  * that to one that holds the adapter. A hot adapter has as many homes, the first k of its order, as its demand needs,
  * and its requests spread over them: demand is known at once, where loads are as old as a snapshot. An untuned request
@@ -96,7 +96,7 @@ function amongThoseWithRoom(
   }
   const prefix = residentPrefix(adapter)
   const holders = within.filter(
-    ({ node }) => node.report?.resident.has(prefix) === true && view.believes(node),
+    ({ node }) => node.report?.resident.has(prefix) === true && view.believes(node, adapter),
   )
   return best(holders, byScore) ?? best(within, byScore)
 }

@@ -117,6 +117,22 @@ describe('before the first token the other node takes over', () => {
   })
 })
 
+test.each([0, 2])(
+  'an adapter whose weights give no numbers, after %i tokens, is asked of no other node and counts against none',
+  async (tokens) => {
+    await stubs.behave({ tokens: byteIds('abc'), failAfter: { tokens, code: 'adapter_unusable' } })
+    for (let request = 0; request < 6; request++) {
+      const response = await edge.chat(tenant)
+      expect(response.status).toBe(422)
+      expect(await response.json()).toMatchObject({
+        error: { code: 'adapter_unusable', message: expect.stringMatching(/roll the alias back/) },
+      })
+    }
+    expect(await stubs.callsAt(first)).toHaveLength(6)
+    expect(await stubs.callsAt(second)).toEqual([])
+  },
+)
+
 test('a node that redirects sees its call’s token go nowhere else', async () => {
   const location = `${second.url}/v1/generate`
   await stubs.behaveAt(first, { tokens: [], refuse: { status: 307, code: 'moved', location } })

@@ -1,7 +1,11 @@
+import type { AdapterKey } from '../../shared/ids.ts'
+
 /** A claim can be out of date by the age of a snapshot, so that one that fails is no lie. */
 const tolerated = 2
 const windowMs = 10_000
 const ignoredMs = 30_000
+/** Claims that are remembered; the oldest go first. */
+const maxRecords = 4_096
 
 interface Record {
   readonly since: number
@@ -9,7 +13,10 @@ interface Record {
   readonly ignoredUntil: number
 }
 
-/** Nodes that said they hold an adapter and then asked for it: what they claim is ignored for a while. */
+/**
+ * Claims of nodes that proved false: a node said that it holds a tenant's adapter and then asked for it. That claim is
+ * ignored for a while, and no other: what one tenant causes changes nothing for the adapters of another.
+ */
 export class FalseClaims {
   readonly #now: () => number
   readonly #records = new Map<string, Record>()
@@ -18,19 +25,23 @@ export class FalseClaims {
     this.#now = now
   }
 
-  note(nodeId: string): void {
+  note(nodeId: string, adapter: AdapterKey): void {
+    const claim = `${nodeId}/${adapter}`
     const now = this.#now()
-    const last = this.#records.get(nodeId)
+    const last = this.#records.get(claim)
     const current = last !== undefined && now - last.since < windowMs ? last : undefined
     const count = (current?.count ?? 0) + 1
-    this.#records.set(nodeId, {
+    this.#records.delete(claim)
+    this.#records.set(claim, {
       since: current?.since ?? now,
       count,
       ignoredUntil: count > tolerated ? now + ignoredMs : (last?.ignoredUntil ?? 0),
     })
+    const [oldest] = this.#records.size > maxRecords ? this.#records.keys() : []
+    if (oldest !== undefined) this.#records.delete(oldest)
   }
 
-  believes(nodeId: string): boolean {
-    return (this.#records.get(nodeId)?.ignoredUntil ?? 0) <= this.#now()
+  believes(nodeId: string, adapter: AdapterKey): boolean {
+    return (this.#records.get(`${nodeId}/${adapter}`)?.ignoredUntil ?? 0) <= this.#now()
   }
 }

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { NodeId } from '../../shared/heartbeat.ts'
-import { AdapterDigest, BackboneDigest } from '../../shared/ids.ts'
+import { AdapterDigest, adapterKey, BackboneDigest, TenantId } from '../../shared/ids.ts'
 import type { GenerateEvent } from '../../shared/wire.ts'
 import type { FleetNode } from '../fleet/nodes.ts'
 import { type Attempt, Dispatch } from './dispatch.ts'
@@ -15,7 +15,7 @@ const nodes: FleetNode[] = ['a', 'b', 'c'].map((id) => ({
   report: null,
 }))
 const ask = {
-  adapter: AdapterDigest.parse('cd'.repeat(32)),
+  adapter: adapterKey(TenantId.parse('acme'), AdapterDigest.parse('cd'.repeat(32))),
   backbone,
   rows: 100,
   promptTokens: 64,

@@ -62,7 +62,26 @@ const verdicts = {
     code: 'context_length_exceeded',
     message: 'prompt and max_tokens together are longer than the model has room for; shorten one of them',
   },
+  /** It refuses what it was sent, of which it did nothing: that is the request's, or this edge's, not the node's. */
+  body_too_large: { retry: 'elsewhere', avoid: false, ...broken },
+  digest_mismatch: { retry: 'elsewhere', avoid: false, ...broken },
+  invalid_request: { retry: 'elsewhere', avoid: false, ...broken },
   backbone_mismatch: { retry: 'elsewhere', avoid: false, ...broken },
+  /** Every node would compute the same. */
+  adapter_unusable: {
+    retry: 'never',
+    avoid: false,
+    code: 'adapter_unusable',
+    message:
+      'the weights of the adapter behind this model are too large: what they compute for this prompt is no number; train it anew, or roll the alias back',
+  },
+  /** The edge could not bring the adapter to the node in time: that says nothing of the node. */
+  push_timeout: {
+    retry: 'elsewhere',
+    avoid: false,
+    code: 'node_unavailable',
+    message: 'the adapter could not be brought to a node in time; retry',
+  },
   adapter_invalid: {
     retry: 'never',
     avoid: false,
@@ -74,7 +93,7 @@ const verdicts = {
   invalid_node_token: { retry: 'elsewhere', avoid: true, ...broken },
   other: { retry: 'elsewhere', avoid: true, ...broken },
 } as const satisfies Partial<
-  Record<ErrorCode | 'unreachable' | 'truncated' | 'lost' | 'silent' | 'other', Verdict>
+  Record<ErrorCode | 'unreachable' | 'truncated' | 'lost' | 'silent' | 'push_timeout' | 'other', Verdict>
 >
 
 type Cause = keyof typeof verdicts

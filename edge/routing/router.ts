@@ -45,7 +45,7 @@ export class Router {
       nodes,
       load: (node) => this.load(node),
       standing: (node) => this.breakers.standing(node),
-      believes: ({ id }) => this.falseClaims.believes(id),
+      believes: ({ id }, adapter) => this.falseClaims.believes(id, adapter),
       demand: (adapter) => this.demand.share(adapter),
       random: this.random,
     }

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { NodeId } from '../../shared/heartbeat.ts'
-import { AdapterDigest, BackboneDigest } from '../../shared/ids.ts'
+import { AdapterDigest, type AdapterKey, adapterKey, BackboneDigest, TenantId } from '../../shared/ids.ts'
 import { residentPrefix } from '../../shared/resident-adapters.ts'
 import { type FleetNode, type NodeSelfReport, parseNodes } from '../fleet/nodes.ts'
 import { chooseNode, loadBound, type RouteAsk } from './choose-node.ts'
@@ -16,8 +16,10 @@ import { RetryBudget } from './retry-budget.ts'
 import { Router } from './router.ts'
 
 const backbone = BackboneDigest.parse('ab'.repeat(32))
-const digest = (at: number) => AdapterDigest.parse(at.toString(16).padStart(12, '0').padEnd(64, '0'))
-const keys = Array.from({ length: 4000 }, (_, at) => digest(at))
+const adapterOf = (tenant: string, at: number) =>
+  adapterKey(TenantId.parse(tenant), AdapterDigest.parse(at.toString(16).padStart(12, '0').padEnd(64, '0')))
+const adapter = (at: number) => adapterOf('acme', at)
+const keys = Array.from({ length: 4000 }, (_, at) => adapter(at))
 
 const start = 1_000_000
 const idle: NodeSelfReport = {
@@ -40,14 +42,14 @@ const node = (at: number, report: Partial<NodeSelfReport> = {}): FleetNode => ({
 })
 const fleet = (count: number, report: (at: number) => Partial<NodeSelfReport> = () => ({})): FleetNode[] =>
   Array.from({ length: count }, (_, at) => node(at, report(at)))
-const home = (key: AdapterDigest, nodes: readonly FleetNode[]) => rankNodes(key, nodes)[0]?.id
+const home = (key: AdapterKey, nodes: readonly FleetNode[]) => rankNodes(key, nodes)[0]?.id
 
 class Clock {
   time = start
   readonly now = () => this.time
 }
 
-const ask = (adapter: AdapterDigest | null, more: Partial<RouteAsk> = {}): RouteAsk => ({
+const ask = (adapter: AdapterKey | null, more: Partial<RouteAsk> = {}): RouteAsk => ({
   adapter,
   backbone,
   promptTokens: 64,
@@ -105,7 +107,7 @@ describe('a tuned request', () => {
   test('prefers a node that holds the adapter to a cold one', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 3999 }), fc.integer({ min: 0, max: 7 }), (at, holder) => {
-        const key = digest(at)
+        const key = adapter(at)
         const nodes = fleet(8, (each) =>
           each === holder ? { resident: new Set([residentPrefix(key)]) } : {},
         )
@@ -120,9 +122,9 @@ describe('a tuned request', () => {
       fc.property(loads, fc.integer({ min: 0, max: 3999 }), (running, at) => {
         const nodes = fleet(running.length, (each) => ({
           running: running[each] ?? 0,
-          resident: new Set([residentPrefix(digest(at))]),
+          resident: new Set([residentPrefix(adapter(at))]),
         }))
-        const first = nodes.find(({ id }) => id === route(nodes, ask(digest(at)))[0])
+        const first = nodes.find(({ id }) => id === route(nodes, ask(adapter(at)))[0])
         const all = running.reduce((sum, load) => sum + load, 0) + 1
         const share = Math.max(Math.ceil((loadBound * all) / running.length), 4)
         expect((first?.report?.running ?? 0) + 1).toBeLessThanOrEqual(share)
@@ -134,11 +136,11 @@ describe('a tuned request', () => {
     let draws = 0
     const via = new Router({ now: () => start, random: () => (draws++ * 0.618) % 1 })
     const nodes = fleet(8)
-    const order = rankNodes(digest(1), nodes).map(({ id }) => id)
+    const order = rankNodes(adapter(1), nodes).map(({ id }) => id)
     const used = new Set<string>()
     const begin = (requests: number) => {
       for (let i = 0; i < requests; i++) {
-        const attempt = new Dispatch(via, ask(digest(1))).first(nodes)
+        const attempt = new Dispatch(via, ask(adapter(1))).first(nodes)
         if (attempt !== undefined) used.add(attempt.node.id)
       }
       return used.size
@@ -155,10 +157,10 @@ describe('a tuned request', () => {
 
   test('of a cold adapter stays on one node, however hot the others are', () => {
     const via = new Router({ now: () => start })
-    for (let i = 0; i < 2000; i++) via.demand.asked(digest(1 + (i % 4)))
-    via.demand.asked(digest(9))
+    for (let i = 0; i < 2000; i++) via.demand.asked(adapter(1 + (i % 4)))
+    via.demand.asked(adapter(9))
     const nodes = fleet(8, () => ({ running: 6 }))
-    const chosen = new Set(Array.from({ length: 50 }, () => chooseNode(ask(digest(9)), via.view(nodes))?.id))
+    const chosen = new Set(Array.from({ length: 50 }, () => chooseNode(ask(adapter(9)), via.view(nodes))?.id))
     expect(chosen.size).toBe(1)
   })
 
@@ -169,14 +171,14 @@ describe('a tuned request', () => {
       expect(order.slice(0, 4).every((id) => Number(id.slice(-1)) < 4)).toBe(true)
     }
     const full = fleet(8, (at) => (at < 4 ? { region: 'eu-west', running: 16 } : { region: 'us-east' }))
-    expect(Number(route(full, ask(digest(1), { region: 'eu' }))[0]?.slice(-1))).toBeGreaterThanOrEqual(4)
+    expect(Number(route(full, ask(adapter(1), { region: 'eu' }))[0]?.slice(-1))).toBeGreaterThanOrEqual(4)
   })
 
   test('never goes to a node that drains or runs another backbone', () => {
     const other = BackboneDigest.parse('cd'.repeat(32))
     const nodes = [node(0, { draining: true }), node(1, { backbone: other }), node(2)]
     for (const key of keys.slice(0, 50)) expect(route(nodes, ask(key))).toEqual(['node-2'])
-    expect(route(nodes.slice(0, 2), ask(digest(1)))).toEqual([])
+    expect(route(nodes.slice(0, 2), ask(adapter(1)))).toEqual([])
   })
 
   test('avoids a node without room in its KV cache or context while another has it', () => {
@@ -286,24 +288,47 @@ describe('a circuit', () => {
   })
 })
 
-test('a node that often claims what it lacks is not believed for a while', () => {
+test('a claim that often proves false is ignored for a while, and no other of that node', () => {
   const clock = new Clock()
   const claims = new FalseClaims(clock.now)
-  claims.note('liar')
-  claims.note('liar')
-  expect(claims.believes('liar')).toBe(true)
-  claims.note('liar')
-  expect(claims.believes('liar')).toBe(false)
-  expect(claims.believes('honest')).toBe(true)
+  claims.note('liar', adapter(1))
+  claims.note('liar', adapter(1))
+  expect(claims.believes('liar', adapter(1))).toBe(true)
+  claims.note('liar', adapter(1))
+  expect(claims.believes('liar', adapter(1))).toBe(false)
+  expect(claims.believes('honest', adapter(1))).toBe(true)
+  expect(claims.believes('liar', adapterOf('umbrella', 1))).toBe(true)
+  expect(claims.believes('liar', adapter(2))).toBe(true)
   clock.time += 30_000
-  expect(claims.believes('liar')).toBe(true)
+  expect(claims.believes('liar', adapter(1))).toBe(true)
 
   const via = router(clock)
-  const lying = fleet(2, () => ({ resident: new Set([residentPrefix(digest(1))]) }))
-  const [preferred, other] = rankNodes(digest(1), lying)
+  const lying = fleet(2, () => ({ resident: new Set([residentPrefix(adapter(1))]) }))
+  const [preferred, other] = rankNodes(adapter(1), lying)
   if (preferred === undefined || other === undefined) throw new Error('unreachable')
-  for (let i = 0; i < 3; i++) via.falseClaims.note(preferred.id)
-  expect(route(lying, ask(digest(1)), via)).toEqual([other.id, preferred.id])
+  for (let i = 0; i < 3; i++) via.falseClaims.note(preferred.id, adapter(1))
+  expect(route(lying, ask(adapter(1)), via)).toEqual([other.id, preferred.id])
+})
+
+test("where a tenant's file is resident tells nobody else with the same file, and takes none of its requests there", () => {
+  const keys = Array.from({ length: 200 }, (_, at) => at)
+  const nodes = fleet(8)
+  const moved = keys.filter((at) => {
+    const first = home(adapterOf('acme', at), nodes)
+    const holders = nodes.map((each) =>
+      each.id === first && each.report !== null
+        ? { ...each, report: { ...each.report, resident: new Set([residentPrefix(adapterOf('acme', at))]) } }
+        : each,
+    )
+    const others = adapterOf('umbrella', at)
+    expect(route(holders, ask(others))[0]).toBe(home(others, nodes))
+    return home(others, nodes) !== first
+  })
+  // 7 of 8, if a home says nothing of the other.
+  expect(moved.length).toBeGreaterThan(150)
+  const via = router()
+  for (let i = 0; i < 2_000; i++) via.demand.asked(adapterOf('acme', 1))
+  expect(via.demand.share(adapterOf('umbrella', 1))).toBe(0)
 })
 
 describe('a dispatch', () => {
@@ -314,7 +339,7 @@ describe('a dispatch', () => {
     (cause) => {
       const via = router()
       while (via.retryBudget.take());
-      const dispatch = new Dispatch(via, ask(digest(1)))
+      const dispatch = new Dispatch(via, ask(adapter(1)))
       const attempt = dispatch.first(fleet(3))
       if (attempt === undefined) throw new Error('unreachable')
       attempt.failed(verdict(cause))
@@ -373,7 +398,7 @@ describe('a dispatch', () => {
     let calls = 0
     for (let request = 0; request < 1000; request++) {
       clock.time += 10
-      const dispatch = new Dispatch(via, ask(digest(request)))
+      const dispatch = new Dispatch(via, ask(adapter(request)))
       let attempt = dispatch.first(nodes)
       while (attempt !== undefined) {
         calls += 1
@@ -387,7 +412,7 @@ describe('a dispatch', () => {
   test('pays for repeating what a node did and failed', () => {
     const via = router()
     while (via.retryBudget.take());
-    const dispatch = new Dispatch(via, ask(digest(1)))
+    const dispatch = new Dispatch(via, ask(adapter(1)))
     const attempt = dispatch.first(fleet(3))
     if (attempt === undefined) throw new Error('unreachable')
     attempt.failed(verdict('internal_error'))
@@ -399,15 +424,15 @@ describe('a dispatch', () => {
   test('hedges once, at another node, after half as long again as the p95 of prompts of that size, and not on a busy fleet', () => {
     const via = router()
     for (let i = 0; i < 100; i++) via.firstTokenTimes.observed(64, 200 + i)
-    const dispatch = new Dispatch(via, ask(digest(1)))
+    const dispatch = new Dispatch(via, ask(adapter(1)))
     expect(dispatch.hedgeAfterMs).toBe(1.5 * 295)
-    expect(new Dispatch(via, ask(digest(1), { promptTokens: 1000 })).hedgeAfterMs).toBeUndefined()
+    expect(new Dispatch(via, ask(adapter(1), { promptTokens: 1000 })).hedgeAfterMs).toBeUndefined()
     const attempt = dispatch.first(fleet(3))
     const hedge = dispatch.hedge(fleet(3))
     expect(hedge?.node.id).not.toBe(attempt?.node.id)
     expect(dispatch.hedge(fleet(3))).toBeUndefined()
 
-    const onBusy = new Dispatch(via, ask(digest(1)))
+    const onBusy = new Dispatch(via, ask(adapter(1)))
     const busy = fleet(3, () => ({ running: 13 }))
     onBusy.first(busy)
     expect(onBusy.hedge(busy)).toBeUndefined()
@@ -416,7 +441,7 @@ describe('a dispatch', () => {
   test('leaves hedges out when the budget is low', () => {
     const via = router()
     for (let i = 0; i < 6; i++) via.retryBudget.take()
-    const dispatch = new Dispatch(via, ask(digest(1)))
+    const dispatch = new Dispatch(via, ask(adapter(1)))
     dispatch.first(fleet(3))
     expect(dispatch.hedge(fleet(3))).toBeUndefined()
   })
@@ -449,7 +474,7 @@ describe('a dispatch', () => {
 
   test('counts each attempt in flight until its one end', () => {
     const via = router()
-    const attempt = new Dispatch(via, ask(digest(1))).first(fleet(1))
+    const attempt = new Dispatch(via, ask(adapter(1))).first(fleet(1))
     expect(via.inFlight.count('node-0')).toBe(1)
     attempt?.answered()
     expect(via.inFlight.count('node-0')).toBe(1)

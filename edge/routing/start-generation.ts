@@ -1,6 +1,6 @@
 import type { Context } from 'hono'
 import { QuartetError } from '../../shared/errors.ts'
-import type { SettlementId } from '../../shared/ids.ts'
+import { adapterKey, type SettlementId } from '../../shared/ids.ts'
 import { kvRows } from '../../shared/kv-rows.ts'
 import { residentPrefix } from '../../shared/resident-adapters.ts'
 import { type GenerateEvent, type GenerateRequest, maxAcknowledged } from '../../shared/wire.ts'
@@ -45,7 +45,7 @@ export class GenerationAttempts {
     const { adapter, backbone, maxTokens, prompt } = request
     this.#source = {
       dispatch: new Dispatch(router, {
-        adapter,
+        adapter: adapter === null ? null : adapterKey(c.get('tenant'), adapter),
         backbone,
         promptTokens: prompt.length,
         rows: kvRows({ promptRows, promptTokens: prompt.length, maxTokens }),
@@ -159,7 +159,8 @@ async function openEvents(
   let answer = await call()
   if (answer.kind === 'adapter-missing' && request.adapter !== null) {
     const { adapter: digest, requestId } = request
-    if (node.report?.resident.has(residentPrefix(digest)) === true) router.falseClaims.note(node.id)
+    const key = adapterKey(tenant, digest)
+    if (node.report?.resident.has(residentPrefix(key)) === true) router.falseClaims.note(node.id, key)
     const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
     await pushes.push({ background, digest, node, nodeKey, report, requestId, signal, store, tenant })
     answer = await call()

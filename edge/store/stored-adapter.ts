@@ -26,10 +26,11 @@ interface Name {
   readonly digest: AdapterDigest
 }
 
-/** An adapter's bytes; undefined when KV has not (yet) all of it. */
+/** An adapter's bytes; undefined when KV has not (yet) all of it. A part that cannot be read ends the stream and is told. */
 export async function openAdapter(
   store: KVNamespace,
   { digest, tenant }: Name,
+  unreadable: (thrown: unknown) => void = () => undefined,
 ): Promise<ArrayBuffer | ReadableStream<Uint8Array> | undefined> {
   const { metadata, value } = await store.getWithMetadata(storeKeys.adapter(tenant, digest), 'arrayBuffer')
   if (value === null) return undefined
@@ -39,7 +40,17 @@ export async function openAdapter(
   const first = await part(0)
   if (first === null) return undefined
   const { readable, writable } = new FixedLengthStream(bytes)
-  joinParts({ first, rest: (at) => part(at), count, writable }).catch((thrown: unknown) =>
+  const rest = async (at: number) => {
+    const stream = await part(at)
+    if (stream === null) throw new Error(`part ${at} of the adapter is not in KV yet`)
+    return stream
+  }
+  const told = (at: number) =>
+    rest(at).catch((thrown: unknown): never => {
+      unreadable(thrown)
+      throw thrown
+    })
+  joinParts({ first, rest: told, count, writable }).catch((thrown: unknown) =>
     writable.abort(thrown).catch(() => undefined),
   )
   return readable
@@ -53,14 +64,13 @@ async function joinParts({
   writable,
 }: {
   first: ReadableStream<Uint8Array>
-  rest: (at: number) => Promise<ReadableStream<Uint8Array> | null>
+  rest: (at: number) => Promise<ReadableStream<Uint8Array>>
   count: number
   writable: WritableStream<Uint8Array>
 }): Promise<void> {
   await first.pipeTo(writable, { preventClose: true })
   for (let at = 1; at < count; at++) {
     const part = await rest(at)
-    if (part === null) throw new Error(`part ${at} of the adapter is not in KV yet`)
     await part.pipeTo(writable, { preventClose: true })
   }
   await writable.close()

@@ -93,6 +93,20 @@ describe('a deployment', () => {
 })
 
 describe('a rollback', () => {
+  test('of a deleted alias names the adapter to deploy; of one that never was, nothing', async () => {
+    await put(next.digest)
+    expect((await edge.own(tenant, 'DELETE', '/aliases/tone')).status).toBe(204)
+    const remedy = new RegExp(`was deleted; .*version 2.*quartet alias set tone ${next.digest}`)
+    await expectRefusal(await edge.own(tenant, 'POST', '/aliases/tone/rollback'), 404, 'not_found', remedy)
+    await expectRefusal(
+      await edge.own(tenant, 'POST', '/aliases/never/rollback'),
+      404,
+      'not_found',
+      /no alias never$/,
+    )
+    expect((await put(next.digest)).status).toBe(200)
+  })
+
   test('goes to the adapter before, and forth again', async () => {
     await put(next.digest)
     const back = await edge.own(tenant, 'POST', '/aliases/tone/rollback')

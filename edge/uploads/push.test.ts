@@ -153,6 +153,56 @@ test.each(['adapter_invalid', 'backbone_mismatch'])(
   },
 )
 
+test('an adapter that is too slow to push, or that the edge cannot read whole, says nothing of the node', async () => {
+  const [only] = stubs.preferredBy(tenant.adapter)
+  const isolate = new TestEdge({
+    QUARTET_NODES: JSON.stringify([only]),
+    QUARTET_REQUEST_TIMEOUT_MS: '3000000',
+    QUARTET_LOG_LEVEL: 'off',
+  })
+  await stubs.behave({ tokens: [97], adapterMissing: true, pushDelayMs: 600_000 })
+  const puts = async () => (await kinds()).filter((kind) => kind === 'put-adapter').length
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] })
+  const again = setInterval(() => void vi.advanceTimersByTimeAsync(5_000), 20)
+  try {
+    for (let request = 1; request <= 6; request++) {
+      const answer = await isolate.chat(tenant)
+      expect(answer.status).toBe(503)
+      expect(await answer.json()).toMatchObject({
+        error: { message: expect.stringMatching(/could not be brought to a node in time/) },
+      })
+      expect(await puts()).toBe(request)
+    }
+  } finally {
+    clearInterval(again)
+    vi.useRealTimers()
+  }
+  const name = storeKeys.adapter(TenantId.parse(tenant.id), tenant.adapter.digest)
+  const metadata = { upload: 'gone', count: 2, bytes: tenant.adapter.file.length + 10 }
+  await env.STORE.put(`adapter-part:${tenant.id}:gone:0`, tenant.adapter.file)
+  await env.STORE.put(name, '', { metadata })
+  for (let request = 0; request < 6; request++) {
+    const answer = await isolate.chat(tenant)
+    expect(answer.status).toBe(503)
+    expect(await answer.json()).toMatchObject({
+      error: { message: expect.stringMatching(/has not arrived/) },
+    })
+  }
+  expect((await isolate.chat(tenant, { model: 'tiny' })).headers.get('x-quartet-retries')).toBe('0')
+})
+
+test.each(['body_too_large', 'node_unavailable', 'digest_mismatch'])(
+  'a push that a node refuses with %s opens no circuit, however often',
+  async (code) => {
+    const [first, second] = stubs.preferredBy(tenant.adapter)
+    await stubs.behaveAt(second, { tokens: [97] })
+    await stubs.behaveAt(first, { tokens: [97], adapterMissing: true, refusePush: { status: 413, code } })
+    for (let request = 0; request < 4; request++) await edge.chat(tenant)
+    const pushed = (await stubs.callsAt(first)).filter(({ kind }) => kind === 'put-adapter')
+    expect(pushed).toHaveLength(4)
+  },
+)
+
 test('a node that redirects a push has failed, and the adapter is sent nowhere else in its name', async () => {
   const [first, second] = stubs.preferredBy(tenant.adapter)
   await stubs.behaveAt(second, { tokens: [97] })

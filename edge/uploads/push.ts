@@ -23,8 +23,8 @@ export interface Push {
   readonly signal: AbortSignal
 }
 
-/** A push that takes longer has failed; for the largest adapter that is 40 Mbit/s. */
-export const pushTimeoutMs = 20_000
+/** A push that takes longer has failed; for the largest adapter that is 13 Mbit/s. */
+export const pushTimeoutMs = 60_000
 /** A push that has not ended by then was lost with the request that began it: whoever waited for it does its own. */
 const maxWaitMs = pushTimeoutMs + 1_000
 
@@ -59,11 +59,11 @@ async function pushOnce({
   store,
   tenant,
 }: Omit<Push, 'signal'>): Promise<void> {
-  const body = await openAdapter(store, { tenant, digest })
-  if (body === undefined)
-    throw new QuartetError('node_unavailable', 'the adapter has not arrived at this location yet; retry', {
-      retryAfterSeconds: 5,
-    })
+  let unreadable: unknown
+  const body = await openAdapter(store, { tenant, digest }, (thrown) => {
+    unreadable = thrown
+  })
+  if (body === undefined) throw notThere()
   // The body is the adapter, so its hash is the adapter's digest.
   const token = await signNodeToken(nodeKey, {
     node: node.id,
@@ -89,10 +89,17 @@ async function pushOnce({
       body,
       signal: late.signal,
     }).catch((thrown: unknown): never => {
-      throw new NodeFailure('unreachable', { message: `node ${node.id} did not take the adapter`, thrown })
+      if (unreadable !== undefined) throw notThere(unreadable)
+      const reason = late.signal.aborted ? 'push_timeout' : 'unreachable'
+      throw new NodeFailure(reason, { message: `node ${node.id} did not take the adapter`, thrown })
     })
     // The node took a request for this backbone just before, so the file is what is wrong, wherever it is sent.
-    if (!response.ok) throw await failureOf(response, node.id, { backbone_mismatch: 'adapter_invalid' })
+    if (!response.ok)
+      throw await failureOf(response, node.id, {
+        backbone_mismatch: 'adapter_invalid',
+        // All that is resident there is in use.
+        node_unavailable: 'queue_full',
+      })
     await response.body?.cancel()
     attempt.end()
   } catch (thrown) {
@@ -102,3 +109,10 @@ async function pushOnce({
     clearTimeout(timer)
   }
 }
+
+/** What the edge itself cannot read is no node's fault. */
+const notThere = (cause?: unknown) =>
+  new QuartetError('node_unavailable', 'the adapter has not arrived at this location yet; retry', {
+    retryAfterSeconds: 5,
+    cause,
+  })

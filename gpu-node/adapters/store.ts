@@ -1,7 +1,7 @@
 import type { Backend, LoadedAdapter } from '../../model/runtime/backend.ts'
 import { parseAdapterFile } from '../../shared/adapter-file.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { AdapterDigest, TenantId } from '../../shared/ids.ts'
+import { type AdapterDigest, type AdapterKey, adapterKey, type TenantId } from '../../shared/ids.ts'
 import type { PinnedAdapter } from '../engine/sequence.ts'
 
 export interface AdapterStoreLimits {
@@ -20,7 +20,6 @@ export interface ReceivedAdapter {
 }
 
 interface Resident {
-  readonly digest: AdapterDigest
   readonly loaded: LoadedAdapter
   pins: number
 }
@@ -33,7 +32,7 @@ export class AdapterStore {
   readonly #load: Backend['loadAdapter']
   readonly #limits: AdapterStoreLimits
   /** Least recently used first. */
-  readonly #resident = new Map<`${TenantId}/${AdapterDigest}`, Resident>()
+  readonly #resident = new Map<AdapterKey, Resident>()
   #bytes = 0
   #loads = 0
   #evictions = 0
@@ -51,14 +50,9 @@ export class AdapterStore {
     return this.#bytes
   }
 
-  /** Of what is resident, whoever's it is, each once; the most recently used last. */
-  digests(): ReadonlySet<AdapterDigest> {
-    const digests = new Set<AdapterDigest>()
-    for (const { digest } of this.#resident.values()) {
-      digests.delete(digest)
-      digests.add(digest)
-    }
-    return digests
+  /** What is resident, and whose; the most recently used last. */
+  keys(): Iterable<AdapterKey> {
+    return this.#resident.keys()
   }
 
   /** How many adapters were loaded, ever. */
@@ -104,14 +98,14 @@ export class AdapterStore {
     if (this.#touch(tenant, digest) !== undefined) return
     const loaded = this.#load(parseAdapterFile(file))
     this.#makeRoom(loaded.bytes)
-    this.#resident.set(`${tenant}/${digest}`, { digest, loaded, pins: 0 })
+    this.#resident.set(adapterKey(tenant, digest), { loaded, pins: 0 })
     this.#bytes += loaded.bytes
     this.#loads++
   }
 
   /** Finds an adapter and makes it the most recently used. */
   #touch(tenant: TenantId, digest: AdapterDigest): Resident | undefined {
-    const key = `${tenant}/${digest}` as const
+    const key = adapterKey(tenant, digest)
     const resident = this.#resident.get(key)
     if (resident === undefined) return undefined
     this.#resident.delete(key)

@@ -28,8 +28,10 @@ function engineWith(limits: Partial<BackendLimits> = {}, options: { total?: numb
   const backend = new FakeBackend(limits)
   const total = options.total ?? 1000
   let clock = 0
+  const failures: unknown[] = []
   const engine = new Engine({
     backend,
+    observer: { stepped: () => {}, ended: () => {}, failed: (error) => failures.push(error) },
     queue: { total, perTenant: total },
     chunkTokens: 16,
     now: () => clock,
@@ -52,7 +54,7 @@ function engineWith(limits: Partial<BackendLimits> = {}, options: { total?: numb
       adapter: pin ?? null,
       signal: signal ?? new AbortController().signal,
     })
-  return { backend, engine, submit, passTime: (ms: number) => (clock += ms) }
+  return { backend, engine, failures, submit, passTime: (ms: number) => (clock += ms) }
 }
 
 type Stream = AsyncIterable<readonly GenerateEvent[]>
@@ -374,6 +376,25 @@ describe('a backend that fails', () => {
     backend.alterLogits = (logits) => logits.fill(Number.NaN, 5, 6)
     expect(await read(submit({}))).toMatchObject([{ type: 'error', code: 'node_error' }])
     expect(backend.usedRows).toBe(0)
+  })
+
+  it('is none where an adapter makes the logits NaN: its own request alone ends, told to be the adapter', async () => {
+    const { backend, engine, failures, submit } = engineWith()
+    const running = read(submit({ maxTokens: 30 }))
+    await until(() => backend.calls.some(({ type }) => type === 'decode'))
+    backend.alterLogits = (logits) => {
+      if (backend.calls.at(-1)?.type === 'prefill') logits.fill(Number.NaN)
+    }
+    for (let n = 0; n < 4; n++) {
+      const pin = pinned()
+      expect(await read(submit({ pin }))).toMatchObject([
+        { type: 'error', code: 'adapter_unusable', usage: { completionTokens: 0 } },
+      ])
+      expect(pin.released).toBe(1)
+    }
+    expect(engine.failing).toBe(false)
+    expect(failures).toEqual([])
+    expect((await running).at(-1)).toMatchObject({ type: 'done' })
   })
 
   it('does not stop the engine by throwing where nothing should throw', async () => {

@@ -276,8 +276,13 @@ export class Engine {
       if (reason === undefined) sequence.phase = { name: 'decoding', slot: phase.slot, next: choice.id }
       else this.#end(sequence, { type: 'done', reason })
     } catch (error) {
-      this.#observer.failed(error)
-      this.#fail(sequence, toQuartetError(error))
+      const failure = toQuartetError(error)
+      if (failure.code === 'node_error' && sequence.submission.adapter !== null)
+        this.#fail(sequence, unusableAdapter())
+      else {
+        this.#observer.failed(error)
+        this.#fail(sequence, failure)
+      }
     }
   }
 
@@ -322,3 +327,10 @@ export class Engine {
     })
   }
 }
+
+/** The untuned backbone's logits are numbers, so that an adapter is what made them none: no node can do better. */
+const unusableAdapter = () =>
+  new QuartetError(
+    'adapter_unusable',
+    "the adapter's weights are too large: what they compute for this prompt is no number; train it anew, or roll the alias back",
+  )

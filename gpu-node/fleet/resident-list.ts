@@ -2,7 +2,7 @@ import { maxResidentAdapters } from '../../shared/heartbeat.ts'
 import { encodeResident } from '../../shared/resident-adapters.ts'
 import type { AdapterStore } from '../adapters/store.ts'
 
-type Store = Pick<AdapterStore, 'digests' | 'loads' | 'evictions'>
+type Store = Pick<AdapterStore, 'keys' | 'loads' | 'evictions'>
 
 /** The adapters of a store as heartbeats list them, the least recently used left out of a list that would be too long. */
 export class ResidentList {
@@ -13,7 +13,7 @@ export class ResidentList {
     const version = store.loads + store.evictions
     if (version !== this.#version) {
       this.#version = version
-      this.#encoded = encodeResident([...store.digests()].slice(-maxResidentAdapters))
+      this.#encoded = encodeResident([...store.keys()].slice(-maxResidentAdapters))
     }
     return this.#encoded
   }

@@ -41,7 +41,7 @@ export async function tokenizerFiles(
   folder: string,
   { modelConfig, vocab }: { modelConfig: unknown; vocab: number },
 ): Promise<TokenizerFiles> {
-  const tokenizer = parseTokenizer(await requireJsonFile(join(folder, 'tokenizer.json')))
+  const tokenizer = parseTokenizer(await requireJsonFile(join(folder, 'tokenizer.json'), JSON.parse))
   const loaded = checkTokenizer(tokenizer, vocab)
   const settings = await parseOptional(folder, { name: 'tokenizer_config.json', schema: TokenizerConfig })
   const special = await parseOptional(folder, { name: 'special_tokens_map.json', schema: SpecialTokens })

@@ -1,4 +1,5 @@
 import { readFile, stat } from 'node:fs/promises'
+import { AmbiguousName, parseUniqueNames } from '../../shared/unique-names.ts'
 import { invalidBackbone } from './decoder-shape.ts'
 
 const maxJsonBytes = 128 * 1024 * 1024
@@ -15,20 +16,24 @@ export async function readTextFile(path: string): Promise<string | undefined> {
   return readFile(path, 'utf8')
 }
 
+/** Reads JSON. A vocabulary may have any token as a name, `__proto__` too, and takes `JSON.parse`. */
+type Parse = (text: string) => unknown
+
 /** A JSON file's value, or undefined when there is no such file. Throws `backbone_invalid`. */
-export async function readJsonFile(path: string): Promise<unknown> {
+export async function readJsonFile(path: string, parse: Parse = parseUniqueNames): Promise<unknown> {
   const text = await readTextFile(path)
   if (text === undefined) return undefined
   try {
-    return JSON.parse(text)
+    return parse(text)
   } catch (error) {
+    if (error instanceof AmbiguousName) throw invalidBackbone(path, error.message, error)
     throw invalidBackbone(path, 'it is not JSON', error)
   }
 }
 
 /** A JSON file's value. Throws `backbone_invalid` when it is missing or not JSON. */
-export async function requireJsonFile(path: string): Promise<unknown> {
-  const value = await readJsonFile(path)
+export async function requireJsonFile(path: string, parse?: Parse): Promise<unknown> {
+  const value = await readJsonFile(path, parse)
   if (value === undefined) throw invalidBackbone(path, 'the file is missing')
   return value
 }

@@ -31,7 +31,7 @@ export async function checkQuantisation(backbone: Backbone, exact: Backbone): Pr
       `${backbone.folder} was made from ${backbone.manifest.source.name} and ${exact.folder} from ${exact.manifest.source.name}; remove one of them and make it from the other's source`,
     )
   const text = await readFile(new URL('perplexity.txt', import.meta.url), 'utf8')
-  const tokenizer = parseTokenizer(await requireJsonFile(join(backbone.folder, 'tokenizer.json')))
+  const tokenizer = parseTokenizer(await requireJsonFile(join(backbone.folder, 'tokenizer.json'), JSON.parse))
   const ids = encode(loadTokenizer(tokenizer), text)
   const reference = await perplexity(exact.folder, ids)
   const stored = await perplexity(backbone.folder, ids)

@@ -6,7 +6,7 @@ import type { Bindings } from '../../edge/platform.ts'
 import { rankNodes } from '../../edge/routing/rendezvous.ts'
 import { CreateKeyResponse } from '../../shared/api/admin.ts'
 import type { EdgeBackbone } from '../../shared/backbone.ts'
-import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
+import { type AdapterKey, adapterKey, BackboneDigest, BackboneSlug, TenantId } from '../../shared/ids.ts'
 import type { StubBehaviour, StubCall } from '../fakes/stub-behaviour.ts'
 import { tinyChat, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
 import { makeAdapter, type TestAdapter } from './adapter.ts'
@@ -26,7 +26,7 @@ export interface TestTenant {
   readonly id: string
   readonly key: string
   /** Deployed under the alias `tone`. */
-  readonly adapter: TestAdapter
+  readonly adapter: TestAdapter & { readonly key: AdapterKey }
 }
 
 let tenants = 0
@@ -105,7 +105,7 @@ export class TestEdge {
     await expectOk(this.admin('PUT', `/tenants/${id}/aliases/tone`, { digest: adapter.digest }))
     const created = await expectOk(this.admin('POST', `/tenants/${id}/keys`, {}))
     const { key } = CreateKeyResponse.parse(await created.json())
-    return { id, key, adapter }
+    return { id, key, adapter: { ...adapter, key: adapterKey(TenantId.parse(id), adapter.digest) } }
   }
 }
 
@@ -139,9 +139,9 @@ export const stubs = {
 
   /** The nodes in the order in which an adapter's requests prefer them. */
   preferredBy({
-    digest,
-  }: TestAdapter): [first: { id: string; url: string }, second: { id: string; url: string }] {
-    const [first, second] = rankNodes(digest, stubs.addresses())
+    key,
+  }: TestTenant['adapter']): [first: { id: string; url: string }, second: { id: string; url: string }] {
+    const [first, second] = rankNodes(key, stubs.addresses())
     if (first === undefined || second === undefined) throw new Error('two stub nodes are needed')
     return [first, second]
   },

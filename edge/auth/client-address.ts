@@ -1,0 +1,21 @@
+/** Where a request comes from, as far as somebody vouches for it. */
+export interface ClientAddress {
+  readonly address: string
+  /** Nobody says which client it is: all that come so count as one. */
+  readonly isShared: boolean
+}
+
+const shared: ClientAddress = { address: 'unknown', isShared: true }
+
+/**
+ * Reads a client's address. Cloudflare says it (`cf-connecting-ip`) and overwrites what the client says of itself; that
+ * Cloudflare is in front shows in `request.cf`. Behind another proxy `header` names the one that the proxy writes; of a
+ * list (`x-forwarded-for`) the last entry is the proxy's own. Any other header may be the client's invention.
+ */
+export function clientAddressOf(header: string | undefined): (request: Request) => ClientAddress {
+  return (request) => {
+    const name = header || (request.cf === undefined ? undefined : 'cf-connecting-ip')
+    const address = name === undefined ? '' : (request.headers.get(name) ?? '').split(',').at(-1)?.trim()
+    return address ? { address, isShared: false } : shared
+  }
+}
