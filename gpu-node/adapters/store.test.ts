@@ -68,6 +68,16 @@ describe('the adapter store', () => {
     }
   })
 
+  it('lets a tenant with many adapters drive out its own before those of others', async () => {
+    const { store } = storeOf({ adapters: 4 })
+    const theirs = await Promise.all([received(1, umbrella), received(2, umbrella)])
+    for (const each of theirs) store.put(each)
+    for (let seed = 10; seed < 30; seed++) store.put(await received(seed, acme))
+    for (const { digest } of theirs) store.pin(umbrella, digest).release()
+    expect(store.count).toBe(4)
+    expect(store.evictions).toBe(18)
+  })
+
   it('never drops what is pinned, and says so when nothing else is left', async () => {
     const { store } = storeOf({ adapters: 2 })
     const [a, b, c] = await Promise.all([received(1), received(2), received(3)])

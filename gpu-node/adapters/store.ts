@@ -97,7 +97,7 @@ export class AdapterStore {
       )
     if (this.#touch(tenant, digest) !== undefined) return
     const loaded = this.#load(parseAdapterFile(file))
-    this.#makeRoom(loaded.bytes)
+    this.#makeRoom(loaded.bytes, tenant)
     this.#resident.set(adapterKey(tenant, digest), { loaded, pins: 0 })
     this.#bytes += loaded.bytes
     this.#loads++
@@ -113,8 +113,11 @@ export class AdapterStore {
     return resident
   }
 
-  /** Drops what it must, or throws with nothing dropped. */
-  #makeRoom(bytes: number): void {
+  /**
+   * Drops what it must, or throws with nothing dropped. A tenant that would have more than half of the cache drops its own
+   * first, so that one with many adapters does not drive out everybody else's.
+   */
+  #makeRoom(bytes: number, tenant: TenantId): void {
     if (bytes > this.#limits.bytes)
       throw new QuartetError(
         'body_too_large',
@@ -122,9 +125,9 @@ export class AdapterStore {
       )
     const fits = ({ count, held }: { count: number; held: number }) =>
       count < this.#limits.count && held + bytes <= this.#limits.bytes
-    const dropped: `${TenantId}/${AdapterDigest}`[] = []
+    const dropped: AdapterKey[] = []
     let after = { count: this.count, held: this.#bytes }
-    for (const [key, { loaded, pins }] of this.#resident) {
+    for (const [key, { loaded, pins }] of this.#inTurn(bytes, tenant)) {
       if (fits(after)) break
       if (pins > 0) continue
       dropped.push(key)
@@ -137,5 +140,15 @@ export class AdapterStore {
     for (const key of dropped) this.#resident.delete(key)
     this.#bytes = after.held
     this.#evictions += dropped.length
+  }
+
+  /** What is resident, in the order in which it goes. */
+  #inTurn(bytes: number, tenant: TenantId): readonly (readonly [AdapterKey, Resident])[] {
+    const all = [...this.#resident]
+    const isOwn = ([key]: readonly [AdapterKey, Resident]) => key.startsWith(`${tenant}/`)
+    const own = all.filter(isOwn)
+    const ownBytes = own.reduce((sum, [, { loaded }]) => sum + loaded.bytes, bytes)
+    const hasMost = ownBytes > this.#limits.bytes / 2 || own.length >= this.#limits.count / 2
+    return hasMost ? [...own, ...all.filter((each) => !isOwn(each))] : all
   }
 }
