@@ -13,6 +13,7 @@ import { errorResponse } from './http/error-response.ts'
 import { idempotent } from './http/idempotency.ts'
 import { idempotentGeneration } from './http/idempotent-generation.ts'
 import { requestContext } from './http/open-request.ts'
+import { platformOf } from './platform.ts'
 import type { AdminApp, App, ControlApp, TenantApp } from './request-context.ts'
 import {
   deleteAdapter,
@@ -121,7 +122,7 @@ const adminApi = new Hono<AdminApp>()
   .route('/tenants/:id', tenantAdminApi)
 
 export const app = new Hono<App>()
-  .use(requestContext)
+  .use(requestContext(platformOf))
   .use(
     '/v1/*',
     cors({

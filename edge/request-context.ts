@@ -1,4 +1,3 @@
-import type { Context } from 'hono'
 import type { KeyId, RequestId, TenantId } from '../shared/ids.ts'
 import type { AuditTarget } from './audit/audit-target.ts'
 import type { Actor } from './http/actor.ts'
@@ -6,7 +5,6 @@ import type { Bindings, Platform } from './platform.ts'
 import type { TenantRecord } from './store/records.ts'
 import type { RequestReport } from './telemetry/request-report.ts'
 import type { Timings } from './telemetry/server-timing.ts'
-import type { Reader } from './tenants/read.ts'
 
 /** What every request carries along its hops. */
 export interface App {
@@ -52,14 +50,3 @@ export interface AdminApp {
   Variables: App['Variables'] &
     Pick<ControlApp['Variables'], 'actor' | 'auditTarget' | 'isActionBegun'> & { tenant?: TenantId }
 }
-
-/** Keeps work alive that outlasts the request. */
-export const backgroundOf =
-  (c: Pick<Context, 'executionCtx'>): Reader['background'] =>
-  (work) =>
-    c.executionCtx.waitUntil(work)
-
-export const readerOf = (c: Pick<Context<App>, 'get' | 'executionCtx'>): Reader => ({
-  platform: c.get('platform'),
-  background: backgroundOf(c),
-})

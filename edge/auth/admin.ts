@@ -12,16 +12,20 @@ export const authenticateAdmin = createMiddleware<AdminApp>(async (c, next) => {
   // nobody who sends wrong ones from the operator's address locks the operator out.
   if (canBeGuessed(adminKey)) refuseGuessers(guesser)
   const token = bearerToken(c.req.header('authorization'))
+  // A request without a key guesses none.
+  if (token === undefined) throw wrongKey()
   await countingGuesses(guesser, async () => {
-    if (token === undefined || !(await sameSecret(token, adminKey)))
-      throw new QuartetError(
-        'invalid_admin_key',
-        'the admin key is missing or wrong; send what the edge has as QUARTET_ADMIN_KEY, as "Authorization: Bearer …" (the command line takes it from the variable of that name)',
-      )
+    if (!(await sameSecret(token, adminKey))) throw wrongKey()
   })
   c.set('actor', { kind: 'admin' })
   await next()
 })
+
+const wrongKey = () =>
+  new QuartetError(
+    'invalid_admin_key',
+    'the admin key is missing or wrong; send what the edge has as QUARTET_ADMIN_KEY, as "Authorization: Bearer …" (the command line takes it from the variable of that name)',
+  )
 
 const unguessableLength = 32
 const unguessableBits = 96

@@ -90,6 +90,7 @@ describe('the document', () => {
       const response = await edge.fetch(path.replaceAll(/\{[A-Za-z]+\}/g, 'x'), {
         method: method.toUpperCase(),
         headers: { 'cf-connecting-ip': `10.0.0.${at}` },
+        cf: {},
       })
       const body: { error?: { code: string } } = auth === 'none' ? {} : await response.json()
       expect(body.error?.code, `${method} ${path}`).toBe(auth === 'none' ? undefined : refusals[auth])

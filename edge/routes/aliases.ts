@@ -18,8 +18,9 @@ import type { Wish } from '../directory/decide.ts'
 import { unwrap } from '../directory/outcome.ts'
 import { actorName } from '../http/actor.ts'
 import { maxJsonBytes, readBytes, readJson } from '../http/json-body.ts'
+import { readerOf } from '../http/reader.ts'
 import { behind, byId, parseQuery, pathParameter } from '../http/request-parts.ts'
-import { type ControlApp, readerOf } from '../request-context.ts'
+import type { ControlApp } from '../request-context.ts'
 import { readBackbone } from '../tenants/read.ts'
 
 type C = Context<ControlApp>

@@ -1,6 +1,7 @@
 import type { Context } from 'hono'
 import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
-import { readerOf, type TenantApp } from '../request-context.ts'
+import { readerOf } from '../http/reader.ts'
+import type { TenantApp } from '../request-context.ts'
 import { chooseTarget } from '../tenants/choose-target.ts'
 import { loadCodec } from '../tenants/load-codec.ts'
 import { type ResolvedModel, resolveModel } from '../tenants/resolve-model.ts'

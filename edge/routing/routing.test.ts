@@ -354,7 +354,7 @@ describe('a dispatch', () => {
   test('sends a request with which two nodes went silent or away to no third one', () => {
     for (const cause of ['lost', 'silent', 'truncated']) {
       const via = router()
-      const dispatch = new Dispatch(via, ask(digest(1)))
+      const dispatch = new Dispatch(via, ask(adapter(1)))
       const asked: string[] = []
       let attempt = dispatch.first(fleet(8))
       while (attempt !== undefined) {
@@ -388,7 +388,7 @@ describe('a dispatch', () => {
     const both = { ...node(0), isLost: true }
     const failed = node(1)
     for (const each of [both, failed]) via.breakers.failed(each)
-    expect(chooseNode(ask(digest(1)), via.view([both, failed]))?.id).toBe('node-1')
+    expect(chooseNode(ask(adapter(1)), via.view([both, failed]))?.id).toBe('node-1')
   })
 
   test('asks nobody for free when nobody is in good standing, so that an outage is not multiplied', () => {
