@@ -9,6 +9,7 @@ import { note, print } from './command/output.ts'
 import { defaultBackbone, weightsOption } from './command/settings.ts'
 import { type AdapterSource, Messages } from './compile/adapter-source.ts'
 import { evalCommand } from './eval.ts'
+import { exportCommand } from './export.ts'
 import { inspectCommand } from './inspect.ts'
 import { writeFileAtomically } from './local/atomic-file.ts'
 import { requireBackbone } from './local/local-backbone.ts'
@@ -20,6 +21,7 @@ export function adapterCommand(): Command {
     .description('adapter files, and those that a tenant has')
     .addCommand(compileCommand())
     .addCommand(trainCommand())
+    .addCommand(exportCommand())
     .addCommand(evalCommand())
     .addCommand(inspectCommand())
     .addCommand(publishCommand())

@@ -40,6 +40,11 @@ export function evalCommand(): Command {
       ).argParser(parsedBy<number>(count)),
     )
     .addOption(new Option('--seed <n>', 'of the bootstrap').default(0).argParser(parsedBy<number>(seed)))
+    .addOption(
+      new Option('--threads <n>', 'threads that compute, as at the node (default: one per core)').argParser(
+        parsedBy<number>(count),
+      ),
+    )
     .option('--json <file>', 'write the figures as JSON')
     .option('--answers <file>', 'write what every model answered, as JSONL')
     .addHelpText('after', more)

@@ -3,21 +3,23 @@ import { Command } from 'commander'
 import { type AdapterFile, parseAdapterFile } from '../shared/adapter-file.ts'
 import { sha256Hex } from '../shared/digest.ts'
 import { maxAdapterBytes } from '../shared/wire.ts'
+import { checkpointFormat, isCheckpoint, maxCheckpointBytes, openCheckpoint } from '../training/checkpoint.ts'
 import { adapterBytes, parameterCount } from '../training/describe.ts'
 import { CliFailure } from './command/failure.ts'
-import { printJson, printTable } from './command/output.ts'
+import { note, printJson, printTable } from './command/output.ts'
 
 /** `quartet adapter inspect`: what an adapter file is and where it comes from. */
 export function inspectCommand(): Command {
   return new Command('inspect')
-    .description('check an adapter file and say what is in it')
-    .argument('<file>', 'the adapter')
+    .description('check an adapter or a training’s checkpoint and say what is in it')
+    .argument('<file>', 'the adapter, or the checkpoint')
     .option('--json', 'as JSON')
     .action(async (file: string, options: { json?: true }) => {
       const { size } = await stat(file)
-      if (size > maxAdapterBytes)
+      if (size > maxCheckpointBytes)
         throw new CliFailure(`${file} has ${size} bytes; an adapter has at most ${maxAdapterBytes}`)
       const bytes = new Uint8Array(await readFile(file))
+      if (isCheckpoint(bytes)) return printCheckpoint(bytes, options)
       const adapter = parseAdapterFile(bytes)
       const { metadata, provenance } = adapter
       const description = {
@@ -40,6 +42,37 @@ export function inspectCommand(): Command {
       )
       printTable(['tensor', 'dtype', 'shape'], tensors)
     })
+}
+
+/** How far a training has come. */
+function printCheckpoint(bytes: Uint8Array, { json }: { json?: true }): void {
+  const { metadata, origin, state } = openCheckpoint(bytes)
+  const untuned = state.history.find(({ type }) => type === 'untuned')
+  const last = state.history.findLast(({ type }) => type === 'step')
+  const description = {
+    step: state.step,
+    seconds: Math.round(state.seconds),
+    loss: last?.type === 'step' ? last.loss : undefined,
+    best_step: state.best?.step,
+    dev_loss: state.best?.devLoss,
+    dev_loss_untuned: untuned?.type === 'untuned' ? untuned.devLoss : undefined,
+    parameters: parameterCount(metadata),
+    ...metadata,
+    // Last, as the format is an adapter's otherwise.
+    format: checkpointFormat,
+    ...origin,
+  }
+  if (json) {
+    printJson(description)
+    return
+  }
+  printTable(
+    ['property', 'value'],
+    Object.entries(description).flatMap(([name, value]) =>
+      value === undefined ? [] : [[name, String(value)]],
+    ),
+  )
+  note('an unfinished training: go on with adapter train --resume, or write its adapter with adapter export')
 }
 
 /** Tensors by name, those of the layers in one row: `layers.0…29.down`. */

@@ -154,9 +154,18 @@ describe('from a file of examples to an adapter', () => {
     expect(other).not.toBe(first)
   })
 
-  it('without --dev says what it measures on', async () => {
-    const { stderr } = await succeeds('split.safetensors', '--steps', '2')
+  it('measures on the share that is asked for, and says so before it measures', async () => {
+    const { stderr } = await succeeds(
+      'split.safetensors',
+      '--steps',
+      '2',
+      '--dev-share',
+      '0.1',
+      '--threads',
+      '1',
+    )
     expect(stderr).toContain('no --dev given: 4 of 40 examples are set apart to measure on')
+    expect(stderr).toMatch(/measuring the untuned backbone on 4 dev examples, then training\n.*untuned/)
   })
 
   it('trains on f32 weights as well, for the nodes that serve those', async () => {
@@ -226,6 +235,19 @@ describe('a training that is cut off', () => {
     expect(stderr).toMatch(/stopped after step \d+; everything is in .*ctrl-c.checkpoint/)
     expect(stderr).toMatch(/go on with: npx quartet adapter train .* --resume/)
     expect(await exists('ctrl-c.safetensors')).toBe(false)
+    const [, checkpoint = ''] =
+      /take the adapter as it is with: npx quartet adapter export (\S+) --out/.exec(stderr) ?? []
+    const inspected = await quartet('adapter', 'inspect', checkpoint)
+    expect(inspected.stdout).toMatch(/^step +[1-9]\d*$/m)
+    expect(inspected.stdout).toMatch(/^train.seed +0$/m)
+    const exported = await quartet('adapter', 'export', checkpoint, '--out', path('so-far.safetensors'))
+    expect(exported.stdout).toMatch(/^[0-9a-f]{64}$/)
+    const { provenance } = parseAdapterFile(await readFile(path('so-far.safetensors')))
+    expect(provenance).toMatchObject({
+      'train.outcome': 'interrupted',
+      'train.seed': '0',
+      'train.dev_loss': expect.stringMatching(/^\d/),
+    })
     const again = await train('ctrl-c.safetensors', ...settings())
     expect(again.stderr).toMatch(/unfinished training; go on with --resume, or start anew with --force/)
     const resumed = await succeeds('ctrl-c.safetensors', ...settings(), '--resume')
@@ -364,6 +386,15 @@ describe('one line says what is wrong when', () => {
     expect(code).toBe(1)
     expect(stdout).toMatch(/40 to measure on, 40 of these with a prompt that is trained on/)
     expect(stderr).toMatch(/^quartet: 40 of the 40 prompts in .*give other examples with --dev/)
+  })
+
+  it('a dry run says how many steps and epochs, which labels, and about how long', async () => {
+    const { code, stdout } = await quartet(...words('dry.safetensors', ['--dry-run']))
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^hello +20$/m)
+    expect(stdout).toMatch(/^world +20$/m)
+    expect(stdout).toMatch(/^100 steps of 8 examples, 20\.0 epochs$/m)
+    expect(stdout).toMatch(/^about [\d:]+ on this machine$/m)
   })
 
   it('a dry run lists every line that cannot be used', async () => {

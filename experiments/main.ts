@@ -6,6 +6,7 @@ import { defaultBackbone } from '../cli/command/settings.ts'
 import { requireBackbone } from '../cli/local/local-backbone.ts'
 import { stopRequest } from '../cli/local/stop-request.ts'
 import { linePrinter } from '../cli/training/progress.ts'
+import { defaultSteps } from '../training/settings.ts'
 import { prepareTask } from './prepare.ts'
 import { resultsFile, tablesOf, writeReport } from './report.ts'
 import { appendResult, isFinished, readResults } from './result.ts'
@@ -22,7 +23,7 @@ const usage = `usage: npm run experiment -- NAME --data FOLDER [options]
   --data FOLDER    the folder with the data sets, each in a folder of its own
   --kind A,B       ${Object.keys(variants).join(', ')} (default: iapt,static-4,static-20,idpg,lpt)
   --seeds 0,1,2    (default: 0)
-  --steps N        of ${batch} examples (default: one epoch of the task)
+  --steps N        of ${batch} examples (default: as adapter train: one epoch, or 100 where it has fewer)
   --results FILE   where finished runs are kept, one JSON line each (default: ${resultsFile})
   --work FOLDER    where checkpoints and adapters are kept (default: .quartet/experiments)
 
@@ -81,7 +82,7 @@ function wholeNumber(option: string, text: string): number {
 async function runPlan({ task, data, seeds, results, work, ...plan }: Plan): Promise<void> {
   const backbone = await requireBackbone(defaultBackbone)
   const prepared = await prepareTask(tasks[task], { folder: data, backbone })
-  const steps = plan.steps ?? Math.ceil(prepared.train.length / batch)
+  const steps = plan.steps ?? defaultSteps(Math.ceil(prepared.train.length / batch))
   const runs: readonly Run[] = [
     { task, variant: 'untuned', seed: 0, steps: 0 },
     ...seeds.flatMap((seed) => plan.variants.map((variant) => ({ task, variant, seed, steps }))),

@@ -273,10 +273,14 @@ export function serializeAdapterFile({
   provenance,
   tensors,
 }: AdapterFile): Uint8Array<ArrayBuffer> {
-  const strings = Object.fromEntries(
-    Object.entries(metadata).flatMap(([key, value]) => (value === undefined ? [] : [[key, String(value)]])),
-  )
-  const file = serializeSafeTensors({ metadata: { ...strings, ...provenance }, tensors })
+  const file = serializeSafeTensors({ metadata: { ...metadataStrings(metadata), ...provenance }, tensors })
   parseAdapterFile(file)
   return file
+}
+
+/** An adapter's metadata as a file holds them. */
+export function metadataStrings(metadata: AdapterMetadata): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(metadata).flatMap(([key, value]) => (value === undefined ? [] : [[key, String(value)]])),
+  )
 }

@@ -32,5 +32,7 @@ export interface AdapterTraining {
   readonly settings: TrainSettings
   /** Trade time for memory: activations are computed again instead of kept. */
   readonly checkpointing?: boolean
+  /** Threads that compute; one per core when absent. */
+  readonly threads?: number | undefined
   readonly open?: (of: LossModelOptions) => Promise<LossModel>
 }

@@ -1,13 +1,16 @@
 import { createHash } from 'node:crypto'
 import { expect, it } from 'vitest'
+import { parseAdapterFile } from '../shared/adapter-file.ts'
 import { parseSafeTensors, serializeSafeTensors, type Tensor } from '../shared/safetensors.ts'
 import { fakeExamples, fakeLossModel, fakeStatic, zeros } from '../test/fakes/fake-loss-model.ts'
 import { decodeCheckpoint, encodeCheckpoint } from './checkpoint.ts'
+import { exportCheckpoint } from './export-checkpoint.ts'
 import { TrainSettings } from './settings.ts'
 import { freshState, train } from './train.ts'
 
 const identity = { 'the training data': 'a'.repeat(64), seed: '3', m: '64' }
 const { specs } = fakeLossModel()
+const of = { identity, metadata: fakeStatic, origin: { 'train.seed': '3' } }
 
 const { state: trained } = await train({
   model: fakeLossModel(),
@@ -17,16 +20,16 @@ const { state: trained } = await train({
 })
 
 it('a checkpoint gives back the very state, values bit for bit', () => {
-  expect(decodeCheckpoint(encodeCheckpoint(trained, identity), { identity, specs })).toEqual(trained)
+  expect(decodeCheckpoint(encodeCheckpoint(trained, of), { identity, specs })).toEqual(trained)
 })
 
 it('a fresh state is one as well', () => {
   const fresh = freshState(zeros(fakeStatic))
-  expect(decodeCheckpoint(encodeCheckpoint(fresh, identity), { identity, specs })).toEqual(fresh)
+  expect(decodeCheckpoint(encodeCheckpoint(fresh, of), { identity, specs })).toEqual(fresh)
 })
 
 it('a checkpoint of another training is refused by the names of what has changed', () => {
-  const file = encodeCheckpoint(trained, identity)
+  const file = encodeCheckpoint(trained, of)
   const changed = { ...identity, seed: '4', activation: 'gelu' }
   expect(() => decodeCheckpoint(file, { identity: changed, specs })).toThrow(
     /seed was 3 and is 4; activation was not given and is gelu; give what it was started with/,
@@ -51,7 +54,7 @@ it.each([
   ['is not there', undefined, /it holds no tensor state/],
 ])('a file whose state %s is refused with what to do, though its hash is right', (_, state, says) => {
   const file = withState(
-    encodeCheckpoint(trained, identity),
+    encodeCheckpoint(trained, of),
     state === undefined ? undefined : new TextEncoder().encode(state),
   )
   const decode = () => decodeCheckpoint(file, { identity, specs })
@@ -65,7 +68,7 @@ it.each([
 })
 
 it('a file that is damaged anywhere is refused', () => {
-  const file = encodeCheckpoint(trained, identity)
+  const file = encodeCheckpoint(trained, of)
   for (let at = 0; at < file.length; at += 97) {
     const damaged = file.slice()
     damaged[at] = (damaged[at] ?? 0) ^ 0x10
@@ -73,4 +76,22 @@ it('a file that is damaged anywhere is refused', () => {
   }
   for (const length of [0, 7, 100, file.length - 1])
     expect(() => decodeCheckpoint(file.slice(0, length), { identity, specs })).toThrow(/cannot be used/)
+})
+
+it('an interrupted training’s adapter is exported from its checkpoint, the best tensors with their provenance', () => {
+  const { bytes, devLoss, step, steps } = exportCheckpoint(encodeCheckpoint(trained, of))
+  const { metadata, provenance } = parseAdapterFile(bytes)
+  expect(metadata).toEqual(fakeStatic)
+  expect({ devLoss, step, steps }).toEqual({
+    devLoss: trained.best?.devLoss,
+    step: trained.best?.step,
+    steps: 4,
+  })
+  expect(provenance).toMatchObject({ 'train.seed': '3', 'train.outcome': 'interrupted', 'train.steps': '4' })
+})
+
+it('a checkpoint of before the first step has no adapter', () => {
+  expect(() => exportCheckpoint(encodeCheckpoint(freshState(zeros(fakeStatic)), of))).toThrow(
+    /before the first step, so there is no adapter yet; go on with --resume/,
+  )
 })

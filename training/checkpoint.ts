@@ -1,10 +1,17 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
-import type { TensorSpec } from '../shared/adapter-file.ts'
+import {
+  AdapterMetadata,
+  adapterTensorSpecs,
+  metadataStrings,
+  type TensorSpec,
+} from '../shared/adapter-file.ts'
 import { QuartetError } from '../shared/errors.ts'
 import { parseSafeTensors, serializeSafeTensors, type Tensor } from '../shared/safetensors.ts'
+import { maxAdapterBytes } from '../shared/wire.ts'
 import type { Moments } from './adamw.ts'
 import type { Parameters } from './loss/loss-model.ts'
+import type { Provenance } from './provenance.ts'
 import type { TrainRecord } from './record.ts'
 import type { TrainState } from './train.ts'
 
@@ -14,7 +21,10 @@ import type { TrainState } from './train.ts'
  * among the batches as well.
  */
 
-const format = 'quartet-checkpoint/1'
+export const checkpointFormat = 'quartet-checkpoint/1'
+
+/** Values, two means and the best values in f32 take eight times an adapter's 16-bit tensors; the rest is history. */
+export const maxCheckpointBytes = 10 * maxAdapterBytes
 
 /** What a training was started with, by the names that a reader knows: data hashes, settings, the backbone. */
 export type Identity = Readonly<Record<string, string>>
@@ -36,6 +46,9 @@ const SavedRecord: z.ZodType<TrainRecord> = z.discriminatedUnion('type', [
 
 const State = z.strictObject({
   identity: z.record(z.string(), z.string()),
+  /** The adapter's, as its file will hold them. */
+  metadata: AdapterMetadata,
+  origin: z.record(z.string(), z.string()),
   step: z.int().min(0),
   updates: z.record(z.string(), z.int().min(1)),
   best: z.strictObject({ step: z.int(), devLoss: number }).optional(),
@@ -43,18 +56,31 @@ const State = z.strictObject({
   seconds: number,
 })
 
-export function encodeCheckpoint(state: TrainState, identity: Identity): Uint8Array<ArrayBuffer> {
+/** What a checkpoint says of the training that it is of. */
+export interface CheckpointTraining {
+  readonly identity: Identity
+  readonly metadata: AdapterMetadata
+  /** The `train.*` keys of its adapter that are known before training. */
+  readonly origin: Provenance
+}
+
+export function encodeCheckpoint(
+  state: TrainState,
+  { identity, metadata, origin }: CheckpointTraining,
+): Uint8Array<ArrayBuffer> {
   const { best, history, moments, parameters, seconds, step } = state
   const updates = Object.fromEntries([...moments].map(([name, { updates }]) => [name, updates]))
   const json = new TextEncoder().encode(
     JSON.stringify({
       identity,
+      metadata: metadataStrings(metadata),
+      origin,
       step,
       updates,
       ...(best && { best: { step: best.step, devLoss: best.devLoss } }),
       history: [...history],
       seconds,
-    } satisfies z.input<typeof State>),
+    }),
   )
   const part = (of: string, values: Iterable<readonly [string, Float32Array]>) =>
     [...values].map(([name, data]): [string, Tensor] => [`${of}/${name}`, floats(data)])
@@ -71,7 +97,10 @@ export function encodeCheckpoint(state: TrainState, identity: Identity): Uint8Ar
     ...part('best', best?.parameters ?? []),
     ['state', { dtype: 'U8', shape: [json.length], data: json }],
   ])
-  return serializeSafeTensors({ metadata: { format, sha256: contentHash(tensors) }, tensors })
+  return serializeSafeTensors({
+    metadata: { format: checkpointFormat, sha256: contentHash(tensors) },
+    tensors,
+  })
 }
 
 const floats = (values: Float32Array): Tensor => ({
@@ -94,8 +123,33 @@ export function decodeCheckpoint(
   file: Uint8Array,
   { identity, specs }: { identity: Identity; specs: ReadonlyMap<string, TensorSpec> },
 ): TrainState {
-  const { state, tensors } = readCheckpoint(file)
-  checkIdentity(state.identity, identity)
+  const read = readCheckpoint(file)
+  checkIdentity(read.state.identity, identity)
+  return stateOf(read, specs)
+}
+
+/** Whether a file says that it is a checkpoint, whatever else is wrong with it. */
+export function isCheckpoint(file: Uint8Array): boolean {
+  try {
+    return parseSafeTensors(file).metadata.format === checkpointFormat
+  } catch {
+    return false
+  }
+}
+
+/** A checkpoint by itself: the training it is of, and how far it has come. Throws `checkpoint_invalid`. */
+export function openCheckpoint(
+  file: Uint8Array,
+): Omit<CheckpointTraining, 'identity'> & { readonly state: TrainState } {
+  const read = readCheckpoint(file)
+  const { metadata, origin } = read.state
+  return { metadata, origin, state: stateOf(read, adapterTensorSpecs(metadata)) }
+}
+
+function stateOf(
+  { state, tensors }: ReturnType<typeof readCheckpoint>,
+  specs: ReadonlyMap<string, TensorSpec>,
+): TrainState {
   const part = (of: string, names: Iterable<string>): Parameters =>
     new Map(
       [...names].map((name) => [
@@ -131,8 +185,8 @@ function readCheckpoint(file: Uint8Array) {
     throw damaged(cause instanceof Error ? cause.message : 'it cannot be read', cause)
   }
   const { metadata, tensors } = parsed
-  if (metadata.format !== format)
-    throw damaged(`its format is ${metadata.format ?? 'unknown'} and not ${format}`)
+  if (metadata.format !== checkpointFormat)
+    throw damaged(`its format is ${metadata.format ?? 'unknown'} and not ${checkpointFormat}`)
   if (metadata.sha256 !== contentHash(tensors)) throw damaged('its content does not match its hash')
   const state = State.safeParse(jsonOf(tensors.get('state')))
   if (!state.success) throw damaged(z.prettifyError(state.error).replaceAll('\n', ' '))

@@ -3,15 +3,18 @@ import type { AdapterTraining } from './adapter-training.ts'
 import type { TrainResult } from './train.ts'
 
 /**
- * Where a trained adapter comes from: the `train.*` keys of its file. No times and no paths, so that the same training
- * gives the same bytes.
+ * Where a trained adapter comes from and what training made of it are the `train.*` keys of its file. They hold no
+ * times and no paths, so that the same training gives the same bytes.
  */
-export function provenanceOf(
-  { data, settings, start }: Pick<AdapterTraining, 'data' | 'settings' | 'start'>,
-  { devLoss, outcome, state, step }: Pick<TrainResult, 'devLoss' | 'outcome' | 'state' | 'step'>,
-): Record<string, string> {
-  const untuned = state.history.find((record) => record.type === 'untuned')
-  const values: Record<string, string | number | undefined> = {
+export type Provenance = Readonly<Record<string, string>>
+
+/** The keys that are known before training. */
+export function originOf({
+  data,
+  settings,
+  start,
+}: Pick<AdapterTraining, 'data' | 'settings' | 'start'>): Provenance {
+  return trainKeys({
     method: 'gradient',
     data: data.train.source,
     examples: data.train.examples.length,
@@ -21,6 +24,20 @@ export function provenanceOf(
     seed: settings.seed,
     settings: JSON.stringify(settings),
     start: start.name,
+  })
+}
+
+/** The keys that training adds. */
+export function outcomeOf({
+  devLoss,
+  outcome,
+  state,
+  step,
+}: Pick<TrainResult, 'devLoss' | 'outcome' | 'step'> & {
+  readonly state: Pick<TrainResult['state'], 'history' | 'step'>
+}): Provenance {
+  const untuned = state.history.find((record) => record.type === 'untuned')
+  return trainKeys({
     outcome,
     steps: state.step,
     best_step: step,
@@ -29,7 +46,10 @@ export function provenanceOf(
     quartet: packageJson.version,
     onnxruntime: packageJson.dependencies['onnxruntime-node'],
     node: process.versions.node,
-  }
+  })
+}
+
+function trainKeys(values: Readonly<Record<string, string | number | undefined>>): Provenance {
   return Object.fromEntries(
     Object.entries(values).flatMap(([name, value]) =>
       value === undefined ? [] : [[`train.${name}`, String(value)]],

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { defaultEpochs, defaultEvaluateEvery, rateFactor, TrainSettings } from './settings.ts'
+import { defaultEvaluateEvery, defaultSteps, rateFactor, TrainSettings } from './settings.ts'
 
 it('the rates rise over the warm-up to the full ones and fall to zero at the end', () => {
   const factors = Array.from({ length: 100 }, (_, step) => rateFactor(step, { steps: 100, warmup: 0.06 }))
@@ -17,7 +17,18 @@ it('a training of one step, or without warm-up, moves', () => {
 })
 
 it('a small file is repeated until it makes 100 steps, at most 20 times', () => {
-  expect([1, 5, 7, 99, 100, 1000].map(defaultEpochs)).toEqual([20, 20, 15, 2, 1, 1])
+  expect([1, 5, 7, 90, 99, 100, 101, 1000].map(defaultSteps)).toEqual([
+    20, 100, 100, 100, 100, 100, 101, 1000,
+  ])
+})
+
+it('more examples never give fewer steps, and one batch more gives at most 20', () => {
+  const steps = Array.from({ length: 300 }, (_, i) => defaultSteps(i + 1))
+  for (const [i, after] of steps.slice(1).entries()) {
+    const before = steps[i] ?? 0
+    expect(after).toBeGreaterThanOrEqual(before)
+    expect(after - before).toBeLessThanOrEqual(20)
+  }
 })
 
 it('the dev loss is measured ten times, and not more often than every ten steps', () => {

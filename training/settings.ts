@@ -24,7 +24,7 @@ export const TrainSettings = z.strictObject({
   batch: count.max(4096).default(16),
   /** Runs whose gradients make one step: a step has `batch · accumulate` examples. */
   accumulate: count.max(4096).default(1),
-  /** Tokens of one run, padding included: batches of long examples are run in parts. */
+  /** Tokens of one run, padding and prompt rows included: batches of long examples are run in parts. */
   batchTokens: count.max(1_000_000).default(1024),
   rates: Rates.default(Rates.parse({})),
   /** Decoupled weight decay. */
@@ -50,9 +50,12 @@ export type TrainSettings = z.infer<typeof TrainSettings>
 const leastSteps = 100
 const mostEpochs = 20
 
-/** Epochs when nothing is said: one, or as many as make 100 steps (at most 20). */
-export function defaultEpochs(stepsPerEpoch: number): number {
-  return Math.min(mostEpochs, Math.max(1, Math.ceil(leastSteps / stepsPerEpoch)))
+/**
+ * Steps when nothing is said: one epoch, or 100 where an epoch has fewer, the last epoch cut short; a file is read 20
+ * times at most. More examples never give fewer steps.
+ */
+export function defaultSteps(stepsPerEpoch: number): number {
+  return Math.max(stepsPerEpoch, Math.min(leastSteps, mostEpochs * stepsPerEpoch))
 }
 
 /** Ten measurements of the dev loss in all, at least ten steps apart. */

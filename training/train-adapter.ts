@@ -4,7 +4,7 @@ import type { AdapterTraining } from './adapter-training.ts'
 import { adapterFile } from './as-written.ts'
 import { decodeCheckpoint, encodeCheckpoint, type Identity } from './checkpoint.ts'
 import { openLossModel } from './loss/onnx-loss-model.ts'
-import { provenanceOf } from './provenance.ts'
+import { originOf, outcomeOf } from './provenance.ts'
 import { freshState, type TrainEvent, type TrainResult, type TrainState, train } from './train.ts'
 
 /** Keeps checkpoints, and what has been kept. */
@@ -37,13 +37,14 @@ export async function trainAdapter(
   control: TrainingControl = {},
 ): Promise<TrainedAdapter> {
   const { backbone, data, metadata, settings, start } = training
-  const { checkpointing = false, open = openLossModel } = training
+  const { checkpointing = false, open = openLossModel, threads } = training
   const { checkpoints } = control
   const identity = identityOf(training)
+  const origin = originOf(training)
   const specs = adapterTensorSpecs(metadata)
   const resumed = checkpoints?.resumed && decodeCheckpoint(checkpoints.resumed, { identity, specs })
   if (resumed !== undefined) await control.onResume?.(resumed)
-  const model = await open({ backbone, metadata, checkpointing })
+  const model = await open({ backbone, metadata, checkpointing, threads })
   try {
     const result = await train({
       model,
@@ -52,9 +53,10 @@ export async function trainAdapter(
       settings,
       onEvent: control.onEvent,
       signal: control.signal,
-      save: checkpoints && ((state) => checkpoints.save(encodeCheckpoint(state, identity))),
+      save:
+        checkpoints && ((state) => checkpoints.save(encodeCheckpoint(state, { identity, metadata, origin }))),
     })
-    const provenance = provenanceOf(training, result)
+    const provenance = { ...origin, ...outcomeOf(result) }
     const file = adapterFile(metadata, { parameters: result.parameters, provenance })
     return { ...result, file, bytes: serializeAdapterFile(file) }
   } finally {
@@ -77,10 +79,13 @@ function identityOf({ data, metadata, settings, start }: AdapterTraining): Ident
   }
 }
 
+/** Without regard to order and split, which follow from the seed. */
 function tokensOf({ dev, train }: AdapterTraining['data']): string {
+  const lines = [...train.examples, ...dev.examples].map(
+    ({ instruction, response }) => `${instruction.join()}>${response.join()}\n`,
+  )
   const hash = createHash('sha256')
-  for (const { instruction, response } of [...train.examples, ...dev.examples])
-    hash.update(`${instruction.join()}>${response.join()}\n`)
+  for (const line of lines.sort()) hash.update(line)
   return hash.digest('hex')
 }
 

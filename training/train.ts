@@ -13,6 +13,8 @@ import { rateFactor, type TrainSettings } from './settings.ts'
 export type TrainEvent =
   | (TrainRecord & { readonly progress: TrainProgress })
   | { readonly type: 'checkpoint'; readonly step: number }
+  /** The untuned backbone is about to be measured on so many dev examples. */
+  | { readonly type: 'measuring untuned'; readonly examples: number; readonly progress: TrainProgress }
 
 export interface TrainProgress {
   readonly step: number
@@ -94,6 +96,9 @@ class Training {
   readonly #from: { readonly step: number; readonly seconds: number }
   readonly #history: TrainRecord[]
   readonly #watch: LossWatch
+  /** Times of this process, in milliseconds. */
+  readonly #stepTimes = new MeanTime()
+  readonly #measurementTimes = new MeanTime()
   #step: number
   #best: Scored | undefined
   #savedStep: number
@@ -166,6 +171,8 @@ class Training {
   async #measureUntuned(): Promise<void> {
     if (this.#options.data.dev.length === 0) return
     if (this.#history.some(({ type }) => type === 'untuned')) return
+    const examples = this.#options.data.dev.length
+    this.#options.onEvent?.({ type: 'measuring untuned', examples, progress: this.#progress })
     this.#record({ type: 'untuned', devLoss: await this.#devLoss(undefined) })
   }
 
@@ -186,12 +193,15 @@ class Training {
 
   async #devLoss(parameters: Parameters | undefined): Promise<number> {
     const { model, data, settings } = this.#options
-    return await meanLoss(model, {
+    const startedAt = performance.now()
+    const loss = await meanLoss(model, {
       ...settings,
       examples: data.dev,
       parameters,
       beforeRun: this.#stopIfAsked,
     })
+    this.#measurementTimes.add(performance.now() - startedAt)
+    return loss
   }
 
   async #makeStep(): Promise<void> {
@@ -216,8 +226,10 @@ class Training {
       this.#update(only(held.gradients, 'rational'), { step, loss: held.loss, factor })
     }
     this.#step = step
+    const milliseconds = performance.now() - startedAt
+    this.#stepTimes.add(milliseconds)
     const tokens = batch.reduce((sum, example) => sum + lengthOf(example), 0)
-    const tokensPerSecond = (tokens * 1000) / (performance.now() - startedAt)
+    const tokensPerSecond = (tokens * 1000) / milliseconds
     this.#record({ type: 'step', step, loss, gradientNorm, rateFactor: factor, tokens, tokensPerSecond })
   }
 
@@ -239,12 +251,22 @@ class Training {
 
   #record(record: TrainRecord): void {
     this.#history.push(record)
-    const { steps } = this.#options.settings
-    const made = this.#step - this.#from.step
-    const secondsLeft =
-      made === 0 ? undefined : ((this.#seconds - this.#from.seconds) / made) * (steps - this.#step)
-    this.#options.onEvent?.({ ...record, progress: { step: this.#step, steps, secondsLeft } })
+    this.#options.onEvent?.({ ...record, progress: this.#progress })
     this.#watch.push(record)
+  }
+
+  get #progress(): TrainProgress {
+    const { data, settings } = this.#options
+    const { evaluateEvery, steps } = settings
+    const step = this.#step
+    const measurements =
+      data.dev.length === 0 ? 0 : Math.ceil(steps / evaluateEvery) - Math.floor(step / evaluateEvery)
+    const stepTime = this.#stepTimes.mean
+    const secondsLeft =
+      stepTime === undefined
+        ? undefined
+        : (stepTime * (steps - step) + (this.#measurementTimes.mean ?? stepTime) * measurements) / 1000
+    return { step, steps, secondsLeft }
   }
 
   async #save(): Promise<void> {
@@ -253,6 +275,20 @@ class Training {
     if (save === undefined) return
     await save(this.state)
     onEvent?.({ type: 'checkpoint', step: this.#step })
+  }
+}
+
+class MeanTime {
+  #sum = 0
+  #count = 0
+
+  add(milliseconds: number): void {
+    this.#sum += milliseconds
+    this.#count++
+  }
+
+  get mean(): number | undefined {
+    return this.#count === 0 ? undefined : this.#sum / this.#count
   }
 }
 

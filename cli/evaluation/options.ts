@@ -5,6 +5,7 @@ export const EvalOptions = z.object({
   choices: z.string().min(1).optional(),
   prompts: z.enum(['chat', 'raw']),
   maxTokens: z.int().optional(),
+  threads: z.int().max(1024, 'must be at most 1024').optional(),
   json: z.string().min(1).optional(),
   answers: z.string().min(1).optional(),
   seed: z.int(),

@@ -1,6 +1,6 @@
 import { access, constants, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import { readDataset, requireExamples } from '../../training/data/dataset.ts'
+import { ignoredKeys, readDataset, requireExamples } from '../../training/data/dataset.ts'
 import { evaluate, openEvaluationBackend } from '../../training/evaluation/evaluate.ts'
 import type { MeasuredPart } from '../../training/evaluation/measure.ts'
 import { CliFailure } from '../command/failure.ts'
@@ -25,10 +25,13 @@ export async function runEvaluation(paths: readonly string[], options: EvalOptio
   const promptRows = Math.max(...adapters.map(({ file }) => file.metadata.l_sp))
   const encoder = await servingEncoder(backbone)
   const { contextLength } = backbone.manifest.config
-  const data = requireExamples(
-    await readDataset(options.data, { encoder, prompts: options.prompts, room: contextLength - promptRows }),
-    { least: 1 },
-  )
+  const reading = await readDataset(options.data, {
+    encoder,
+    prompts: options.prompts,
+    room: contextLength - promptRows,
+  })
+  const data = requireExamples(reading, { least: 1 })
+  if (reading.ignored.size > 0) note(`${data.name}: ${ignoredKeys(reading.ignored)}`)
   const { examples } = data
   const longest = examples.reduce((most, { response }) => Math.max(most, response.length), 0)
   const maxTokens = options.maxTokens ?? longest + spareTokens
@@ -41,7 +44,12 @@ export async function runEvaluation(paths: readonly string[], options: EvalOptio
   await assertWritable(options, paths)
   warnOfTraining(adapters, data)
 
-  const backend = await openEvaluationBackend(backbone, { examples, maxTokens, promptRows })
+  const backend = await openEvaluationBackend(backbone, {
+    examples,
+    maxTokens,
+    promptRows,
+    threads: options.threads,
+  })
   try {
     const candidates = [
       { name: untuned, adapter: undefined },

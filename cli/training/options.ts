@@ -27,13 +27,16 @@ const numbers = {
     atLeastZero(255),
     'the layer whose rows are carried on through those above it (default: lpt: the middle one; idpg: none)',
   ],
-  epochs: [count(10_000), 'passes over the data (default: one, or as many as make 100 steps, at most 20)'],
+  epochs: [
+    count(10_000),
+    'passes over the data (default: one, or 100 steps where one has fewer, 20 passes at most)',
+  ],
   steps: [count(10_000_000), 'optimiser steps, in place of --epochs'],
   batch: [count(4096), 'examples of one run of the model (default: 16)'],
   accumulate: [count(4096), 'runs whose gradients make one step (default: 1)'],
   batchTokens: [
     count(1_000_000),
-    'tokens of one run, padding included: batches of long examples run in parts, which saves memory (default: 1024)',
+    'tokens of one run, padding and prompt rows included: batches of long examples run in parts, which saves memory (default: 1024)',
   ],
   rate: [rate, 'rate of the generator (default: 1e-3)'],
   anchorRate: [rate, 'rate of own anchor rows (default: 1e-2)'],
@@ -45,7 +48,7 @@ const numbers = {
   heldOut: [fraction, 'with --rational bilevel: share of the examples for the coefficients (default: 0.2)'],
   devShare: [
     fraction,
-    'without --dev: share of the examples set apart to measure on; 0 measures nothing (default: 0.1)',
+    'without --dev: share of the examples set apart to measure on, such as 0.1 (default: 0, which trains on all and measures nothing)',
   ],
   evalEvery: [
     count(10_000_000),
@@ -56,6 +59,7 @@ const numbers = {
     'measurements without a better dev loss before training stops; 0 never stops early (default: 5)',
   ],
   seed: [atLeastZero(0x7fffffff), 'of shuffles, splits and starts (default: 0)'],
+  threads: [count(1024), 'threads that compute (default: one per core)'],
 } as const satisfies Record<string, readonly [z.ZodType<number, string>, string]>
 
 /** Choices of the command, with what is said of them. */
@@ -84,7 +88,7 @@ const dashed = (name: string) => name.replaceAll(/[A-Z]/g, (letter) => `-${lette
 export function addTrainOptions(command: Command): Command {
   const common = command
     .requiredOption('--data <file>', 'examples to train on, as JSONL')
-    .option('--dev <file>', 'examples to measure on (default: a share of --data is set apart)')
+    .option('--dev <file>', 'examples to measure on, and to choose the best tensors by')
     .option('--out <file>', 'where to write the adapter; checkpoint, metrics and loss curve stand beside it')
     .addOption(
       new Option('--backbone <slug>', 'the backbone it is for')
@@ -160,6 +164,7 @@ export const TrainOptions = z
     evalEvery: optionalNumber,
     patience: optionalNumber,
     seed: z.number().default(0),
+    threads: optionalNumber,
   })
   .refine(({ out, dryRun }) => dryRun || out !== undefined, 'say where the adapter goes: --out FILE')
   .refine(
@@ -189,5 +194,5 @@ export const TrainOptions = z
     ({ dev, devShare }) => dev === undefined || devShare === undefined,
     'examples to measure on come from --dev or are set apart with --dev-share; give one of them',
   )
-  .transform(({ devShare = 0.1, ...options }) => ({ ...options, devShare }))
+  .transform(({ devShare = 0, ...options }) => ({ ...options, devShare }))
 export type TrainOptions = z.infer<typeof TrainOptions>

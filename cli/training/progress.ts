@@ -29,6 +29,10 @@ export function barPrinter(stream: Terminal): TrainPrinter {
   return {
     onEvent(event) {
       if (event.type === 'checkpoint') return
+      if (event.type === 'measuring untuned') {
+        stream.write(`${measuringUntuned(event.examples)}\n`)
+        return
+      }
       const { step, steps, secondsLeft } = event.progress
       if (event.type === 'step') {
         shown.loss = event.loss.toFixed(3)
@@ -58,6 +62,7 @@ export function linePrinter(say: (line: string) => void): TrainPrinter {
   return {
     onEvent(event) {
       if (event.type === 'checkpoint') return
+      if (event.type === 'measuring untuned') return say(measuringUntuned(event.examples))
       const { step, steps, secondsLeft } = event.progress
       if (event.type === 'untuned') return say(`dev loss ${event.devLoss.toFixed(4)} of the untuned backbone`)
       if (event.type === 'evaluation')
@@ -72,6 +77,9 @@ export function linePrinter(say: (line: string) => void): TrainPrinter {
     [Symbol.dispose]() {},
   }
 }
+
+const measuringUntuned = (examples: number) =>
+  `measuring the untuned backbone on ${examples} dev ${examples === 1 ? 'example' : 'examples'}, then training`
 
 /** `1:05` or `2:03:04`. */
 export function duration(seconds: number): string {

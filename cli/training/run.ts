@@ -1,5 +1,6 @@
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
+import { ignoredKeys } from '../../training/data/dataset.ts'
 import {
   type AdapterChoices,
   adapterBytes,
@@ -16,14 +17,14 @@ import { CliFailure } from '../command/failure.ts'
 import { note, print, printJson } from '../command/output.ts'
 import { requireBackbone } from '../local/local-backbone.ts'
 import { stopRequest } from '../local/stop-request.ts'
-import { reportData } from './dry-run.ts'
+import { dryRun } from './dry-run.ts'
 import { refuseIdleOptions } from './idle-options.ts'
 import type { TrainOptions } from './options.ts'
 import { duration, trainPrinter } from './progress.ts'
 import { servingEncoder } from './serving-encoder.ts'
 import { trainSettings } from './settings.ts'
 import { chosenStart } from './start.ts'
-import { assertUsable, readTrainingData } from './training-data.ts'
+import { readTrainingData } from './training-data.ts'
 import {
   assertRoom,
   checkpointFile,
@@ -41,12 +42,7 @@ import {
 export async function runTraining(options: TrainOptions): Promise<void> {
   if (options.out === undefined || options.dryRun) {
     const { backbone, data, metadata, start } = await readInputs(options)
-    const window = 'window' in metadata ? metadata.window : undefined
-    reportData(data, { window, json: options.json })
-    assertUsable(data.files, options)
-    const settings = trainSettings(options, data.train.examples.length)
-    splitHeldOut(data.train.examples, settings)
-    await startParameters(backbone, { metadata, seed: settings.seed, start })
+    await dryRun({ backbone, data, metadata, start }, options)
     return
   }
   const files = trainingFiles(options.out)
@@ -66,6 +62,8 @@ async function readInputs(options: TrainOptions) {
     { ...options, tolerant: options.dryRun },
     { encoder, prompts: options.prompts, room },
   )
+  for (const { dataset, ignored } of data.files)
+    if (ignored.size > 0) note(`${dataset.name}: ${ignoredKeys(ignored)}`)
   return { backbone, metadata, data, start, name }
 }
 
@@ -91,6 +89,7 @@ async function trainInto(files: TrainingFiles, options: TrainOptions): Promise<v
       data,
       start: { parameters, name },
       checkpointing: options.checkpointing,
+      threads: options.threads,
     },
     {
       checkpoints: checkpointFile(files, { resumed }),
@@ -102,7 +101,7 @@ async function trainInto(files: TrainingFiles, options: TrainOptions): Promise<v
       },
       onEvent: (event) => {
         printer.onEvent(event)
-        if (event.type === 'checkpoint') return
+        if (event.type === 'checkpoint' || event.type === 'measuring untuned') return
         const { progress, ...record } = event
         history.push(record)
         metrics.append(record)
@@ -148,9 +147,15 @@ function describe(metadata: AdapterMetadata, { steps, seed }: { steps: number; s
   return `${kind}, ${l_sp} rows (anchor ${anchor}, ${placement}), ${size}; ${steps} steps, seed ${seed}`
 }
 
-function howToResume({ state }: TrainedAdapter, { checkpoint }: TrainingFiles): string {
+function howToResume({ state }: TrainedAdapter, { adapter, checkpoint }: TrainingFiles): string {
   const words = process.argv.slice(2).filter((word) => word !== '--resume' && word !== '--force')
-  return `quartet: stopped after step ${state.step}; everything is in ${checkpoint}\ngo on with: npx quartet ${words.map(quoted).join(' ')} --resume`
+  const goOn = `go on with: npx quartet ${words.map(quoted).join(' ')} --resume`
+  const take = `take the adapter as it is with: npx quartet adapter export ${quoted(checkpoint)} --out ${quoted(adapter)}`
+  return [
+    `quartet: stopped after step ${state.step}; everything is in ${checkpoint}`,
+    goOn,
+    ...(state.step > 0 ? [take] : []),
+  ].join('\n')
 }
 
 const quoted = (word: string) => (/^[\w./:=@,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
@@ -181,6 +186,8 @@ async function finish(
     note(
       `dev loss ${devLoss.toFixed(4)} (step ${step}); the untuned backbone has ${untuned.toFixed(4)}${devLoss < untuned ? '' : `, so nothing was learned: ${nothingLearned}`}`,
     )
+  if (devLoss === undefined)
+    note('nothing was measured; quartet adapter eval scores the adapter on held-out examples')
   note(`${files.adapter}: ${bytes.length} bytes after ${duration(state.seconds)}`)
   if (json) printJson({ ...summary, seconds: state.seconds })
   else print(digest)

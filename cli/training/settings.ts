@@ -1,4 +1,4 @@
-import { defaultEpochs, defaultEvaluateEvery, TrainSettings } from '../../training/settings.ts'
+import { defaultEvaluateEvery, defaultSteps, TrainSettings } from '../../training/settings.ts'
 import type { TrainOptions } from './options.ts'
 
 /** The settings of a training from the command's options and the number of examples that generators learn from. */
@@ -6,7 +6,9 @@ export function trainSettings(options: TrainOptions, examples: number): TrainSet
   const { accumulate = 1, batch = 16, clip, decay, rational, seed, warmup } = options
   const share = rational === 'bilevel' ? 1 - (options.heldOut ?? 0.2) : 1
   const stepsPerEpoch = Math.max(1, Math.ceil((examples * share) / (batch * accumulate)))
-  const steps = options.steps ?? (options.epochs ?? defaultEpochs(stepsPerEpoch)) * stepsPerEpoch
+  const steps =
+    options.steps ??
+    (options.epochs === undefined ? defaultSteps(stepsPerEpoch) : options.epochs * stepsPerEpoch)
   const patience = options.patience === 0 ? null : options.patience
   return TrainSettings.parse(
     given({

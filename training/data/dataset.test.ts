@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { QuartetError } from '../../shared/errors.ts'
-import { type EncodeOptions, type PromptEncoder, parseDataset, requireExamples } from './dataset.ts'
+import {
+  type EncodeOptions,
+  ignoredKeys,
+  type PromptEncoder,
+  parseDataset,
+  requireExamples,
+} from './dataset.ts'
 import { maxLineBytes } from './jsonl.ts'
 
 /** A token per UTF-16 unit; a conversation is its messages behind their roles' initials. */
@@ -63,6 +69,32 @@ describe('a row is', () => {
     ])
   })
 
+  it('a conversation as TRL writes it, of which the completion alone is learned', () => {
+    const { dataset, problems } = read(
+      JSON.stringify({ prompt: conversation.slice(0, 4), completion: conversation.slice(4) }),
+    )
+    expect(problems).toEqual([])
+    expect(dataset.examples.map(({ instruction, response }) => [spelled(instruction), response[0]])).toEqual([
+      ['sSuQaAuR>', 66],
+    ])
+  })
+
+  it('what it is with keys beside it that are not read, which are counted', () => {
+    const { dataset, ignored, problems } = read(
+      [
+        '{"prompt": "a", "completion": "b", "label": 1, "id": 7}',
+        '{"prompt": "a", "completion": "b", "id": 8}',
+        JSON.stringify({
+          messages: [{ ...conversation[1], turn: 1 }, conversation[2]],
+          source: 'web',
+        }),
+      ].join('\n'),
+    )
+    expect({ problems, examples: dataset.examples.length }).toEqual({ problems: [], examples: 3 })
+    expect(Object.fromEntries(ignored)).toEqual({ label: 1, id: 2, source: 1, 'messages[].turn': 1 })
+    expect(ignoredKeys(ignored)).toMatch(/^not read: label \(on one line\), id \(on 2 lines\), /)
+  })
+
   it('a conversation with settings that change nothing', () => {
     const more = { tools: [], functions: [], parallel_tool_calls: false }
     expect(learned(conversation.slice(1, 3), more)).toEqual([['uQ>', 65]])
@@ -87,16 +119,31 @@ const refusals: Record<string, [line: string, says: RegExp]> = {
   'JSON over several lines': ['{', /goes on over several lines; write one object per line/],
   'a list': ['[1]', /it is a list; write one object per line/],
   'a number': ['3', /it is a number/],
-  'of another shape': ['{"text": "a"}', /neither messages nor prompt; write {"messages"/],
+  'of another shape': [
+    '{"text": "a"}',
+    /neither messages nor prompt \(it has the keys text\); write {"messages"/,
+  ],
   'without a completion': ['{"prompt": "a"}', /completion: is missing: a row needs a response to learn/],
   'with an empty completion': [
     '{"prompt": "a", "completion": ""}',
     /completion: is empty: a row needs a response/,
   ],
   'with a number for a prompt': ['{"prompt": 1, "completion": "a"}', /prompt: must be a string/],
-  'with a key too many': [
-    '{"prompt": "a", "completion": "b", "label": 1}',
-    /it has label beside .* not trained on; leave it out/,
+  'with an empty prompt': [
+    '{"prompt": "", "completion": "b"}',
+    /prompt: is empty; write what was asked, or leave the row out/,
+  ],
+  'with an empty message of the user': [
+    chat({ role: 'user', content: '' }, { role: 'assistant', content: 'A' }),
+    /messages\[0\]: the user’s message is empty; write what was asked, or leave the row out/,
+  ],
+  'with a completion of two messages': [
+    rows({ prompt: [asked], completion: [{ role: 'assistant', content: 'A' }, asked] }),
+    /completion.*(must be assistant|one assistant’s message)/,
+  ],
+  'with messages to ask and a text to answer': [
+    rows({ prompt: [asked], completion: 'A' }),
+    /completion: must be a list of one assistant’s message, as prompt is a list of messages/,
   ],
   'with a weight that is none': [
     chat(asked, { role: 'assistant', content: 'A', weight: 2 }),
@@ -186,6 +233,16 @@ describe('a file is refused by its name and with what to do when it is', () => {
     zip: [bytes(0x50, 0x4b, 3, 4), /zip archive/],
     parquet: [bytes(0x50, 0x41, 0x52, 0x31), /Parquet file; export it as JSONL/],
     'UTF-16': [bytes(0xff, 0xfe, 0x7b, 0), /UTF-16 text; save it as UTF-8/],
+    'a JSON array': [
+      `[\n  ${good.trim()}\n]\n`,
+      /it is a JSON array; write one object per line: jq -c '\.\[\]' FILE > FILE\.jsonl/,
+    ],
+    'a JSON array in one line': [`[${good.trim()}]`, /it is a JSON array/],
+    CSV: [
+      'text,label\nWhere is it?,shipping\n',
+      /it is a table with the columns text, label; write each row as one line {"prompt"/,
+    ],
+    TSV: ['"text"\t"label"\na\tb\n', /a table with the columns text, label/],
     'one example': [good, /one example; at least 2 are needed/],
     'half wrong': [`${good}[]\nno\n`, /x.jsonl, line 2: it is a list.* \(and 1 more; --dry-run lists them\)/],
   }

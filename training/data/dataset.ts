@@ -43,6 +43,17 @@ export interface Reading {
   readonly dataset: Dataset
   /** Lines that hold no example, in order. */
   readonly problems: readonly LineProblem[]
+  /** Keys that are not read, and on how many lines each stands. */
+  readonly ignored: ReadonlyMap<string, number>
+}
+
+/** The keys that were not read, in words. */
+export function ignoredKeys(ignored: Reading['ignored']): string {
+  const keys = Array.from(
+    ignored,
+    ([key, lines]) => `${key} (on ${lines === 1 ? 'one line' : `${lines} lines`})`,
+  )
+  return `not read: ${keys.join(', ')}`
 }
 
 /** Reads a JSONL file of examples. Throws `training_data_invalid` for one that holds nothing to read. */
@@ -68,13 +79,18 @@ export function parseDataset(
     throw invalidFile(name, 'it is empty; write one JSON object per line')
   const examples: FileExample[] = []
   const found = [...problems]
+  const ignored = new Map<string, number>()
   for (const { line, value } of values) {
     const read = readExamples(value, options)
-    if ('problem' in read) found.push({ line, problem: read.problem })
-    else examples.push(...read.examples.map((example) => ({ ...example, line })))
+    if ('problem' in read) {
+      found.push({ line, problem: read.problem })
+      continue
+    }
+    examples.push(...read.examples.map((example) => ({ ...example, line })))
+    for (const key of read.ignored) ignored.set(key, (ignored.get(key) ?? 0) + 1)
   }
   const sha256 = createHash('sha256').update(file).digest('hex')
-  return { dataset: { name, sha256, examples }, problems: found.toSorted((a, b) => a.line - b.line) }
+  return { dataset: { name, sha256, examples }, problems: found.toSorted((a, b) => a.line - b.line), ignored }
 }
 
 /** Throws `training_data_invalid` that names the first line at fault and how many more there are. */
@@ -96,7 +112,7 @@ export function requireExamples({ dataset, problems }: Reading, { least }: { lea
 function readExamples(
   value: JsonLine['value'],
   options: EncodeOptions,
-): { examples: readonly Example[] } | { problem: string } {
+): { examples: readonly Example[]; ignored: readonly string[] } | { problem: string } {
   const parsed = parseRow(value)
   if ('problem' in parsed) return parsed
   try {
@@ -104,7 +120,7 @@ function readExamples(
     const problem = examples
       .map((example) => lengthProblem(example, options))
       .find((each) => each !== undefined)
-    return problem === undefined ? { examples } : { problem }
+    return problem === undefined ? { examples, ignored: parsed.ignored } : { problem }
   } catch (error) {
     if (error instanceof QuartetError) return { problem: error.message }
     throw error

@@ -63,6 +63,26 @@ function checkFile(file: Uint8Array, name: string): void {
     )
   for (const { starts, remedy } of others)
     if (starts.every((byte, i) => file[i] === byte)) throw invalidFile(name, remedy)
+  const remedy = remedyOfText(firstLine(file))
+  if (remedy !== undefined) throw invalidFile(name, remedy)
+}
+
+const shownBytes = 4096
+
+/** The beginning of the first line that is not blank. */
+function firstLine(file: Uint8Array): string {
+  return new TextDecoder().decode(file.subarray(0, shownBytes)).trimStart().split('\n', 1)[0] ?? ''
+}
+
+/** What to do with a text that is no JSONL, by its first line. */
+function remedyOfText(line: string): string | undefined {
+  if (line.startsWith('['))
+    return "it is a JSON array; write one object per line: jq -c '.[]' FILE > FILE.jsonl"
+  const cells = line.split(/[,;\t]/)
+  const isHeader =
+    cells.length > 1 && cells.every((cell) => /^\s*"?[\p{L}_][\p{L}\p{N}_ -]*"?\s*$/u.test(cell))
+  if (!isHeader) return undefined
+  return `it is a table with the columns ${cells.map((cell) => cell.trim().replaceAll('"', '')).join(', ')}; write each row as one line {"prompt": "…", "completion": "…"}`
 }
 
 function* linesOf(file: Uint8Array): Generator<Uint8Array> {

@@ -24,7 +24,7 @@ const Weighted = z.looseObject({
 
 /** A row of each answer that is learned: all of the assistant's but those of weight 0 and one that opens the talk. */
 const MessagesRow = z
-  .strictObject({
+  .object({
     messages: z
       .array(Weighted, { error: 'must be a list of messages' })
       .min(2, 'must hold a prompt and, last, the answer of the assistant')
@@ -36,11 +36,16 @@ const MessagesRow = z
   .transform(({ messages }, context): Row[] => {
     if (messages.at(-1)?.role !== 'assistant')
       return refuse(context, 'the last message must be the assistant’s answer')
-    const parsed = z.array(ChatMessage).safeParse(messages.map(({ weight, ...message }) => message))
+    const parsed = z.array(ChatMessage).safeParse(messages.map(({ weight, ...message }) => known(message)))
     if (!parsed.success) {
       for (const { path, message } of parsed.error.issues) refuse(context, message, path)
       return z.NEVER
     }
+    for (const [at, { role, content }] of parsed.data.entries())
+      if (role === 'user' && content.trim() === '')
+        return refuse(context, 'the user’s message is empty; write what was asked, or leave the row out', [
+          at,
+        ])
     const answers = [...parsed.data.entries()].filter(
       ([at, { role }]) => at > 0 && role === 'assistant' && messages[at]?.weight !== 0,
     )
@@ -68,34 +73,81 @@ const text = (what: string) =>
 const needed = { prompt: 'a row needs a question', completion: 'a row needs a response to learn' } as const
 
 const PairRow = z
-  .strictObject({
-    prompt: text(needed.prompt).min(1, 'is empty'),
+  .object({
+    prompt: text(needed.prompt).regex(/\S/, 'is empty; write what was asked, or leave the row out'),
     completion: text(needed.completion).regex(/\S/, `is empty: ${needed.completion}`),
   })
   .transform(({ prompt, completion }): Row[] => [
     { prompt: { type: 'text', text: prompt }, answer: completion },
   ])
 
-/** What a line's value has to learn, at least one row, or why there is none. */
-export function parseRow(value: unknown): { rows: readonly Row[] } | { problem: string } {
+/** A conversation as TRL writes it: messages for the prompt, and the answer as a message. */
+const TurnsRow = z
+  .object({
+    prompt: z
+      .array(z.looseObject({}), { error: 'must be a list of messages, as completion is one' })
+      .min(1, 'is empty'),
+    completion: z
+      .array(z.looseObject({ role: z.literal('assistant', { error: 'must be assistant' }) }), {
+        error: 'must be a list of one assistant’s message, as prompt is a list of messages',
+      })
+      .length(1, 'must be one assistant’s message'),
+  })
+  .transform(({ prompt, completion }): unknown => ({
+    messages: [...prompt.map((message) => ({ ...message, weight: 0 })), ...completion],
+  }))
+  .pipe(MessagesRow)
+
+/** Keys of a message that mean something; a tool's are refused and not ignored. */
+const messageKeys = new Set(ChatMessage.options.flatMap(({ shape }) => Object.keys(shape)))
+const rowKeys = {
+  messages: ['messages', 'tools', 'functions', 'parallel_tool_calls'],
+  pair: ['prompt', 'completion'],
+} as const
+
+const known = (message: Readonly<Record<string, unknown>>) =>
+  Object.fromEntries(Object.entries(message).filter(([key]) => messageKeys.has(key)))
+
+/** What a line's value has to learn, at least one row, and the keys beside it that say nothing; or why there is none. */
+export function parseRow(
+  value: unknown,
+): { rows: readonly Row[]; ignored: readonly string[] } | { problem: string } {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     return { problem: `it is ${nameOf(value)}; write one object per line, ${shapes}` }
-  const schema =
-    'messages' in value ? MessagesRow : 'prompt' in value || 'completion' in value ? PairRow : undefined
-  if (schema === undefined) return { problem: `it has neither messages nor prompt; write ${shapes}` }
-  const parsed = schema.safeParse(value)
-  if (parsed.success) return { rows: parsed.data }
+  const isMessages = 'messages' in value
+  if (!isMessages && !('prompt' in value) && !('completion' in value)) {
+    const keys = Object.keys(value)
+    const has = keys.length === 0 ? 'it has no keys' : `it has the keys ${keys.slice(0, 5).join(', ')}`
+    return { problem: `it has neither messages nor prompt (${has}); write ${shapes}` }
+  }
+  const isTurns = !isMessages && 'prompt' in value && Array.isArray(value.prompt)
+  const parsed = (isMessages ? MessagesRow : isTurns ? TurnsRow : PairRow).safeParse(value)
+  if (parsed.success)
+    return { rows: parsed.data, ignored: ignoredOf(value, isMessages ? 'messages' : 'pair') }
   const [issue] = parsed.error.issues
-  if (issue?.code === 'unrecognized_keys')
-    return {
-      problem: `it has ${issue.keys.join(' and ')} beside ${shapes}, which is not trained on; leave it out`,
-    }
   const at = issue?.path.reduce<string>(
     (path, key) =>
       typeof key === 'number' ? `${path}[${key}]` : path === '' ? String(key) : `${path}.${String(key)}`,
     '',
   )
   return { problem: [at, issue?.message].filter((part) => part !== '').join(': ') }
+}
+
+/** Keys of a row and of its messages that are not read. */
+function ignoredOf(value: object, shape: keyof typeof rowKeys): readonly string[] {
+  const read: readonly string[] = rowKeys[shape]
+  const messages = Object.entries(value).flatMap(([key, inner]) =>
+    read.includes(key) && Array.isArray(inner)
+      ? inner.flatMap((message: unknown) =>
+          typeof message === 'object' && message !== null
+            ? Object.keys(message).flatMap((name) =>
+                messageKeys.has(name) || name === 'weight' ? [] : [`${key}[].${name}`],
+              )
+            : [],
+        )
+      : [],
+  )
+  return [...new Set([...Object.keys(value).filter((key) => !read.includes(key)), ...messages])]
 }
 
 function nameOf(value: unknown): string {

@@ -14,7 +14,13 @@ const spareRows = 8
 /** A backbone as a node serves it, with room for the longest of these examples in every place of the batch. */
 export function openEvaluationBackend(
   { folder, manifest }: Backbone,
-  of: { readonly examples: readonly Example[]; readonly maxTokens: number; readonly promptRows: number },
+  of: {
+    readonly examples: readonly Example[]
+    readonly maxTokens: number
+    readonly promptRows: number
+    /** One per core when absent. */
+    readonly threads?: number | undefined
+  },
 ): Promise<OnnxBackend> {
   const longest = of.examples.reduce(
     (most, { instruction, response }) =>
@@ -26,6 +32,7 @@ export function openEvaluationBackend(
     folder,
     manifest,
     device: 'cpu',
+    threads: of.threads,
     limits: { contextLength: rows, chunkTokens: maxWindow, maxBatch, cacheRows: rows * maxBatch },
   })
 }

@@ -1,0 +1,35 @@
+import { readFile, stat } from 'node:fs/promises'
+import { Command } from 'commander'
+import { sha256Hex } from '../shared/digest.ts'
+import { maxCheckpointBytes } from '../training/checkpoint.ts'
+import { exportCheckpoint } from '../training/export-checkpoint.ts'
+import { CliFailure } from './command/failure.ts'
+import { note, print } from './command/output.ts'
+import { writeFileAtomically } from './local/atomic-file.ts'
+
+/** `quartet adapter export`: the adapter that an interrupted training has reached. */
+export function exportCommand(): Command {
+  return new Command('export')
+    .description('write the adapter that an interrupted training has reached')
+    .argument('<checkpoint>', 'what adapter train left beside its --out')
+    .requiredOption('--out <file>', 'where to write the adapter')
+    .option('--force', 'replace the file that is there')
+    .action(async (path: string, { out, force = false }: { out: string; force?: boolean }) => {
+      const { size } = await stat(path)
+      if (size > maxCheckpointBytes)
+        throw new CliFailure(`${path} has ${size} bytes; a checkpoint has at most ${maxCheckpointBytes}`)
+      const { bytes, devLoss, step, steps } = exportCheckpoint(new Uint8Array(await readFile(path)))
+      const isThere = await stat(out).then(
+        () => true,
+        () => false,
+      )
+      if (isThere && !force)
+        throw new CliFailure(`${out} is there already`, {
+          remedy: 'choose another --out, or replace it with --force',
+        })
+      await writeFileAtomically(out, { data: bytes, mode: 0o644 })
+      const measured = devLoss === undefined ? '' : `, the best dev loss: ${devLoss.toFixed(4)}`
+      note(`${out}: the tensors of step ${step}${measured}; training had come to step ${steps}`)
+      print(await sha256Hex(bytes))
+    })
+}
