@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander'
 import { z } from 'zod'
+import type { MetricName } from '../training/evaluation/metrics.ts'
 import { parsedBy } from './command/argument.ts'
 import { EvalOptions } from './evaluation/options.ts'
 
@@ -12,6 +13,23 @@ const seed = z
   .regex(/^[0-9]{1,9}$/, 'must be a whole number from 0')
   .transform(Number)
 
+/** Metrics as the command line spells them. */
+const metrics: Readonly<Record<string, MetricName>> = {
+  loss: 'loss',
+  perplexity: 'perplexity',
+  'exact-match': 'exactMatch',
+  'label-accuracy': 'labelAccuracy',
+  bleu: 'bleu',
+  'rouge-l': 'rougeL',
+}
+const Metrics = z.string().transform((text, context): readonly MetricName[] => {
+  const names = text.split(',').map((name) => name.trim())
+  const known = names.flatMap((name) => (Object.hasOwn(metrics, name) ? (metrics[name] ?? []) : []))
+  if (known.length === names.length) return [...new Set(known)]
+  context.addIssue({ code: 'custom', message: `must be some of ${Object.keys(metrics).join(',')}` })
+  return z.NEVER
+})
+
 const more = `
 The untuned backbone is measured beside the adapters, on the same prompts. Every figure comes with its 95 % interval.
 Responses to the same prompt are several references of one answer.
@@ -19,6 +37,7 @@ Responses to the same prompt are several references of one answer.
 Examples:
   quartet adapter eval tickets.safetensors --data held-out.jsonl
   quartet adapter eval tickets.safetensors --data held-out.jsonl --choices billing,shipping,returns --json scores.json
+  quartet adapter eval tickets.safetensors --data held-out.jsonl --choices labels.txt --metrics label-accuracy --limit 200
   quartet adapter eval before.safetensors after.safetensors --data held-out.jsonl --choices labels.txt`
 
 /** `quartet adapter eval`: adapters and the untuned backbone side by side on held-out examples. */
@@ -45,7 +64,17 @@ export function evalCommand(): Command {
         parsedBy<number>(count),
       ),
     )
-    .option('--json <file>', 'write the figures as JSON')
+    .addOption(
+      new Option(
+        '--metrics <names>',
+        `measure these alone: ${Object.keys(metrics).join(',')} (default: all; label-accuracy needs --choices)`,
+      ).argParser(parsedBy<readonly MetricName[]>(Metrics)),
+    )
+    .addOption(
+      new Option('--limit <n>', 'measure the first n examples alone').argParser(parsedBy<number>(count)),
+    )
+    .option('--json <file>', 'write the figures as JSON, with those per label and the confusion matrix')
+    .option('--labels <file>', 'with --choices: write which label every model chose, as JSONL')
     .option('--answers <file>', 'write what every model answered, as JSONL')
     .addHelpText('after', more)
     .action(async (files: string[], _options, self: Command) => {

@@ -142,7 +142,21 @@ describe('from a file of examples to an adapter', () => {
     expect(inspected.stdout).toMatch(/^parameters +1568$/m)
     expect(inspected.stdout).toMatch(/^train.dev_loss +\d/m)
     expect(inspected.stdout).toMatch(/^layers.0…1.down +F16 +\[64, 4\]$/m)
-    const seen = await quartet('adapter', 'eval', path('first.safetensors'), '--data', path('train.jsonl'))
+    const seen = await quartet(
+      ...[
+        'adapter',
+        'eval',
+        path('first.safetensors'),
+        '--data',
+        path('train.jsonl'),
+        '--choices',
+        'hello,world',
+      ],
+      ...['--metrics', 'label-accuracy', '--limit', '6', '--labels', path('labels.jsonl'), '--threads', '1'],
+    )
+    expect(seen.stdout).toMatch(/^expected \\ chosen +hello +world$/m)
+    expect(seen.stdout).not.toMatch(/loss per token/)
+    expect((await readFile(path('labels.jsonl'), 'utf8')).trim().split('\n')).toHaveLength(6)
     expect(seen.stderr).toMatch(/first.safetensors was trained on .*train.jsonl: its figures are too good/)
   })
 

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { metricNames } from '../../training/evaluation/metrics.ts'
 
 export const EvalOptions = z.object({
   data: z.string().min(1),
@@ -6,7 +7,10 @@ export const EvalOptions = z.object({
   prompts: z.enum(['chat', 'raw']),
   maxTokens: z.int().optional(),
   threads: z.int().max(1024, 'must be at most 1024').optional(),
+  metrics: z.array(z.enum(metricNames)).min(1).optional(),
+  limit: z.int().optional(),
   json: z.string().min(1).optional(),
+  labels: z.string().min(1).optional(),
   answers: z.string().min(1).optional(),
   seed: z.int(),
 })

@@ -1,6 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import type { Evaluated } from '../../training/evaluation/evaluate.ts'
-import { answerLines, type EvaluationReport, printEvaluation } from './report.ts'
+import { answerLines, type EvaluationReport, labelLines, printEvaluation } from './report.ts'
 
 afterEach(() => vi.restoreAllMocks())
 
@@ -47,6 +47,20 @@ test('answers stand side by side, one prompt a line', () => {
   const lines = answerLines([evaluated('untuned', 'a\nb'), evaluated('tickets', 'b')])
   expect(lines.split('\n').map((line) => line && JSON.parse(line))).toEqual([
     { prompt: 'p', references: ['b'], untuned: 'a\nb', tickets: 'b' },
+    '',
+  ])
+})
+
+test('chosen labels stand side by side, one example a line', () => {
+  const evaluated = (name: string, chosen: string): Evaluated => ({
+    name,
+    seconds: 1,
+    metrics: {},
+    measurements: { likelihoods: [], answers: [], labels: [{ prompt: 'p', chosen, expected: 'b' }] },
+  })
+  const lines = labelLines([evaluated('untuned', 'a'), evaluated('tickets', 'b')])
+  expect(lines.split('\n').map((line) => line && JSON.parse(line))).toEqual([
+    { prompt: 'p', expected: 'b', untuned: 'a', tickets: 'b' },
     '',
   ])
 })

@@ -2,8 +2,9 @@ import type { Backbone } from '../../model/import/backbone-folder.ts'
 import type { Dataset } from '../../training/data/dataset.ts'
 import type { Evaluated } from '../../training/evaluation/evaluate.ts'
 import type { Estimate } from '../../training/evaluation/interval.ts'
+import { type LabelReport, labelReport } from '../../training/evaluation/labels.ts'
 import { type MetricName, metricNames } from '../../training/evaluation/metrics.ts'
-import { note, printTable } from '../command/output.ts'
+import { note, print, printTable } from '../command/output.ts'
 import type { NamedAdapter } from './candidates.ts'
 
 /** What `--json` writes. Intervals are 95 %. */
@@ -22,6 +23,8 @@ export interface EvaluationReport {
     readonly kind?: string
     readonly seconds: number
     readonly metrics: Evaluated['metrics']
+    /** With `--choices`. */
+    readonly labels?: LabelReport
   }[]
 }
 
@@ -50,6 +53,9 @@ export function evaluationReport(
         ...(adapter && { digest: adapter.digest, kind: adapter.file.metadata.kind }),
         seconds: result.seconds,
         metrics: result.metrics,
+        ...(result.measurements.labels.length > 0
+          ? { labels: labelReport(result.measurements.labels, labels) }
+          : {}),
       }
     }),
   }
@@ -77,7 +83,37 @@ export function printEvaluation({ data, models }: EvaluationReport): void {
         ...models.map(({ metrics }) => cell(metrics[metric], rows[metric][1])),
       ]),
   )
+  for (const { labels, name } of models) if (labels !== undefined) printLabels(name, labels)
   note(`${data.examples} examples of ${data.name}; in brackets 95 % intervals`)
+}
+
+/** Beyond these a table is too long, or too wide, to be read; `--json` has all. */
+const shownLabels = 100
+const shownConfusion = 12
+
+function printLabels(model: string, { confusion, labels, macroF1 }: LabelReport): void {
+  const met = labels.filter(({ chosen, examples }) => chosen + examples > 0)
+  const orDash = (share: number | undefined) => (share === undefined ? '–' : percent(share))
+  print('')
+  printTable(
+    [`label, ${model}`, 'examples', 'chosen', 'precision %', 'recall %', 'F1 %'],
+    met
+      .slice(0, shownLabels)
+      .map(({ chosen, examples, f1, label, precision, recall }) => [
+        label,
+        String(examples),
+        String(chosen),
+        orDash(precision),
+        orDash(recall),
+        percent(f1),
+      ]),
+  )
+  print(`macro F1 ${percent(macroF1)} %`)
+  if (labels.length > shownConfusion) return
+  printTable(
+    ['expected \\ chosen', ...labels.map(({ label }) => label)],
+    labels.map(({ label }, at) => [label, ...(confusion[at] ?? []).map(String)]),
+  )
 }
 
 function cell(estimate: Estimate | undefined, write: (value: number) => string): string {
@@ -91,6 +127,16 @@ export function answerLines(results: readonly Evaluated[]): string {
   const lines = (first?.measurements.answers ?? []).map(({ prompt, references }, at) => {
     const outputs = results.map(({ name, measurements }) => [name, measurements.answers[at]?.output])
     return JSON.stringify({ prompt, references, ...Object.fromEntries(outputs) })
+  })
+  return lines.map((line) => `${line}\n`).join('')
+}
+
+/** One line per example: the prompt, the label that is right and the one that every model chose. */
+export function labelLines(results: readonly Evaluated[]): string {
+  const [first] = results
+  const lines = (first?.measurements.labels ?? []).map(({ prompt, expected }, at) => {
+    const chosen = results.map(({ name, measurements }) => [name, measurements.labels[at]?.chosen])
+    return JSON.stringify({ prompt, expected, ...Object.fromEntries(chosen) })
   })
   return lines.map((line) => `${line}\n`).join('')
 }

@@ -2,7 +2,7 @@ import { access, constants, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { ignoredKeys, readDataset, requireExamples } from '../../training/data/dataset.ts'
 import { evaluate, openEvaluationBackend } from '../../training/evaluation/evaluate.ts'
-import type { MeasuredPart } from '../../training/evaluation/measure.ts'
+import { type MetricName, metricNames, partOf } from '../../training/evaluation/metrics.ts'
 import { CliFailure } from '../command/failure.ts'
 import { note } from '../command/output.ts'
 import { progressPrinter } from '../command/progress.ts'
@@ -11,7 +11,7 @@ import { servingEncoder } from '../training/serving-encoder.ts'
 import { backboneOf, readAdapters, untuned } from './candidates.ts'
 import { readChoices } from './choices.ts'
 import type { EvalOptions } from './options.ts'
-import { answerLines, evaluationReport, printEvaluation } from './report.ts'
+import { answerLines, evaluationReport, labelLines, printEvaluation } from './report.ts'
 import { servingDecoder } from './serving-decoder.ts'
 
 /** Tokens that an answer may have beyond the longest response in the data. */
@@ -21,6 +21,7 @@ const spareTokens = 16
 export async function runEvaluation(paths: readonly string[], options: EvalOptions): Promise<void> {
   const adapters = await readAdapters(paths)
   const labels = options.choices === undefined ? [] : await readChoices(options.choices)
+  const metrics = metricsOf(options, labels)
   const backbone = await backboneOf(adapters)
   const promptRows = Math.max(...adapters.map(({ file }) => file.metadata.l_sp))
   const encoder = await servingEncoder(backbone)
@@ -30,7 +31,8 @@ export async function runEvaluation(paths: readonly string[], options: EvalOptio
     prompts: options.prompts,
     room: contextLength - promptRows,
   })
-  const data = requireExamples(reading, { least: 1 })
+  const whole = requireExamples(reading, { least: 1 })
+  const data = { ...whole, examples: whole.examples.slice(0, options.limit) }
   if (reading.ignored.size > 0) note(`${data.name}: ${ignoredKeys(reading.ignored)}`)
   const { examples } = data
   const longest = examples.reduce((most, { response }) => Math.max(most, response.length), 0)
@@ -62,11 +64,7 @@ export async function runEvaluation(paths: readonly string[], options: EvalOptio
     const results = await evaluate(candidates, {
       backend,
       examples,
-      parts: new Set<MeasuredPart>([
-        'likelihood',
-        'answers',
-        ...(labels.length > 0 ? ['labels' as const] : []),
-      ]),
+      metrics,
       choices: labels.map((text) => ({ text, tokens: spellings.get(text) ?? encoder.answer(text) })),
       maxTokens,
       stopTokens: backbone.manifest.tokens.eos,
@@ -87,6 +85,8 @@ export async function runEvaluation(paths: readonly string[], options: EvalOptio
     printEvaluation(report)
     if (options.json !== undefined)
       await writeFileAtomically(options.json, { data: `${JSON.stringify(report, null, 2)}\n`, mode: 0o644 })
+    if (options.labels !== undefined)
+      await writeFileAtomically(options.labels, { data: labelLines(results), mode: 0o644 })
     if (options.answers !== undefined)
       await writeFileAtomically(options.answers, { data: answerLines(results), mode: 0o644 })
   } finally {
@@ -94,9 +94,28 @@ export async function runEvaluation(paths: readonly string[], options: EvalOptio
   }
 }
 
+/** The metrics that are asked for, or all that can be measured. Throws for files that they leave nothing to write to. */
+function metricsOf(
+  { answers, labels: labelsFile, metrics }: EvalOptions,
+  labels: readonly string[],
+): readonly MetricName[] {
+  const chosen = metrics ?? metricNames.filter((metric) => metric !== 'labelAccuracy' || labels.length > 0)
+  const parts = new Set(chosen.map((metric) => partOf[metric]))
+  const needs = (what: string, remedy: string) => {
+    throw new CliFailure(what, { remedy })
+  }
+  if (parts.has('labels') && labels.length === 0)
+    needs('label-accuracy needs labels to choose from', 'give --choices')
+  if (labelsFile !== undefined && !parts.has('labels'))
+    needs('--labels has nothing to write', 'give --choices, and label-accuracy among --metrics')
+  if (answers !== undefined && !parts.has('answers'))
+    needs('--answers has nothing to write', 'add exact-match to --metrics, or leave --answers out')
+  return chosen
+}
+
 /** Throws where a file cannot be written, or would be written over one that is read or written as well. */
 async function assertWritable(
-  { answers, choices, data, json }: EvalOptions,
+  { answers, choices, data, json, labels }: EvalOptions,
   adapters: readonly string[],
 ): Promise<void> {
   const taken = new Set(
@@ -104,6 +123,7 @@ async function assertWritable(
   )
   for (const [option, path] of [
     ['--json', json],
+    ['--labels', labels],
     ['--answers', answers],
   ] as const) {
     if (path === undefined) continue

@@ -1,5 +1,6 @@
 import { QuartetError } from '../../shared/errors.ts'
 import { openBackbone } from '../import/backbone-folder.ts'
+import { logProbability } from './log-probability.ts'
 import { createBackend } from './onnx-backend.ts'
 import { range } from './row-places.ts'
 
@@ -29,22 +30,11 @@ export async function perplexity(folder: string, ids: readonly number[]): Promis
       slot.release()
       for (const [row, position] of scored.entries()) {
         const next = tokens[position + 1]
-        if (next !== undefined) loss -= logLikelihood(logits.subarray(row * vocab, (row + 1) * vocab), next)
+        if (next !== undefined) loss -= logProbability(logits.subarray(row * vocab, (row + 1) * vocab), next)
       }
     }
     return Math.exp(loss / (windows * scored.length))
   } finally {
     await backend.close()
   }
-}
-
-/** log softmax(logits)[id] */
-function logLikelihood(logits: Float32Array, id: number): number {
-  return (logits[id] ?? Number.NaN) - logSumExp(logits)
-}
-
-/** log Σ exp(x) */
-export function logSumExp(values: Float32Array): number {
-  const highest = values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
-  return highest + Math.log(values.reduce((sum, x) => sum + Math.exp(x - highest), 0))
 }

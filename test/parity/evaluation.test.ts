@@ -1,15 +1,16 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { logSumExp } from '../../gpu-node/engine/distribution.ts'
+import { logSumExp } from '../../model/runtime/log-probability.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import { Random } from '../../shared/prng.ts'
-import { greedyAnswers } from '../../training/evaluation/greedy-answers.ts'
+import { greedyAnswer } from '../../training/evaluation/greedy-answer.ts'
 import { likeliestChoice } from '../../training/evaluation/likeliest-choice.ts'
-import { measure } from '../../training/evaluation/measure.ts'
-import { responseLogLikelihood } from '../../training/evaluation/response-likelihood.ts'
+import { type MeasureOptions, measure } from '../../training/evaluation/measure.ts'
+import { readPrompts } from '../../training/evaluation/read-prompts.ts'
 import { generateGreedily } from './generation.ts'
 import { randomAdapter } from './random-adapter.ts'
+import { responseLogLikelihood } from './response-likelihood.ts'
 import { openBackend, type TinyBackbone, tinyBackbone } from './tiny-backbone.ts'
 
 let tiny: TinyBackbone
@@ -71,7 +72,9 @@ describe.each(adapters)('evaluation of $name', ({ kind }) => {
       const likelihoods: number[] = []
       for (const response of choices)
         likelihoods.push(await responseLogLikelihood({ backend, adapter }, { instruction, response }))
-      const chosen = await likeliestChoice({ backend, adapter }, { instruction, choices })
+      const [chosen = -1] = await readPrompts({ backend, adapter }, [
+        { instruction, room: 8, reader: (next) => likeliestChoice(next, choices) },
+      ])
       expect(chosen).toBe(likelihoods.indexOf(Math.max(...likelihoods)))
       picked.add(chosen)
     }
@@ -87,14 +90,15 @@ describe.each(adapters)('evaluation of $name', ({ kind }) => {
       alone.push(ids.includes(end) ? ids.slice(0, ids.indexOf(end)) : ids)
     }
     let answered = 0
-    const together = await greedyAnswers({
-      backend,
-      adapter,
-      prompts,
-      maxTokens: 8,
-      stopTokens: [end],
-      onAnswer: () => answered++,
-    })
+    const together = await readPrompts(
+      { backend, adapter },
+      prompts.map((instruction) => ({
+        instruction,
+        room: 8,
+        reader: (next) => greedyAnswer(next, { maxTokens: 8, stopTokens: [end] }),
+      })),
+      { onRead: () => answered++ },
+    )
     expect(together).toEqual(alone)
     expect(answered).toBe(prompts.length)
   })
@@ -131,4 +135,40 @@ test('a response that is none of the choices is named before anything is measure
   await expect(measure({ ...options(), examples, parts, choices }, { adapter: undefined })).rejects.toThrow(
     'the response “7” is none of the 1 choices',
   )
+})
+
+test('every prompt is read once for all that is measured behind it', async () => {
+  const [asked, other] = [tokens(15), tokens(16)]
+  const choices = [8, 9, 10].map((id) => ({ text: String(id), tokens: [id, 11, end] }))
+  const examples = [
+    { instruction: asked, response: [8, 11, end] },
+    { instruction: other, response: [9, 11, end] },
+    { instruction: asked, response: [9, 11, end] },
+  ]
+  const read: number[] = []
+  const counted: MeasureOptions['backend'] = {
+    allocate: (rows) => backend.allocate(rows),
+    decode: (batch) => backend.decode(batch),
+    limits: backend.limits,
+    score: (chunk, positions) => {
+      read.push(chunk.tokens.length)
+      return backend.score(chunk, positions)
+    },
+  }
+  const parts = new Set(['answers', 'labels', 'likelihood'] as const)
+  const named = { ...options(), decode: (ids: readonly number[]) => String(ids[0]) }
+  const measured = await measure(
+    { ...named, backend: counted, examples, parts, choices },
+    { adapter: undefined },
+  )
+  expect(read).toEqual([15, 16])
+  expect(measured.labels.map(({ expected }) => expected)).toEqual(['8', '9', '9'])
+  for (const [at, { logLikelihood }] of measured.likelihoods.entries()) {
+    const example = examples[at]
+    if (example === undefined) throw new Error('one likelihood per example')
+    expect(logLikelihood).toBeCloseTo(
+      await responseLogLikelihood({ backend, adapter: undefined }, example),
+      4,
+    )
+  }
 })

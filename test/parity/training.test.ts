@@ -7,12 +7,12 @@ import type { AdapterFile } from '../../shared/adapter-file.ts'
 import { Random } from '../../shared/prng.ts'
 import type { Tensor } from '../../shared/safetensors.ts'
 import type { Example } from '../../training/data/example.ts'
-import { responseLogLikelihood } from '../../training/evaluation/response-likelihood.ts'
 import { meanGradients, responseLosses } from '../../training/loss/batch-loss.ts'
 import type { Parameters } from '../../training/loss/loss-model.ts'
 import { type OnnxLossModel, openLossModel } from '../../training/loss/onnx-loss-model.ts'
 import { adapterVariants } from './generation.ts'
 import { randomAdapter } from './random-adapter.ts'
+import { responseLogLikelihood } from './response-likelihood.ts'
 import { openBackend, type TinyBackbone, tinyBackbone } from './tiny-backbone.ts'
 
 /** Training's own graphs against the serving graph, and their gradients against their losses. */

@@ -4,7 +4,7 @@ import { createBackend, type OnnxBackend } from '../../model/runtime/onnx-backen
 import { maxWindow } from '../../shared/adapter-file.ts'
 import type { Example } from '../data/example.ts'
 import { type Measurements, type MeasureOptions, type MeasureProgress, measure } from './measure.ts'
-import { type Metrics, metricsOf } from './metrics.ts'
+import { type MetricName, type Metrics, metricsOf, partOf } from './metrics.ts'
 
 /** Sequences that answer at once, as a node has by default. */
 const maxBatch = 16
@@ -55,23 +55,31 @@ export async function evaluate(
   candidates: readonly Candidate[],
   {
     seed,
+    metrics,
     onProgress,
     ...options
-  }: MeasureOptions & {
+  }: Omit<MeasureOptions, 'parts'> & {
+    readonly metrics: readonly MetricName[]
     /** Of the bootstrap. */
     readonly seed: number
     readonly onProgress?: ((progress: MeasureProgress & { readonly name: string }) => void) | undefined
   },
 ): Promise<readonly Evaluated[]> {
+  const parts = new Set(metrics.map((metric) => partOf[metric]))
   const results: Evaluated[] = []
   for (const { name, adapter } of candidates) {
     const start = performance.now()
-    const measurements = await measure(options, {
-      adapter,
-      onProgress: (progress) => onProgress?.({ ...progress, name }),
-    })
+    const measurements = await measure(
+      { ...options, parts },
+      {
+        adapter,
+        onProgress: (progress) => onProgress?.({ ...progress, name }),
+      },
+    )
     const seconds = (performance.now() - start) / 1000
-    results.push({ name, measurements, metrics: metricsOf(measurements, { seed }), seconds })
+    const all = metricsOf(measurements, { seed })
+    const asked = Object.fromEntries(metrics.flatMap((name) => (all[name] ? [[name, all[name]]] : [])))
+    results.push({ name, measurements, metrics: asked, seconds })
   }
   return results
 }

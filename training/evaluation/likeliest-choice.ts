@@ -1,6 +1,6 @@
+import { logProbability } from '../../model/runtime/log-probability.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { logProbability } from './response-likelihood.ts'
-import { type OpenSequence, openSequence, type ServedModel } from './served-model.ts'
+import type { Read } from './read-prompts.ts'
 
 /** A beginning that some of the choices share. */
 interface Branch {
@@ -13,18 +13,17 @@ interface Branch {
 }
 
 /**
- * The index of the choice with the highest likelihood as a whole response. `choices` are responses in tokens with the
- * token that ends them, so that none begins another.
+ * The index of the choice with the highest likelihood as a whole response behind a prompt, whose cache all choices
+ * share. `choices` are responses in tokens with the token that ends them, so that none begins another; `next` are the
+ * logits after the prompt.
  *
  * Best-first search over the choices' common beginnings: a beginning less likely than a finished choice is never read
  * on, so that of 77 labels a few are run, and the result is exact all the same.
  */
-export async function likeliestChoice(
-  model: ServedModel,
-  { instruction, choices }: { instruction: readonly number[]; choices: readonly (readonly number[])[] },
-): Promise<number> {
-  const room = choices.reduce((most, { length }) => Math.max(most, length), 0)
-  using sequence = await openSequence(model, { instruction, room })
+export function* likeliestChoice(
+  next: Float32Array,
+  choices: readonly (readonly number[])[],
+): Generator<Read, number, void> {
   let branches: readonly Branch[] = [
     { path: [], choices: choices.map((_, index) => index), logLikelihood: 0 },
   ]
@@ -34,44 +33,50 @@ export async function likeliestChoice(
     if (only !== undefined && best.path.length === choices[only]?.length) return only
     const grown =
       only !== undefined && best.choices.length === 1
-        ? [await finished(sequence, { branch: best, choice: only, tokens: choices[only] ?? [] })]
-        : await split(sequence, { branch: best, choices })
+        ? [yield* finished(next, { branch: best, choice: only, tokens: choices[only] ?? [] })]
+        : yield* split(next, { branch: best, choices })
     branches = [...branches.filter((branch) => branch !== best), ...grown]
   }
 }
 
-/** The one choice of a branch, read to its end in one run. */
-async function finished(
-  sequence: OpenSequence,
+/** The one choice of a branch, read to its end. */
+function* finished(
+  next: Float32Array,
   { branch, choice, tokens }: { branch: Branch; choice: number; tokens: readonly number[] },
-): Promise<Branch> {
-  const rows = await after(sequence, tokens.slice(0, -1))
+): Generator<Read, Branch, void> {
+  const known = branch.path.length
   let { logLikelihood } = branch
-  for (const [at, logits] of rows.entries())
-    if (at >= branch.path.length) logLikelihood += logProbability(logits, tokens[at])
+  if (known === 0) logLikelihood += logProbability(next, tokens[0])
+  yield* read(tokens.slice(0, -1), (logits, at) => {
+    if (at + 1 >= known) logLikelihood += logProbability(logits, tokens[at + 1])
+  })
   return { path: tokens, choices: [choice], logLikelihood: numeric(logLikelihood) }
 }
 
 /** A branch's choices by their next token. */
-async function split(
-  sequence: OpenSequence,
+function* split(
+  next: Float32Array,
   { branch, choices }: { branch: Branch; choices: readonly (readonly number[])[] },
-): Promise<readonly Branch[]> {
+): Generator<Read, readonly Branch[], void> {
   const known = branch.path.length
-  const logits = (await after(sequence, branch.path)).at(-1) ?? sequence.next
   const byToken = Map.groupBy(branch.choices, (index) => choices[index]?.[known])
-  return [...byToken].map(([id, sharing]) => ({
-    path: id === undefined ? branch.path : [...branch.path, id],
-    choices: sharing,
-    logLikelihood: numeric(branch.logLikelihood + logProbability(logits, id)),
-  }))
+  let branches: readonly Branch[] = []
+  const divide = (logits: Float32Array) => {
+    branches = [...byToken].map(([id, sharing]) => ({
+      path: id === undefined ? branch.path : [...branch.path, id],
+      choices: sharing,
+      logLikelihood: numeric(branch.logLikelihood + logProbability(logits, id)),
+    }))
+  }
+  if (known === 0) divide(next)
+  yield* read(branch.path, (logits, at) => {
+    if (at === known - 1) divide(logits)
+  })
+  return branches
 }
 
-/** Logits after the prompt and after each of these tokens behind it. */
-async function after(sequence: OpenSequence, tokens: readonly number[]): Promise<readonly Float32Array[]> {
-  if (tokens.length === 0) return [sequence.next]
-  sequence.rewind()
-  return [sequence.next, ...(await sequence.score(tokens))]
+function* read(tokens: readonly number[], onLogits: Read['onLogits']): Generator<Read, void, void> {
+  if (tokens.length > 0) yield { tokens, behind: 'prompt', onLogits }
 }
 
 function numeric(logLikelihood: number): number {

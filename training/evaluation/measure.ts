@@ -1,11 +1,11 @@
 import type { LoadedAdapter } from '../../model/runtime/backend.ts'
-import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { Example } from '../data/example.ts'
 import { idsKey } from '../data/survey.ts'
-import { type GreedyOptions, greedyAnswers } from './greedy-answers.ts'
+import { greedyAnswer } from './greedy-answer.ts'
 import { likeliestChoice } from './likeliest-choice.ts'
-import { responseLogLikelihood } from './response-likelihood.ts'
+import { type Read, readPrompts } from './read-prompts.ts'
+import { responseLikelihood } from './response-likelihood.ts'
 import type { ServedModel } from './served-model.ts'
 
 /** What a model made of held-out examples, one entry per example or prompt, before anything is averaged. */
@@ -29,6 +29,7 @@ export interface Answer {
 }
 
 export interface Label {
+  readonly prompt: string
   readonly chosen: string
   readonly expected: string
 }
@@ -43,7 +44,7 @@ export interface Choice {
 export type MeasuredPart = 'likelihood' | 'answers' | 'labels'
 
 export interface MeasureOptions {
-  readonly backend: OnnxBackend
+  readonly backend: ServedModel['backend']
   readonly examples: readonly Example[]
   /** What to measure. */
   readonly parts: ReadonlySet<MeasuredPart>
@@ -56,15 +57,25 @@ export interface MeasureOptions {
   readonly decode: (ids: readonly number[]) => string
 }
 
-/** Of one model: examples and prompts, each counted once for every part that is measured on it. */
+/** Of one model: prompts that have been measured. */
 export interface MeasureProgress {
   readonly done: number
   readonly total: number
 }
 
+/** What is measured behind one prompt. */
+interface PromptMeasurement {
+  /** Of each response, in the order of the prompt's examples. */
+  readonly likelihoods: readonly number[]
+  /** Index of the likeliest choice. */
+  readonly choice: number | undefined
+  readonly answer: readonly number[]
+}
+
 /**
  * Measures one model on held-out examples through the backend that serves it, so that rows, weights and prompts are
- * those that a request gets. Throws `training_data_invalid` where a response is none of the choices.
+ * those that a request gets. Every prompt is read once, and its cache serves all that is measured behind it; prompts run
+ * in batches. Throws `training_data_invalid` where a response is none of the choices.
  */
 export async function measure(
   options: MeasureOptions,
@@ -73,71 +84,86 @@ export async function measure(
     onProgress,
   }: { adapter: LoadedAdapter | undefined; onProgress?: ((progress: MeasureProgress) => void) | undefined },
 ): Promise<Measurements> {
-  const { backend, examples, parts } = options
-  const model = { backend, adapter }
-  const prompts = [...Map.groupBy(examples, ({ instruction }) => idsKey(instruction)).values()]
-  const sizes = { likelihood: examples.length, labels: examples.length, answers: prompts.length }
+  const { backend, choices, decode, examples, parts } = options
   const expected = parts.has('labels') ? examples.map((example) => expectedLabel(example, options)) : []
-  const total = [...parts].reduce((sum, part) => sum + sizes[part], 0)
+  const groups = [...Map.groupBy(examples, ({ instruction }) => idsKey(instruction)).values()]
+  const room = roomOf(options)
   let done = 0
-  const count = () => onProgress?.({ done: ++done, total })
+  const measured = await readPrompts(
+    { backend, adapter },
+    groups.map((group) => ({
+      instruction: group[0]?.instruction ?? [],
+      room,
+      reader: (next) => measurePrompt(next, { ...options, group }),
+    })),
+    { onRead: () => onProgress?.({ done: ++done, total: groups.length }) },
+  )
+  const ofExample = new Map<Example, { measurement: PromptMeasurement; at: number }>()
+  for (const [index, measurement] of measured.entries())
+    for (const [at, example] of (groups[index] ?? []).entries()) ofExample.set(example, { measurement, at })
   return {
-    likelihoods: parts.has('likelihood') ? await measureLikelihoods(model, { examples, count }) : [],
-    labels: parts.has('labels') ? await measureLabels(model, { ...options, expected, count }) : [],
+    likelihoods: parts.has('likelihood')
+      ? examples.map((example) => {
+          const { measurement, at } = ofExample.get(example) ?? {}
+          return {
+            logLikelihood: measurement?.likelihoods[at ?? 0] ?? Number.NaN,
+            tokens: example.response.length,
+          }
+        })
+      : [],
+    labels: expected.map((label, at) => {
+      const example = examples[at]
+      const choice = example && ofExample.get(example)?.measurement.choice
+      return {
+        prompt: decode(example?.instruction ?? []),
+        chosen: choices[choice ?? -1]?.text ?? '',
+        expected: label,
+      }
+    }),
     answers: parts.has('answers')
-      ? await measureAnswers({ ...options, adapter, prompts, onAnswer: count })
+      ? measured.map(({ answer }, index) => ({
+          prompt: decode(groups[index]?.[0]?.instruction ?? []),
+          output: decode(answer).trim(),
+          references: (groups[index] ?? []).map(({ response }) => decode(response).trim()),
+        }))
       : [],
   }
 }
 
-async function measureLikelihoods(
-  model: ServedModel,
-  { examples, count }: { examples: readonly Example[]; count: () => void },
-): Promise<readonly ResponseLikelihood[]> {
-  const likelihoods: ResponseLikelihood[] = []
-  for (const example of examples) {
-    const logLikelihood = await responseLogLikelihood(model, example)
-    likelihoods.push({ logLikelihood, tokens: example.response.length })
-    count()
-  }
-  return likelihoods
-}
-
-async function measureLabels(
-  model: ServedModel,
+function* measurePrompt(
+  next: Float32Array,
   {
-    examples,
     choices,
-    expected,
-    count,
-  }: Pick<MeasureOptions, 'examples' | 'choices'> & { expected: readonly string[]; count: () => void },
-): Promise<readonly Label[]> {
-  const tokens = choices.map((choice) => choice.tokens)
-  const labels: Label[] = []
-  for (const [at, { instruction }] of examples.entries()) {
-    const chosen = choices[await likeliestChoice(model, { instruction, choices: tokens })]
-    labels.push({ chosen: chosen?.text ?? '', expected: expected[at] ?? '' })
-    count()
-  }
-  return labels
+    group,
+    maxTokens,
+    parts,
+    stopTokens,
+  }: Pick<MeasureOptions, 'choices' | 'maxTokens' | 'parts' | 'stopTokens'> & {
+    /** The examples of the prompt. */
+    readonly group: readonly Example[]
+  },
+): Generator<Read, PromptMeasurement, void> {
+  const likelihoods: number[] = []
+  if (parts.has('likelihood'))
+    for (const { response } of group) likelihoods.push(yield* responseLikelihood(next, response))
+  const choice = parts.has('labels')
+    ? yield* likeliestChoice(
+        next,
+        choices.map(({ tokens }) => tokens),
+      )
+    : undefined
+  const answer = parts.has('answers') ? yield* greedyAnswer(next, { maxTokens, stopTokens }) : []
+  return { likelihoods, choice, answer }
 }
 
-/** `prompts`: the examples of each prompt. */
-async function measureAnswers({
-  prompts,
-  ...options
-}: Omit<GreedyOptions, 'prompts'> &
-  Pick<MeasureOptions, 'decode'> & { readonly prompts: readonly (readonly Example[])[] }): Promise<
-  readonly Answer[]
-> {
-  const { decode } = options
-  const instructions = prompts.map(([first]) => first?.instruction ?? [])
-  const answers = await greedyAnswers({ ...options, prompts: instructions })
-  return answers.map((ids, at) => ({
-    prompt: decode(instructions[at] ?? []),
-    output: decode(ids).trim(),
-    references: (prompts[at] ?? []).map(({ response }) => decode(response).trim()),
-  }))
+/** The most tokens that are read behind a prompt. */
+function roomOf({ choices, examples, maxTokens, parts }: MeasureOptions): number {
+  const lengths = [
+    ...(parts.has('likelihood') ? examples.map(({ response }) => response.length) : []),
+    ...(parts.has('labels') ? choices.map(({ tokens }) => tokens.length) : []),
+    ...(parts.has('answers') ? [maxTokens] : []),
+  ]
+  return lengths.reduce((most, length) => Math.max(most, length), 0)
 }
 
 function expectedLabel(

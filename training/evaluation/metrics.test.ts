@@ -23,10 +23,10 @@ test('loss is averaged over tokens, not over examples, and perplexity is its exp
 
 test('a label counts when it is the expected one', () => {
   const labels = [
-    { chosen: 'a', expected: 'a' },
-    { chosen: 'b', expected: 'a' },
-    { chosen: 'b', expected: 'b' },
-    { chosen: 'b', expected: 'b' },
+    { prompt: 'p', chosen: 'a', expected: 'a' },
+    { prompt: 'p', chosen: 'b', expected: 'a' },
+    { prompt: 'p', chosen: 'b', expected: 'b' },
+    { prompt: 'p', chosen: 'b', expected: 'b' },
   ]
   const { labelAccuracy } = metricsOf({ ...nothing, labels }, { seed: 0 })
   expect(labelAccuracy?.value).toBe(0.75)

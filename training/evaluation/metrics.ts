@@ -1,11 +1,21 @@
 import { bleu, bleuCounts } from './bleu.ts'
 import { bootstrap, type Estimate, wilson } from './interval.ts'
-import type { Measurements } from './measure.ts'
+import type { MeasuredPart, Measurements } from './measure.ts'
 import { rougeL } from './rouge.ts'
 
 /** Every metric there is, in the order in which a table shows them. */
 export const metricNames = ['loss', 'perplexity', 'exactMatch', 'labelAccuracy', 'bleu', 'rougeL'] as const
 export type MetricName = (typeof metricNames)[number]
+
+/** What has to be measured for each. */
+export const partOf: { readonly [M in MetricName]: MeasuredPart } = {
+  loss: 'likelihood',
+  perplexity: 'likelihood',
+  exactMatch: 'answers',
+  labelAccuracy: 'labels',
+  bleu: 'answers',
+  rougeL: 'answers',
+}
 
 /** Tokens below which BLEU has nothing to count. */
 const leastForBleu = 4

@@ -1,27 +1,20 @@
-import { logSumExp } from '../../gpu-node/engine/distribution.ts'
-import type { Example } from '../data/example.ts'
-import { openSequence, type ServedModel } from './served-model.ts'
+import { logProbability } from '../../model/runtime/log-probability.ts'
+import type { Read } from './read-prompts.ts'
 
-/** Positions whose logits are held at a time. */
-const scoredTokens = 128
-
-/** log p of a response after its instruction, the sum over its tokens, as the model that is served sees it. */
-export async function responseLogLikelihood(
-  model: ServedModel,
-  { instruction, response }: Example,
-): Promise<number> {
-  using sequence = await openSequence(model, { instruction, room: response.length })
+/** log p of a response after a prompt, the sum over its tokens. `next`: the logits after the prompt. */
+export function* responseLikelihood(
+  next: Float32Array,
+  response: readonly number[],
+): Generator<Read, number, void> {
   const [first] = response
-  let sum = first === undefined ? 0 : logProbability(sequence.next, first)
-  for (let start = 0; start < response.length - 1; start += scoredTokens) {
-    const end = Math.min(start + scoredTokens, response.length - 1)
-    const rows = await sequence.score(response.slice(start, end))
-    for (const [row, logits] of rows.entries()) sum += logProbability(logits, response[start + row + 1])
-  }
+  let sum = first === undefined ? 0 : logProbability(next, first)
+  if (response.length > 1)
+    yield {
+      tokens: response.slice(0, -1),
+      behind: 'prompt',
+      onLogits: (logits, at) => {
+        sum += logProbability(logits, response[at + 1])
+      },
+    }
   return sum
-}
-
-/** log softmax(logits)[id] */
-export function logProbability(logits: Float32Array, id: number | undefined): number {
-  return id === undefined ? Number.NaN : (logits[id] ?? Number.NaN) - logSumExp(logits)
 }

@@ -4,18 +4,56 @@ import { QuartetError } from '../../shared/errors.ts'
 
 /** What answers: the backend as a node runs it, with an adapter or as the untuned backbone. */
 export interface ServedModel {
-  readonly backend: Pick<OnnxBackend, 'allocate' | 'limits' | 'score'>
+  readonly backend: Pick<OnnxBackend, 'allocate' | 'decode' | 'limits' | 'score'>
   readonly adapter: LoadedAdapter | undefined
 }
 
+/** Positions whose logits are held at a time. */
+const scoredTokens = 128
+
 /** A prompt that has been read, with logits of what comes next. */
-export interface OpenSequence extends Disposable {
+export class OpenSequence implements Disposable {
+  readonly slot: CacheSlot
   /** Logits of the token after the prompt, [vocab]. */
   readonly next: Float32Array
-  /** Reads on, and gives the logits after each of these tokens. Valid until the next call. */
-  score(tokens: readonly number[]): Promise<readonly Float32Array[]>
+  readonly #backend: ServedModel['backend']
+  #read = 0
+
+  constructor({
+    slot,
+    next,
+    backend,
+  }: { slot: CacheSlot; next: Float32Array; backend: ServedModel['backend'] }) {
+    this.slot = slot
+    this.next = next
+    this.#backend = backend
+  }
+
+  /** Reads on, and gives the logits after each of these tokens, which are overwritten afterwards. */
+  async read(tokens: readonly number[], onLogits: (logits: Float32Array, at: number) => void): Promise<void> {
+    const { vocab } = this.#backend.limits
+    for (let start = 0; start < tokens.length; start += scoredTokens) {
+      const chunk = tokens.slice(start, start + scoredTokens)
+      const logits = await this.#backend.score({ slot: this.slot, tokens: chunk }, [...chunk.keys()])
+      this.count(chunk.length)
+      for (const at of chunk.keys()) onLogits(logits.subarray(at * vocab, (at + 1) * vocab), start + at)
+    }
+  }
+
+  /** Notes tokens that were read in a batch. */
+  count(tokens: number): void {
+    this.#read += tokens
+  }
+
   /** Goes back to where the prompt ends. */
-  rewind(): void
+  rewind(): void {
+    this.slot.rewind(this.#read)
+    this.#read = 0
+  }
+
+  [Symbol.dispose](): void {
+    this.slot.release()
+  }
 }
 
 /**
@@ -24,7 +62,7 @@ export interface OpenSequence extends Disposable {
  */
 export async function openSequence(
   { backend, adapter }: ServedModel,
-  { instruction, room }: { instruction: readonly number[]; room: number },
+  { instruction, room }: { readonly instruction: readonly number[]; readonly room: number },
 ): Promise<OpenSequence> {
   const { contextLength, chunkTokens, vocab } = backend.limits
   const tokens = instruction.length + room
@@ -43,32 +81,9 @@ export async function openSequence(
       const first = start === 0 && adapter !== undefined ? { adapter } : {}
       next = await backend.score({ slot, tokens: chunk, ...first }, [chunk.length - 1])
     }
-    return sequenceOf({ slot, backend, next: next.slice(0, vocab) })
+    return new OpenSequence({ slot, backend, next: next.slice(0, vocab) })
   } catch (error) {
     slot.release()
     throw error
-  }
-}
-
-function sequenceOf({
-  slot,
-  backend,
-  next,
-}: { slot: CacheSlot; next: Float32Array } & Pick<ServedModel, 'backend'>): OpenSequence {
-  const { vocab } = backend.limits
-  let read = 0
-  return {
-    next,
-    async score(tokens) {
-      const positions = tokens.map((_, position) => position)
-      const logits = await backend.score({ slot, tokens }, positions)
-      read += tokens.length
-      return positions.map((position) => logits.subarray(position * vocab, (position + 1) * vocab))
-    },
-    rewind() {
-      slot.rewind(read)
-      read = 0
-    },
-    [Symbol.dispose]: () => slot.release(),
   }
 }
