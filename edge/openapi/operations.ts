@@ -1,9 +1,9 @@
+import { adminOperations } from './admin-operations.ts'
+import { deploymentOperations } from './deployments-operations.ts'
+import { generationOperations } from './generation-operations.ts'
 import type { Operation } from './operation.ts'
-import { adminOperations } from './operations/admin.ts'
-import { deploymentOperations } from './operations/deployments.ts'
-import { generationOperations } from './operations/generation.ts'
-import { serviceOperations } from './operations/service.ts'
-import { usageOperations } from './operations/usage.ts'
+import { serviceOperations } from './service-operations.ts'
+import { usageOperations } from './usage-operations.ts'
 
 /** Every route of the edge. A test holds this list and the app's routes to each other. */
 export const operations: readonly Operation[] = [

@@ -10,11 +10,11 @@ import {
   TenantList,
   TenantListQuery,
   TenantSummary,
-} from '../../../shared/api/admin.ts'
-import { AuditPage, AuditQuery } from '../../../shared/api/audit.ts'
-import { FleetResponse } from '../../../shared/api/fleet.ts'
-import { BackboneSlug, KeyId, TenantId } from '../../../shared/ids.ts'
-import { idempotencyKey, json, noContent, type Operation } from '../operation.ts'
+} from '../../shared/api/admin.ts'
+import { AuditPage, AuditQuery } from '../../shared/api/audit.ts'
+import { FleetResponse } from '../../shared/api/fleet.ts'
+import { BackboneSlug, KeyId, TenantId } from '../../shared/ids.ts'
+import { idempotencyKey, json, noContent, type Operation } from './operation.ts'
 
 const tenant = { id: TenantId }
 

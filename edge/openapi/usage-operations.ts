@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { AdminUsageQuery, BudgetReport, UsageList, UsageQuery } from '../../../shared/api/usage.ts'
-import { TenantId } from '../../../shared/ids.ts'
-import { type Answer, json, type Operation } from '../operation.ts'
+import { AdminUsageQuery, BudgetReport, UsageList, UsageQuery } from '../../shared/api/usage.ts'
+import { TenantId } from '../../shared/ids.ts'
+import { type Answer, json, type Operation } from './operation.ts'
 
 const rows: Answer = {
   status: 200,

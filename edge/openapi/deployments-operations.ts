@@ -15,11 +15,11 @@ import {
   PutAliasRequest,
   PutCanaryRequest,
   RollbackRequest,
-} from '../../../shared/api/deployments.ts'
-import type { ErrorCode } from '../../../shared/errors.ts'
-import { AdapterDigest, AliasName, TenantId } from '../../../shared/ids.ts'
-import { maxAdapterBytes } from '../../../shared/wire.ts'
-import { idempotencyKey, json, noContent, type Operation } from '../operation.ts'
+} from '../../shared/api/deployments.ts'
+import type { ErrorCode } from '../../shared/errors.ts'
+import { AdapterDigest, AliasName, TenantId } from '../../shared/ids.ts'
+import { maxAdapterBytes } from '../../shared/wire.ts'
+import { idempotencyKey, json, noContent, type Operation } from './operation.ts'
 
 /** Where one tenant's adapters and aliases are: the same routes for its own keys and for operators. */
 interface Side {

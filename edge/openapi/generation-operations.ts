@@ -1,10 +1,10 @@
-import { ChatCompletion, ChatCompletionRequest } from '../../../shared/api/chat-completions.ts'
-import { Completion, CompletionRequest } from '../../../shared/api/completions.ts'
-import { Model, ModelList, ModelListQuery } from '../../../shared/api/models.ts'
-import type { ErrorCode } from '../../../shared/errors.ts'
-import { pathSchemas } from '../../http/path-schemas.ts'
-import { type AnswerHeader, idempotencyKey, json, type Operation } from '../operation.ts'
-import { ChatCompletionEvent, CompletionEvent } from '../schemas.ts'
+import { ChatCompletion, ChatCompletionRequest } from '../../shared/api/chat-completions.ts'
+import { Completion, CompletionRequest } from '../../shared/api/completions.ts'
+import { Model, ModelList, ModelListQuery } from '../../shared/api/models.ts'
+import type { ErrorCode } from '../../shared/errors.ts'
+import { pathSchemas } from '../http/path-schemas.ts'
+import { type AnswerHeader, idempotencyKey, json, type Operation } from './operation.ts'
+import { ChatCompletionEvent, CompletionEvent } from './schemas.ts'
 
 const generating = [
   'model_not_found',

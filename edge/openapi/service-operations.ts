@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { Heartbeat, HeartbeatResponse } from '../../../shared/heartbeat.ts'
-import { json, type Operation } from '../operation.ts'
+import { Heartbeat, HeartbeatResponse } from '../../shared/heartbeat.ts'
+import { json, type Operation } from './operation.ts'
 
 export const serviceOperations: readonly Operation[] = [
   {
