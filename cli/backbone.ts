@@ -9,10 +9,9 @@ import { checkQuantisation, maxPerplexityIncrease } from '../model/import/quanti
 import { addEdgeOption, adminOf } from './admin-access.ts'
 import { CliFailure } from './command/failure.ts'
 import { note, print, printTable } from './command/output.ts'
-import { progressPrinter } from './command/progress.ts'
 import { defaultBackbone, weightsOption } from './command/settings.ts'
 import { edgeBackbone, requireBackbone } from './local/local-backbone.ts'
-import { stopRequest } from './local/stop-request.ts'
+import { type Supervision, supervised } from './supervised.ts'
 
 /** `quartet backbone`: obtains, converts and checks the models that nodes run. */
 export function backboneCommand(): Command {
@@ -136,22 +135,6 @@ function exactTwin(slug: string, supervision: Supervision): Promise<Backbone> {
   return Object.hasOwn(catalogue, slug)
     ? pullBackbone({ slug, weights: 'f32', cache: openCache(), ...supervision })
     : requireBackbone(slug, 'f32')
-}
-
-interface Supervision extends Pick<ReturnType<typeof progressPrinter>, 'onProgress'> {
-  readonly signal: AbortSignal
-}
-
-/** Runs a long job with progress on stderr; Ctrl-C stops it and leaves nothing half-made. */
-async function supervised<T>(job: (supervision: Supervision) => Promise<T>): Promise<T> {
-  using printer = progressPrinter()
-  using stop = stopRequest(() => process.exit(130))
-  try {
-    return await job({ onProgress: printer.onProgress, signal: stop.signal })
-  } catch (error) {
-    if (!stop.signal.aborted) throw error
-    throw new CliFailure('stopped', { remedy: 'run the same command again to go on', cause: error })
-  }
 }
 
 function percent(fraction: number): string {

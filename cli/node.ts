@@ -1,9 +1,10 @@
 import { Command } from 'commander'
 import { describeSettings, givenSettings } from '../gpu-node/config.ts'
-import { note } from './command/output.ts'
+import { note, print } from './command/output.ts'
 import { homeOf } from './command/settings.ts'
 import { homeAt } from './local/home.ts'
 import { joinLocalEdge } from './local/join-local-edge.ts'
+import { supervised } from './supervised.ts'
 
 /**
  * `quartet node start`: the node reads its own flags and environment (`gpu-node/config.ts`). Where those name neither
@@ -30,6 +31,18 @@ export function nodeCommand(): Command {
         ...(local && { QUARTET_EDGE_URL: local.edge, QUARTET_NODE_SECRET: local.secret }),
       })
     })
+
+  const setup = new Command('setup').description('what a device needs beside the npm packages')
+  setup
+    .command('cuda')
+    .description('get ONNX Runtime’s CUDA libraries (250 MB, from the Python package index)')
+    .action(async () => {
+      const { setUpCuda } = await import('../model/import/cuda-provider.ts')
+      const { missingForCuda } = await import('../model/runtime/ort/cuda.ts')
+      print(await supervised((supervision) => setUpCuda(supervision)))
+      for (const lacking of missingForCuda()) note(`a node cannot use CUDA on this machine yet: ${lacking}`)
+    })
+  node.addCommand(setup)
 
   return node
 }

@@ -29,6 +29,7 @@ const Settings = z.object({
   stepMs: whole(1, 60_000).default(100),
   prefixBytes: whole(0, Number.MAX_SAFE_INTEGER).default(256 * 1024 ** 2),
   cacheRows: whole(64, 100_000_000).default(16_384),
+  cacheBytes: whole(1, Number.MAX_SAFE_INTEGER).optional(),
   queue: whole(1, 100_000).default(256),
   tenantQueue: whole(1, 100_000).optional(),
   adapterCacheBytes: whole(1, Number.MAX_SAFE_INTEGER).default(1024 ** 3),
@@ -94,6 +95,11 @@ const sources: { readonly [Setting in keyof Given]-?: Source } = {
     flag: 'prefix-bytes',
     env: 'QUARTET_PREFIX_BYTES',
     help: 'memory for KV rows of earlier prompts, so that one that begins alike runs only the rest; 0 for none',
+  },
+  cacheBytes: {
+    flag: 'cache-bytes',
+    env: 'QUARTET_CACHE_BYTES',
+    help: 'the same as memory, which then decides how many tokens fit',
   },
   queue: { flag: 'queue', env: 'QUARTET_QUEUE', help: 'requests that may wait' },
   tenantQueue: {

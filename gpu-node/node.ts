@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Backbone, openBackbone } from '../model/import/backbone-folder.ts'
 import { cachedBackbone, openCache } from '../model/import/cache.ts'
 import type { Backend } from '../model/runtime/backend.ts'
+import { rowsInBudget } from '../model/runtime/cache-budget.ts'
 import { maxWindow } from '../shared/adapter-file.ts'
 import { QuartetError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
@@ -153,7 +154,8 @@ export async function startNode(
 async function openOnnxModel(config: NodeConfig): Promise<OpenModel> {
   const { createBackend } = await import('../model/runtime/onnx-backend.ts')
   const { folder, manifest } = await findBackbone(config.backbone)
-  const { cacheRows, device, maxBatch, threads } = config
+  const { cacheBytes, device, maxBatch, threads } = config
+  const cacheRows = cacheBytes === undefined ? config.cacheRows : rowsInBudget(cacheBytes, manifest.config)
   const contextLength = Math.min(manifest.config.contextLength, cacheRows)
   const chunkTokens = Math.max(config.chunkTokens, maxWindow)
   const limits = { contextLength, chunkTokens, maxBatch, cacheRows }

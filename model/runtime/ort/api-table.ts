@@ -73,6 +73,10 @@ export const apiTable = {
   GetAvailableProviders: status(125, 'pointer', 'pointer'),
   ReleaseAvailableProviders: status(126, 'pointer', 'int'),
   AddSessionConfigEntry: status(130, 'pointer', 'text', 'text'),
+  SessionOptionsAppendExecutionProvider_CUDA_V2: status(204, 'pointer', 'pointer'),
+  CreateCUDAProviderOptions: status(205, 'pointer'),
+  UpdateCUDAProviderOptions: status(206, 'pointer', 'pointer', 'pointer', 'size'),
+  ReleaseCUDAProviderOptions: release(208),
   SessionOptionsAppendExecutionProvider: status(216, 'pointer', 'text', 'pointer', 'pointer', 'size'),
   GetTensorElementTypeAndShapeDataReference: status(414, 'pointer', 'pointer', 'pointer', 'pointer'),
 } as const satisfies Readonly<Record<string, FunctionRow>>

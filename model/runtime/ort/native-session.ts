@@ -8,8 +8,11 @@ export interface NativeSessionOptions {
   readonly threads?: number | undefined
   /** False where inputs differ in shape from run to run: a plan of memory per shape would be kept for each. */
   readonly memoryPattern: boolean
-  /** The execution provider before the CPU's, by its short name, like `WebGPU`, and its settings. */
-  readonly provider?: { readonly name: string; readonly settings: Readonly<Record<string, string>> }
+  /** The execution provider before the CPU's, and its settings. */
+  readonly provider?: {
+    readonly name: 'WebGPU' | 'CUDA'
+    readonly settings: Readonly<Record<string, string>>
+  }
 }
 
 /** An `OrtSession`: one graph, loaded. Runs and the loading itself are on other threads. */
@@ -165,22 +168,34 @@ function sessionOptions(ort: Ort, { threads, memoryPattern, provider }: NativeSe
     api.call('AddSessionConfigEntry', options, 'session.force_spinning_stop', '1')
     if (threads !== undefined) api.call('SetIntraOpNumThreads', options, threads)
     if (!memoryPattern) api.call('DisableMemPattern', options)
-    if (provider !== undefined) {
-      const keys = Object.keys(provider.settings).map((key) => new CString(key))
-      const values = Object.values(provider.settings).map((value) => new CString(value))
-      api.call(
-        'SessionOptionsAppendExecutionProvider',
-        options,
-        provider.name,
-        BigUint64Array.from(keys, ({ address }) => address),
-        BigUint64Array.from(values, ({ address }) => address),
-        keys.length,
-      )
-    }
+    if (provider !== undefined) appendProvider(ort, options, provider)
     return options
   } catch (error) {
     api.call('ReleaseSessionOptions', options)
     throw error
+  }
+}
+
+function appendProvider(
+  { api }: Ort,
+  options: bigint,
+  { name, settings }: NonNullable<NativeSessionOptions['provider']>,
+): void {
+  const keys = Object.keys(settings).map((key) => new CString(key))
+  const values = Object.values(settings).map((value) => new CString(value))
+  const keyAddresses = BigUint64Array.from(keys, ({ address }) => address)
+  const valueAddresses = BigUint64Array.from(values, ({ address }) => address)
+  if (name === 'WebGPU') {
+    const names = [keyAddresses, valueAddresses] as const
+    api.call('SessionOptionsAppendExecutionProvider', options, name, ...names, keys.length)
+    return
+  }
+  const cuda = addressFrom((out) => api.call('CreateCUDAProviderOptions', out))
+  try {
+    api.call('UpdateCUDAProviderOptions', cuda, keyAddresses, valueAddresses, keys.length)
+    api.call('SessionOptionsAppendExecutionProvider_CUDA_V2', options, cuda)
+  } finally {
+    api.call('ReleaseCUDAProviderOptions', cuda)
   }
 }
 

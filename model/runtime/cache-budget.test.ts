@@ -1,0 +1,22 @@
+import { expect, test } from 'vitest'
+import { tinyConfig } from '../../test/parity/tiny-backbone.ts'
+import { cacheRowBytes, rowsInBudget } from './cache-budget.ts'
+
+// 3 layers × (a key and a value) × 2 heads × 16 numbers × 4 bytes
+const rowBytes = 768
+
+test('a budget in bytes is as many rows of all layers as fit', () => {
+  expect(cacheRowBytes(tinyConfig)).toBe(rowBytes)
+  expect(rowsInBudget(100 * rowBytes, tinyConfig)).toBe(100)
+  expect(rowsInBudget(101 * rowBytes - 1, tinyConfig)).toBe(100)
+})
+
+test('a budget smaller than one request is refused with how much is needed and which setting gives it', () => {
+  expect(() => rowsInBudget(63 * rowBytes, tinyConfig)).toThrow(
+    expect.objectContaining({
+      code: 'invalid_request',
+      param: '--cache-bytes',
+      message: expect.stringMatching(/63 tokens.*768 bytes.*at least 49152/),
+    }),
+  )
+})
