@@ -7,6 +7,8 @@ const usage = `usage: npm run bench -- NAME [options]
   budget   1,000 requests over 8 lease holders against a budget for 400
   edge     the worker's own time per request, before a node that answers at once
   fleet    a simulated fleet in virtual time: routing against random and plain-hash; draws docs/fleet-routing.svg
+  long-prompt  prefill of 8k tokens against 512 per token, and the pause of four streams beside 7,000
+  prefix   a chat of ten turns over a long system prompt, with and without kept rows; prompts that never repeat
   kinds    what each kind of adapter costs: parameters, memory, prefill
   tenants  finding a key's tenant and alias among 10,000 tenants and among 10
   train    whole steps over a batch against PyTorch's, with and without checkpointing; memory
@@ -30,6 +32,10 @@ async function run(name: string | undefined): Promise<boolean> {
       return (await import('./edge.ts')).benchEdge()
     case 'fleet':
       return (await import('./fleet.ts')).benchFleet()
+    case 'long-prompt':
+      return (await import('./long-prompt.ts')).benchLongPrompt()
+    case 'prefix':
+      return (await import('./prefix.ts')).benchPrefix()
     case 'kinds':
       return (await import('./kinds.ts')).benchKinds()
     case 'tenants':

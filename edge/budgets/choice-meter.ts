@@ -56,6 +56,11 @@ export class ChoiceMeter {
     return this.#usage?.completionTokens ?? this.#tokens
   }
 
+  /** Prompt tokens that the node had run for an earlier request, by its own count; 0 while it has not said. */
+  get cachedTokens(): number {
+    return this.#usage?.cachedTokens ?? 0
+  }
+
   /** It is over, and perhaps without a word of the node: the edge left first, or the node fell silent. */
   end(outcome: string): void {
     const hasFailed = this.#failure !== undefined && !this.#metered.signal.aborted

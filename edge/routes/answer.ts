@@ -56,14 +56,14 @@ export async function answer<Whole extends object, Chunk extends { usage?: Usage
     sampling,
   }
   const started = await startChoices(generation, { isStreamed: request.stream }, c)
-  const promptTokens = usageOf(prompts, 0).prompt_tokens
+  const promptTokens = usageOf(prompts, { completionTokens: 0 }).prompt_tokens
   const running = { ...started, deltas: tallied(started.deltas, { promptTokens, report }) }
   if (!request.stream) {
     try {
       const choices = await collect(running, generation)
       const completionTokens = choices.reduce((sum, { finish }) => sum + finish.completionTokens, 0)
       return c.json(
-        presentation.whole(choices, usageOf(generation.prompts, completionTokens)),
+        presentation.whole(choices, usageOf(prompts, { completionTokens, cached: running.cachedTokens() })),
         200,
         running.headers,
       )
@@ -78,7 +78,7 @@ export async function answer<Whole extends object, Chunk extends { usage?: Usage
     onLeft: () => {
       report.errorCode = 'client_closed_request'
     },
-    errorDetail: () => ({ usage: usageOf(prompts, running.completionTokens()) }),
+    errorDetail: () => ({ usage: usageOf(prompts, { completionTokens: running.completionTokens() }) }),
     close: () => {
       running.close()
       endRequest(c, 200)
@@ -133,5 +133,6 @@ async function* chunks<Whole extends object, Chunk extends { usage?: Usage | nul
     completionTokens += value.finish?.completionTokens ?? 0
     for (const chunk of presentation.chunks(index, value)) yield { ...chunk, ...noUsageYet }
   }
-  if (includeUsage) yield presentation.closing(usageOf(prompts, completionTokens))
+  if (includeUsage)
+    yield presentation.closing(usageOf(prompts, { completionTokens, cached: running.cachedTokens() }))
 }

@@ -48,6 +48,15 @@ describe('an answer', () => {
     })
   })
 
+  test('says how much of the prompt an earlier request had run already', async () => {
+    await stubs.behave({ tokens: byteIds('Hi'), cachedTokens: 3 })
+    const details = { prompt_tokens_details: { cached_tokens: 3 } }
+    expect((await completion({})).usage).toMatchObject(details)
+    expect((await completion({ n: 2 })).usage).toMatchObject(details)
+    const chunks = await stream({ stream_options: { include_usage: true } })
+    expect(chunks.at(-1)?.usage).toMatchObject(details)
+  })
+
   test('says in its headers what served it', async () => {
     const { headers } = await edge.chat(tenant)
     expect(headers.get('x-request-id')).toMatch(/^req_[0-9a-f]{32}$/)

@@ -38,6 +38,8 @@ export interface RunningChoices {
   readonly headers: Readonly<Record<string, string>>
   /** Tokens generated so far, of all choices. */
   readonly completionTokens: () => number
+  /** Prompt tokens that nodes had run for earlier requests; of several choices of a prompt the first one's. */
+  readonly cachedTokens: () => number
   /** Stops what still runs; must be called on every path. */
   readonly close: () => void
 }
@@ -131,6 +133,11 @@ export async function startChoices(
     return {
       deltas: merge(held.map((choice) => forClients(choice.deltas(), signal))),
       completionTokens: () => meters().reduce((sum, meter) => sum + meter.completionTokens, 0),
+      cachedTokens: () =>
+        held.reduce(
+          (sum, { reading }, choice) => sum + (choice % n === 0 ? (reading?.meter.cachedTokens ?? 0) : 0),
+          0,
+        ),
       close: () => close('client_closed_request'),
       headers: {
         'x-quartet-adapter': generation.model.adapter?.digest ?? 'none',
@@ -216,11 +223,15 @@ export function checkContext(
 }
 
 /** A prompt counts once, however many choices answer it. */
-export function usageOf(prompts: readonly (readonly number[])[], completionTokens: number): Usage {
+export function usageOf(
+  prompts: readonly (readonly number[])[],
+  { cached = 0, completionTokens }: { completionTokens: number; cached?: number },
+): Usage {
   const promptTokens = prompts.reduce((sum, { length }) => sum + length, 0)
   return {
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,
+    ...(cached > 0 && { prompt_tokens_details: { cached_tokens: cached } }),
   }
 }

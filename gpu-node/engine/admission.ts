@@ -4,7 +4,7 @@ import type { Sequence } from './sequence.ts'
 
 /** Throws when a request can never run here: `invalid_request` or `context_length_exceeded`. */
 export function checkRunnable(sequence: Sequence, limits: BackendLimits): void {
-  const { maxTokens, prompt, sampling } = sequence.submission.request
+  const { maxTokens, prompt, sampling } = sequence.engineRequest.request
   checkIds(prompt, { param: 'prompt', vocab: limits.vocab })
   checkIds(
     sampling.logitBias.map(([id]) => id),

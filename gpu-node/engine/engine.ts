@@ -8,7 +8,7 @@ import type { QueueLimits } from './queue.ts'
 import type { EngineObserver } from './reports.ts'
 import { Sampler } from './sampler.ts'
 import { type Chunk, Scheduler, type Step } from './scheduler.ts'
-import { type Ending, Sequence, type Submission } from './sequence.ts'
+import { type Ending, type EngineRequest, Sequence } from './sequence.ts'
 import { StepBudget } from './step-budget.ts'
 import { Throughput } from './throughput.ts'
 
@@ -116,19 +116,19 @@ export class Engine {
    * Leaving the iteration early cancels the request. Throws, with nothing kept, `draining`, `queue_full`,
    * `context_length_exceeded`, `invalid_request` or `client_closed_request`.
    */
-  submit(submission: Submission): AsyncIterable<readonly GenerateEvent[]> {
+  submit(engineRequest: EngineRequest): AsyncIterable<readonly GenerateEvent[]> {
     try {
-      const sequence = new Sequence(submission, submission.arrivedAt ?? this.#now())
+      const sequence = new Sequence(engineRequest, engineRequest.arrivedAt ?? this.#now())
       if (this.#draining)
         throw new QuartetError('draining', 'the node is shutting down; send the request to another one')
-      if (submission.signal.aborted) throw new QuartetError('client_closed_request', 'the client left')
+      if (engineRequest.signal.aborted) throw new QuartetError('client_closed_request', 'the client left')
       checkRunnable(sequence, this.#backend.limits)
       const { queue } = this.#scheduler
       queue.push(sequence, this.#throughput.retryAfterSeconds(queue.rows))
       this.#start()
       return sequence.events
     } catch (refusal) {
-      submission.adapter?.release()
+      engineRequest.adapter?.release()
       throw refusal
     }
   }
@@ -182,14 +182,14 @@ export class Engine {
   #endOverdue(): void {
     const now = this.#now()
     for (const sequence of this.#all()) {
-      if (sequence.cancelled || sequence.submission.signal.aborted)
+      if (sequence.cancelled || sequence.engineRequest.signal.aborted)
         this.#fail(sequence, new QuartetError('client_closed_request', 'the client left'))
       else if (now >= sequence.deadline)
         this.#fail(
           sequence,
           new QuartetError(
             'deadline_exceeded',
-            `not done within ${sequence.submission.request.timeoutMs} ms`,
+            `not done within ${sequence.engineRequest.request.timeoutMs} ms`,
           ),
         )
       else if (this.#closing)
@@ -319,8 +319,8 @@ export class Engine {
     sequence.end(ending, now)
     this.#scheduler.retire(sequence)
     this.#observer.ended({
-      requestId: sequence.submission.request.requestId,
-      submission: sequence.submission,
+      requestId: sequence.engineRequest.request.requestId,
+      engineRequest: sequence.engineRequest,
       outcome: ending.type === 'done' ? ending.reason : ending.code,
       usage: sequence.usage,
       timings: sequence.timings(now),

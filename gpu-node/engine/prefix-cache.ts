@@ -86,7 +86,10 @@ export class PrefixCache {
   }
 
   /** The hashes of a prompt's whole blocks within its first `most` tokens, each over all in front of it. */
-  *#hashes({ adapter, prompt, submission: { request, tenant } }: Sequence, most: number): Generator<string> {
+  *#hashes(
+    { adapter, prompt, engineRequest: { request, tenant } }: Sequence,
+    most: number,
+  ): Generator<string> {
     const window = prompt.slice(0, adapter?.window ?? 0)
     let hash = hashOf(JSON.stringify([tenant, this.#backend.backbone, request.adapter]), window)
     for (let end = blockTokens; end <= most; end += blockTokens) {

@@ -1,7 +1,7 @@
 import type { ErrorCode } from '../../shared/errors.ts'
 import type { RequestId } from '../../shared/ids.ts'
 import type { FinishReason, Timings, Usage } from '../../shared/wire.ts'
-import type { Submission } from './sequence.ts'
+import type { EngineRequest } from './sequence.ts'
 
 export interface StepReport {
   readonly prefillTokens: number
@@ -15,7 +15,7 @@ export interface StepReport {
 
 export interface RequestReport {
   readonly requestId: RequestId
-  readonly submission: Submission
+  readonly engineRequest: EngineRequest
   readonly outcome: FinishReason | ErrorCode
   readonly usage: Usage
   readonly timings: Timings

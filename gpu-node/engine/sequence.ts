@@ -3,7 +3,7 @@ import type { ErrorCode } from '../../shared/errors.ts'
 import type { TenantId } from '../../shared/ids.ts'
 import { kvRows } from '../../shared/kv-rows.ts'
 import type { FinishReason, GenerateEvent, GenerateRequest, Timings, Usage } from '../../shared/wire.ts'
-import type { CallTrace } from '../telemetry/call-trace.ts'
+import type { CallTrace } from './call-trace.ts'
 import { EventStream } from './event-stream.ts'
 import { SamplingState } from './sampler.ts'
 
@@ -14,7 +14,7 @@ export interface PinnedAdapter {
 }
 
 /** A request as the engine takes it: validated, authorised, its adapter at hand. */
-export interface Submission {
+export interface EngineRequest {
   readonly tenant: TenantId
   readonly request: GenerateRequest
   /** null for the untuned backbone. The engine releases it, also when it refuses the request. */
@@ -41,7 +41,7 @@ export type Ending =
 
 /** The state of one request from arrival to end. Times are milliseconds on the engine's clock. */
 export class Sequence {
-  readonly submission: Submission
+  readonly engineRequest: EngineRequest
   readonly events: EventStream
   readonly sampling: SamplingState
   readonly arrivedAt: number
@@ -54,9 +54,9 @@ export class Sequence {
   #admittedAt: number | undefined
   #firstTokenAt: number | undefined
 
-  constructor(submission: Submission, arrivedAt: number) {
-    const { logprobs, sampling } = submission.request
-    this.submission = submission
+  constructor(engineRequest: EngineRequest, arrivedAt: number) {
+    const { logprobs, sampling } = engineRequest.request
+    this.engineRequest = engineRequest
     this.arrivedAt = arrivedAt
     this.sampling = new SamplingState(sampling, logprobs)
     this.events = new EventStream(() => {
@@ -65,15 +65,15 @@ export class Sequence {
   }
 
   get tenant(): TenantId {
-    return this.submission.tenant
+    return this.engineRequest.tenant
   }
 
   get prompt(): readonly number[] {
-    return this.submission.request.prompt
+    return this.engineRequest.request.prompt
   }
 
   get adapter(): LoadedAdapter | undefined {
-    return this.submission.adapter?.loaded
+    return this.engineRequest.adapter?.loaded
   }
 
   /** Rows that its adapter makes; 0 for the untuned backbone. */
@@ -86,12 +86,12 @@ export class Sequence {
     return kvRows({
       promptRows: this.promptRows,
       promptTokens: this.prompt.length,
-      maxTokens: this.submission.request.maxTokens,
+      maxTokens: this.engineRequest.request.maxTokens,
     })
   }
 
   get deadline(): number {
-    return this.arrivedAt + this.submission.request.timeoutMs
+    return this.arrivedAt + this.engineRequest.request.timeoutMs
   }
 
   get usage(): Usage {
@@ -115,12 +115,12 @@ export class Sequence {
   advance(slot: CacheSlot, done: number): void {
     this.#prefilled = done
     this.phase = { name: 'prefilling', slot, done }
-    if (done === this.prompt.length) this.submission.adapter?.release()
+    if (done === this.prompt.length) this.engineRequest.adapter?.release()
   }
 
   /** Records and sends a chosen token; why the sequence is over when it was the last. */
   append(event: Extract<GenerateEvent, { type: 'token' }>, now: number): FinishReason | undefined {
-    const { maxTokens, stopTokens } = this.submission.request
+    const { maxTokens, stopTokens } = this.engineRequest.request
     this.#generated++
     this.#firstTokenAt ??= now
     const stop = stopTokens.includes(event.id)
@@ -133,7 +133,7 @@ export class Sequence {
   end(ending: Ending, now: number): void {
     if (this.phase.name === 'ended') return
     if (this.phase.name !== 'waiting') this.phase.slot.release()
-    this.submission.adapter?.release()
+    this.engineRequest.adapter?.release()
     this.phase = { name: 'ended' }
     const { usage } = this
     this.events.end(

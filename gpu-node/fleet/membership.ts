@@ -1,7 +1,6 @@
 import { hostname } from 'node:os'
 import { QuartetError } from '../../shared/errors.ts'
 import { NodeId } from '../../shared/heartbeat.ts'
-import type { NodeConfig } from '../config.ts'
 import type { Serving } from '../server/serving.ts'
 import type { NodeStatus } from './heartbeats.ts'
 import type { Rates } from './rates.ts'
@@ -16,7 +15,13 @@ export interface Membership {
   readonly region: string
 }
 
-type FleetSettings = Pick<NodeConfig, 'advertise' | 'edge' | 'nodeId' | 'region'>
+/** What is set of it; absent where nothing is. */
+interface FleetSettings {
+  readonly advertise?: string | undefined
+  readonly edge?: string | undefined
+  readonly nodeId?: NodeId | undefined
+  readonly region: string
+}
 
 const everyAddress = new Set(['0.0.0.0', '::'])
 
@@ -25,7 +30,7 @@ export function assertReachable({
   advertise,
   edge,
   host,
-}: Pick<NodeConfig, 'advertise' | 'edge' | 'host'>): void {
+}: Pick<FleetSettings, 'advertise' | 'edge'> & { readonly host: string }): void {
   if (edge === undefined || advertise !== undefined || !everyAddress.has(host)) return
   const param = '--advertise or QUARTET_NODE_URL'
   throw new QuartetError(
@@ -35,7 +40,7 @@ export function assertReachable({
   )
 }
 
-/** What the settings and the address that the node listens on make of it; undefined without an edge. */
+/** The place that settings and the address that the node listens on give it; undefined without an edge. */
 export function membershipOf(
   { advertise, edge, nodeId, region }: FleetSettings,
   listening: string,
@@ -45,7 +50,7 @@ export function membershipOf(
 }
 
 /** The node's name: as set, else host name and port. */
-export function nodeIdOf({ nodeId }: Pick<NodeConfig, 'nodeId'>, listening: string): NodeId {
+export function nodeIdOf({ nodeId }: Pick<FleetSettings, 'nodeId'>, listening: string): NodeId {
   const { port } = new URL(listening)
   return nodeId ?? NodeId.parse(`${hostname()}-${port}`.replaceAll(/[^A-Za-z0-9._-]/g, '-').slice(-64))
 }

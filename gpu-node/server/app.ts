@@ -6,15 +6,15 @@ import { newRequestId, RequestId } from '../../shared/ids.ts'
 import type { Log } from '../../shared/log.ts'
 import { preciseNow } from '../../shared/telemetry/span.ts'
 import type { NodeInfo } from '../../shared/wire.ts'
+import type { CallTrace } from '../engine/call-trace.ts'
 import type { Settlements } from '../settlements/settlements.ts'
-import type { CallTrace } from '../telemetry/call-trace.ts'
 import type { Tracing } from '../telemetry/tracing.ts'
 import type { Authorization } from './authorization.ts'
 import { generate } from './generate.ts'
 import { describeFailure } from './log.ts'
 import type { NodeMetrics } from './metrics.ts'
 import { putAdapter } from './put-adapter.ts'
-import type { Model, Serving } from './serving.ts'
+import type { LoadedModel, Serving } from './serving.ts'
 import { answerSettlements } from './settlements.ts'
 
 export interface NodeAppOptions {
@@ -116,7 +116,7 @@ function errorResponse(error: QuartetError): Response {
   return answer
 }
 
-function nodeInfo({ adapters, digest, engine, limits, slug }: Model, { draining }: Serving): NodeInfo {
+function nodeInfo({ adapters, digest, engine, limits, slug }: LoadedModel, { draining }: Serving): NodeInfo {
   return {
     backbone: { slug, digest },
     contextLength: limits.contextLength,

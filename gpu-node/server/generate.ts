@@ -2,10 +2,10 @@ import { parseRequest } from '../../shared/api/parse.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { NodeTokenClaims } from '../../shared/node-token.ts'
 import { type GenerateEvent, GenerateRequest, maxGenerateBytes } from '../../shared/wire.ts'
+import type { CallTrace } from '../engine/call-trace.ts'
 import type { Engine } from '../engine/engine.ts'
-import type { Submission } from '../engine/sequence.ts'
+import type { EngineRequest } from '../engine/sequence.ts'
 import type { Settlements } from '../settlements/settlements.ts'
-import type { CallTrace } from '../telemetry/call-trace.ts'
 import { type Authorization, requireClaim } from './authorization.ts'
 import { parseJson } from './request-body.ts'
 import type { Serving } from './serving.ts'
@@ -41,7 +41,7 @@ export async function generate(
       )
     const adapter = wanted.adapter === null ? null : adapters.pin(claims.sub, wanted.adapter)
     settlements.acknowledge(wanted.acknowledge ?? [], claims.sub)
-    const submission = {
+    const engineRequest = {
       tenant: claims.sub,
       request: wanted,
       adapter,
@@ -49,7 +49,7 @@ export async function generate(
       arrivedAt,
       trace,
     }
-    const events = submit(submission, { engine, settlements })
+    const events = submit(engineRequest, { engine, settlements })
     return new Response(lines(events), { headers: { 'content-type': 'application/x-ndjson' } })
   } finally {
     leave?.()
@@ -58,12 +58,12 @@ export async function generate(
 
 /** What the engine takes will have a settlement; what it refuses has none. */
 function submit(
-  submission: Submission,
+  engineRequest: EngineRequest,
   { engine, settlements }: { engine: Engine; settlements: Settlements },
 ): AsyncIterable<readonly GenerateEvent[]> {
-  const withdraw = settlements.begin(submission)
+  const withdraw = settlements.begin(engineRequest)
   try {
-    return engine.submit(submission)
+    return engine.submit(engineRequest)
   } catch (refusal) {
     withdraw()
     throw refusal

@@ -1,13 +1,13 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { ErrorCode } from '../../shared/errors.ts'
 import type { EngineObserver } from '../engine/reports.ts'
-import type { Model, Serving } from './serving.ts'
+import type { LoadedModel, Serving } from './serving.ts'
 
 const stepSeconds = [0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2, 5]
 const waitSeconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
 
 /** What each gauge reads from the model at the moment it is scraped. */
-const gauges: Record<string, { help: string; read: (model: Model) => number }> = {
+const gauges: Record<string, { help: string; read: (model: LoadedModel) => number }> = {
   queue_length: { help: 'Requests that wait for a place', read: ({ engine }) => engine.waiting },
   running: { help: 'Requests in prefill or decode', read: ({ engine }) => engine.running },
   running_max: { help: 'Places in the batch', read: ({ limits }) => limits.maxBatch },
@@ -19,7 +19,7 @@ const gauges: Record<string, { help: string; read: (model: Model) => number }> =
 }
 
 /** What the model counts itself, as of the moment of the scrape. */
-const modelCounters: Record<string, { help: string; read: (model: Model) => number }> = {
+const modelCounters: Record<string, { help: string; read: (model: LoadedModel) => number }> = {
   adapter_loads_total: { help: 'Adapters loaded', read: ({ adapters }) => adapters.loads },
   adapter_evictions_total: {
     help: 'Adapters dropped to make room',

@@ -5,7 +5,7 @@ import type { AdapterStore } from '../adapters/store.ts'
 import type { Engine } from '../engine/engine.ts'
 
 /** A backbone at work. */
-export interface Model {
+export interface LoadedModel {
   readonly slug: BackboneSlug
   readonly digest: BackboneDigest
   readonly limits: BackendLimits
@@ -15,15 +15,15 @@ export interface Model {
 
 /** What the process can do for requests at this moment. */
 export class Serving {
-  #model: Model | undefined
+  #model: LoadedModel | undefined
   #draining = false
 
-  get model(): Model | undefined {
+  get model(): LoadedModel | undefined {
     return this.#model
   }
 
   /** The model, also while the node drains. Throws `node_unavailable` before it is loaded. */
-  loadedModel(): Model {
+  loadedModel(): LoadedModel {
     if (this.#model === undefined)
       throw new QuartetError('node_unavailable', 'the node is still loading its backbone; retry', {
         retryAfterSeconds: 1,
@@ -35,7 +35,7 @@ export class Serving {
     return this.#draining
   }
 
-  loaded(model: Model): void {
+  loaded(model: LoadedModel): void {
     this.#model = model
   }
 
@@ -46,7 +46,7 @@ export class Serving {
   }
 
   /** The model, for new work. Throws `draining` or `node_unavailable`. */
-  open(): Model {
+  open(): LoadedModel {
     if (this.#draining)
       throw new QuartetError('draining', 'the node is shutting down; send the request to another one')
     return this.loadedModel()

@@ -6,7 +6,7 @@ import { Settlements } from './settlements.ts'
 const tenant = TenantId.parse('acme')
 const other = TenantId.parse('other')
 
-function submission(owner = tenant) {
+function engineRequest(owner = tenant) {
   const requestId = newRequestId()
   return {
     tenant: owner,
@@ -38,9 +38,9 @@ function submission(owner = tenant) {
 const usage = { promptTokens: 2, completionTokens: 3 }
 const timings = { queueMs: 1, prefillMs: 2, decodeMs: 3 }
 const end = (settlements: Settlements, owner = tenant) => {
-  const work = submission(owner)
+  const work = engineRequest(owner)
   settlements.begin(work)
-  settlements.ended({ outcome: 'stop', submission: work, usage, timings })
+  settlements.ended({ outcome: 'stop', engineRequest: work, usage, timings })
   return work.request.settlement.id
 }
 
@@ -101,8 +101,8 @@ describe('a finished generation', () => {
 
 test('a generation that still runs is told as running, one that was refused as nothing', () => {
   const settlements = new Settlements()
-  const running = submission()
-  const refused = submission()
+  const running = engineRequest()
+  const refused = engineRequest()
   settlements.begin(running)
   settlements.begin(refused)()
   const collect = [running.request.settlement.id, refused.request.settlement.id]

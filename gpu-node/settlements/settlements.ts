@@ -6,7 +6,7 @@ import {
   settlementKeepMs,
 } from '../../shared/settlement.ts'
 import type { RequestReport } from '../engine/reports.ts'
-import type { Submission } from '../engine/sequence.ts'
+import type { EngineRequest } from '../engine/sequence.ts'
 
 /** The edge that asked has this long to acknowledge; then the settlement is offered to whichever edge listens. */
 const offerAfterMs = 10_000
@@ -55,7 +55,7 @@ export class Settlements {
   }
 
   /** Expects a generation's end; call what it returns when there will be none. */
-  begin({ request: { settlement }, tenant }: Pick<Submission, 'request' | 'tenant'>): () => void {
+  begin({ request: { settlement }, tenant }: Pick<EngineRequest, 'request' | 'tenant'>): () => void {
     if (settlement === undefined) return () => {}
     this.#running.set(settlement.id, tenant)
     return () => this.#running.delete(settlement.id)
@@ -64,11 +64,11 @@ export class Settlements {
   /** A generation is over. */
   ended({
     outcome,
-    submission,
+    engineRequest,
     timings,
     usage,
-  }: Pick<RequestReport, 'outcome' | 'submission' | 'timings' | 'usage'>): void {
-    const { request, tenant } = submission
+  }: Pick<RequestReport, 'outcome' | 'engineRequest' | 'timings' | 'usage'>): void {
+    const { request, tenant } = engineRequest
     if (request.settlement === undefined) return
     const { id, meter } = request.settlement
     this.#running.delete(id)

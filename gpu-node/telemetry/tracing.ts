@@ -6,8 +6,8 @@ import type { TelemetrySettings } from '../../shared/telemetry/settings.ts'
 import { preciseNow, type Span } from '../../shared/telemetry/span.ts'
 import { isSampled, newSpanId, parseTraceContext } from '../../shared/telemetry/trace-context.ts'
 import { version } from '../../shared/version.ts'
+import type { CallTrace } from '../engine/call-trace.ts'
 import type { RequestReport } from '../engine/reports.ts'
-import type { CallTrace } from './call-trace.ts'
 
 const flushMs = 1_000
 const lastFlushMs = 1_000
@@ -66,7 +66,7 @@ export class Tracing {
 
   /** A generation that the engine took has ended. */
   generated(report: RequestReport): void {
-    const { trace } = report.submission
+    const { trace } = report.engineRequest
     if (trace !== undefined) this.#exporter?.add(generationSpans(report, trace))
   }
 
@@ -105,8 +105,8 @@ function callSpan(
 
 /** The call, and under it where its time went: the queue, the prefill, the decode. */
 function generationSpans(report: RequestReport, trace: CallTrace): readonly Span[] {
-  const { outcome, submission, timings, usage } = report
-  const { request, tenant } = submission
+  const { outcome, engineRequest, timings, usage } = report
+  const { request, tenant } = engineRequest
   const endedAt = preciseNow()
   const startedAt = endedAt - timings.queueMs - timings.prefillMs - timings.decodeMs
   const admittedAt = startedAt + timings.queueMs

@@ -134,6 +134,8 @@ export const Usage = z.object({
   prompt_tokens: z.int(),
   completion_tokens: z.int(),
   total_tokens: z.int(),
+  /** Of the prompt tokens, those that an earlier request had run already; absent when there were none. */
+  prompt_tokens_details: z.object({ cached_tokens: z.int() }).optional(),
 })
 export type Usage = z.infer<typeof Usage>
 

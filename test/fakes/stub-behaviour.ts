@@ -19,6 +19,8 @@ export interface StubBehaviour {
   readonly reason?: 'stop' | 'length'
   /** The last token is a stop token. */
   readonly endsWithStopToken?: boolean
+  /** Says that it had run so many tokens of the prompt before. */
+  readonly cachedTokens?: number
   /** Closes a connection under the second call that comes on it. */
   readonly cutsReused?: boolean
   /** Cuts the connection after this many tokens. */

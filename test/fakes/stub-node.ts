@@ -161,7 +161,12 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
   if (behaviour.delayMs === undefined) response.cork()
   const line = (event: object) => response.write(`${JSON.stringify(event)}\n`)
   const { miscounts: { completion = 0, prompt: more = 0 } = {} } = behaviour
-  const usage = () => ({ promptTokens: prompt.length + more, completionTokens: call.sent + completion })
+  const { cachedTokens } = behaviour
+  const usage = () => ({
+    promptTokens: prompt.length + more,
+    ...(cachedTokens === undefined ? {} : { cachedTokens }),
+    completionTokens: call.sent + completion,
+  })
   const tokens = behaviour.overruns === true ? behaviour.tokens : behaviour.tokens.slice(0, maxTokens)
   for (const [at, id] of tokens.entries()) {
     if (behaviour.delayMs !== undefined) await sleep(behaviour.delayMs)

@@ -1,0 +1,71 @@
+import type { Engine } from '../gpu-node/engine/engine.ts'
+import type { BackboneDigest } from '../shared/ids.ts'
+import { newRequestId, TenantId } from '../shared/ids.ts'
+
+/** One greedy request of an engine, and what came of it. */
+export interface EngineRun {
+  /** From the request to its first token. */
+  readonly firstTokenMs: number
+  readonly ids: readonly number[]
+  /** The longest pause between two tokens. */
+  readonly longestGapMs: number
+  readonly cachedTokens: number
+}
+
+export interface EngineAsk {
+  readonly backbone: BackboneDigest
+  readonly prompt: readonly number[]
+  readonly maxTokens: number
+  readonly tenant?: string
+}
+
+const longestMs = 3_600_000
+
+/** Runs one request to its end. */
+export async function runRequest(
+  engine: Engine,
+  { backbone, maxTokens, prompt, tenant = 'bench' }: EngineAsk,
+): Promise<EngineRun> {
+  const start = performance.now()
+  const at: number[] = []
+  const ids: number[] = []
+  let cachedTokens = 0
+  const events = engine.submit({
+    tenant: TenantId.parse(tenant),
+    request: {
+      requestId: newRequestId(),
+      backbone,
+      adapter: null,
+      prompt: [...prompt],
+      maxTokens,
+      sampling: {
+        temperature: 0,
+        topP: 1,
+        topK: 0,
+        minP: 0,
+        frequencyPenalty: 0,
+        presencePenalty: 0,
+        logitBias: [],
+      },
+      stopTokens: [],
+      logprobs: null,
+      timeoutMs: longestMs,
+    },
+    adapter: null,
+    signal: new AbortController().signal,
+  })
+  for await (const piece of events)
+    for (const event of piece)
+      if (event.type === 'token') {
+        at.push(performance.now())
+        ids.push(event.id)
+      } else if (event.type === 'done') cachedTokens = event.usage.cachedTokens ?? 0
+      else throw new Error(event.message)
+  const gaps = at.slice(1).map((time, i) => time - (at[i] ?? time))
+  return { firstTokenMs: (at[0] ?? start) - start, ids, longestGapMs: Math.max(0, ...gaps), cachedTokens }
+}
+
+/** Token ids that differ from one `seed` to the next. */
+export function textIds(length: number, seed: number): number[] {
+  return Array.from({ length }, (_, at) => 1000 + ((at * 7919 + seed * 104_729) % 20_000))
+}
