@@ -277,7 +277,7 @@ export class Engine {
       else this.#end(sequence, { type: 'done', reason })
     } catch (error) {
       const failure = toQuartetError(error)
-      if (failure.code === 'node_error' && sequence.submission.adapter !== null)
+      if (failure.code === 'node_error' && sequence.engineRequest.adapter !== null)
         this.#fail(sequence, unusableAdapter())
       else {
         this.#observer.failed(error)
