@@ -12,6 +12,7 @@ import { edgeBackbone } from '../cli/local/local-backbone.ts'
 import { startWorker } from '../cli/local/worker.ts'
 import { type AdapterDigest, AliasName, TenantId } from '../shared/ids.ts'
 import { benchBackbone } from './backend.ts'
+import { benchStreams } from './edge-streams.ts'
 import { benchUpload } from './edge-upload.ts'
 import { publishRandomAdapter } from './publish-random-adapter.ts'
 import { report } from './report.ts'
@@ -145,6 +146,7 @@ export async function benchEdge(): Promise<boolean> {
       neighbour: key,
       manifest,
     })
+    const streamFigures = await benchStreams({ edge: worker.url, node, key, model: alias })
     const made = (name: string) => (after[name] ?? 0) - (before[name] ?? 0)
     const per50 = (...names: string[]) =>
       (names.reduce((sum, name) => sum + made(name), 0) * 50) / answers.length
@@ -190,6 +192,7 @@ export async function benchEdge(): Promise<boolean> {
           bound: { kind: 'at most', value: 1 },
         },
         ...uploadFigures,
+        ...streamFigures,
       ],
     )
   } finally {

@@ -16,7 +16,7 @@ export interface Metered {
 }
 
 /**
- * Watches the events of one attempt at a choice go by, and settles the choice with what they tell. A failure settles
+ * Is told the events of one attempt at a choice, and settles the choice with what they tell. A failure settles
  * nothing before `end`, as another attempt may take this one's place.
  */
 export class ChoiceMeter {
@@ -29,26 +29,19 @@ export class ChoiceMeter {
     this.#metered = metered
   }
 
-  /** The same events. */
-  async *watch(
-    events: AsyncGenerator<readonly GenerateEvent[], void>,
-  ): AsyncGenerator<readonly GenerateEvent[], void> {
-    let hasThrown = false
-    try {
-      for await (const group of events) {
-        for (const event of group) this.#see(event)
-        yield group
-      }
-    } catch (thrown) {
-      hasThrown = true
-      if (this.#metered.signal.aborted) throw thrown
-      this.#failure = thrown instanceof NodeFailure ? thrown.verdict.code : 'internal_error'
-      if (thrown instanceof NodeFailure) this.#usage = thrown.usage
-      throw thrown
-    } finally {
-      // A reader that needs no more leaves early.
-      if (!hasThrown) this.end('stop')
-    }
+  /** An event goes by. */
+  see(event: GenerateEvent): void {
+    if (event.type === 'token') this.#tokens += 1
+    if (event.type !== 'done') return
+    const { reason, timings, usage } = event
+    this.#settle({ outcome: reason, usage, firstTokenMs: timings.queueMs + timings.prefillMs })
+  }
+
+  /** The attempt broke. Once the request is over, that is no failure of the node. */
+  failed(thrown: unknown): void {
+    if (this.#metered.signal.aborted) return
+    this.#failure = thrown instanceof NodeFailure ? thrown.verdict.code : 'internal_error'
+    if (thrown instanceof NodeFailure) this.#usage = thrown.usage
   }
 
   /** Tokens generated so far, or in all by the node's own count. */
@@ -65,13 +58,6 @@ export class ChoiceMeter {
   end(outcome: string): void {
     const hasFailed = this.#failure !== undefined && !this.#metered.signal.aborted
     this.#settle({ outcome: hasFailed ? (this.#failure ?? outcome) : outcome, usage: this.#usage })
-  }
-
-  #see(event: GenerateEvent): void {
-    if (event.type === 'token') this.#tokens += 1
-    if (event.type !== 'done') return
-    const { reason, timings, usage } = event
-    this.#settle({ outcome: reason, usage, firstTokenMs: timings.queueMs + timings.prefillMs })
   }
 
   /** The first word counts. */

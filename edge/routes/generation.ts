@@ -92,12 +92,16 @@ export async function startChoices(
         promptRows,
         signal,
       })
-      const events = meter.watch(running.events)
-      return { running, meter, deltas: readChoice({ events, stops, vocabulary: codec.vocabulary }) }
+      const { events } = running
+      return { running, meter, deltas: readChoice({ events, meter, stops, vocabulary: codec.vocabulary }) }
     }
     const held = new HeldChoice<Attempt>({
       begin: async () => read(await attempts.begin()),
       again: async ({ running }, thrown) => read(await attempts.again(running, thrown)),
+      forClient(thrown) {
+        signal.throwIfAborted()
+        return forClient(thrown)
+      },
     })
     const settleUnanswered = (outcome: string) => {
       const waiting = attempts.waiting[0]
@@ -131,7 +135,7 @@ export async function startChoices(
     else await Promise.all(held.map(({ settled }) => settled))
     const nodes = held.map(({ reading }) => reading?.running.node.id)
     return {
-      deltas: merge(held.map((choice) => forClients(choice.deltas(), signal))),
+      deltas: merge(held.map((choice) => choice.deltas())),
       completionTokens: () => meters().reduce((sum, meter) => sum + meter.completionTokens, 0),
       cachedTokens: () =>
         held.reduce(
@@ -149,19 +153,6 @@ export async function startChoices(
   } catch (thrown) {
     close(toQuartetError(thrown).code)
     throw thrown
-  }
-}
-
-/** The same deltas. Throws QuartetError. */
-async function* forClients(
-  deltas: AsyncGenerator<ChoiceDelta, void>,
-  signal: AbortSignal,
-): AsyncGenerator<ChoiceDelta, void> {
-  try {
-    yield* deltas
-  } catch (thrown) {
-    signal.throwIfAborted()
-    throw forClient(thrown)
   }
 }
 

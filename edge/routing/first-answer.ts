@@ -3,7 +3,6 @@ import type { FleetNode } from '../fleet/nodes.ts'
 import { type Clock, isolateClock } from './clock.ts'
 import type { Attempt, Dispatch } from './dispatch.ts'
 import { NodeFailure, type Verdict } from './node-failures.ts'
-import { unlessSilent } from './unless-silent.ts'
 
 /** A node that is silent is looked up in the fleet this often. */
 const watchMs = 2_500
@@ -147,27 +146,44 @@ function isGone(
 const lost = ({ attempt }: Call) =>
   new NodeFailure('lost', { message: `node ${attempt.node.id} is silent and has left the fleet` })
 
+/** The events of the call that answered, each within `silentMs` of being asked for. */
 async function* untilEnded(
   { call: { attempt, controller }, events }: { call: Call; events: Events },
   { clock = isolateClock, failed, signal }: FirstAnswerSource,
 ): Events {
-  const silent = () => {
-    const failure = new NodeFailure('silent', {
-      message: `node ${attempt.node.id} sent nothing more for ${silentMs / 1000} s`,
-    })
-    controller.abort(failure)
-    return failure
+  const { promise: silence, reject } = Promise.withResolvers<never>()
+  silence.catch(() => undefined)
+  let askedAt: number | undefined
+  // One timer for the whole stream, as there are many groups. Time in which nobody asks does not count.
+  const look = () => {
+    const waited = askedAt === undefined ? 0 : clock.now() - askedAt
+    if (waited < silentMs) cancelLook = clock.after(silentMs - waited, look)
+    else {
+      const failure = new NodeFailure('silent', {
+        message: `node ${attempt.node.id} sent nothing more for ${silentMs / 1000} s`,
+      })
+      controller.abort(failure)
+      reject(failure)
+    }
   }
+  let cancelLook = clock.after(silentMs, look)
   try {
-    yield* unlessSilent(events, { clock, ms: silentMs, silent })
+    for (;;) {
+      askedAt = clock.now()
+      const next = await Promise.race([events.next(), silence])
+      askedAt = undefined
+      if (next.done === true) return
+      yield next.value
+    }
   } catch (thrown) {
-    // Of a request that is over the node is not to blame.
+    // Once the request is over, the node is not to blame.
     if (thrown instanceof NodeFailure && !signal.aborted) {
       attempt.failed(thrown.verdict)
       failed(attempt, thrown)
     }
     throw thrown
   } finally {
+    cancelLook()
     attempt.ended()
     await events.return()
   }

@@ -2,11 +2,10 @@ import { throughClosedConnections } from '../../shared/closed-connection.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import type { TenantId } from '../../shared/ids.ts'
 import { signNodeToken } from '../../shared/node-token.ts'
-import { GenerateEvent, type GenerateRequest } from '../../shared/wire.ts'
+import type { GenerateRequest } from '../../shared/wire.ts'
 import type { NodeAddress } from '../fleet/nodes.ts'
-import type { NodeAttempt, RequestReport } from '../telemetry/request-report.ts'
-import { asAsked } from './as-asked.ts'
-import { readLines } from './lines.ts'
+import type { RequestReport } from '../telemetry/request-report.ts'
+import { type EventGroup, NodeEvents } from './node-events.ts'
 import { failureOf, NodeFailure } from './node-failures.ts'
 
 export interface NodeCall {
@@ -25,7 +24,8 @@ export interface NodeCall {
 
 export type NodeAnswer =
   | { readonly kind: 'adapter-missing' }
-  | { readonly kind: 'events'; readonly events: AsyncGenerator<readonly GenerateEvent[], void> }
+  /** The first group is there. */
+  | { readonly kind: 'events'; readonly events: AsyncGenerator<EventGroup, void> }
 
 /** `POST /v1/generate`, with a token of its own. Throws NodeFailure. */
 export async function generateOn({
@@ -64,8 +64,8 @@ export async function generateOn({
     throw new NodeFailure('unreachable', { message: `node ${node.id} cannot be reached`, thrown })
   })
   if (response.ok && response.body !== null) {
-    const events = asAsked(readEvents(response.body, node), { node, promptRows, request, vocab })
-    return { kind: 'events', events: observed(events, attempt) }
+    const events = new NodeEvents(response.body, { node, promptRows, request, vocab, attempt })
+    return { kind: 'events', events: eventsFrom(await events.read(), events) }
   }
   if (response.status === 409) {
     attempt.end('adapter_missing')
@@ -77,51 +77,14 @@ export async function generateOn({
   throw failure
 }
 
-/** The same events; the attempt learns of the first and of the end. */
-async function* observed(
-  events: AsyncGenerator<readonly GenerateEvent[], void>,
-  attempt: NodeAttempt,
-): AsyncGenerator<readonly GenerateEvent[], void> {
+/** From the first group on. Leaving early cancels the node's work. */
+async function* eventsFrom(
+  first: EventGroup | undefined,
+  events: NodeEvents,
+): AsyncGenerator<EventGroup, void> {
   try {
-    for await (const group of events) {
-      attempt.token()
-      yield group
-    }
-    attempt.end()
-  } catch (thrown) {
-    attempt.end(thrown instanceof NodeFailure ? thrown.verdict.code : 'internal_error')
-    throw thrown
+    for (let group = first; group !== undefined; group = await events.read()) yield group
   } finally {
-    attempt.end()
-  }
-}
-
-/**
- * A node's events as they arrive, in the groups they arrive in, up to and with `done` or `error`. A line that is no
- * event and an end without either throw NodeFailure. Leaving early cancels the node's work.
- */
-async function* readEvents(
-  body: ReadableStream<Uint8Array>,
-  node: NodeAddress,
-): AsyncGenerator<readonly GenerateEvent[], void> {
-  try {
-    for await (const lines of readLines(body)) {
-      const events = lines.map((line) => parseEvent(line, node))
-      const end = events.findIndex(({ type }) => type !== 'token')
-      yield end === -1 ? events : events.slice(0, end + 1)
-      if (end !== -1) return
-    }
-  } catch (thrown) {
-    if (thrown instanceof NodeFailure) throw thrown
-    throw new NodeFailure('truncated', { message: `the stream of node ${node.id} broke`, thrown })
-  }
-  throw new NodeFailure('truncated', { message: `the stream of node ${node.id} ended early` })
-}
-
-function parseEvent(line: string, node: NodeAddress): GenerateEvent {
-  try {
-    return GenerateEvent.parse(JSON.parse(line))
-  } catch (thrown) {
-    throw new NodeFailure('other', { message: `node ${node.id} sent a line that is no event`, thrown })
+    await events.leave()
   }
 }

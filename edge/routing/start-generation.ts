@@ -61,7 +61,7 @@ export class GenerationAttempts {
       },
       open: (attempt, attemptSignal) => {
         this.#waiting.add(attempt)
-        return firstToken(attempt, { ...start, signal: attemptSignal }, c)
+        return openEvents(attempt, { ...start, signal: attemptSignal }, c)
       },
       failed: (attempt, { reason, verdict }) => {
         this.#waiting.delete(attempt)
@@ -125,13 +125,7 @@ const noNode = () =>
     retryAfterSeconds: 1,
   })
 
-async function firstToken(attempt: Attempt, start: GenerationStart, c: Context<TenantApp>) {
-  const events = await openEvents(attempt, start, c)
-  const first = await events.next()
-  return prepend(first, events)
-}
-
-/** Calls the node; brings it the adapter when it lacks it, once. */
+/** Calls the node, up to its first events; brings it the adapter when it lacks it, once. */
 async function openEvents(
   { node, number }: Attempt,
   { deadline, promptRows, request, settlement, signal, vocab }: GenerationStart,
@@ -173,16 +167,4 @@ async function openEvents(
 function acknowledged(c: Context<TenantApp>, node: string): SettlementId[] | undefined {
   const ids = c.get('platform').budgets.acknowledgements(c.get('tenant'), { node, most: maxAcknowledged })
   return ids.length === 0 ? undefined : ids
-}
-
-async function* prepend<T>(
-  first: IteratorResult<T, void>,
-  rest: AsyncGenerator<T, void>,
-): AsyncGenerator<T, void> {
-  try {
-    if (first.done !== true) yield first.value
-    yield* rest
-  } finally {
-    await rest.return()
-  }
 }

@@ -9,6 +9,8 @@ export interface HeldSource<R extends Reading> {
   readonly begin: () => Promise<R>
   /** In place of `failed`, whose deltas threw `thrown`. Rejects with what the client is told when there is no other. */
   readonly again: (failed: R, thrown: unknown) => Promise<R>
+  /** The error that the client is told of a choice that broke. */
+  readonly forClient: (thrown: unknown) => unknown
 }
 
 /**
@@ -56,9 +58,19 @@ export class HeldChoice<R extends Reading> {
   /** From the first on. After `release`, or when it is complete. */
   async *deltas(): AsyncGenerator<ChoiceDelta, void> {
     yield* this.#ahead.splice(0)
-    const next = await this.#pending
-    if (next?.done === false) yield next.value
-    if (this.#reading !== undefined) yield* this.#reading.deltas
+    const deltas = this.#reading?.deltas
+    try {
+      let next = await this.#pending
+      if (next?.done === false) yield next.value
+      while (deltas !== undefined && next?.done !== true) {
+        next = await deltas.next()
+        if (next.done === false) yield next.value
+      }
+    } catch (thrown) {
+      throw this.#source.forClient(thrown)
+    } finally {
+      await deltas?.return()
+    }
   }
 
   async #hold(): Promise<void> {

@@ -7,6 +7,12 @@ export interface Indexed<T> {
 export async function* merge<T>(
   streams: readonly AsyncIterator<T, void>[],
 ): AsyncGenerator<Indexed<T>, void> {
+  const [only] = streams
+  if (only !== undefined && streams.length === 1) {
+    for (let next = await only.next(); next.done !== true; next = await only.next())
+      yield { index: 0, value: next.value }
+    return
+  }
   const next = (index: number) => {
     const value = (async () => ({ index, result: await streams[index]?.next() }))()
     // Whoever stops early no longer looks at what is pending.

@@ -1,5 +1,6 @@
 import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
 import type { FinishReason, GenerateEvent } from '../../shared/wire.ts'
+import type { ChoiceMeter } from '../budgets/choice-meter.ts'
 import { ChoiceText, type PlacedToken } from './choice-text.ts'
 
 /** What became known of a choice at once. */
@@ -10,7 +11,9 @@ export interface ChoiceDelta {
 }
 
 export interface ChoiceSource {
-  readonly events: AsyncIterable<readonly GenerateEvent[]>
+  readonly events: AsyncGenerator<readonly GenerateEvent[], void>
+  /** Told of every event and of the end. */
+  readonly meter: Pick<ChoiceMeter, 'see' | 'failed' | 'end'>
   readonly vocabulary: Pick<Vocabulary, 'bytes'>
   readonly stops: readonly string[]
 }
@@ -21,32 +24,45 @@ export interface ChoiceSource {
  */
 export async function* readChoice({
   events,
+  meter,
   stops,
   vocabulary,
 }: ChoiceSource): AsyncGenerator<ChoiceDelta, void> {
   const choice = new ChoiceText(vocabulary, stops)
   let completionTokens = 0
-  for await (const group of events) {
-    let text = ''
-    const tokens: PlacedToken[] = []
-    const add = (piece: { text: string; tokens: readonly PlacedToken[] }) => {
-      text += piece.text
-      tokens.push(...piece.tokens)
-    }
-    for (const event of group) {
-      if (event.type === 'token') {
-        completionTokens += 1
-        if (event.stop !== true) add(choice.push(event))
-        if (!choice.stopped) continue
-        yield { text, tokens, finish: { reason: 'stop', completionTokens } }
+  let hasFailed = false
+  try {
+    for await (const group of events) {
+      let text = ''
+      const tokens: PlacedToken[] = []
+      const add = (piece: { text: string; tokens: readonly PlacedToken[] }) => {
+        text += piece.text
+        tokens.push(...piece.tokens)
+      }
+      // All of them, though a stop string may leave the last ones out: they were generated.
+      for (const event of group) meter.see(event)
+      for (const event of group) {
+        if (event.type === 'token') {
+          completionTokens += 1
+          if (event.stop !== true) add(choice.push(event))
+          if (!choice.stopped) continue
+          yield { text, tokens, finish: { reason: 'stop', completionTokens } }
+          return
+        }
+        if (event.type !== 'done') continue
+        add(choice.finish())
+        const reason = choice.stopped ? 'stop' : event.reason
+        yield { text, tokens, finish: { reason, completionTokens: event.usage.completionTokens } }
         return
       }
-      if (event.type !== 'done') continue
-      add(choice.finish())
-      const reason = choice.stopped ? 'stop' : event.reason
-      yield { text, tokens, finish: { reason, completionTokens: event.usage.completionTokens } }
-      return
+      if (text !== '' || tokens.length > 0) yield { text, tokens }
     }
-    if (text !== '' || tokens.length > 0) yield { text, tokens }
+  } catch (thrown) {
+    hasFailed = true
+    meter.failed(thrown)
+    throw thrown
+  } finally {
+    // A reader that needs no more leaves early.
+    if (!hasFailed) meter.end('stop')
   }
 }

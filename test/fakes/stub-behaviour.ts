@@ -14,6 +14,8 @@ export interface StubBehaviour {
   readonly tokens: readonly number[]
   /** Milliseconds before each token. */
   readonly delayMs?: number
+  /** Writes each token by itself, as fast as it can; without this and `delayMs` all of them at once. */
+  readonly isEachWritten?: boolean
   /** Milliseconds before the answer's head. */
   readonly headDelayMs?: number
   readonly reason?: 'stop' | 'length'

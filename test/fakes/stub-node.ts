@@ -158,7 +158,7 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
   if (lacksAdapter) return sendError(response, { status: 409, code: 'adapter_missing' })
   response.writeHead(200, { 'content-type': 'application/x-ndjson' })
   if (behaviour.garbage !== undefined) return void response.end(behaviour.garbage)
-  if (behaviour.delayMs === undefined) response.cork()
+  if (behaviour.delayMs === undefined && behaviour.isEachWritten !== true) response.cork()
   const line = (event: object) => response.write(`${JSON.stringify(event)}\n`)
   const { miscounts: { completion = 0, prompt: more = 0 } = {} } = behaviour
   const { cachedTokens } = behaviour
@@ -170,6 +170,7 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
   const tokens = behaviour.overruns === true ? behaviour.tokens : behaviour.tokens.slice(0, maxTokens)
   for (const [at, id] of tokens.entries()) {
     if (behaviour.delayMs !== undefined) await sleep(behaviour.delayMs)
+    if (behaviour.isEachWritten === true) await new Promise((resolve) => setImmediate(resolve))
     if (response.destroyed) return
     if (behaviour.dieAfter === at) return die(response)
     if (behaviour.fallSilentAfter === at) return flush(response)

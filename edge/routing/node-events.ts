@@ -1,0 +1,170 @@
+import { GenerateEvent, type GenerateRequest, type Usage } from '../../shared/wire.ts'
+import type { NodeAddress } from '../fleet/nodes.ts'
+import type { NodeAttempt } from '../telemetry/request-report.ts'
+import { NodeFailure } from './node-failures.ts'
+
+export interface Asked {
+  readonly node: NodeAddress
+  readonly request: Pick<GenerateRequest, 'prompt' | 'maxTokens'>
+  /** Rows that the adapter makes; 0 for the untuned backbone. */
+  readonly promptRows: number
+  /** Of the backbone; undefined where its record does not say. */
+  readonly vocab: number | undefined
+}
+
+export type EventGroup = readonly GenerateEvent[]
+
+const maxLineLength = 256 * 1024
+
+/**
+ * Reads a node's answer: newline-delimited events, in the groups they arrive in, held to what the node was asked for,
+ * whatever the node is: tokens of the vocabulary, no more than allowed, and a count that is theirs. An `error` event,
+ * what was not asked for, a line that is no event and an end without `done` throw NodeFailure, after what came before.
+ */
+export class NodeEvents {
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>
+  readonly #decoder = new TextDecoder()
+  readonly #asked: Asked
+  readonly #attempt: Pick<NodeAttempt, 'token' | 'end'>
+  #rest = ''
+  #tokens = 0
+  #isOver = false
+  #failure: NodeFailure | undefined
+
+  constructor(body: ReadableStream<Uint8Array>, { attempt, ...asked }: Asked & { attempt: NodeAttempt }) {
+    this.#reader = body.getReader()
+    this.#asked = asked
+    this.#attempt = attempt
+  }
+
+  /** The next events; undefined behind the last. Throws NodeFailure. */
+  async read(): Promise<EventGroup | undefined> {
+    try {
+      while (!this.#isOver) {
+        if (this.#failure !== undefined) throw this.#failure
+        const group = this.#checked(await this.#lines())
+        if (group.length === 0) continue
+        this.#attempt.token()
+        return group
+      }
+      await this.leave()
+      return undefined
+    } catch (thrown) {
+      const failure =
+        thrown instanceof NodeFailure
+          ? thrown
+          : this.#broken('truncated', `the stream of node ${this.#asked.node.id} broke`, thrown)
+      this.#attempt.end(failure.verdict.code)
+      await this.leave()
+      throw failure
+    }
+  }
+
+  /** Nobody reads on; a node that is not done is told to stop. */
+  async leave(): Promise<void> {
+    this.#isOver = true
+    this.#attempt.end()
+    await this.#reader.cancel().catch(() => undefined)
+  }
+
+  /** The lines of one network chunk. */
+  async #lines(): Promise<string[]> {
+    const { done, value } = await this.#reader.read()
+    if (done) {
+      const last = this.#rest
+      this.#rest = ''
+      if (last !== '') return [last]
+      throw this.#broken('truncated', `the stream of node ${this.#asked.node.id} ended early`)
+    }
+    const lines = (this.#rest + this.#decoder.decode(value, { stream: true })).split('\n')
+    this.#rest = lines.pop() ?? ''
+    if (this.#rest.length > maxLineLength) throw new RangeError('a line is too long')
+    return lines
+  }
+
+  /** The events of some lines as far as they are sound; what is wrong with the next one is thrown on the next call. */
+  #checked(lines: readonly string[]): GenerateEvent[] {
+    const group: GenerateEvent[] = []
+    for (const line of lines) {
+      if (line === '') continue
+      const event =
+        parseEvent(line) ?? this.#broken('other', `node ${this.#asked.node.id} sent a line that is no event`)
+      this.#failure = event instanceof NodeFailure ? event : this.#failureIn(event)
+      if (this.#failure !== undefined || event instanceof NodeFailure) break
+      group.push(event)
+      if (event.type !== 'done') continue
+      this.#isOver = true
+      break
+    }
+    return group
+  }
+
+  #failureIn(event: GenerateEvent): NodeFailure | undefined {
+    const { node, request, vocab } = this.#asked
+    const broken = (what: string) => this.#broken('other', `node ${node.id} ${what}`)
+    switch (event.type) {
+      case 'token':
+        if (this.#isUnknown(event.id) || event.top?.some(([id]) => this.#isUnknown(id)) === true)
+          return broken(`sent a token that the vocabulary of ${vocab} does not have`)
+        if (this.#tokens === request.maxTokens)
+          return broken(`sent more than the ${request.maxTokens} tokens that it was asked for`)
+        this.#tokens += 1
+        return undefined
+      case 'done': {
+        const { promptTokens } = event.usage
+        if (this.#isOwn(event.usage) && promptTokens === request.prompt.length) return undefined
+        const there = { promptTokens: request.prompt.length, completionTokens: this.#tokens }
+        return broken(`counted ${JSON.stringify(event.usage)} where there were ${JSON.stringify(there)}`)
+      }
+      case 'error':
+        return new NodeFailure(event.code, {
+          message: `node ${node.id} failed: ${event.code} ${event.message}`,
+          // It may have failed within the prompt.
+          usage: event.usage !== undefined && this.#isOwn(event.usage) ? event.usage : undefined,
+        })
+    }
+  }
+
+  /** Whether a count can be of this call. */
+  #isOwn({ cachedTokens = 0, completionTokens, promptRows = 0, promptTokens }: Usage): boolean {
+    const { promptRows: rows, request } = this.#asked
+    return (
+      completionTokens === this.#tokens &&
+      promptTokens <= request.prompt.length &&
+      promptRows <= rows &&
+      cachedTokens <= promptTokens
+    )
+  }
+
+  #isUnknown(id: number): boolean {
+    const { vocab } = this.#asked
+    return vocab !== undefined && id >= vocab
+  }
+
+  #broken(cause: 'truncated' | 'other', message: string, thrown?: unknown): NodeFailure {
+    return new NodeFailure(cause, { message, thrown })
+  }
+}
+
+function parseEvent(line: string): GenerateEvent | undefined {
+  try {
+    const value: unknown = JSON.parse(line)
+    if (isPlainToken(value)) return value
+    const event = GenerateEvent.safeParse(value)
+    return event.success ? event.data : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * A token without log-probabilities, which is nearly every line: as GenerateEvent has it. In workerd zod may not compile
+ * its checks (`npm run bench -- edge` counts what a token costs).
+ */
+function isPlainToken(value: unknown): value is { readonly type: 'token'; readonly id: number } {
+  if (typeof value !== 'object' || value === null) return false
+  if (!('type' in value) || value.type !== 'token' || !('id' in value)) return false
+  const { id } = value
+  const isId = typeof id === 'number' && Number.isInteger(id) && id >= 0 && id <= 0x7fffffff
+  return isId && Object.keys(value).length === 2
+}
