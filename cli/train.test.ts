@@ -218,7 +218,7 @@ describe('from a file of examples to an adapter', () => {
 })
 
 describe('a training that is cut off', () => {
-  const settings = () => [...dev(), '--steps', '120', '--eval-every', '4', '--patience', '0']
+  const settings = () => [...dev(), '--steps', '60', '--eval-every', '4', '--patience', '0']
   let whole: string
 
   beforeAll(async () => {
@@ -235,7 +235,7 @@ describe('a training that is cut off', () => {
     let isSent = false
     child.stderr?.on('data', (part: Buffer) => {
       stderr += part.toString()
-      if (isSent || !/step \d+\/120: dev loss.*step \d+\/120: dev loss/s.test(stderr)) return
+      if (isSent || !/step \d+\/60: dev loss.*step \d+\/60: dev loss/s.test(stderr)) return
       isSent = true
       setTimeout(() => child.kill(signal), 20)
     })
@@ -268,7 +268,7 @@ describe('a training that is cut off', () => {
     expect(resumed.stderr).toMatch(/going on from step \d+/)
     expect(resumed.stdout).toBe(whole)
     const metrics = (await readFile(path('ctrl-c.metrics.jsonl'), 'utf8')).trim().split('\n')
-    expect(metrics.filter((line) => JSON.parse(line).type === 'step')).toHaveLength(120)
+    expect(metrics.filter((line) => JSON.parse(line).type === 'step')).toHaveLength(60)
   })
 
   it('by kill -9 goes on from its last checkpoint to the same bytes, and leaves no finished file before', async () => {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CliFailure } from '../cli/command/failure.ts'
-import { type ServingEncoder, servingEncoder } from '../cli/training/serving-encoder.ts'
+import { type ServingEncoder, servingEncoder } from '../cli/tokenizer/serving-encoder.ts'
 import type { Backbone } from '../model/import/backbone-folder.ts'
 import type { Example } from '../training/data/example.ts'
 import type { Choice, MeasuredPart } from '../training/evaluation/measure.ts'

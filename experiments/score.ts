@@ -1,4 +1,4 @@
-import { servingDecoder } from '../cli/evaluation/serving-decoder.ts'
+import { servingDecoder } from '../cli/tokenizer/serving-decoder.ts'
 import type { Backbone } from '../model/import/backbone-folder.ts'
 import type { AdapterFile } from '../shared/adapter-file.ts'
 import { openEvaluationBackend } from '../training/evaluation/evaluate.ts'

@@ -7,12 +7,12 @@ import { CliFailure } from '../command/failure.ts'
 import { note } from '../command/output.ts'
 import { progressPrinter } from '../command/progress.ts'
 import { writeFileAtomically } from '../local/atomic-file.ts'
-import { servingEncoder } from '../training/serving-encoder.ts'
+import { servingDecoder } from '../tokenizer/serving-decoder.ts'
+import { servingEncoder } from '../tokenizer/serving-encoder.ts'
 import { backboneOf, readAdapters, untuned } from './candidates.ts'
 import { readChoices } from './choices.ts'
 import type { EvalOptions } from './options.ts'
 import { answerLines, evaluationReport, labelLines, printEvaluation } from './report.ts'
-import { servingDecoder } from './serving-decoder.ts'
 
 /** Tokens that an answer may have beyond the longest response in the data. */
 const spareTokens = 16

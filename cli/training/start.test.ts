@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
 import { byteIds, tinyChat, tinySpecials, tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
-import { encoderOf } from './serving-encoder.ts'
+import { encoderOf } from '../tokenizer/serving-encoder.ts'
 import { chosenStart } from './start.ts'
 
 const encoder = encoderOf({

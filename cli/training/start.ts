@@ -4,8 +4,8 @@ import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { PromptFormat } from '../../training/data/dataset.ts'
 import type { AdapterStart } from '../../training/start/start.ts'
+import type { ServingEncoder } from '../tokenizer/serving-encoder.ts'
 import type { TrainOptions } from './options.ts'
-import type { ServingEncoder } from './serving-encoder.ts'
 
 /** Where an adapter's rows start, and how its file names that. */
 export interface ChosenStart {

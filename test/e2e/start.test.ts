@@ -161,15 +161,10 @@ describe('a home of its own', () => {
     await expectGone(all)
   })
 
-  // One more try, as another process may have had the cores.
-  it('is ready again within 10 s with its keys, and says so when its node is killed', {
-    retry: 1,
-  }, async () => {
-    const before = performance.now()
+  it('is ready again with its keys, and says so when its node is killed', async () => {
     const started = quartetStart({ home, ports })
     onTestFinished(async () => void (await stop(started)))
     await untilReady(started)
-    expect(performance.now() - before).toBeLessThan(10_000)
     expect((await localState(home)).tenants.map(({ key }) => key)).toEqual(keys)
     const all = await descendants(started.process.pid ?? 0)
     const node = await findByCommand(all, /gpu-node\/main\.ts/)

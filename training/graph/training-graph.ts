@@ -152,14 +152,14 @@ function tokenLoss(
   { normed, targets, head }: { normed: Value; targets: Value; head: Matrix },
 ): Value {
   const axis = g.constant('int64', [1])
-  const normalizer = logSumExp(g, head.multiply(g, normed))
+  const normalizer = logNormalizer(g, head.multiply(g, normed))
   const wanted = g.apply('Mul', [normed, shaped(head.gather(g, targets), normed.shape)])
   const logit = g.apply('ReduceSum', [wanted, axis], { keepdims: 0 })
   return g.apply('Sub', [shaped(normalizer, [sizes.lossRows]), shaped(logit, [sizes.lossRows])])
 }
 
 /** log Σ exp of each row of x [r, n], of parts first: one f32 sum of tens of thousands loses four digits. */
-function logSumExp(g: GraphBuilder, x: Value): Value {
+function logNormalizer(g: GraphBuilder, x: Value): Value {
   const n = Number(x.shape[1])
   const count = largestDivisor(n, Math.sqrt(n))
   const parts = shaped(g.apply('Reshape', [x, g.constant('int64', [-1, count, n / count])]), [
