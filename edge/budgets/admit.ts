@@ -4,7 +4,7 @@ import { currentFleet } from '../fleet/current-fleet.ts'
 import { within } from '../http/within.ts'
 import type { TenantApp } from '../request-context.ts'
 import type { Demand, Reservation } from './admission.ts'
-import type { Reach } from './budgets.ts'
+import type { BudgetAccess } from './budgets.ts'
 import { settlementsAt } from './collect.ts'
 import { limitsOf } from './limits.ts'
 
@@ -13,7 +13,7 @@ export async function admit(demand: Demand, c: Context<TenantApp>): Promise<Rese
   const started = performance.now()
   const tenant = c.get('tenant')
   const record = c.get('tenantRecord')
-  const reach = reachOf(c)
+  const reach = accessOf(c)
   const { budgets } = c.get('platform')
   const reservation = await budgets.admit(
     {
@@ -44,7 +44,7 @@ export async function admit(demand: Demand, c: Context<TenantApp>): Promise<Rese
 export const refuseOverLimits = createMiddleware<TenantApp>(async (c, next) => {
   const record = c.get('tenantRecord')
   const tenant = { tenant: c.get('tenant'), tenancy: record.createdAt, limits: limitsOf(record.policy) }
-  await c.get('platform').budgets.refuseIfFull(tenant, reachOf(c))
+  await c.get('platform').budgets.refuseIfFull(tenant, accessOf(c))
   await next()
 })
 
@@ -55,7 +55,7 @@ const silent = (): never => {
   throw new Error('the budget is silent')
 }
 
-function reachOf(c: Context<TenantApp>): Reach {
+function accessOf(c: Context<TenantApp>): BudgetAccess {
   const { budget, budgets, nodeKey } = c.get('platform')
   const tenant = c.get('tenant')
   return {

@@ -7,14 +7,14 @@ import { type BudgetOwner, type FlushOptions, TenantAccount } from './tenant-acc
 import type { Collect } from './uncounted-choices.ts'
 
 /** What a request brings to reach others with; I/O belongs to the request that begins it. */
-export interface Reach {
+export interface BudgetAccess {
   readonly owner: BudgetOwner
   readonly collect: Collect
   /** Keeps work alive that outlasts the request. */
   readonly background: (work: Promise<unknown>) => void
 }
 
-export interface Admittee {
+export interface AdmissionRequest {
   readonly tenant: TenantId
   /** When the tenant was created: one of a deleted tenant's name has nothing of what that one held. */
   readonly tenancy?: number | undefined
@@ -36,24 +36,24 @@ export interface BudgetsOptions {
 
 /** A full batch is told at once. */
 const batch = 256
-/** A keeper sees an idle tenant through within this many rounds … */
-const keeperRounds = 4
+/** A round of telling behind a request sees an idle tenant through within this many rounds … */
+const settlingRounds = 4
 /** … and a busy one is handed on to a younger request after as many of these. */
 const successionRounds = 2
 
 /** Beyond this, tenants with nothing going on are forgotten. */
 const mostAccounts = 10_000
 
-interface Kept {
+interface OpenAccount {
   readonly account: TenantAccount
   readonly tenancy: number | undefined
-  keeperSince: number | undefined
+  settlingSince: number | undefined
 }
 
 /** An isolate's accounts with the budgets of its tenants: the one owner of what it holds of them. */
 export class Budgets {
   readonly #options: BudgetsOptions
-  readonly #accounts = new Map<TenantId, Kept>()
+  readonly #accounts = new Map<TenantId, OpenAccount>()
   readonly #now: () => number
 
   constructor(options: BudgetsOptions) {
@@ -63,12 +63,12 @@ export class Budgets {
 
   /** Room for a request, before its work begins. Throws BudgetRefusal or `control_unavailable`. */
   async admit(
-    { demand, key, limits, requestId, tenancy, tenant }: Admittee,
-    reach: Reach,
+    { demand, key, limits, requestId, tenancy, tenant }: AdmissionRequest,
+    reach: BudgetAccess,
   ): Promise<Reservation> {
     const kept = this.#open(tenant, tenancy)
     const { account } = kept
-    account.heed(limits)
+    account.applyLimits(limits)
     try {
       const taken = account.isLimited(limits)
         ? await account.admit(tokensOf(demand), reach.owner)
@@ -82,11 +82,11 @@ export class Budgets {
 
   /** Throws BudgetRefusal where not even the smallest request would be admitted now. */
   async refuseIfFull(
-    { limits, tenancy, tenant }: Pick<Admittee, 'tenant' | 'tenancy' | 'limits'>,
-    reach: Reach,
+    { limits, tenancy, tenant }: Pick<AdmissionRequest, 'tenant' | 'tenancy' | 'limits'>,
+    reach: BudgetAccess,
   ): Promise<void> {
     const { account } = this.#open(tenant, tenancy)
-    account.heed(limits)
+    account.applyLimits(limits)
     if (!account.isLimited(limits) || !account.seemsFull) return
     try {
       await account.askForLeast(reach.owner)
@@ -96,16 +96,16 @@ export class Budgets {
   }
 
   /** Sees to it, behind the request, that the owner is told and what is idle returns. */
-  keep(tenant: TenantId, reach: Reach): void {
+  keep(tenant: TenantId, reach: BudgetAccess): void {
     const kept = this.#open(tenant)
     const { account } = kept
     const { gatherMs } = this.#options
     if (account.pending >= batch) reach.background(this.#flush(account, reach))
     else if (account.wantsRenewal) reach.background(account.renew(reach.owner).catch(this.#options.failed))
     const now = this.#now()
-    if (kept.keeperSince !== undefined && now - kept.keeperSince < successionRounds * gatherMs) return
-    kept.keeperSince = now
-    reach.background(this.#keeper({ kept, reach, since: now }))
+    if (kept.settlingSince !== undefined && now - kept.settlingSince < successionRounds * gatherMs) return
+    kept.settlingSince = now
+    reach.background(this.#settleBehind({ kept, reach, since: now }))
   }
 
   /** The tenant's limits as this isolate knows them. */
@@ -118,7 +118,7 @@ export class Budgets {
     return this.#accounts.get(tenant)?.account.acknowledgements.take(node, most) ?? []
   }
 
-  #open(tenant: TenantId, tenancy?: number): Kept {
+  #open(tenant: TenantId, tenancy?: number): OpenAccount {
     const known = this.#accounts.get(tenant)
     if (known !== undefined && (tenancy === undefined || known.tenancy === tenancy)) return known
     if (this.#accounts.size >= mostAccounts)
@@ -129,30 +129,38 @@ export class Budgets {
       now: this.#now,
       newId: () => crypto.randomUUID(),
     })
-    const kept: Kept = { account, tenancy, keeperSince: undefined }
+    const kept: OpenAccount = { account, tenancy, settlingSince: undefined }
     this.#accounts.set(tenant, kept)
     return kept
   }
 
-  async #keeper({ kept, reach, since }: { kept: Kept; reach: Reach; since: number }): Promise<void> {
+  async #settleBehind({
+    kept,
+    reach,
+    since,
+  }: {
+    kept: OpenAccount
+    reach: BudgetAccess
+    since: number
+  }): Promise<void> {
     const { account } = kept
-    for (let round = 0, failures = 0; round < keeperRounds && failures < 2; round++) {
+    for (let round = 0, failures = 0; round < settlingRounds && failures < 2; round++) {
       const { admitted } = account
       await new Promise((resolve) => setTimeout(resolve, this.#options.gatherMs))
-      if (kept.keeperSince !== since) return
+      if (kept.settlingSince !== since) return
       if (account.admitted === admitted) account.release()
-      const isLast = round === keeperRounds - 1
+      const isLast = round === settlingRounds - 1
       const heardSince = this.#now() - this.#options.gatherMs
       failures = (await this.#flush(account, reach, { isLast, heardSince })) ? 0 : failures + 1
       if (account.admitted === admitted && account.isSettled) break
     }
-    if (kept.keeperSince === since) kept.keeperSince = undefined
+    if (kept.settlingSince === since) kept.settlingSince = undefined
   }
 
   /** Whether it succeeded. What is told to nobody stays for the next time, and the nodes tell it as well. */
   async #flush(
     account: TenantAccount,
-    { collect, owner }: Reach,
+    { collect, owner }: BudgetAccess,
     options: Pick<FlushOptions, 'heardSince' | 'isLast'> = {},
   ): Promise<boolean> {
     try {

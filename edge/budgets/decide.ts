@@ -1,8 +1,8 @@
-import type { Ask, Refusal } from './exchange.ts'
+import type { LeaseRequest, Refusal } from './exchange.ts'
 import { type Amount, type LimitName, limitNames, limitRules, type Standings } from './limits.ts'
 
 /** How full one limit is. */
-export interface Room {
+export interface LimitLevel {
   readonly limit: number
   /** Spent and held, together. */
   readonly taken: number
@@ -13,9 +13,9 @@ export interface Room {
 }
 
 /** The limits that are set. */
-export type Rooms = Readonly<Partial<Record<LimitName, Room>>>
+export type LimitLevels = Readonly<Partial<Record<LimitName, LimitLevel>>>
 
-export interface Portions {
+export interface GrantedAmounts {
   readonly tokens: Amount
   readonly slots: Amount
   readonly allowance: { readonly requests: Amount; readonly tokens: Amount }
@@ -36,9 +36,9 @@ const caution = 4
  * room, to zero in the last quarter, so that nobody is refused for what another isolate holds idle.
  */
 export function decide(
-  rooms: Rooms,
-  { ask, holders }: { ask: Pick<Ask, 'need' | 'extra' | 'timeoutMs'>; holders: number },
-): { readonly portions: Portions } | { readonly refusal: Refusal } {
+  rooms: LimitLevels,
+  { ask, holders }: { ask: Pick<LeaseRequest, 'need' | 'extra' | 'timeoutMs'>; holders: number },
+): { readonly portions: GrantedAmounts } | { readonly refusal: Refusal } {
   const refusals: Refusal[] = []
   const portions: Partial<Record<LimitName, number>> = {}
   for (const name of limitNames) {
@@ -65,7 +65,7 @@ export function decide(
   }
 }
 
-function refusalOf(limit: LimitName, { need, room }: { room: Room; need: number }): Refusal {
+function refusalOf(limit: LimitName, { need, room }: { room: LimitLevel; need: number }): Refusal {
   const most = room.limit
   const left = Math.max(0, most - room.taken)
   const isHeld = need <= most - (room.taken - room.held)

@@ -40,7 +40,7 @@ export interface ReturnedAllowance {
   readonly tokens: number
 }
 
-export interface Ask {
+export interface LeaseRequest {
   /** The isolate. */
   readonly holder: string
   readonly lease: string
@@ -58,7 +58,7 @@ export interface Exchange {
   readonly charges: readonly Charge[]
   readonly returned: readonly Returned[]
   readonly allowance: ReturnedAllowance | null
-  readonly ask: Ask | null
+  readonly ask: LeaseRequest | null
 }
 
 /** What an isolate may spend on its own. */
@@ -84,7 +84,7 @@ const Refusal = z.object({
 })
 export type Refusal = Readonly<z.infer<typeof Refusal>>
 
-/** Kept by the budget, so that an exchange sent twice is answered the same. */
+/** OpenAccount by the budget, so that an exchange sent twice is answered the same. */
 export const ExchangeAnswer = z.object({
   limits: Limits,
   standings: Standings,

@@ -2,7 +2,7 @@ import type { Grant, Returned, ReturnedAllowance } from './exchange.ts'
 import type { Amount } from './limits.ts'
 
 /** What one request took from a lease. 0 of what no limit bounds. */
-export interface Taken {
+export interface Reserved {
   readonly lease: string
   readonly day: string
   readonly tokens: number
@@ -71,9 +71,9 @@ export class Lease {
     return enough(this.#requests, 1) && enough(this.#allowance, need)
   }
 
-  take(need: number, now: number): Taken | undefined {
+  take(need: number, now: number): Reserved | undefined {
     if (!this.has(need, now)) return undefined
-    const taken: Taken = {
+    const taken: Reserved = {
       lease: this.id,
       day: this.#day,
       tokens: this.#tokens === null ? 0 : need,

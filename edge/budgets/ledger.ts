@@ -2,8 +2,8 @@ import type { SettlementId } from '../../shared/ids.ts'
 import type { Settlement } from '../../shared/settlement.ts'
 import { charge, chargesKeptMs } from './charging.ts'
 import { dayOf, minuteOf, monthOf, untilNextDay, untilNextMinute, untilNextMonth } from './clock.ts'
-import { decide, type Portions, type Room, type Rooms } from './decide.ts'
-import { type Ask, type Exchange, ExchangeAnswer, exchangeRetryMs } from './exchange.ts'
+import { decide, type GrantedAmounts, type LimitLevel, type LimitLevels } from './decide.ts'
+import { type Exchange, ExchangeAnswer, exchangeRetryMs, type LeaseRequest } from './exchange.ts'
 import { ledgerSchema } from './ledger-schema.ts'
 import {
   type Amount,
@@ -147,7 +147,7 @@ export class Ledger {
     return held ?? { heldOnDay: 0, heldInMonth: 0, slots: 0 }
   }
 
-  #answer(ask: Ask, limits: Limits, now: number): ExchangeAnswer['outcome'] {
+  #answer(ask: LeaseRequest, limits: Limits, now: number): ExchangeAnswer['outcome'] {
     const day = dayOf(now)
     const [lease] = this.#sql.all<{ day: string }>('SELECT day FROM leases WHERE id = ?', ask.lease)
     if (lease !== undefined && lease.day !== day) return { kind: 'over' }
@@ -166,8 +166,8 @@ export class Ledger {
   }
 
   #hold(
-    { holder, lease }: Ask,
-    { day, expiresAt, portions }: { portions: Portions; day: string; expiresAt: number },
+    { holder, lease }: LeaseRequest,
+    { day, expiresAt, portions }: { portions: GrantedAmounts; day: string; expiresAt: number },
   ): void {
     this.#sql.all(
       `INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET tokens = tokens + excluded.tokens,
@@ -176,7 +176,7 @@ export class Ledger {
     )
   }
 
-  #allow({ allowance }: Portions, now: number): void {
+  #allow({ allowance }: GrantedAmounts, now: number): void {
     const { requests, tokens } = allowance
     if (requests === null && tokens === null) return
     this.#sql.all(
@@ -201,7 +201,7 @@ export class Ledger {
       )
   }
 
-  #rooms(limits: Limits, now: number): Rooms {
+  #rooms(limits: Limits, now: number): LimitLevels {
     const day = dayOf(now)
     const month = monthOf(day)
     const [given] = this.#sql.all<{ requests: number; tokens: number }>(
@@ -209,7 +209,7 @@ export class Ledger {
       minuteOf(now),
     )
     const { heldInMonth, heldOnDay, slots } = this.#heldTokens(day)
-    const taken: Record<LimitName, Omit<Room, 'limit'>> = {
+    const taken: Record<LimitName, Omit<LimitLevel, 'limit'>> = {
       requestsPerMinute: { taken: given?.requests ?? 0, held: 0, resetMs: untilNextMinute(now) },
       tokensPerMinute: { taken: given?.tokens ?? 0, held: 0, resetMs: untilNextMinute(now) },
       concurrentRequests: { taken: slots, held: slots, resetMs: null },
@@ -237,7 +237,7 @@ export class Ledger {
   }
 }
 
-function standings(rooms: Rooms): Standings {
+function standings(rooms: LimitLevels): Standings {
   return Object.fromEntries(
     Object.entries(rooms).map(([name, { limit, resetMs, taken }]): [string, Standing] => [
       name,

@@ -1,13 +1,13 @@
 import { type KeyId, type RequestId, settlementId } from '../../shared/ids.ts'
 import type { ChoiceUse, Demand, Reservation } from './admission.ts'
 import { type Charge, tokensOfCharge } from './exchange.ts'
-import type { Taken } from './lease.ts'
+import type { Reserved } from './lease.ts'
 import { type Meter, writeMeter } from './meter.ts'
 import type { TenantAccount } from './tenant-account.ts'
 
 export interface ReservationOptions {
   readonly account: TenantAccount
-  readonly taken: Taken
+  readonly taken: Reserved
   readonly demand: Demand
   readonly key: KeyId
   /** When the tenant was created. */

@@ -4,16 +4,16 @@ import { Acknowledgements } from './acknowledgements.ts'
 import { dayOf } from './clock.ts'
 import { isScarce } from './decide.ts'
 import {
-  type Ask,
   type Charge,
   type Exchange,
   type ExchangeAnswer,
   exchangeRetryMs,
+  type LeaseRequest,
   type Refusal,
   type Returned,
   type ReturnedAllowance,
 } from './exchange.ts'
-import { Lease, type LeaseRest, type Taken } from './lease.ts'
+import { Lease, type LeaseRest, type Reserved } from './lease.ts'
 import { areSame, isLimited, type Limits, limitNames, limitRules, type Standings } from './limits.ts'
 import { Pace } from './pace.ts'
 import { BudgetRefusal, leastNeed } from './refusal.ts'
@@ -128,7 +128,7 @@ export class TenantAccount {
    * Takes note of the limits in the tenant's record. A lease that was granted under others is used no further: every
    * request asks the owner, until both say the same.
    */
-  heed(recorded: Limits): void {
+  applyLimits(recorded: Limits): void {
     this.#recorded = recorded
     if (this.#isDisputed) this.#drain()
   }
@@ -151,7 +151,7 @@ export class TenantAccount {
   }
 
   /** What a request of a tenant without limits takes: nothing. */
-  admitFreely(): Taken {
+  admitFreely(): Reserved {
     this.#admitted += 1
     this.#running += 1
     const day = dayOf(this.#options.now())
@@ -159,7 +159,7 @@ export class TenantAccount {
   }
 
   /** Takes room for a request. Throws BudgetRefusal, or `control_unavailable` when the owner does not answer. */
-  async admit(need: number, owner: BudgetOwner): Promise<Taken> {
+  async admit(need: number, owner: BudgetOwner): Promise<Reserved> {
     this.#isResting = false
     for (let round = 0; round < maxRounds; round++) {
       const taken = this.#take(need) ?? (await this.#askFor(need, owner))
@@ -199,7 +199,7 @@ export class TenantAccount {
   }
 
   /** Room that a request did not need, or no longer needs; of tokens that a budget pays, its charges tell. */
-  giveBack({ lease, minute }: Taken, { allowance, slots }: { slots: number; allowance: number }): void {
+  giveBack({ lease, minute }: Reserved, { allowance, slots }: { slots: number; allowance: number }): void {
     if (allowance > 0) this.#lease.allow(minute, allowance)
     if (slots === 0) return
     if (lease === this.#lease.id) this.#lease.giveBack(slots)
@@ -238,7 +238,7 @@ export class TenantAccount {
   }
 
   /** Undefined when what was granted can no longer be used, so that asking again is right. */
-  async #askFor(need: number, owner: BudgetOwner): Promise<Taken | undefined> {
+  async #askFor(need: number, owner: BudgetOwner): Promise<Reserved | undefined> {
     const first = await this.#send(this.#exchange({ need }), { owner, need })
     if (first.answer.outcome.kind !== 'refused') return first.taken
     const { refusal } = first.answer.outcome
@@ -274,7 +274,7 @@ export class TenantAccount {
     if (!this.#lease.isEmpty) this.#putBack(this.#lease.drain())
   }
 
-  #take(need: number): Taken | undefined {
+  #take(need: number): Reserved | undefined {
     const now = this.#options.now()
     const taken = this.#lease.take(need, now)
     if (taken === undefined) return undefined
@@ -310,7 +310,7 @@ export class TenantAccount {
     }
   }
 
-  #ask(need: number | null): Ask {
+  #ask(need: number | null): LeaseRequest {
     const { holder, now, timeoutMs } = this.#options
     const at = now()
     if (at - this.#lease.bornAt > leaseLifeMs || this.#lease.isOver(at)) this.#next ??= this.#newLease()
@@ -324,7 +324,7 @@ export class TenantAccount {
   async #send(
     exchange: Exchange,
     { need, owner, sentAt = this.#options.now() }: { owner: BudgetOwner; need?: number; sentAt?: number },
-  ): Promise<{ readonly answer: ExchangeAnswer; readonly taken: Taken | undefined }> {
+  ): Promise<{ readonly answer: ExchangeAnswer; readonly taken: Reserved | undefined }> {
     let answer: ExchangeAnswer
     try {
       answer = await owner.exchange(exchange).catch(() => owner.exchange(exchange))

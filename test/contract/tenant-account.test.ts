@@ -252,15 +252,15 @@ test('a lease is used no further once the tenant’s record has other limits, lo
   expect(ledger.held.tokens).toBeGreaterThan(1_000)
   const lower = { ...noLimits, tokensPerDay: 2_000 }
   ledger.setLimits(lower)
-  account.heed(lower)
+  account.applyLimits(lower)
   await expect(request()).rejects.toMatchObject({ code: 'budget_exhausted' })
   ledger.setLimits(before)
-  account.heed(before)
+  account.applyLimits(before)
   await expect(request()).resolves.toBeUndefined()
   // While the record is late the owner's word counts, request by request.
   ledger.setLimits(lower)
   await account.flush({ owner, collect })
-  account.heed(before)
+  account.applyLimits(before)
   await expect(request()).rejects.toMatchObject({ code: 'budget_exhausted' })
 })
 
