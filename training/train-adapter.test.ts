@@ -81,3 +81,22 @@ it('interrupted and resumed from its checkpoint, a training gives the very bytes
   const resumed = await trainAdapter(options, { checkpoints: { resumed: saved, save } })
   expect(resumed.bytes).toEqual(whole.bytes)
 })
+
+it('a training that is taken up with another seed is refused by the seed alone, though the split follows from it', async () => {
+  const begun = await training({ kind: 'static', rows: 2 }, 2)
+  const saved: Uint8Array[] = []
+  await trainAdapter(begun, { checkpoints: { save: async (checkpoint) => void saved.push(checkpoint) } })
+  const all = [...begun.data.train.examples, ...begun.data.dev.examples].reverse()
+  const other: AdapterTraining = {
+    ...begun,
+    settings: { ...begun.settings, seed: 9 },
+    data: {
+      ...begun.data,
+      train: { ...begun.data.train, examples: all.slice(0, 32) },
+      dev: { ...begun.data.dev, examples: all.slice(32) },
+    },
+  }
+  await expect(
+    trainAdapter(other, { checkpoints: { resumed: saved[0], save: async () => {} } }),
+  ).rejects.toThrow(/is of another training: seed was 0 and is 9; give what it was started with/)
+})

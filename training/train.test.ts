@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import {
   fakeExamples,
   fakeLossModel,
@@ -8,6 +8,7 @@ import {
   zeros,
 } from '../test/fakes/fake-loss-model.ts'
 import type { Example } from './data/example.ts'
+import type { LossModel } from './loss/loss-model.ts'
 import { TrainSettings } from './settings.ts'
 import { freshState, type TrainOptions, type TrainState, train } from './train.ts'
 
@@ -222,4 +223,30 @@ describe('a training that goes wrong stops with what to try', () => {
     const save = () => Promise.reject(new Error('the disk is full'))
     await expect(train(training({ save }))).rejects.toThrow('the disk is full')
   })
+})
+
+it('the time left counts steps and measurements apart, so that a slow first measurement is no step', async () => {
+  let now = 0
+  vi.spyOn(performance, 'now').mockImplementation(() => now)
+  const fake = fakeLossModel()
+  const model: LossModel = {
+    ...fake,
+    differentiate: (...of) => {
+      now += 1000
+      return fake.differentiate(...of)
+    },
+    score: (run, parameters) => {
+      now += parameters === undefined ? 60_000 : 6000
+      return fake.score(run, parameters)
+    },
+  }
+  const left: (number | undefined)[] = []
+  await train({
+    ...training({ model, settings: settings({ steps: 4, evaluateEvery: 2, batchTokens: 1e6, batch: 64 }) }),
+    onEvent: (event) => {
+      if (event.type === 'step') left.push(event.progress.secondsLeft)
+    },
+  })
+  vi.restoreAllMocks()
+  expect(left).toEqual([3 + 2 * 60, 2 + 60, 1 + 33, 0])
 })
