@@ -23,22 +23,29 @@ function checkLimit(text: string): string {
 export function addPolicyOptions(command: Command): Command {
   for (const [flag, what] of Object.values(limits))
     command.addOption(new Option(flag, `at most so many ${what}; none lifts the limit`).argParser(checkLimit))
-  return command.option(
-    '--models <names>',
-    'the models it may ask for, separated by commas; all is every one',
-  )
+  return command
+    .option('--models <names>', 'the models it may ask for, separated by commas; all is every one')
+    .addOption(
+      new Option(
+        '--unknown-parameters <what>',
+        'what becomes of a request with a field that nobody knows: it is answered with a header that names the field, or refused',
+      ).choices(['answer', 'refuse']),
+    )
 }
 
-const Options = z.record(z.string(), z.unknown()).and(z.object({ models: z.string().optional() }))
+const Options = z
+  .record(z.string(), z.unknown())
+  .and(z.object({ models: z.string().optional(), unknownParameters: z.string().optional() }))
 
 /** What the options change; empty when none is given. */
 export function policyOf(command: Command): TenantPolicyChange {
-  const { models, ...options } = Options.parse(command.opts())
+  const { models, unknownParameters, ...options } = Options.parse(command.opts())
   const given = Object.keys(limits).filter((name) => options[name] !== undefined)
   const policy = TenantPolicyChange.safeParse({
     ...Object.fromEntries(
       given.map((name) => [name, options[name] === lifted ? null : Number(options[name])]),
     ),
+    ...(unknownParameters === undefined ? {} : { strictParameters: unknownParameters === 'refuse' }),
     ...(models === undefined ? {} : { aliases: models === 'all' ? null : models.split(',') }),
   })
   if (policy.success) return policy.data

@@ -15,13 +15,16 @@ import { AdapterDigest, BackboneDigest, BackboneSlug, RequestId, SettlementId } 
 /** Below the 100 MB that Cloudflare lets a request's body have. */
 export const maxAdapterBytes = 95 * 1024 * 1024
 export const maxGenerateBytes = 4 * 1024 * 1024
-export const maxStopTokens = 16
+export const maxStopTokens = 64
 export const maxTopLogprobs = 20
 export const maxAcknowledged = 256
 
 const tokenId = z.int().min(0).max(0x7fffffff)
 
-/** How the next token is chosen. Stages apply in the order bias, penalties, temperature, top_k, top_p, min_p. */
+/**
+ * How the next token is chosen. Stages apply in the order bias, repetition, penalties, minimum, temperature, top_k, top_p,
+ * min_p.
+ */
 export const Sampling = z.strictObject({
   /** 0 is greedy. */
   temperature: z.number().min(0).max(2),
@@ -31,6 +34,10 @@ export const Sampling = z.strictObject({
   minP: z.number().min(0).max(1),
   frequencyPenalty: z.number().min(-2).max(2),
   presencePenalty: z.number().min(-2).max(2),
+  /** Divides positive logits of tokens in prompt or answer, multiplies negative ones; absent means 1. */
+  repetitionPenalty: z.number().gt(0).max(2).optional(),
+  /** So many tokens are chosen before a stop token may be; absent means none. */
+  minTokens: z.int().min(0).max(262_144).optional(),
   logitBias: z.array(z.tuple([tokenId, z.number().min(-100).max(100)])).max(1024),
   /** The same seed gives the same draws for the same logits; absent means a fresh random seed. */
   seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),

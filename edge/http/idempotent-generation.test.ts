@@ -35,9 +35,13 @@ test('the same Idempotency-Key twice at once runs once; the second is told so', 
 })
 
 test('afterwards it gets the first answer again, at any isolate', async () => {
-  const first = await (await ask('k2')).json()
-  const again = await ask('k2')
+  const answer = await ask('k2', { mood: 'good' })
+  const first = await answer.json()
+  const again = await ask('k2', { mood: 'good' })
+  expect(answer.headers.get('x-quartet-ignored')).toBe('mood')
   expect(again.headers.get('idempotency-replayed')).toBe('true')
+  for (const name of ['x-quartet-adapter', 'x-quartet-node', 'x-quartet-retries', 'x-quartet-ignored'])
+    expect([name, again.headers.get(name)]).toEqual([name, answer.headers.get(name)])
   expect(await again.json()).toEqual(first)
   expect(await generated()).toBe(1)
 })

@@ -1,8 +1,8 @@
 import { createMiddleware } from 'hono/factory'
 import type { z } from 'zod'
-import { parseRequest } from '../../shared/api/parse.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import type { TenantApp } from '../request-context.ts'
+import { parseForTenant } from './generation-request.ts'
 import { sealOf } from './idempotency.ts'
 import { idempotencyKeyOf, keyConflict, usedForAnother } from './idempotency-key.ts'
 import { maxJsonBytes, parseJson, readBytes } from './json-body.ts'
@@ -30,7 +30,7 @@ export const idempotentGeneration = (schema: z.ZodType) =>
     const given = idempotencyKeyOf(c)
     if (given === undefined) return next()
     const bytes = await readBytes(c.req.raw.clone(), maxJsonBytes)
-    parseRequest(schema, parseJson(bytes))
+    parseForTenant(schema, parseJson(bytes), c)
     const owner = `generation\n${c.get('tenant')}\n${c.get('keyId')}\n${given}`
     const { adminKey, idempotentCall } = c.get('platform')
     const seal = await sealOf(`${owner}\n${adminKey}`)

@@ -190,8 +190,9 @@ function parameters({
 function queryValue(schema: Schema): Schema {
   const digits = typeof schema.pattern === 'string' && /^\^\[0-9\]\{1,[0-9]+\}\$$/.test(schema.pattern)
   if (!digits) return schema
-  const { description } = schema
-  return { type: 'integer', minimum: 0, ...(description === undefined ? {} : { description }) }
+  const { default: usual, description, maximum, minimum = 0 } = schema
+  const known = Object.entries({ maximum, default: usual, description })
+  return { type: 'integer', minimum, ...Object.fromEntries(known.filter(([, value]) => value !== undefined)) }
 }
 
 function requestBody(body: NonNullable<Operation['body']>): NonNullable<DescribedOperation['requestBody']> {

@@ -23,6 +23,7 @@ const headers = [
   'x-quartet-adapter',
   'x-quartet-node',
   'x-quartet-retries',
+  'x-quartet-ignored',
   'x-quartet-fleet',
   'server-timing',
 ] as const satisfies readonly AnswerHeader[]

@@ -60,6 +60,7 @@ export const answerHeaders = {
   'x-quartet-adapter': 'Digest of the adapter that answered, or `none`.',
   'x-quartet-node': 'Ids of the nodes that answered.',
   'x-quartet-retries': 'Attempts that failed before the first token.',
+  'x-quartet-ignored': 'Fields of the request that nobody knows or that have no effect here.',
   'x-quartet-fleet':
     'Only while the edge routes by an old snapshot of the nodes: `stale; age=` and its seconds.',
   'server-timing': 'Milliseconds until the first token, by hop.',

@@ -14,6 +14,7 @@ import { type Generation, type RunningChoices, startChoices, usageOf } from './g
 export interface CompleteChoice {
   readonly text: string
   readonly tokens: readonly PlacedToken[]
+  readonly completionTokens: number
   readonly finish: NonNullable<ChoiceDelta['finish']>
 }
 
@@ -33,7 +34,9 @@ export interface Answer<Whole extends object, Chunk extends { usage?: Usage | nu
   readonly request: {
     readonly model: string
     readonly stream: boolean
-    readonly stream_options?: { readonly include_usage: boolean } | undefined
+    readonly stream_options?:
+      | { readonly include_usage: boolean; readonly continuous_usage_stats: boolean }
+      | undefined
   }
   readonly presentation: Presentation<Whole, Chunk>
 }
@@ -61,7 +64,7 @@ export async function answer<Whole extends object, Chunk extends { usage?: Usage
   if (!request.stream) {
     try {
       const choices = await collect(running, generation)
-      const completionTokens = choices.reduce((sum, { finish }) => sum + finish.completionTokens, 0)
+      const completionTokens = choices.reduce((sum, choice) => sum + choice.completionTokens, 0)
       return c.json(
         presentation.whole(choices, usageOf(prompts, { completionTokens, cached: running.cachedTokens() })),
         200,
@@ -71,9 +74,10 @@ export async function answer<Whole extends object, Chunk extends { usage?: Usage
       running.close()
     }
   }
-  const includeUsage = request.stream_options?.include_usage ?? false
+  const { continuous_usage_stats: isContinuous = false, include_usage: includeUsage = false } =
+    request.stream_options ?? {}
   const body = eventStream({
-    events: chunks({ running, generation, presentation, includeUsage }),
+    events: chunks({ running, generation, presentation, includeUsage, isContinuous }),
     onError: (error) => reportError(error, c),
     onLeft: () => {
       report.errorCode = 'client_closed_request'
@@ -96,6 +100,7 @@ async function collect({ deltas }: RunningChoices, { n, prompts }: Generation): 
   const partial = Array.from({ length: n * prompts.length }, () => ({
     text: '',
     tokens: [] as PlacedToken[],
+    completionTokens: 0,
     finish: undefined as ChoiceDelta['finish'],
   }))
   for await (const { index, value } of deltas) {
@@ -103,6 +108,7 @@ async function collect({ deltas }: RunningChoices, { n, prompts }: Generation): 
     if (choice === undefined) continue
     choice.text += value.text
     choice.tokens.push(...value.tokens)
+    choice.completionTokens = value.completionTokens
     choice.finish = value.finish
   }
   return partial.map(({ finish, ...choice }) => {
@@ -115,6 +121,7 @@ async function collect({ deltas }: RunningChoices, { n, prompts }: Generation): 
 async function* chunks<Whole extends object, Chunk extends { usage?: Usage | null | undefined }>({
   generation: { n, prompts },
   includeUsage,
+  isContinuous,
   presentation,
   running,
 }: {
@@ -122,17 +129,23 @@ async function* chunks<Whole extends object, Chunk extends { usage?: Usage | nul
   generation: Generation
   presentation: Presentation<Whole, Chunk>
   includeUsage: boolean
+  /** Every event has the usage so far. */
+  isContinuous: boolean
 }): AsyncGenerator<object, void> {
-  const noUsageYet = includeUsage ? { usage: null } : {}
+  const generated = Array.from({ length: n * prompts.length }, () => 0)
+  const usage = () =>
+    usageOf(prompts, {
+      completionTokens: generated.reduce((sum, count) => sum + count, 0),
+      cached: running.cachedTokens(),
+    })
+  const usageSoFar = () => (isContinuous ? { usage: usage() } : includeUsage ? { usage: null } : {})
   for (let index = 0; index < n * prompts.length; index++) {
     const opening = presentation.opening(index)
-    if (opening !== undefined) yield { ...opening, ...noUsageYet }
+    if (opening !== undefined) yield { ...opening, ...usageSoFar() }
   }
-  let completionTokens = 0
   for await (const { index, value } of running.deltas) {
-    completionTokens += value.finish?.completionTokens ?? 0
-    for (const chunk of presentation.chunks(index, value)) yield { ...chunk, ...noUsageYet }
+    generated[index] = value.completionTokens
+    for (const chunk of presentation.chunks(index, value)) yield { ...chunk, ...usageSoFar() }
   }
-  if (includeUsage)
-    yield presentation.closing(usageOf(prompts, { completionTokens, cached: running.cachedTokens() }))
+  if (includeUsage) yield presentation.closing(usage())
 }

@@ -4,23 +4,22 @@ import {
   type ChatCompletionChunk,
   ChatCompletionRequest,
 } from '../../shared/api/chat-completions.ts'
-import { parseRequest } from '../../shared/api/parse.ts'
 import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
-import { readJson } from '../http/json-body.ts'
+import { readGenerationRequest } from '../http/generation-request.ts'
 import type { TenantApp } from '../request-context.ts'
 import type { PlacedToken } from '../streaming/choice-text.ts'
 import { contentLogprobs } from '../streaming/token-text.ts'
 import { answer, type Presentation } from './answer.ts'
 import { encodePrompts } from './encode-prompts.ts'
 import { checkContext, type Generation, promptRoom } from './generation.ts'
-import { toSampling } from './sampling.ts'
+import { stopTokensOf, toSampling } from './sampling.ts'
 
 /** Tokens generated at most when a request does not say how many: room in the KV cache is reserved for them. */
 export const defaultChatTokens = 1024
 
 /** `POST /v1/chat/completions`. */
 export async function chatCompletions(c: Context<TenantApp>): Promise<Response> {
-  const request = parseRequest(ChatCompletionRequest, await readJson(c.req.raw))
+  const request = await readGenerationRequest(ChatCompletionRequest, c)
   const generation = await toGeneration(request, c)
   return answer({ generation, request, presentation: presentation(request, generation, c) }, c)
 }
@@ -30,6 +29,7 @@ async function toGeneration(request: ChatCompletionRequest, c: Context<TenantApp
     ChatTemplate.of(model.record, codec).encode(request.messages, {
       tuned: model.adapter !== null,
       room: promptRoom(model),
+      settings: request.chat_template_kwargs,
     }),
   ])
   const { codec, model, prompts } = encoded
@@ -45,7 +45,10 @@ async function toGeneration(request: ChatCompletionRequest, c: Context<TenantApp
     }),
     sampling: toSampling(request, codec.vocabulary),
     stops: request.stop,
-    ignoreEos: request.ignore_eos,
+    stopTokens: stopTokensOf(
+      { ignoreEos: request.ignore_eos, ids: request.stop_token_ids, strings: request.stop },
+      encoded,
+    ),
     logprobs: request.logprobs ? (request.top_logprobs ?? 0) : null,
   }
 }

@@ -50,7 +50,7 @@ describe('a prompt', () => {
     ['an id that no token has', [100_000], /100000 is no token/],
     ['nothing', '', /empty/],
     ['an empty list', [], /must be a string/],
-    ['more than four', ['a', 'b', 'c', 'd', 'e'], /prompt/],
+    ['more than 128', Array.from({ length: 129 }, () => 'a'), /at most 128/],
     ['a mixture', ['a', 1], /prompt/],
   ])('of %s is refused', async (_name, prompt, message) => {
     const response = await edge.complete(tenant, { prompt })
@@ -72,6 +72,37 @@ test('log-probabilities have the legacy shape', async () => {
     ],
     text_offset: [0, 1, 1],
   })
+})
+
+test('log-probabilities have the chosen token among the likeliest, or none of them when 0 are asked for', async () => {
+  await stubs.behave({ tokens: byteIds('é'), logprob: -9, top: [[0, -0.1]] })
+  expect((await completion({ logprobs: 1 })).choices[0]?.logprobs?.top_logprobs).toEqual([
+    { '\0': -0.1, 'bytes:\\xc3': -9 },
+    { '\0': -0.1, 'bytes:\\xa9': -9 },
+  ])
+  await stubs.behave({ tokens: byteIds('a'), logprob: -9, top: [] })
+  expect((await completion({ logprobs: 0 })).choices[0]?.logprobs?.top_logprobs).toBeNull()
+})
+
+test('the tokens of a stop string are in no log-probabilities', async () => {
+  await stubs.behave({ tokens: byteIds('😀'.repeat(12)), logprob: -1 })
+  const [choice] = (await completion({ logprobs: 1, stop: '😀' })).choices
+  expect([choice?.text, choice?.logprobs?.tokens]).toEqual(['', []])
+})
+
+test('128 prompts are answered in order', async () => {
+  await stubs.behave({ tokens: byteIds('x') })
+  const { choices } = await completion({ prompt: Array.from({ length: 128 }, (_, at) => [at + 1]) })
+  expect(choices.map(({ index, text }) => [index, text])).toEqual(
+    Array.from({ length: 128 }, (_, at) => [at, 'x']),
+  )
+  expect(new Set((await requests()).map(({ prompt }) => prompt.join())).size).toBe(128)
+})
+
+test('more than 128 choices in all are refused', async () => {
+  const response = await edge.complete(tenant, { prompt: Array.from({ length: 65 }, () => 'a'), n: 2 })
+  expect(response.status).toBe(400)
+  expect(await response.json()).toMatchObject({ error: { param: 'n' } })
 })
 
 test('a stream carries the text and ends with the usage when asked', async () => {

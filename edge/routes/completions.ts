@@ -1,20 +1,19 @@
 import type { Context } from 'hono'
 import { type Completion, CompletionRequest, type Prompt } from '../../shared/api/completions.ts'
-import { parseRequest } from '../../shared/api/parse.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
-import { readJson } from '../http/json-body.ts'
+import { readGenerationRequest } from '../http/generation-request.ts'
 import type { TenantApp } from '../request-context.ts'
 import type { PlacedToken } from '../streaming/choice-text.ts'
 import { completionLogprobs } from '../streaming/token-text.ts'
 import { answer, type Presentation } from './answer.ts'
 import { encodePrompts } from './encode-prompts.ts'
 import { checkContext, type Generation, promptRoom } from './generation.ts'
-import { toSampling } from './sampling.ts'
+import { stopTokensOf, toSampling } from './sampling.ts'
 
 /** `POST /v1/completions`. */
 export async function completions(c: Context<TenantApp>): Promise<Response> {
-  const request = parseRequest(CompletionRequest, await readJson(c.req.raw))
+  const request = await readGenerationRequest(CompletionRequest, c)
   const generation = await toGeneration(request, c)
   return answer({ generation, request, presentation: presentation(request, generation, c) }, c)
 }
@@ -36,7 +35,10 @@ async function toGeneration(request: CompletionRequest, c: Context<TenantApp>): 
     }),
     sampling: toSampling(request, codec.vocabulary),
     stops: request.stop,
-    ignoreEos: request.ignore_eos,
+    stopTokens: stopTokensOf(
+      { ignoreEos: request.ignore_eos, ids: request.stop_token_ids, strings: request.stop },
+      encoded,
+    ),
     logprobs: request.logprobs ?? null,
   }
 }

@@ -29,7 +29,7 @@ export interface Generation {
   readonly maxTokens: number
   readonly sampling: Sampling
   readonly stops: readonly string[]
-  readonly ignoreEos: boolean
+  readonly stopTokens: readonly number[]
   readonly logprobs: number | null
 }
 
@@ -60,7 +60,7 @@ export async function startChoices(
   { isStreamed }: { isStreamed: boolean },
   c: Context<TenantApp>,
 ): Promise<RunningChoices> {
-  const { asked, codec, maxTokens, n, prompts, stops } = generation
+  const { asked, codec, maxTokens, n, prompts, sampling, stops } = generation
   const promptRows = generation.model.adapter?.rows ?? 0
   const demand = { model: asked, prompts: prompts.map(({ length }) => length), promptRows, n, maxTokens }
   const reservation = await admit(demand, c)
@@ -93,7 +93,17 @@ export async function startChoices(
         signal,
       })
       const { events } = running
-      return { running, meter, deltas: readChoice({ events, meter, stops, vocabulary: codec.vocabulary }) }
+      return {
+        running,
+        meter,
+        deltas: readChoice({
+          events,
+          meter,
+          stops,
+          minTokens: sampling.minTokens ?? 0,
+          vocabulary: codec.vocabulary,
+        }),
+      }
     }
     const held = new HeldChoice<Attempt>({
       begin: async () => read(await attempts.begin()),
@@ -167,7 +177,7 @@ function nodeRequests({ prompts, n, ...generation }: Generation, c: Context<Tena
       prompt: [...prompt],
       maxTokens: generation.maxTokens,
       sampling: withSeed(generation.sampling, index),
-      stopTokens: generation.ignoreEos ? [] : backbone.tokens.eos,
+      stopTokens: [...generation.stopTokens],
       logprobs: generation.logprobs,
     }))
 }

@@ -1,7 +1,9 @@
 import type { CompletionRequest } from '../../shared/api/completions.ts'
+import { maxChoicesInAll } from '../../shared/api/parameters.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
 import type { Sampling } from '../../shared/wire.ts'
+import type { OpenModel } from './encode-prompts.ts'
 
 type Parameters = Pick<
   CompletionRequest,
@@ -12,6 +14,9 @@ type Parameters = Pick<
   | 'frequency_penalty'
   | 'presence_penalty'
   | 'logit_bias'
+  | 'repetition_penalty'
+  | 'min_tokens'
+  | 'stop_token_ids'
   | 'seed'
 >
 
@@ -25,20 +30,46 @@ export function toSampling(request: Parameters, vocabulary: Vocabulary): Samplin
     frequencyPenalty: request.frequency_penalty,
     presencePenalty: request.presence_penalty,
     logitBias: Object.entries(request.logit_bias).map(([id, bias]) => [
-      knownToken(Number(id), vocabulary),
+      knownToken(Number(id), { vocabulary, param: 'logit_bias' }),
       bias,
     ]),
-    ...(request.seed === undefined ? {} : { seed: request.seed }),
+    ...(request.repetition_penalty === 1 ? {} : { repetitionPenalty: request.repetition_penalty }),
+    ...(request.min_tokens === 0 ? {} : { minTokens: request.min_tokens }),
+    ...seedOf(request),
   }
 }
 
-function knownToken(id: number, vocabulary: Vocabulary): number {
+/** The node's seeds begin at 0 and end where JSON's whole numbers do; choice `i` adds `i`. */
+const seeds = BigInt(Number.MAX_SAFE_INTEGER - maxChoicesInAll)
+
+/** −1 asks for a random seed, as at llama.cpp and vLLM; other seeds of 64 bits are folded into the node's range. */
+function seedOf({ seed }: Parameters): { readonly seed?: number } {
+  if (seed === undefined || seed === -1) return {}
+  return { seed: Number(BigInt.asUintN(64, BigInt(seed)) % seeds) }
+}
+
+export interface StopRules {
+  readonly ignoreEos: boolean
+  readonly ids: readonly number[]
+  /** Stop strings; one that spells a special token, which adds no text, stands for the token. */
+  readonly strings: readonly string[]
+}
+
+/** The tokens that end an answer. */
+export function stopTokensOf(rules: StopRules, { codec, model }: OpenModel): readonly number[] {
+  const eos = rules.ignoreEos ? [] : model.record.backbone.tokens.eos
+  const asked = rules.ids.map((id) =>
+    knownToken(id, { vocabulary: codec.vocabulary, param: 'stop_token_ids' }),
+  )
+  const spelled = rules.strings.flatMap((text) => codec.addedTokens.specialId(text) ?? [])
+  return [...new Set([...eos, ...asked, ...spelled])]
+}
+
+function knownToken(id: number, { param, vocabulary }: { param: string; vocabulary: Vocabulary }): number {
   if (vocabulary.has(id)) return id
   throw new QuartetError(
     'invalid_request',
-    `logit_bias: ${id} is no token of this model, which has ${vocabulary.size}`,
-    {
-      param: 'logit_bias',
-    },
+    `${param}: ${id} is no token of this model, which has ${vocabulary.size}`,
+    { param },
   )
 }

@@ -17,7 +17,7 @@ const encode = (text: string) => new TextEncoder().encode(text)
 const cuts = fc.array(fc.nat(1000), { maxLength: 20 })
 
 function run(chunks: readonly Uint8Array[], stops: readonly string[]) {
-  const choice = new ChoiceText(vocabularyOf(chunks), stops)
+  const choice = new ChoiceText({ vocabulary: vocabularyOf(chunks), stops })
   const pieces = []
   for (const id of chunks.keys()) {
     pieces.push(choice.push({ id }))
@@ -88,8 +88,48 @@ describe('tokens', () => {
     expect(tokens.map(({ id }) => id)).toEqual([0, 1])
   })
 
-  test('say where their text begins', () => {
+  test('of a stop string are left out whole: parts of characters and special tokens too', () => {
+    const bytes = [...encode('a😀')].map((byte) => Uint8Array.of(byte))
+    expect(run(bytes, ['😀']).tokens.map(({ id }) => id)).toEqual([0])
+    expect(run(bytes.slice(1), ['😀']).tokens).toEqual([])
+    const withSpecial = [encode('S'), new Uint8Array(), encode('TOP')]
+    expect(run(withSpecial, ['STOP']).tokens).toEqual([])
+    const inCharacter = [...encode('€')].map((byte) => Uint8Array.of(byte)).toSpliced(1, 0, new Uint8Array())
+    expect(run(inCharacter, ['€']).tokens).toEqual([])
+    expect(run(inCharacter, ['£']).tokens.map(({ id }) => id)).toEqual([0, 1, 2, 3])
+  })
+
+  test('of a character come out with it, not before', () => {
+    const { pieces } = run(
+      [...encode('é!')].map((byte) => Uint8Array.of(byte)),
+      [],
+    )
+    expect(pieces.map(({ text, tokens }) => [text, tokens.length])).toEqual([
+      ['', 0],
+      ['é', 2],
+      ['!', 1],
+      ['', 0],
+    ])
+  })
+
+  test('of a character that is never whole come out at the end', () => {
+    const { text, tokens } = run(
+      [...encode('é').subarray(0, 1), 0x61].map((byte) => Uint8Array.of(byte)),
+      [],
+    )
+    expect([text, tokens.map(({ id }) => id)]).toEqual(['\ufffda', [0, 1]])
+  })
+
+  test('count before a stop string does', () => {
+    const chunks = ['x', 'y', 'x', 'z'].map(encode)
+    const choice = new ChoiceText({ vocabulary: vocabularyOf(chunks), stops: ['x'], minTokens: 2 })
+    const texts = []
+    for (const id of chunks.keys()) if (!choice.stopped) texts.push(choice.push({ id }).text)
+    expect(texts).toEqual(['x', 'y', ''])
+  })
+
+  test('say where their text begins, in code points', () => {
     const { tokens } = run(['a', '😀', 'b'].map(encode), [])
-    expect(tokens.map(({ offset }) => offset)).toEqual([0, 1, 3])
+    expect(tokens.map(({ offset }) => offset)).toEqual([0, 1, 2])
   })
 })

@@ -7,7 +7,9 @@ import { ChoiceText, type PlacedToken } from './choice-text.ts'
 export interface ChoiceDelta {
   readonly text: string
   readonly tokens: readonly PlacedToken[]
-  readonly finish?: { readonly reason: FinishReason; readonly completionTokens: number }
+  /** Tokens of the choice so far, those without text and those whose text waits included. */
+  readonly completionTokens: number
+  readonly finish?: { readonly reason: FinishReason }
 }
 
 export interface ChoiceSource {
@@ -16,6 +18,7 @@ export interface ChoiceSource {
   readonly meter: Pick<ChoiceMeter, 'see' | 'failed' | 'end'>
   readonly vocabulary: Pick<Vocabulary, 'bytes'>
   readonly stops: readonly string[]
+  readonly minTokens: number
 }
 
 /**
@@ -25,10 +28,11 @@ export interface ChoiceSource {
 export async function* readChoice({
   events,
   meter,
+  minTokens,
   stops,
   vocabulary,
 }: ChoiceSource): AsyncGenerator<ChoiceDelta, void> {
-  const choice = new ChoiceText(vocabulary, stops)
+  const choice = new ChoiceText({ vocabulary, stops, minTokens })
   let completionTokens = 0
   let hasFailed = false
   try {
@@ -46,16 +50,16 @@ export async function* readChoice({
           completionTokens += 1
           if (event.stop !== true) add(choice.push(event))
           if (!choice.stopped) continue
-          yield { text, tokens, finish: { reason: 'stop', completionTokens } }
+          yield { text, tokens, completionTokens, finish: { reason: 'stop' } }
           return
         }
         if (event.type !== 'done') continue
         add(choice.finish())
         const reason = choice.stopped ? 'stop' : event.reason
-        yield { text, tokens, finish: { reason, completionTokens: event.usage.completionTokens } }
+        yield { text, tokens, completionTokens: event.usage.completionTokens, finish: { reason } }
         return
       }
-      if (text !== '' || tokens.length > 0) yield { text, tokens }
+      if (text !== '' || tokens.length > 0) yield { text, tokens, completionTokens }
     }
   } catch (thrown) {
     hasFailed = true

@@ -32,12 +32,18 @@ export function completionLogprobs(
   vocabulary: Vocabulary,
 ): NonNullable<CompletionLogprobs> {
   const text = (id: number) => tokenText(vocabulary.spelling(id), 'bytes:')
+  const isAsked = tokens.some(({ top = [] }) => top.length > 0)
+  // As at OpenAI, the chosen token is among them even where it is not likely. Of two of one text the likelier counts.
+  const likeliest = ({ id, logprob = 0, top = [] }: PlacedToken) => {
+    const all: (readonly [number, number])[] = [...top, [id, logprob]]
+    return Object.fromEntries(
+      all.toSorted(([, a], [, b]) => a - b).map(([other, itsLogprob]) => [text(other), itsLogprob]),
+    )
+  }
   return {
     tokens: tokens.map(({ id }) => text(id)),
     token_logprobs: tokens.map(({ logprob = 0 }) => logprob),
-    top_logprobs: tokens.map(({ top = [] }) =>
-      Object.fromEntries(top.map(([id, logprob]) => [text(id), logprob])),
-    ),
+    top_logprobs: isAsked ? tokens.map(likeliest) : null,
     text_offset: tokens.map(({ offset }) => offset),
   }
 }

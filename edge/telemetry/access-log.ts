@@ -5,7 +5,8 @@ const tenth = (ms: number) => Math.round(ms * 10) / 10
 
 /** One line per request: who asked what of whom, how long it took, what it used. Probes that succeed only at `debug`. */
 export function logAccess(log: Log, request: RequestReport): void {
-  const { attempts, caller, ending, errorCode, firstTokenAt, generation, startedAt, trace, use } = request
+  const { attempts, caller, ending, errorCode, firstTokenAt, generation, ignored, startedAt, trace, use } =
+    request
   if (ending === undefined) return
   log(request.isProbe && ending.status < 400 ? 'debug' : 'info', 'request', {
     requestId: request.requestId,
@@ -19,6 +20,7 @@ export function logAccess(log: Log, request: RequestReport): void {
     keyId: caller?.keyId,
     model: generation?.model,
     adapter: generation === undefined ? undefined : (generation.adapter ?? 'none'),
+    ignored: ignored?.join(','),
     node: attempts.findLast(({ error }) => error === undefined)?.node.id,
     attempts: generation === undefined ? undefined : attempts.length,
     firstTokenMs: firstTokenAt === undefined ? undefined : tenth(firstTokenAt - startedAt),

@@ -111,6 +111,8 @@ export class RequestReport {
   readonly isRecorded: boolean
   caller: Caller | undefined
   generation: GenerationFacts | undefined
+  /** Fields of the request that had no effect. */
+  ignored: readonly string[] | undefined
   use: GenerationUse | undefined
   errorCode: ErrorCode | undefined
   /** The route's pattern. */

@@ -11,7 +11,7 @@ export async function* tallied(
   const finishReasons: string[] = []
   for await (const delta of deltas) {
     const { index, value } = delta
-    tokens[index] = value.finish?.completionTokens ?? (tokens[index] ?? 0) + value.tokens.length
+    tokens[index] = value.completionTokens
     if (value.finish !== undefined) finishReasons[index] = value.finish.reason
     report.use = { promptTokens, tokens, finishReasons }
     yield delta

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Sampling } from '../../shared/wire.ts'
-import { Sampler, SamplingState } from './sampler.ts'
+import { type SampledRequest, Sampler, SamplingState } from './sampler.ts'
 
 const plain: Sampling = {
   temperature: 1,
@@ -14,8 +14,16 @@ const plain: Sampling = {
   seed: 1,
 }
 
-function sampler(logits: readonly number[], sampling: Partial<Sampling>, logprobs: number | null = null) {
-  const state = new SamplingState({ ...plain, ...sampling }, logprobs)
+function sampler(
+  logits: readonly number[],
+  sampling: Partial<Sampling>,
+  { logprobs = null, ...request }: Partial<SampledRequest> = {},
+) {
+  const state = new SamplingState({
+    sampling: { ...plain, ...sampling },
+    logprobs,
+    ...{ prompt: [], stopTokens: [], ...request },
+  })
   const chooser = new Sampler(logits.length)
   return () => chooser.choose(Float32Array.from(logits), state)
 }
@@ -144,10 +152,30 @@ describe('sampling', () => {
     expect(Array.from({ length: 4 }, () => presence().id)).toEqual([0, 1, 2, 0])
   })
 
+  it('applies repetition_penalty once to each token of prompt and answer, towards less likely on both signs', () => {
+    const repeated = sampler(
+      [3, 2, -1, -1.5],
+      { temperature: 0, repetitionPenalty: 2 },
+      { prompt: [0, 0, 0] },
+    )
+    // [1.5, 2, −1, −1.5], then token 1 too: [1.5, 1, −1, −1.5]; token 0 was in the prompt thrice.
+    expect([repeated().id, repeated().id, repeated().id]).toEqual([1, 0, 0])
+    expect(sampler([-1, -1.5], { temperature: 0, repetitionPenalty: 2 }, { prompt: [0] })().id).toBe(1)
+  })
+
+  it('leaves everything as it is with a repetition_penalty of 1', () => {
+    expect(sampler([3, 2], { temperature: 0, repetitionPenalty: 1 }, { prompt: [0] })().id).toBe(0)
+  })
+
+  it('chooses no stop token before min_tokens others', () => {
+    const choose = sampler([5, 1, 4], { temperature: 0, minTokens: 2 }, { stopTokens: [0, 2] })
+    expect([choose().id, choose().id, choose().id]).toEqual([1, 1, 0])
+  })
+
   it('reports log softmax of the raw logits, whatever the stages did', () => {
     const logits = [1, 2, 3, -4]
     const expected = softmax(logits).map(Math.log)
-    const { id, logprob, top } = sampler(logits, { temperature: 0, logitBias: [[0, 9]] }, 2)()
+    const { id, logprob, top } = sampler(logits, { temperature: 0, logitBias: [[0, 9]] }, { logprobs: 2 })()
     expect(id).toBe(0)
     expect(logprob).toBeCloseTo(expected[0] ?? 0, 5)
     expect(top?.map(([other]) => other)).toEqual([2, 1])
@@ -157,7 +185,7 @@ describe('sampling', () => {
   it('reports the alternatives most likely first', () => {
     fc.assert(
       fc.property(logitsOf(40), fc.integer({ min: 0, max: 20 }), (logits, count) => {
-        const { top } = sampler(logits, {}, count)()
+        const { top } = sampler(logits, {}, { logprobs: count })()
         const expected = logits
           .map((logit, id) => ({ logit, id }))
           .sort((a, b) => b.logit - a.logit || a.id - b.id)

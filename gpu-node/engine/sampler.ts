@@ -1,5 +1,5 @@
 import { Random } from '../../shared/prng.ts'
-import type { Sampling } from '../../shared/wire.ts'
+import type { GenerateRequest, Sampling } from '../../shared/wire.ts'
 import { argmax, Distribution, logSumExp } from './distribution.ts'
 import { type LogitStage, logitStages, type WeightStage, weightStages } from './sampling-stages.ts'
 
@@ -11,6 +11,9 @@ export interface Choice {
   readonly top?: [id: number, logprob: number][]
 }
 
+/** The parts of a request that its choices depend on. */
+export type SampledRequest = Pick<GenerateRequest, 'sampling' | 'logprobs' | 'prompt' | 'stopTokens'>
+
 /** What one sequence's choices depend on besides the logits: its parameters, its draws and what it has generated. */
 export class SamplingState {
   readonly sampling: Sampling
@@ -20,10 +23,15 @@ export class SamplingState {
   readonly weightStages: readonly WeightStage[]
   readonly random: Random
   readonly counts = new Map<number, number>()
+  readonly promptTokens: ReadonlySet<number>
+  readonly stopTokens: readonly number[]
+  generated = 0
 
-  constructor(sampling: Sampling, logprobs: number | null) {
+  constructor({ logprobs, prompt, sampling, stopTokens }: SampledRequest) {
     this.sampling = sampling
     this.logprobs = logprobs
+    this.promptTokens = new Set((sampling.repetitionPenalty ?? 1) === 1 ? [] : prompt)
+    this.stopTokens = stopTokens
     this.logitStages = logitStages.filter((stage) => stage.applies(sampling))
     this.weightStages =
       sampling.temperature === 0 ? [] : weightStages.filter((stage) => stage.applies(sampling))
@@ -42,6 +50,7 @@ export class Sampler {
   /** The next token after `logits` [vocab]. Throws `node_error` when they are not numbers to choose from. */
   choose(logits: Float32Array, state: SamplingState): Choice {
     const id = this.#chooseId(logits, state)
+    state.generated++
     if (state.logitStages.length > 0) state.counts.set(id, (state.counts.get(id) ?? 0) + 1)
     if (state.logprobs === null) return { id }
     const normaliser = logSumExp(logits)

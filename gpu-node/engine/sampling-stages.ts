@@ -1,14 +1,22 @@
 import type { Sampling } from '../../shared/wire.ts'
 import type { Distribution } from './distribution.ts'
 
-/** How often this sequence has generated each token. */
-export type TokenCounts = ReadonlyMap<number, number>
+/** What a stage may look at besides the logits. */
+export interface Given {
+  readonly sampling: Sampling
+  /** How often this sequence has generated each token. */
+  readonly counts: ReadonlyMap<number, number>
+  /** Tokens generated so far. */
+  readonly generated: number
+  readonly promptTokens: ReadonlySet<number>
+  readonly stopTokens: readonly number[]
+}
 
 export interface LogitStage {
   readonly name: string
   applies(sampling: Sampling): boolean
   /** Changes `logits` [vocab] in place. */
-  apply(logits: Float32Array, given: { sampling: Sampling; counts: TokenCounts }): void
+  apply(logits: Float32Array, given: Given): void
 }
 
 export interface WeightStage {
@@ -33,12 +41,33 @@ export const logitStages: readonly LogitStage[] = [
     },
   },
   {
+    /** logit[j] /= p where it is positive, *= p where it is not, once for each token of prompt and answer (Keskar et al., "CTRL", 2019; signs as in transformers). */
+    name: 'repetition',
+    applies: ({ repetitionPenalty = 1 }) => repetitionPenalty !== 1,
+    apply: (logits, { counts, promptTokens, sampling: { repetitionPenalty = 1 } }) => {
+      const scale = (id: number) => {
+        const logit = logits[id]
+        if (logit !== undefined)
+          logits[id] = logit > 0 ? logit / repetitionPenalty : logit * repetitionPenalty
+      }
+      for (const id of promptTokens) scale(id)
+      for (const id of counts.keys()) if (!promptTokens.has(id)) scale(id)
+    },
+  },
+  {
     /** logit[j] -= count[j]·frequency + (count[j] > 0)·presence, over generated tokens (OpenAI's API reference). */
     name: 'penalties',
     applies: ({ frequencyPenalty, presencePenalty }) => frequencyPenalty !== 0 || presencePenalty !== 0,
     apply: (logits, { sampling, counts }) => {
       for (const [id, count] of counts)
         add(logits, id, -(count * sampling.frequencyPenalty + sampling.presencePenalty))
+    },
+  },
+  {
+    name: 'min_tokens',
+    applies: ({ minTokens = 0 }) => minTokens > 0,
+    apply: (logits, { generated, sampling: { minTokens = 0 }, stopTokens }) => {
+      if (generated < minTokens) for (const id of stopTokens) add(logits, id, Number.NEGATIVE_INFINITY)
     },
   },
 ]

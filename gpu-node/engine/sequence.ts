@@ -55,10 +55,9 @@ export class Sequence {
   #firstTokenAt: number | undefined
 
   constructor(engineRequest: EngineRequest, arrivedAt: number) {
-    const { logprobs, sampling } = engineRequest.request
     this.engineRequest = engineRequest
     this.arrivedAt = arrivedAt
-    this.sampling = new SamplingState(sampling, logprobs)
+    this.sampling = new SamplingState(engineRequest.request)
     this.events = new EventStream(() => {
       this.cancelled = true
     })

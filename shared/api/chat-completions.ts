@@ -1,8 +1,10 @@
 import { z } from 'zod'
 import {
   FinishReason,
+  idleParameters,
   MaxTokens,
   Model,
+  onlyAt,
   onlyAtDefault,
   orAbsent,
   samplingParameters,
@@ -14,16 +16,25 @@ import {
   withDefault,
 } from './parameters.ts'
 
+/** Accepted with any value and left out. */
+const ignored = z.unknown().optional()
+
 const TextPart = z.strictObject({
   type: z.literal('text', { error: 'must be "text"; images, audio and files are not supported' }),
   text: Text,
+  cache_control: ignored,
 })
 
 const Content = z
   .union([Text, z.array(TextPart).min(1).max(1024)], { error: 'must be a string or an array of text parts' })
   .transform((content) => (typeof content === 'string' ? content : content.map((part) => part.text).join('')))
 
-const spoken = { content: Content, name: orAbsent(Text.max(256)) }
+const spoken = {
+  content: Content,
+  name: orAbsent(Text.max(256)),
+  tool_calls: onlyAtDefault([]),
+  cache_control: ignored,
+}
 
 export const ChatMessage = z.discriminatedUnion(
   'role',
@@ -37,8 +48,9 @@ export const ChatMessage = z.discriminatedUnion(
       refusal: onlyAtDefault(),
       annotations: onlyAtDefault([]),
       audio: onlyAtDefault(),
-      tool_calls: onlyAtDefault([]),
       function_call: onlyAtDefault(),
+      /** For templates that show what an assistant thought. */
+      reasoning_content: Text.nullish(),
     }),
   ],
   {
@@ -47,6 +59,10 @@ export const ChatMessage = z.discriminatedUnion(
   },
 )
 export type ChatMessage = z.infer<typeof ChatMessage>
+
+const TemplateValue = z.union([z.boolean(), z.number(), Text.max(1024)], {
+  error: 'must be true, false, a number or a string',
+})
 
 /** `POST /v1/chat/completions`. */
 export const ChatCompletionRequest = z
@@ -64,18 +80,22 @@ export const ChatCompletionRequest = z
     tool_choice: onlyAtDefault('none', 'auto'),
     parallel_tool_calls: onlyAtDefault(true, false),
     functions: onlyAtDefault([]),
+    chat_template: onlyAt({ defaults: [], instead: "the backbone's own is used" }),
+    chat_template_kwargs: withDefault(
+      z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, 'must be a name'), TemplateValue),
+      {},
+      'Extension: what the chat template may ask for, such as `enable_thinking`.',
+    ),
+    add_generation_prompt: onlyAtDefault(true),
+    continue_final_message: onlyAtDefault(false),
+    add_special_tokens: onlyAtDefault(false),
+    documents: onlyAt({ defaults: [[]], instead: 'write them into a message' }),
     function_call: onlyAtDefault('none', 'auto'),
     modalities: onlyAtDefault(['text']),
     audio: onlyAtDefault(),
     prediction: onlyAtDefault(),
-    store: onlyAtDefault(false),
-    metadata: onlyAtDefault({}),
-    service_tier: onlyAtDefault('auto', 'default'),
-    reasoning_effort: onlyAtDefault('none'),
-    verbosity: onlyAtDefault(),
     web_search_options: onlyAtDefault(),
-    safety_identifier: orAbsent(Text.max(512)),
-    prompt_cache_key: orAbsent(Text.max(512)),
+    ...idleParameters,
   })
   .refine((request) => request.logprobs || request.top_logprobs === undefined, {
     path: ['top_logprobs'],
@@ -128,7 +148,10 @@ export const ChatCompletionChunk = z.object({
       finish_reason: FinishReason.nullable(),
     }),
   ),
-  /** With `include_usage`: null on every chunk but the last, which has no choices. */
+  /**
+   * With `include_usage`: null on every chunk but the last, which has no choices. With `continuous_usage_stats`: what
+   * was used so far.
+   */
   usage: Usage.nullable().optional(),
 })
 export type ChatCompletionChunk = z.infer<typeof ChatCompletionChunk>

@@ -1,9 +1,11 @@
 import { z } from 'zod'
 import {
   FinishReason,
+  idleParameters,
   MaxTokens,
   Model,
-  onlyAtDefault,
+  maxChoicesInAll,
+  onlyAt,
   orAbsent,
   samplingParameters,
   streamOptionsNeedStream,
@@ -21,7 +23,7 @@ const Prompt = z.union([Text, TokenIds], { error: 'must be a string or an array 
 export type Prompt = z.infer<typeof Prompt>
 
 /** Prompts of one request; each is answered by `n` choices, in order. */
-export const maxPrompts = 4
+export const maxPrompts = 128
 
 const Prompts = z
   .union(
@@ -52,11 +54,16 @@ export const CompletionRequest = z
     logprobs: orAbsent(wholeBetween(0, 5)),
     ...samplingParameters,
     ...streamParameters,
-    echo: onlyAtDefault(false),
-    suffix: onlyAtDefault(''),
-    best_of: onlyAtDefault(1),
+    ...idleParameters,
+    echo: onlyAt({ defaults: [false], instead: 'put the prompt in front of the text yourself' }),
+    suffix: onlyAt({ defaults: [''], instead: 'write the prompt so that it says what follows' }),
+    add_special_tokens: onlyAt({ defaults: [true], instead: 'give the prompt as token ids' }),
   })
   .refine(streamOptionsNeedStream.check, streamOptionsNeedStream.detail)
+  .refine(({ n, prompt }) => n * prompt.length <= maxChoicesInAll, {
+    path: ['n'],
+    error: `gives more than ${maxChoicesInAll} choices for all prompts together; send several requests`,
+  })
 export type CompletionRequest = z.infer<typeof CompletionRequest>
 
 const Logprobs = z
@@ -64,8 +71,9 @@ const Logprobs = z
     /** A token's text; one that is no UTF-8 on its own is written `bytes:\xNN…`. */
     tokens: z.array(z.string()),
     token_logprobs: z.array(z.number()),
-    top_logprobs: z.array(z.record(z.string(), z.number())),
-    /** Where each token starts, in UTF-16 units of the text. */
+    /** The likeliest tokens and the chosen one; null when none was asked for. */
+    top_logprobs: z.array(z.record(z.string(), z.number())).nullable(),
+    /** Where each token starts, in code points of the text. */
     text_offset: z.array(z.int()),
   })
   .nullable()

@@ -11,8 +11,14 @@ export const pageQuery = ({ usual, most }: { usual: number; most: number }) => (
   limit: wholeNumber
     .pipe(z.int().min(1).max(most))
     .optional()
-    .transform((limit) => limit ?? usual),
-  after: z.string().min(1).max(128).optional(),
+    .transform((limit) => limit ?? usual)
+    .meta({ minimum: 1, maximum: most, default: usual, description: `Entries of a page, at most ${most}.` }),
+  after: z
+    .string()
+    .min(1)
+    .max(128)
+    .optional()
+    .meta({ description: "An entry's id, or a page's `last_id`: the page begins behind it." }),
 })
 
 export const Page = <S extends z.ZodType>(entry: S) =>

@@ -3,9 +3,12 @@ import { unsupportedParameter } from './parse.ts'
 
 /** What `/v1/chat/completions` and `/v1/completions` have in common. `null` means "as if absent", as at OpenAI. */
 
-export const maxChoices = 4
+export const maxChoices = 16
+/** Choices of all prompts of one request together. */
+export const maxChoicesInAll = 128
 export const maxStopStrings = 4
 export const maxStopLength = 512
+export const maxStopTokenIds = 32
 
 /** Text that has a UTF-8 encoding. */
 export const Text = z
@@ -27,8 +30,11 @@ export const withDefault = <S extends z.ZodType>(
 export const orAbsent = <S extends z.ZodType>(schema: S) =>
   schema.nullish().transform((given): NonNullable<z.output<S>> | undefined => given ?? undefined)
 
-/** A parameter of OpenAI's API that is accepted at the values that change nothing, and refused by name otherwise. */
-export const onlyAtDefault = (...defaults: readonly unknown[]) => {
+/** A parameter that is accepted at the values that change nothing, and refused by name otherwise. */
+export const onlyAtDefault = (...defaults: readonly unknown[]) => onlyAt({ defaults, instead: 'remove it' })
+
+/** The same, with what to use instead. */
+export const onlyAt = ({ defaults, instead }: { defaults: readonly unknown[]; instead: string }) => {
   const accepted = new Set([null, ...defaults].map((value) => JSON.stringify(value)))
   return z
     .unknown()
@@ -36,8 +42,8 @@ export const onlyAtDefault = (...defaults: readonly unknown[]) => {
     .refine((value) => value === undefined || accepted.has(JSON.stringify(value)), {
       error:
         defaults.length === 0
-          ? 'is not supported; remove it'
-          : `is not supported beyond its default (${defaults.map((value) => JSON.stringify(value)).join(' or ')}); remove it`,
+          ? `is not supported; ${instead}`
+          : `is not supported beyond its default (${defaults.map((value) => JSON.stringify(value)).join(' or ')}); ${instead}`,
       params: unsupportedParameter,
     })
     .meta({
@@ -73,6 +79,16 @@ const LogitBias = z.record(
   between(-100, 100),
 )
 
+const penaltyRange = 'must be more than 0 and at most 2'
+
+/** Signed 64 bit, as far as a JSON number tells them apart. */
+const seedRange = 'must be a whole number of 64 bits, with a sign'
+const Seed = z
+  .number('must be a number')
+  .min(-(2 ** 63), seedRange)
+  .max(2 ** 63, seedRange)
+  .refine(Number.isInteger, seedRange)
+
 const topPRange = 'must be more than 0 and at most 1'
 
 export const samplingParameters = {
@@ -88,7 +104,9 @@ export const samplingParameters = {
     LogitBias.refine((bias) => Object.keys(bias).length <= 1024, 'has more than 1024 entries'),
     {},
   ),
-  seed: orAbsent(wholeBetween(0, Number.MAX_SAFE_INTEGER - maxChoices)),
+  seed: orAbsent(Seed).meta({
+    description: 'The same seed draws the same tokens; −1 means a fresh random one, as without.',
+  }),
   stop: withDefault(Stop, []).transform((stop) => (typeof stop === 'string' ? [stop] : stop)),
   n: withDefault(
     wholeBetween(1, maxChoices),
@@ -107,6 +125,75 @@ export const samplingParameters = {
     false,
     'Extension: go on past the end-of-sequence token until `max_tokens`.',
   ),
+  repetition_penalty: withDefault(
+    z.number('must be a number').gt(0, penaltyRange).max(2, penaltyRange),
+    1,
+    'Extension: divides the positive logits of tokens in the prompt or the answer, and multiplies the negative ones.',
+  ),
+  min_tokens: withDefault(
+    wholeBetween(0, 262_144),
+    0,
+    'Extension: so many tokens come before an end-of-sequence token, a stop token or a stop string ends the answer.',
+  ),
+  stop_token_ids: withDefault(
+    z.array(z.int().min(0)).max(maxStopTokenIds),
+    [],
+    'Extension: ids of tokens that end the answer; such a token has no text.',
+  ),
+  skip_special_tokens: onlyAt({ defaults: [true], instead: 'ask for logprobs to see special tokens' }),
+  spaces_between_special_tokens: onlyAtDefault(true),
+  include_stop_str_in_output: onlyAt({ defaults: [false], instead: 'append the stop string yourself' }),
+  length_penalty: onlyAt({ defaults: [1], instead: 'there is no beam search' }),
+  early_stopping: onlyAt({ defaults: [false], instead: 'there is no beam search' }),
+  use_beam_search: onlyAt({ defaults: [false], instead: 'use n with a temperature' }),
+  typical_p: onlyAt({ defaults: [1], instead: 'use top_p or min_p' }),
+  best_of: onlyAt({ defaults: [1], instead: 'use n and choose among the choices' }),
+  detokenize: onlyAtDefault(true),
+  truncate_prompt_tokens: onlyAt({ defaults: [], instead: 'shorten the prompt' }),
+  prompt_logprobs: onlyAtDefault(),
+  allowed_token_ids: onlyAt({ defaults: [], instead: 'use logit_bias' }),
+  bad_words: onlyAt({ defaults: [[]], instead: 'use logit_bias' }),
+  priority: onlyAtDefault(0),
+  return_tokens_as_token_ids: onlyAtDefault(false),
+}
+
+const Label = Text.max(512)
+
+/** Parameters that are taken as they are and change nothing here; whoever sends one beyond its default is told so. */
+const idle = {
+  metadata: { schema: z.record(z.string(), z.unknown()), neutral: '*' },
+  store: { schema: z.boolean(), neutral: [false] },
+  service_tier: { schema: Label, neutral: ['auto', 'default'] },
+  reasoning_effort: { schema: Label, neutral: ['none'] },
+  verbosity: { schema: Label, neutral: ['medium'] },
+  prompt_cache_retention: { schema: Label, neutral: [] },
+  prompt_cache_key: { schema: Label, neutral: '*' },
+  safety_identifier: { schema: Label, neutral: '*' },
+  cache_prompt: { schema: z.boolean(), neutral: [true] },
+} as const satisfies Record<string, { schema: z.ZodType; neutral: readonly unknown[] | '*' }>
+
+const withoutEffect = <S extends z.ZodType>(schema: S) =>
+  orAbsent(schema).meta({ description: 'Accepted, without an effect.' })
+
+export const idleParameters = {
+  metadata: withoutEffect(idle.metadata.schema),
+  store: withoutEffect(idle.store.schema),
+  service_tier: withoutEffect(idle.service_tier.schema),
+  reasoning_effort: withoutEffect(idle.reasoning_effort.schema),
+  verbosity: withoutEffect(idle.verbosity.schema),
+  prompt_cache_retention: withoutEffect(idle.prompt_cache_retention.schema),
+  prompt_cache_key: withoutEffect(idle.prompt_cache_key.schema),
+  safety_identifier: withoutEffect(idle.safety_identifier.schema),
+  cache_prompt: withoutEffect(idle.cache_prompt.schema),
+}
+
+/** The parameters of a request that ask for something and get nothing. */
+export function idleOf(request: Readonly<Record<string, unknown>>): string[] {
+  return Object.entries(idle).flatMap(([name, { neutral }]) => {
+    const value = request[name]
+    const isNeutral = neutral === '*' || neutral.some((each) => each === value)
+    return value === undefined || isNeutral ? [] : [name]
+  })
 }
 
 export const streamParameters = {
@@ -114,6 +201,7 @@ export const streamParameters = {
   stream_options: orAbsent(
     z.strictObject({
       include_usage: withDefault(z.boolean(), false),
+      continuous_usage_stats: withDefault(z.boolean(), false, 'Extension: every event has the usage so far.'),
       include_obfuscation: onlyAtDefault(false),
     }),
   ),

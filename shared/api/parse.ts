@@ -20,6 +20,43 @@ export function parseRequest<S extends z.ZodType>(schema: S, body: unknown): z.o
     : toError(deepest(issue, []))
 }
 
+/** Rounds of dropping what is unknown: what is nested in a choice of forms shows only once its surroundings fit. */
+const maxRounds = 8
+
+export interface Tolerated<T> {
+  readonly request: T
+  /** Fields that the schema does not know, in the client's own spelling. */
+  readonly unknown: readonly string[]
+}
+
+/** As `parseRequest`, but fields that the schema does not know are left out and named. */
+export function parseTolerantly<S extends z.ZodType>(schema: S, body: unknown): Tolerated<z.output<S>> {
+  const unknown: string[] = []
+  let left = body
+  for (let round = 0; round < maxRounds; round++) {
+    const parsed = schema.safeParse(left, { reportInput: false })
+    if (parsed.success) return { request: parsed.data, unknown }
+    const located = parsed.error.issues.map((issue) => deepest(issue, []))
+    const extra = located.flatMap(({ issue, path }) =>
+      issue.code === 'unrecognized_keys' ? issue.keys.map((key) => [...path, key]) : [],
+    )
+    if (extra.length === 0) break
+    if (left === body) left = structuredClone(body)
+    for (const path of extra) {
+      unknown.push(formatPath(path) ?? '')
+      drop(left, path)
+    }
+  }
+  return { request: parseRequest(schema, left), unknown }
+}
+
+function drop(value: unknown, path: Path): void {
+  const [key, ...rest] = path
+  if (typeof value !== 'object' || value === null || key === undefined) return
+  if (rest.length === 0) Reflect.deleteProperty(value, key)
+  else drop(Reflect.get(value, key), rest)
+}
+
 interface Located {
   readonly issue: Issue
   readonly path: Path

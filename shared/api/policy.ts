@@ -15,6 +15,8 @@ export const TenantPolicy = z.strictObject({
   aliases: aliases.default(null),
   /** Bytes of all its adapters together. */
   adapterBytes: limit.default(null),
+  /** Whether a request with a field that nobody knows is refused, rather than answered with its name in a header. */
+  strictParameters: z.boolean().default(false),
 })
 export type TenantPolicy = z.infer<typeof TenantPolicy>
 
@@ -29,5 +31,6 @@ export const TenantPolicyChange = z.strictObject({
   tokensPerMonth: limit.optional(),
   aliases: aliases.optional(),
   adapterBytes: limit.optional(),
+  strictParameters: z.boolean().optional(),
 })
 export type TenantPolicyChange = z.infer<typeof TenantPolicyChange>

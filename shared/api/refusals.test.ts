@@ -10,12 +10,12 @@ test.each([
   [{ max_tokens: 0 }, 'max_tokens: must be a whole number, at least 1'],
   [{ max_tokens: -3 }, 'max_tokens: must be a whole number, at least 1'],
   [
-    { prompt: ['a', 'b', 'c', 'd', 'e'] },
-    'prompt: holds 5 prompts; a request has at most 4, so send several',
+    { prompt: Array.from({ length: 129 }, () => 'a') },
+    'prompt: holds 129 prompts; a request has at most 128, so send several',
   ],
   [
-    { prompt: [[1], [2], [3], [4], [5]] },
-    'prompt: holds 5 prompts; a request has at most 4, so send several',
+    { prompt: Array.from({ length: 129 }, () => [1]) },
+    'prompt: holds 129 prompts; a request has at most 128, so send several',
   ],
   [{ prompt: ['a', 5] }, 'prompt[1]: must be a string or an array of token ids'],
   [{ prompt: [5, 'a'] }, 'prompt[1]: must be of type number'],

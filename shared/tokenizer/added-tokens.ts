@@ -29,6 +29,12 @@ export class AddedTokens {
     this.#marks = new RegExp(`\uf8fe${nonce}:\\d+\uf8ff`, 'g')
   }
 
+  /** The special token that a text spells, and nothing else. */
+  specialId(text: string): number | undefined {
+    const token = this.#byContent.get(text)
+    return token?.special === true ? token.id : undefined
+  }
+
   /** Content in which no special token will be found; `restore` undoes it. */
   protect(content: string): string {
     if (this.#specials === undefined) return content

@@ -9,6 +9,9 @@ type Templated = Pick<EdgeBackbone, 'chat' | 'tokens'>
 
 const templates = new WeakMap<TextCodec, ChatTemplate>()
 
+/** What a request tells the template besides its messages. */
+export type TemplateSettings = Readonly<Record<string, string | number | boolean>>
+
 /** Conversations as the backbone was trained to read them. */
 export class ChatTemplate {
   /** The template of a backbone, parsed once. */
@@ -33,8 +36,11 @@ export class ChatTemplate {
   }
 
   /** Token ids of a conversation up to where the assistant's answer begins; at most `room`. */
-  encode(messages: readonly ChatMessage[], { tuned, room }: { tuned: boolean; room: number }): number[] {
-    const rendered = this.#rendered(messages, { tuned })
+  encode(
+    messages: readonly ChatMessage[],
+    { room, settings = {}, tuned }: { tuned: boolean; room: number; settings?: TemplateSettings },
+  ): number[] {
+    const rendered = this.#rendered(messages, { tuned, settings })
     const ids = this.#codec.encodeRendered(rendered, { tokens: room, param: 'messages' })
     if (ids.length > 0) return ids
     const why =
@@ -64,15 +70,27 @@ export class ChatTemplate {
     return this.#backbone.chat.template === template
   }
 
-  #rendered(messages: readonly ChatMessage[], { tuned }: { tuned: boolean }): string {
-    const plain = messages.map(({ content, role }) => ({
-      role: role === 'developer' ? 'system' : role,
-      content: this.#codec.addedTokens.protect(content),
+  #rendered(
+    messages: readonly ChatMessage[],
+    { settings, tuned }: { tuned: boolean; settings: TemplateSettings },
+  ): string {
+    const protect = (text: string) => this.#codec.addedTokens.protect(text)
+    const plain = messages.map((message) => ({
+      role: message.role === 'developer' ? ('system' as const) : message.role,
+      content: protect(message.content),
+      ...(message.role === 'assistant' && typeof message.reasoning_content === 'string'
+        ? { reasoning_content: protect(message.reasoning_content) }
+        : {}),
     }))
+    const given = Object.entries(settings).map(([name, value]) => [
+      name,
+      typeof value === 'string' ? protect(value) : value,
+    ])
+    const render = this.#renderWith(Object.fromEntries(given))
     try {
       return tuned
-        ? renderWithoutDefault(plain, { render: this.#render, prompt: this.#defaultPrompt() })
-        : this.#render(plain)
+        ? renderWithoutDefault(plain, { render, prompt: this.#defaultPrompt(render, given.length === 0) })
+        : render(plain)
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : 'it failed'
       throw new QuartetError(
@@ -86,21 +104,26 @@ export class ChatTemplate {
     }
   }
 
-  readonly #render: Render = (messages) => {
+  #renderWith(settings: TemplateSettings): Render {
     const { bos, eos } = this.#backbone.tokens
-    return this.#template.render({
-      messages,
-      add_generation_prompt: true,
-      bos_token: this.#spell(bos),
-      eos_token: this.#spell(eos[0]),
-    })
+    return (messages) =>
+      this.#template.render({
+        ...settings,
+        messages,
+        add_generation_prompt: true,
+        bos_token: this.#spell(bos),
+        eos_token: this.#spell(eos[0]),
+      })
   }
 
-  /** Tuned models were trained without it; only the untuned backbone gets it. One that holds a date is read anew. */
-  #defaultPrompt(): DefaultPrompt | undefined {
-    if (this.#learned !== undefined) return this.#learned.prompt
-    const prompt = defaultPrompt(this.#render, this.#spell(this.#backbone.tokens.bos))
-    if (!this.#backbone.chat.template.includes('strftime_now')) this.#learned = { prompt }
+  /**
+   * Tuned models were trained without it; only the untuned backbone gets it. One that holds a date, or that a request's
+   * own settings may change, is read anew.
+   */
+  #defaultPrompt(render: Render, isUsual: boolean): DefaultPrompt | undefined {
+    if (isUsual && this.#learned !== undefined) return this.#learned.prompt
+    const prompt = defaultPrompt(render, this.#spell(this.#backbone.tokens.bos))
+    if (isUsual && !this.#backbone.chat.template.includes('strftime_now')) this.#learned = { prompt }
     return prompt
   }
 

@@ -185,7 +185,7 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
         ? {}
         : {
             logprob,
-            top: [
+            top: behaviour.top ?? [
               [id, logprob],
               [0, logprob - 1],
             ],

@@ -1,0 +1,35 @@
+import type { Context } from 'hono'
+import type { z } from 'zod'
+import { idleOf } from '../../shared/api/parameters.ts'
+import { parseRequest, parseTolerantly } from '../../shared/api/parse.ts'
+import type { TenantApp } from '../request-context.ts'
+import { readTenant } from '../tenants/read.ts'
+import { readJson } from './json-body.ts'
+
+const maxNamed = 32
+
+/**
+ * The body of a request for text. What nobody knows and what has no effect here is named in `x-quartet-ignored` and in
+ * the log; a tenant's policy may have the former refused.
+ */
+export async function readGenerationRequest<S extends z.ZodType<Readonly<Record<string, unknown>>>>(
+  schema: S,
+  c: Context<TenantApp>,
+): Promise<z.output<S>> {
+  const { request, unknown } = await parseForTenant(schema, await readJson(c.req.raw), c)
+  const ignored = [...unknown, ...idleOf(request)].slice(0, maxNamed).map(printable)
+  if (ignored.length > 0) {
+    c.header('x-quartet-ignored', ignored.join(', '))
+    c.get('report').ignored = ignored
+  }
+  return request
+}
+
+/** Throws what `parseRequest` throws. */
+export async function parseForTenant<S extends z.ZodType>(schema: S, body: unknown, c: Context<TenantApp>) {
+  const isStrict = (await readTenant(c.get('tenant'), c))?.policy.strictParameters ?? false
+  return isStrict ? { request: parseRequest(schema, body), unknown: [] } : parseTolerantly(schema, body)
+}
+
+/** A header has no room for any name that JSON has. */
+const printable = (name: string): string => name.replaceAll(/[^\w.[\]-]/g, '?').slice(0, 64)
