@@ -3,7 +3,6 @@ import type { z } from 'zod'
 import { idleOf } from '../../shared/api/parameters.ts'
 import { parseRequest, parseTolerantly } from '../../shared/api/parse.ts'
 import type { TenantApp } from '../request-context.ts'
-import { readTenant } from '../tenants/read.ts'
 import { readJson } from './json-body.ts'
 
 const maxNamed = 32
@@ -16,7 +15,7 @@ export async function readGenerationRequest<S extends z.ZodType<Readonly<Record<
   schema: S,
   c: Context<TenantApp>,
 ): Promise<z.output<S>> {
-  const { request, unknown } = await parseForTenant(schema, await readJson(c.req.raw), c)
+  const { request, unknown } = parseForTenant(schema, await readJson(c.req.raw), c)
   const ignored = [...unknown, ...idleOf(request)].slice(0, maxNamed).map(printable)
   if (ignored.length > 0) {
     c.header('x-quartet-ignored', ignored.join(', '))
@@ -26,9 +25,10 @@ export async function readGenerationRequest<S extends z.ZodType<Readonly<Record<
 }
 
 /** Throws what `parseRequest` throws. */
-export async function parseForTenant<S extends z.ZodType>(schema: S, body: unknown, c: Context<TenantApp>) {
-  const isStrict = (await readTenant(c.get('tenant'), c))?.policy.strictParameters ?? false
-  return isStrict ? { request: parseRequest(schema, body), unknown: [] } : parseTolerantly(schema, body)
+export function parseForTenant<S extends z.ZodType>(schema: S, body: unknown, c: Context<TenantApp>) {
+  return c.get('tenantRecord').policy.strictParameters
+    ? { request: parseRequest(schema, body), unknown: [] }
+    : parseTolerantly(schema, body)
 }
 
 /** A header has no room for any name that JSON has. */
