@@ -6,44 +6,10 @@ import { openBenchBackend } from './backend.ts'
 import { healthFigures } from './engine-health.ts'
 import { randomAdapter } from './random-adapter.ts'
 import { type Figure, report } from './report.ts'
-import { compare, median, timed } from './statistics.ts'
+import { decodeStep, prefill, prompt } from './sequences.ts'
+import { compare, timed } from './statistics.ts'
 
 const context = 256
-const decodeSteps = 24
-
-function prompt(length: number): number[] {
-  return Array.from({ length }, (_, at) => 1000 + ((at * 7919) % 20_000))
-}
-
-async function prefill(backend: Backend, { tokens, adapter }: { tokens: number[]; adapter?: LoadedAdapter }) {
-  const slot = backend.allocate(tokens.length + (adapter?.rows ?? 0) + decodeSteps + 8)
-  if (slot === undefined) throw new Error('the backend has no room for the benchmark; raise its limits')
-  const size = backend.limits.chunkTokens
-  for (let from = 0; from < tokens.length; from += size)
-    await backend.prefill({
-      slot,
-      tokens: tokens.slice(from, from + size),
-      ...(adapter && from === 0 ? { adapter } : {}),
-    })
-  return slot
-}
-
-/** Median milliseconds of a decode step over sequences that each have `context` tokens. */
-async function decodeStep(
-  backend: Backend,
-  { batch, adapters }: { batch: number; adapters: LoadedAdapter[] },
-) {
-  const slots: CacheSlot[] = []
-  for (let at = 0; at < batch; at++) {
-    const adapter = adapters[at % Math.max(1, adapters.length)]
-    slots.push(await prefill(backend, { tokens: prompt(context), ...(adapter ? { adapter } : {}) }))
-  }
-  const rows = slots.map((slot, at) => ({ slot, token: 500 + at }))
-  const times: number[] = []
-  for (let step = 0; step < decodeSteps; step++) times.push(await timed(() => backend.decode(rows)))
-  for (const slot of slots) slot.release()
-  return median(times)
-}
 
 async function prefillTime(backend: Backend, adapter?: LoadedAdapter): Promise<number> {
   let slot: CacheSlot | undefined
@@ -70,16 +36,16 @@ export async function benchEngine(): Promise<boolean> {
   )
 
   const decode = await compare(7, {
-    a: () => decodeStep(backend, { batch: 8, adapters }),
-    b: () => decodeStep(backend, { batch: 8, adapters: [] }),
+    a: () => decodeStep(backend, { batch: 8, context, adapters }),
+    b: () => decodeStep(backend, { batch: 8, context, adapters: [] }),
   })
   const prompts = await compare(25, {
     a: () => prefillTime(backend, adapters[0]),
     b: () => prefillTime(backend),
   })
   const batching = await compare(7, {
-    a: () => decodeStep(backend, { batch: 16, adapters: [] }),
-    b: () => decodeStep(backend, { batch: 1, adapters: [] }),
+    a: () => decodeStep(backend, { batch: 16, context, adapters: [] }),
+    b: () => decodeStep(backend, { batch: 1, context, adapters: [] }),
   })
   await backend.close()
   const sequencesMiB = await memory('sequences')

@@ -1,11 +1,16 @@
 import { parseArgs } from 'node:util'
 import { CliFailure, describeFailure } from '../cli/command/failure.ts'
+import { QuartetError } from '../shared/errors.ts'
 
 const usage = `usage: npm run bench -- NAME [options]
 
   engine   one node: decode and prefill with and without adapters, batch 16 against 1, memory
   budget   1,000 requests over 8 lease holders against a budget for 400
   edge     the worker's own time per request, before a node that answers at once
+  gpu      a node's model on a device against the CPU: environment, numerics, decode, prefill, memory; under 8 minutes
+             --device NAME   cuda, webgpu or cpu (which only tries the script out)
+             --tiny          a small random backbone in place of the real one
+             --out FILE      the figures as JSON
   fleet    a simulated fleet in virtual time: routing against random and plain-hash; draws docs/fleet-routing.svg
   long-prompt  prefill of 8k tokens against 512 per token, and the pause of four streams beside 7,000
   prefix   a chat of ten turns over a long system prompt, with and without kept rows; prompts that never repeat
@@ -19,13 +24,22 @@ const usage = `usage: npm run bench -- NAME [options]
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { peer: { type: 'string' }, gguf: { type: 'string' }, loras: { type: 'string' } },
+  options: {
+    peer: { type: 'string' },
+    gguf: { type: 'string' },
+    loras: { type: 'string' },
+    device: { type: 'string' },
+    tiny: { type: 'boolean' },
+    out: { type: 'string' },
+  },
 })
 
 async function run(name: string | undefined): Promise<boolean> {
   switch (name) {
     case 'engine':
       return (await import('./engine.ts')).benchEngine()
+    case 'gpu':
+      return (await import('./gpu.ts')).benchGpu(values)
     case 'budget':
       return (await import('./budget.ts')).benchBudget()
     case 'edge':
@@ -54,7 +68,7 @@ try {
   process.exitCode = (await run(positionals[0])) ? 0 : 1
 } catch (error) {
   // What the reader can put right needs no stack.
-  if (!(error instanceof CliFailure)) throw error
+  if (!(error instanceof CliFailure || error instanceof QuartetError)) throw error
   console.error(`bench: ${describeFailure(error)}`)
   process.exitCode = 1
 }
