@@ -1,7 +1,40 @@
 import { z } from 'zod'
 import { BackboneDigest, BackboneSlug } from './ids.ts'
 
-/** Shape of a llama-family decoder. */
+/**
+ * Rotary positions (https://arxiv.org/abs/2104.09864): pair i of a head's first `dims` numbers turns by
+ * position / (theta^(2i/dims) · factors[i]).
+ */
+export const Rotary = z.strictObject({
+  theta: z.number().gt(0),
+  /** How many of a head's numbers are turned; all of them when absent. */
+  dims: z.int().min(2).optional(),
+  /** By which each pair's frequency is divided, [dims / 2]; 1 when absent. */
+  factors: z.array(z.number().gt(0)).optional(),
+  /** Scales the sines and cosines. */
+  magnitude: z.number().gt(0).optional(),
+  /** Other factors, for sequences that are to be longer than so many rows (longrope, dynamic). */
+  beyond: z
+    .strictObject({
+      rows: z.int().min(1),
+      factors: z.array(z.number().gt(0)),
+      magnitude: z.number().gt(0).optional(),
+    })
+    .optional(),
+})
+export type Rotary = z.infer<typeof Rotary>
+
+/** How a layer attends: which of the model's `rotary` it uses, and how many rows a token sees, itself included. */
+export const LayerAttention = z.strictObject({
+  rotary: z.int().min(0).nullable(),
+  window: z.int().min(1).nullable(),
+})
+export type LayerAttention = z.infer<typeof LayerAttention>
+
+/**
+ * Shape of a decoder. What is optional says how its layers differ from the common one (Llama's): a norm before each
+ * block, grouped-query attention with rotary positions over all rows before, and a gated feed-forward block with SiLU.
+ */
 export const ModelConfig = z.strictObject({
   /** Transformer layers. */
   layers: z.int().min(1),
@@ -14,10 +47,30 @@ export const ModelConfig = z.strictObject({
   ffn: z.int().min(1),
   vocab: z.int().min(1),
   contextLength: z.int().min(1),
-  ropeTheta: z.number().gt(0),
   rmsEps: z.number().gt(0),
   /** The output head is the embedding matrix. */
   tiedHead: z.boolean(),
+  rotary: z.array(Rotary).min(1),
+  /** One for each layer; when absent, all use the first of `rotary` and no window. */
+  attention: z.array(LayerAttention).optional(),
+  /** Attention scores are q·k times this; 1/√headDim when absent. */
+  attentionScale: z.number().gt(0).optional(),
+  /** Attention scores and logits x become cap · tanh(x / cap). */
+  attentionCap: z.number().gt(0).optional(),
+  logitCap: z.number().gt(0).optional(),
+  /** Where the norms of attention and feed-forward blocks stand. */
+  norms: z.enum(['after', 'around']).optional(),
+  /** Norms of q and k: of each head by itself, or of all heads as one vector. */
+  qkNorms: z.enum(['each-head', 'all-heads']).optional(),
+  /** Epsilon of those norms, where it is another than `rmsEps`. */
+  qkNormEps: z.number().gt(0).optional(),
+  /** Which products have a bias added. */
+  biases: z.array(z.enum(['qkv', 'o', 'gate_up', 'down'])).optional(),
+  activation: z.enum(['gelu', 'gelu-tanh']).optional(),
+  embeddingScale: z.number().gt(0).optional(),
+  /** Of what each block adds to the residual stream. */
+  residualScale: z.number().gt(0).optional(),
+  logitScale: z.number().gt(0).optional(),
 })
 export type ModelConfig = z.infer<typeof ModelConfig>
 

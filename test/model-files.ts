@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { decoderTensors } from '../model/import/decoder-shape.ts'
-import type { TensorName, TensorSource } from '../model/import/tensor-source.ts'
+import { decoderTensors } from '../model/architectures/decoder-tensors.ts'
+import type { TensorName, TensorSource } from '../model/architectures/tensor-source.ts'
 import type { ModelConfig } from '../shared/backbone.ts'
 import { type DType, serializeSafeTensors, type Tensor } from '../shared/safetensors.ts'
 import { seededSource } from './fakes/seeded-source.ts'
@@ -18,7 +18,7 @@ export const tinyConfig: ModelConfig = {
   ffn: 96,
   vocab: 320,
   contextLength: 1024,
-  ropeTheta: 10_000,
+  rotary: [{ theta: 10_000 }],
   rmsEps: 1e-5,
   tiedHead: true,
 }
@@ -42,7 +42,7 @@ export function ggufMetadata(config: ModelConfig): Record<string, GgufValue> {
     'llama.attention.head_count': config.heads,
     'llama.attention.head_count_kv': config.kvHeads,
     'llama.rope.dimension_count': config.headDim,
-    'llama.rope.freq_base': config.ropeTheta,
+    'llama.rope.freq_base': config.rotary[0]?.theta ?? 1e4,
     'llama.attention.layer_norm_rms_epsilon': config.rmsEps,
     'tokenizer.ggml.model': 'gpt2',
     'tokenizer.ggml.pre': 'smollm',
@@ -208,7 +208,7 @@ export const hfConfig = (config: ModelConfig) => ({
   vocab_size: config.vocab,
   max_position_embeddings: config.contextLength,
   rms_norm_eps: config.rmsEps,
-  rope_theta: config.ropeTheta,
+  rope_theta: config.rotary[0]?.theta ?? 1e4,
   rope_scaling: null,
   tie_word_embeddings: config.tiedHead,
   eos_token_id: 302,
@@ -221,8 +221,11 @@ export async function writeHuggingFace(
     dtype = 'F32',
     shards = 1,
     config = {},
+    rename = (name) => name,
   }: {
     source?: TensorSource
+    /** Gives a tensor another name. */
+    rename?: (name: string) => string
     dtype?: 'F32' | 'F16' | 'BF16'
     shards?: number
     /** Added to config.json. */
@@ -240,8 +243,9 @@ export async function writeHuggingFace(
     shards === 1 ? 'model.safetensors' : `model-0000${shard + 1}-of-0000${shards}.safetensors`
   for (const [at, [name, shape]] of [...decoderTensors(source.config)].entries()) {
     const data = encodeElements(await source.read(name), dtype)
-    files[at % shards]?.set(hfName(name), { dtype, shape, data })
-    weightMap[hfName(name)] = fileName(at % shards)
+    const stands = rename(hfName(name))
+    files[at % shards]?.set(stands, { dtype, shape, data })
+    weightMap[stands] = fileName(at % shards)
   }
   for (const [shard, tensors] of files.entries())
     await writeFile(

@@ -38,7 +38,7 @@ function backbone(digest: BackboneDigest) {
       ffn: 1,
       vocab: 1,
       contextLength: 1,
-      ropeTheta: 1,
+      rotary: [{ theta: 1 }],
       rmsEps: 1,
       tiedHead: true,
     },

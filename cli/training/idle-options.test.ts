@@ -6,7 +6,7 @@ import { refuseIdleOptions } from './idle-options.ts'
 const backbone = {
   config: {
     ...{ layers: 3, d: 16, heads: 2, kvHeads: 1, headDim: 8, ffn: 32, vocab: 50, contextLength: 64 },
-    ...{ ropeTheta: 1e4, rmsEps: 1e-5, tiedHead: true },
+    ...{ rotary: [{ theta: 1e4 }], rmsEps: 1e-5, tiedHead: true },
   },
   slug: BackboneSlug.parse('tiny'),
   digest: BackboneDigest.parse('a'.repeat(64)),

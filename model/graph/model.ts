@@ -1,12 +1,22 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
+import { type AttentionContext, sequenceShapes } from './attention.ts'
 import { GraphBuilder } from './builder.ts'
 import type { Graph } from './graph.ts'
-import { addAndNorm, attend, feedForward, layerWeights, type Residual } from './layer.ts'
+import {
+  addAndNorm,
+  afterAttention,
+  attention,
+  capped,
+  layerWeights,
+  type Residual,
+  scaled,
+} from './layer.ts'
 import type { Matrix } from './matrix-format.ts'
 import { perLayer, promptInputs } from './prompt-inputs.ts'
 import { enterLayer } from './prompt-rows.ts'
+import { type RotaryTables, rotaryTables } from './rotary-table.ts'
 import { shaped, type Value } from './values.ts'
-import type { WeightFile } from './weight-file.ts'
+import type { WeightFile, WeightLayout } from './weight-file.ts'
 
 export interface Model {
   readonly config: ModelConfig
@@ -23,45 +33,36 @@ interface TokenRows {
   readonly hidden: Value
   /** int64 [2]: batch, tokens. */
   readonly size: Value
-  readonly sequences: Value
-  readonly rope: { readonly cos: Value; readonly sin: Value }
+  readonly sequences: AttentionContext['sequences']
+  readonly rotary: readonly RotaryTables[]
   readonly embedding: Matrix
 }
 
 function tokenInputs(g: GraphBuilder, { config, weights }: Model): TokenRows {
-  const { vocab, d, contextLength, headDim, heads, kvHeads } = config
+  const { vocab, d } = config
   const tokens = g.input('tokens', 'int64', ['batch', 'tokens'])
   const embedding = weights.matrix(g, 'embedding', {
     parts: [{ tensor: 'embedding', rows: vocab }],
     columns: d,
   })
-  const ids = shaped(g.apply('Reshape', [tokens, g.constant('int64', [-1])]), ['n'])
-  const width = (heads + 2 * kvHeads) * headDim
   const size = g.apply('Shape', [tokens])
-  const batch = g.apply('Gather', [size, g.constant('int64', [0])], { axis: 0 })
-  const sequences = g.apply('Concat', [batch, g.constant('int64', [-1, width])], { axis: 0 })
-  const table = (name: string, f: (angle: number) => number) =>
-    weights.table(g, name, { shape: [contextLength, headDim / 2], compute: () => rotaryTable(config, f) })
   return {
-    hidden: shaped(embedding.gather(g, ids), ['n', d]),
+    hidden: embedded(g, tokens, { embedding, config }),
     size,
-    sequences,
-    rope: { cos: table('rope.cos', Math.cos), sin: table('rope.sin', Math.sin) },
+    sequences: sequenceShapes(g, g.apply('Gather', [size, g.constant('int64', [0])], { axis: 0 })),
+    rotary: rotaryTables(g, { config, weights }),
     embedding,
   }
 }
 
-/** f(position · theta^(−2i/headDim)), [contextLength, headDim / 2] (https://arxiv.org/abs/2104.09864). */
-function rotaryTable(
-  { contextLength, headDim, ropeTheta }: ModelConfig,
-  f: (angle: number) => number,
-): Float32Array {
-  const half = headDim / 2
-  const frequencies = Array.from({ length: half }, (_, i) => ropeTheta ** (-i / half))
-  const table = new Float32Array(contextLength * half)
-  for (let position = 0; position < contextLength; position++)
-    for (const [i, frequency] of frequencies.entries()) table[position * half + i] = f(position * frequency)
-  return table
+/** What enters the first layer for tokens int64 [batch, tokens]: [n, d]. */
+export function embedded(
+  g: GraphBuilder,
+  tokens: Value,
+  { embedding, config: { d, embeddingScale } }: { embedding: Matrix; config: ModelConfig },
+): Value {
+  const ids = shaped(g.apply('Reshape', [tokens, g.constant('int64', [-1])]), ['n'])
+  return scaled(g, shaped(embedding.gather(g, ids), ['n', d]), embeddingScale)
 }
 
 /**
@@ -71,6 +72,10 @@ function rotaryTable(
  * - `tokens` int64 [batch, tokens].
  * - `last_row` int32 [layers · batch], position of each sequence's last row in the layer's cache; `total_rows` int32
  *   [layers], rows of the longest sequence in the layer after this run.
+ * - `prefix_rows` int32 [layers · batch], of a model with windows: how many of each sequence's first rows in the layer
+ *   stay in view behind the window, as prompt rows and the sink before them do.
+ * - `table_offset` int32 [batch], of a model whose rotary tables have a part for long sequences: where a sequence's
+ *   part begins.
  * - `token_rows` int32, layer by layer, `token_counts` int64 [layers] of each: which rows of the layer's flattened
  *   sequences stay in the residual stream. The others are prompt rows that the next layer makes anew.
  * - `logit_rows` int64 [r]: which of the last layer's rows in the residual stream get logits.
@@ -79,10 +84,11 @@ function rotaryTable(
  * - `logits` [r, vocab].
  */
 export function servingGraph({ config, weights, invertibleNorms }: ServingModel): Graph {
-  const { layers, d, rmsEps, kvHeads, headDim, vocab, tiedHead } = config
+  const { layers, kvHeads, headDim } = config
   const g = new GraphBuilder()
   const { hidden, embedding, size, ...rows } = tokenInputs(g, { config, weights })
-  const { lastRows, totalRows, tokenRows } = layerInputs(g, { layers, size })
+  const { lastRows, totalRows, tokenRows, prefixRows } = layerInputs(g, { config, size })
+  const tableOffset = hasLongTables(config) ? g.input('table_offset', 'int32', ['batch']) : undefined
   const logitRows = g.input('logit_rows', 'int64', ['logit_rows'])
   const prompts = promptInputs(g, config)
   const cacheShape = ['batch', kvHeads, 'capacity', headDim]
@@ -94,7 +100,7 @@ export function servingGraph({ config, weights, invertibleNorms }: ServingModel)
       config,
       layer,
       residual,
-      normWeight: w.attentionNorm,
+      norm: w.attentionNorm,
       invertibleNorms,
     })
     const past = {
@@ -102,8 +108,16 @@ export function servingGraph({ config, weights, invertibleNorms }: ServingModel)
       value: g.input(`past_value.${layer}`, 'float32', cacheShape),
     }
     const lastRow = lastRows[layer] ?? missing(layer)
-    const context = { config, ...rows, lastRow, totalRows: totalRows[layer] ?? missing(layer), past }
-    const { attended, key, value } = attend(g, entering.normed, { weights: w, context })
+    const context = {
+      config,
+      ...rows,
+      lastRow,
+      totalRows: totalRows[layer] ?? missing(layer),
+      prefixRows: prefixRows?.[layer],
+      tableOffset,
+      past,
+    }
+    const { attended, key, value } = attention(g, entering.normed, { weights: w, context, layer })
     g.output(`present_key.${layer}`, key)
     g.output(`present_value.${layer}`, value)
     const ofLayer = tokenRows[layer] ?? missing(layer)
@@ -111,24 +125,58 @@ export function servingGraph({ config, weights, invertibleNorms }: ServingModel)
     const isLast = layer === layers - 1
     const kept = isLast ? g.apply('Gather', [ofLayer, logitRows], { axis: 0 }) : ofLayer
     const stream = isLast ? g.apply('Gather', [entering.hidden, logitRows], { axis: 0 }) : entering.hidden
-    const mixed = w.out.multiply(g, g.apply('Gather', [attended, kept], { axis: 0 }))
-    const middle = addAndNorm(g, { stream, added: mixed }, { weight: w.mlpNorm, epsilon: rmsEps })
-    residual = { stream: middle.hidden, added: feedForward(g, middle.normed, { weights: w, config }) }
+    const rowsKept = g.apply('Gather', [attended, kept], { axis: 0 })
+    residual = afterAttention(g, { stream, attended: rowsKept }, { weights: w, config })
   }
-  const { normed } = addAndNorm(g, residual, { weight: weights.vector(g, 'norm', d), epsilon: rmsEps })
-  const head = tiedHead
-    ? embedding
-    : weights.matrix(g, 'head', { parts: [{ tensor: 'head', rows: vocab }], columns: d })
-  g.output('logits', head.multiply(g, normed))
+  const head = outputHead(g, { config, weights, embedding })
+  g.output('logits', logits(g, finalNorm(g, residual, { config, weights }), { head, config }))
   return g.build('serving')
 }
+
+/** The rows that the head reads: normed, and scaled as the logits are to be, [n, d]. */
+export function finalNorm(
+  g: GraphBuilder,
+  residual: Residual,
+  { config: { d, rmsEps, logitScale }, weights }: { config: ModelConfig; weights: WeightLayout },
+): Value {
+  const norm = { weight: weights.vector(g, 'norm', d), epsilon: rmsEps }
+  return scaled(g, addAndNorm(g, residual, norm).normed, logitScale)
+}
+
+export function outputHead(
+  g: GraphBuilder,
+  {
+    config: { tiedHead, vocab, d },
+    weights,
+    embedding,
+  }: { config: ModelConfig; weights: WeightLayout; embedding: Matrix },
+): Matrix {
+  return tiedHead
+    ? embedding
+    : weights.matrix(g, 'head', { parts: [{ tensor: 'head', rows: vocab }], columns: d })
+}
+
+function logits(
+  g: GraphBuilder,
+  normed: Value,
+  { head, config }: { head: Matrix; config: ModelConfig },
+): Value {
+  return capped(g, head.multiply(g, normed), config.logitCap)
+}
+
+export const hasWindows = ({ attention }: ModelConfig): boolean =>
+  attention?.some(({ window }) => window !== null) ?? false
+
+export const hasLongTables = ({ rotary }: ModelConfig): boolean =>
+  rotary.some(({ beyond }) => beyond !== undefined)
 
 function missing(layer: number): never {
   throw new Error(`no input is of layer ${layer}`)
 }
 
 /** Which rows each layer has. `size` int64 [2]: batch, tokens. */
-function layerInputs(g: GraphBuilder, { layers, size }: { layers: number; size: Value }) {
+function layerInputs(g: GraphBuilder, { config, size }: { config: ModelConfig; size: Value }) {
+  const { layers } = config
   const perEach = (value: number) => g.constant('int64', Array<number>(layers).fill(value))
   const batch = g.apply('Gather', [size, perEach(0)], { axis: 0 })
   const counts = g.input('token_counts', 'int64', [layers])
@@ -136,6 +184,9 @@ function layerInputs(g: GraphBuilder, { layers, size }: { layers: number; size: 
     lastRows: perLayer(g, g.input('last_row', 'int32', ['last_rows']), { sizes: batch }),
     totalRows: perLayer(g, g.input('total_rows', 'int32', [layers]), { sizes: perEach(1) }),
     tokenRows: perLayer(g, g.input('token_rows', 'int32', ['token_rows']), { sizes: counts }),
+    prefixRows: hasWindows(config)
+      ? perLayer(g, g.input('prefix_rows', 'int32', ['last_rows']), { sizes: batch })
+      : undefined,
   }
 }
 
@@ -144,7 +195,7 @@ function layerInputs(g: GraphBuilder, { layers, size }: { layers: number; size: 
  * `hidden` [layers, n, d], the hidden states that enter each layer.
  */
 export function traceGraph({ config, weights }: Model): Graph {
-  const { layers, rmsEps } = config
+  const { layers } = config
   const g = new GraphBuilder()
   const { hidden, embedding: _, size: __, ...rows } = tokenInputs(g, { config, weights })
   const context = {
@@ -158,17 +209,11 @@ export function traceGraph({ config, weights }: Model): Graph {
   let residual: Residual = { stream: hidden, added: undefined }
   for (let layer = 0; layer < layers; layer++) {
     const w = layerWeights(g, { weights, config, layer })
-    const entering = addAndNorm(g, residual, { weight: w.attentionNorm, epsilon: rmsEps })
+    const entering = addAndNorm(g, residual, w.attentionNorm)
     traced.push(g.apply('Unsqueeze', [entering.hidden, g.constant('int64', [0])]))
     if (layer === layers - 1) break
-    const { attended } = attend(g, entering.normed, { weights: w, context })
-    const mixed = w.out.multiply(g, attended)
-    const middle = addAndNorm(
-      g,
-      { stream: entering.hidden, added: mixed },
-      { weight: w.mlpNorm, epsilon: rmsEps },
-    )
-    residual = { stream: middle.hidden, added: feedForward(g, middle.normed, { weights: w, config }) }
+    const { attended } = attention(g, entering.normed, { weights: w, context, layer })
+    residual = afterAttention(g, { stream: entering.hidden, attended }, { weights: w, config })
   }
   g.output('hidden', g.apply('Concat', traced, { axis: 0 }))
   return g.build('trace')

@@ -38,21 +38,27 @@ export interface Ops {
   Gemm: Op<[a: Value, b: Value], { transA?: number; transB: number }>
   GroupQueryAttention: Op<
     [
-      qkv: Value,
-      key: undefined,
-      value: undefined,
+      qkvOrQ: Value,
+      key: Value | undefined,
+      value: Value | undefined,
       pastKey: Value | undefined,
       pastValue: Value | undefined,
       lastRow: Value,
       totalRows: Value,
-      cos: Value,
-      sin: Value,
+      cos: Value | undefined,
+      sin: Value | undefined,
+      /** int64 [batch, rows]: rows of cos and sin; the rows' own positions when left out. */
+      positions: Value | undefined,
+      /** Added to the scores, [batch or 1, heads or 1, rows, totalRows]. */
+      bias: Value | undefined,
     ],
-    { num_heads: number; kv_num_heads: number; do_rotary: number },
+    { num_heads: number; kv_num_heads: number; do_rotary: number; scale?: number; softcap?: number },
     [attended: ValueType, key: ValueType, value: ValueType]
   >
   Identity: Op<[x: Value]>
   If: Op<[condition: Value], { then_branch: Graph; else_branch: Graph }, ValueType[]>
+  /** a < b */
+  Less: Op<[a: Value, b: Value]>
   MatMul: Op<[a: Value, b: Value]>
   /** a·bᵀ for a matrix b [N, K] in blocks of integers with a scale and a zero point each. */
   MatMulNBits: Op<
@@ -64,12 +70,15 @@ export interface Ops {
   /** The remainder of integers, with the sign of b. */
   Mod: Op<[a: Value, b: Value]>
   Mul: Op<[a: Value, b: Value]>
+  Or: Op<[a: Value, b: Value]>
   /** Zeros around x: `pads` are those before and those behind, along these axes. */
   Pad: Op<[x: Value, pads: Value, value: undefined, axes: Value]>
   /** x^exponent, element-wise. */
   Pow: Op<[x: Value, exponent: Value]>
   /** x · sigmoid(alpha · x) */
   QuickGelu: Op<[x: Value], { alpha: number }>
+  /** start, start + step, … below limit. */
+  Range: Op<[start: Value, limit: Value, step: Value]>
   /** log Σ exp x */
   ReduceLogSumExp: Op<[x: Value, axes: Value], { keepdims: number }>
   ReduceMax: Op<[x: Value, axes: Value], { keepdims: number }>
@@ -78,7 +87,10 @@ export interface Ops {
   Relu: Op<[x: Value]>
   Reshape: Op<[x: Value, shape: Value]>
   /** Rotary positions, rotate-half order, of x [batch, rows, heads · headDim] from this position on. */
-  RotaryEmbedding: Op<[x: Value, start: Value, cos: Value, sin: Value], { interleaved: number }>
+  RotaryEmbedding: Op<
+    [x: Value, start: Value, cos: Value, sin: Value],
+    { interleaved: number; num_heads: number; rotary_embedding_dim: number }
+  >
   /** A copy of `data` with the slices at `indices` replaced by `updates`. */
   ScatterND: Op<[data: Value, indices: Value, updates: Value]>
   /** A copy of `data` with the updates added to the slices at `indices`, which may repeat. */
@@ -100,10 +112,13 @@ export interface Ops {
   Split: Op<[x: Value, sizes: Value], { axis: number }, ValueType[]>
   Squeeze: Op<[x: Value, axes: Value]>
   Sub: Op<[a: Value, b: Value]>
+  Tanh: Op<[x: Value]>
   Transpose: Op<[x: Value], { perm: readonly number[] }>
   /** x [n, n] with zeros below its diagonal number k. */
   Trilu: Op<[x: Value, k: Value], { upper: number }>
   Unsqueeze: Op<[x: Value, axes: Value]>
+  /** a where the condition holds, else b. */
+  Where: Op<[condition: Value, a: Value, b: Value]>
 }
 export type OpName = keyof Ops
 
@@ -136,6 +151,11 @@ const binary = {
     if (a.type !== b.type) throw new Error(`${a.name} is ${a.type} and ${b.name} ${b.type}`)
     return [{ type: a.type, shape: broadcast(a.shape, b.shape) }]
   },
+}
+
+const comparison = {
+  attributes: {},
+  outputs: ([a, b]: [Value, Value]): [ValueType] => [{ type: 'bool', shape: broadcast(a.shape, b.shape) }],
 }
 
 function mustEqual(a: Dim, b: Dim, what: string): void {
@@ -192,10 +212,7 @@ export const opRows: { readonly [N in OpName]: OpRow<N> } = {
     outputs: ([shape]) => [{ type: 'float32', shape: unknownShape(lengthOf(shape)) }],
   },
   Div: binary,
-  Equal: {
-    attributes: {},
-    outputs: ([a, b]) => [{ type: 'bool', shape: broadcast(a.shape, b.shape) }],
-  },
+  Equal: comparison,
   Erf: unary,
   Exp: unary,
   Expand: {
@@ -233,11 +250,17 @@ export const opRows: { readonly [N in OpName]: OpRow<N> } = {
   },
   GroupQueryAttention: {
     domain: 'com.microsoft',
-    attributes: { num_heads: 'int', kv_num_heads: 'int', do_rotary: 'int' },
-    outputs([qkv, , , past], { num_heads, kv_num_heads }) {
+    attributes: {
+      num_heads: 'int',
+      kv_num_heads: 'int',
+      do_rotary: 'int',
+      scale: 'float',
+      softcap: 'float',
+    },
+    outputs([qkv, key, , past], { num_heads, kv_num_heads }) {
       const [batch = unknownDim, rows = unknownDim, width] = qkv.shape
       if (typeof width !== 'number') throw new Error(`${qkv.name} must have a fixed width`)
-      const headDim = width / (num_heads + 2 * kv_num_heads)
+      const headDim = width / (num_heads + (key === undefined ? 2 * kv_num_heads : 0))
       const present: ValueType = {
         type: qkv.type,
         shape: [batch, kv_num_heads, past === undefined ? rows : dimAt(past.shape, 2), headDim],
@@ -260,6 +283,7 @@ export const opRows: { readonly [N in OpName]: OpRow<N> } = {
       })
     },
   },
+  Less: comparison,
   MatMul: {
     attributes: {},
     outputs: ([a, b]) => product(a, b),
@@ -275,9 +299,11 @@ export const opRows: { readonly [N in OpName]: OpRow<N> } = {
   Max: binary,
   Mod: binary,
   Mul: binary,
+  Or: comparison,
   Pad: { attributes: {}, outputs: ([x]) => [{ type: x.type, shape: unknownShape(x.shape.length) }] },
   Pow: binary,
   QuickGelu: { ...unary, domain: 'com.microsoft', attributes: { alpha: 'float' } },
+  Range: { attributes: {}, outputs: ([start]) => [{ type: start.type, shape: [unknownDim] }] },
   ReduceLogSumExp: reduction,
   ReduceMax: reduction,
   ReduceSum: reduction,
@@ -289,7 +315,7 @@ export const opRows: { readonly [N in OpName]: OpRow<N> } = {
   },
   RotaryEmbedding: {
     domain: 'com.microsoft',
-    attributes: { interleaved: 'int' },
+    attributes: { interleaved: 'int', num_heads: 'int', rotary_embedding_dim: 'int' },
     outputs: ([x]) => same(x),
   },
   ScatterAddND: {
@@ -330,6 +356,7 @@ export const opRows: { readonly [N in OpName]: OpRow<N> } = {
     outputs: ([x, axes]) => [{ type: x.type, shape: unknownShape(x.shape.length - lengthOf(axes)) }],
   },
   Sub: binary,
+  Tanh: unary,
   Transpose: {
     attributes: { perm: 'ints' },
     outputs: ([x], { perm }) => [{ type: x.type, shape: perm.map((axis) => dimAt(x.shape, axis)) }],
@@ -338,5 +365,9 @@ export const opRows: { readonly [N in OpName]: OpRow<N> } = {
   Unsqueeze: {
     attributes: {},
     outputs: ([x, axes]) => [{ type: x.type, shape: unknownShape(x.shape.length + lengthOf(axes)) }],
+  },
+  Where: {
+    attributes: {},
+    outputs: ([condition, a, b]) => [{ type: a.type, shape: broadcast(condition.shape, a.shape, b.shape) }],
   },
 }

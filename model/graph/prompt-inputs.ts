@@ -142,11 +142,12 @@ export function halfSlice(
 }
 
 /** Names of the nodes that a GPU cannot run, or that only steer those that it does: they stay on the CPU. */
-export function hostNodes({ layers }: ModelConfig): string[] {
+export function hostNodes({ layers, attention }: ModelConfig): string[] {
+  const windowed = attention?.some(({ window }) => window !== null) ?? false
   const halves = Array.from({ length: layers }, (_, layer) =>
     programs.flatMap((program) =>
       halfInputs[program].flatMap((input) => Object.values(halfNodes(input, { program, layer }))),
     ),
   )
-  return [...layered.map(splitNode), ...halves.flat()]
+  return [...[...layered, ...(windowed ? ['prefix_rows'] : [])].map(splitNode), ...halves.flat()]
 }

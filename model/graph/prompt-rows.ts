@@ -9,7 +9,8 @@ import {
   pools,
   projectInstruction,
 } from './generator.ts'
-import { addAndNorm, type Residual, rmsNorm } from './layer.ts'
+import { addAndNorm, type Residual } from './layer.ts'
+import { type Norm, rmsNorm } from './norm.ts'
 import { halfSlice, isAt, type Program, type PromptInputs, programs, select } from './prompt-inputs.ts'
 import { shaped, type Value } from './values.ts'
 
@@ -18,8 +19,8 @@ export interface LayerEntry {
   readonly layer: number
   /** What the layer before left. */
   readonly residual: Residual
-  /** The weight of the layer's norm. */
-  readonly normWeight: Value
+  /** The norm in front of the layer's attention, where the architecture has one. */
+  readonly norm: Norm | undefined
   readonly invertibleNorms: boolean
 }
 
@@ -53,11 +54,15 @@ export function enterLayer(
 /** The residual stream, and what the layer's attention reads. */
 type Entered = readonly [hidden: Value, normed: Value]
 
-const norm = ({ config, normWeight }: LayerEntry) => ({ weight: normWeight, epsilon: config.rmsEps })
+function entering(g: GraphBuilder, { residual, norm }: LayerEntry): Entered {
+  const { hidden, normed } = addAndNorm(g, residual, norm)
+  // A branch gives two values, even where no norm makes a second one.
+  return [hidden, norm === undefined ? g.apply('Identity', [hidden]) : normed]
+}
 
-function entering(g: GraphBuilder, entry: LayerEntry): Entered {
-  const { hidden, normed } = addAndNorm(g, entry.residual, norm(entry))
-  return [hidden, normed]
+/** Prompt rows as the layer's attention reads them. */
+function normRows(g: GraphBuilder, rows: Value, { norm }: LayerEntry): Value {
+  return norm === undefined ? rows : rmsNorm(g, rows, norm)
 }
 
 /** One row per program. */
@@ -77,7 +82,7 @@ const programRules: {
       own: half(prompts.own),
       layer,
     })
-    return [hidden, insert(g, prompts, { among: normed, rows: rmsNorm(g, rows, norm(entry)) })]
+    return [hidden, insert(g, prompts, { among: normed, rows: normRows(g, rows, entry) })]
   },
 
   fixed(g, prompts, entry) {
@@ -118,7 +123,7 @@ const programRules: {
       when: () => insert(g, prompts, { among: hidden, rows }),
       otherwise: () => hidden,
     })
-    return [stream, insert(g, prompts, { among: normed, rows: rmsNorm(g, rows, norm(entry)) })]
+    return [stream, insert(g, prompts, { among: normed, rows: normRows(g, rows, entry) })]
   },
 }
 
@@ -132,9 +137,9 @@ function readInstruction(
   { instructionEnd }: PromptInputs,
   { entry, hidden, normed, down }: { entry: LayerEntry; hidden: Value; normed: Value; down: Value },
 ): Value {
-  const { config, normWeight, invertibleNorms } = entry
-  if (invertibleNorms && Math.fround(config.rmsEps) === Math.fround(generatorEpsilon)) {
-    const weight = shaped(g.apply('Unsqueeze', [normWeight, g.constant('int64', [1])]), [config.d, 1])
+  const { config, norm, invertibleNorms } = entry
+  if (norm && invertibleNorms && Math.fround(norm.epsilon) === Math.fround(generatorEpsilon)) {
+    const weight = shaped(g.apply('Unsqueeze', [norm.weight, g.constant('int64', [1])]), [config.d, 1])
     return projectInstruction(g, { x: normed, down: g.apply('Div', [down, weight]), instructionEnd })
   }
   const weight = g.constant('float32', Array<number>(config.d).fill(1))
@@ -183,7 +188,7 @@ function insert(
  * that text's keys and values bit for bit, where another op's rounding would change what 8-bit kernels see.
  */
 function normLikeTokens(g: GraphBuilder, rows: Value, entry: LayerEntry): Value {
-  if (entry.layer === 0) return rmsNorm(g, rows, norm(entry))
+  if (entry.layer === 0 || entry.norm === undefined) return normRows(g, rows, entry)
   const nothing = g.apply('Mul', [rows, g.constant('float32', [0], [])])
-  return addAndNorm(g, { stream: rows, added: nothing }, norm(entry)).normed
+  return addAndNorm(g, { stream: rows, added: nothing }, entry.norm).normed
 }

@@ -1,5 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises'
-import type { TensorName, TensorSource } from '../import/tensor-source.ts'
+import type { TensorName, TensorSource } from '../architectures/tensor-source.ts'
 import type { GraphBuilder } from './builder.ts'
 import { bytesOf, type Matrix, type MatrixShape, matrixFormats, type WeightFormat } from './matrix-format.ts'
 import { elementSizes, type Value, type ValueType } from './values.ts'
@@ -12,8 +12,8 @@ interface Piece {
   produce(source: TensorSource): Promise<readonly { offset: number; bytes: Uint8Array }[]>
 }
 
-/** Source tensors of one width, stacked into one matrix. */
-type Stack = readonly { readonly tensor: TensorName; readonly rows: number }[]
+/** Source tensors of one width, stacked into one matrix, or vectors of so many numbers. */
+export type Stack = readonly { readonly tensor: TensorName; readonly rows: number }[]
 
 /**
  * Lays out `weights.bin`. Graphs ask it for weights by name and get initializers that point into the file; a name
@@ -47,6 +47,23 @@ export class WeightFile {
   /** One of the source's vectors, in 32-bit floats. */
   vector(g: GraphBuilder, name: TensorName, length: number): Value {
     return this.#floats(g, name, { shape: [length], read: (source) => source.read(name) })
+  }
+
+  /** One vector made of several of the source's, one behind the other, in 32-bit floats. */
+  vectors(g: GraphBuilder, name: string, parts: Stack): Value {
+    const length = parts.reduce((sum, { rows }) => sum + rows, 0)
+    return this.#floats(g, name, {
+      shape: [length],
+      async read(source) {
+        const joined = new Float32Array(length)
+        let at = 0
+        for (const { tensor, rows } of parts) {
+          joined.set(await source.read(tensor), at)
+          at += rows
+        }
+        return joined
+      },
+    })
   }
 
   /** A table that is computed rather than read. */
@@ -116,7 +133,7 @@ export class WeightFile {
 }
 
 /** What a model asks for its weights. */
-export type WeightLayout = Pick<WeightFile, 'matrix' | 'vector' | 'table'>
+export type WeightLayout = Pick<WeightFile, 'matrix' | 'vector' | 'vectors' | 'table'>
 
 /** One write call moves at most 2 GiB. */
 async function writeAll(

@@ -1,5 +1,5 @@
 import type { BackboneManifest } from '../../shared/backbone.ts'
-import type { TensorSource } from './tensor-source.ts'
+import type { TensorSource } from '../architectures/tensor-source.ts'
 import type { TokenizerJson } from './tokenizer.ts'
 
 /** Everything a backbone is made from, whatever files it comes from. */

@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import { ModelConfig } from '../../shared/backbone.ts'
-import { QuartetError } from '../../shared/errors.ts'
-import type { TensorName } from './tensor-source.ts'
+import { invalidBackbone } from '../architectures/invalid-backbone.ts'
+
+export { invalidBackbone } from '../architectures/invalid-backbone.ts'
 
 /** Largest sizes that a model file may claim, well above any model this serves: checked before anything is allocated. */
 const limits = [
@@ -16,7 +17,7 @@ const limits = [
 ] as const
 
 /** Checks sizes that come from a file. `file` is named in the `backbone_invalid` it throws. */
-export function checkedConfig(raw: Record<keyof ModelConfig, unknown>, file: string): ModelConfig {
+export function checkedConfig(raw: unknown, file: string): ModelConfig {
   const parsed = ModelConfig.safeParse(raw)
   if (!parsed.success) throw invalidBackbone(file, z.prettifyError(parsed.error).replaceAll('\n', ' '))
   const config = parsed.data
@@ -34,36 +35,19 @@ export function checkedConfig(raw: Record<keyof ModelConfig, unknown>, file: str
       file,
       `head size ${config.headDim} is odd; rotary position embedding needs an even one`,
     )
+  checkRotary(config, file)
   return config
 }
 
-/** A model file that cannot be used, and why. */
-export function invalidBackbone(file: string, why: string, cause?: unknown): QuartetError {
-  return new QuartetError('backbone_invalid', `${file}: ${why}`, { cause })
-}
-
-/** A layer's tensors, in reading order. */
-export const LayerTensor = z.enum(['attn_norm', 'q', 'k', 'v', 'o', 'mlp_norm', 'gate', 'up', 'down'])
-export type LayerTensor = z.infer<typeof LayerTensor>
-
-const layerTensors: Readonly<Record<LayerTensor, (config: ModelConfig) => readonly number[]>> = {
-  attn_norm: ({ d }) => [d],
-  q: ({ heads, headDim, d }) => [heads * headDim, d],
-  k: ({ kvHeads, headDim, d }) => [kvHeads * headDim, d],
-  v: ({ kvHeads, headDim, d }) => [kvHeads * headDim, d],
-  o: ({ heads, headDim, d }) => [d, heads * headDim],
-  mlp_norm: ({ d }) => [d],
-  gate: ({ ffn, d }) => [ffn, d],
-  up: ({ ffn, d }) => [ffn, d],
-  down: ({ ffn, d }) => [d, ffn],
-}
-
-/** Name and shape of every tensor of a decoder with this config, in reading order. */
-export function decoderTensors(config: ModelConfig): ReadonlyMap<TensorName, readonly number[]> {
-  const shapes = new Map<TensorName, readonly number[]>([['embedding', [config.vocab, config.d]]])
-  for (let layer = 0; layer < config.layers; layer++)
-    for (const name of LayerTensor.options) shapes.set(`layers.${layer}.${name}`, layerTensors[name](config))
-  shapes.set('norm', [config.d])
-  if (!config.tiedHead) shapes.set('head', [config.vocab, config.d])
-  return shapes
+function checkRotary({ rotary, headDim, layers, attention }: ModelConfig, file: string): void {
+  for (const { dims = headDim, factors, beyond } of rotary) {
+    if (dims > headDim || dims % 2 !== 0)
+      throw invalidBackbone(file, `rotary positions turn ${dims} of a head's ${headDim} numbers`)
+    if ([factors, beyond?.factors].some((list) => list !== undefined && list.length !== dims / 2))
+      throw invalidBackbone(file, `rotary scaling must have a factor for each of ${dims / 2} pairs`)
+  }
+  if (new Set(rotary.map(({ dims = headDim }) => dims)).size > 1)
+    throw invalidBackbone(file, 'its layers turn different parts of their heads, which is not supported')
+  if (attention !== undefined && attention.length !== layers)
+    throw invalidBackbone(file, `it describes ${attention.length} of its ${layers} layers`)
 }

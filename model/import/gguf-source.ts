@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { basename } from 'node:path'
 import { z } from 'zod'
 import type { BackboneSource } from './backbone-source.ts'
@@ -50,11 +51,20 @@ export async function openGgufSource(path: string): Promise<BackboneSource> {
       tensors: model,
       tokenizer,
       ...conversation,
-      origin: async () => ({ kind: 'gguf', name: basename(path), sha256: await fileSha256(path) }),
+      origin: async () => ({ kind: 'gguf', name: basename(path), sha256: await partsSha256(model.paths) }),
       close: () => model.close(),
     }
   } catch (error) {
     await model.close()
     throw error
   }
+}
+
+/** Of one file its hash; of several the hash of the list of theirs. */
+async function partsSha256(paths: readonly string[]): Promise<string> {
+  const [path] = paths
+  if (paths.length === 1 && path !== undefined) return fileSha256(path)
+  const hash = createHash('sha256')
+  for (const part of paths) hash.update(`${await fileSha256(part)}  ${basename(part)}\n`)
+  return hash.digest('hex')
 }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { encodeGguf, ggufMetadata, tinyConfig, tinySource, writeGguf } from '../../test/model-files.ts'
-import { decoderTensors } from './decoder-shape.ts'
+import { decoderTensors } from '../architectures/decoder-tensors.ts'
 import { openGguf } from './gguf.ts'
 
 let folder: string
@@ -37,35 +37,110 @@ test.for([true, false])(
   },
 )
 
-test('a sliding window limits the context, so that it hides nothing', async () => {
+test('a sliding window is every layer’s, and one longer than the context is none', async () => {
   await writeGguf(at('window'), { metadata: { 'llama.attention.sliding_window': 256 } })
   const model = await openGguf(at('window'))
-  expect(model.config.contextLength).toBe(256)
+  expect(model.config).toMatchObject({ contextLength: 1024, attention: [{ window: 256 }, { window: 256 }] })
   await model.close()
+  await writeGguf(at('wide'), { metadata: { 'llama.attention.sliding_window': 4096 } })
+  const wide = await openGguf(at('wide'))
+  expect(wide.config.attention).toBeUndefined()
+  await wide.close()
 })
 
+const floats = (...values: number[]) => new Uint8Array(Float32Array.from(values).buffer)
+const ropeFreqs = (...values: number[]) => ({
+  name: 'rope_freqs.weight',
+  shape: [values.length],
+  type: 0,
+  data: floats(...values),
+})
+
+test('rope_freqs divide the frequencies, and those that are all 1 say nothing', async () => {
+  await writeGguf(at('freqs'), { tensors: (all) => [...all, ropeFreqs(1, 1, 1, 1, 2, 4, 8, 8)] })
+  const scaled = await openGguf(at('freqs'))
+  expect(scaled.config.rotary).toEqual([{ theta: 10_000, factors: [1, 1, 1, 1, 2, 4, 8, 8] }])
+  await scaled.close()
+  await writeGguf(at('ones'), { tensors: (all) => [...all, ropeFreqs(1, 1, 1, 1, 1, 1, 1, 1)] })
+  const plain = await openGguf(at('ones'))
+  expect(plain.config.rotary).toEqual([{ theta: 10_000 }])
+  await plain.close()
+})
+
+test('a file that is split in parts is one model, whichever part is named', async () => {
+  const source = tinySource()
+  const part = (i: number) => join(folder, `split-0000${i}-of-00003.gguf`)
+  await writeGguf(at('unsplit'), { source })
+  for (const i of [1, 2, 3])
+    await writeGguf(part(i), {
+      source,
+      metadata: { 'split.no': i - 1, 'split.count': 3 },
+      tensors: (all) => all.filter((_, at) => at % 3 === i - 1),
+    })
+  for (const named of [1, 3]) {
+    const model = await openGguf(part(named))
+    for (const name of decoderTensors(source.config).keys())
+      expect(await model.read(name), name).toEqual(await source.read(name))
+    await model.close()
+  }
+  await rm(part(2))
+  expect(await refusal(part(1))).toMatch(/split-00002-of-00003.gguf: this part of the model is missing/)
+  await writeGguf(at('alone'), { metadata: { 'split.count': 3 } })
+  expect(await refusal(at('alone'))).toMatch(/one of 3 parts/)
+})
+
+test.for([Number.NaN, Number.POSITIVE_INFINITY])(
+  'weights of %s are refused, naming the tensor',
+  async (value) => {
+    await writeGguf(at('nan'), {
+      tensors: (all) =>
+        all.map((tensor) =>
+          tensor.name === 'blk.1.ffn_up.weight'
+            ? { ...tensor, data: Uint8Array.from([...tensor.data.subarray(0, -4), ...floats(value)]) }
+            : tensor,
+        ),
+    })
+    const model = await openGguf(at('nan'))
+    await expect(model.read('layers.1.up')).rejects.toThrow(/blk.1.ffn_up.weight holds (NaN|Infinity)/)
+    await model.close()
+  },
+)
+
 const bias = { name: 'blk.0.attn_q.bias', shape: [64], type: 0, data: new Uint8Array(256) }
-const ropeFactors = { name: 'rope_freqs.weight', shape: [8], type: 0, data: new Uint8Array(32) }
 
 test.for<[string, Parameters<typeof writeGguf>[1], RegExp]>([
   [
     'another architecture',
-    { metadata: { 'general.architecture': 'qwen2' } },
-    /architecture qwen2 is not supported/,
+    { metadata: { 'general.architecture': 'starcoder2' } },
+    /architecture starcoder2 is not supported; supported are Llama, /,
   ],
   [
     'rope scaling',
-    { metadata: { 'llama.rope.scaling.type': 'yarn' } },
-    /rope scaling .*yarn.* not supported/,
+    { metadata: { 'llama.rope.scaling.type': 'spiral' } },
+    /llama.rope.scaling.type is “spiral”, which is not supported/,
   ],
   [
     'rope factors',
-    { tensors: (all) => [...all, ropeFactors] },
-    /rope_freqs.weight: rope scaling .* not supported/,
+    { tensors: (all) => [...all, ropeFreqs(1, 1, 1)] },
+    /rope_freqs.weight has 3 numbers instead of 8/,
   ],
-  ['experts', { metadata: { 'llama.expert_count': 8 } }, /mixture of experts .* not supported/],
-  ['attention biases', { tensors: (all) => [...all, bias] }, /attn_q.bias: biases are not supported/],
-  ['partial rotation', { metadata: { 'llama.rope.dimension_count': 8 } }, /rope.dimension_count = 8 differs/],
+  ['rope factors of 0', { tensors: (all) => [...all, ropeFreqs(1, 1, 1, 1, 1, 1, 0, 1)] }, /numbers above 0/],
+  [
+    'experts of another name',
+    { metadata: { 'general.architecture': 'qwen3moe' } },
+    /qwen3moe is not supported: it needs mixture of experts \(docs/,
+  ],
+  [
+    'experts',
+    { metadata: { 'llama.expert_count': 8 } },
+    /llama.expert_count is 8: mixture of experts is not supported/,
+  ],
+  ['a bias of q alone', { tensors: (all) => [...all, bias] }, /tensor blk.0.attn_k.bias is missing/],
+  [
+    'partial rotation',
+    { metadata: { 'llama.rope.dimension_count': 8 } },
+    /rope.dimension_count is less than the head size 16/,
+  ],
   ['uneven heads', { metadata: { 'llama.attention.head_count_kv': 3 } }, /4 heads cannot be shared by 3/],
   ['no layers', { metadata: { 'llama.block_count': 0 } }, /layers/],
   ['a missing tensor', { tensors: (all) => all.slice(0, -1) }, /tensor output_norm.weight is missing/],
@@ -89,7 +164,11 @@ test.for<[string, Parameters<typeof writeGguf>[1], RegExp]>([
     { metadata: { 'llama.embedding_length': 1_000_000, 'llama.rope.dimension_count': 250_000 } },
     /d is 1000000; at most 16384/,
   ],
-  ['text for a number', { metadata: { 'llama.block_count': 'two' } }, /llama.block_count is not one number/],
+  [
+    'text for a number',
+    { metadata: { 'llama.block_count': 'two' } },
+    /llama.block_count is "two"; it must be one number/,
+  ],
 ])('%s is refused by name', async ([name, options, message]) => {
   await writeGguf(at(name), options)
   expect(await refusal(at(name))).toMatch(message)

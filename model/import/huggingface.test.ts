@@ -1,10 +1,12 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { tinySource, writeGguf, writeHuggingFace } from '../../test/model-files.ts'
-import { decoderTensors } from './decoder-shape.ts'
+import { decoderTensors } from '../architectures/decoder-tensors.ts'
+import type { TensorSource } from '../architectures/tensor-source.ts'
 import { openHuggingFace } from './huggingface.ts'
+import { importBackbone } from './import.ts'
 import { openSource } from './source.ts'
 
 let root: string
@@ -50,25 +52,99 @@ test.for([
   await opened.close()
 })
 
-test('a model of the Mistral shape is taken, its context cut to its sliding window', async () => {
+test('a model of the Mistral shape has its window in every layer', async () => {
   await writeHuggingFace(join(root, 'mistral'), {
     config: { model_type: 'mistral', architectures: ['MistralForCausalLM'], sliding_window: 512 },
   })
   const opened = await openHuggingFace(join(root, 'mistral'))
-  expect(opened.tensors.config.contextLength).toBe(512)
+  expect(opened.tensors.config).toMatchObject({
+    contextLength: 1024,
+    attention: [
+      { rotary: 0, window: 512 },
+      { rotary: 0, window: 512 },
+    ],
+  })
   await opened.close()
 })
 
+test('a config that says tied is believed only when the stored head is the embedding', async () => {
+  const folder = join(root, 'head')
+  const untied = tinySource({ tiedHead: false })
+  await writeHuggingFace(folder, { source: untied, config: { tie_word_embeddings: true } })
+  const other = await openHuggingFace(folder)
+  expect(other.tensors.config.tiedHead).toBe(false)
+  expect(await other.tensors.read('head')).toEqual(await untied.read('head'))
+  await other.close()
+  const same: TensorSource = {
+    config: untied.config,
+    read: (name) => untied.read(name === 'head' ? 'embedding' : name),
+  }
+  await writeHuggingFace(folder, { source: same, config: { tie_word_embeddings: true } })
+  const repeated = await openHuggingFace(folder)
+  expect(repeated.tensors.config.tiedHead).toBe(true)
+  await repeated.close()
+})
+
+test.for(['', 'language_model.model.', 'model.language_model.'])(
+  'tensors whose names begin with “%s” are a decoder’s too',
+  async (prefix) => {
+    const folder = join(root, `prefix-${prefix.length}`)
+    const source = tinySource()
+    await writeHuggingFace(folder, { source, rename: (name) => name.replace(/^model\./, prefix) })
+    const opened = await openHuggingFace(folder)
+    expect(await opened.tensors.read('layers.1.q')).toEqual(await source.read('layers.1.q'))
+    await opened.close()
+  },
+)
+
+test.for([Number.NaN, Number.NEGATIVE_INFINITY])(
+  'weights of %s are refused, naming the tensor, and nothing is left behind',
+  async (value) => {
+    const folder = join(root, `not-finite-${value}`)
+    const source = tinySource()
+    const broken: TensorSource = {
+      config: source.config,
+      read: async (name) => {
+        const values = await source.read(name)
+        return name === 'layers.1.down' ? values.with(17, value) : values
+      },
+    }
+    await writeHuggingFace(folder, { source: broken, dtype: 'BF16' })
+    const destination = join(root, `imported-${value}`)
+    await expect(
+      importBackbone({ path: folder, slug: 'broken', weights: 'q8', destination }),
+    ).rejects.toThrow(`model.layers.1.mlp.down_proj.weight holds ${value} at place 17`)
+    await expect(readdir(destination)).rejects.toThrow(/ENOENT/)
+  },
+)
+
 test.for<[string, Record<string, unknown>, RegExp]>([
-  ['qwen2', { model_type: 'qwen2' }, /model_type qwen2 is not supported/],
+  ['mixtral', { model_type: 'mixtral' }, /model_type mixtral is not supported: it needs mixture of experts/],
+  ['gpt-oss', { model_type: 'gpt_oss' }, /gpt_oss is not supported: it needs .*attention sinks/],
   ['gemma', { model_type: 'gemma' }, /model_type gemma is not supported/],
-  ['rope', { rope_scaling: { rope_type: 'llama3', factor: 8 } }, /rope scaling \(llama3\) is not supported/],
-  ['rope, newer', { rope_parameters: { rope_type: 'yarn' } }, /rope scaling \(yarn\) is not supported/],
-  ['attention bias', { attention_bias: true }, /attention biases .* not supported/],
-  ['activation', { hidden_act: 'gelu' }, /activation .*gelu.* not supported/],
-  ['quantised', { quantization_config: { quant_method: 'gptq' } }, /quantised checkpoint .* not supported/],
+  [
+    'rope',
+    { rope_scaling: { rope_type: 'spiral', factor: 8 } },
+    /rope_type is “spiral”, which is not supported/,
+  ],
+  ['rope, newer', { rope_parameters: { rope_type: 'llama3', factor: 8 } }, /low_freq_factor is missing/],
+  ['factor', { rope_scaling: { type: 'linear', factor: 0 } }, /factor is 0; it must be above 0/],
+  [
+    'long factors',
+    { rope_scaling: { type: 'longrope', short_factor: [1] } },
+    /short_factor has 1 numbers; 8 pairs/,
+  ],
+  ['attention bias', { attention_bias: true }, /q_proj.bias is missing/],
+  ['activation', { hidden_act: 'relu2' }, /hidden_act is “relu2”: this activation is not supported/],
+  ['quantised', { quantization_config: { quant_method: 'gptq' } }, /a quantised checkpoint is not supported/],
+  ['heads', { num_attention_heads: 5 }, /headDim/],
+  ['kv heads', { num_key_value_heads: 3 }, /4 heads cannot be shared by 3/],
   ['giant', { vocab_size: 1e12 }, /vocab is 1000000000000; at most/],
-  ['shape', { intermediate_size: 128 }, /gate_proj.weight has shape \[96,64\]; config.json means \[128,64\]/],
+  [
+    'shape',
+    { intermediate_size: 128 },
+    /gate_proj.weight has shape \[96,64\]; the settings of config.json mean \[128,64\]/,
+  ],
   ['vocabulary', { vocab_size: 100 }, /token id 302 is beyond the embedding's 100 rows/],
 ])('%s is refused by name', async ([name, config, message]) => {
   await writeHuggingFace(join(root, name), { config })
@@ -87,6 +163,23 @@ test.for(['../../etc/secret.safetensors', '/etc/secret.safetensors', 'a/b.safete
     expect(await refusal(folder)).toMatch(/is not the name of a safetensors file beside it/)
   },
 )
+
+test('an index that names shards which are not there says which', async () => {
+  const folder = join(root, 'missing-shard')
+  await writeHuggingFace(folder, { shards: 2 })
+  await rm(join(folder, 'model-00002-of-00002.safetensors'))
+  expect(await refusal(folder)).toMatch(
+    /names model-00002-of-00002.safetensors, which the folder does not have/,
+  )
+})
+
+test('a truncated shard is refused by its name', async () => {
+  const folder = join(root, 'short-shard')
+  await writeHuggingFace(folder, { shards: 2 })
+  const shard = join(folder, 'model-00002-of-00002.safetensors')
+  await truncate(shard, (await stat(shard)).size - 100)
+  expect(await refusal(folder)).toMatch(/model-00002-of-00002.safetensors: /)
+})
 
 test('pickled weights are not read', async () => {
   const folder = join(root, 'pickle')

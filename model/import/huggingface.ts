@@ -1,19 +1,24 @@
 import { createHash } from 'node:crypto'
-import { readdir } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { z } from 'zod'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import { parseHeader, readHeaderLength } from '../../shared/safetensors.ts'
+import type { Architecture } from '../architectures/architecture.ts'
+import { withFittingHeads } from '../architectures/fitting-heads.ts'
+import { invalidBackbone } from '../architectures/invalid-backbone.ts'
+import { Settings } from '../architectures/settings.ts'
+import { architectures, unsupported } from '../architectures/table.ts'
+import type { TensorSource } from '../architectures/tensor-source.ts'
 import type { BackboneSource } from './backbone-source.ts'
 import { describeConversation } from './conversation.ts'
-import { checkedConfig, decoderTensors, invalidBackbone, LayerTensor } from './decoder-shape.ts'
+import { checkedConfig } from './decoder-shape.ts'
 import { bf16, type ElementType, f16, f32 } from './element-types.ts'
 import { fileSha256 } from './file-digest.ts'
-import { llamaConfig } from './huggingface-config.ts'
 import { tokenizerFiles } from './huggingface-tokenizer.ts'
 import { requireJsonFile } from './json-file.ts'
-import { type StoredTensor, TensorFile } from './tensor-file.ts'
-import type { TensorName } from './tensor-source.ts'
+import { type Entry, locateTensors, readLocated } from './located-tensors.ts'
+import { weightFiles } from './safetensors-files.ts'
+import { TensorFile } from './tensor-file.ts'
 
 /**
  * Opens a folder as Hugging Face's transformers writes it: config.json, model.safetensors (or shards with
@@ -21,14 +26,13 @@ import type { TensorName } from './tensor-source.ts'
  * Throws `backbone_invalid` that names what is missing or not supported.
  */
 export async function openHuggingFace(folder: string): Promise<BackboneSource> {
-  const raw = await requireJsonFile(join(folder, 'config.json'))
-  const { tiedHead, ...sizes } = llamaConfig(raw, join(folder, 'config.json'))
-  const config = checkedConfig({ ...sizes, tiedHead }, join(folder, 'config.json'))
-  const { tokenizer, ...stated } = await tokenizerFiles(folder, {
-    modelConfig: raw,
-    vocab: config.vocab,
-  })
-  const conversation = describeConversation(tokenizer, stated)
+  const path = join(folder, 'config.json')
+  const raw = await requireJsonFile(path)
+  const { architecture, settings } = architectureOf(raw, path)
+  const stated = architecture.huggingFace.config(settings)
+  const sizes = checkedConfig({ ...stated, tiedHead: false }, path)
+  const { tokenizer, ...frame } = await tokenizerFiles(folder, { modelConfig: raw, vocab: sizes.vocab })
+  const conversation = describeConversation(tokenizer, frame)
   const names = await weightFiles(folder)
   const files: TensorFile[] = []
   const close = async () => {
@@ -36,16 +40,9 @@ export async function openHuggingFace(folder: string): Promise<BackboneSource> {
   }
   try {
     for (const name of names) files.push(await TensorFile.open(join(folder, name)))
-    const stored = await locateTensors({ folder, files, config })
+    const tensors = await openTensors({ folder, files, sizes, architecture, settings })
     return {
-      tensors: {
-        config,
-        async read(name) {
-          const tensor = stored.get(name)
-          if (tensor === undefined) throw invalidBackbone(folder, `there is no tensor ${name}`)
-          return tensor.file.readTensor(tensor)
-        },
-      },
+      tensors: withFittingHeads(tensors),
       tokenizer,
       ...conversation,
       origin: async () => {
@@ -61,115 +58,110 @@ export async function openHuggingFace(folder: string): Promise<BackboneSource> {
   }
 }
 
-const indexName = 'model.safetensors.index.json'
-const Index = z.object({ weight_map: z.record(z.string(), z.string()) })
-const shardName = /^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$/
-const maxShards = 1000
+const Described = z.looseObject({ model_type: z.string().optional() })
 
-/** Names of the weight files, sorted. A shard index may only name files that lie in the folder itself. */
-async function weightFiles(folder: string): Promise<string[]> {
-  const present = await readdir(folder)
-  if (present.includes('model.safetensors')) return ['model.safetensors']
-  if (!present.includes(indexName)) {
-    const pickle = present.find((name) => /\.(bin|pt|pth)$/.test(name))
-    throw invalidBackbone(
-      folder,
-      pickle === undefined
-        ? 'there is neither model.safetensors nor model.safetensors.index.json'
-        : `${pickle} is a pickle file, which can run code when read; convert the model to safetensors`,
-    )
-  }
-  const parsed = Index.safeParse(await requireJsonFile(join(folder, indexName)))
-  if (!parsed.success) throw invalidBackbone(join(folder, indexName), 'it has no weight_map of file names')
-  const names = [...new Set(Object.values(parsed.data.weight_map))].sort()
-  const outside = names.find((name) => !shardName.test(name))
-  if (outside !== undefined)
-    throw invalidBackbone(
-      join(folder, indexName),
-      `“${outside}” is not the name of a safetensors file beside it`,
-    )
-  if (names.length > maxShards)
-    throw invalidBackbone(join(folder, indexName), `it names ${names.length} files`)
-  return names
+function architectureOf(raw: unknown, path: string): { architecture: Architecture; settings: Settings } {
+  const described = Described.safeParse(raw)
+  if (!described.success) throw invalidBackbone(path, 'it must be an object with a model_type')
+  const { model_type: type } = described.data
+  const architecture = architectures.find(({ huggingFace }) => huggingFace.modelTypes.includes(type ?? ''))
+  if (architecture === undefined) throw invalidBackbone(path, unsupported('model_type', type))
+  return { architecture, settings: new Settings(path, described.data) }
+}
+
+interface Opened {
+  readonly folder: string
+  readonly files: readonly TensorFile[]
+  readonly sizes: ModelConfig
+  readonly architecture: Architecture
+  readonly settings: Settings
 }
 
 const elementTypes: Readonly<Record<string, ElementType>> = { F32: f32, F16: f16, BF16: bf16 }
 
-const layerNames: Readonly<Record<LayerTensor, string>> = {
-  attn_norm: 'input_layernorm',
-  q: 'self_attn.q_proj',
-  k: 'self_attn.k_proj',
-  v: 'self_attn.v_proj',
-  o: 'self_attn.o_proj',
-  mlp_norm: 'post_attention_layernorm',
-  gate: 'mlp.gate_proj',
-  up: 'mlp.up_proj',
-  down: 'mlp.down_proj',
-}
-
-function transformersName(name: TensorName): string {
-  if (name === 'embedding') return 'model.embed_tokens.weight'
-  if (name === 'norm') return 'model.norm.weight'
-  if (name === 'head') return 'lm_head.weight'
-  const [, layer, tensor] = name.split('.')
-  return `model.layers.${layer}.${layerNames[LayerTensor.parse(tensor)]}.weight`
-}
-
-type FiledTensor = StoredTensor & { readonly file: TensorFile }
-
-async function locateTensors({
-  folder,
-  files,
-  config,
-}: {
-  folder: string
-  files: readonly TensorFile[]
-  config: ModelConfig
-}): Promise<ReadonlyMap<TensorName, FiledTensor>> {
-  const found = new Map<
-    string,
-    { file: TensorFile; dtype: string; shape: readonly number[]; start: number }
-  >()
-  for (const file of files)
-    for (const [name, { dtype, shape, start }] of await readEntries(file)) {
-      if (found.has(name)) throw invalidBackbone(file.path, `tensor ${name} is in two files`)
-      found.set(name, { file, dtype, shape, start })
-    }
-  const stored = new Map<TensorName, FiledTensor>()
-  for (const [name, shape] of decoderTensors(config)) {
-    const stands = transformersName(name)
-    const entry = found.get(stands)
-    if (entry === undefined) throw invalidBackbone(folder, `tensor ${stands} is missing`)
-    found.delete(stands)
-    if (entry.shape.length !== shape.length || entry.shape.some((n, axis) => n !== shape[axis]))
-      throw invalidBackbone(
-        entry.file.path,
-        `tensor ${stands} has shape [${entry.shape}]; config.json means [${shape}]`,
-      )
-    const type = Object.hasOwn(elementTypes, entry.dtype) ? elementTypes[entry.dtype] : undefined
-    if (type === undefined)
-      throw invalidBackbone(
-        entry.file.path,
-        `tensor ${stands} has the type ${entry.dtype}, which is not supported; F32, F16 and BF16 are`,
-      )
-    const elements = shape.reduce((product, n) => product * n, 1)
-    stored.set(name, { type, elements, start: entry.start, file: entry.file })
+async function openTensors({ folder, files, sizes, architecture, settings }: Opened): Promise<TensorSource> {
+  const { layer, fused = {}, normOffset = 0, tiedByDefault } = architecture.huggingFace
+  const entries = await readEntries(files)
+  const names = namesIn(entries)
+  const locate = (config: ModelConfig) =>
+    locateTensors({
+      config,
+      entries,
+      names: { ...names, ofLayer: layer, fused },
+      types: elementTypes,
+      source: folder,
+      settings: 'the settings of config.json',
+    })
+  const isStatedTied = settings.flag('tie_word_embeddings', tiedByDefault)
+  const tiedHead = isStatedTied && (await isSameMatrix(entries.get(names.head), entries.get(names.embedding)))
+  const config = { ...sizes, tiedHead }
+  const { tensors, unused } = locate(config)
+  const strange = unused.find((name) => !isDerived(name, { tiedHead, head: names.head }))
+  if (strange !== undefined)
+    throw invalidBackbone(
+      folder,
+      `tensor ${strange} is not part of a ${architecture.name} model with the settings of config.json`,
+    )
+  return {
+    config,
+    async read(name) {
+      const located = tensors.get(name)
+      if (located === undefined) throw invalidBackbone(folder, `there is no tensor ${name}`)
+      const values = await readLocated(located)
+      return normOffset !== 0 && name.endsWith('norm') ? values.map((x) => x + normOffset) : values
+    },
   }
-  for (const name of found.keys())
-    if (!isDerived(name, config))
-      throw invalidBackbone(
-        folder,
-        `tensor ${name} is not part of a llama decoder${name.endsWith('.bias') ? ': biases are not supported' : ''}`,
-      )
-  return stored
+}
+
+/** Where a whole model keeps its decoder; a bare decoder has no prefix. */
+const prefixes = ['model.', '', 'language_model.model.', 'model.language_model.']
+
+function namesIn(entries: ReadonlyMap<string, Entry>) {
+  const prefix = prefixes.find((each) => entries.has(`${each}embed_tokens.weight`)) ?? 'model.'
+  const heads = ['lm_head.weight', 'language_model.lm_head.weight']
+  return {
+    embedding: `${prefix}embed_tokens.weight`,
+    norm: `${prefix}norm.weight`,
+    head: heads.find((name) => entries.has(name)) ?? 'lm_head.weight',
+    layer: (layer: number) => `${prefix}layers.${layer}.`,
+  }
 }
 
 /** Tensors that repeat what config.json or another tensor says. */
-function isDerived(name: string, { tiedHead }: ModelConfig): boolean {
-  return name.endsWith('.rotary_emb.inv_freq') || (tiedHead && name === 'lm_head.weight')
+function isDerived(name: string, { tiedHead, head }: { tiedHead: boolean; head: string }): boolean {
+  return name.endsWith('.rotary_emb.inv_freq') || (tiedHead && name === head)
 }
 
-async function readEntries(file: TensorFile) {
+/** Whether a stored head only repeats the embedding: a model that says it has one matrix may store another head. */
+async function isSameMatrix(head: Entry | undefined, embedding: Entry | undefined): Promise<boolean> {
+  if (head === undefined || embedding === undefined) return true
+  if (head.shape.join() !== embedding.shape.join()) return false
+  const type = Object.hasOwn(elementTypes, head.typeName) ? elementTypes[head.typeName] : undefined
+  const other = Object.hasOwn(elementTypes, embedding.typeName) ? elementTypes[embedding.typeName] : undefined
+  if (type === undefined || other === undefined) return false
+  const [rows = 0, columns = 0] = head.shape
+  const step = Math.max(1, Math.floor(2 ** 20 / Math.max(1, columns)))
+  for (let row = 0; row < rows; row += step) {
+    const elements = Math.min(step, rows - row) * columns
+    const part = (entry: Entry, of: ElementType) =>
+      entry.file.readTensor({ type: of, elements, start: entry.start + row * columns * of.bytes })
+    const [a, b] = [await part(head, type), await part(embedding, other)]
+    if (a.some((value, i) => value !== b[i])) return false
+  }
+  return true
+}
+
+async function readEntries(files: readonly TensorFile[]): Promise<ReadonlyMap<string, Entry>> {
+  const found = new Map<string, Entry>()
+  for (const file of files)
+    for (const [name, { dtype, shape, start }] of await headerOf(file)) {
+      if (found.has(name)) throw invalidBackbone(file.path, `tensor ${name} is in two files`)
+      found.set(name, { file, shape, typeName: dtype, start })
+    }
+  return found
+}
+
+async function headerOf(file: TensorFile) {
   try {
     const length = readHeaderLength(await file.readBytes(0, Math.min(8, file.bytes)), file.bytes)
     return parseHeader(await file.readBytes(8, length), file.bytes).entries

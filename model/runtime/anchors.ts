@@ -8,8 +8,9 @@ import { Trace } from './trace.ts'
 const anchorsFile = 'anchors.safetensors'
 
 /**
- * s_l, the anchor of each layer: the hidden state that enters it for a sequence of this first token alone, divided by
- * its root mean square. [layers, d]. Throws `backbone_invalid`.
+ * s_l, the anchor of each layer: the hidden state that enters it for a sequence of this first token alone. It is
+ * divided by its root mean square where the layer's norm undoes that, and kept as it is where attention reads hidden
+ * states without a norm. [layers, d]. Throws `backbone_invalid`.
  */
 export async function computeAnchors(
   folder: string,
@@ -18,6 +19,7 @@ export async function computeAnchors(
   const trace = await Trace.open(folder)
   try {
     const hidden = await trace.hiddenStates([firstToken])
+    if (config.norms === 'after') return hidden
     for (let layer = 0; layer < config.layers; layer++)
       scaleToUnitRms(hidden.subarray(layer * config.d, (layer + 1) * config.d))
     return hidden

@@ -13,7 +13,7 @@ const config: ModelConfig = {
   ffn: 8,
   vocab: 8,
   contextLength: 4096,
-  ropeTheta: 10_000,
+  rotary: [{ theta: 10_000 }],
   rmsEps: 1e-5,
   tiedHead: true,
 }

@@ -1,5 +1,5 @@
 import type { AdapterFile } from '../../shared/adapter-file.ts'
-import type { BackboneManifest } from '../../shared/backbone.ts'
+import type { BackboneManifest, ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { hostNodes } from '../graph/prompt-inputs.ts'
 import { AdapterLoader, PromptTensors } from './adapter-tensors.ts'
@@ -15,8 +15,8 @@ import type {
   TokenRange,
 } from './backend.ts'
 import { HostKvCache } from './host-kv-cache.ts'
-import { plainRows, tunedRows } from './row-places.ts'
-import { Runner } from './runner.ts'
+import { plainRows, prefixRows, tunedRows } from './row-places.ts'
+import { type Run, Runner } from './runner.ts'
 import type { Device } from './session.ts'
 
 export interface BackendOptions {
@@ -42,11 +42,11 @@ export async function createBackend({
   const anchors = await loadAnchors(folder, config)
   return new OnnxBackend({
     backbone,
-    layers: config.layers,
+    config,
     limits: { ...limits, contextLength: Math.min(limits.contextLength, config.contextLength), vocab },
     runner: await Runner.open(folder, {
       cache: new HostKvCache(config, limits),
-      vocab,
+      config,
       cpuNodes: hostNodes(config),
       ...session,
     }),
@@ -54,24 +54,33 @@ export async function createBackend({
   })
 }
 
+/** What the graph must know of a sequence in every run. */
+interface SequenceRows {
+  /** Cache rows that it may have in the end. */
+  readonly rows: number
+  /** How many of its first rows in a layer stay in view behind a window. */
+  readonly prefix: (layer: number) => number
+}
+
 /** A backbone on ONNX Runtime. */
 export class OnnxBackend implements Backend {
   readonly backbone: Backend['backbone']
   readonly limits: BackendLimits
-  readonly #layers: number
+  readonly #config: ModelConfig
   readonly #runner: Runner
   readonly #adapters: AdapterLoader
+  readonly #sequences = new WeakMap<CacheSlot, SequenceRows>()
 
   constructor(
     parts: Pick<Backend, 'backbone' | 'limits'> & {
-      layers: number
+      config: ModelConfig
       runner: Runner
       adapters: AdapterLoader
     },
   ) {
     this.backbone = parts.backbone
     this.limits = parts.limits
-    this.#layers = parts.layers
+    this.#config = parts.config
     this.#runner = parts.runner
     this.#adapters = parts.adapters
   }
@@ -81,7 +90,9 @@ export class OnnxBackend implements Backend {
   }
 
   allocate(rows: number): CacheSlot | undefined {
-    return this.#runner.cache.allocate(rows)
+    const slot = this.#runner.cache.allocate(rows)
+    if (slot !== undefined) this.#sequences.set(slot, { rows, prefix: () => 0 })
+    return slot
   }
 
   keepRows(slot: CacheSlot, range: TokenRange): KeptRows {
@@ -104,9 +115,15 @@ export class OnnxBackend implements Backend {
     const adapter = loaded && ownAdapter(loaded)
     const { layers, tokenPlaces } =
       adapter === undefined
-        ? plainRows(this.#layers, { sequences: 1, each: tokens.length })
+        ? plainRows(this.#config.layers, { sequences: 1, each: tokens.length })
         : tunedRows(adapter.metadata, tokens.length)
+    if (adapter !== undefined)
+      this.#sequences.set(slot, {
+        rows: this.#sequences.get(slot)?.rows ?? 0,
+        prefix: prefixRows(adapter.metadata),
+      })
     const { logits } = await this.#runner.run({
+      ...this.#rowsOfSlots,
       slots: [slot],
       layers,
       tokensOf: () => tokens,
@@ -118,8 +135,9 @@ export class OnnxBackend implements Backend {
 
   async decode(batch: readonly DecodeRow[]): Promise<Float32Array> {
     const tokens = new Map(batch.map(({ slot, token }) => [slot, [token]]))
-    const { layers, tokenPlaces } = plainRows(this.#layers, { sequences: batch.length, each: 1 })
+    const { layers, tokenPlaces } = plainRows(this.#config.layers, { sequences: batch.length, each: 1 })
     const { logits, slots } = await this.#runner.run({
+      ...this.#rowsOfSlots,
       slots: batch.map(({ slot }) => slot),
       layers,
       tokensOf: (slot) => tokens.get(slot) ?? [],
@@ -134,6 +152,11 @@ export class OnnxBackend implements Backend {
       ordered.set(logits.subarray(at * vocab, (at + 1) * vocab), row * vocab)
     }
     return ordered
+  }
+
+  readonly #rowsOfSlots: Pick<Run, 'prefixOf' | 'rowsOf'> = {
+    prefixOf: (slot, layer) => this.#sequences.get(slot)?.prefix(layer) ?? 0,
+    rowsOf: (slot) => this.#sequences.get(slot)?.rows ?? 0,
   }
 
   close(): Promise<void> {

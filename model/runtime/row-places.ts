@@ -64,3 +64,13 @@ export function tunedRows(metadata: AdapterMetadata, tokens: number): RunRows {
     tokenPlaces: places,
   }
 }
+
+/**
+ * How many of a tuned sequence's first rows stay in view in a layer with a window: its prompt rows and what stands in
+ * front of them, which serves attention as its sink.
+ */
+export function prefixRows(metadata: AdapterMetadata): (layer: number) => number {
+  const from = carriedFrom(metadata) ?? 0
+  const rows = Math.max(...rowPlaces[metadata.placement](metadata.l_sp)) + 1
+  return (layer) => (layer >= from ? rows : 0)
+}

@@ -1,4 +1,6 @@
+import type { ModelConfig } from '../../shared/backbone.ts'
 import { graphFiles } from '../graph/export.ts'
+import { hasLongTables, hasWindows } from '../graph/model.ts'
 import type { CacheSlot } from './backend.ts'
 import type { KvCache } from './kv-cache.ts'
 import { Session, type SessionOptions } from './session.ts'
@@ -20,6 +22,10 @@ export interface Run {
   readonly tokensOf: (slot: CacheSlot) => readonly number[]
   /** Which of the last layer's rows in the residual stream get logits. */
   readonly logitRows: readonly number[]
+  /** How many of a sequence's first rows in a layer stay in view behind a window. */
+  readonly prefixOf: (slot: CacheSlot, layer: number) => number
+  /** Rows that a sequence is to have in the end, which chooses its rotary table. */
+  readonly rowsOf: (slot: CacheSlot) => number
   /** Inputs `prompt.…`. */
   readonly prompt: Tensors
 }
@@ -35,30 +41,30 @@ export interface RunResult {
 export class Runner {
   readonly cache: KvCache
   readonly #session: Session
-  readonly #vocab: number
+  readonly #config: ModelConfig
   /** Grows to what the largest run needs. */
   #logits = new Float32Array(0)
 
-  private constructor({ session, cache, vocab }: { session: Session; cache: KvCache; vocab: number }) {
+  private constructor({ session, cache, config }: { session: Session; cache: KvCache; config: ModelConfig }) {
     this.#session = session
     this.cache = cache
-    this.#vocab = vocab
+    this.#config = config
   }
 
   /** Throws `backbone_invalid` or, when the device does not start, `node_unavailable`. */
   static async open(
     folder: string,
-    { cache, vocab, ...session }: SessionOptions & { cache: KvCache; vocab: number },
+    { cache, config, ...session }: SessionOptions & { cache: KvCache; config: ModelConfig },
   ): Promise<Runner> {
     return new Runner({
       session: await Session.open({ folder, graph: graphFiles.serving }, session),
       cache,
-      vocab,
+      config,
     })
   }
 
-  async run({ slots, layers, tokensOf, logitRows, prompt }: Run): Promise<RunResult> {
-    const size = logitRows.length * this.#vocab
+  async run({ slots, layers, tokensOf, logitRows, prefixOf, rowsOf, prompt }: Run): Promise<RunResult> {
+    const size = logitRows.length * this.#config.vocab
     if (this.#logits.length < size) this.#logits = new Float32Array(size)
     const logits = this.#logits.subarray(0, size)
     const gained = layers.map((layer) => layer.gained)
@@ -79,8 +85,16 @@ export class Runner {
           token_rows: concatenated(layers.map(({ kept }) => kept)),
           token_counts: int64(layers.map(({ kept }) => kept.length)),
           logit_rows: int64(logitRows),
+          ...(hasWindows(this.#config)
+            ? {
+                prefix_rows: int32(layers.flatMap((_, layer) => order.map((slot) => prefixOf(slot, layer)))),
+              }
+            : {}),
+          ...(hasLongTables(this.#config)
+            ? { table_offset: int32(order.map((slot) => tableOffset(this.#config, rowsOf(slot)))) }
+            : {}),
         },
-        { ...binding.outputs, logits: float32(logits, [logitRows.length, this.#vocab]) },
+        { ...binding.outputs, logits: float32(logits, [logitRows.length, this.#config.vocab]) },
       )
     })
     return { logits, slots: order }
@@ -89,6 +103,12 @@ export class Runner {
   release(): Promise<void> {
     return this.#session.release()
   }
+}
+
+/** Where a sequence of so many rows has its angles in the rotary tables. */
+function tableOffset({ contextLength, rotary }: ModelConfig, rows: number): number {
+  const long = rotary.find(({ beyond }) => beyond !== undefined)?.beyond
+  return long !== undefined && rows > long.rows ? contextLength : 0
 }
 
 /** int32, one list behind the other; lists that are the same object are converted once. */

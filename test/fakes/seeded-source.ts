@@ -1,5 +1,5 @@
-import { decoderTensors } from '../../model/import/decoder-shape.ts'
-import type { TensorName, TensorSource } from '../../model/import/tensor-source.ts'
+import { decoderTensors } from '../../model/architectures/decoder-tensors.ts'
+import type { TensorName, TensorSource } from '../../model/architectures/tensor-source.ts'
 import type { ModelConfig } from '../../shared/backbone.ts'
 
 /**

@@ -28,7 +28,7 @@ describe('the graph equals the model written down in plain arithmetic', () => {
     'one key-value head': { kvHeads: 1 },
     'heads wider than the hidden state': { headDim: 32 },
     'one layer': { layers: 1 },
-    'another rope and epsilon': { ropeTheta: 100_000, rmsEps: 1e-3 },
+    'another rope and epsilon': { rotary: [{ theta: 100_000 }], rmsEps: 1e-3 },
     'odd sizes': { d: 36, heads: 3, kvHeads: 3, headDim: 48, ffn: 50, vocab: 131 },
   }
   test.for(Object.entries(shapes))('%s', async ([, config], { onTestFinished }) => {

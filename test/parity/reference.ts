@@ -1,4 +1,4 @@
-import type { TensorName, TensorSource } from '../../model/import/tensor-source.ts'
+import type { TensorName, TensorSource } from '../../model/architectures/tensor-source.ts'
 import type { AdapterFile, AdapterMetadata } from '../../shared/adapter-file.ts'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import type { Tensor } from '../../shared/safetensors.ts'
@@ -157,10 +157,10 @@ function attention(config: ModelConfig, { q, k, v }: { q: Rows; k: Rows; v: Rows
 }
 
 /** Rotary position embedding in the rotate-half order. */
-function rotated(row: Row, position: number, { headDim, ropeTheta }: ModelConfig): Row {
+function rotated(row: Row, position: number, { headDim, rotary }: ModelConfig): Row {
   const half = headDim / 2
   return row.map((x, i) => {
-    const angle = position * ropeTheta ** (-(i % half) / half)
+    const angle = position * (rotary[0]?.theta ?? Number.NaN) ** (-(i % half) / half)
     const other = i < half ? -(row[i + half] ?? 0) : (row[i - half] ?? 0)
     return x * Math.cos(angle) + other * Math.sin(angle)
   })

@@ -1,9 +1,9 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { TensorName, TensorSource } from '../../model/architectures/tensor-source.ts'
 import type { WeightFormat } from '../../model/graph/matrix-format.ts'
 import { importSource } from '../../model/import/import.ts'
-import type { TensorName, TensorSource } from '../../model/import/tensor-source.ts'
 import { createBackend, type OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import type { Device } from '../../model/runtime/session.ts'
 import type { BackboneManifest, ModelConfig } from '../../shared/backbone.ts'
@@ -18,7 +18,7 @@ export const tinyConfig: ModelConfig = {
   ffn: 96,
   vocab: 256,
   contextLength: 1024,
-  ropeTheta: 10_000,
+  rotary: [{ theta: 10_000 }],
   rmsEps: 1e-5,
   tiedHead: true,
 }

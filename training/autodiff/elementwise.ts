@@ -4,7 +4,7 @@ import { formulas, unbroadcast } from './formula.ts'
 import type { Application, Gradients, Rule, Rules } from './rule.ts'
 
 type Formulas = ReturnType<typeof formulas>
-type Unary = 'Abs' | 'Erf' | 'Exp' | 'Identity' | 'Relu' | 'Sigmoid'
+type Unary = 'Abs' | 'Erf' | 'Exp' | 'Identity' | 'Relu' | 'Sigmoid' | 'Tanh'
 type Binary = 'Add' | 'Sub' | 'Mul' | 'Div'
 
 /** Of y = f(x), element by element: dx from dy. */
@@ -57,6 +57,15 @@ export const elementwise = {
   Relu: unary(({ mul }, { y, dy, sign }) => mul(dy, sign(y))),
   // dx = dy · y · (1 − y)
   Sigmoid: unary(({ mul, sub }, { y, dy }) => mul(dy, sub(y, mul(y, y)))),
+  // dx = dy · (1 − y²)
+  Tanh: unary(({ mul, sub }, { y, dy }) => sub(dy, mul(dy, mul(y, y)))),
+  // a and b get dy where each was taken
+  Where: ({ g, inputs: [condition, a, b], outputs: [y], dy }) => {
+    const zero = g.constant('float32', [0], [])
+    const part = (x: Value, taken: Value, other: Value) =>
+      unbroadcast(g, g.apply('Where', [condition, taken, other]), { x, result: y.shape })
+    return [undefined, () => part(a, dy, zero), () => part(b, zero, dy)]
+  },
   // da = dy, db = −dy
   Sub: binary(
     (_, { dy }) => dy,

@@ -25,7 +25,7 @@ type Differentiable = {
 
 const ints = (g: GraphBuilder, ...values: number[]) => g.constant('int64', values)
 
-const unary = (op: 'Abs' | 'Erf' | 'Exp' | 'Identity' | 'Relu' | 'Sigmoid'): Case[] =>
+const unary = (op: 'Abs' | 'Erf' | 'Exp' | 'Identity' | 'Relu' | 'Sigmoid' | 'Tanh'): Case[] =>
   [[7], [1], [2, 3, 5]].map((shape) => ({ shapes: [shape], build: (g, x) => g.apply(op, [x]) }))
 
 const binary = (op: 'Add' | 'Div' | 'Mul' | 'Sub'): Case[] =>
@@ -101,21 +101,55 @@ const rope = (g: GraphBuilder, half: number) => ({
 })
 const ropeFeeds = (half: number) => ({ cos: angles(Math.cos, half), sin: angles(Math.sin, half) })
 
-const attention = (heads: number, kvHeads: number, rows: number): Case => ({
-  shapes: [[2, rows, (heads + 2 * kvHeads) * 16]],
-  feeds: { ...ropeFeeds(8), last: int32([rows - 1, rows - 1]), total: int32([rows], []) },
-  build(g, qkv) {
-    const last = g.input('last', 'int32', [2])
-    const { cos, sin } = rope(g, 8)
-    const inputs = [qkv, undefined, undefined, undefined, undefined, last] as const
-    const [attended] = g.applyAll(
-      'GroupQueryAttention',
-      [...inputs, g.input('total', 'int32', []), cos, sin],
-      { num_heads: heads, kv_num_heads: kvHeads, do_rotary: 1 },
-    )
-    return attended
-  },
-})
+interface AttentionCase {
+  readonly heads: number
+  readonly kvHeads: number
+  readonly rows: number
+  /** q, k and v as three inputs. */
+  readonly isSplit?: boolean
+  /** Half of the pairs of a head that are turned. */
+  readonly half?: 0 | 8
+  readonly headDim?: number
+  readonly scale?: number
+  readonly softcap?: number
+  /** Hides rows that are two or more before. */
+  readonly window?: boolean
+}
+
+const attention = (of: AttentionCase): Case => {
+  const { heads, kvHeads, rows, isSplit, half = 8, headDim = 16, scale, softcap, window } = of
+  const widths = [heads, kvHeads, kvHeads].map((count) => count * headDim)
+  const whole = widths.reduce((a, b) => a + b)
+  const hidden = Array.from({ length: rows * rows }, (_, i) =>
+    Math.floor(i / rows) - (i % rows) > 1 ? -1e30 : 0,
+  )
+  return {
+    shapes: isSplit ? widths.map((width) => [2, rows, width]) : [[2, rows, whole]],
+    feeds: {
+      ...(half === 0 ? {} : ropeFeeds(half)),
+      last: int32([rows - 1, rows - 1]),
+      total: int32([rows], []),
+    },
+    build(g, qkv, k, v) {
+      const last = g.input('last', 'int32', [2])
+      const total = g.input('total', 'int32', [])
+      const { cos, sin } = half === 0 ? { cos: undefined, sin: undefined } : rope(g, half)
+      const bias = window ? g.constant('float32', hidden, [1, 1, rows, rows]) : undefined
+      const [attended] = g.applyAll(
+        'GroupQueryAttention',
+        [qkv, k, v, undefined, undefined, last, total, cos, sin, undefined, bias],
+        {
+          num_heads: heads,
+          kv_num_heads: kvHeads,
+          do_rotary: half === 0 ? 0 : 1,
+          ...(scale === undefined ? {} : { scale }),
+          ...(softcap === undefined ? {} : { softcap }),
+        },
+      )
+      return attended
+    },
+  }
+}
 
 /** For every op with a gradient, uses of it over odd shapes: a missing row does not compile. */
 const cases: { readonly [N in Differentiable]: readonly Case[] } = {
@@ -177,7 +211,16 @@ const cases: { readonly [N in Differentiable]: readonly Case[] } = {
       build: (g: GraphBuilder, a: Value, b: Value) => g.apply('Gemm', [a, b], { transA, transB }),
     })),
   ),
-  GroupQueryAttention: [attention(3, 1, 5), attention(4, 2, 3), attention(2, 2, 1)],
+  GroupQueryAttention: [
+    attention({ heads: 3, kvHeads: 1, rows: 5 }),
+    attention({ heads: 4, kvHeads: 2, rows: 3 }),
+    attention({ heads: 2, kvHeads: 2, rows: 1 }),
+    attention({ heads: 4, kvHeads: 2, rows: 3, isSplit: true }),
+    attention({ heads: 2, kvHeads: 1, rows: 4, half: 0, scale: 0.7 }),
+    attention({ heads: 2, kvHeads: 1, rows: 4, isSplit: true, half: 0, softcap: 0.8 }),
+    attention({ heads: 4, kvHeads: 2, rows: 5, headDim: 32, softcap: 1.5, window: true }),
+    attention({ heads: 2, kvHeads: 1, rows: 5, headDim: 32, isSplit: true, scale: 0.4, window: true }),
+  ],
   Identity: unary('Identity'),
   MatMul: [
     {
@@ -260,7 +303,24 @@ const cases: { readonly [N in Differentiable]: readonly Case[] } = {
       feeds: ropeFeeds(4),
       build(g, x) {
         const { cos, sin } = rope(g, 4)
-        return g.apply('RotaryEmbedding', [x, ints(g, 2), cos, sin], { interleaved: 0 })
+        return g.apply('RotaryEmbedding', [x, ints(g, 2), cos, sin], {
+          interleaved: 0,
+          num_heads: 2,
+          rotary_embedding_dim: 8,
+        })
+      },
+    },
+    // A part of each head is turned.
+    {
+      shapes: [[2, 3, 24]],
+      feeds: ropeFeeds(4),
+      build(g, x) {
+        const { cos, sin } = rope(g, 4)
+        return g.apply('RotaryEmbedding', [x, ints(g, 2), cos, sin], {
+          interleaved: 0,
+          num_heads: 2,
+          rotary_embedding_dim: 8,
+        })
       },
     },
   ],
@@ -324,6 +384,7 @@ const cases: { readonly [N in Differentiable]: readonly Case[] } = {
   ],
   Squeeze: [{ shapes: [[2, 1, 3]], build: (g, x) => shaped(g.apply('Squeeze', [x, ints(g, 1)]), [2, 3]) }],
   Sub: binary('Sub'),
+  Tanh: unary('Tanh'),
   Transpose: [
     { shapes: [[2, 3, 5]], build: (g, x) => g.apply('Transpose', [x], { perm: [2, 0, 1] }) },
     { shapes: [[2, 3]], build: (g, x) => g.apply('Transpose', [x], { perm: [1, 0] }) },
@@ -334,6 +395,29 @@ const cases: { readonly [N in Differentiable]: readonly Case[] } = {
   })),
   Unsqueeze: [
     { shapes: [[2, 3]], build: (g, x) => shaped(g.apply('Unsqueeze', [x, ints(g, 0, 2)]), [1, 2, 1, 3]) },
+  ],
+  Where: [
+    {
+      shapes: [
+        [2, 3],
+        [2, 3],
+      ],
+      build: (g, a, b) => g.apply('Where', [g.apply('Less', [a, b]), a, b]),
+    },
+    // Repeated along an axis, and as a scalar.
+    {
+      shapes: [[3], []],
+      values: [[1, 2, 3], [0.5]],
+      build: (g, a, b) =>
+        g.apply('Where', [
+          g.apply('Less', [
+            g.constant('float32', [1, 2, 3, 4, 5, 6], [2, 3]),
+            g.constant('float32', [3.5], []),
+          ]),
+          a,
+          b,
+        ]),
+    },
   ],
 }
 

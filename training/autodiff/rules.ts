@@ -19,8 +19,11 @@ export const rules = {
   ConstantOfShape: { none: 'it is a constant' },
   Equal: integers,
   If: { none: 'what is trained is chosen when its graph is built' },
+  Less: integers,
   Max: { none: 'it is used on integers' },
   Mod: integers,
+  Or: integers,
+  Range: integers,
   Shape: integers,
   Sign: { none: 'its slope is 0 wherever it has one' },
 } satisfies Rules

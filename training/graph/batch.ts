@@ -1,6 +1,6 @@
+import { type AttentionContext, sequenceShapes } from '../../model/graph/attention.ts'
 import type { GraphBuilder } from '../../model/graph/builder.ts'
 import { type Shape, shaped, type Value } from '../../model/graph/values.ts'
-import type { ModelConfig } from '../../shared/backbone.ts'
 
 /**
  * The graph inputs that describe a batch of examples, padded on the right to the longest: causal attention lets no
@@ -79,8 +79,7 @@ export function toRows(g: GraphBuilder, x: Value): Value {
 
 /** The positions that the layers of one length of sequence share. */
 export interface SequenceRows {
-  /** int64 [3] */
-  readonly sequences: Value
+  readonly sequences: AttentionContext['sequences']
   /** int32 [batch] */
   readonly lastRow: Value
   /** int32 scalar */
@@ -88,20 +87,14 @@ export interface SequenceRows {
 }
 
 /** Of sequences that have `promptRows` rows more than tokens. */
-export function sequenceRows(
-  g: GraphBuilder,
-  { tokens }: BatchInputs,
-  { config: { heads, kvHeads, headDim }, promptRows }: { config: ModelConfig; promptRows: number },
-): SequenceRows {
+export function sequenceRows(g: GraphBuilder, { tokens }: BatchInputs, promptRows: number): SequenceRows {
   const int32 = (x: Value) => g.apply('Cast', [x], { to: 'int32' })
   const batch = sizeOf(g, tokens, 0)
   const last = g.apply('Add', [sizeOf(g, tokens, 1), g.constant('int64', [promptRows - 1])])
   const total = g.apply('Add', [last, g.constant('int64', [1])])
   const scalar: Shape = []
   return {
-    sequences: g.apply('Concat', [batch, g.constant('int64', [-1, (heads + 2 * kvHeads) * headDim])], {
-      axis: 0,
-    }),
+    sequences: sequenceShapes(g, batch),
     lastRow: int32(shaped(g.apply('Expand', [last, batch]), [sizes.batch])),
     totalRows: int32(shaped(g.apply('Squeeze', [total, g.constant('int64', [0])]), scalar)),
   }

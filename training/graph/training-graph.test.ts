@@ -16,7 +16,7 @@ const config = ModelConfig.parse({
   ffn: 96,
   vocab: 128,
   contextLength: 64,
-  ropeTheta: 10_000,
+  rotary: [{ theta: 10_000 }],
   rmsEps: 1e-5,
   tiedHead: true,
 })

@@ -2,14 +2,18 @@ import { GraphBuilder } from '../../model/graph/builder.ts'
 import type { Graph } from '../../model/graph/graph.ts'
 import {
   addAndNorm,
-  attend,
-  feedForward,
+  afterAttention,
+  attention,
+  capped,
   layerWeights,
   type Residual,
-  rmsNorm,
 } from '../../model/graph/layer.ts'
 import type { Matrix } from '../../model/graph/matrix-format.ts'
+import { embedded, finalNorm, outputHead } from '../../model/graph/model.ts'
+import { rmsNorm } from '../../model/graph/norm.ts'
+import { rotaryTables } from '../../model/graph/rotary-table.ts'
 import { dimAt, shaped, type Value } from '../../model/graph/values.ts'
+import { prefixRows } from '../../model/runtime/row-places.ts'
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import { differentiate, type Segment } from '../autodiff/differentiate.ts'
@@ -48,7 +52,7 @@ export function trainingGraph({ config, metadata, gradients }: TrainingGraphOpti
   const prompts = metadata && new PromptRows(g, { metadata, batch })
   const { embedding, head } = ends(g, { config, weights })
   const { normed, segments } = backbone(g, { config, weights, batch, prompts, embedding })
-  const loss = tokenLoss(g, { normed, targets: batch.targets, head })
+  const loss = tokenLoss(g, { normed, targets: batch.targets, head, config })
   g.output(tokenLossOutput, loss)
   if (prompts !== undefined && gradients !== 'none') {
     const total = g.apply('ReduceSum', [loss, g.constant('int64', [0])], { keepdims: 0 })
@@ -73,12 +77,13 @@ export function trainingGraph({ config, metadata, gradients }: TrainingGraphOpti
 
 function ends(
   g: GraphBuilder,
-  { config: { vocab, d, tiedHead }, weights }: { config: ModelConfig; weights: WeightInputs },
+  { config, weights }: { config: ModelConfig; weights: WeightInputs },
 ): { embedding: Matrix; head: Matrix } {
-  const matrix = (tensor: 'embedding' | 'head') =>
-    weights.matrix(g, tensor, { parts: [{ tensor, rows: vocab }], columns: d })
-  const embedding = matrix('embedding')
-  return { embedding, head: tiedHead ? embedding : matrix('head') }
+  const embedding = weights.matrix(g, 'embedding', {
+    parts: [{ tensor: 'embedding', rows: config.vocab }],
+    columns: config.d,
+  })
+  return { embedding, head: outputHead(g, { config, weights, embedding }) }
 }
 
 interface Backbone {
@@ -94,37 +99,42 @@ function backbone(
   g: GraphBuilder,
   { config, weights, batch, prompts, embedding }: Backbone,
 ): { normed: Value; segments: Segment[] } {
-  const { contextLength, headDim, layers, d, rmsEps: epsilon } = config
-  const angles = { shape: [contextLength, headDim / 2] }
-  const rope = { cos: weights.table(g, 'rope.cos', angles), sin: weights.table(g, 'rope.sin', angles) }
-  const plain = sequenceRows(g, batch, { config, promptRows: 0 })
-  const prompted = prompts && sequenceRows(g, batch, { config, promptRows: prompts.metadata.l_sp })
+  const { headDim, layers, d } = config
+  const rotary = rotaryTables(g, { config, weights })
+  const plain = sequenceRows(g, batch, 0)
+  const prompted = prompts && sequenceRows(g, batch, prompts.metadata.l_sp)
   const placed = prompts && { batch, ...prompts.metadata }
-  const ids = shaped(g.apply('Reshape', [batch.tokens, g.constant('int64', [-1])]), ['n'])
-
   const segments: Segment[] = []
   let residual: Residual = {
-    stream: shaped(embedding.gather(g, ids), [sizes.allTokens, d]),
+    stream: shaped(embedded(g, batch.tokens, { embedding, config }), [sizes.allTokens, d]),
     added: undefined,
   }
   let carries = false
   for (let layer = 0; layer < layers; layer++) {
     const from = g.nodes.length
     const w = layerWeights(g, { weights, config, layer })
-    const norm = { weight: w.attentionNorm, epsilon }
+    const norm = w.attentionNorm
     const entering = addAndNorm(g, residual, norm)
     const rows = prompts?.ofLayer(layer, entering.hidden)
     let { hidden, normed } = entering
     if (rows !== undefined && placed !== undefined) {
-      normed = insertRows(g, { tokens: normed, rows: rmsNorm(g, rows, norm) }, placed)
+      normed = insertRows(g, { tokens: normed, rows: norm ? rmsNorm(g, rows, norm) : rows }, placed)
       carries = prompts?.carriedFrom === layer
       if (carries) hidden = insertRows(g, { tokens: hidden, rows }, placed)
     }
     const hasRows = rows !== undefined || carries
     const positions = (hasRows ? prompted : undefined) ?? plain
-    const { attended } = attend(g, normed, {
+    const { attended } = attention(g, normed, {
       weights: w,
-      context: { config, ...positions, rope, past: undefined },
+      context: {
+        config,
+        ...positions,
+        rotary,
+        prefixRows:
+          hasRows && prompts ? g.constant('int32', [prefixRows(prompts.metadata)(layer)]) : undefined,
+        past: undefined,
+      },
+      layer,
     })
     // What follows the last layer's attention is needed only where a loss is.
     const isLast = layer === layers - 1
@@ -133,14 +143,11 @@ function backbone(
     const all = shaped(attended, [dimAt(normed.shape, 0), config.heads * headDim])
     const kept = isLast ? at(all, batch.attendedRows) : drops ? dropRows(g, all, placed) : all
     const stream = isLast ? at(hidden, batch.residualRows) : hidden
-    const mixed = w.out.multiply(g, kept)
-    const middle = addAndNorm(g, { stream, added: mixed }, { weight: w.mlpNorm, epsilon })
-    residual = { stream: middle.hidden, added: feedForward(g, middle.normed, { weights: w, config }) }
+    residual = afterAttention(g, { stream, attended: kept }, { weights: w, config })
     // The last layer's values are of few rows, and the first that the backward pass needs.
     if (!isLast) segments.push({ from, to: g.nodes.length })
   }
-  const { normed } = addAndNorm(g, residual, { weight: weights.vector(g, 'norm', d), epsilon })
-  return { normed, segments }
+  return { normed: finalNorm(g, residual, { config, weights }), segments }
 }
 
 /**
@@ -149,13 +156,19 @@ function backbone(
  */
 function tokenLoss(
   g: GraphBuilder,
-  { normed, targets, head }: { normed: Value; targets: Value; head: Matrix },
+  {
+    normed,
+    targets,
+    head,
+    config: { logitCap },
+  }: { normed: Value; targets: Value; head: Matrix; config: ModelConfig },
 ): Value {
   const axis = g.constant('int64', [1])
-  const normalizer = logNormalizer(g, head.multiply(g, normed))
+  const normalizer = logNormalizer(g, capped(g, head.multiply(g, normed), logitCap))
   const wanted = g.apply('Mul', [normed, shaped(head.gather(g, targets), normed.shape)])
   const logit = g.apply('ReduceSum', [wanted, axis], { keepdims: 0 })
-  return g.apply('Sub', [shaped(normalizer, [sizes.lossRows]), shaped(logit, [sizes.lossRows])])
+  const cappedLogit = capped(g, shaped(logit, [sizes.lossRows]), logitCap)
+  return g.apply('Sub', [shaped(normalizer, [sizes.lossRows]), cappedLogit])
 }
 
 /** log Σ exp of each row of x [r, n], of parts first: one f32 sum of tens of thousands loses four digits. */

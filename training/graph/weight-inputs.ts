@@ -1,7 +1,7 @@
 import type { GraphBuilder } from '../../model/graph/builder.ts'
 import { type Matrix, type MatrixShape, matrixFormats } from '../../model/graph/matrix-format.ts'
 import type { Value } from '../../model/graph/values.ts'
-import type { WeightLayout } from '../../model/graph/weight-file.ts'
+import type { Stack, WeightLayout } from '../../model/graph/weight-file.ts'
 
 /** What the graph's input for one of the backbone's tensors is called. */
 export const weightInput = (name: string) => `backbone.${name}`
@@ -26,6 +26,10 @@ export class WeightInputs implements WeightLayout {
 
   vector(g: GraphBuilder, name: string, length: number): Value {
     return this.#input(g, name, [length])
+  }
+
+  vectors(g: GraphBuilder, name: string, parts: Stack): Value {
+    return this.#input(g, name, [parts.reduce((sum, { rows }) => sum + rows, 0)])
   }
 
   table(g: GraphBuilder, name: string, { shape }: { shape: readonly number[] }): Value {

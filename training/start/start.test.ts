@@ -16,7 +16,7 @@ const config = {
   ffn: 32,
   vocab: 50,
   contextLength: 64,
-  ropeTheta: 1e4,
+  rotary: [{ theta: 1e4 }],
   rmsEps: 1e-5,
   tiedHead: true,
 }

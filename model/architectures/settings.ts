@@ -1,0 +1,82 @@
+import type { QuartetError } from '../../shared/errors.ts'
+import { invalidBackbone } from './invalid-backbone.ts'
+
+/** Settings of a model as its file states them: config.json, or a GGUF's metadata. Errors name file and key. */
+export class Settings {
+  readonly file: string
+  readonly #values: Readonly<Record<string, unknown>>
+  readonly #prefix: string
+
+  constructor(file: string, values: Readonly<Record<string, unknown>>, prefix = '') {
+    this.file = file
+    this.#values = values
+    this.#prefix = prefix
+  }
+
+  /** The value itself; undefined where the file says nothing, or null. */
+  raw(key: string): unknown {
+    const name = this.#prefix + key
+    return Object.hasOwn(this.#values, name) ? (this.#values[name] ?? undefined) : undefined
+  }
+
+  /** Throws `backbone_invalid` where there is neither the number nor a fallback. */
+  number(key: string, fallback?: number): number {
+    const value = this.optionalNumber(key) ?? fallback
+    if (value === undefined) throw this.invalid(key, 'is missing')
+    return value
+  }
+
+  optionalNumber(key: string): number | undefined {
+    const value = this.raw(key)
+    if (value === undefined) return undefined
+    const number = typeof value === 'bigint' ? Number(value) : value
+    if (typeof number !== 'number' || !Number.isFinite(number))
+      throw this.invalid(key, `is ${show(value)}; it must be one number`)
+    return number
+  }
+
+  numbers(key: string): readonly number[] | undefined {
+    const value = this.raw(key)
+    if (value === undefined) return undefined
+    if (!Array.isArray(value) || !value.every((each) => typeof each === 'number' && Number.isFinite(each)))
+      throw this.invalid(key, 'must be a list of numbers')
+    return value
+  }
+
+  flag(key: string, fallback: boolean): boolean {
+    const value = this.raw(key) ?? fallback
+    if (typeof value !== 'boolean') throw this.invalid(key, `is ${show(value)}; it must be true or false`)
+    return value
+  }
+
+  text(key: string): string | undefined {
+    const value = this.raw(key)
+    if (value !== undefined && typeof value !== 'string')
+      throw this.invalid(key, `is ${show(value)}; it must be a text`)
+    return value
+  }
+
+  section(key: string): Settings | undefined {
+    const value = this.raw(key)
+    if (value === undefined) return undefined
+    if (typeof value !== 'object' || Array.isArray(value)) throw this.invalid(key, 'must be an object')
+    return new Settings(this.file, { ...value }, '')
+  }
+
+  /** Throws `backbone_invalid` unless the setting is absent or one of these. */
+  demand(key: string, neutral: readonly unknown[], feature: string): void {
+    const value = this.raw(key)
+    const plain = typeof value === 'bigint' ? Number(value) : value
+    if (value !== undefined && !neutral.includes(plain))
+      throw this.invalid(key, `is ${show(value)}: ${feature} is not supported`)
+  }
+
+  invalid(key: string, why: string): QuartetError {
+    return invalidBackbone(this.file, `${this.#prefix}${key} ${why}`)
+  }
+}
+
+function show(value: unknown): string {
+  const text = typeof value === 'bigint' ? String(value) : JSON.stringify(value)
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text
+}
