@@ -88,25 +88,27 @@ function attentionInputs(
 ): readonly [q: Value, k: Value | undefined, v: Value | undefined] {
   const { heads, kvHeads, headDim } = context.config
   if (qNorm === undefined || kNorm === undefined) return [toSequences(g, qkv, context), undefined, undefined]
-  const widths = [heads * headDim, kvHeads * headDim, kvHeads * headDim]
-  const [q, k, v] = g.applyAll('Split', [qkv, g.constant('int64', widths)], { axis: -1 })
-  if (q === undefined || k === undefined || v === undefined) throw new Error('Split gives three parts')
-  const sequences = (x: Value, width: number) =>
-    toSequences(g, { ...x, shape: [dimAt(qkv.shape, 0), width] }, context)
-  const normed = (x: Value, norm: Norm, width: number) => sequences(normHeads(g, x, { norm, width }), width)
+  const [qWidth, kvWidth] = [heads * headDim, kvHeads * headDim]
+  const stretch = (from: number, width: number) => {
+    const at = (place: number) => g.constant('int64', [place])
+    return shaped(g.apply('Slice', [qkv, at(from), at(from + width), at(1)]), [dimAt(qkv.shape, 0), width])
+  }
+  const normed = (x: Value, norm: Norm) =>
+    toSequences(g, normHeads(g, x, { norm, width: Number(dimAt(x.shape, 1)) }), context)
   return [
-    normed(q, qNorm, heads * headDim),
-    normed(k, kNorm, kvHeads * headDim),
-    sequences(v, kvHeads * headDim),
+    normed(stretch(0, qWidth), qNorm),
+    normed(stretch(qWidth, kvWidth), kNorm),
+    toSequences(g, stretch(qWidth + kvWidth, kvWidth), context),
   ]
 }
 
 /** Norms x [n, width] as a whole, or each stretch of it that is as long as the norm's weight. */
 function normHeads(g: GraphBuilder, x: Value, { norm, width }: { norm: Norm; width: number }): Value {
   const each = Number(dimAt(norm.weight.shape, 0))
-  if (each === width) return rmsNorm(g, shaped(x, [dimAt(x.shape, 0), width]), norm)
+  if (each === width) return rmsNorm(g, x, norm)
   const split = shaped(g.apply('Reshape', [x, g.constant('int64', [-1, each])]), ['heads', each])
-  return g.apply('Reshape', [rmsNorm(g, split, norm), g.constant('int64', [-1, width])])
+  const joined = g.apply('Reshape', [rmsNorm(g, split, norm), g.constant('int64', [-1, width])])
+  return shaped(joined, x.shape)
 }
 
 /** [n, width] → [batch, rows, width] */
@@ -142,7 +144,7 @@ function positionsIn(g: GraphBuilder, offset: Value, of: { lastRow: Value; rows:
 const hidden = -1e30
 
 /**
- * f32 [batch, 1, rows, all rows]: 0 where a row sees another, which is less than `window` rows before it or one of
+ * f32 [batch, 1, rows, seen rows]: 0 where a row sees another, which is less than `window` rows before it or one of
  * the sequence's `prefixRows`. That it sees none behind it is the attention's own rule.
  */
 function windowBias(
@@ -158,7 +160,7 @@ function windowBias(
   ])
   const keys = shaped(
     g.apply('Range', [g.constant('int32', [0], []), totalRows, g.constant('int32', [1], [])]),
-    ['all_rows'],
+    ['seen_rows'],
   )
   const edge = g.apply('Sub', [queries, g.constant('int32', [window], [])])
   const near = g.apply('Less', [edge, keys])
@@ -173,5 +175,5 @@ function windowBias(
           ]),
         ])
   const bias = g.apply('Where', [seen, g.constant('float32', [0], []), g.constant('float32', [hidden], [])])
-  return shaped(g.apply('Unsqueeze', [bias, g.constant('int64', [1])]), ['batch', 1, 'rows', 'all_rows'])
+  return shaped(g.apply('Unsqueeze', [bias, g.constant('int64', [1])]), ['batch', 1, 'rows', 'seen_rows'])
 }

@@ -2,7 +2,6 @@ import { access } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { QuartetError } from '../../shared/errors.ts'
 import type { GgufTensors } from '../architectures/architecture.ts'
-import { withFittingHeads } from '../architectures/fitting-heads.ts'
 import { invalidBackbone } from '../architectures/invalid-backbone.ts'
 import { Settings } from '../architectures/settings.ts'
 import { architectures, unsupported } from '../architectures/table.ts'
@@ -35,7 +34,7 @@ export async function openGguf(path: string): Promise<GgufModel> {
   try {
     const { metadata, entries } = await readParts(path, files)
     const tensors = await openTensors(path, { metadata, entries })
-    return { ...withFittingHeads(tensors), metadata, paths: files.map((file) => file.path), close }
+    return { ...tensors, metadata, paths: files.map((file) => file.path), close }
   } catch (error) {
     await close()
     throw error

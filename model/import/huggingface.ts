@@ -4,7 +4,6 @@ import { z } from 'zod'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import { parseHeader, readHeaderLength } from '../../shared/safetensors.ts'
 import type { Architecture } from '../architectures/architecture.ts'
-import { withFittingHeads } from '../architectures/fitting-heads.ts'
 import { invalidBackbone } from '../architectures/invalid-backbone.ts'
 import { Settings } from '../architectures/settings.ts'
 import { architectures, unsupported } from '../architectures/table.ts'
@@ -42,7 +41,7 @@ export async function openHuggingFace(folder: string): Promise<BackboneSource> {
     for (const name of names) files.push(await TensorFile.open(join(folder, name)))
     const tensors = await openTensors({ folder, files, sizes, architecture, settings })
     return {
-      tensors: withFittingHeads(tensors),
+      tensors,
       tokenizer,
       ...conversation,
       origin: async () => {

@@ -4,6 +4,7 @@ import { BackboneManifest, type ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { serializeSafeTensors } from '../../shared/safetensors.ts'
 import { decoderTensors } from '../architectures/decoder-tensors.ts'
+import { withFittingHeads } from '../architectures/fitting-heads.ts'
 import type { TensorSource } from '../architectures/tensor-source.ts'
 import { exportGraph } from '../graph/export.ts'
 import { graphVersion } from '../graph/version.ts'
@@ -58,8 +59,9 @@ export async function importSource(
   const staging = await stage(destination)
   try {
     const { folder } = staging
-    const { config } = source.tensors
-    await exportGraph(supervised(source.tensors, { onProgress, signal }), { weights, folder })
+    const tensors = withFittingHeads(source.tensors)
+    const { config } = tensors
+    await exportGraph(supervised(tensors, { onProgress, signal }), { weights, folder })
     await writeFile(join(folder, 'tokenizer.json'), JSON.stringify(source.tokenizer))
     onProgress?.({ type: 'note', text: 'computing anchor rows' })
     const anchors = await computeAnchors(folder, { config, firstToken: firstToken(source) ?? 0 })

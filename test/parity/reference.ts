@@ -44,6 +44,10 @@ export async function referenceLogits(
       q: times(x, await matrix(`${at}.q`, d)),
       k: times(x, await matrix(`${at}.k`, d)),
       v: times(x, await matrix(`${at}.v`, d)),
+      layer: l,
+      // Prompt rows and the token in front of them stay in view behind a window.
+      prefix:
+        metadata !== undefined && (isMade || (from !== undefined && l >= from)) ? before + metadata.l_sp : 0,
     })
     const kept = attended.filter((_, i) => i < before || i >= before + dropped)
     const mixed = times(kept, await matrix(`${at}.o`, config.heads * config.headDim))
@@ -139,7 +143,11 @@ function erf(x: number): number {
   return (2 / Math.sqrt(Math.PI)) * sum
 }
 
-function attention(config: ModelConfig, { q, k, v }: { q: Rows; k: Rows; v: Rows }): Rows {
+function attention(
+  config: ModelConfig,
+  { q, k, v, layer, prefix }: { q: Rows; k: Rows; v: Rows; layer: number; prefix: number },
+): Rows {
+  const window = config.attention?.[layer]?.window ?? Number.POSITIVE_INFINITY
   const { heads, kvHeads, headDim } = config
   const head = (rows: Rows, index: number) =>
     rows.map((row) => row.slice(index * headDim, (index + 1) * headDim))
@@ -149,7 +157,12 @@ function attention(config: ModelConfig, { q, k, v }: { q: Rows; k: Rows; v: Rows
     const keys = head(k, shared).map((row, position) => rotated(row, position, config))
     const values = transposed(head(v, shared))
     return queries.map((query, position) => {
-      const weights = softmax(keys.slice(0, position + 1).map((key) => dot(query, key) / Math.sqrt(headDim)))
+      const scores = keys
+        .slice(0, position + 1)
+        .map((key, at) =>
+          position - at < window || at < prefix ? dot(query, key) / Math.sqrt(headDim) : -1e30,
+        )
+      const weights = softmax(scores)
       return values.map((column) => dot(weights, column.slice(0, position + 1)))
     })
   })
