@@ -8,7 +8,7 @@ const blockTokens = 64
 const fewestRun = 2
 
 export interface PrefixCacheOptions {
-  readonly backend: Pick<Backend, 'backbone' | 'keepRows' | 'putRows'>
+  readonly backend: Pick<Backend, 'backbone' | 'keepRows' | 'putRows' | 'variantOf'>
   /** Memory of all kept blocks; 0 keeps none. */
   readonly bytes: number
 }
@@ -43,7 +43,7 @@ export class PrefixCache {
   restore(sequence: Sequence, slot: CacheSlot): number {
     if (this.#blocks.size === 0) return 0
     const found: { hash: string; rows: KeptRows }[] = []
-    for (const hash of this.#hashes(sequence, sequence.prompt.length - fewestRun)) {
+    for (const hash of this.#hashes(sequence, slot, sequence.prompt.length - fewestRun)) {
       const rows = this.#blocks.get(hash)
       if (rows === undefined) break
       found.push({ hash, rows })
@@ -64,7 +64,7 @@ export class PrefixCache {
     const { length } = sequence.prompt
     const kept: { hash: string; rows: KeptRows }[] = []
     let start = 0
-    for (const hash of this.#hashes(sequence, length)) {
+    for (const hash of this.#hashes(sequence, slot, length)) {
       const rows =
         this.#blocks.get(hash) ??
         this.#backend.keepRows(slot, { start, end: start + blockTokens, tokens: length })
@@ -88,10 +88,13 @@ export class PrefixCache {
   /** The hashes of a prompt's whole blocks within its first `most` tokens, each over all in front of it. */
   *#hashes(
     { adapter, prompt, engineRequest: { request, tenant } }: Sequence,
+    slot: CacheSlot,
     most: number,
   ): Generator<string> {
     const window = prompt.slice(0, adapter?.window ?? 0)
-    let hash = hashOf(JSON.stringify([tenant, this.#backend.backbone, request.adapter]), window)
+    const { backbone } = this.#backend
+    const start = [tenant, backbone, request.adapter, this.#backend.variantOf(slot)]
+    let hash = hashOf(JSON.stringify(start), window)
     for (let end = blockTokens; end <= most; end += blockTokens) {
       hash = hashOf(hash, prompt.slice(end - blockTokens, end))
       yield hash

@@ -43,14 +43,14 @@ it('the graphs are those of their version: when this fails, raise `graphVersion`
   expect({ version: graphVersion, q8: await hashes('q8'), f32: await hashes('f32') }).toMatchInlineSnapshot(`
     {
       "f32": {
-        "serving": "a73c62318a8a68ac21e81ec75ab563e3ffdda3b67d964a636d4fee9467258487",
+        "serving": "44cf790481401a4d07b7e90385fe6b5e06b468eaabe8e9de7ecfc1473eba2383",
         "trace": "7196282d3906c0254feb786d126151187eafedf2bdcb9ca8ca2e28f7fe704adc",
       },
       "q8": {
-        "serving": "481a7f822b793417c5eff900b4b4e04d77db45e2d47af9e81e2d4464ba04dd8d",
+        "serving": "58001cd9e4aa144b18bee17fe65948c885382b52f49e9d195304c4ea92ec8c9d",
         "trace": "69c570ad00c2b89b3ad7b85d5fd2d00620c370f7aeb55788e0cf69c78171b823",
       },
-      "version": 4,
+      "version": 5,
     }
   `)
 })

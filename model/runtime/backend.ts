@@ -13,6 +13,11 @@ export interface Backend {
   keepRows(slot: CacheSlot, range: TokenRange): KeptRows
   /** Fills an empty slot with kept rows: those of its first tokens, range after range, prompt rows among them. */
   putRows(slot: CacheSlot, kept: readonly KeptRows[]): void
+  /**
+   * Rows of the same tokens in slots of different variants differ: a sequence that is to be long may have other rotary
+   * positions.
+   */
+  variantOf(slot: CacheSlot): number
   /** Runs one chunk of a prompt; the first chunk also makes the adapter's prompt rows. */
   prefill(chunk: PrefillChunk): Promise<Float32Array>
   /** One token for each of a batch; logits [batch, vocab] in the batch's order. Valid until the next call. */

@@ -16,7 +16,7 @@ import type {
 } from './backend.ts'
 import { HostKvCache } from './host-kv-cache.ts'
 import { plainRows, prefixRows, tunedRows } from './row-places.ts'
-import { type Run, Runner } from './runner.ts'
+import { type Run, Runner, tableOffset } from './runner.ts'
 import type { Device } from './session.ts'
 
 export interface BackendOptions {
@@ -70,6 +70,7 @@ export class OnnxBackend implements Backend {
   readonly #runner: Runner
   readonly #adapters: AdapterLoader
   readonly #sequences = new WeakMap<CacheSlot, SequenceRows>()
+  readonly #kept = new WeakMap<KeptRows, SequenceRows['prefix']>()
 
   constructor(
     parts: Pick<Backend, 'backbone' | 'limits'> & {
@@ -96,11 +97,22 @@ export class OnnxBackend implements Backend {
   }
 
   keepRows(slot: CacheSlot, range: TokenRange): KeptRows {
-    return this.#runner.cache.keep(slot, range)
+    const kept = this.#runner.cache.keep(slot, range)
+    const sequence = this.#sequences.get(slot)
+    if (sequence !== undefined) this.#kept.set(kept, sequence.prefix)
+    return kept
   }
 
   putRows(slot: CacheSlot, kept: readonly KeptRows[]): void {
     this.#runner.cache.put(slot, kept)
+    const [first] = kept
+    const prefix = first && this.#kept.get(first)
+    const sequence = this.#sequences.get(slot)
+    if (prefix !== undefined && sequence !== undefined) this.#sequences.set(slot, { ...sequence, prefix })
+  }
+
+  variantOf(slot: CacheSlot): number {
+    return tableOffset(this.#config, this.#sequences.get(slot)?.rows ?? 0)
   }
 
   prefill(chunk: PrefillChunk): Promise<Float32Array> {

@@ -106,7 +106,7 @@ export class Runner {
 }
 
 /** Where a sequence of so many rows has its angles in the rotary tables. */
-function tableOffset({ contextLength, rotary }: ModelConfig, rows: number): number {
+export function tableOffset({ contextLength, rotary }: ModelConfig, rows: number): number {
   const long = rotary.find(({ beyond }) => beyond !== undefined)?.beyond
   return long !== undefined && rows > long.rows ? contextLength : 0
 }

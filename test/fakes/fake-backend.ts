@@ -139,6 +139,10 @@ export class FakeBackend implements Backend {
     return new FakeRows(slot.tokens.slice(start, end), start === 0 ? slot.adapter : undefined)
   }
 
+  variantOf(): number {
+    return 0
+  }
+
   putRows(given: CacheSlot, kept: readonly KeptRows[]): void {
     const slot = this.#own(given)
     if (this.#computing || slot.length > 0) throw new Error('not an empty slot between runs')
