@@ -13,6 +13,7 @@ import { nodeCommand } from './node.ts'
 import { startCommand } from './start.ts'
 import { tenantCommand } from './tenant.ts'
 import { topCommand } from './top.ts'
+import { trainerCommand } from './trainer-command.ts'
 import { usageCommand } from './usage.ts'
 
 endWithReader()
@@ -28,6 +29,7 @@ const program = addGlobalOptions(new Command('quartet'))
 for (const command of [
   startCommand(),
   nodeCommand(),
+  trainerCommand(),
   backboneCommand(),
   adapterCommand(),
   tenantCommand(),

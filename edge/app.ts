@@ -51,9 +51,29 @@ import {
 import { chatCompletions } from './routes/chat-completions.ts'
 import { completions } from './routes/completions.ts'
 import { consoleFiles } from './routes/console.ts'
+import { createFile, deleteFile, getFile, getFileContent, listFiles } from './routes/files.ts'
+import {
+  cancelJob,
+  createJob,
+  getJob,
+  listCheckpoints,
+  listEvents,
+  listJobs,
+  pauseJob,
+  resumeJob,
+} from './routes/fine-tuning.ts'
 import { heartbeat } from './routes/fleet-heartbeat.ts'
 import { getModel, listModels } from './routes/models.ts'
 import { getOpenApi, getReference } from './routes/reference.ts'
+import {
+  claimWork,
+  getCheckpoint,
+  putCheckpoint,
+  putTrainedAdapter,
+  reportWork,
+  workAdapter,
+  workFile,
+} from './routes/training-work.ts'
 import { getAllUsage, getBudget, getUsage } from './routes/usage.ts'
 
 const exposedHeaders = [
@@ -87,6 +107,33 @@ const deploymentsApi = new Hono<ControlApp>()
   .delete('/aliases/:alias/canary', audited('alias.abort'), abortCanary)
   .post('/aliases/:alias/promote', idempotent, audited('alias.promote'), promoteCanary)
 
+/** A tenant's files and fine-tuning jobs, as OpenAI has them. */
+const fineTuningApi = new Hono<ControlApp & TenantApp>()
+  .get('/files', listFiles)
+  .post('/files', audited('file.create'), createFile)
+  .get('/files/:file', getFile)
+  .get('/files/:file/content', getFileContent)
+  .delete('/files/:file', audited('file.delete'), deleteFile)
+  .get('/fine_tuning/jobs', listJobs)
+  .post('/fine_tuning/jobs', idempotent, audited('job.create'), createJob)
+  .get('/fine_tuning/jobs/:job', getJob)
+  .post('/fine_tuning/jobs/:job/cancel', audited('job.cancel'), cancelJob)
+  .post('/fine_tuning/jobs/:job/pause', audited('job.pause'), pauseJob)
+  .post('/fine_tuning/jobs/:job/resume', audited('job.resume'), resumeJob)
+  .get('/fine_tuning/jobs/:job/events', listEvents)
+  .get('/fine_tuning/jobs/:job/checkpoints', listCheckpoints)
+
+/** What trainers use; each call is signed. */
+const trainersApi = new Hono<App>()
+  .post('/claim', claimWork)
+  .get('/:id/:job/training-file', workFile('trainingFile'))
+  .get('/:id/:job/validation-file', workFile('validationFile'))
+  .get('/:id/:job/adapter', workAdapter)
+  .put('/:id/:job/adapter', putTrainedAdapter)
+  .get('/:id/:job/checkpoint', getCheckpoint)
+  .put('/:id/:job/checkpoint', putCheckpoint)
+  .post('/:id/:job/report', reportWork)
+
 /** What tenants use; every path needs a key, so that nothing is told to anyone else. */
 const tenantApi = new Hono<TenantApp>()
   .use(authenticate)
@@ -96,6 +143,7 @@ const tenantApi = new Hono<TenantApp>()
   .get('/models', listModels)
   .get('/models/:model', getModel)
   .get('/usage', getUsage)
+  .route('/', fineTuningApi)
   .route('/', deploymentsApi)
 
 const tenantAdminApi = new Hono<ControlApp>()
@@ -140,6 +188,7 @@ export const app = new Hono<App>()
   .route('/v1', tenantApi)
   .route('/admin/v1', adminApi)
   .post('/fleet/v1/heartbeat', heartbeat)
+  .route('/fleet/v1/training', trainersApi)
   // Returned, not thrown: what is thrown here passes by the outermost middleware.
   .notFound((c) =>
     errorResponse(new QuartetError('not_found', `nothing is at ${c.req.method} ${c.req.path}`), c),

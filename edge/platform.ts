@@ -14,6 +14,8 @@ import type { DirectoryBindings } from './directory/delivery.ts'
 import type { TenantDirectory } from './directory/directory.ts'
 import type { ChangeFeed } from './feed/change-feed.ts'
 import { FeedView } from './feed/feed-view.ts'
+import type { TenantTraining } from './fine-tuning/tenant-training.ts'
+import type { TrainingQueue } from './fine-tuning/training-queue.ts'
 import { FleetView } from './fleet/fleet-view.ts'
 import type { NodeRegistry } from './fleet/node-registry.ts'
 import { parseNodes } from './fleet/nodes.ts'
@@ -33,6 +35,10 @@ export interface Bindings extends DirectoryBindings {
   readonly IDEMPOTENCY: DurableObjectNamespace<IdempotentCall>
   readonly TENANTS: DurableObjectNamespace<TenantDirectory>
   readonly REGISTRY: DurableObjectNamespace<NodeRegistry>
+  readonly TRAINING: DurableObjectNamespace<TenantTraining>
+  readonly TRAINING_QUEUE: DurableObjectNamespace<TrainingQueue>
+  /** Tenants' files and the checkpoints of their jobs. */
+  readonly FILES: R2Bucket
   /** Nodes that need not register, JSON: `[{"id": "node-1", "url": "http://127.0.0.1:8788"}]`; none when absent. */
   readonly QUARTET_NODES?: string
   /** Where this worker's requests come from, to prefer nodes of the same region; the client's continent when absent. */
@@ -79,6 +85,9 @@ export interface Platform {
   readonly budget: (tenant: TenantId) => DurableObjectStub<TenantBudget>
   readonly budgets: Budgets
   readonly registry: () => DurableObjectStub<NodeRegistry>
+  readonly training: (tenant: TenantId) => DurableObjectStub<TenantTraining>
+  readonly trainingQueue: () => DurableObjectStub<TrainingQueue>
+  readonly files: R2Bucket
   readonly fleet: FleetView
   readonly region: (request: Request) => string
   readonly nodeKey: Uint8Array
@@ -117,6 +126,9 @@ export function platformOf(bindings: Bindings): Platform {
     STORE,
     TENANTS,
     BUDGETS,
+    FILES,
+    TRAINING,
+    TRAINING_QUEUE,
   } = bindings
   if ((QUARTET_ADMIN_KEY ?? '').length < minAdminKeyLength)
     throw new QuartetError(
@@ -146,6 +158,11 @@ export function platformOf(bindings: Bindings): Platform {
       gatherMs: gather.data,
       failed: (thrown) => log('warn', 'budget_call_failed', { reason: toQuartetError(thrown).message }),
     }),
+    training: (tenant) =>
+      controlCalls(TRAINING.get(TRAINING.idFromName(tenant)), "the record of the tenant's jobs"),
+    trainingQueue: () =>
+      controlCalls(TRAINING_QUEUE.get(TRAINING_QUEUE.idFromName('queue')), 'the queue of jobs'),
+    files: FILES,
     registry: () => controlCalls(REGISTRY.get(REGISTRY.idFromName('fleet')), 'the registry of nodes'),
     fleet: new FleetView({ fixed: parseNodes(QUARTET_NODES), log }),
     region: regionOf(QUARTET_REGION),

@@ -22,6 +22,7 @@ export const errorCodes = {
   tenant_suspended: { status: 403, type: 'permission_error' },
   model_not_allowed: { status: 403, type: 'permission_error' },
   adapter_storage_exceeded: { status: 403, type: 'permission_error' },
+  file_storage_exceeded: { status: 403, type: 'permission_error' },
   model_not_found: { status: 404, type: 'invalid_request_error' },
   not_found: { status: 404, type: 'invalid_request_error' },
   method_not_allowed: { status: 405, type: 'invalid_request_error' },

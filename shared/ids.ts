@@ -38,8 +38,8 @@ export type BackboneSlug = z.infer<typeof BackboneSlug>
 export const AliasName = z
   .string()
   .regex(
-    /^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$/,
-    'an alias has 1 to 64 of a-z, 0-9, dot, _ and -, and starts and ends with a letter or digit',
+    /^[a-z0-9](?:[a-z0-9._:-]{0,62}[a-z0-9])?$/,
+    'an alias has 1 to 64 of a-z, 0-9, dot, _, colon and -, and starts and ends with a letter or digit',
   )
   .brand('AliasName')
 export type AliasName = z.infer<typeof AliasName>

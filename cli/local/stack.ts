@@ -46,6 +46,7 @@ export interface LocalNode {
 const drainSeconds = 3
 const nodeStopGraceMs = 6000
 const edgeStopGraceMs = 3000
+const trainerStopGraceMs = 10_000
 const joinTimeoutMs = 30_000
 
 /** Starts all and returns once they answer and the nodes have joined; what was started is stopped when one does not. */
@@ -70,7 +71,9 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     }
     const edgeService = await startEdge(options)
     edgeServices.push(edgeService)
-    const services = [...nodeServices, edgeService]
+    const trainer = await startTrainer(options, edge)
+    edgeServices.unshift(trainer)
+    const services = [...nodeServices, edgeService, trainer]
     const anyFailed = Promise.race(services.map(({ failed }) => failed))
     anyFailed.catch(() => undefined)
     const { signal } = options
@@ -170,6 +173,22 @@ function startNode(
       QUARTET_BACKBONE: backbone.folder,
       QUARTET_DRAIN_SECONDS: String(drainSeconds),
       ...(count === 1 ? {} : { QUARTET_THREADS: String(threads) }),
+    },
+  })
+}
+
+/** One trainer, which leaves the processor to the nodes. */
+function startTrainer({ home, secrets, backbone }: StackOptions, edge: string): Promise<Service> {
+  return startService({
+    name: 'trainer',
+    entry: new URL('../trainer/trainer-process.ts', import.meta.url),
+    home,
+    stopGraceMs: trainerStopGraceMs,
+    env: {
+      QUARTET_TRAINER_ID: 'trainer-1',
+      QUARTET_EDGE_URL: edge,
+      QUARTET_NODE_SECRET: secrets.nodeSecret,
+      QUARTET_BACKBONE: backbone.folder,
     },
   })
 }

@@ -1,4 +1,6 @@
 import { z } from 'zod'
+import { FileId } from '../../shared/api/files.ts'
+import { JobId } from '../../shared/api/fine-tuning.ts'
 import { AdapterDigest, AliasName, BackboneSlug, KeyId, TenantId } from '../../shared/ids.ts'
 
 /** What each parameter of a path must be, by its name in the routes. */
@@ -8,6 +10,8 @@ export const pathSchemas = {
   digest: AdapterDigest,
   alias: AliasName,
   slug: BackboneSlug,
+  file: FileId,
+  job: JobId,
   /** Any text: a name that cannot be is answered like one that nobody has. */
   model: z.string(),
 } as const

@@ -1,10 +1,14 @@
 import { env } from 'cloudflare:workers'
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { z } from 'zod'
+import { FileObject } from '../../shared/api/files.ts'
+import { Job } from '../../shared/api/fine-tuning.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { HeartbeatResponse, NodeId } from '../../shared/heartbeat.ts'
 import { signHeartbeat } from '../../shared/heartbeat-token.ts'
 import { nodeTokenKey } from '../../shared/node-token.ts'
+import { ClaimResponse, TrainerId } from '../../shared/training/trainer-protocol.ts'
+import { signTrainerToken } from '../../shared/training/trainer-token.ts'
 import { makeAdapter } from '../../test/edge/adapter.ts'
 import { DocumentedAnswers } from '../../test/edge/documented-answers.ts'
 import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../../test/edge/edge.ts'
@@ -227,6 +231,88 @@ test('the service and the fleet answer what is described', async () => {
   }
   await admin('GET', '/fleet')
 })
+
+test('files, jobs and their trainer answer what is described', async () => {
+  const { id, key } = tenant
+  const file = await uploadLines(key, '{"prompt":"a","completion":"b"}\n')
+  await own('GET', '/files?purpose=fine-tune')
+  await own('GET', `/files/${file}`)
+  expect((await own('GET', `/files/${file}/content`)).text).toContain('"completion"')
+  const create = { model: 'tone', training_file: file, validation_file: file, suffix: 'x' }
+  const created = Job.parse(JSON.parse((await own('POST', '/fine_tuning/jobs', create)).text))
+  expect((await own('DELETE', `/files/${file}`)).status).toBe(409)
+  const job = `/fine_tuning/jobs/${created.id}`
+  await own('POST', `${job}/pause`)
+  await own('POST', `${job}/resume`)
+  await own('GET', '/fine_tuning/jobs')
+  await own('GET', job)
+
+  const trainer = (method: 'GET' | 'POST' | 'PUT', path: string, body?: Uint8Array<ArrayBuffer>, fence = 0) =>
+    signed(method, `/fleet/v1/training${path}`, { body, fence })
+  const claimed = await trainer('POST', '/claim', json({ backbone: pick(tinyBackbone) }))
+  const { work } = ClaimResponse.parse(JSON.parse(claimed.text))
+  expect(work).toMatchObject({ tenant: id, job: created.id, hasValidationFile: true, checkpointStep: null })
+  const fence = work?.fence ?? 0
+  const of = `/${id}/${created.id}`
+  for (const what of ['training-file', 'validation-file', 'adapter'])
+    expect((await trainer('GET', `${of}/${what}`, undefined, fence)).status, what).toBe(200)
+  await trainer('POST', `${of}/report`, json({ type: 'planned', steps: 4, tokens: 9, examples: 1 }), fence)
+  expect((await trainer('PUT', `${of}/checkpoint?step=2&valid_loss=1.5`, json('kept'), fence)).status).toBe(
+    204,
+  )
+  expect((await trainer('GET', `${of}/checkpoint`, undefined, fence)).text).toBe('"kept"')
+  expect((await trainer('GET', `${of}/checkpoint`, undefined, fence + 1)).status).toBe(409)
+  const trained = await makeAdapter({ backbone: tinyBackbone, seed: 4_711 })
+  await trainer('PUT', `${of}/adapter`, trained.file, fence)
+  const evaluation = { untuned_loss: 2, tuned_loss: 1, samples: [] }
+  const done = { type: 'succeeded', adapter: trained.digest, trainedTokens: 9, evaluation }
+  expect(JSON.parse((await trainer('POST', `${of}/report`, json(done), fence)).text)).toEqual({
+    order: 'stop',
+  })
+
+  const { fine_tuned_model: model, status } = Job.parse(JSON.parse((await own('GET', job)).text))
+  expect([status, model]).toEqual(['succeeded', `ft:tiny:x:${created.id.slice(-8)}`])
+  expect((await own('GET', `/aliases/${model}`)).text).toContain(trained.digest)
+  await own('GET', `${job}/events`)
+  expect((await own('GET', `${job}/events?stream=true`)).text).toContain('data: [DONE]')
+  await own('GET', `${job}/checkpoints`)
+  const second = Job.parse(JSON.parse((await own('POST', '/fine_tuning/jobs', create)).text))
+  await own('POST', `/fine_tuning/jobs/${second.id}/cancel`)
+  await own('DELETE', `/files/${file}`)
+})
+
+const json = (value: unknown) => Uint8Array.from(new TextEncoder().encode(JSON.stringify(value)))
+const pick = ({ digest, slug }: typeof tinyBackbone) => ({ digest, slug })
+
+async function uploadLines(key: string, lines: string): Promise<string> {
+  const form = new FormData()
+  form.set('purpose', 'fine-tune')
+  form.set('file', new File([lines], 'examples.jsonl'))
+  const request = new Request('http://edge', { method: 'POST', body: form })
+  const { text } = await asked({
+    method: 'POST',
+    path: '/v1/files',
+    key,
+    body: new Uint8Array(await request.arrayBuffer()),
+    headers: { 'content-type': request.headers.get('content-type') ?? '' },
+  })
+  return FileObject.parse(JSON.parse(text)).id
+}
+
+/** A trainer's call. */
+async function signed(
+  method: 'GET' | 'POST' | 'PUT',
+  path: string,
+  { body, fence }: { readonly body: Uint8Array<ArrayBuffer> | undefined; readonly fence: number },
+) {
+  const token = await signTrainerToken(nodeTokenKey(env.QUARTET_NODE_SECRET), {
+    url: `http://edge${path}`,
+    method,
+    trainer: TrainerId.parse('trainer-1'),
+    body: await sha256Hex(body ?? ''),
+  })
+  return asked({ method, path, key: token, body, headers: { 'x-quartet-fence': String(fence) } })
+}
 
 test('refusals are described with all that they carry', async () => {
   await admin('PATCH', `/tenants/${tenant.id}`, { policy: { requestsPerMinute: 1 } })

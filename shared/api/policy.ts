@@ -17,6 +17,10 @@ export const TenantPolicy = z.strictObject({
   adapterBytes: limit.default(null),
   /** Whether a request with a field that nobody knows is refused, rather than answered with its name in a header. */
   strictParameters: z.boolean().default(false),
+  /** Bytes of all its files together. */
+  fileBytes: limit.default(null),
+  /** Tokens that its fine-tuning jobs may train in a UTC month. */
+  trainingTokensPerMonth: limit.default(null),
 })
 export type TenantPolicy = z.infer<typeof TenantPolicy>
 
@@ -32,5 +36,7 @@ export const TenantPolicyChange = z.strictObject({
   aliases: aliases.optional(),
   adapterBytes: limit.optional(),
   strictParameters: z.boolean().optional(),
+  fileBytes: limit.optional(),
+  trainingTokensPerMonth: limit.optional(),
 })
 export type TenantPolicyChange = z.infer<typeof TenantPolicyChange>

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import type { ChatMessage } from '../../shared/api/chat-completions.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import { parseRow, type Row } from '../../shared/training/row.ts'
 import type { Example } from './example.ts'
 import { invalidFile, type JsonLine, type LineProblem, maxFileBytes, parseJsonl } from './jsonl.ts'
-import { parseRow, type Row } from './row.ts'
 
 /** Text to token ids, as a request to a tuned model is tokenized when it is served. */
 export interface PromptEncoder {

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { ChatMessage } from '../../shared/api/chat-completions.ts'
-import { onlyAtDefault } from '../../shared/api/parameters.ts'
+import { ChatMessage } from '../api/chat-completions.ts'
+import { onlyAtDefault } from '../api/parameters.ts'
 
 /** An answer to learn, and all that stands before it. */
 export interface Row {

@@ -1,0 +1,46 @@
+import { hostname } from 'node:os'
+import { Command } from 'commander'
+import { CliFailure } from './command/failure.ts'
+import { note } from './command/output.ts'
+import { homeOf } from './command/settings.ts'
+import { homeAt } from './local/home.ts'
+import { joinLocalEdge } from './local/join-local-edge.ts'
+import { TrainerSettings, trainerProcess } from './trainer/trainer-process.ts'
+
+interface TrainerOptions {
+  readonly id: string
+  readonly edge?: string
+  readonly backbone?: string
+}
+
+/** `quartet trainer start`: trains the tenants' fine-tuning jobs for one backbone. */
+export function trainerCommand(): Command {
+  const trainer = new Command('trainer').description('trains the fine-tuning jobs of tenants')
+  trainer
+    .command('start')
+    .description(
+      'run a trainer in the foreground until SIGTERM or Ctrl-C; in a local home it joins that edge',
+    )
+    .option('--id <name>', 'names it among the trainers', `${hostname()}-${process.pid}`)
+    .option('--edge <url>', 'the edge to ask for work (QUARTET_EDGE_URL); the local one by default')
+    .option('--backbone <name>', 'the backbone to train for: a slug or a folder (QUARTET_BACKBONE)')
+    .action(async (options: TrainerOptions, command: Command) => {
+      const home = homeAt(homeOf(command))
+      const { QUARTET_BACKBONE, QUARTET_EDGE_URL, QUARTET_NODE_SECRET: secret } = process.env
+      const edge = options.edge ?? QUARTET_EDGE_URL
+      const local = await joinLocalEdge(home, { edge, secret })
+      if (local !== undefined)
+        note(`joining the local edge ${local.edge}, with the secret in ${home.secrets}`)
+      const settings = TrainerSettings.safeParse({
+        ...process.env,
+        QUARTET_TRAINER_ID: options.id,
+        QUARTET_BACKBONE: options.backbone ?? QUARTET_BACKBONE,
+        QUARTET_EDGE_URL: local?.edge ?? edge,
+        QUARTET_NODE_SECRET: local?.secret ?? secret,
+      })
+      if (!settings.success)
+        throw new CliFailure(settings.error.issues.map(({ message }) => message).join('; '))
+      await trainerProcess(settings.data)
+    })
+  return trainer
+}

@@ -1,0 +1,47 @@
+import type { Backbone } from '../../model/import/backbone-folder.ts'
+import type { JobEvaluation } from '../../shared/api/fine-tuning.ts'
+import { openEvaluationBackend } from '../../training/evaluation/evaluate.ts'
+import { type MeasureOptions, measure } from '../../training/evaluation/measure.ts'
+import type { TrainedAdapter } from '../../training/train-adapter.ts'
+import type { JobPlan } from '../../training/trainer/job-plan.ts'
+import { servingDecoder } from '../evaluation/serving-decoder.ts'
+
+const samples = 4
+const maxTokens = 64
+
+/** The first validation prompts, answered by the untuned and by the tuned model as a node serves them. */
+export async function sampleAnswers(
+  backbone: Backbone,
+  { plan, trained }: { readonly plan: JobPlan; readonly trained: TrainedAdapter },
+): Promise<JobEvaluation['samples']> {
+  const examples = plan.data.dev.examples.slice(0, samples)
+  if (examples.length === 0) return []
+  const decode = await servingDecoder(backbone)
+  const backend = await openEvaluationBackend(backbone, {
+    examples,
+    maxTokens,
+    promptRows: plan.metadata.l_sp,
+    threads: 1,
+  })
+  const options: MeasureOptions = {
+    backend,
+    examples,
+    parts: new Set(['answers']),
+    choices: [],
+    maxTokens,
+    stopTokens: backbone.manifest.tokens.eos,
+    decode,
+  }
+  try {
+    const untuned = await measure(options, { adapter: undefined })
+    const tuned = await measure(options, { adapter: backend.loadAdapter(trained.file) })
+    return untuned.answers.map(({ output, prompt, references }, at) => ({
+      prompt,
+      expected: references[0] ?? '',
+      untuned: output,
+      tuned: tuned.answers[at]?.output ?? '',
+    }))
+  } finally {
+    await backend.close()
+  }
+}

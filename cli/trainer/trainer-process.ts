@@ -1,0 +1,47 @@
+import { constants, setPriority } from 'node:os'
+import { z } from 'zod'
+import { openBackbone } from '../../model/import/backbone-folder.ts'
+import { jsonLog, logThreshold } from '../../shared/log.ts'
+import { nodeTokenKey } from '../../shared/node-token.ts'
+import { TrainerId } from '../../shared/training/trainer-protocol.ts'
+import { EdgeClient } from '../../training/trainer/edge-client.ts'
+import { runTrainer } from '../../training/trainer/trainer.ts'
+import { requireBackbone } from '../local/local-backbone.ts'
+import { stopRequest } from '../local/stop-request.ts'
+import { servingEncoder } from '../training/serving-encoder.ts'
+import { sampleAnswers } from './sample-answers.ts'
+
+/** A trainer's settings, by environment as a node's. */
+export const TrainerSettings = z.object({
+  QUARTET_TRAINER_ID: TrainerId,
+  QUARTET_EDGE_URL: z.url('QUARTET_EDGE_URL must be the URL of the edge'),
+  QUARTET_NODE_SECRET: z.string(
+    'QUARTET_NODE_SECRET is missing: the secret that the edge shares with its nodes',
+  ),
+  /** A backbone's folder or slug. */
+  QUARTET_BACKBONE: z.string().min(1).default('smollm2-135m-instruct'),
+  QUARTET_LOG_LEVEL: z.string().optional(),
+})
+export type TrainerSettings = z.infer<typeof TrainerSettings>
+
+/** Trains until SIGTERM or SIGINT; a job under way is left to the next trainer with a checkpoint. */
+export async function trainerProcess(settings: TrainerSettings): Promise<void> {
+  // Serving comes first on a machine that does both.
+  setPriority(constants.priority.PRIORITY_LOW)
+  const { QUARTET_BACKBONE: named, QUARTET_EDGE_URL: edge, QUARTET_TRAINER_ID: trainer } = settings
+  const write = jsonLog(logThreshold(settings.QUARTET_LOG_LEVEL), (line) => process.stdout.write(`${line}\n`))
+  const backbone = named.includes('/') ? await openBackbone(named) : await requireBackbone(named)
+  const encoder = await servingEncoder(backbone)
+  using stop = stopRequest(() => process.exit(130))
+  const client = new EdgeClient({ edge, key: nodeTokenKey(settings.QUARTET_NODE_SECRET), trainer })
+  write('info', 'trainer_started', { trainer, edge, backbone: backbone.manifest.slug })
+  await runTrainer(client, {
+    backbone,
+    encoder,
+    samples: (plan, trained) => sampleAnswers(backbone, { plan, trained }),
+    log: (event, fields) => write('info', event, fields),
+    signal: stop.signal,
+  })
+}
+
+if (import.meta.main) await trainerProcess(TrainerSettings.parse(process.env))

@@ -1,0 +1,144 @@
+import { type FileId, type FileObject, FilePurpose, maxFileBytes } from '../../shared/api/files.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { LineCheck } from './line-check.ts'
+import { type FormPart, readForm } from './multipart.ts'
+
+/** R2 takes parts of at least 5 MiB, all but the last of one size. */
+const partBytes = 8 * 1024 * 1024
+/** What receiving a file holds in memory, at most. */
+export const heldBytes = partBytes
+const maxFieldBytes = 1_024
+
+export interface FileArrival {
+  readonly id: FileId
+  readonly body: AsyncIterable<Uint8Array>
+  readonly boundary: string
+  readonly bucket: R2Bucket
+  readonly key: string
+}
+
+/**
+ * Reads `purpose` and `file` of a form as they arrive, checks each line, and writes the file to the bucket in parts.
+ * Nothing stays in the bucket when it throws: `invalid_request`, `training_data_invalid`, `body_too_large`.
+ */
+export async function receiveFile({ body, boundary, bucket, id, key }: FileArrival): Promise<FileObject> {
+  let purpose: FilePurpose | undefined
+  let file: Pick<FileObject, 'bytes' | 'filename' | 'lines'> | undefined
+  for await (const part of readForm(body, boundary)) {
+    if (part.name === 'purpose') {
+      const parsed = FilePurpose.safeParse(await fieldText(part))
+      if (!parsed.success) throw wrong('purpose', parsed.error.issues[0]?.message ?? 'is wrong')
+      purpose = parsed.data
+    } else if (part.name === 'file') {
+      if (purpose === undefined) throw wrong('purpose', 'must stand in front of file in the form')
+      if (file !== undefined) throw wrong('file', 'stands twice; send one file a request')
+      file = await storeLines(part, { bucket, key, purpose })
+    } else await fieldText(part)
+  }
+  if (purpose === undefined || file === undefined) {
+    const missing = purpose === undefined ? 'purpose' : 'file'
+    throw wrong(missing, `is missing: send a form with purpose and file`)
+  }
+  return {
+    id,
+    object: 'file',
+    created_at: Math.floor(Date.now() / 1_000),
+    purpose,
+    status: 'processed',
+    ...file,
+  }
+}
+
+const wrong = (param: string, message: string) =>
+  new QuartetError('invalid_request', `${param}: ${message}`, { param })
+
+async function fieldText({ bytes, name }: FormPart): Promise<string> {
+  const decoder = new TextDecoder()
+  let text = ''
+  for await (const chunk of bytes) {
+    text += decoder.decode(chunk, { stream: true })
+    if (text.length > maxFieldBytes) throw wrong(name, 'is too long')
+  }
+  return text + decoder.decode()
+}
+
+async function storeLines(
+  { bytes, filename }: FormPart,
+  {
+    bucket,
+    key,
+    purpose,
+  }: { readonly bucket: R2Bucket; readonly key: string; readonly purpose: FilePurpose },
+): Promise<Pick<FileObject, 'bytes' | 'filename' | 'lines'>> {
+  const check = new LineCheck(purpose)
+  const store = new PartStore(bucket, key)
+  let length = 0
+  try {
+    for await (const chunk of bytes) {
+      length += chunk.length
+      if (length > maxFileBytes)
+        throw new QuartetError('body_too_large', `a file has at most ${maxFileBytes} bytes; split it`)
+      check.push(chunk)
+      await store.push(chunk)
+    }
+    check.end()
+    await store.end()
+  } catch (thrown) {
+    await store.abandon()
+    throw thrown
+  }
+  return { bytes: length, filename: (filename ?? 'file.jsonl').slice(0, 256), lines: check.count }
+}
+
+/** Writes an object whose length is not known before: whole when it is one part, else as a multipart upload. */
+class PartStore {
+  readonly #bucket: R2Bucket
+  readonly #key: string
+  readonly #parts: R2UploadedPart[] = []
+  #buffer = new Uint8Array(0)
+  #filled = 0
+  #upload: R2MultipartUpload | undefined
+
+  constructor(bucket: R2Bucket, key: string) {
+    this.#bucket = bucket
+    this.#key = key
+  }
+
+  async push(chunk: Uint8Array): Promise<void> {
+    for (let at = 0; at < chunk.length; ) {
+      if (this.#filled === partBytes) await this.#flush()
+      this.#grow(Math.min(partBytes, this.#filled + chunk.length - at))
+      const taken = chunk.subarray(at, at + this.#buffer.length - this.#filled)
+      this.#buffer.set(taken, this.#filled)
+      this.#filled += taken.length
+      at += taken.length
+    }
+  }
+
+  async end(): Promise<void> {
+    if (this.#upload === undefined) {
+      await this.#bucket.put(this.#key, this.#buffer.subarray(0, this.#filled))
+      return
+    }
+    if (this.#filled > 0) await this.#flush()
+    await this.#upload.complete(this.#parts)
+  }
+
+  async abandon(): Promise<void> {
+    await this.#upload?.abort().catch(() => undefined)
+  }
+
+  #grow(needed: number): void {
+    if (needed <= this.#buffer.length) return
+    const grown = new Uint8Array(Math.min(partBytes, Math.max(needed, 2 * this.#buffer.length)))
+    grown.set(this.#buffer.subarray(0, this.#filled))
+    this.#buffer = grown
+  }
+
+  async #flush(): Promise<void> {
+    this.#upload ??= await this.#bucket.createMultipartUpload(this.#key)
+    const part = await this.#upload.uploadPart(this.#parts.length + 1, this.#buffer.subarray(0, this.#filled))
+    this.#parts.push(part)
+    this.#filled = 0
+  }
+}

@@ -1,0 +1,102 @@
+import { FileId, type FileObject, FilePurpose } from '../../shared/api/files.ts'
+import type { Sql, SqlValue } from '../budgets/sql.ts'
+
+interface Row extends Record<string, SqlValue> {
+  readonly id: string
+  readonly filename: string
+  readonly purpose: string
+  readonly bytes: number
+  readonly lines: number
+  readonly created_at: number
+}
+
+/** An upload that has not ended by then has died: its room is free again. */
+const uploadSeconds = 3_600
+
+/** A tenant's files; their bytes lie in the bucket. */
+export class FileTable {
+  readonly #sql: Sql
+
+  constructor(sql: Sql) {
+    this.#sql = sql
+  }
+
+  /** Bytes of all files, and those that running uploads may bring. */
+  get bytes(): number {
+    this.#sql.all(
+      'DELETE FROM file_uploads WHERE began_at < ?',
+      Math.floor(Date.now() / 1_000) - uploadSeconds,
+    )
+    const [row] = this.#sql.all<{ bytes: number }>(
+      'SELECT (SELECT COALESCE(SUM(bytes), 0) FROM files) + (SELECT COALESCE(SUM(bytes), 0) FROM file_uploads) AS bytes',
+    )
+    return row?.bytes ?? 0
+  }
+
+  /** Takes room for an upload; false when `limit` leaves none. */
+  reserve(id: FileId, bytes: number, limit: number | null): boolean {
+    if (limit !== null && this.bytes + bytes > limit) return false
+    this.#sql.all(
+      'INSERT INTO file_uploads (id, bytes, began_at) VALUES (?, ?, ?)',
+      id,
+      bytes,
+      Math.floor(Date.now() / 1_000),
+    )
+    return true
+  }
+
+  release(id: FileId): void {
+    this.#sql.all('DELETE FROM file_uploads WHERE id = ?', id)
+  }
+
+  add({ bytes, created_at, filename, id, lines, purpose }: FileObject): void {
+    this.#sql.atomically(() => {
+      this.release(id)
+      this.#sql.all(
+        'INSERT INTO files (id, filename, purpose, bytes, lines, created_at) VALUES (?, ?, ?, ?, ?, ?)',
+        ...[id, filename, purpose, bytes, lines, created_at],
+      )
+    })
+  }
+
+  find(id: FileId): FileObject | undefined {
+    const [row] = this.#sql.all<Row>('SELECT * FROM files WHERE id = ?', id)
+    return row === undefined ? undefined : fileOf(row)
+  }
+
+  remove(id: FileId): void {
+    this.#sql.all('DELETE FROM files WHERE id = ?', id)
+  }
+
+  /** Newest first; those behind `after`. */
+  list({
+    after,
+    limit,
+    purpose,
+  }: {
+    readonly after: FileId | undefined
+    readonly limit: number
+    readonly purpose: FilePurpose | undefined
+  }): FileObject[] {
+    return this.#sql
+      .all<Row>(
+        `SELECT * FROM files WHERE rowid < COALESCE((SELECT rowid FROM files WHERE id = ?), 9007199254740991)
+          AND (? IS NULL OR purpose = ?) ORDER BY rowid DESC LIMIT ?`,
+        ...[after ?? null, purpose ?? null, purpose ?? null, limit],
+      )
+      .map(fileOf)
+  }
+}
+
+function fileOf({ bytes, created_at, filename, id, lines, purpose }: Row): FileObject {
+  return {
+    id: FileId.parse(id),
+    object: 'file',
+    bytes,
+    created_at,
+    filename,
+    purpose: FilePurpose.parse(purpose),
+    status: 'processed',
+    lines,
+  }
+}

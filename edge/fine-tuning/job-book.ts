@@ -1,0 +1,326 @@
+import type { FileObject } from '../../shared/api/files.ts'
+import type { JobId, JobStatus } from '../../shared/api/fine-tuning.ts'
+import type { TrainerOrder, TrainerReport } from '../../shared/training/trainer-protocol.ts'
+import type { Sql } from '../budgets/sql.ts'
+import { type Outcome, ok, refuse } from '../directory/outcome.ts'
+import { EventTable, message, type NewEvent } from './event-table.ts'
+import { FileTable } from './file-table.ts'
+import { jobSchema } from './job-schema.ts'
+import type { JobSpec } from './job-spec.ts'
+import { isEnded, type JobRecord, JobTable } from './job-table.ts'
+
+const maxUnended = 50
+
+/** A claim or report of the trainer that holds a job's lease. */
+export interface TrainerHold {
+  readonly job: JobId
+  /** Of two trainers the one with the higher fence has the job. */
+  readonly fence: number
+}
+
+export interface Checkpoint {
+  readonly step: number
+  readonly at: number
+  readonly validLoss: number | null
+  /** Of the trainer that wrote it: its bytes lie under that. */
+  readonly fence: number
+}
+
+const monthNow = (): string => new Date().toISOString().slice(0, 7)
+
+/**
+ * One tenant's files and fine-tuning jobs: every change of a job's status, in one place. What trainers may do is bound
+ * to the fence of their lease.
+ */
+export class JobBook {
+  readonly #sql: Sql
+  readonly jobs: JobTable
+  readonly events: EventTable
+  readonly files: FileTable
+
+  constructor(sql: Sql) {
+    for (const statement of jobSchema) sql.all(statement)
+    this.#sql = sql
+    this.jobs = new JobTable(sql)
+    this.events = new EventTable(sql)
+    this.files = new FileTable(sql)
+  }
+
+  /** A new job, queued. Throws nothing; refuses with `not_found` and `conflict`. */
+  create(id: JobId, spec: JobSpec): Outcome<JobRecord> {
+    for (const [param, file] of [
+      ['training_file', spec.trainingFile],
+      ['validation_file', spec.validationFile],
+    ] as const) {
+      if (file === null) continue
+      const found = this.files.find(file)
+      if (found === undefined) return refuse('not_found', `${param}: this tenant has no file ${file}`)
+      if (found.purpose !== 'fine-tune')
+        return refuse(
+          'invalid_request',
+          `${param}: ${file} was uploaded for ${found.purpose}, not for fine-tune`,
+        )
+    }
+    if (this.jobs.unended().length >= maxUnended)
+      return refuse('conflict', `at most ${maxUnended} jobs may wait and run at once; cancel some or wait`)
+    return this.#sql.atomically(() => {
+      this.jobs.add(id, spec)
+      this.jobs.change(id, { status: 'queued' })
+      this.events.add(id, [
+        message(`Created fine-tuning job: ${id}`),
+        message(`Validating training file: ${spec.trainingFile}`),
+        message('Files validated, moving job to queued state'),
+      ])
+      return ok(this.#require(id))
+    })
+  }
+
+  cancel(id: JobId): Outcome<JobRecord> {
+    return this.#move(id, {
+      from: ['queued', 'running', 'paused'],
+      to: 'cancelled',
+      says: 'The job was cancelled',
+    })
+  }
+
+  pause(id: JobId): Outcome<JobRecord> {
+    return this.#move(id, { from: ['queued', 'running'], to: 'paused', says: 'The job was paused' })
+  }
+
+  resume(id: JobId): Outcome<JobRecord> {
+    return this.#move(id, { from: ['paused'], to: 'queued', says: 'The job was resumed' })
+  }
+
+  /** A trainer has the job's lease: from now on only it may report. Undefined where there is nothing to train. */
+  begin({
+    fence,
+    job: id,
+  }: TrainerHold): { readonly job: JobRecord; readonly checkpoint: Checkpoint | undefined } | undefined {
+    const job = this.jobs.find(id)
+    if (job === undefined || fence <= job.fence || (job.status !== 'queued' && job.status !== 'running'))
+      return undefined
+    return this.#sql.atomically(() => {
+      const checkpoint = this.checkpoints(id)[0]
+      this.jobs.change(id, { status: 'running', fence })
+      this.events.add(id, [
+        message(
+          checkpoint === undefined
+            ? 'Fine-tuning job started'
+            : `Going on from the checkpoint of step ${checkpoint.step}`,
+        ),
+      ])
+      return { job: this.#require(id), checkpoint }
+    })
+  }
+
+  /** Whether the trainer still has the job. Refuses with `conflict` where another one has it. */
+  holds({ fence, job: id }: TrainerHold): Outcome<JobRecord> {
+    const job = this.jobs.find(id)
+    if (job === undefined) return refuse('not_found', `no job ${id}`)
+    return job.fence === fence
+      ? ok(job)
+      : refuse('conflict', 'another trainer has this job now; drop it and claim other work')
+  }
+
+  /** Takes a trainer's report and says how to go on. `limit`: tokens that may be trained in a month. */
+  report(hold: TrainerHold, report: TrainerReport, limit: number | null): Outcome<TrainerOrder> {
+    const held = this.holds(hold)
+    if (!held.ok) return held
+    const job = held.value
+    if (job.status !== 'running') return ok({ order: job.status === 'paused' ? 'pause' : 'stop' })
+    return this.#sql.atomically(() => ok(this.#take(job, report, limit)))
+  }
+
+  #take(job: JobRecord, report: TrainerReport, limit: number | null): TrainerOrder {
+    const { id } = job
+    switch (report.type) {
+      case 'planned': {
+        const { examples, steps, tokens } = report
+        const left = limit === null ? null : limit - this.trained(monthNow()) - this.#reserved(id)
+        if (left !== null && tokens > left) {
+          this.#fail(job, {
+            code: 'budget_exhausted',
+            message: `the job trains ${tokens} tokens, and ${Math.max(0, left)} of this month's ${limit} are left; use fewer epochs or examples, or ask the operator for more`,
+            param: null,
+          })
+          return { order: 'stop' }
+        }
+        this.jobs.change(id, { plannedTokens: tokens, progress: { step: job.progress?.step ?? 0, steps } })
+        this.events.add(id, [message(`Training on ${examples} examples: ${steps} steps, ${tokens} tokens`)])
+        return { order: 'continue' }
+      }
+      case 'progress': {
+        const { metrics, secondsLeft, step, trainedTokens } = report
+        this.jobs.change(id, {
+          progress: { step, steps: job.progress?.steps ?? step },
+          trainedTokens: Math.max(trainedTokens, job.trainedTokens ?? 0),
+          estimatedFinish: secondsLeft === null ? null : Math.floor(Date.now() / 1_000 + secondsLeft),
+        })
+        this.events.add(
+          id,
+          metrics.map((each) => metricsEvent(each, job.progress?.steps)),
+        )
+        return { order: 'continue' }
+      }
+      case 'failed':
+        this.#fail(job, { code: report.code, message: report.message, param: report.param })
+        return { order: 'stop' }
+      case 'released':
+        this.jobs.change(id, { status: 'queued' })
+        this.events.add(id, [message('The trainer stopped; the job waits for another one')])
+        return { order: 'stop' }
+      case 'succeeded':
+        // The adapter is published and the alias pointed before this is called (`succeed`).
+        return { order: 'stop' }
+    }
+  }
+
+  /** The adapter is published: the job has succeeded. `alias` is null where none was pointed. */
+  succeed(
+    hold: TrainerHold,
+    { adapter, evaluation, trainedTokens }: Extract<TrainerReport, { type: 'succeeded' }>,
+    alias: string | null,
+  ): Outcome<TrainerOrder> {
+    const held = this.holds(hold)
+    if (!held.ok) return held
+    const job = held.value
+    if (job.status === 'succeeded') return ok({ order: 'stop' })
+    if (job.status !== 'running') return ok({ order: job.status === 'paused' ? 'pause' : 'stop' })
+    const { tuned_loss: tuned, untuned_loss: untuned } = evaluation
+    const isWorse = tuned !== null && untuned !== null && tuned >= untuned
+    return this.#sql.atomically(() => {
+      this.#charge(trainedTokens)
+      this.jobs.change(job.id, {
+        status: 'succeeded',
+        adapter,
+        evaluation,
+        trainedTokens,
+        plannedTokens: 0,
+        fineTunedModel: alias,
+        progress: job.progress === null ? null : { ...job.progress, step: job.progress.steps },
+      })
+      this.events.add(job.id, [
+        ...(isWorse
+          ? [
+              message(
+                `The tuned model is no better than the untuned one (validation loss ${tuned.toFixed(4)} against ${untuned.toFixed(4)})${alias === null ? ', so no alias points to it' : ''}`,
+                'warn',
+              ),
+            ]
+          : []),
+        message(
+          alias === null ? `New adapter published: ${adapter}` : `New fine-tuned model created: ${alias}`,
+        ),
+        message('The job has successfully completed'),
+      ])
+      return ok({ order: 'stop' })
+    })
+  }
+
+  addCheckpoint(hold: TrainerHold, { fence, step, validLoss }: Omit<Checkpoint, 'at'>): Outcome<null> {
+    const held = this.holds(hold)
+    if (!held.ok) return held
+    this.#sql.all(
+      'INSERT OR REPLACE INTO checkpoints (job, step, at, valid_loss, fence) VALUES (?, ?, ?, ?, ?)',
+      ...[hold.job, step, Math.floor(Date.now() / 1_000), validLoss, fence],
+    )
+    return ok(null)
+  }
+
+  /** The checkpoints of a job, latest first. */
+  checkpoints(job: JobId): readonly Checkpoint[] {
+    return this.#sql
+      .all<{ step: number; at: number; valid_loss: number | null; fence: number }>(
+        'SELECT step, at, valid_loss, fence FROM checkpoints WHERE job = ? ORDER BY step DESC',
+        job,
+      )
+      .map(({ at, fence, step, valid_loss: validLoss }) => ({ at, fence, step, validLoss }))
+  }
+
+  /** Tokens trained in a UTC month. */
+  trained(month: string): number {
+    return (
+      this.#sql.all<{ tokens: number }>('SELECT tokens FROM trained WHERE month = ?', month)[0]?.tokens ?? 0
+    )
+  }
+
+  /** Refuses with `conflict` where a job that has not ended reads it. */
+  removeFile(id: FileObject['id']): Outcome<FileObject> {
+    const file = this.files.find(id)
+    if (file === undefined) return refuse('not_found', `this tenant has no file ${id}`)
+    const reader = this.jobs
+      .unended()
+      .find(({ spec }) => spec.trainingFile === id || spec.validationFile === id)
+    if (reader !== undefined)
+      return refuse('conflict', `the job ${reader.id} reads this file; cancel the job or wait for its end`)
+    this.files.remove(id)
+    return ok(file)
+  }
+
+  #move(
+    id: JobId,
+    {
+      from,
+      says,
+      to,
+    }: { readonly from: readonly JobStatus[]; readonly to: JobStatus; readonly says: string },
+  ): Outcome<JobRecord> {
+    const job = this.jobs.find(id)
+    if (job === undefined) return refuse('not_found', `this tenant has no fine-tuning job ${id}`)
+    if (job.status === to) return ok(job)
+    if (!from.includes(job.status))
+      return refuse(
+        'conflict',
+        `the job is ${job.status}; it can only become ${to} while it is ${from.join(' or ')}`,
+      )
+    return this.#sql.atomically(() => {
+      if (isEnded(to)) this.#charge(job.trainedTokens ?? 0)
+      this.jobs.change(id, { status: to, ...(isEnded(to) ? { plannedTokens: 0 } : {}) })
+      this.events.add(id, [message(says)])
+      return ok(this.#require(id))
+    })
+  }
+
+  #fail(job: JobRecord, error: NonNullable<JobRecord['error']>): void {
+    this.#charge(job.trainedTokens ?? 0)
+    this.jobs.change(job.id, { status: 'failed', error, plannedTokens: 0 })
+    this.events.add(job.id, [message(`The job failed: ${error.message}`, 'error')])
+  }
+
+  #charge(tokens: number): void {
+    this.#sql.all(
+      'INSERT INTO trained (month, tokens) VALUES (?, ?) ON CONFLICT (month) DO UPDATE SET tokens = tokens + excluded.tokens',
+      ...[monthNow(), tokens],
+    )
+  }
+
+  /** Tokens that other jobs may still train. */
+  #reserved(except: JobId): number {
+    return this.jobs
+      .unended()
+      .filter(({ id }) => id !== except)
+      .reduce((sum, { plannedTokens }) => sum + plannedTokens, 0)
+  }
+
+  #require(id: JobId): JobRecord {
+    const job = this.jobs.find(id)
+    if (job === undefined) throw new Error(`the job ${id} is gone`)
+    return job
+  }
+}
+
+function metricsEvent(
+  { step, trainLoss, validLoss }: Extract<TrainerReport, { type: 'progress' }>['metrics'][number],
+  steps: number | undefined,
+): NewEvent {
+  const losses = [
+    ...(trainLoss === undefined ? [] : [`training loss=${trainLoss.toFixed(4)}`]),
+    ...(validLoss === undefined ? [] : [`validation loss=${validLoss.toFixed(4)}`]),
+  ]
+  return {
+    level: 'info',
+    type: 'metrics',
+    message: `Step ${step}${steps === undefined ? '' : `/${steps}`}: ${losses.join(', ')}`,
+    data: { step, total_steps: steps ?? null, train_loss: trainLoss ?? null, valid_loss: validLoss ?? null },
+  }
+}

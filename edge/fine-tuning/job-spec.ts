@@ -1,0 +1,21 @@
+import { z } from 'zod'
+import { FileId } from '../../shared/api/files.ts'
+import { Hyperparameters } from '../../shared/api/fine-tuning.ts'
+import { AdapterDigest, BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
+
+/** What a job trains: fixed when it is created. */
+export const JobSpec = z.object({
+  /** As the client named it. */
+  model: z.string(),
+  backbone: z.object({ slug: BackboneSlug, digest: BackboneDigest }),
+  /** The adapter to go on from; null for a new one. */
+  from: AdapterDigest.nullable(),
+  trainingFile: FileId,
+  validationFile: FileId.nullable(),
+  suffix: z.string().nullable(),
+  seed: z.int(),
+  hyperparameters: Hyperparameters,
+  metadata: z.record(z.string(), z.string()).nullable(),
+  deployIfWorse: z.boolean(),
+})
+export type JobSpec = z.infer<typeof JobSpec>

@@ -1,0 +1,130 @@
+import { DurableObject } from 'cloudflare:workers'
+import type { FileId, FileObject, FilePurpose } from '../../shared/api/files.ts'
+import type { JobEvent, JobId } from '../../shared/api/fine-tuning.ts'
+import type { TrainerOrder, TrainerReport } from '../../shared/training/trainer-protocol.ts'
+import { type Outcome, ok, refuse } from '../directory/outcome.ts'
+import { durableSql } from '../store/durable-sql.ts'
+import { type Checkpoint, JobBook, type TrainerHold } from './job-book.ts'
+import type { JobSpec } from './job-spec.ts'
+import type { JobRecord } from './job-table.ts'
+
+/** One per tenant: the only owner of its files' records and its fine-tuning jobs. */
+export class TenantTraining extends DurableObject {
+  readonly #book: JobBook
+
+  constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
+    super(ctx, env)
+    this.#book = new JobBook(durableSql(ctx.storage))
+  }
+
+  /** Takes room for a file before its bytes are written. `limit`: bytes of all files together; null is without limit. */
+  async beginFile(id: FileId, bytes: number, limit: number | null): Promise<Outcome<null>> {
+    return this.#book.files.reserve(id, bytes, limit)
+      ? ok(null)
+      : refuse(
+          'file_storage_exceeded',
+          `the file may have ${bytes} bytes, and the tenant's files may have ${limit} together; delete some, or ask the operator for more`,
+        )
+  }
+
+  async completeFile(file: FileObject): Promise<void> {
+    this.#book.files.add(file)
+  }
+
+  async abandonFile(id: FileId): Promise<void> {
+    this.#book.files.release(id)
+  }
+
+  async file(id: FileId): Promise<FileObject | undefined> {
+    return this.#book.files.find(id)
+  }
+
+  async listFiles(page: {
+    readonly after: FileId | undefined
+    readonly limit: number
+    readonly purpose: FilePurpose | undefined
+  }): Promise<FileObject[]> {
+    return this.#book.files.list(page)
+  }
+
+  async removeFile(id: FileId): Promise<Outcome<FileObject>> {
+    return this.#book.removeFile(id)
+  }
+
+  async createJob(id: JobId, spec: JobSpec): Promise<Outcome<JobRecord>> {
+    return this.#book.create(id, spec)
+  }
+
+  async job(id: JobId): Promise<JobRecord | undefined> {
+    return this.#book.jobs.find(id)
+  }
+
+  async listJobs(page: { readonly after: JobId | undefined; readonly limit: number }): Promise<JobRecord[]> {
+    return this.#book.jobs.list(page)
+  }
+
+  async cancel(id: JobId): Promise<Outcome<JobRecord>> {
+    return this.#book.cancel(id)
+  }
+
+  async pause(id: JobId): Promise<Outcome<JobRecord>> {
+    return this.#book.pause(id)
+  }
+
+  async resume(id: JobId): Promise<Outcome<JobRecord>> {
+    return this.#book.resume(id)
+  }
+
+  async newestEvents(
+    id: JobId,
+    page: { readonly before: number | undefined; readonly limit: number },
+  ): Promise<JobEvent[]> {
+    return this.#book.events.newest(id, page)
+  }
+
+  async eventsSince(
+    id: JobId,
+    page: { readonly after: number; readonly limit: number },
+  ): Promise<JobEvent[]> {
+    return this.#book.events.since(id, page)
+  }
+
+  async checkpoints(id: JobId): Promise<readonly Checkpoint[]> {
+    return this.#book.checkpoints(id)
+  }
+
+  async begin(
+    hold: TrainerHold,
+  ): Promise<{ readonly job: JobRecord; readonly checkpoint: Checkpoint | undefined } | undefined> {
+    return this.#book.begin(hold)
+  }
+
+  async holds(hold: TrainerHold): Promise<Outcome<JobRecord>> {
+    return this.#book.holds(hold)
+  }
+
+  async report(
+    hold: TrainerHold,
+    report: TrainerReport,
+    limit: number | null,
+  ): Promise<Outcome<TrainerOrder>> {
+    return this.#book.report(hold, report, limit)
+  }
+
+  async succeed(
+    hold: TrainerHold,
+    report: Extract<TrainerReport, { type: 'succeeded' }>,
+    alias: string | null,
+  ): Promise<Outcome<TrainerOrder>> {
+    return this.#book.succeed(hold, report, alias)
+  }
+
+  async addCheckpoint(hold: TrainerHold, checkpoint: Omit<Checkpoint, 'at'>): Promise<Outcome<null>> {
+    return this.#book.addCheckpoint(hold, checkpoint)
+  }
+
+  /** Tokens trained in a UTC month. */
+  async trained(month: string): Promise<number> {
+    return this.#book.trained(month)
+  }
+}

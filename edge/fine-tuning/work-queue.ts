@@ -1,0 +1,162 @@
+import { JobId } from '../../shared/api/fine-tuning.ts'
+import { type BackboneDigest, TenantId } from '../../shared/ids.ts'
+import { type TrainerId, trainerLeaseMs } from '../../shared/training/trainer-protocol.ts'
+import type { Sql, SqlValue } from '../budgets/sql.ts'
+
+const schema: readonly string[] = [
+  `CREATE TABLE IF NOT EXISTS work (
+    tenant TEXT NOT NULL, job TEXT NOT NULL, backbone TEXT NOT NULL, queued_at INTEGER NOT NULL,
+    fence INTEGER NOT NULL DEFAULT 0, trainer TEXT, lease_until INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (tenant, job)
+  ) STRICT`,
+  `CREATE TABLE IF NOT EXISTS fences (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER NOT NULL) STRICT`,
+  'INSERT OR IGNORE INTO fences VALUES (1, 0)',
+  // When each tenant's work was last given out: whoever waited longest comes first.
+  `CREATE TABLE IF NOT EXISTS turns (tenant TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT`,
+  `CREATE TABLE IF NOT EXISTS trainers (id TEXT PRIMARY KEY, backbone TEXT NOT NULL, seen_at INTEGER NOT NULL) STRICT`,
+]
+
+/** A trainer that has not been heard of for so long is forgotten. */
+const trainerForgottenMs = 10 * 60_000
+
+export interface Lease {
+  readonly tenant: TenantId
+  readonly job: JobId
+  readonly fence: number
+}
+
+export interface QueuedWork extends Lease {
+  readonly backbone: string
+  /** Milliseconds since 1970. */
+  readonly queuedAt: number
+  /** Who trains it now; null while it waits. */
+  readonly trainer: string | null
+}
+
+export interface TrainerSeen {
+  readonly id: string
+  readonly backbone: string
+  /** Milliseconds since 1970. */
+  readonly seenAt: number
+}
+
+interface Row extends Record<string, SqlValue> {
+  readonly tenant: string
+  readonly job: string
+  readonly backbone: string
+  readonly queued_at: number
+  readonly fence: number
+  readonly trainer: string | null
+  readonly lease_until: number
+}
+
+/** The jobs of all tenants that wait for a trainer or are being trained, and who has them. */
+export class WorkQueue {
+  readonly #sql: Sql
+  readonly #now: () => number
+
+  constructor(sql: Sql, now: () => number = Date.now) {
+    for (const statement of schema) sql.all(statement)
+    this.#sql = sql
+    this.#now = now
+  }
+
+  /** Queues a job; one that is queued already keeps its place. */
+  add({
+    backbone,
+    job,
+    tenant,
+  }: {
+    readonly tenant: TenantId
+    readonly job: JobId
+    readonly backbone: BackboneDigest
+  }): void {
+    this.#sql.all(
+      'INSERT OR IGNORE INTO work (tenant, job, backbone, queued_at) VALUES (?, ?, ?, ?)',
+      ...[tenant, job, backbone, this.#now()],
+    )
+  }
+
+  /** The job is over or paused, or its trainer gives it back. */
+  remove(tenant: TenantId, job: JobId): void {
+    this.#sql.all('DELETE FROM work WHERE tenant = ? AND job = ?', tenant, job)
+  }
+
+  /**
+   * Gives a trainer the next job for its backbone: of the tenant that was served longest ago, the oldest one that
+   * nobody has a living lease of. Each lease has a higher fence than all before it.
+   */
+  claim(trainer: TrainerId, backbone: BackboneDigest): Lease | undefined {
+    const now = this.#now()
+    return this.#sql.atomically(() => {
+      this.#sql.all('DELETE FROM trainers WHERE seen_at < ?', now - trainerForgottenMs)
+      this.#sql.all(
+        'INSERT INTO trainers (id, backbone, seen_at) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET backbone = excluded.backbone, seen_at = excluded.seen_at',
+        ...[trainer, backbone, now],
+      )
+      const [next] = this.#sql.all<Row>(
+        `SELECT work.* FROM work LEFT JOIN turns ON turns.tenant = work.tenant
+          WHERE backbone = ? AND lease_until <= ? ORDER BY COALESCE(turns.at, 0), queued_at, job LIMIT 1`,
+        ...[backbone, now],
+      )
+      if (next === undefined) return undefined
+      this.#sql.all('UPDATE fences SET last = last + 1')
+      const fence = this.#sql.all<{ last: number }>('SELECT last FROM fences')[0]?.last ?? 0
+      this.#sql.all(
+        'UPDATE work SET fence = ?, trainer = ?, lease_until = ? WHERE tenant = ? AND job = ?',
+        ...[fence, trainer, now + trainerLeaseMs, next.tenant, next.job],
+      )
+      this.#sql.all(
+        'INSERT INTO turns (tenant, at) VALUES (?, ?) ON CONFLICT (tenant) DO UPDATE SET at = excluded.at',
+        ...[next.tenant, now],
+      )
+      return { tenant: TenantId.parse(next.tenant), job: JobId.parse(next.job), fence }
+    })
+  }
+
+  /** Prolongs a lease. False where another trainer has the job, or nobody is to have it. */
+  renew({ fence, job, tenant }: Lease): boolean {
+    const now = this.#now()
+    const [row] = this.#sql.all<Row>(
+      'SELECT * FROM work WHERE tenant = ? AND job = ? AND fence = ?',
+      tenant,
+      job,
+      fence,
+    )
+    if (row === undefined) return false
+    this.#sql.all(
+      'UPDATE work SET lease_until = ? WHERE tenant = ? AND job = ?',
+      now + trainerLeaseMs,
+      tenant,
+      job,
+    )
+    if (row.trainer !== null) this.#sql.all('UPDATE trainers SET seen_at = ? WHERE id = ?', now, row.trainer)
+    return true
+  }
+
+  /** The trainer stops: another one may take the job at once. */
+  release({ fence, job, tenant }: Lease): void {
+    this.#sql.all(
+      'UPDATE work SET lease_until = 0, trainer = NULL WHERE tenant = ? AND job = ? AND fence = ?',
+      ...[tenant, job, fence],
+    )
+  }
+
+  /** What waits and runs, in order of arrival. */
+  list(limit: number): readonly QueuedWork[] {
+    const now = this.#now()
+    return this.#sql.all<Row>('SELECT * FROM work ORDER BY queued_at, job LIMIT ?', limit).map((row) => ({
+      tenant: TenantId.parse(row.tenant),
+      job: JobId.parse(row.job),
+      fence: row.fence,
+      backbone: row.backbone,
+      queuedAt: row.queued_at,
+      trainer: row.lease_until > now ? row.trainer : null,
+    }))
+  }
+
+  trainers(): readonly TrainerSeen[] {
+    return this.#sql
+      .all<{ id: string; backbone: string; seen_at: number }>('SELECT * FROM trainers ORDER BY id')
+      .map(({ backbone, id, seen_at: seenAt }) => ({ backbone, id, seenAt }))
+  }
+}

@@ -1,0 +1,161 @@
+import { z } from 'zod'
+import {
+  FileDeleted,
+  FileId,
+  FileList,
+  FileListQuery,
+  FileObject,
+  maxFileBytes,
+} from '../../shared/api/files.ts'
+import {
+  CreateJobRequest,
+  Job,
+  JobCheckpointList,
+  JobEvent,
+  JobEventList,
+  JobEventQuery,
+  JobId,
+  JobList,
+  JobListQuery,
+} from '../../shared/api/fine-tuning.ts'
+import { idempotencyKey, json, type Operation } from './operation.ts'
+
+const form = `A form (multipart/form-data) with \`purpose\` (fine-tune or batch) in front of \`file\`, a JSONL file of at most ${maxFileBytes / 1024 ** 2} MiB. Each line is checked while the file arrives; the first one at fault is named.`
+
+const files = { tag: 'Fine-tuning', auth: 'tenant' } as const
+const ofFile = { ...files, parameters: { file: FileId } }
+const ofJob = { ...files, parameters: { job: JobId } }
+
+export const fineTuningOperations: readonly Operation[] = [
+  {
+    ...files,
+    method: 'post',
+    path: '/v1/files',
+    id: 'createFile',
+    summary: 'Upload a file of examples or of requests',
+    body: { bytes: form },
+    answer: json('The file.', FileObject),
+    errors: [
+      'training_data_invalid',
+      'file_storage_exceeded',
+      'queue_full',
+      'control_unavailable',
+      'request_timeout',
+    ],
+  },
+  {
+    ...files,
+    method: 'get',
+    path: '/v1/files',
+    id: 'listFiles',
+    summary: 'List files, newest first',
+    query: FileListQuery,
+    answer: json('The files.', FileList),
+    errors: ['control_unavailable'],
+  },
+  {
+    ...ofFile,
+    method: 'get',
+    path: '/v1/files/{file}',
+    id: 'getFile',
+    summary: 'Show a file',
+    answer: json('The file.', FileObject),
+    errors: ['not_found', 'control_unavailable'],
+  },
+  {
+    ...ofFile,
+    method: 'get',
+    path: '/v1/files/{file}/content',
+    id: 'getFileContent',
+    summary: 'Read a file',
+    answer: {
+      status: 200,
+      description: 'The bytes that were uploaded.',
+      content: { 'application/jsonl': z.string() },
+      headers: ['content-disposition'],
+    },
+    errors: ['not_found', 'control_unavailable'],
+  },
+  {
+    ...ofFile,
+    method: 'delete',
+    path: '/v1/files/{file}',
+    id: 'deleteFile',
+    summary: 'Delete a file that no job reads',
+    answer: json('It is gone.', FileDeleted),
+    errors: ['not_found', 'conflict', 'control_unavailable'],
+  },
+  {
+    ...files,
+    method: 'post',
+    path: '/v1/fine_tuning/jobs',
+    id: 'createFineTuningJob',
+    summary: 'Train an adapter from a file',
+    headers: idempotencyKey,
+    body: { json: CreateJobRequest },
+    answer: json('The job, queued.', Job),
+    errors: ['model_not_found', 'model_not_allowed', 'not_found', 'conflict', 'control_unavailable'],
+  },
+  {
+    ...files,
+    method: 'get',
+    path: '/v1/fine_tuning/jobs',
+    id: 'listFineTuningJobs',
+    summary: 'List jobs, newest first',
+    query: JobListQuery,
+    answer: json('The jobs.', JobList),
+    errors: ['control_unavailable'],
+  },
+  {
+    ...ofJob,
+    method: 'get',
+    path: '/v1/fine_tuning/jobs/{job}',
+    id: 'getFineTuningJob',
+    summary: 'Show a job',
+    answer: json('The job.', Job),
+    errors: ['not_found', 'control_unavailable'],
+  },
+  ...(
+    [
+      ['cancel', 'End a job'],
+      ['pause', 'Stop a job, to be gone on with'],
+      ['resume', 'Go on with a paused job, from its last checkpoint'],
+    ] as const
+  ).map(
+    ([action, summary]): Operation => ({
+      ...ofJob,
+      method: 'post',
+      path: `/v1/fine_tuning/jobs/{job}/${action}`,
+      id: `${action}FineTuningJob`,
+      summary,
+      answer: json('The job.', Job),
+      errors: ['not_found', 'conflict', 'control_unavailable'],
+    }),
+  ),
+  {
+    ...ofJob,
+    method: 'get',
+    path: '/v1/fine_tuning/jobs/{job}/events',
+    id: 'listFineTuningEvents',
+    summary: 'What happened to a job',
+    description:
+      'Newest first. With `stream=true` server-sent events, oldest first, until the job has ended.',
+    query: JobEventQuery,
+    answer: {
+      status: 200,
+      description: 'The events.',
+      content: { 'application/json': JobEventList, 'text/event-stream': JobEvent },
+    },
+    errors: ['not_found', 'control_unavailable'],
+  },
+  {
+    ...ofJob,
+    method: 'get',
+    path: '/v1/fine_tuning/jobs/{job}/checkpoints',
+    id: 'listFineTuningCheckpoints',
+    summary: 'The checkpoints of a job, latest first',
+    query: JobListQuery,
+    answer: json('The checkpoints.', JobCheckpointList),
+    errors: ['not_found', 'control_unavailable'],
+  },
+]

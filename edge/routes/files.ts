@@ -1,0 +1,113 @@
+import type { Context } from 'hono'
+import {
+  FileDeleted,
+  FileId,
+  FileList,
+  FileListQuery,
+  type FileObject,
+  maxFileBytes,
+} from '../../shared/api/files.ts'
+import { toPage } from '../../shared/api/paging.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { unwrap } from '../directory/outcome.ts'
+import { boundaryOf } from '../files/multipart.ts'
+import { heldBytes, receiveFile } from '../files/receive-file.ts'
+import { requirePlainBody } from '../http/json-body.ts'
+import { backgroundOf } from '../http/reader.ts'
+import { parseQuery, pathParameter } from '../http/request-parts.ts'
+import type { TenantApp } from '../request-context.ts'
+import { fileKey } from '../store/bucket-keys.ts'
+import { arrivingChunks } from '../uploads/arriving-chunks.ts'
+
+type C = Context<TenantApp>
+
+/** Boundaries and headers of a form around a file. */
+const formBytes = 64 * 1024
+
+/** `POST /v1/files`: a form with `purpose` and `file`, checked line by line while it arrives. */
+export async function createFile(c: C): Promise<Response> {
+  const { files: bucket, training, uploadMemory } = c.get('platform')
+  const tenant = c.get('tenant')
+  const { body, headers } = c.req.raw
+  requirePlainBody(c.req.raw)
+  const boundary = boundaryOf(headers.get('content-type') ?? null)
+  const announced = headers.get('content-length') ?? ''
+  if (!/^[0-9]{1,15}$/.test(announced))
+    throw new QuartetError(
+      'length_required',
+      'the form must come with a Content-Length; send the file from disk or memory',
+    )
+  if (Number(announced) > maxFileBytes + formBytes)
+    throw new QuartetError('body_too_large', `a file has at most ${maxFileBytes} bytes; split it`, {
+      param: 'file',
+    })
+  if (body === null)
+    throw new QuartetError('invalid_request', 'the body is empty; send a form with purpose and file')
+  using _memory = uploadMemory.take(tenant, heldBytes)
+  const records = training(tenant)
+  const id = newFileId()
+  unwrap(await records.beginFile(id, Number(announced), c.get('tenantRecord').policy.fileBytes))
+  const background = backgroundOf(c)
+  const key = fileKey(tenant, id)
+  const receiving = receiveFile({ id, body: arrivingChunks(body), boundary, bucket, key })
+    .then(async (file) => {
+      await records.completeFile(file)
+      return file
+    })
+    .catch(async (thrown: unknown) => {
+      await bucket.delete(key).catch(() => undefined)
+      await records.abandonFile(id)
+      throw thrown
+    })
+  // The room is given back when the client is gone, too.
+  background(receiving.catch(() => undefined))
+  return c.json((await receiving) satisfies FileObject)
+}
+
+const newFileId = (): FileId => FileId.parse(`file-${crypto.randomUUID().replaceAll('-', '').slice(0, 24)}`)
+
+/** `GET /v1/files`, newest first. */
+export async function listFiles(c: C): Promise<Response> {
+  const { after, limit, purpose } = parseQuery(FileListQuery, c)
+  const behind = after === undefined ? undefined : FileId.safeParse(after)
+  if (behind?.success === false)
+    throw new QuartetError('invalid_request', 'after: must be the id of a file', { param: 'after' })
+  const files = await c
+    .get('platform')
+    .training(c.get('tenant'))
+    .listFiles({ after: behind?.data, limit: limit + 1, purpose })
+  return c.json(FileList.parse(toPage(files, { limit, id: ({ id }) => id })))
+}
+
+async function requireFile(c: C): Promise<FileObject> {
+  const id = pathParameter(c, 'file')
+  const file = await c.get('platform').training(c.get('tenant')).file(id)
+  if (file === undefined) throw new QuartetError('not_found', `this tenant has no file ${id}`)
+  return file
+}
+
+/** `GET /v1/files/{file}`. */
+export async function getFile(c: C): Promise<Response> {
+  return c.json((await requireFile(c)) satisfies FileObject)
+}
+
+/** `GET /v1/files/{file}/content`. */
+export async function getFileContent(c: C): Promise<Response> {
+  const file = await requireFile(c)
+  const stored = await c.get('platform').files.get(fileKey(c.get('tenant'), file.id))
+  if (stored === null) throw new QuartetError('not_found', `the content of ${file.id} is gone`)
+  return c.body(stored.body, 200, {
+    'content-type': 'application/jsonl',
+    'content-disposition': `attachment; filename="${file.filename.replaceAll(/[^\x20-\x7e]|["\\]/g, '_')}"`,
+    'x-content-type-options': 'nosniff',
+  })
+}
+
+/** `DELETE /v1/files/{file}`. A file that a job reads stays. */
+export async function deleteFile(c: C): Promise<Response> {
+  const { files, training } = c.get('platform')
+  const tenant = c.get('tenant')
+  const { id } = unwrap(await training(tenant).removeFile(pathParameter(c, 'file')))
+  await files.delete(fileKey(tenant, id))
+  return c.json(FileDeleted.parse({ id, object: 'file', deleted: true }))
+}

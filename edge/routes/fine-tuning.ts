@@ -1,0 +1,192 @@
+import type { Context } from 'hono'
+import {
+  CreateJobRequest,
+  Hyperparameters,
+  Job,
+  JobCheckpointList,
+  JobEventList,
+  JobEventQuery,
+  JobId,
+  JobList,
+  JobListQuery,
+} from '../../shared/api/fine-tuning.ts'
+import { toPage } from '../../shared/api/paging.ts'
+import { parseRequest } from '../../shared/api/parse.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { type Outcome, unwrap } from '../directory/outcome.ts'
+import { seqOf } from '../fine-tuning/event-table.ts'
+import type { JobSpec } from '../fine-tuning/job-spec.ts'
+import { isEnded, type JobRecord, jobOf } from '../fine-tuning/job-table.ts'
+import { readJson } from '../http/json-body.ts'
+import { readerOf } from '../http/reader.ts'
+import { parseQuery, pathParameter } from '../http/request-parts.ts'
+import type { ControlApp, TenantApp } from '../request-context.ts'
+import { resolveModel } from '../tenants/resolve-model.ts'
+
+type C = Context<TenantApp & ControlApp>
+
+const jobsOf = (c: C) => c.get('platform').training(c.get('tenant'))
+const shown = (c: C, job: JobRecord) => c.json(Job.parse(jobOf(job, c.get('tenant'))))
+
+/** `POST /v1/fine_tuning/jobs`. */
+export async function createJob(c: C): Promise<Response> {
+  const request = parseRequest(CreateJobRequest, await readJson(c.req.raw))
+  const spec = await specOf(c, request)
+  const id = JobId.parse(`ftjob-${crypto.randomUUID().replaceAll('-', '').slice(0, 24)}`)
+  c.get('auditTarget').job = id
+  const job = unwrap(await jobsOf(c).createJob(id, spec))
+  await queue(c, job)
+  return shown(c, job)
+}
+
+/** What is trained, with everything that the request left open decided. */
+async function specOf(c: C, request: CreateJobRequest): Promise<JobSpec> {
+  const tenant = c.get('tenantRecord')
+  const { adapter, record } = await resolveModel(request.model, {
+    tenant,
+    reader: readerOf(c),
+    // A job goes on from what the alias serves, never from its canary.
+    choose: (_, alias) => alias,
+  })
+  const { digest, slug } = record.backbone
+  return {
+    model: request.model,
+    backbone: { slug, digest },
+    from: adapter?.digest ?? null,
+    trainingFile: request.training_file,
+    validationFile: request.validation_file ?? null,
+    suffix: request.suffix ?? null,
+    seed: request.seed ?? (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) % 2_147_483_648,
+    hyperparameters:
+      request.method?.supervised.hyperparameters ?? request.hyperparameters ?? Hyperparameters.parse({}),
+    metadata: request.metadata ?? null,
+    deployIfWorse: request.deploy_if_worse,
+  }
+}
+
+const queue = (c: C, { id, spec }: JobRecord): Promise<void> =>
+  c
+    .get('platform')
+    .trainingQueue()
+    .add({ tenant: c.get('tenant'), job: id, backbone: spec.backbone.digest })
+
+async function requireJob(c: C): Promise<JobRecord> {
+  const id = pathParameter(c, 'job')
+  const job = await jobsOf(c).job(id)
+  if (job === undefined) throw new QuartetError('not_found', `this tenant has no fine-tuning job ${id}`)
+  return job
+}
+
+/** `GET /v1/fine_tuning/jobs`, newest first. */
+export async function listJobs(c: C): Promise<Response> {
+  const { after, limit } = parseQuery(JobListQuery, c)
+  const behind = after === undefined ? undefined : JobId.safeParse(after)
+  if (behind?.success === false)
+    throw new QuartetError('invalid_request', 'after: must be the id of a job', { param: 'after' })
+  const jobs = await jobsOf(c).listJobs({ after: behind?.data, limit: limit + 1 })
+  const page = toPage(
+    jobs.map((job) => jobOf(job, c.get('tenant'))),
+    { limit, id: ({ id }) => id },
+  )
+  return c.json(JobList.parse(page))
+}
+
+/** `GET /v1/fine_tuning/jobs/{job}`. */
+export async function getJob(c: C): Promise<Response> {
+  return shown(c, await requireJob(c))
+}
+
+/** Moves a job out of or back into the queue. */
+async function moved(c: C, outcome: Outcome<JobRecord>): Promise<Response> {
+  const job = unwrap(outcome)
+  if (job.status === 'queued') await queue(c, job)
+  else await c.get('platform').trainingQueue().remove(c.get('tenant'), job.id)
+  return shown(c, job)
+}
+
+/** `POST /v1/fine_tuning/jobs/{job}/cancel`. */
+export async function cancelJob(c: C): Promise<Response> {
+  return moved(c, await jobsOf(c).cancel(pathParameter(c, 'job')))
+}
+
+/** `POST /v1/fine_tuning/jobs/{job}/pause`: its trainer keeps a checkpoint and drops it. */
+export async function pauseJob(c: C): Promise<Response> {
+  return moved(c, await jobsOf(c).pause(pathParameter(c, 'job')))
+}
+
+/** `POST /v1/fine_tuning/jobs/{job}/resume`: from the last checkpoint on. */
+export async function resumeJob(c: C): Promise<Response> {
+  return moved(c, await jobsOf(c).resume(pathParameter(c, 'job')))
+}
+
+/** `GET /v1/fine_tuning/jobs/{job}/events`. */
+export async function listEvents(c: C): Promise<Response> {
+  const { after, limit, stream } = parseQuery(JobEventQuery, c)
+  const { id } = await requireJob(c)
+  const before = after === undefined ? undefined : seqOf(after)
+  if (after !== undefined && before === undefined)
+    throw new QuartetError('invalid_request', 'after: must be the id of an event', { param: 'after' })
+  if (stream === 'true')
+    return c.body(streamOf(eventLines(c, id)), 200, {
+      'content-type': 'text/event-stream',
+      'cache-control': 'no-cache',
+    })
+  const events = await jobsOf(c).newestEvents(id, { before, limit: limit + 1 })
+  return c.json(JobEventList.parse(toPage(events, { limit, id: (event) => event.id })))
+}
+
+const pollMs = 1_000
+
+/** A job's events as they come, from the first on, until it has ended or the client leaves. */
+async function* eventLines(c: C, id: JobId): AsyncGenerator<string, void> {
+  const jobs = jobsOf(c)
+  let after = 0
+  while (!c.req.raw.signal.aborted) {
+    // The job is looked at first: events that stand by its end are then all read.
+    const job = await jobs.job(id)
+    const events = await jobs.eventsSince(id, { after, limit: 100 })
+    for (const event of events) yield `data: ${JSON.stringify(event)}\n\n`
+    after = seqOf(events.at(-1)?.id ?? '') ?? after
+    if (events.length > 0) continue
+    if (job === undefined || isEnded(job.status)) {
+      yield 'data: [DONE]\n\n'
+      return
+    }
+    await scheduler.wait(pollMs)
+  }
+}
+
+function streamOf(lines: AsyncGenerator<string, void>): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder()
+  return new ReadableStream({
+    async pull(controller) {
+      const { done, value } = await lines.next()
+      if (done === true) controller.close()
+      else controller.enqueue(encoder.encode(value))
+    },
+    async cancel() {
+      await lines.return()
+    },
+  })
+}
+
+/** `GET /v1/fine_tuning/jobs/{job}/checkpoints`, latest first. */
+export async function listCheckpoints(c: C): Promise<Response> {
+  const { after, limit } = parseQuery(JobListQuery, c)
+  const { id } = await requireJob(c)
+  const checkpoints = (await jobsOf(c).checkpoints(id)).map(({ at, step, validLoss }) => ({
+    id: `ftckpt-${id.slice('ftjob-'.length)}-${step}`,
+    object: 'fine_tuning.job.checkpoint' as const,
+    created_at: at,
+    fine_tuning_job_id: id,
+    step_number: step,
+    metrics: { step, valid_loss: validLoss },
+    fine_tuned_model_checkpoint: `${id}:step-${step}`,
+  }))
+  const from = after === undefined ? 0 : checkpoints.findIndex((each) => each.id === after) + 1
+  return c.json(
+    JobCheckpointList.parse(
+      toPage(checkpoints.slice(from, from + limit + 1), { limit, id: (each) => each.id }),
+    ),
+  )
+}

@@ -1,0 +1,240 @@
+import type { Context } from 'hono'
+import { z } from 'zod'
+import { parseRequest } from '../../shared/api/parse.ts'
+import { sha256Hex } from '../../shared/digest.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { AdapterDigest, AliasName } from '../../shared/ids.ts'
+import {
+  ClaimRequest,
+  type ClaimResponse,
+  type TrainerId,
+  type TrainerOrder,
+  TrainerReport,
+} from '../../shared/training/trainer-protocol.ts'
+import { verifyTrainerToken } from '../../shared/training/trainer-token.ts'
+import { bearerToken } from '../auth/bearer.ts'
+import { unwrap } from '../directory/outcome.ts'
+import type { JobRecord } from '../fine-tuning/job-table.ts'
+import type { Lease } from '../fine-tuning/work-queue.ts'
+import { parseJson, readBytes } from '../http/json-body.ts'
+import { backgroundOf, readerOf } from '../http/reader.ts'
+import { parseQuery, pathParameter } from '../http/request-parts.ts'
+import type { App } from '../request-context.ts'
+import { checkpointKey, fileKey } from '../store/bucket-keys.ts'
+import { openAdapter } from '../store/stored-adapter.ts'
+import { readTenant } from '../tenants/read.ts'
+import { publishAdapter } from '../uploads/publish-adapter.ts'
+
+type C = Context<App>
+
+const maxReportBytes = 1024 * 1024
+/** A checkpoint holds an adapter four times over, in f32. */
+const maxCheckpointBytes = 512 * 1024 * 1024
+
+/** Who calls. Throws `invalid_node_token`. */
+async function callerOf(c: C): Promise<{ readonly trainer: TrainerId; readonly body: string }> {
+  const token = bearerToken(c.req.header('authorization'))
+  if (token === undefined)
+    throw new QuartetError('invalid_node_token', 'the call carries no token (authorization: Bearer …)')
+  return verifyTrainerToken(c.get('platform').nodeKey, { token, method: c.req.method, url: c.req.url })
+}
+
+/** A JSON body that the caller's token is for. */
+async function readSigned(c: C): Promise<{ readonly trainer: TrainerId; readonly json: unknown }> {
+  const { body, trainer } = await callerOf(c)
+  const bytes = await readBytes(c.req.raw, maxReportBytes)
+  if ((await sha256Hex(bytes)) !== body)
+    throw new QuartetError('invalid_node_token', "the trainer's token is for another body")
+  return { trainer, json: parseJson(bytes) }
+}
+
+/** The lease that the path and `x-quartet-fence` name. */
+function leaseOf(c: C): Lease {
+  const fence = c.req.header('x-quartet-fence') ?? ''
+  if (!/^[0-9]{1,15}$/.test(fence))
+    throw new QuartetError('invalid_request', 'x-quartet-fence: must be the fence of the lease')
+  return { tenant: pathParameter(c, 'id'), job: pathParameter(c, 'job'), fence: Number(fence) }
+}
+
+/** The job of a lease that still holds. Throws `conflict` for one that another trainer has. */
+async function heldJob(c: C, lease: Lease): Promise<JobRecord> {
+  return unwrap(await c.get('platform').training(lease.tenant).holds(lease))
+}
+
+/** `POST /fleet/v1/training/claim`: the next job for the trainer's backbone. */
+export async function claimWork(c: C): Promise<Response> {
+  const { json, trainer } = await readSigned(c)
+  const { backbone } = parseRequest(ClaimRequest, json)
+  const { training, trainingQueue } = c.get('platform')
+  const none: ClaimResponse = { work: null }
+  for (;;) {
+    const lease = await trainingQueue().claim(trainer, backbone.digest)
+    if (lease === undefined) return c.json(none)
+    const { job: id, tenant } = lease
+    const tenantRecord = await readTenant(tenant, readerOf(c))
+    const begun =
+      tenantRecord === undefined || tenantRecord.status === 'suspended'
+        ? undefined
+        : await training(tenant).begin(lease)
+    if (begun === undefined) {
+      await trainingQueue().remove(tenant, id)
+      continue
+    }
+    const { checkpoint, job } = begun
+    return c.json({
+      work: {
+        ...lease,
+        from: job.spec.from,
+        hasValidationFile: job.spec.validationFile !== null,
+        checkpointStep: checkpoint?.step ?? null,
+        seed: job.spec.seed,
+        hyperparameters: job.spec.hyperparameters,
+      },
+    } satisfies ClaimResponse)
+  }
+}
+
+/** `POST /fleet/v1/training/{id}/{job}/report`. */
+export async function reportWork(c: C): Promise<Response> {
+  const { json } = await readSigned(c)
+  const lease = leaseOf(c)
+  const report = parseRequest(TrainerReport, json)
+  const { training, trainingQueue } = c.get('platform')
+  const tenant = await readTenant(lease.tenant, readerOf(c))
+  if (tenant === undefined) throw new QuartetError('not_found', 'the tenant is gone')
+  const order =
+    report.type === 'succeeded'
+      ? await succeed(c, lease, report)
+      : unwrap(await training(lease.tenant).report(lease, report, tenant.policy.trainingTokensPerMonth))
+  if (report.type === 'released') await trainingQueue().release(lease)
+  else if (order.order === 'continue') await trainingQueue().renew(lease)
+  else await trainingQueue().remove(lease.tenant, lease.job)
+  return c.json(order satisfies TrainerOrder)
+}
+
+/** Points the alias of a job whose adapter is published, unless it is worse than the untuned model. */
+async function succeed(
+  c: C,
+  lease: Lease,
+  report: Extract<TrainerReport, { type: 'succeeded' }>,
+): Promise<TrainerOrder> {
+  const { directory, feed, training } = c.get('platform')
+  const { spec } = await heldJob(c, lease)
+  const { tuned_loss: tuned, untuned_loss: untuned } = report.evaluation
+  const isWorse = tuned !== null && untuned !== null && tuned >= untuned
+  let alias: AliasName | null = null
+  if (!isWorse || spec.deployIfWorse) {
+    alias = AliasName.parse(
+      [
+        'ft',
+        spec.backbone.slug.slice(0, 30),
+        ...(spec.suffix === null ? [] : [spec.suffix]),
+        lease.job.slice(-8),
+      ].join(':'),
+    )
+    unwrap(
+      await directory(lease.tenant).move({
+        alias,
+        aim: { action: 'deploy', digest: report.adapter },
+        by: lease.job,
+        ifVersion: undefined,
+      }),
+    )
+    // What this isolate changed, its next request sees.
+    feed.expire()
+  }
+  return unwrap(await training(lease.tenant).succeed(lease, report, alias))
+}
+
+/** `GET /fleet/v1/training/{id}/{job}/training-file`, `…/validation-file`. */
+export const workFile =
+  (which: 'trainingFile' | 'validationFile') =>
+  async (c: C): Promise<Response> => {
+    await callerOf(c)
+    const lease = leaseOf(c)
+    const { spec } = await heldJob(c, lease)
+    const file = spec[which]
+    const stored = file === null ? null : await c.get('platform').files.get(fileKey(lease.tenant, file))
+    if (stored === null) throw new QuartetError('not_found', 'the job has no such file')
+    return c.body(stored.body, 200, { 'content-type': 'application/jsonl' })
+  }
+
+/** `GET /fleet/v1/training/{id}/{job}/adapter`: the adapter to go on from. */
+export async function workAdapter(c: C): Promise<Response> {
+  await callerOf(c)
+  const lease = leaseOf(c)
+  const { spec } = await heldJob(c, lease)
+  const stored =
+    spec.from === null
+      ? undefined
+      : await openAdapter(c.get('platform').store, { tenant: lease.tenant, digest: spec.from })
+  if (stored === undefined) throw new QuartetError('not_found', 'the job goes on from no adapter')
+  return c.body(stored, 200, { 'content-type': 'application/octet-stream' })
+}
+
+const CheckpointQuery = z.strictObject({
+  step: z
+    .string()
+    .regex(/^[0-9]{1,9}$/)
+    .transform(Number),
+  valid_loss: z.string().transform(Number).pipe(z.number()).optional(),
+})
+
+/** `PUT /fleet/v1/training/{id}/{job}/checkpoint`. The one before it goes. */
+export async function putCheckpoint(c: C): Promise<Response> {
+  const { body: sha256 } = await callerOf(c)
+  const lease = leaseOf(c)
+  const { job, tenant } = lease
+  const { step, valid_loss: validLoss = null } = parseQuery(CheckpointQuery, c)
+  const { files, training } = c.get('platform')
+  await heldJob(c, lease)
+  const bytes = Number(c.req.header('content-length') ?? Number.NaN)
+  if (!(bytes > 0 && bytes <= maxCheckpointBytes) || c.req.raw.body === null)
+    throw new QuartetError(
+      'body_too_large',
+      `a checkpoint has 1 to ${maxCheckpointBytes} bytes and a Content-Length`,
+    )
+  const records = training(tenant)
+  const before = await records.checkpoints(job)
+  await files.put(checkpointKey(tenant, job, { ...lease, step }), c.req.raw.body, { sha256 })
+  unwrap(await records.addCheckpoint(lease, { step, validLoss, fence: lease.fence }))
+  const old = before.filter((each) => each.step !== step || each.fence !== lease.fence)
+  await files.delete(old.map((each) => checkpointKey(tenant, job, each)))
+  return c.body(null, 204)
+}
+
+/** `GET /fleet/v1/training/{id}/{job}/checkpoint`: the last one. */
+export async function getCheckpoint(c: C): Promise<Response> {
+  await callerOf(c)
+  const lease = leaseOf(c)
+  await heldJob(c, lease)
+  const { files, training } = c.get('platform')
+  const [last] = await training(lease.tenant).checkpoints(lease.job)
+  const stored = last === undefined ? null : await files.get(checkpointKey(lease.tenant, lease.job, last))
+  if (stored === null) throw new QuartetError('not_found', 'the job has no checkpoint')
+  return c.body(stored.body, 200, { 'content-type': 'application/octet-stream' })
+}
+
+/** `PUT /fleet/v1/training/{id}/{job}/adapter`: the trained adapter becomes one of the tenant's. */
+export async function putTrainedAdapter(c: C): Promise<Response> {
+  const { body: sha256 } = await callerOf(c)
+  const lease = leaseOf(c)
+  const { spec } = await heldJob(c, lease)
+  const bytes = Number(c.req.header('content-length') ?? Number.NaN)
+  if (!(bytes > 0) || c.req.raw.body === null)
+    throw new QuartetError('length_required', 'the adapter must come with a Content-Length')
+  const adapter = await publishAdapter(
+    { bytes, body: c.req.raw.body },
+    {
+      tenant: lease.tenant,
+      reader: { platform: c.get('platform'), background: backgroundOf(c) },
+      expected: AdapterDigest.parse(sha256),
+    },
+  )
+  if (adapter.backbone !== spec.backbone.slug)
+    throw new QuartetError(
+      'backbone_mismatch',
+      `the job trains an adapter for ${spec.backbone.slug}, not for ${adapter.backbone}`,
+    )
+  return c.json(adapter)
+}

@@ -1,0 +1,221 @@
+import { describe, expect, test } from 'vitest'
+import { unwrap } from '../../edge/directory/outcome.ts'
+import { JobBook } from '../../edge/fine-tuning/job-book.ts'
+import { JobSpec } from '../../edge/fine-tuning/job-spec.ts'
+import { WorkQueue } from '../../edge/fine-tuning/work-queue.ts'
+import { FileId } from '../../shared/api/files.ts'
+import { JobId } from '../../shared/api/fine-tuning.ts'
+import { AdapterDigest, BackboneDigest, TenantId } from '../../shared/ids.ts'
+import { TrainerId, type TrainerReport, trainerLeaseMs } from '../../shared/training/trainer-protocol.ts'
+import { memorySql } from '../fakes/memory-sql.ts'
+
+const file = FileId.parse(`file-${'a'.repeat(24)}`)
+const jobId = (of: string) => JobId.parse(`ftjob-${of.repeat(24)}`)
+const backbone = BackboneDigest.parse('b'.repeat(64))
+const adapter = AdapterDigest.parse('c'.repeat(64))
+const spec = JobSpec.parse({
+  model: 'tiny',
+  backbone: { slug: 'tiny', digest: backbone },
+  from: null,
+  trainingFile: file,
+  validationFile: null,
+  suffix: null,
+  seed: 1,
+  hyperparameters: { n_epochs: 'auto', batch_size: 'auto', learning_rate_multiplier: 'auto' },
+  metadata: null,
+  deployIfWorse: false,
+})
+
+function bookWithFile(): JobBook {
+  const book = new JobBook(memorySql())
+  book.files.add({
+    id: file,
+    object: 'file',
+    bytes: 100,
+    created_at: 1,
+    filename: 'examples.jsonl',
+    purpose: 'fine-tune',
+    status: 'processed',
+    lines: 10,
+  })
+  return book
+}
+
+const job = jobId('1')
+const planned = { type: 'planned', steps: 10, tokens: 1_000, examples: 10 } as const
+const done: Extract<TrainerReport, { type: 'succeeded' }> = {
+  type: 'succeeded',
+  adapter,
+  trainedTokens: 990,
+  evaluation: { untuned_loss: 2, tuned_loss: 1, samples: [] },
+}
+
+describe('a fine-tuning job', () => {
+  test('is queued, runs, and succeeds with what its trainer reports', () => {
+    const book = bookWithFile()
+    expect(unwrap(book.create(job, spec)).status).toBe('queued')
+    const hold = { job, fence: 1 }
+    expect(book.begin(hold)?.job.status).toBe('running')
+    expect(unwrap(book.report(hold, planned, null)).order).toBe('continue')
+    const metrics = [{ step: 5, trainLoss: 1.5 }]
+    expect(
+      unwrap(
+        book.report(hold, { type: 'progress', step: 5, trainedTokens: 500, secondsLeft: 3, metrics }, null),
+      ).order,
+    ).toBe('continue')
+    expect(book.jobs.find(job)?.progress).toEqual({ step: 5, steps: 10 })
+    expect(unwrap(book.succeed(hold, done, 'ft:tiny:1')).order).toBe('stop')
+    expect(book.jobs.find(job)).toMatchObject({
+      status: 'succeeded',
+      fineTunedModel: 'ft:tiny:1',
+      trainedTokens: 990,
+    })
+    expect(book.trained(new Date().toISOString().slice(0, 7))).toBe(990)
+    expect(book.events.newest(job, { before: undefined, limit: 2 }).map((event) => event.message)).toEqual([
+      'The job has successfully completed',
+      'New fine-tuned model created: ft:tiny:1',
+    ])
+  })
+
+  test('needs files of its tenant that were uploaded to train on', () => {
+    const book = new JobBook(memorySql())
+    expect(book.create(job, spec)).toMatchObject({ ok: false, code: 'not_found' })
+  })
+
+  test('refuses what a trainer with a stale lease reports, and keeps what the later one says', () => {
+    const book = bookWithFile()
+    book.create(job, spec)
+    book.begin({ job, fence: 1 })
+    expect(book.begin({ job, fence: 2 })?.job.fence).toBe(2)
+    expect(book.begin({ job, fence: 1 })).toBeUndefined()
+    expect(book.report({ job, fence: 1 }, planned, null)).toMatchObject({ ok: false, code: 'conflict' })
+    expect(book.succeed({ job, fence: 1 }, done, null)).toMatchObject({ ok: false, code: 'conflict' })
+    expect(book.addCheckpoint({ job, fence: 1 }, { step: 3, validLoss: null, fence: 1 })).toMatchObject({
+      ok: false,
+      code: 'conflict',
+    })
+    expect(book.jobs.find(job)?.status).toBe('running')
+  })
+
+  test('stops its trainer when it is cancelled and pauses it when it is paused', () => {
+    const book = bookWithFile()
+    book.create(job, spec)
+    const hold = { job, fence: 1 }
+    book.begin(hold)
+    book.pause(job)
+    expect(unwrap(book.report(hold, planned, null)).order).toBe('pause')
+    expect(unwrap(book.resume(job)).status).toBe('queued')
+    book.begin({ job, fence: 2 })
+    book.cancel(job)
+    expect(unwrap(book.report({ job, fence: 2 }, planned, null)).order).toBe('stop')
+    expect(book.cancel(job)).toMatchObject({ ok: true })
+    expect(book.resume(job)).toMatchObject({ ok: false, code: 'conflict' })
+    expect(unwrap(book.succeed({ job, fence: 2 }, done, 'ft:late')).order).toBe('stop')
+    expect(book.jobs.find(job)?.status).toBe('cancelled')
+  })
+
+  test('fails, and trains nothing, where the month’s tokens do not suffice, those that others reserved counted', () => {
+    const book = bookWithFile()
+    book.create(job, spec)
+    book.create(jobId('2'), spec)
+    book.begin({ job, fence: 1 })
+    book.begin({ job: jobId('2'), fence: 2 })
+    expect(unwrap(book.report({ job, fence: 1 }, planned, 1_500)).order).toBe('continue')
+    expect(unwrap(book.report({ job: jobId('2'), fence: 2 }, planned, 1_500)).order).toBe('stop')
+    expect(book.jobs.find(jobId('2'))).toMatchObject({
+      status: 'failed',
+      error: { code: 'budget_exhausted' },
+    })
+    book.cancel(job)
+    book.create(jobId('3'), spec)
+    book.begin({ job: jobId('3'), fence: 3 })
+    expect(unwrap(book.report({ job: jobId('3'), fence: 3 }, planned, 1_500)).order).toBe('continue')
+  })
+
+  test('says that its model is no better than the untuned one', () => {
+    const book = bookWithFile()
+    book.create(job, spec)
+    book.begin({ job, fence: 1 })
+    const worse = { ...done, evaluation: { ...done.evaluation, tuned_loss: 2.5 } }
+    book.succeed({ job, fence: 1 }, worse, null)
+    const warnings = book.events
+      .newest(job, { before: undefined, limit: 10 })
+      .filter(({ level }) => level === 'warn')
+    expect(warnings.map((event) => event.message)).toEqual([
+      expect.stringContaining('no better than the untuned one'),
+    ])
+    expect(book.jobs.find(job)?.fineTunedModel).toBeNull()
+  })
+
+  test('keeps its file from being deleted until it has ended', () => {
+    const book = bookWithFile()
+    book.create(job, spec)
+    expect(book.removeFile(file)).toMatchObject({ ok: false, code: 'conflict' })
+    book.cancel(job)
+    expect(book.removeFile(file)).toMatchObject({ ok: true })
+    expect(book.removeFile(file)).toMatchObject({ ok: false, code: 'not_found' })
+  })
+})
+
+describe('a tenant’s files', () => {
+  test('never take more room than the limit, uploads on their way counted', () => {
+    const { files } = bookWithFile()
+    const other = FileId.parse(`file-${'d'.repeat(24)}`)
+    expect(files.reserve(other, 901, 1_000)).toBe(false)
+    expect(files.reserve(other, 900, 1_000)).toBe(true)
+    expect(files.reserve(FileId.parse(`file-${'e'.repeat(24)}`), 1, 1_000)).toBe(false)
+    files.release(other)
+    expect(files.reserve(other, 900, 1_000)).toBe(true)
+  })
+})
+
+describe('the queue of jobs', () => {
+  const trainer = TrainerId.parse('trainer-1')
+  const other = TrainerId.parse('trainer-2')
+  const [acme, globex] = [TenantId.parse('acme'), TenantId.parse('globex')]
+
+  test('never gives one job to two trainers while a lease lives, and a later lease has a higher fence', () => {
+    let now = 1_000
+    const queue = new WorkQueue(memorySql(), () => now)
+    queue.add({ tenant: acme, job, backbone })
+    const first = queue.claim(trainer, backbone)
+    expect(first).toMatchObject({ tenant: acme, job })
+    expect(queue.claim(other, backbone)).toBeUndefined()
+    now += trainerLeaseMs - 1
+    expect(first && queue.renew(first)).toBe(true)
+    now += trainerLeaseMs - 1
+    expect(queue.claim(other, backbone)).toBeUndefined()
+    now += 1
+    const second = queue.claim(other, backbone)
+    expect(second?.fence).toBeGreaterThan(first?.fence ?? Number.NaN)
+    expect(first && queue.renew(first)).toBe(false)
+  })
+
+  test('gives trainers jobs of their own backbone alone', () => {
+    const queue = new WorkQueue(memorySql())
+    queue.add({ tenant: acme, job, backbone })
+    expect(queue.claim(trainer, BackboneDigest.parse('d'.repeat(64)))).toBeUndefined()
+  })
+
+  test('takes tenants in turn, however many jobs one of them queues', () => {
+    let now = 0
+    const queue = new WorkQueue(memorySql(), () => ++now)
+    for (const of of ['1', '2', '3']) queue.add({ tenant: acme, job: jobId(of), backbone })
+    queue.add({ tenant: globex, job: jobId('4'), backbone })
+    const order: (string | undefined)[] = []
+    for (let at = 0; at < 4; at++) {
+      const lease = queue.claim(trainer, backbone)
+      order.push(lease?.tenant)
+      if (lease !== undefined) queue.remove(lease.tenant, lease.job)
+    }
+    expect(order).toEqual([acme, globex, acme, acme])
+  })
+
+  test('lets another trainer have a job at once when its trainer gives it back', () => {
+    const queue = new WorkQueue(memorySql())
+    queue.add({ tenant: acme, job, backbone })
+    const lease = queue.claim(trainer, backbone)
+    if (lease !== undefined) queue.release(lease)
+    expect(queue.claim(other, backbone)).toMatchObject({ job })
+  })
+})

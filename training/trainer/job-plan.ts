@@ -1,0 +1,95 @@
+import type { Backbone } from '../../model/import/backbone-folder.ts'
+import { type AdapterFile, type AdapterMetadata, parseAdapterFile } from '../../shared/adapter-file.ts'
+import type { TrainingWork } from '../../shared/training/trainer-protocol.ts'
+import type { NamedExamples } from '../adapter-training.ts'
+import { lengthOf } from '../data/batches.ts'
+import { type PromptEncoder, type PromptFormat, parseDataset, requireExamples } from '../data/dataset.ts'
+import { isSplittable, splitDev } from '../data/split.ts'
+import { choicesOf, describeAdapter } from '../describe.ts'
+import { defaultEvaluateEvery, defaultSteps, Rates, TrainSettings } from '../settings.ts'
+import type { AdapterStart } from '../start/start.ts'
+
+/** What a job's files and hyperparameters come to. */
+export interface JobPlan {
+  readonly metadata: AdapterMetadata
+  readonly start: AdapterStart
+  readonly startName: string
+  readonly settings: TrainSettings
+  readonly data: {
+    readonly train: NamedExamples
+    readonly dev: NamedExamples
+    readonly prompts: PromptFormat
+  }
+  /** Tokens that all steps together read. */
+  readonly tokens: number
+}
+
+export interface JobFiles {
+  readonly training: Uint8Array
+  readonly validation: Uint8Array | undefined
+  /** The adapter to go on from. */
+  readonly adapter: Uint8Array<ArrayBuffer> | undefined
+}
+
+const defaultBatch = 16
+const devShare = 0.1
+
+/** Reads a job's files. Throws `training_data_invalid`, `adapter_invalid` and `backbone_mismatch`. */
+export function planJob(
+  { manifest }: Backbone,
+  {
+    encoder,
+    files,
+    work,
+  }: { readonly encoder: PromptEncoder; readonly files: JobFiles; readonly work: TrainingWork },
+): JobPlan {
+  const from: AdapterFile | undefined = files.adapter && parseAdapterFile(files.adapter)
+  const metadata = describeAdapter(manifest, from === undefined ? { kind: 'iapt' } : choicesOf(from.metadata))
+  const prompts: PromptFormat = manifest.chat.template === '' ? 'raw' : 'chat'
+  const reading = { encoder, prompts, room: manifest.config.contextLength - metadata.l_sp }
+  const whole = requireExamples(parseDataset(files.training, { ...reading, name: 'training_file' }), {
+    least: 2,
+  })
+  const { seed } = work
+  const split =
+    files.validation !== undefined
+      ? {
+          train: whole.examples,
+          dev: requireExamples(parseDataset(files.validation, { ...reading, name: 'validation_file' }), {
+            least: 1,
+          }).examples,
+        }
+      : isSplittable(whole.examples)
+        ? splitDev(whole.examples, { share: devShare, seed })
+        : { train: whole.examples, dev: [] }
+  const { batch_size: batch, learning_rate_multiplier: multiplier, n_epochs: asked } = work.hyperparameters
+  const size = batch === 'auto' ? defaultBatch : batch
+  const stepsPerEpoch = Math.max(1, Math.ceil(split.train.length / size))
+  const steps = asked === 'auto' ? defaultSteps(stepsPerEpoch) : asked * stepsPerEpoch
+  const factor = multiplier === 'auto' ? 1 : multiplier
+  const settings = TrainSettings.parse({
+    seed,
+    steps,
+    batch: size,
+    evaluateEvery: defaultEvaluateEvery(steps),
+    rates: Object.fromEntries(
+      Object.entries(Rates.parse({})).map(([name, rate]) => [name, Math.min(1, rate * factor)]),
+    ),
+  })
+  const perEpoch = split.train.reduce((sum, example) => sum + lengthOf(example), 0)
+  return {
+    metadata,
+    start: from === undefined ? { from: 'fresh', rows: 'anchor' } : { from: 'adapter', file: from },
+    startName: work.from === null ? 'anchor' : `adapter ${work.from}`,
+    settings,
+    data: {
+      prompts,
+      train: { examples: split.train, source: whole.sha256 },
+      dev: {
+        examples: split.dev,
+        source: files.validation === undefined ? `${devShare} of the training data` : 'validation_file',
+      },
+    },
+    tokens: Math.ceil((perEpoch * steps) / stepsPerEpoch),
+  }
+}

@@ -1,0 +1,176 @@
+import type { Backbone } from '../../model/import/backbone-folder.ts'
+import type { JobEvaluation } from '../../shared/api/fine-tuning.ts'
+import { QuartetError, toQuartetError } from '../../shared/errors.ts'
+import type { LogFields } from '../../shared/log.ts'
+import {
+  type TrainerReport,
+  type TrainingWork,
+  trainerReportMs,
+} from '../../shared/training/trainer-protocol.ts'
+import type { PromptEncoder } from '../data/dataset.ts'
+import type { TrainRecord } from '../record.ts'
+import { startParameters } from '../start/start.ts'
+import { type TrainedAdapter, trainAdapter } from '../train-adapter.ts'
+import type { EdgeClient } from './edge-client.ts'
+import { type JobPlan, planJob } from './job-plan.ts'
+
+/** What a trainer has on its machine. */
+export interface Workshop {
+  readonly backbone: Backbone
+  readonly encoder: PromptEncoder
+  /** Answers validation prompts by the untuned and the tuned model, side by side. */
+  readonly samples: (plan: JobPlan, trained: TrainedAdapter) => Promise<JobEvaluation['samples']>
+  readonly log: (event: string, fields?: LogFields) => void
+  readonly reportMs?: number
+}
+
+type Metric = Extract<TrainerReport, { type: 'progress' }>['metrics'][number]
+
+/**
+ * Trains one job from its last checkpoint on, reporting as it goes, until it has succeeded or failed, its tenant pauses
+ * or cancels it, another trainer has its lease, or `signal` stops this one. A job that is left lives on in its last
+ * checkpoint. Throws only what the edge's refusal of the last report throws.
+ */
+export async function runJob(
+  client: EdgeClient,
+  work: TrainingWork,
+  {
+    backbone,
+    encoder,
+    log,
+    reportMs = trainerReportMs,
+    samples,
+    signal,
+  }: Workshop & { readonly signal: AbortSignal },
+): Promise<void> {
+  const leaving = new AbortController()
+  const progress = new Progress()
+  const report = async (told: TrainerReport): Promise<void> => {
+    const order = await client.report(work, told).catch((thrown: unknown) => {
+      // Another trainer has the job, or it is gone.
+      if (thrown instanceof QuartetError && thrown.status < 500) return 'stop' as const
+      throw thrown
+    })
+    if (order !== 'continue') leaving.abort()
+  }
+  const beat = setInterval(() => {
+    report(progress.take()).catch((thrown: unknown) => log('report_failed', { reason: String(thrown) }))
+  }, reportMs)
+  try {
+    const plan = await readPlan(client, work, { backbone, encoder })
+    await report({
+      type: 'planned',
+      steps: plan.settings.steps,
+      tokens: plan.tokens,
+      examples: plan.data.train.examples.length,
+    })
+    if (leaving.signal.aborted) return
+    const resumed = work.checkpointStep === null ? undefined : await client.read(work, 'checkpoint')
+    const { data, metadata, settings, start, startName } = plan
+    const parameters = await startParameters(backbone, { metadata, seed: settings.seed, start })
+    const trained = await trainAdapter(
+      { backbone, metadata, settings, data, start: { parameters, name: startName } },
+      {
+        signal: AbortSignal.any([signal, leaving.signal]),
+        onEvent: (event) => {
+          if (event.type !== 'checkpoint' && event.type !== 'measuring untuned')
+            progress.add(event, event.progress)
+        },
+        onResume: async (state) => progress.resume(state.step, state.history),
+        checkpoints: {
+          ...(resumed === undefined ? {} : { resumed }),
+          save: async (bytes) => {
+            await client.putCheckpoint(work, { bytes, step: progress.step, validLoss: progress.validLoss })
+          },
+        },
+      },
+    )
+    if (trained.outcome === 'interrupted') {
+      if (!leaving.signal.aborted) await report({ type: 'released' })
+      return
+    }
+    clearInterval(beat)
+    await report(progress.take())
+    if (leaving.signal.aborted) return
+    const evaluation = {
+      untuned_loss: progress.untunedLoss ?? null,
+      tuned_loss: trained.devLoss ?? null,
+      samples: await samples(plan, trained),
+    }
+    const adapter = await client.putAdapter(work, trained.bytes)
+    await report({ type: 'succeeded', adapter, trainedTokens: progress.tokens, evaluation })
+  } catch (thrown) {
+    if (leaving.signal.aborted) return
+    const error = toQuartetError(thrown)
+    log('job_failed', { job: work.job, code: error.code, reason: String(thrown) })
+    const isDataAtFault = error.status < 500
+    await report(
+      isDataAtFault
+        ? {
+            type: 'failed',
+            code: error.code,
+            message: error.message.slice(0, 2_000),
+            param: error.param ?? null,
+          }
+        : { type: 'released' },
+    )
+  } finally {
+    clearInterval(beat)
+  }
+}
+
+async function readPlan(
+  client: EdgeClient,
+  work: TrainingWork,
+  { backbone, encoder }: Pick<Workshop, 'backbone' | 'encoder'>,
+): Promise<JobPlan> {
+  const training = await client.read(work, 'training-file')
+  const validation = work.hasValidationFile ? await client.read(work, 'validation-file') : undefined
+  const adapter = work.from === null ? undefined : await client.read(work, 'adapter')
+  return planJob(backbone, { encoder, work, files: { training, validation, adapter } })
+}
+
+/** What has happened since the last report. */
+class Progress {
+  #metrics: Metric[] = []
+  #secondsLeft: number | null = null
+  step = 0
+  tokens = 0
+  validLoss: number | undefined
+  untunedLoss: number | undefined
+
+  /** Goes on from a checkpoint: its records were reported before. */
+  resume(step: number, history: readonly TrainRecord[]): void {
+    for (const record of history) this.#count(record)
+    this.step = step
+  }
+
+  add(
+    record: TrainRecord,
+    { secondsLeft, step }: { readonly step: number; readonly secondsLeft: number | undefined },
+  ): void {
+    this.#count(record)
+    this.step = step
+    this.#secondsLeft = secondsLeft ?? null
+    if (record.type === 'step') this.#metrics.push({ step, trainLoss: record.loss })
+    else this.#metrics.push({ step, validLoss: record.devLoss })
+  }
+
+  take(): TrainerReport {
+    const metrics = this.#metrics.slice(-1_000)
+    this.#metrics = []
+    return {
+      type: 'progress',
+      step: this.step,
+      trainedTokens: this.tokens,
+      secondsLeft: this.#secondsLeft,
+      metrics,
+    }
+  }
+
+  #count(record: TrainRecord): void {
+    if (record.type === 'step') this.tokens += record.tokens
+    else if (record.type === 'untuned') this.untunedLoss = record.devLoss
+    else this.validLoss = record.devLoss
+  }
+}
