@@ -4,7 +4,7 @@ import { openEvaluationBackend } from '../../training/evaluation/evaluate.ts'
 import { type MeasureOptions, measure } from '../../training/evaluation/measure.ts'
 import type { TrainedAdapter } from '../../training/train-adapter.ts'
 import type { JobPlan } from '../../training/trainer/job-plan.ts'
-import { servingDecoder } from '../evaluation/serving-decoder.ts'
+import { servingDecoder } from '../tokenizer/serving-decoder.ts'
 
 const samples = 4
 const maxTokens = 64

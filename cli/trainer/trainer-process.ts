@@ -8,7 +8,7 @@ import { EdgeClient } from '../../training/trainer/edge-client.ts'
 import { runTrainer } from '../../training/trainer/trainer.ts'
 import { requireBackbone } from '../local/local-backbone.ts'
 import { stopRequest } from '../local/stop-request.ts'
-import { servingEncoder } from '../training/serving-encoder.ts'
+import { servingEncoder } from '../tokenizer/serving-encoder.ts'
 import { sampleAnswers } from './sample-answers.ts'
 
 /** A trainer's settings, by environment as a node's. */
