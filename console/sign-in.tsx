@@ -1,7 +1,7 @@
 import { useEffect, useState } from 'preact/hooks'
 import { CallFailure, send } from './api/call.ts'
 import { toFailure } from './api/use-load.ts'
-import { type Session, sessionOf } from './session.ts'
+import { type Session, sessionOf } from './session/session.ts'
 import { TextField } from './ui/field.tsx'
 import { Failure } from './ui/notice.tsx'
 

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Session } from '../session.ts'
+import type { Session } from '../session/session.ts'
 
 /** A request that did not succeed. `status` is 0 when the edge could not be reached. */
 export class CallFailure extends Error {

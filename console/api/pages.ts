@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Session } from '../session.ts'
+import type { Session } from '../session/session.ts'
 import { call } from './call.ts'
 
 /** Entries that a list shows at most; whoever has more narrows the list or uses the API. */

@@ -1,6 +1,6 @@
 import { useState } from 'preact/hooks'
-import type { Session } from '../session.ts'
-import { useSignedIn } from '../session-context.ts'
+import type { Session } from '../session/session.ts'
+import { useSignedIn } from '../session/session-context.ts'
 import type { CallFailure } from './call.ts'
 import { toFailure } from './use-load.ts'
 

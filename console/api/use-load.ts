@@ -1,6 +1,6 @@
 import { useCallback, useEffect, useState } from 'preact/hooks'
-import type { Session } from '../session.ts'
-import { useSignedIn } from '../session-context.ts'
+import type { Session } from '../session/session.ts'
+import { useSignedIn } from '../session/session-context.ts'
 import { CallFailure } from './call.ts'
 
 /** What a page shows of something that it reads. A failed reload keeps the last value, marked with its failure. */

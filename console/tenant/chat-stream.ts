@@ -1,7 +1,7 @@
 import { EventSourceParserStream } from 'eventsource-parser/stream'
 import { z } from 'zod'
 import { CallFailure, send } from '../api/call.ts'
-import type { Session } from '../session.ts'
+import type { Session } from '../session/session.ts'
 
 const TokenLogprob = z.object({ token: z.string(), logprob: z.number() })
 
