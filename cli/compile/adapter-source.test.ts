@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { parseTokenizer } from '../../model/import/tokenizer.ts'
 import { BackboneManifest } from '../../shared/backbone.ts'
+import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 import { type Messages, sourceText } from './adapter-source.ts'
 
@@ -10,11 +10,11 @@ const Told = BackboneManifest.pick({ chat: true, tokens: true })
 
 function compiled(name: string, messages: Messages): string {
   const template = readFileSync(
-    join(import.meta.dirname, '../test/fixtures/chat-templates', `${name}.jinja`),
+    join(import.meta.dirname, '../../test/fixtures/chat-templates', `${name}.jinja`),
     'utf8',
   )
   const manifest = Told.parse({ chat: { template }, tokens: { bos: null, eos: [300] } })
-  return sourceText({ kind: 'messages', messages }, { manifest, tokenizer: parseTokenizer(tinyTokenizer) })
+  return sourceText({ kind: 'messages', messages }, { manifest, codec: TextCodec.compile(tinyTokenizer) })
 }
 
 const later: Messages = [

@@ -1,10 +1,10 @@
 import { Template } from '@huggingface/jinja'
 import { z } from 'zod'
 import { renderQuestion } from '../../model/import/chat-template.ts'
-import { frameTokens } from '../../model/import/conversation.ts'
-import { encode, loadTokenizer, type TokenizerJson } from '../../model/import/tokenizer.ts'
+import { encode } from '../../model/import/tokenizer.ts'
 import type { BackboneManifest } from '../../shared/backbone.ts'
 import { defaultPrompt, type Render, renderWithoutDefault } from '../../shared/tokenizer/default-prompt.ts'
+import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { CliFailure } from '../command/failure.ts'
 
 /** A conversation that stands in front of every request: a system message, examples. */
@@ -21,7 +21,7 @@ export type AdapterSource =
 /** What a text means to a backbone. */
 interface Reader {
   readonly manifest: Pick<BackboneManifest, 'chat' | 'tokens'>
-  readonly tokenizer: TokenizerJson
+  readonly codec: TextCodec
 }
 
 /** The text that serving the adapter puts in front of the prompt, behind `beginToken` where there is one. */
@@ -45,13 +45,13 @@ export function sourceText(source: AdapterSource, reader: Reader): string {
 /** The conversation as the template writes it with this text as beginning-of-sequence token. */
 function renderBehind(
   begin: string,
-  { messages, reader: { manifest, tokenizer } }: { messages: Parameters<Render>[0]; reader: Reader },
+  { messages, reader: { codec, manifest } }: { messages: Parameters<Render>[0]; reader: Reader },
 ): string {
   try {
     return new Template(manifest.chat.template).render({
       messages,
       bos_token: begin,
-      eos_token: frameTokens(tokenizer, manifest.tokens).endToken,
+      eos_token: endToken({ codec, manifest }),
       add_generation_prompt: true,
     })
   } catch (cause) {
@@ -62,16 +62,20 @@ function renderBehind(
   }
 }
 
+function endToken({ codec, manifest }: Reader): string {
+  const [end] = manifest.tokens.eos
+  return end === undefined ? '' : new TextDecoder().decode(codec.vocabulary.spelling(end))
+}
+
 /** The token that every prompt of a backbone starts with, put there by its tokenizer or its chat template. */
 export function beginToken(reader: Reader): number | undefined {
-  const { manifest, tokenizer } = reader
-  const codec = loadTokenizer(tokenizer)
-  const framed = codec.encode('a').ids
+  const { codec, manifest } = reader
+  const framed = codec.encodePrompt('a', { tokens: Number.POSITIVE_INFINITY, param: 'prompt' })
   const [first] = framed
   if (framed.length > encode(codec, 'a').length && first === manifest.tokens.bos) return first
   if (manifest.chat.template === '') return undefined
   const mark = '\u{f0000}'
   const template = manifest.chat.template
-  const rendered = renderQuestion(template, { ...frameTokens(tokenizer, manifest.tokens), beginToken: mark })
+  const rendered = renderQuestion(template, { endToken: endToken(reader), beginToken: mark })
   return rendered.startsWith(mark) ? (manifest.tokens.bos ?? undefined) : undefined
 }

@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Backbone } from '../../model/import/backbone-folder.ts'
-import { encode, loadTokenizer, parseTokenizer } from '../../model/import/tokenizer.ts'
+import { backboneCodec } from '../../model/import/backbone-tokenizer.ts'
+import { encode } from '../../model/import/tokenizer.ts'
 import { compileText, type Precision } from '../../model/runtime/compile.ts'
 import { serializeAdapterFile } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
@@ -17,13 +16,14 @@ export interface CompiledAdapter {
 
 /** Compiles a text into a static adapter: serving it equals serving the backbone with the text in front. */
 export async function compileAdapter(
-  { folder, manifest }: Backbone,
+  backbone: Backbone,
   { source, precision }: { source: AdapterSource; precision?: Precision },
 ): Promise<CompiledAdapter> {
-  const json: unknown = JSON.parse(await readFile(join(folder, 'tokenizer.json'), 'utf8'))
-  const tokenizer = parseTokenizer(json)
-  const tokens = encode(loadTokenizer(tokenizer), sourceText(source, { manifest, tokenizer }))
-  const begin = beginToken({ manifest, tokenizer })
+  const { folder, manifest } = backbone
+  const codec = await backboneCodec(backbone)
+  const reader = { manifest, codec }
+  const tokens = encode(codec, sourceText(source, reader))
+  const begin = beginToken(reader)
   const file = await compileText({ folder, manifest, tokens, begin, ...(precision && { precision }) })
   const bytes = serializeAdapterFile(file)
   return { digest: AdapterDigest.parse(await sha256Hex(bytes)), bytes, rows: tokens.length }

@@ -1,12 +1,11 @@
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { z } from 'zod'
 import type { Backbone } from '../../model/import/backbone-folder.ts'
+import { compiledTokenizer } from '../../model/import/backbone-tokenizer.ts'
 import { cachedBackbone, openCache } from '../../model/import/cache.ts'
 import { catalogue, demoCatalogue } from '../../model/import/catalogue.ts'
 import type { PutBackboneRequest } from '../../shared/api/admin.ts'
 import { type BackboneManifest, EdgeBackbone } from '../../shared/backbone.ts'
 import type { BackboneSlug } from '../../shared/ids.ts'
+import { toSent } from '../../shared/tokenizer/sent-tokenizer.ts'
 import { CliFailure } from '../command/failure.ts'
 import { progressPrinter } from '../command/progress.ts'
 
@@ -41,9 +40,9 @@ export async function obtainBackbone(slug: BackboneSlug, signal: AbortSignal): P
 }
 
 /** What the edge needs of a backbone: its description and its tokenizer. */
-export async function edgeBackbone({ folder, manifest }: Backbone): Promise<PutBackboneRequest> {
+export async function edgeBackbone(backbone: Backbone): Promise<PutBackboneRequest> {
+  const { manifest } = backbone
   const { contextLength, d, layers, vocab } = manifest.config
-  const tokenizer: unknown = JSON.parse(await readFile(join(folder, 'tokenizer.json'), 'utf8'))
   return {
     backbone: EdgeBackbone.parse({
       slug: manifest.slug,
@@ -55,6 +54,6 @@ export async function edgeBackbone({ folder, manifest }: Backbone): Promise<PutB
       layers,
       vocab,
     }),
-    tokenizer: z.record(z.string(), z.unknown()).parse(tokenizer),
+    tokenizer: toSent(await compiledTokenizer(backbone)),
   }
 }

@@ -4,7 +4,9 @@ import type { ChatMessage } from '../../shared/api/chat-completions.ts'
 import type { EdgeBackbone } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
+import { fromSent } from '../../shared/tokenizer/sent-tokenizer.ts'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
+import { readTables } from '../../shared/tokenizer/tokenizer-tables.ts'
 import type { PromptEncoder } from '../../training/data/dataset.ts'
 import { edgeBackbone } from '../local/local-backbone.ts'
 
@@ -19,7 +21,7 @@ export async function servingEncoder(installed: Backbone): Promise<ServingEncode
 }
 
 export function encoderOf({ backbone, tokenizer }: PutBackboneRequest): ServingEncoder {
-  const codec = new TextCodec(tokenizer)
+  const codec = new TextCodec(readTables(fromSent(tokenizer)))
   const limit = { tokens: backbone.contextLength, param: 'prompt' } as const
   const template = backbone.chat.template === '' ? undefined : new ChatTemplate(backbone, codec)
   const conversation: PromptEncoder['conversation'] = (messages) => {

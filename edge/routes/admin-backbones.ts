@@ -5,7 +5,9 @@ import { parseRequest } from '../../shared/api/parse.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
+import { fromSent } from '../../shared/tokenizer/sent-tokenizer.ts'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
+import { checkTables, readTables } from '../../shared/tokenizer/tokenizer-tables.ts'
 import { readJson } from '../http/json-body.ts'
 import { readerOf } from '../http/reader.ts'
 import { pathParameter } from '../http/request-parts.ts'
@@ -20,11 +22,10 @@ export async function putBackbone(c: Context<App>): Promise<Response> {
     throw new QuartetError('invalid_request', 'backbone.slug differs from the path', {
       param: 'backbone.slug',
     })
-  checkUsable(backbone, tokenizer)
-  const text = JSON.stringify(tokenizer)
-  const sha256 = await sha256Hex(text)
+  const compiled = checkUsable(backbone, tokenizer)
+  const sha256 = await sha256Hex(compiled)
   const { caches, store } = c.get('platform')
-  await store.put(storeKeys.tokenizer(sha256), text)
+  await store.put(storeKeys.tokenizer(sha256), compiled)
   const record: BackboneRecord = { backbone, tokenizer: sha256, createdAt: Date.now() }
   await store.put(storeKeys.backbone(backbone.slug), JSON.stringify(record))
   caches.backbones.delete(backbone.slug)
@@ -44,14 +45,17 @@ export async function getBackbones(c: Context<App>): Promise<Response> {
   return c.json({ backbones } satisfies BackboneList)
 }
 
+/** The compiled tokenizer, once it and the template are known to work. */
 function checkUsable(
   backbone: PutBackboneRequest['backbone'],
   tokenizer: PutBackboneRequest['tokenizer'],
-): void {
-  const codec = attempt('tokenizer', () => new TextCodec(tokenizer))
+): Uint8Array<ArrayBuffer> {
+  const compiled = attempt('tokenizer', () => fromSent(tokenizer))
+  const codec = attempt('tokenizer', () => new TextCodec(checkTables(readTables(compiled))))
   // A model without one answers completions alone.
-  if (backbone.chat.template === '') return
+  if (backbone.chat.template === '') return compiled
   attempt('backbone.chat.template', () => new ChatTemplate(backbone, codec).check(backbone.contextLength))
+  return compiled
 }
 
 function attempt<T>(param: string, use: () => T): T {

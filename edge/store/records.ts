@@ -51,7 +51,7 @@ export type TenantRecord = z.infer<typeof TenantRecord>
 export const AdaptersRecord = z.object({ version: z.int(), adapters: z.array(AdapterSummary) })
 export type AdaptersRecord = z.infer<typeof AdaptersRecord>
 
-/** `backbone:{slug}`; the tokenizer.json lies beside it under `tokenizer:{sha256}`. */
+/** `backbone:{slug}`; the compiled tokenizer lies beside it under `tokenizer:{sha256}`. */
 export const BackboneRecord = z.object({
   /** Its shape is absent in records of before. */
   backbone: EdgeBackbone.partial({ d: true, layers: true, vocab: true }),

@@ -24,6 +24,6 @@ export class EdgeCaches {
     capacity: 1,
     maxMs: maxBackboneAgeMs,
   })
-  /** Parsed tokenizers by the SHA-256 of backbone record and tokenizer.json; immutable. */
+  /** Tokenizers by the SHA-256 of what is compiled; immutable. */
   readonly codecs = new Map<string, TextCodec>()
 }

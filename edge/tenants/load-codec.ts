@@ -1,26 +1,44 @@
+import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
+import { isCompiledTokenizer, readTables } from '../../shared/tokenizer/tokenizer-tables.ts'
 import type { Platform } from '../platform.ts'
 import { type BackboneRecord, storeKeys } from '../store/records.ts'
 
 const maxCodecs = 4
 
-/** A backbone's tokenizer: read from KV and parsed once per isolate, 0.1 to 0.2 s. */
+/**
+ * A backbone's tokenizer: read from KV once per isolate and used as it lies in memory. Its registration checked it; its
+ * hash says that it is still the same.
+ */
 export async function loadCodec(
   { tokenizer }: BackboneRecord,
   { caches: { codecs }, store }: Pick<Platform, 'caches' | 'store'>,
 ): Promise<TextCodec> {
   const known = codecs.get(tokenizer)
   if (known !== undefined) return known
-  const text = await store.get(storeKeys.tokenizer(tokenizer), 'text')
-  if (text === null)
+  const stored = await store.get(storeKeys.tokenizer(tokenizer), 'arrayBuffer')
+  if (stored === null)
     throw new QuartetError('node_unavailable', "the model's tokenizer has not arrived here yet; retry", {
       retryAfterSeconds: 5,
     })
-  // A request that read it at the same time may have parsed it by now.
-  const codec = codecs.get(tokenizer) ?? new TextCodec(JSON.parse(text))
+  const bytes = new Uint8Array(stored)
+  if ((await sha256Hex(bytes)) !== tokenizer)
+    throw new QuartetError(
+      'node_unavailable',
+      `the tokenizer ${tokenizer} in storage is damaged; register its backbone again`,
+    )
+  // A request that read it at the same time may have it by now.
+  const codec = codecs.get(tokenizer) ?? codecOf(bytes)
   const [oldest] = codecs.size >= maxCodecs && !codecs.has(tokenizer) ? codecs.keys() : []
   if (oldest !== undefined) codecs.delete(oldest)
   codecs.set(tokenizer, codec)
   return codec
+}
+
+/** What was registered before tokenizers were compiled is JSON. */
+function codecOf(bytes: Uint8Array): TextCodec {
+  return isCompiledTokenizer(bytes)
+    ? new TextCodec(readTables(bytes))
+    : TextCodec.compile(JSON.parse(new TextDecoder().decode(bytes)))
 }

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { chosenTemplate } from './chat-template.ts'
 import { invalidBackbone } from './decoder-shape.ts'
 import { readJsonFile, readTextFile, requireJsonFile } from './json-file.ts'
-import { checkTokenizer, parseTokenizer, type TokenizerJson } from './tokenizer.ts'
+import { checkTokenizer, parseTokenizer, type TokenizerJson, tokenId } from './tokenizer.ts'
 
 const ids = z
   .union([z.int(), z.array(z.int())])
@@ -42,13 +42,13 @@ export async function tokenizerFiles(
   { modelConfig, vocab }: { modelConfig: unknown; vocab: number },
 ): Promise<TokenizerFiles> {
   const tokenizer = parseTokenizer(await requireJsonFile(join(folder, 'tokenizer.json'), JSON.parse))
-  const loaded = checkTokenizer(tokenizer, vocab)
+  checkTokenizer(tokenizer, vocab)
   const settings = await parseOptional(folder, { name: 'tokenizer_config.json', schema: TokenizerConfig })
   const special = await parseOptional(folder, { name: 'special_tokens_map.json', schema: SpecialTokens })
   const generation = await parseOptional(folder, { name: 'generation_config.json', schema: GenerationConfig })
   const model = ModelConfig.safeParse(modelConfig)
   const id = (text: string | null | undefined) =>
-    typeof text === 'string' ? loaded.token_to_id(text) : undefined
+    typeof text === 'string' ? tokenId(tokenizer, text) : undefined
   const end = [
     id(settings?.eos_token ?? special?.eos_token),
     ...(generation?.eos_token_id ?? []),

@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import { BackboneManifest, type ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { serializeSafeTensors } from '../../shared/safetensors.ts'
+import { compileTokenizer } from '../../shared/tokenizer/compile-tokenizer.ts'
+import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { decoderTensors } from '../architectures/decoder-tensors.ts'
 import { withFittingHeads } from '../architectures/fitting-heads.ts'
 import type { TensorSource } from '../architectures/tensor-source.ts'
@@ -11,13 +13,14 @@ import { graphVersion } from '../graph/version.ts'
 import { computeAnchors } from '../runtime/anchors.ts'
 import { type Backbone, manifestName, openBackbone } from './backbone-folder.ts'
 import type { BackboneSource } from './backbone-source.ts'
+import { compiledTokenizerName } from './backbone-tokenizer.ts'
 import { renderQuestion } from './chat-template.ts'
 import { frameTokens } from './conversation.ts'
 import { fileSha256 } from './file-digest.ts'
 import type { OnProgress } from './progress.ts'
 import { openSource } from './source.ts'
 import { stage } from './staging.ts'
-import { encode, loadTokenizer } from './tokenizer.ts'
+import { encode } from './tokenizer.ts'
 
 export interface ImportOptions {
   /** A GGUF file or a Hugging Face folder. */
@@ -63,6 +66,7 @@ export async function importSource(
     const { config } = tensors
     await exportGraph(supervised(tensors, { onProgress, signal }), { weights, folder })
     await writeFile(join(folder, 'tokenizer.json'), JSON.stringify(source.tokenizer))
+    await writeFile(join(folder, compiledTokenizerName), compileTokenizer(source.tokenizer))
     onProgress?.({ type: 'note', text: 'computing anchor rows' })
     const anchors = await computeAnchors(folder, { config, firstToken: firstToken(source) ?? 0 })
     await writeFile(join(folder, 'anchors.safetensors'), anchorFile(anchors, config))
@@ -136,7 +140,7 @@ function supervised(
 function firstToken({ tokenizer, tokens, chat }: BackboneSource): number | undefined {
   if (chat.template === '') return tokens.bos ?? tokens.eos[0]
   const text = renderQuestion(chat.template, frameTokens(tokenizer, tokens))
-  return encode(loadTokenizer(tokenizer), text)[0]
+  return encode(TextCodec.compile(tokenizer), text)[0]
 }
 
 function anchorFile(rows: Float32Array, { layers, d }: ModelConfig): Uint8Array {

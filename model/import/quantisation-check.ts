@@ -1,10 +1,9 @@
 import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { QuartetError } from '../../shared/errors.ts'
 import { perplexity } from '../runtime/perplexity.ts'
 import type { Backbone } from './backbone-folder.ts'
-import { requireJsonFile } from './json-file.ts'
-import { encode, loadTokenizer, parseTokenizer } from './tokenizer.ts'
+import { backboneCodec } from './backbone-tokenizer.ts'
+import { encode } from './tokenizer.ts'
 
 /** How much higher than with f32 weights the perplexity may be: 1.5 %. */
 export const maxPerplexityIncrease = 0.015
@@ -31,8 +30,7 @@ export async function checkQuantisation(backbone: Backbone, exact: Backbone): Pr
       `${backbone.folder} was made from ${backbone.manifest.source.name} and ${exact.folder} from ${exact.manifest.source.name}; remove one of them and make it from the other's source`,
     )
   const text = await readFile(new URL('perplexity.txt', import.meta.url), 'utf8')
-  const tokenizer = parseTokenizer(await requireJsonFile(join(backbone.folder, 'tokenizer.json'), JSON.parse))
-  const ids = encode(loadTokenizer(tokenizer), text)
+  const ids = encode(await backboneCodec(backbone), text)
   const reference = await perplexity(exact.folder, ids)
   const stored = await perplexity(backbone.folder, ids)
   return { tokens: ids.length, exact: reference, stored, increase: stored / reference - 1 }

@@ -2,9 +2,10 @@ import { readFile } from 'node:fs/promises'
 import { brotliDecompressSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
+import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 import { tokenizerFromGguf } from './gguf-tokenizer.ts'
-import { checkTokenizer, encode, endTokens, loadTokenizer, parseTokenizer } from './tokenizer.ts'
+import { checkTokenizer, encode, endTokens, parseTokenizer } from './tokenizer.ts'
 
 const fixture = (name: string) => readFile(new URL(`../../test/fixtures/tokenizer/${name}`, import.meta.url))
 const Cases = z.array(z.object({ text: z.string(), ids: z.array(z.int()) }))
@@ -29,25 +30,24 @@ describe('the tokenizer of a GGUF file', () => {
   })
 
   test.for(golden.filter(({ text }) => text !== ''))('gives $text back', ({ text, ids }) => {
-    expect(tokenizer.decode(ids)).toBe(text)
+    const bytes = ids.flatMap((id) => [...tokenizer.vocabulary.spelling(id)])
+    expect(new TextDecoder('utf-8', { ignoreBOM: true }).decode(Uint8Array.from(bytes))).toBe(text)
   })
 
-  test('as Hugging Face writes it, gives the same ids once it is portable', () => {
-    const portable = loadTokenizer(
-      parseTokenizer({
-        ...json,
-        pre_tokenizer: {
-          type: 'Sequence',
-          pretokenizers: [
-            { type: 'Digits', individual_digits: true },
-            { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
-          ],
-        },
-      }),
-    )
-    for (const { text, ids } of golden) expect(encode(portable, text), text).toEqual(ids)
+  test('as Hugging Face writes it, gives the same ids', () => {
+    const asWritten = TextCodec.compile({
+      ...json,
+      pre_tokenizer: {
+        type: 'Sequence',
+        pretokenizers: [
+          { type: 'Digits', individual_digits: true },
+          { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+        ],
+      },
+    })
+    for (const { text, ids } of golden) expect(encode(asWritten, text), text).toEqual(ids)
     // U+FEFF is white space to JavaScript and not to Unicode.
-    expect(portable.tokenize('!\ufeff!')).toEqual(tokenizer.tokenize('!\ufeff!'))
+    expect(encode(asWritten, '!\ufeff!')).toEqual(encode(tokenizer, '!\ufeff!'))
   })
 
   test('ends a response where the file says, and where its control tokens do', () => {
@@ -78,8 +78,9 @@ describe('a SentencePiece vocabulary', () => {
     const tokenizer = checkTokenizer(json, tokens.length)
     for (const { text, ids } of cases) {
       expect(encode(tokenizer, text), text).toEqual(ids)
-      expect(tokenizer.decode(ids)).toBe(text)
-      expect(tokenizer.encode(text).ids).toEqual([1, ...ids])
+      // The space in front is the tokenizer's.
+      expect(tokenizer.vocabulary.text(ids)).toBe(text === '' ? '' : ` ${text}`)
+      expect(tokenizer.encodePrompt(text, { tokens: 10_000, param: 'prompt' })).toEqual([1, ...ids])
     }
   })
 })
@@ -103,15 +104,22 @@ test.for<[string, object, RegExp]>([
   [
     'an unknown pre-tokenizer',
     { pre_tokenizer: { type: 'BertPreTokenizer' } },
-    /BertPreTokenizer is not supported/,
+    /pre_tokenizer: BertPreTokenizer is not supported/,
+  ],
+  ['an unknown normalizer', { normalizer: { type: 'Nmt' } }, /normalizer: Nmt is not supported/],
+  [
+    'a pattern that JavaScript lacks',
+    { pre_tokenizer: { type: 'Split', pattern: { Regex: '(?<a>b)' }, behavior: 'Isolated' } },
+    /the pattern .* is not supported/,
   ],
   [
-    'a Split that the edge’s library ignores',
-    { pre_tokenizer: { type: 'Split', pattern: { String: ' ' }, behavior: 'MergedWithNext', invert: false } },
-    /Split with behavior MergedWithNext is not supported/,
+    'a merge of what is no token',
+    { model: { ...tinyTokenizer.model, merges: [['q', '⊗']] } },
+    /model.merges: merge 0 has “⊗”/,
   ],
+  ['dropout', { model: { ...tinyTokenizer.model, dropout: 0.1 } }, /model.dropout: it is not supported/],
 ])('%s is refused by name', ([_, change, message]) => {
-  expect(() => parseTokenizer({ ...tinyTokenizer, ...change })).toThrow(message)
+  expect(() => checkTokenizer(parseTokenizer({ ...tinyTokenizer, ...change }), 512)).toThrow(message)
 })
 
 test('ids beyond the embedding are refused', () => {

@@ -7,10 +7,15 @@ import { TenantPolicy, TenantPolicyChange } from './policy.ts'
 
 /** `/admin/v1`: what an operator's key may do. Times are milliseconds since 1970. */
 
-/** `PUT /admin/v1/backbones/{slug}`: the backbone and its `tokenizer.json`. */
+/**
+ * `PUT /admin/v1/backbones/{slug}`: the backbone and its tokenizer, compiled (`quartet` sends that, in base64) or as
+ * `tokenizer.json`, which the worker compiles: for small vocabularies alone, as a worker's time is short.
+ */
 export const PutBackboneRequest = z.strictObject({
   backbone: EdgeBackbone,
-  tokenizer: z.record(z.string(), z.unknown()),
+  tokenizer: z.union([z.string().min(1), z.record(z.string(), z.unknown())], {
+    error: 'must be a tokenizer.json, or a compiled tokenizer in base64',
+  }),
 })
 export type PutBackboneRequest = z.infer<typeof PutBackboneRequest>
 

@@ -1,77 +1,76 @@
+import type { TokenizerTables } from './tokenizer-tables.ts'
+
 /** Positions of a word that a key of the heap can name. */
 const positions = 2 ** 20
 const none = -1
 
+type Merges = Pick<TokenizerTables, 'starts' | 'rights' | 'ranks' | 'merged'>
+
 /**
  * Byte-pair encoding of a word: while any two neighbours can be merged, those of the lowest rank are, the leftmost
- * first. The same as the JavaScript library's, which looks pairs up by their text: this one does by number. What took it 1.5 s, 100,000
- * spaces, takes 0.2 s.
+ * first. A word of n tokens takes O(n log n).
  */
 export class PairMerging {
-  readonly #texts: readonly string[]
-  readonly #numbers: ReadonlyMap<string, number>
-  /** By both halves' numbers. */
-  readonly #ranks: ReadonlyMap<number, number>
-  /** What the pair of each rank becomes. */
-  readonly #merged: Int32Array
+  readonly #tables: Merges
 
-  constructor(merges: readonly (readonly [string, string])[]) {
-    const texts: string[] = []
-    const numbers = new Map<string, number>()
-    const numberOf = (text: string) => {
-      const known = numbers.get(text)
-      if (known !== undefined) return known
-      numbers.set(text, texts.length)
-      return texts.push(text) - 1
-    }
-    const pairs = merges.map(([left, right]) => [numberOf(left), numberOf(right)] as const)
-    this.#merged = Int32Array.from(merges, ([left, right]) => numberOf(left + right))
-    this.#texts = texts
-    this.#numbers = numbers
-    this.#ranks = new Map(pairs.map(([left, right], rank) => [left * texts.length + right, rank]))
+  constructor(tables: Merges) {
+    this.#tables = tables
   }
 
-  /** Of at most 2^20 characters. */
-  merge(word: string): string[] {
-    const characters = Array.from(word)
-    const { length } = characters
-    const numbers = new Int32Array(length)
+  /** The tokens that a word's first tokens become; at most 2^20. */
+  merge(tokens: readonly number[]): number[] {
+    const { length } = tokens
+    if (length < 2) return [...tokens]
+    const { merged, ranks: rankOf } = this.#tables
+    const ids = Int32Array.from(tokens)
     const next = new Int32Array(length)
     const previous = new Int32Array(length)
-    const ranks = new Int32Array(length).fill(none)
+    /** Where the merges' tables have the pair that begins here. */
+    const pairs = new Int32Array(length).fill(none)
     for (let at = 0; at < length; at++) {
-      numbers[at] = this.#numbers.get(characters[at] ?? '') ?? none
       next[at] = at + 1
       previous[at] = at - 1
     }
     const heap = new Heap(3 * length)
     const look = (at: number) => {
-      const left = numbers[at] ?? none
-      const right = numbers[next[at] ?? length] ?? none
-      const rank = left < 0 || right < 0 ? undefined : this.#ranks.get(left * this.#texts.length + right)
-      ranks[at] = rank ?? none
-      if (rank !== undefined) heap.push(rank * positions + at)
+      const right = next[at] ?? length
+      const pair = right < length ? this.#find(ids[at] ?? 0, ids[right] ?? 0) : none
+      pairs[at] = pair
+      if (pair !== none) heap.push((rankOf[pair] ?? 0) * positions + at)
     }
     for (let at = 0; at < length - 1; at++) look(at)
     for (let least = heap.pop(); least !== undefined; least = heap.pop()) {
       const at = least % positions
-      const rank = (least - at) / positions
+      const pair = pairs[at] ?? none
       // The pair has been merged with another meanwhile.
-      if (ranks[at] !== rank) continue
+      if (pair === none || rankOf[pair] !== (least - at) / positions) continue
       const right = next[at] ?? length
       const after = next[right] ?? length
-      numbers[at] = this.#merged[rank] ?? none
+      ids[at] = merged[pair] ?? none
       next[at] = after
       if (after < length) previous[after] = at
-      ranks[right] = none
+      pairs[right] = none
       look(at)
       const before = previous[at] ?? none
       if (before >= 0) look(before)
     }
-    const tokens: string[] = []
-    for (let at = 0; at < length; at = next[at] ?? length)
-      tokens.push(this.#texts[numbers[at] ?? none] ?? characters[at] ?? '')
-    return tokens
+    const result: number[] = []
+    for (let at = 0; at < length; at = next[at] ?? length) result.push(ids[at] ?? 0)
+    return result
+  }
+
+  #find(left: number, right: number): number {
+    const { rights, starts } = this.#tables
+    let from = starts[left] ?? 0
+    let to = starts[left + 1] ?? from
+    while (from < to) {
+      const middle = (from + to) >> 1
+      const found = rights[middle] ?? 0
+      if (found === right) return middle
+      if (found < right) from = middle + 1
+      else to = middle
+    }
+    return none
   }
 }
 

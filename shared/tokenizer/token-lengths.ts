@@ -1,24 +1,24 @@
-/** How long tokens are, which says of a word how many it takes at least, long before it is merged. */
-export class TokenLengths {
-  readonly #tokens: ReadonlyMap<string, number>
-  /** Of the longest token that begins with two characters, in characters; made when it is first needed. */
-  #longest: ReadonlyMap<string, number> | undefined
+import type { TokenizerTables } from './tokenizer-tables.ts'
 
-  constructor(tokens: ReadonlyMap<string, number>) {
-    this.#tokens = tokens
+/** How long tokens are, from which it follows how many a word has at least, long before it is merged. */
+export class TokenLengths {
+  readonly #tables: TokenizerTables
+  /** The length in bytes of the longest token that begins with two bytes, made when it is first needed. */
+  #longest: Uint32Array | undefined
+
+  constructor(tables: TokenizerTables) {
+    this.#tables = tables
   }
 
-  /** As many as if from each character on the longest token stood that begins so. 0 where that is not certain. */
-  least(word: string): number {
-    this.#longest ??= longestByStart(this.#tokens)
-    const characters = Array.from(word)
+  /** As many as if from each byte on the longest token stood that begins so. */
+  least(word: Uint8Array): number {
+    this.#longest ??= longestByStart(this.#tables)
     let tokens = 0
     let covered = 0
     let furthest = 0
-    for (const [at, character] of characters.entries()) {
-      // What is no token may vanish.
-      if (!this.#tokens.has(character)) return 0
-      furthest = Math.max(furthest, at + (this.#longest.get(character + (characters[at + 1] ?? '')) ?? 1))
+    for (let at = 0; at < word.length; at++) {
+      const start = ((word[at] ?? 0) << 8) | (word[at + 1] ?? 0)
+      furthest = Math.max(furthest, at + Math.max(1, this.#longest[start] ?? 1))
       if (at < covered) continue
       tokens += 1
       covered = furthest
@@ -27,13 +27,14 @@ export class TokenLengths {
   }
 }
 
-function longestByStart(tokens: ReadonlyMap<string, number>): Map<string, number> {
-  const longest = new Map<string, number>()
-  for (const token of tokens.keys()) {
-    const [first, second, ...rest] = token
-    if (first === undefined || second === undefined) continue
-    const start = first + second
-    longest.set(start, Math.max(longest.get(start) ?? 0, 2 + rest.length))
+function longestByStart({ offsets, pool, sorted }: TokenizerTables): Uint32Array {
+  const longest = new Uint32Array(2 ** 16)
+  for (const id of sorted) {
+    const from = offsets[id] ?? 0
+    const length = (offsets[id + 1] ?? from) - from
+    if (length < 2) continue
+    const start = ((pool[from] ?? 0) << 8) | (pool[from + 1] ?? 0)
+    longest[start] = Math.max(longest[start] ?? 0, length)
   }
   return longest
 }

@@ -1,22 +1,22 @@
-import type { Tokenizer } from '@huggingface/tokenizers'
-import { QuartetError } from '../errors.ts'
-import { type AddedToken, flattenStages, type TokenizerFile } from './tokenizer-file.ts'
+import { fromByteCharacters } from './byte-characters.ts'
+import type { AddedToken } from './tokenizer-file.ts'
+import type { TokenizerTables } from './tokenizer-tables.ts'
 
 const noBytes = new Uint8Array()
 
-/** What each token id stands for, in bytes: a token may end in the middle of a UTF-8 sequence. */
+/** The bytes that each token id stands for: a token may end in the middle of a UTF-8 sequence. */
 export class Vocabulary {
   readonly size: number
-  readonly #tokenizer: Tokenizer
+  readonly #tables: Pick<TokenizerTables, 'offsets' | 'pool' | 'sorted'>
   readonly #added: ReadonlyMap<number, AddedToken>
-  readonly #spell: (token: string) => Uint8Array
-  readonly #bytes = new Map<number, Uint8Array>()
+  readonly #spell: (stored: Uint8Array) => Uint8Array
 
-  constructor(tokenizer: Tokenizer, file: TokenizerFile) {
-    this.#tokenizer = tokenizer
-    this.#added = new Map(file.added_tokens.map((token) => [token.id, token]))
-    this.#spell = spellingOf(file)
-    this.size = tokenizer.model?.vocab.length ?? 0
+  constructor(tables: TokenizerTables, added: readonly AddedToken[]) {
+    const { head } = tables
+    this.#tables = tables
+    this.#added = new Map(added.map((token) => [token.id, token]))
+    this.#spell = spellings[head.spelling]
+    this.size = head.counts.tokens
   }
 
   has(id: number): boolean {
@@ -30,49 +30,67 @@ export class Vocabulary {
 
   /** The token's own bytes, a special token's name included. */
   spelling(id: number): Uint8Array {
-    const known = this.#bytes.get(id)
-    if (known !== undefined) return known
     const added = this.#added.get(id)
-    const token = this.#tokenizer.id_to_token(id)
-    const bytes =
-      added !== undefined
-        ? new TextEncoder().encode(added.content)
-        : token === undefined
-          ? noBytes
-          : this.#spell(token)
-    this.#bytes.set(id, bytes)
-    return bytes
+    return added === undefined ? this.#spell(this.#stored(id)) : new TextEncoder().encode(added.content)
+  }
+
+  /** Text of ids, without special tokens; what is no UTF-8 reads U+FFFD. */
+  text(ids: readonly number[]): string {
+    const parts = ids.map((id) => this.bytes(id))
+    const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0))
+    let at = 0
+    for (const part of parts) {
+      whole.set(part, at)
+      at += part.length
+    }
+    return new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(whole)
+  }
+
+  /** The token of the vocabulary that is stored as these bytes. */
+  find(stored: Uint8Array): number | undefined {
+    const { sorted } = this.#tables
+    let from = 0
+    let to = sorted.length
+    while (from < to) {
+      const middle = (from + to) >> 1
+      const id = sorted[middle] ?? 0
+      const order = this.#compare(id, stored)
+      if (order === 0) return id
+      if (order < 0) from = middle + 1
+      else to = middle
+    }
+    return undefined
+  }
+
+  #stored(id: number): Uint8Array {
+    const { offsets, pool } = this.#tables
+    return pool.subarray(offsets[id] ?? pool.length, offsets[id + 1] ?? pool.length)
+  }
+
+  #compare(id: number, other: Uint8Array): number {
+    const { offsets, pool } = this.#tables
+    const from = offsets[id] ?? 0
+    const length = (offsets[id + 1] ?? from) - from
+    const shared = Math.min(length, other.length)
+    for (let at = 0; at < shared; at++) {
+      const difference = (pool[from + at] ?? 0) - (other[at] ?? 0)
+      if (difference !== 0) return difference
+    }
+    return length - other.length
   }
 }
 
-/** How a tokenizer writes bytes in its vocabulary, by the decoder stage that reads them. */
-const spellings: Readonly<Record<string, (token: string) => Uint8Array>> = {
-  ByteLevel: (token) => Uint8Array.from(token, (character) => byteOf.get(character) ?? 0x3f),
-  ByteFallback: (token) => {
-    const byte = /^<0x([0-9A-F]{2})>$/i.exec(token)?.[1]
+const text = (stored: Uint8Array) =>
+  new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(stored)
+
+const spellings = {
+  bytes: (stored: Uint8Array) => stored,
+  'byte-characters': (stored: Uint8Array) => fromByteCharacters(text(stored)) ?? stored,
+  pieces: (stored: Uint8Array) => {
+    const piece = text(stored)
+    const byte = /^<0x([0-9A-F]{2})>$/i.exec(piece)?.[1]
     return byte === undefined
-      ? new TextEncoder().encode(token.replaceAll('▁', ' '))
+      ? new TextEncoder().encode(piece.replaceAll('▁', ' '))
       : Uint8Array.of(Number.parseInt(byte, 16))
   },
-}
-
-function spellingOf(file: TokenizerFile): (token: string) => Uint8Array {
-  const stages = flattenStages(file.decoder, 'decoders').map(({ type }) => type)
-  const spelling = stages.map((type) => spellings[type]).find((found) => found !== undefined)
-  if (spelling !== undefined) return spelling
-  throw new QuartetError(
-    'invalid_request',
-    `a tokenizer that decodes by ${stages.join(', ')} is not supported; ${Object.keys(spellings).join(' and ')} are`,
-    { param: 'tokenizer.decoder' },
-  )
-}
-
-/** GPT-2's table: printable Latin-1 bytes stand for themselves, the other 68 for U+0100 and up, in order. */
-const byteOf: ReadonlyMap<string, number> = (() => {
-  const table = new Map<string, number>()
-  const printable = (byte: number) =>
-    (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || (byte >= 0xae && byte <= 0xff)
-  for (let byte = 0, next = 0x100; byte < 256; byte++)
-    table.set(String.fromCharCode(printable(byte) ? byte : next++), byte)
-  return table
-})()
+} as const

@@ -1,79 +1,113 @@
-import { type PreTokenizer, SequencePreTokenizer, SplitPreTokenizer } from '@huggingface/tokenizers'
-import { flattenStages, type Stage, type TokenizerFile } from './tokenizer-file.ts'
+import { toByteCharacters } from './byte-characters.ts'
+import type { WordStage } from './tokenizer-tables.ts'
 
-/** GPT-2's word pattern, which a ByteLevel stage applies unless `use_regex` is false. */
-const gpt2Words = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+/** Splits a text further. `first`: the text begins where the whole text does. */
+type Splitter = (text: string, first: boolean) => Iterable<string>
 
-export interface WordSplitting {
-  readonly stage: Stage | null
-  /** Words leave the stages as text; their bytes are still to be mapped to GPT-2's characters. */
-  readonly mapBytes: boolean
+/** A text's words, each found when it is asked for: whoever has enough of them pays for no more. */
+export function splitting(stages: readonly WordStage[]): Splitter {
+  const splitters = stages.map(splitter)
+  function* from(at: number, text: string, first: boolean): Generator<string, void> {
+    const split = splitters[at]
+    if (split === undefined) return yield text
+    if (at === splitters.length - 1) return yield* split(text, first)
+    let begins = first
+    for (const piece of split(text, first)) {
+      yield* from(at + 1, piece, begins)
+      begins = false
+    }
+  }
+  return (text, first) => from(0, text, first)
 }
 
-/**
- * A tokenizer's pre-tokenizer, rewritten to do the same with less. The mapping of bytes that ends a byte-level
- * one is left to be done once per new word instead of on every text. And `Digits`, which the reference takes as
- * Unicode's numeric characters (Nd, Nl and No: ٣, Ⅷ, ①) and the JavaScript library as 0 to 9, is spelled out.
- */
-export function splitWords(file: TokenizerFile): WordSplitting {
-  const stages = flattenStages(file.pre_tokenizer, 'pretokenizers').map((stage) =>
-    stage.type === 'Digits' ? split(stage.individual_digits === true ? '\\p{N}' : '\\p{N}+') : stage,
-  )
-  const last = stages.at(-1)
-  if (last?.type !== 'ByteLevel' || last.add_prefix_space === true)
-    return { stage: sequence(stages), mapBytes: false }
-  const words = last.use_regex === false ? [] : [split(gpt2Words)]
-  return { stage: sequence([...stages.slice(0, -1), ...words]), mapBytes: true }
+function splitter(stage: WordStage): Splitter {
+  switch (stage.type) {
+    case 'split':
+      return patternSplitter(stage)
+    case 'metaspace':
+      return metaspaceSplitter(stage)
+    case 'prefix-space':
+      return (text) => [text.startsWith(' ') ? text : ` ${text}`]
+    case 'byte-characters':
+      return (text) => [toByteCharacters(new TextEncoder().encode(text))]
+  }
 }
 
-const split = (regex: string): Stage => ({
-  type: 'Split',
-  pattern: { Regex: regex },
-  behavior: 'Isolated',
-  invert: false,
-})
+type PatternStage = Extract<WordStage, { type: 'split' }>
 
-const sequence = (pretokenizers: readonly Stage[]): Stage | null =>
-  pretokenizers.length === 0 ? null : { type: 'Sequence', pretokenizers }
-
-/** Stages as the library runs them, one after the other. */
-export function stagesOf(preTokenizer: PreTokenizer | null): readonly PreTokenizer[] {
-  if (preTokenizer === null) return []
-  if (!(preTokenizer instanceof SequencePreTokenizer)) return [preTokenizer]
-  return preTokenizer.tokenizers.filter((stage) => stage !== null)
+function patternSplitter({ pattern, behavior, invert }: PatternStage): Splitter {
+  const expression = new RegExp(pattern, 'gu')
+  if (behavior === 'isolated') return (text) => texts(pieces(text, expression))
+  const join = joins[behavior]
+  return (text) => join(inverted(pieces(text, expression), invert))
 }
 
-/**
- * A text's words, each found when it is asked for: whoever has enough of them pays for no more. `section` is the text's
- * place in the whole text, which some stages heed.
- */
-export function* wordsOf(
-  text: string,
-  { at = 0, section, stages }: { stages: readonly PreTokenizer[]; section: number; at?: number },
-): Generator<string, void> {
-  const stage = stages[at]
-  if (stage === undefined) return yield text
-  const pieces = isolates(stage)
-    ? isolated(text, stage.pattern)
-    : stage.pre_tokenize(text, { section_index: section })
-  if (at === stages.length - 1) return yield* pieces
-  for (const piece of pieces) yield* wordsOf(piece, { stages, section, at: at + 1 })
+interface Piece {
+  readonly text: string
+  readonly matches: boolean
 }
-
-/** Whether it splits as `isolated` does: in the library, unless it is told to drop what it matches or what it does not. */
-const isolates = (stage: PreTokenizer): stage is SplitPreTokenizer & { readonly pattern: RegExp } =>
-  stage instanceof SplitPreTokenizer &&
-  stage.pattern !== null &&
-  stage.config.invert !== true &&
-  stage.config.behavior?.toLowerCase() !== 'removed'
 
 /** What the pattern matches, and what lies between. */
-function* isolated(text: string, pattern: RegExp): Generator<string, void> {
+function* pieces(text: string, pattern: RegExp): Generator<Piece, void> {
   let from = 0
   for (const { 0: match, index } of text.matchAll(pattern)) {
-    if (from < index) yield text.slice(from, index)
-    if (match !== '') yield match
+    if (from < index) yield { text: text.slice(from, index), matches: false }
+    if (match !== '') yield { text: match, matches: true }
     from = index + match.length
   }
-  if (from < text.length) yield text.slice(from)
+  if (from < text.length) yield { text: text.slice(from), matches: false }
+}
+
+function* inverted(found: Iterable<Piece>, invert: boolean): Generator<Piece, void> {
+  for (const { text, matches } of found) yield { text, matches: matches !== invert }
+}
+
+function* texts(found: Iterable<Piece>): Generator<string, void> {
+  for (const { text } of found) yield text
+}
+
+/** `SplitDelimiterBehavior` of Hugging Face's tokenizers (tokenizer/normalizer.rs). */
+const joins: Readonly<
+  Record<Exclude<PatternStage['behavior'], 'isolated'>, (found: Iterable<Piece>) => Generator<string, void>>
+> = {
+  *removed(found) {
+    for (const { text, matches } of found) if (!matches) yield text
+  },
+  *contiguous(found) {
+    yield* joined(found, (last, next) => last.matches === next.matches)
+  },
+  *'merged-with-previous'(found) {
+    yield* joined(found, (last, next) => next.matches && !last.matches)
+  },
+  *'merged-with-next'(found) {
+    yield* joined(found, (last, next) => last.matches && !next.matches)
+  },
+}
+
+/** Pieces, each joined to the one before where `belongs` says so of their last parts. */
+function* joined(
+  found: Iterable<Piece>,
+  belongs: (last: Piece, next: Piece) => boolean,
+): Generator<string, void> {
+  let text = ''
+  let last: Piece | undefined
+  for (const next of found) {
+    if (last !== undefined && !belongs(last, next)) {
+      yield text
+      text = ''
+    }
+    text += next.text
+    last = next
+  }
+  if (last !== undefined) yield text
+}
+
+function metaspaceSplitter({ prepend, space, split }: Extract<WordStage, { type: 'metaspace' }>): Splitter {
+  const spaces = new RegExp(space.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&'), 'gu')
+  return (text, first) => {
+    const replaced = text.replaceAll(' ', space)
+    const wanted = prepend === 'always' || (prepend === 'first' && first)
+    const whole = wanted && !replaced.startsWith(space) ? space + replaced : replaced
+    return split ? joins['merged-with-next'](pieces(whole, spaces)) : [whole]
+  }
 }

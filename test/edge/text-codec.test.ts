@@ -6,7 +6,7 @@ import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { byteIds, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
 import { tinyBackbone } from './edge.ts'
 
-const codec = new TextCodec(tinyTokenizer)
+const codec = TextCodec.compile(tinyTokenizer)
 const library = new Tokenizer(tinyTokenizer, {})
 const limit = { tokens: 10_000, param: 'prompt' } as const
 const encode = (text: string) => codec.encodePrompt(text, limit)
@@ -161,7 +161,7 @@ test('a tokenizer that writes bytes as <0xNN> is read back as well', () => {
       byte + 3,
     ]),
   )
-  const { vocabulary } = new TextCodec({
+  const { vocabulary } = TextCodec.compile({
     ...tinyTokenizer,
     added_tokens: [],
     pre_tokenizer: null,

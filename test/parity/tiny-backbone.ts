@@ -55,7 +55,7 @@ export async function tinyBackbone(options: TinyOptions = {}): Promise<TinyBackb
         normalizer: null,
         pre_tokenizer: null,
         post_processor: null,
-        decoder: null,
+        decoder: { type: 'ByteLevel' },
         model: { type: 'BPE', vocab: {}, merges: [] },
       },
       tokens: { bos: 1, eos: [2] },

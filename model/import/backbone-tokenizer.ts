@@ -1,0 +1,23 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { compileTokenizer } from '../../shared/tokenizer/compile-tokenizer.ts'
+import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
+import { isCompiledTokenizer, readTables } from '../../shared/tokenizer/tokenizer-tables.ts'
+import type { Backbone } from './backbone-folder.ts'
+import { requireJsonFile } from './json-file.ts'
+
+/** An import compiles tokenizer.json into it. */
+export const compiledTokenizerName = 'tokenizer.bin'
+
+/** A backbone's tokenizer, compiled. One that an older Quartet imported is compiled now. */
+export async function compiledTokenizer({ folder, manifest }: Backbone): Promise<Uint8Array> {
+  if (Object.hasOwn(manifest.files, compiledTokenizerName)) {
+    const bytes = await readFile(join(folder, compiledTokenizerName))
+    if (isCompiledTokenizer(bytes)) return bytes
+  }
+  return compileTokenizer(await requireJsonFile(join(folder, 'tokenizer.json'), JSON.parse))
+}
+
+export async function backboneCodec(backbone: Backbone): Promise<TextCodec> {
+  return new TextCodec(readTables(await compiledTokenizer(backbone)))
+}
