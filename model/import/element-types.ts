@@ -49,6 +49,15 @@ function scaleAndMin(view: DataView, at: number, j: number): [scale: number, min
   return [(byte(j + 4) & 15) | ((byte(j - 4) >> 6) << 4), (byte(j + 4) >> 4) | ((byte(j) >> 6) << 4)]
 }
 
+/** Where number `i` of a K-quant with two-bit quants lies: half of the block, which two bits, and place in the half. */
+const threeParts = (i: number) => ({ group: i >> 7, pair: (i >> 5) & 3, j: i & 31 })
+
+/** `kvalues_iq4nl` of ggml-common.h. */
+const nonLinear = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113]
+
+/** Twice the numbers of the four-bit float E2M1. */
+const doubledE2m1 = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12]
+
 /**
  * Block formats of GGUF tensors by name, as ggml-quants.c of llama.cpp defines them
  * (`dequantize_row_*`). A new format is one row.
@@ -140,6 +149,64 @@ export const ggmlTypes: Readonly<Record<string, ElementType>> = {
       const high = view.getUint8(at + 128 + group * 32 + j)
       const quant = ((low >> ((quarter >> 1) * 4)) & 15) | (((high >> (quarter * 2)) & 3) << 4)
       to[out + i] = scale * view.getInt8(at + 192 + (i >> 4)) * (quant - 32)
+    }
+  }),
+
+  Q2_K: blocks(256, 84, (view, at, to, out) => {
+    const scale = half(view, at + 80)
+    const minScale = half(view, at + 82)
+    for (let i = 0; i < 256; i++) {
+      const { group, pair, j } = threeParts(i)
+      const packed = view.getUint8(at + (i >> 4))
+      const quant = (view.getUint8(at + 16 + group * 32 + j) >> (2 * pair)) & 3
+      to[out + i] = scale * (packed & 15) * quant - minScale * (packed >> 4)
+    }
+  }),
+
+  Q3_K: blocks(256, 110, (view, at, to, out) => {
+    const scale = half(view, at + 108)
+    for (let i = 0; i < 256; i++) {
+      const { group, pair, j } = threeParts(i)
+      const sub = i >> 4
+      const low = (view.getUint8(at + 96 + (sub & 7)) >> (sub < 8 ? 0 : 4)) & 15
+      const high = (view.getUint8(at + 104 + (sub & 3)) >> (2 * (sub >> 2))) & 3
+      const third = (view.getUint8(at + j) >> (group * 4 + pair)) & 1
+      const quant = ((view.getUint8(at + 32 + group * 32 + j) >> (2 * pair)) & 3) - (third ? 0 : 4)
+      to[out + i] = scale * ((low | (high << 4)) - 32) * quant
+    }
+  }),
+
+  IQ4_NL: blocks(32, 18, (view, at, to, out) => {
+    const scale = half(view, at)
+    for (let j = 0; j < 16; j++) {
+      const pair = view.getUint8(at + 2 + j)
+      to[out + j] = scale * (nonLinear[pair & 15] ?? 0)
+      to[out + j + 16] = scale * (nonLinear[pair >> 4] ?? 0)
+    }
+  }),
+
+  IQ4_XS: blocks(256, 136, (view, at, to, out) => {
+    const scale = half(view, at)
+    const highs = view.getUint16(at + 2, true)
+    for (let sub = 0; sub < 8; sub++) {
+      const low = (view.getUint8(at + 4 + (sub >> 1)) >> (4 * (sub & 1))) & 15
+      const s = (low | (((highs >> (2 * sub)) & 3) << 4)) - 32
+      for (let j = 0; j < 16; j++) {
+        const pair = view.getUint8(at + 8 + sub * 16 + j)
+        to[out + sub * 32 + j] = scale * s * (nonLinear[pair & 15] ?? 0)
+        to[out + sub * 32 + j + 16] = scale * s * (nonLinear[pair >> 4] ?? 0)
+      }
+    }
+  }),
+
+  // https://www.opencompute.org/documents/ocp-microscaling-formats-mx-v1-0-spec-final-pdf
+  MXFP4: blocks(32, 17, (view, at, to, out) => {
+    // The values are twice what the format says, so that they are whole.
+    const scale = 2 ** (view.getUint8(at) - 128)
+    for (let j = 0; j < 16; j++) {
+      const pair = view.getUint8(at + 1 + j)
+      to[out + j] = scale * (doubledE2m1[pair & 15] ?? 0)
+      to[out + j + 16] = scale * (doubledE2m1[pair >> 4] ?? 0)
     }
   }),
 }
