@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Command } from 'commander'
 import type { Backbone } from '../model/import/backbone-folder.ts'
+import { BackboneSlug } from '../shared/ids.ts'
 import { CliFailure, describeFailure } from './command/failure.ts'
 import { note, print } from './command/output.ts'
 import {
@@ -33,8 +34,18 @@ export function startCommand(): Command {
     .addOption(edgePortOption())
     .addOption(nodePortOption())
     .addOption(nodesOption())
-    .action(async (_options, command: Command) => {
-      await runUntilStopped(homeAt(homeOf(command)), localFleetOf(command))
+    .option(
+      '--backbone <slug>',
+      'the model to serve: one that is on this machine, or can be pulled',
+      defaultBackbone,
+    )
+    .action(async ({ backbone }: { backbone: string }, command: Command) => {
+      const slug = BackboneSlug.safeParse(backbone)
+      if (!slug.success)
+        throw new CliFailure(`--backbone: “${backbone}”: ${slug.error.issues[0]?.message}`, {
+          remedy: 'quartet backbone list shows those on this machine',
+        })
+      await runUntilStopped(homeAt(homeOf(command)), { ...localFleetOf(command), slug: slug.data })
     })
 }
 
@@ -42,10 +53,12 @@ interface LocalFleet {
   readonly edgePort: number
   readonly nodePort: number
   readonly nodes: number
+  /** The backbone that all nodes serve. */
+  readonly slug: BackboneSlug
 }
 
 /** Runs until SIGINT, SIGTERM or SIGHUP. Throws when a part fails; nothing it started outlives it either way. */
-async function runUntilStopped(home: Home, { edgePort, nodePort, nodes }: LocalFleet): Promise<void> {
+async function runUntilStopped(home: Home, { edgePort, nodePort, nodes, slug }: LocalFleet): Promise<void> {
   if (edgePort >= nodePort && edgePort < nodePort + nodes)
     throw new CliFailure(`edge and node cannot both listen on port ${edgePort}`, {
       remedy: 'choose another for one of them with --edge-port or --node-port',
@@ -65,8 +78,8 @@ async function runUntilStopped(home: Home, { edgePort, nodePort, nodes }: LocalF
       await assertPortFree({ port, flag: '--node-port', env: 'QUARTET_NODE_PORT' })
     const secrets = await ensureLocalSecrets(home)
     const tenants = await demoTenants()
-    note(`model: ${defaultBackbone} (Ctrl-C ends it)`)
-    const backbone = await obtainBackbone(defaultBackbone, stop.signal)
+    note(`model: ${slug} (Ctrl-C ends it)`)
+    const backbone = await obtainBackbone(slug, stop.signal)
     note('demo: adapters')
     const adapters = await demoAdapters(home, { backbone, tenants })
     stop.signal.throwIfAborted()

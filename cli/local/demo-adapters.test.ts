@@ -68,7 +68,7 @@ test('one for other weights is left out, with the command that trains it for the
   try {
     expect(await demoAdapters(home, { backbone: backbone(otherWeights), tenants: trained })).toEqual([])
     expect(said.mock.calls.join('')).toMatch(
-      /tickets is left out: .*npx quartet adapter train --data demo\/tickets\.train\.jsonl --m 16 --out .*tickets-for-0{32}\.safetensors/,
+      /tickets is left out: .*npx quartet adapter train --backbone \S+ --data demo\/tickets\.train\.jsonl --m 16 --out .*tickets-for-0{32}\.safetensors/,
     )
   } finally {
     said.mockRestore()

@@ -77,7 +77,7 @@ async function trained(
   note(
     `the demo's ${alias} is left out: it was trained for other weights than this backbone's (${digest.slice(0, 12)}…); ` +
       `train it for these in some minutes, then start again: ` +
-      `npx quartet adapter train --data ${relative('', data)} ${options} --out ${relative('', local)}`,
+      `npx quartet adapter train --backbone ${backbone.manifest.slug} --data ${relative('', data)} ${options} --out ${relative('', local)}`,
   )
   return undefined
 }

