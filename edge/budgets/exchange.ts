@@ -84,7 +84,7 @@ const Refusal = z.object({
 })
 export type Refusal = Readonly<z.infer<typeof Refusal>>
 
-/** OpenAccount by the budget, so that an exchange sent twice is answered the same. */
+/** Kept by the budget, so that an exchange sent twice is answered the same. */
 export const ExchangeAnswer = z.object({
   limits: Limits,
   standings: Standings,
