@@ -194,6 +194,8 @@ export class BudgetWorld {
       ({ acknowledged, endedAt, used }) =>
         used !== undefined && !acknowledged && this.now - endedAt >= minAgeMs,
     )
+    // A heartbeat without settlements reaches no budget.
+    if (offered.length === 0) return
     const ids = new Set(this.#ledger.settle(offered.map((work) => this.#settlementOf(work))))
     for (const work of offered) work.acknowledged = ids.has(work.id)
   }
