@@ -60,7 +60,7 @@ export async function runRequest(
         at.push(performance.now())
         ids.push(event.id)
       } else if (event.type === 'done') cachedTokens = event.usage.cachedTokens ?? 0
-      else throw new Error(event.message)
+      else if (event.type === 'error') throw new Error(event.message)
   const gaps = at.slice(1).map((time, i) => time - (at[i] ?? time))
   return { firstTokenMs: (at[0] ?? start) - start, ids, longestGapMs: Math.max(0, ...gaps), cachedTokens }
 }

@@ -17,6 +17,10 @@ export const maxAdapterBytes = 95 * 1024 * 1024
 export const maxGenerateBytes = 4 * 1024 * 1024
 export const maxStopTokens = 64
 export const maxTopLogprobs = 20
+/** Log-probabilities of one prompt's tokens, alternatives included: what a node and an edge hold of them at a time. */
+export const maxPromptLogprobs = 131_072
+/** Tokens of a prompt in one event. */
+export const maxScoresPerEvent = 64
 export const maxAcknowledged = 256
 
 const tokenId = z.int().min(0).max(0x7fffffff)
@@ -50,12 +54,15 @@ export const GenerateRequest = z.strictObject({
   /** null asks for the untuned backbone. */
   adapter: AdapterDigest.nullable(),
   prompt: z.array(tokenId).min(1).max(262_144),
-  maxTokens: z.int().min(1).max(262_144),
+  /** 0 reads the prompt and generates nothing. */
+  maxTokens: z.int().min(0).max(262_144),
   sampling: Sampling,
   /** Token ids that end the sequence; the backbone's end-of-sequence ids are the edge's to include. */
   stopTokens: z.array(tokenId).max(maxStopTokens),
   /** Log-probabilities of the chosen token and this many alternatives; null sends none. */
   logprobs: z.int().min(0).max(maxTopLogprobs).nullable(),
+  /** Log-probabilities of the prompt's tokens and this many alternatives; absent sends none. */
+  promptLogprobs: z.int().min(0).max(maxTopLogprobs).optional(),
   /** The node gives up this long after it received the request, in milliseconds. */
   timeoutMs: z.int().min(1).max(3_600_000),
   /** Under which the node keeps what this call used until an edge acknowledges it; without it, it keeps nothing. */
@@ -87,8 +94,20 @@ export const Timings = z.strictObject({
 })
 export type Timings = z.infer<typeof Timings>
 
+/** How likely the model held a token of the prompt behind those in front of it. */
+export const TokenScore = z.strictObject({
+  logprob: z.number(),
+  /** 1 for the likeliest token. */
+  rank: z.int().min(1),
+  /** Most likely first. */
+  top: z.array(z.tuple([tokenId, z.number()])).max(maxTopLogprobs),
+})
+export type TokenScore = z.infer<typeof TokenScore>
+
 /** One line of a generate stream. It ends with exactly one `done` or `error`. */
 export const GenerateEvent = z.discriminatedUnion('type', [
+  /** In front of the first token, of the prompt's tokens from the second on, in order. */
+  z.strictObject({ type: z.literal('prompt'), scores: z.array(TokenScore).min(1).max(maxScoresPerEvent) }),
   z.strictObject({
     type: z.literal('token'),
     id: tokenId,

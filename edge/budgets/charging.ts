@@ -58,7 +58,10 @@ export function charge(sql: Sql, told: Told): void {
   }
   // A node cannot tell a client that left from an isolate that took another node's answer.
   const isNodeAlone = toldBy === 'node' && !isEstimated
-  const counts = payable(meter, usage, { leftByClient: !isNodeAlone && outcome === 'client_closed_request' })
+  const counts = payable(meter, usage, {
+    leftByClient: !isNodeAlone && outcome === 'client_closed_request',
+    outcome,
+  })
   // A node may speak of an attempt that lost, of which nothing was seen.
   const after = toldBy === 'isolate' ? counts : larger(charged, counts)
   // How it ended for the client, its isolate knows best.

@@ -37,14 +37,15 @@ export const tokensIn = ({ completion, prompt, rows }: Counts): number => prompt
 
 /**
  * The part of a node's counts that is paid for. Where there was no first token that is nothing, unless the client left
- * before it.
+ * before it or none was asked for.
  */
 export function payable(
   { completion, prompt, rows }: Meter,
   usage: Usage,
-  { leftByClient }: { leftByClient: boolean },
+  { leftByClient, outcome }: { leftByClient: boolean; outcome: string },
 ): Counts {
-  if (usage.completionTokens === 0 && !leftByClient) return { prompt: 0, rows: 0, completion: 0 }
+  const isWhole = completion === 0 && outcome === 'length'
+  if (usage.completionTokens === 0 && !leftByClient && !isWhole) return { prompt: 0, rows: 0, completion: 0 }
   return {
     prompt: Math.min(prompt, usage.promptTokens),
     rows: Math.min(rows, usage.promptRows ?? 0),

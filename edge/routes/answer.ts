@@ -1,6 +1,7 @@
 import type { Context } from 'hono'
 import type { Usage } from '../../shared/api/parameters.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import type { TokenScore } from '../../shared/wire.ts'
 import { reportError } from '../http/error-response.ts'
 import { endRequest } from '../http/open-request.ts'
 import type { TenantApp } from '../request-context.ts'
@@ -14,6 +15,8 @@ import { type Generation, type RunningChoices, startChoices, usageOf } from './g
 export interface CompleteChoice {
   readonly text: string
   readonly tokens: readonly PlacedToken[]
+  /** Of the prompt's tokens from the second on, where the request asks for them. */
+  readonly prompt: readonly TokenScore[]
   readonly completionTokens: number
   readonly finish: NonNullable<ChoiceDelta['finish']>
 }
@@ -100,6 +103,7 @@ async function collect({ deltas }: RunningChoices, { n, prompts }: Generation): 
   const partial = Array.from({ length: n * prompts.length }, () => ({
     text: '',
     tokens: [] as PlacedToken[],
+    prompt: [] as TokenScore[],
     completionTokens: 0,
     finish: undefined as ChoiceDelta['finish'],
   }))
@@ -108,6 +112,7 @@ async function collect({ deltas }: RunningChoices, { n, prompts }: Generation): 
     if (choice === undefined) continue
     choice.text += value.text
     choice.tokens.push(...value.tokens)
+    choice.prompt.push(...(value.prompt ?? []))
     choice.completionTokens = value.completionTokens
     choice.finish = value.finish
   }

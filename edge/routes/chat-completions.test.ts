@@ -249,3 +249,38 @@ describe('what reaches the node', () => {
     expect((await lastRequest()).prompt).toEqual(prompt)
   })
 })
+
+describe('where the prompt ends', () => {
+  const messages = [
+    { role: 'user', content: 'Count.' },
+    { role: 'assistant', content: 'One, two,  ' },
+  ]
+  const text = async (body: object) => {
+    const response = await edge.chat(tenant, { messages, ...body })
+    expect(response.status).toBe(200)
+    const calls = await stubs.calls()
+    const { prompt } = GenerateRequest.parse(calls.at(-1)?.body)
+    return prompt.flatMap((id) => (id < 256 ? [String.fromCharCode(id)] : ['|'])).join('')
+  }
+
+  test('continue_final_message has the answer go on where the last message stops', async () => {
+    expect(await text({ continue_final_message: true })).toMatch(/assistant\nOne, two, {2}$/)
+    expect(await text({ continue_final_message: true, add_generation_prompt: false })).toMatch(/two, {2}$/)
+  })
+
+  test('add_generation_prompt opens the answer, or does not', async () => {
+    expect(await text({})).toMatch(/assistant\n$/)
+    expect(await text({ add_generation_prompt: false })).toMatch(/One, two, {2}\|\n$/)
+  })
+
+  test.each([
+    { messages, continue_final_message: true, add_generation_prompt: true },
+    { messages: [{ role: 'assistant', content: ' ' }], continue_final_message: true },
+  ])('%j is refused', async (body) => {
+    const response = await edge.chat(tenant, body)
+    expect(response.status).toBe(400)
+    expect(await response.json()).toMatchObject({
+      error: { message: expect.stringMatching(/continue_final_message/) },
+    })
+  })
+})

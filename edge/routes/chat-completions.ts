@@ -4,7 +4,7 @@ import {
   type ChatCompletionChunk,
   ChatCompletionRequest,
 } from '../../shared/api/chat-completions.ts'
-import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
+import { ChatTemplate, type PromptEnd } from '../../shared/tokenizer/chat-template.ts'
 import { readGenerationRequest } from '../http/generation-request.ts'
 import type { TenantApp } from '../request-context.ts'
 import type { PlacedToken } from '../streaming/choice-text.ts'
@@ -30,6 +30,7 @@ async function toGeneration(request: ChatCompletionRequest, c: Context<TenantApp
       tuned: model.adapter !== null,
       room: promptRoom(model),
       settings: request.chat_template_kwargs,
+      end: promptEndOf(request),
     }),
   ])
   const { codec, model, prompts } = encoded
@@ -51,6 +52,11 @@ async function toGeneration(request: ChatCompletionRequest, c: Context<TenantApp
     ),
     logprobs: request.logprobs ? (request.top_logprobs ?? 0) : null,
   }
+}
+
+function promptEndOf({ add_generation_prompt, continue_final_message }: ChatCompletionRequest): PromptEnd {
+  if (continue_final_message) return 'within'
+  return add_generation_prompt === false ? 'message' : 'answer'
 }
 
 function presentation(

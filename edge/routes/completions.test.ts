@@ -116,16 +116,119 @@ test('a stream carries the text and ends with the usage when asked', async () =>
   expect(chunks.at(-1)?.usage?.completion_tokens).toBe(6)
 })
 
-test.each(['echo', 'suffix', 'best_of'])(
-  '%s is refused by name, and accepted at its default',
-  async (name) => {
-    const defaults = { echo: false, suffix: null, best_of: 1 }
-    const others = { echo: true, suffix: 'x', best_of: 3 }
-    const only = <T extends object>(values: T) =>
-      Object.fromEntries(Object.entries(values).filter(([key]) => key === name))
-    await completion(only(defaults))
-    const response = await edge.complete(tenant, only(others))
+test('suffix is refused by name, and accepted at its default', async () => {
+  await completion({ suffix: null })
+  const response = await edge.complete(tenant, { suffix: 'x' })
+  expect(response.status).toBe(400)
+  expect(await response.json()).toMatchObject({ error: { code: 'unsupported_parameter', param: 'suffix' } })
+})
+
+describe('for evaluation', () => {
+  test('a prompt of token ids comes back with the log-probability of each token but the first', async () => {
+    await stubs.behave({ tokens: byteIds('!'), logprob: -2, reason: 'length' })
+    const prompt = [byteIds('ab'), byteIds('cde')]
+    const { choices, usage } = await completion({ prompt, echo: true, max_tokens: 1, logprobs: 1 })
+    expect(choices.map(({ text }) => text)).toEqual(['ab!', 'cde!'])
+    expect(choices[1]?.logprobs).toEqual({
+      tokens: ['c', 'd', 'e', '!'],
+      token_logprobs: [null, -0.25, -0.25, -2],
+      top_logprobs: [null, { d: -0.25 }, { e: -0.25 }, { '!': -2, '\0': -3 }],
+      text_offset: [0, 1, 2, 3],
+    })
+    expect(usage).toEqual({ prompt_tokens: 5, completion_tokens: 2, total_tokens: 7 })
+    expect((await requests()).map(({ logprobs, promptLogprobs }) => [logprobs, promptLogprobs])).toEqual([
+      [1, 1],
+      [1, 1],
+    ])
+  })
+
+  test('the token that ends the answer counts behind an echoed prompt, so that every prompt has one', async () => {
+    await stubs.behave({ tokens: [tinySpecials.imEnd], logprob: -2, endsWithStopToken: true })
+    const [choice] = (await completion({ prompt: 'ab', echo: true, max_tokens: 1, logprobs: 0 })).choices
+    expect(choice?.text).toBe('ab')
+    expect(choice?.logprobs?.token_logprobs).toEqual([null, -0.25, -2])
+    expect(choice?.logprobs?.text_offset).toEqual([0, 1, 2])
+  })
+
+  test('nothing need be generated, and the prompt is charged all the same', async () => {
+    const own = await edge.seedTenant()
+    const ask = { prompt: 'abc', echo: true, max_tokens: 0, logprobs: 1 }
+    const response = await edge.complete(own, ask)
+    const { choices, usage } = Completion.parse(await response.json())
+    expect(choices[0]).toMatchObject({ text: 'abc', finish_reason: 'length' })
+    expect(choices[0]?.logprobs?.token_logprobs).toEqual([null, -0.25, -0.25])
+    expect(usage).toEqual({ prompt_tokens: 3, completion_tokens: 0, total_tokens: 3 })
+    expect((await requests())[0]?.maxTokens).toBe(0)
+    const used = async () => {
+      const answer = await edge.fetch('/v1/usage', { headers: { authorization: `Bearer ${own.key}` } })
+      const { data } = await answer.json<{ data: { prompt_tokens: number; errors: number }[] }>()
+      return data.map(({ errors, prompt_tokens }) => [prompt_tokens, errors])
+    }
+    await expect.poll(used).toEqual([[3, 0]])
+  })
+
+  test('echo alone puts the prompt in front of the text', async () => {
+    const { choices } = await completion({ prompt: 'Hello', echo: true })
+    expect(choices[0]).toMatchObject({ text: 'Hello world', logprobs: null })
+    expect((await requests())[0]?.promptLogprobs).toBeUndefined()
+  })
+
+  test('a stream begins with the prompt and its log-probabilities, once', async () => {
+    await stubs.behave({ tokens: byteIds('xy'), logprob: -1, isEachWritten: true })
+    const response = await edge.complete(tenant, { prompt: 'ab', echo: true, logprobs: 0, stream: true })
+    const events = (await readSse(response)).filter((event) => event !== '[DONE]')
+    const choices = events.flatMap((event) => Completion.parse(JSON.parse(event)).choices)
+    expect(choices.map(({ text }) => text).join('')).toBe('abxy')
+    expect(choices.flatMap(({ logprobs }) => logprobs?.token_logprobs ?? [])).toEqual([null, -0.25, -1, -1])
+    expect(choices.flatMap(({ logprobs }) => logprobs?.text_offset ?? [])).toEqual([0, 1, 2, 3])
+  })
+
+  test('prompt_logprobs have the form of vLLM', async () => {
+    const { choices } = await completion({ prompt: 'ab', prompt_logprobs: 2, max_tokens: 1 })
+    const [b] = byteIds('b')
+    expect(choices[0]?.prompt_logprobs).toEqual([
+      null,
+      {
+        [`${b}`]: { logprob: -0.25, rank: 1, decoded_token: 'b' },
+        '0': { logprob: -1.25, rank: 2, decoded_token: '\0' },
+      },
+    ])
+    expect(choices[0]?.logprobs).toBeNull()
+  })
+
+  test('best_of generates and counts as many, and answers n', async () => {
+    await stubs.behave({ tokens: byteIds('x'), logprob: -1 })
+    const { choices, usage } = await completion({ prompt: 'ab', best_of: 3, n: 2 })
+    expect(choices.map(({ index, logprobs, text }) => [index, text, logprobs])).toEqual([
+      [0, 'x', null],
+      [1, 'x', null],
+    ])
+    expect(usage).toMatchObject({ prompt_tokens: 2, completion_tokens: 3 })
+    expect((await requests()).length).toBe(3)
+  })
+
+  test('a node that leaves the scores of the prompt out has failed', async () => {
+    await stubs.behave({ tokens: byteIds('x'), logprob: -1, promptLogprob: null })
+    const response = await edge.complete(tenant, { prompt: 'ab', echo: true, logprobs: 0 })
+    expect(response.status).toBe(502)
+  })
+
+  test.each([
+    ['max_tokens', { max_tokens: 0 }, /needs echo or prompt_logprobs/],
+    ['logprobs', { logprobs: 21 }, /0 to 20/],
+    ['best_of', { best_of: 1, n: 2 }, /less than n/],
+    ['best_of', { best_of: 2, stream: true }, /does not go with stream/],
+    ['prompt_logprobs', { prompt_logprobs: 1, stream: true }, /does not go with stream/],
+    [
+      'prompt',
+      { prompt: Array.from({ length: 128 }, () => 'a'.repeat(60)), echo: true, logprobs: 20 },
+      /send fewer prompts/,
+    ],
+  ])('%s names itself when it does not fit', async (param, body, message) => {
+    const response = await edge.complete(tenant, body)
     expect(response.status).toBe(400)
-    expect(await response.json()).toMatchObject({ error: { code: 'unsupported_parameter', param: name } })
-  },
-)
+    expect(await response.json()).toMatchObject({
+      error: { param, message: expect.stringMatching(message) },
+    })
+  })
+})

@@ -2,11 +2,13 @@ import type { Context } from 'hono'
 import { type Completion, CompletionRequest, type Prompt } from '../../shared/api/completions.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
+import { maxPromptLogprobs } from '../../shared/wire.ts'
 import { readGenerationRequest } from '../http/generation-request.ts'
 import type { TenantApp } from '../request-context.ts'
-import type { PlacedToken } from '../streaming/choice-text.ts'
+import type { ChoiceDelta } from '../streaming/read-choice.ts'
 import { completionLogprobs } from '../streaming/token-text.ts'
-import { answer, type Presentation } from './answer.ts'
+import { answer, type CompleteChoice, type Presentation } from './answer.ts'
+import { behindPrompt, echoOf, promptLogprobs, scoredPrompt } from './echo.ts'
 import { encodePrompts } from './encode-prompts.ts'
 import { checkContext, type Generation, promptRoom } from './generation.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
@@ -25,7 +27,7 @@ async function toGeneration(request: CompletionRequest, c: Context<TenantApp>): 
   const { codec, model, prompts } = encoded
   return {
     ...encoded,
-    n: request.n,
+    n: request.best_of ?? request.n,
     maxTokens: checkContext(prompts, {
       model,
       requested: request.max_tokens,
@@ -39,8 +41,33 @@ async function toGeneration(request: CompletionRequest, c: Context<TenantApp>): 
       { ignoreEos: request.ignore_eos, ids: request.stop_token_ids, strings: request.stop },
       encoded,
     ),
-    logprobs: request.logprobs ?? null,
+    // The best of them are known by their log-probabilities.
+    logprobs: request.logprobs ?? (request.best_of === undefined ? null : 0),
+    promptLogprobs: checkedScores(promptLogprobsOf(request), { prompts, n: request.best_of ?? request.n }),
   }
+}
+
+/** How many alternatives of the prompt's tokens are needed; undefined when nothing is told of them. */
+function promptLogprobsOf({ echo, logprobs, prompt_logprobs }: CompletionRequest): number | undefined {
+  const needs = [
+    ...(echo && logprobs !== undefined ? [logprobs] : []),
+    ...(prompt_logprobs === undefined ? [] : [prompt_logprobs]),
+  ]
+  return needs.length === 0 ? undefined : Math.max(...needs)
+}
+
+/** All that one answer tells of prompts is held in memory until it is told. */
+function checkedScores(
+  alternatives: number | undefined,
+  { n, prompts }: { n: number; prompts: readonly (readonly number[])[] },
+): number | undefined {
+  const tokens = n * prompts.reduce((sum, { length }) => sum + length, 0)
+  if (alternatives === undefined || tokens * (1 + alternatives) <= maxPromptLogprobs) return alternatives
+  throw new QuartetError(
+    'invalid_request',
+    `prompt: ${tokens} tokens with ${1 + alternatives} log-probabilities each are more than the ${maxPromptLogprobs} that one answer tells; send fewer prompts at a time, or ask for fewer log-probabilities`,
+    { param: 'prompt' },
+  )
 }
 
 function toIds(prompt: Prompt, { codec, room }: { codec: TextCodec; room: number }): number[] {
@@ -57,9 +84,26 @@ function toIds(prompt: Prompt, { codec, room }: { codec: TextCodec; room: number
     : fail(`${unknown} is no token of this model, which has ${codec.vocabulary.size}`)
 }
 
+/** The likeliest per token of each prompt's choices, in that order, each with its place among all that were generated. */
+function best(
+  choices: readonly CompleteChoice[],
+  { generated, n }: { generated: number; n: number },
+): (CompleteChoice & { readonly place: number })[] {
+  const placed = choices.map((choice, place) => ({ ...choice, place }))
+  if (generated === n) return placed
+  return [...Map.groupBy(placed, ({ place }) => Math.floor(place / generated)).values()].flatMap((group) =>
+    group.toSorted((a, b) => meanLogprob(b) - meanLogprob(a)).slice(0, n),
+  )
+}
+
+function meanLogprob({ finish: { stopToken }, tokens }: CompleteChoice): number {
+  const all = stopToken === undefined ? tokens : [...tokens, stopToken]
+  return all.length === 0 ? 0 : all.reduce((sum, { logprob = 0 }) => sum + logprob, 0) / all.length
+}
+
 function presentation(
   request: CompletionRequest,
-  { codec, model }: Generation,
+  { codec, model, n: generated, prompts }: Generation,
   c: Context<TenantApp>,
 ): Presentation<Completion, Completion> {
   const head = {
@@ -69,26 +113,51 @@ function presentation(
     model: request.model,
     system_fingerprint: `fp_${model.record.backbone.digest.slice(0, 12)}`,
   } as const
-  const logprobs = (tokens: readonly PlacedToken[]) =>
-    request.logprobs === undefined ? null : completionLogprobs(tokens, codec.vocabulary)
+  const { vocabulary } = codec
+  const idsOf = (place: number) => prompts[Math.floor(place / generated)] ?? []
+  const echo = (place: number) => {
+    const prompt = request.prompt[Math.floor(place / generated)]
+    return request.echo && prompt !== undefined ? echoOf(prompt, { codec, ids: idsOf(place) }) : undefined
+  }
+  /** Code points of each choice's text so far; none of one that has not begun. */
+  const shown = new Map<number, number>()
+  const piece = (
+    place: number,
+    { finish, prompt = [], text, tokens }: Omit<ChoiceDelta, 'completionTokens'>,
+  ) => {
+    const before = shown.get(place)
+    const end = (before ?? 0) + [...text].length
+    shown.set(place, end)
+    const echoed = echo(place)
+    const placed =
+      echoed === undefined
+        ? tokens
+        : [
+            ...(before === undefined ? scoredPrompt(echoed, { codec, scores: prompt }) : []),
+            ...behindPrompt(echoed, { tokens, stopToken: finish?.stopToken, end }),
+          ]
+    return {
+      text: before === undefined && echoed !== undefined ? echoed.text + text : text,
+      logprobs: request.logprobs === undefined ? null : completionLogprobs(placed, vocabulary),
+    }
+  }
   return {
     operation: 'text_completion',
     whole: (choices, usage) => ({
       ...head,
-      choices: choices.map(({ finish, text, tokens }, index) => ({
+      choices: best(choices, { generated, n: request.n }).map((choice, index) => ({
         index,
-        text,
-        logprobs: logprobs(tokens),
-        finish_reason: finish.reason,
+        ...piece(choice.place, choice),
+        finish_reason: choice.finish.reason,
+        ...(request.prompt_logprobs !== undefined && {
+          prompt_logprobs: promptLogprobs(idsOf(choice.place), { scores: choice.prompt, vocabulary }),
+        }),
       })),
       usage,
     }),
     opening: () => undefined,
-    chunks: (index, { finish, text, tokens }) => [
-      {
-        ...head,
-        choices: [{ index, text, logprobs: logprobs(tokens), finish_reason: finish?.reason ?? null }],
-      },
+    chunks: (index, delta) => [
+      { ...head, choices: [{ index, ...piece(index, delta), finish_reason: delta.finish?.reason ?? null }] },
     ],
     closing: (usage) => ({ ...head, choices: [], usage }),
   }

@@ -31,6 +31,8 @@ export interface Generation {
   readonly stops: readonly string[]
   readonly stopTokens: readonly number[]
   readonly logprobs: number | null
+  /** Alternatives to report with the log-probabilities of the prompt's tokens; undefined reports none. */
+  readonly promptLogprobs?: number | undefined
 }
 
 export interface RunningChoices {
@@ -179,6 +181,7 @@ function nodeRequests({ prompts, n, ...generation }: Generation, c: Context<Tena
       sampling: withSeed(generation.sampling, index),
       stopTokens: [...generation.stopTokens],
       logprobs: generation.logprobs,
+      ...(generation.promptLogprobs === undefined ? {} : { promptLogprobs: generation.promptLogprobs }),
     }))
 }
 
@@ -210,7 +213,7 @@ export function checkContext(
   const longest = Math.max(...prompts.map(({ length }) => length))
   const rowsWith = (maxTokens: number) => kvRows({ promptRows: rows, promptTokens: longest, maxTokens })
   const room = contextLength - rowsWith(0)
-  if (room < 1 || (requested ?? 1) > room) {
+  if ((requested ?? 1) > room) {
     const adapter = rows > 0 ? ` and ${rows} of the adapter` : ''
     // No prompt is short enough for a limit that takes the whole context.
     const isLimitAlone = (requested ?? 1) > contextLength - rows - 1

@@ -43,6 +43,7 @@ describe('at the value that changes nothing,', () => {
     { best_of: 1 },
     { use_beam_search: false },
     { add_generation_prompt: true, continue_final_message: false },
+    { add_generation_prompt: null, continue_final_message: null },
     { tool_calls: null },
     { tools: null, tool_choice: null, functions: null },
     { logit_bias: null, stop: null, seed: null, user: null, metadata: null, store: null },

@@ -5,7 +5,7 @@ import { NodeFailure } from './node-failures.ts'
 
 export interface Asked {
   readonly node: NodeAddress
-  readonly request: Pick<GenerateRequest, 'prompt' | 'maxTokens'>
+  readonly request: Pick<GenerateRequest, 'prompt' | 'promptLogprobs' | 'maxTokens'>
   /** Rows that the adapter makes; 0 for the untuned backbone. */
   readonly promptRows: number
   /** Of the backbone; undefined where its record does not say. */
@@ -28,6 +28,8 @@ export class NodeEvents {
   readonly #attempt: Pick<NodeAttempt, 'token' | 'end'>
   #rest = ''
   #tokens = 0
+  /** Tokens of the prompt whose scores came. */
+  #scores = 0
   #isOver = false
   #failure: NodeFailure | undefined
 
@@ -103,7 +105,15 @@ export class NodeEvents {
     const { node, request, vocab } = this.#asked
     const broken = (what: string) => this.#broken('other', `node ${node.id} ${what}`)
     switch (event.type) {
+      case 'prompt':
+        if (event.scores.some(({ top }) => top.some(([id]) => this.#isUnknown(id))))
+          return broken(`sent a token that the vocabulary of ${vocab} does not have`)
+        this.#scores += event.scores.length
+        return this.#tokens > 0 || this.#scores > this.#scored
+          ? broken(`sent more of the prompt than the ${this.#scored} scores that it was asked for`)
+          : undefined
       case 'token':
+        if (this.#scores < this.#scored) return broken('began without the scores of the prompt')
         if (this.#isUnknown(event.id) || event.top?.some(([id]) => this.#isUnknown(id)) === true)
           return broken(`sent a token that the vocabulary of ${vocab} does not have`)
         if (this.#tokens === request.maxTokens)
@@ -111,6 +121,7 @@ export class NodeEvents {
         this.#tokens += 1
         return undefined
       case 'done': {
+        if (this.#scores < this.#scored) return broken('ended without the scores of the prompt')
         const { promptTokens } = event.usage
         if (this.#isOwn(event.usage) && promptTokens === request.prompt.length) return undefined
         const there = { promptTokens: request.prompt.length, completionTokens: this.#tokens }
@@ -134,6 +145,12 @@ export class NodeEvents {
       promptRows <= rows &&
       cachedTokens <= promptTokens
     )
+  }
+
+  /** Scores that it was asked for: of each of the prompt's tokens but the first. */
+  get #scored(): number {
+    const { prompt, promptLogprobs } = this.#asked.request
+    return promptLogprobs === undefined ? 0 : prompt.length - 1
   }
 
   #isUnknown(id: number): boolean {

@@ -1,7 +1,7 @@
 import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
-import type { FinishReason, GenerateEvent } from '../../shared/wire.ts'
+import type { FinishReason, GenerateEvent, TokenScore } from '../../shared/wire.ts'
 import type { ChoiceMeter } from '../budgets/choice-meter.ts'
-import { ChoiceText, type PlacedToken } from './choice-text.ts'
+import { ChoiceText, type PlacedToken, type SampledToken } from './choice-text.ts'
 
 /** What became known of a choice at once. */
 export interface ChoiceDelta {
@@ -9,7 +9,13 @@ export interface ChoiceDelta {
   readonly tokens: readonly PlacedToken[]
   /** Tokens of the choice so far, those without text and those whose text waits included. */
   readonly completionTokens: number
-  readonly finish?: { readonly reason: FinishReason }
+  readonly finish?: {
+    readonly reason: FinishReason
+    /** The token that ended it and has no text. */
+    readonly stopToken?: SampledToken | undefined
+  }
+  /** Of the prompt's tokens from the second on, where the request asks for them: in the first delta. */
+  readonly prompt?: readonly TokenScore[]
 }
 
 export interface ChoiceSource {
@@ -33,7 +39,11 @@ export async function* readChoice({
   vocabulary,
 }: ChoiceSource): AsyncGenerator<ChoiceDelta, void> {
   const choice = new ChoiceText({ vocabulary, stops, minTokens })
+  const scores: TokenScore[] = []
+  /** Goes with the first delta, though network chunks may part it from the first token. */
+  const prompt = () => (scores.length === 0 ? {} : { prompt: scores.splice(0) })
   let completionTokens = 0
+  let stopToken: SampledToken | undefined
   let hasFailed = false
   try {
     for await (const group of events) {
@@ -46,20 +56,28 @@ export async function* readChoice({
       // All of them, though a stop string may leave the last ones out: they were generated.
       for (const event of group) meter.see(event)
       for (const event of group) {
+        if (event.type === 'prompt') scores.push(...event.scores)
         if (event.type === 'token') {
           completionTokens += 1
-          if (event.stop !== true) add(choice.push(event))
+          if (event.stop === true) stopToken = event
+          else add(choice.push(event))
           if (!choice.stopped) continue
-          yield { text, tokens, completionTokens, finish: { reason: 'stop' } }
+          yield { ...prompt(), text, tokens, completionTokens, finish: { reason: 'stop' } }
           return
         }
         if (event.type !== 'done') continue
         add(choice.finish())
         const reason = choice.stopped ? 'stop' : event.reason
-        yield { text, tokens, completionTokens: event.usage.completionTokens, finish: { reason } }
+        yield {
+          ...prompt(),
+          text,
+          tokens,
+          completionTokens: event.usage.completionTokens,
+          finish: { reason, stopToken },
+        }
         return
       }
-      if (text !== '' || tokens.length > 0) yield { text, tokens, completionTokens }
+      if (text !== '' || tokens.length > 0) yield { ...prompt(), text, tokens, completionTokens }
     }
   } catch (thrown) {
     hasFailed = true

@@ -6,7 +6,7 @@ import type { PlacedToken } from './choice-text.ts'
 const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** A token's text, or `\xNN` for each of its bytes when they are no UTF-8 on their own. */
-function tokenText(bytes: Uint8Array, escapePrefix: string): string {
+export function tokenText(bytes: Uint8Array, escapePrefix: string): string {
   try {
     return strict.decode(bytes)
   } catch {
@@ -42,8 +42,10 @@ export function completionLogprobs(
   }
   return {
     tokens: tokens.map(({ id }) => text(id)),
-    token_logprobs: tokens.map(({ logprob = 0 }) => logprob),
-    top_logprobs: isAsked ? tokens.map(likeliest) : null,
+    token_logprobs: tokens.map(({ logprob = null }) => logprob),
+    top_logprobs: isAsked
+      ? tokens.map((token) => (token.logprob === undefined ? null : likeliest(token)))
+      : null,
     text_offset: tokens.map(({ offset }) => offset),
   }
 }

@@ -1,15 +1,22 @@
 import type { BackendLimits } from '../../model/runtime/backend.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import { maxPromptLogprobs } from '../../shared/wire.ts'
 import type { Sequence } from './sequence.ts'
 
 /** Throws when a request can never run here: `invalid_request` or `context_length_exceeded`. */
 export function checkRunnable(sequence: Sequence, limits: BackendLimits): void {
-  const { maxTokens, prompt, sampling } = sequence.engineRequest.request
+  const { maxTokens, prompt, promptLogprobs, sampling } = sequence.engineRequest.request
   checkIds(prompt, { param: 'prompt', vocab: limits.vocab })
   checkIds(
     sampling.logitBias.map(([id]) => id),
     { param: 'sampling.logitBias', vocab: limits.vocab },
   )
+  if (promptLogprobs !== undefined && prompt.length * (1 + promptLogprobs) > maxPromptLogprobs)
+    throw new QuartetError(
+      'invalid_request',
+      `promptLogprobs: ${prompt.length} tokens with ${1 + promptLogprobs} log-probabilities each are more than ${maxPromptLogprobs}`,
+      { param: 'promptLogprobs' },
+    )
   const room = Math.min(limits.contextLength, limits.cacheRows)
   if (sequence.rows > room) {
     const { promptRows } = sequence

@@ -208,26 +208,43 @@ export class Engine {
   }
 
   /** The logits behind the prompt's last token; undefined when more of it is to come, or the call failed. */
-  async #prefill(
-    { depth, rows, sequence, tokens }: Chunk,
-    time: StepTime,
-  ): Promise<Float32Array | undefined> {
+  async #prefill(chunk: Chunk, time: StepTime): Promise<Float32Array | undefined> {
+    const { depth, rows, sequence, tokens } = chunk
     const { phase } = sequence
     if (phase.name !== 'prefilling') return undefined
     const { done, slot } = phase
     const adapter = done === 0 ? sequence.adapter : undefined
+    const start = this.#now()
+    const run = { slot, tokens, ...(adapter && { adapter }) }
+    const isScored = sequence.promptScores !== undefined
     const computed = await this.#compute([sequence], () =>
-      this.#backend.prefill({ slot, tokens, ...(adapter && { adapter }) }),
+      isScored ? this.#backend.score(run, [...tokens.keys()]) : this.#backend.prefill(run),
     )
     if (computed === undefined) return undefined
-    const { logits, ms } = computed
+    if (!this.#scorePrompt(chunk, computed.logits)) return undefined
+    const ms = isScored ? this.#now() - start : computed.ms
     time.prefillMs += ms
     this.#budget.prefilled({ depth, ms, rows })
     sequence.advance(slot, done + tokens.length)
     if (done + tokens.length < sequence.prompt.length) return undefined
     this.#prefixes.keep(sequence, slot)
     this.#scheduler.promote(sequence)
-    return logits
+    return computed.logits.subarray(-this.#backend.limits.vocab)
+  }
+
+  /** Takes down how likely a chunk's tokens are, where the request asks; false when that ended the sequence. */
+  #scorePrompt({ sequence, tokens }: Chunk, logits: Float32Array): boolean {
+    const { phase, prompt, promptScores } = sequence
+    if (promptScores === undefined || phase.name !== 'prefilling') return true
+    const first = phase.done + 1
+    try {
+      const following = prompt.slice(first, first + tokens.length)
+      promptScores.add(logits, { following, vocab: this.#backend.limits.vocab })
+      return true
+    } catch (error) {
+      this.#failComputed(sequence, error)
+      return false
+    }
   }
 
   async *#decode(batch: readonly Sequence[], time: StepTime): AsyncGenerator<Answered, void> {
@@ -270,19 +287,29 @@ export class Engine {
     const { phase } = sequence
     if (phase.name !== 'prefilling' && phase.name !== 'decoding') return
     try {
+      sequence.sendPromptScores()
+      if (sequence.engineRequest.request.maxTokens === 0) {
+        this.#end(sequence, { type: 'done', reason: 'length' })
+        return
+      }
       const choice = this.#sampler.choose(logits, sequence.sampling)
       this.#scheduler.chargeToken(sequence.tenant)
       const reason = sequence.append({ type: 'token', ...choice }, this.#now())
       if (reason === undefined) sequence.phase = { name: 'decoding', slot: phase.slot, next: choice.id }
       else this.#end(sequence, { type: 'done', reason })
     } catch (error) {
-      const failure = toQuartetError(error)
-      if (failure.code === 'node_error' && sequence.engineRequest.adapter !== null)
-        this.#fail(sequence, unusableAdapter())
-      else {
-        this.#observer.failed(error)
-        this.#fail(sequence, failure)
-      }
+      this.#failComputed(sequence, error)
+    }
+  }
+
+  /** The model ran, and what it gave is of no use. */
+  #failComputed(sequence: Sequence, error: unknown): void {
+    const failure = toQuartetError(error)
+    if (failure.code === 'node_error' && sequence.engineRequest.adapter !== null)
+      this.#fail(sequence, unusableAdapter())
+    else {
+      this.#observer.failed(error)
+      this.#fail(sequence, failure)
     }
   }
 

@@ -74,7 +74,7 @@ export class Sampler {
 }
 
 /** Ids of the `count` largest logits, by insertion into a list that short. */
-function likeliest(logits: Float32Array, count: number): number[] {
+export function likeliest(logits: Float32Array, count: number): number[] {
   const best: number[] = []
   if (count === 0) return best
   let least = Number.NEGATIVE_INFINITY

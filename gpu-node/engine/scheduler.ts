@@ -1,6 +1,7 @@
 import type { Backend, BackendLimits } from '../../model/runtime/backend.ts'
 import type { TenantId } from '../../shared/ids.ts'
 import type { PrefixCache } from './prefix-cache.ts'
+import { mostScored } from './prompt-scores.ts'
 import { Queue, type QueueLimits } from './queue.ts'
 import type { Sequence } from './sequence.ts'
 import type { StepBudget } from './step-budget.ts'
@@ -101,7 +102,8 @@ export class Scheduler {
       const slot = sequence && this.#allocate(sequence.rows)
       if (sequence === undefined || slot === undefined) return
       this.queue.shift()
-      const cached = this.#prefixes.restore(sequence, slot)
+      // What is kept of a prompt has no logits.
+      const cached = sequence.promptScores === undefined ? this.#prefixes.restore(sequence, slot) : 0
       this.queue.charge(
         sequence.tenant,
         sequence.prompt.length - cached + (cached === 0 ? sequence.promptRows : 0),
@@ -122,7 +124,7 @@ export class Scheduler {
     ms -= this.#budget.msOf(chunk)
     for (const sequence of others) {
       const rest = remainder(sequence)
-      if (rest === undefined || ms <= 0) continue
+      if (rest === undefined || ms <= 0 || rest.tokens.length > this.#mostTokens(sequence)) continue
       if (rest.rows > Math.min(rows, this.#budget.rowsIn(ms, rest.depth))) continue
       rows -= rest.rows
       ms -= this.#budget.msOf(rest)
@@ -132,12 +134,17 @@ export class Scheduler {
     return chunks
   }
 
+  /** Tokens of its prompt in one run, as far as the memory for their logits goes. */
+  #mostTokens({ promptScores }: Sequence): number {
+    return promptScores === undefined ? Number.POSITIVE_INFINITY : mostScored(this.#limits.vocab)
+  }
+
   #nextChunk(sequence: Sequence, ms: number): Chunk | undefined {
     const rest = remainder(sequence)
     if (rest === undefined) return undefined
     const promptRows = rest.rows - rest.tokens.length
     const isFirst = rest.depth === 0
-    const most = this.#budget.rowsIn(ms, rest.depth) - promptRows
+    const most = Math.min(this.#budget.rowsIn(ms, rest.depth) - promptRows, this.#mostTokens(sequence))
     const wanted = Math.max(fewestTokens, most, isFirst ? (sequence.adapter?.window ?? 0) : 0)
     const left = rest.tokens.length - wanted
     const tokens = rest.tokens.slice(0, left > 0 && left < fewestTokens ? wanted + left : wanted)

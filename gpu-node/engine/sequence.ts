@@ -5,6 +5,7 @@ import { kvRows } from '../../shared/kv-rows.ts'
 import type { FinishReason, GenerateEvent, GenerateRequest, Timings, Usage } from '../../shared/wire.ts'
 import type { CallTrace } from './call-trace.ts'
 import { EventStream } from './event-stream.ts'
+import { PromptScores } from './prompt-scores.ts'
 import { SamplingState } from './sampler.ts'
 
 /** An adapter that stays resident until it is released; a second release does nothing. */
@@ -45,6 +46,8 @@ export class Sequence {
   readonly events: EventStream
   readonly sampling: SamplingState
   readonly arrivedAt: number
+  /** Of its prompt's tokens, where the request asks for them. */
+  readonly promptScores: PromptScores | undefined
   phase: Phase = { name: 'waiting' }
   /** Set from outside the step loop; the loop acts on it. */
   cancelled = false
@@ -58,6 +61,8 @@ export class Sequence {
     this.engineRequest = engineRequest
     this.arrivedAt = arrivedAt
     this.sampling = new SamplingState(engineRequest.request)
+    const { promptLogprobs } = engineRequest.request
+    this.promptScores = promptLogprobs === undefined ? undefined : new PromptScores(promptLogprobs)
     this.events = new EventStream(() => {
       this.cancelled = true
     })
@@ -115,6 +120,11 @@ export class Sequence {
     this.#prefilled = done
     this.phase = { name: 'prefilling', slot, done }
     if (done === this.prompt.length) this.engineRequest.adapter?.release()
+  }
+
+  /** Sends how likely the prompt's tokens are, where they are asked for. */
+  sendPromptScores(): void {
+    for (const event of this.promptScores?.take() ?? []) this.events.push(event)
   }
 
   /** Records and sends a chosen token; why the sequence is over when it was the last. */

@@ -119,7 +119,6 @@ export class OnnxBackend implements Backend {
     return this.score(chunk, [chunk.tokens.length - 1])
   }
 
-  /** Like `prefill`, but gives the logits of the chunk's tokens at these positions: [positions, vocab]. */
   async score(
     { slot, tokens, adapter: loaded }: PrefillChunk,
     positions: readonly number[],

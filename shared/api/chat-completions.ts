@@ -86,8 +86,15 @@ export const ChatCompletionRequest = z
       {},
       'Extension: what the chat template may ask for, such as `enable_thinking`.',
     ),
-    add_generation_prompt: onlyAtDefault(true),
-    continue_final_message: onlyAtDefault(false),
+    add_generation_prompt: orAbsent(z.boolean()).meta({
+      description:
+        'Extension: whether the prompt ends where an answer begins; true unless `continue_final_message` is.',
+    }),
+    continue_final_message: withDefault(
+      z.boolean(),
+      false,
+      'Extension: the last message is the beginning of the answer, which has what follows.',
+    ),
     add_special_tokens: onlyAtDefault(false),
     documents: onlyAt({ defaults: [[]], instead: 'write them into a message' }),
     function_call: onlyAtDefault('none', 'auto'),
@@ -106,6 +113,10 @@ export const ChatCompletionRequest = z
       max_tokens === undefined || max_completion_tokens === undefined || max_tokens === max_completion_tokens,
     { path: ['max_tokens'], error: 'differs from max_completion_tokens; give one of them' },
   )
+  .refine((request) => !(request.continue_final_message && request.add_generation_prompt === true), {
+    path: ['continue_final_message'],
+    error: 'does not go with add_generation_prompt; set that to false',
+  })
   .refine(streamOptionsNeedStream.check, streamOptionsNeedStream.detail)
 export type ChatCompletionRequest = z.infer<typeof ChatCompletionRequest>
 

@@ -12,6 +12,17 @@ const templates = new WeakMap<TextCodec, ChatTemplate>()
 /** What a request tells the template besides its messages. */
 export type TemplateSettings = Readonly<Record<string, string | number | boolean>>
 
+/** Where a prompt ends: where the assistant's next answer begins, behind the last message, or within it. */
+export type PromptEnd = 'answer' | 'message' | 'within'
+
+interface Encoding {
+  readonly tuned: boolean
+  readonly room: number
+  readonly settings?: TemplateSettings
+  /** 'answer' by default. */
+  readonly end?: PromptEnd
+}
+
 /** Conversations as the backbone was trained to read them. */
 export class ChatTemplate {
   /** The template of a backbone, parsed once. */
@@ -35,12 +46,12 @@ export class ChatTemplate {
     this.#template = new Template(backbone.chat.template)
   }
 
-  /** Token ids of a conversation up to where the assistant's answer begins; at most `room`. */
+  /** Token ids of a conversation; at most `room`. */
   encode(
     messages: readonly ChatMessage[],
-    { room, settings = {}, tuned }: { tuned: boolean; room: number; settings?: TemplateSettings },
+    { end = 'answer', room, settings = {}, tuned }: Encoding,
   ): number[] {
-    const rendered = this.#rendered(messages, { tuned, settings })
+    const rendered = this.#rendered(messages, { tuned, settings, end })
     const ids = this.#codec.encodeRendered(rendered, { tokens: room, param: 'messages' })
     if (ids.length > 0) return ids
     const why =
@@ -72,7 +83,7 @@ export class ChatTemplate {
 
   #rendered(
     messages: readonly ChatMessage[],
-    { settings, tuned }: { tuned: boolean; settings: TemplateSettings },
+    { end, settings, tuned }: { tuned: boolean; settings: TemplateSettings; end: PromptEnd },
   ): string {
     const protect = (text: string) => this.#codec.addedTokens.protect(text)
     const plain = messages.map((message) => ({
@@ -86,11 +97,12 @@ export class ChatTemplate {
       name,
       typeof value === 'string' ? protect(value) : value,
     ])
-    const render = this.#renderWith(Object.fromEntries(given))
+    const asked = Object.fromEntries(given)
+    const render = this.#renderWith({ ...asked, add_generation_prompt: end === 'answer' })
+    const prompt = () => this.#defaultPrompt(this.#renderWith(asked), given.length === 0)
     try {
-      return tuned
-        ? renderWithoutDefault(plain, { render, prompt: this.#defaultPrompt(render, given.length === 0) })
-        : render(plain)
+      const rendered = tuned ? renderWithoutDefault(plain, { render, prompt: prompt() }) : render(plain)
+      return end === 'within' ? upTo(rendered, plain.at(-1)?.content ?? '') : rendered
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : 'it failed'
       throw new QuartetError(
@@ -108,9 +120,9 @@ export class ChatTemplate {
     const { bos, eos } = this.#backbone.tokens
     return (messages) =>
       this.#template.render({
+        add_generation_prompt: true,
         ...settings,
         messages,
-        add_generation_prompt: true,
         bos_token: this.#spell(bos),
         eos_token: this.#spell(eos[0]),
       })
@@ -132,4 +144,13 @@ export class ChatTemplate {
       ? ''
       : new TextDecoder().decode(this.#codec.vocabulary.spelling(token))
   }
+}
+
+/** A rendered conversation up to where its last message's text ends; a template may have trimmed it. */
+function upTo(rendered: string, content: string): string {
+  for (const text of [content, content.trimEnd(), content.trim()]) {
+    const at = rendered.lastIndexOf(text)
+    if (text.trim() !== '' && at !== -1) return rendered.slice(0, at + text.length)
+  }
+  throw new Error('it does not show the last message, which continue_final_message continues')
 }

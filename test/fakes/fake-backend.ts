@@ -13,7 +13,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import { BackboneDigest } from '../../shared/ids.ts'
 
 export type BackendCall =
-  | { readonly type: 'prefill'; readonly tokens: number; readonly tuned: boolean }
+  | { readonly type: 'prefill'; readonly tokens: number; readonly tuned: boolean; readonly scored?: number }
   | { readonly type: 'decode'; readonly batch: number }
 
 export const fakeBackbone = BackboneDigest.parse('f'.repeat(64))
@@ -154,17 +154,38 @@ export class FakeBackend implements Backend {
     if (slot.length > slot.rows) throw new Error('the slot is full')
   }
 
-  prefill({ adapter, slot: given, tokens }: PrefillChunk): Promise<Float32Array> {
-    return this.#call({ type: 'prefill', tokens: tokens.length, tuned: adapter !== undefined }, () => {
-      const slot = this.#own(given)
-      if (tokens.length > this.limits.chunkTokens) throw new Error('the chunk is too long')
-      if (adapter !== undefined) {
-        if (slot.length > 0) throw new Error('prompt rows come with the first chunk only')
-        if (!(adapter instanceof FakeAdapter)) throw new Error('not an adapter of this backend')
-        slot.adapter = adapter
+  prefill(chunk: PrefillChunk): Promise<Float32Array> {
+    const { adapter, tokens } = chunk
+    const call = { type: 'prefill', tokens: tokens.length, tuned: adapter !== undefined } as const
+    return this.#call(call, () => this.#extend(this.#begun(chunk), tokens))
+  }
+
+  score(chunk: PrefillChunk, positions: readonly number[]): Promise<Float32Array> {
+    const { adapter, tokens } = chunk
+    const scored = positions.length
+    const call = { type: 'prefill', tokens: tokens.length, tuned: adapter !== undefined, scored } as const
+    return this.#call(call, () => {
+      const slot = this.#begun(chunk)
+      const { vocab } = this.limits
+      const logits = new Float32Array(positions.length * vocab)
+      for (const [position, token] of tokens.entries()) {
+        const row = this.#extend(slot, [token])
+        const at = positions.indexOf(position)
+        if (at !== -1) logits.set(row, at * vocab)
       }
-      return this.#extend(slot, tokens)
+      return logits
     })
+  }
+
+  #begun({ adapter, slot: given, tokens }: PrefillChunk): FakeSlot {
+    const slot = this.#own(given)
+    if (tokens.length > this.limits.chunkTokens) throw new Error('the chunk is too long')
+    if (adapter !== undefined) {
+      if (slot.length > 0) throw new Error('prompt rows come with the first chunk only')
+      if (!(adapter instanceof FakeAdapter)) throw new Error('not an adapter of this backend')
+      slot.adapter = adapter
+    }
+    return slot
   }
 
   decode(batch: readonly DecodeRow[]): Promise<Float32Array> {

@@ -48,6 +48,8 @@ export interface StubBehaviour {
   readonly garbage?: string
   /** Log-probability of every token; its one alternative is token 0. */
   readonly logprob?: number
+  /** Log-probability of each token of a prompt; with null it sends none though it is asked to. */
+  readonly promptLogprob?: number | null
   /** The likeliest tokens instead of the chosen one and token 0. */
   readonly top?: readonly (readonly [id: number, logprob: number])[]
 }

@@ -148,7 +148,13 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
     adapter = null,
     maxTokens,
     prompt,
-  } = call.body as { adapter?: string | null; prompt: number[]; maxTokens: number }
+    promptLogprobs,
+  } = call.body as {
+    adapter?: string | null
+    prompt: number[]
+    promptLogprobs?: number
+    maxTokens: number
+  }
   const { refuse } = behaviour
   endWith(response, call)
   const lacksAdapter = behaviour.adapterMissing === true && adapter !== null && !adapters.has(adapter)
@@ -168,6 +174,18 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
     completionTokens: call.sent + completion,
   })
   const tokens = behaviour.overruns === true ? behaviour.tokens : behaviour.tokens.slice(0, maxTokens)
+  const { promptLogprob = -0.25 } = behaviour
+  if (promptLogprobs !== undefined && promptLogprob !== null)
+    for (const id of prompt.slice(1)) {
+      const top = [
+        [id, promptLogprob],
+        [0, promptLogprob - 1],
+      ]
+      line({
+        type: 'prompt',
+        scores: [{ logprob: promptLogprob, rank: 1, top: top.slice(0, promptLogprobs) }],
+      })
+    }
   for (const [at, id] of tokens.entries()) {
     if (behaviour.delayMs !== undefined) await sleep(behaviour.delayMs)
     if (behaviour.isEachWritten === true) await new Promise((resolve) => setImmediate(resolve))
@@ -195,7 +213,12 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
   }
   if (behaviour.dieAfter === tokens.length) return die(response)
   const timings = { queueMs: 0, prefillMs: 0, decodeMs: 0 }
-  line({ type: 'done', reason: behaviour.reason ?? 'stop', usage: usage(), timings })
+  line({
+    type: 'done',
+    reason: maxTokens === 0 ? 'length' : (behaviour.reason ?? 'stop'),
+    usage: usage(),
+    timings,
+  })
   end(response)
 }
 
