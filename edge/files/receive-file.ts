@@ -15,13 +15,22 @@ export interface FileArrival {
   readonly boundary: string
   readonly bucket: R2Bucket
   readonly key: string
+  /** What the tenant has room for. */
+  readonly maxBytes: number
 }
 
 /**
  * Reads `purpose` and `file` of a form as they arrive, checks each line, and writes the file to the bucket in parts.
  * Nothing stays in the bucket when it throws: `invalid_request`, `training_data_invalid`, `body_too_large`.
  */
-export async function receiveFile({ body, boundary, bucket, id, key }: FileArrival): Promise<FileObject> {
+export async function receiveFile({
+  body,
+  boundary,
+  bucket,
+  id,
+  key,
+  maxBytes,
+}: FileArrival): Promise<FileObject> {
   let purpose: FilePurpose | undefined
   let file: Pick<FileObject, 'bytes' | 'filename' | 'lines'> | undefined
   for await (const part of readForm(body, boundary)) {
@@ -32,7 +41,7 @@ export async function receiveFile({ body, boundary, bucket, id, key }: FileArriv
     } else if (part.name === 'file') {
       if (purpose === undefined) throw wrong('purpose', 'must stand in front of file in the form')
       if (file !== undefined) throw wrong('file', 'stands twice; send one file a request')
-      file = await storeLines(part, { bucket, key, purpose })
+      file = await storeLines(part, { bucket, key, maxBytes, purpose })
     } else await fieldText(part)
   }
   if (purpose === undefined || file === undefined) {
@@ -48,6 +57,17 @@ export async function receiveFile({ body, boundary, bucket, id, key }: FileArriv
     ...file,
   }
 }
+
+const tooLong = (maxBytes: number) =>
+  maxBytes < maxFileBytes
+    ? new QuartetError(
+        'file_storage_exceeded',
+        `the tenant's files have room for ${maxBytes} bytes more; delete some, or ask the operator for more`,
+        { param: 'file' },
+      )
+    : new QuartetError('body_too_large', `a file has at most ${maxFileBytes} bytes; split it`, {
+        param: 'file',
+      })
 
 const wrong = (param: string, message: string) =>
   new QuartetError('invalid_request', `${param}: ${message}`, { param })
@@ -67,8 +87,9 @@ async function storeLines(
   {
     bucket,
     key,
+    maxBytes,
     purpose,
-  }: { readonly bucket: R2Bucket; readonly key: string; readonly purpose: FilePurpose },
+  }: Pick<FileArrival, 'bucket' | 'key' | 'maxBytes'> & { readonly purpose: FilePurpose },
 ): Promise<Pick<FileObject, 'bytes' | 'filename' | 'lines'>> {
   const check = new LineCheck(purpose)
   const store = new PartStore(bucket, key)
@@ -76,8 +97,7 @@ async function storeLines(
   try {
     for await (const chunk of bytes) {
       length += chunk.length
-      if (length > maxFileBytes)
-        throw new QuartetError('body_too_large', `a file has at most ${maxFileBytes} bytes; split it`)
+      if (length > Math.min(maxBytes, maxFileBytes)) throw tooLong(maxBytes)
       check.push(chunk)
       await store.push(chunk)
     }

@@ -1,4 +1,4 @@
-import { FileId, type FileObject, FilePurpose } from '../../shared/api/files.ts'
+import { FileId, type FileObject, FilePurpose, maxFileBytes } from '../../shared/api/files.ts'
 import type { Sql, SqlValue } from '../budgets/sql.ts'
 
 interface Row extends Record<string, SqlValue> {
@@ -33,16 +33,22 @@ export class FileTable {
     return row?.bytes ?? 0
   }
 
-  /** Takes room for an upload; false when `limit` leaves none. */
-  reserve(id: FileId, bytes: number, limit: number | null): boolean {
-    if (limit !== null && this.bytes + bytes > limit) return false
+  /**
+   * Takes room for an upload: `wanted` bytes, or what there is where the length is not known. Returns how many bytes it
+   * may have; undefined when `limit` leaves too few.
+   */
+  reserve(
+    id: FileId,
+    { limit, wanted }: { readonly wanted: number | null; readonly limit: number | null },
+  ): number | undefined {
+    const left = limit === null ? maxFileBytes : Math.max(0, limit - this.bytes)
+    const bytes = wanted ?? Math.min(left, maxFileBytes)
+    if (bytes > left || bytes === 0) return undefined
     this.#sql.all(
       'INSERT INTO file_uploads (id, bytes, began_at) VALUES (?, ?, ?)',
-      id,
-      bytes,
-      Math.floor(Date.now() / 1_000),
+      ...[id, bytes, Math.floor(Date.now() / 1_000)],
     )
-    return true
+    return bytes
   }
 
   release(id: FileId): void {

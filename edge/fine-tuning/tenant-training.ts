@@ -17,14 +17,18 @@ export class TenantTraining extends DurableObject {
     this.#book = new JobBook(durableSql(ctx.storage))
   }
 
-  /** Takes room for a file before its bytes are written. `limit`: bytes of all files together; null is without limit. */
-  async beginFile(id: FileId, bytes: number, limit: number | null): Promise<Outcome<null>> {
-    return this.#book.files.reserve(id, bytes, limit)
-      ? ok(null)
-      : refuse(
+  /**
+   * Takes room for a file before its bytes are written, and says how many it may have. `wanted` is null where the client
+   * does not say; `limit`: bytes of all files together, null is without limit.
+   */
+  async beginFile(id: FileId, wanted: number | null, limit: number | null): Promise<Outcome<number>> {
+    const room = this.#book.files.reserve(id, { wanted, limit })
+    return room === undefined
+      ? refuse(
           'file_storage_exceeded',
-          `the file may have ${bytes} bytes, and the tenant's files may have ${limit} together; delete some, or ask the operator for more`,
+          `the tenant's files may have ${limit} bytes together, which leaves too few for this one; delete some, or ask the operator for more`,
         )
+      : ok(room)
   }
 
   async completeFile(file: FileObject): Promise<void> {

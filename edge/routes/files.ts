@@ -31,25 +31,19 @@ export async function createFile(c: C): Promise<Response> {
   const { body, headers } = c.req.raw
   requirePlainBody(c.req.raw)
   const boundary = boundaryOf(headers.get('content-type') ?? null)
-  const announced = headers.get('content-length') ?? ''
-  if (!/^[0-9]{1,15}$/.test(announced))
-    throw new QuartetError(
-      'length_required',
-      'the form must come with a Content-Length; send the file from disk or memory',
-    )
-  if (Number(announced) > maxFileBytes + formBytes)
-    throw new QuartetError('body_too_large', `a file has at most ${maxFileBytes} bytes; split it`, {
-      param: 'file',
-    })
+  const announced = headers.get('content-length')
+  if (Number(announced ?? 0) > maxFileBytes + formBytes) throw tooLarge()
   if (body === null)
     throw new QuartetError('invalid_request', 'the body is empty; send a form with purpose and file')
   using _memory = uploadMemory.take(tenant, heldBytes)
   const records = training(tenant)
   const id = newFileId()
-  unwrap(await records.beginFile(id, Number(announced), c.get('tenantRecord').policy.fileBytes))
-  const background = backgroundOf(c)
+  // Clients that stream a file do not know the form's length: they get what room there is.
+  const wanted = announced === null ? null : Number(announced)
+  const maxBytes = unwrap(await records.beginFile(id, wanted, c.get('tenantRecord').policy.fileBytes))
   const key = fileKey(tenant, id)
-  const receiving = receiveFile({ id, body: arrivingChunks(body), boundary, bucket, key })
+  const arriving = arrivingChunks(body)
+  const receiving = receiveFile({ id, body: unclosed(arriving), boundary, bucket, key, maxBytes })
     .then(async (file) => {
       await records.completeFile(file)
       return file
@@ -57,11 +51,32 @@ export async function createFile(c: C): Promise<Response> {
     .catch(async (thrown: unknown) => {
       await bucket.delete(key).catch(() => undefined)
       await records.abandonFile(id)
+      await drop(arriving)
       throw thrown
     })
+    .finally(() => arriving.return())
   // The room is given back when the client is gone, too.
-  background(receiving.catch(() => undefined))
+  backgroundOf(c)(receiving.catch(() => undefined))
   return c.json((await receiving) satisfies FileObject)
+}
+
+/** The same bytes, which whoever leaves them early does not cancel. */
+const unclosed = (arriving: AsyncGenerator<Uint8Array, void>): AsyncIterable<Uint8Array> => ({
+  [Symbol.asyncIterator]: () => ({ next: () => arriving.next() }),
+})
+
+const tooLarge = () =>
+  new QuartetError('body_too_large', `a file has at most ${maxFileBytes} bytes; split it`, { param: 'file' })
+
+/** How much of a form that is refused is still read: a client that writes all before it reads gets the refusal. */
+const maxDroppedBytes = 16 * 1024 * 1024
+
+async function drop(arriving: AsyncGenerator<Uint8Array, void>): Promise<void> {
+  for (let dropped = 0; dropped < maxDroppedBytes; ) {
+    const next = await arriving.next().catch(() => undefined)
+    if (next === undefined || next.done === true) return
+    dropped += next.value.length
+  }
 }
 
 const newFileId = (): FileId => FileId.parse(`file-${crypto.randomUUID().replaceAll('-', '').slice(0, 24)}`)

@@ -161,11 +161,14 @@ describe('a tenant’s files', () => {
   test('never take more room than the limit, uploads on their way counted', () => {
     const { files } = bookWithFile()
     const other = FileId.parse(`file-${'d'.repeat(24)}`)
-    expect(files.reserve(other, 901, 1_000)).toBe(false)
-    expect(files.reserve(other, 900, 1_000)).toBe(true)
-    expect(files.reserve(FileId.parse(`file-${'e'.repeat(24)}`), 1, 1_000)).toBe(false)
+    const third = FileId.parse(`file-${'e'.repeat(24)}`)
+    const limit = 1_000
+    expect(files.reserve(other, { wanted: 901, limit })).toBeUndefined()
+    expect(files.reserve(other, { wanted: 900, limit })).toBe(900)
+    expect(files.reserve(third, { wanted: 1, limit })).toBeUndefined()
+    expect(files.reserve(third, { wanted: null, limit })).toBeUndefined()
     files.release(other)
-    expect(files.reserve(other, 900, 1_000)).toBe(true)
+    expect(files.reserve(other, { wanted: null, limit })).toBe(900)
   })
 })
 
