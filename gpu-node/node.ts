@@ -14,6 +14,9 @@ import { EdgeClock } from './fleet/edge-clock.ts'
 import { Heartbeats } from './fleet/heartbeats.ts'
 import { assertReachable, membershipOf, nodeIdOf, nodeStatus } from './fleet/membership.ts'
 import { Rates } from './fleet/rates.ts'
+import { Grammars } from './grammar/grammars.ts'
+import type { GrammarVocabulary } from './grammar/messages.ts'
+import { grammarVocabulary } from './grammar/vocabulary.ts'
 import { nodeApp } from './server/app.ts'
 import { Authorization } from './server/authorization.ts'
 import { listen } from './server/listen.ts'
@@ -42,6 +45,7 @@ export interface NodeParts {
 export interface OpenModel {
   readonly slug: Backbone['manifest']['slug']
   readonly backend: Backend
+  readonly vocabulary?: GrammarVocabulary | undefined
 }
 
 /** How long connections may stay open once every request is over. */
@@ -77,7 +81,7 @@ export async function startNode(
 
   async function loadModel(): Promise<Engine> {
     const start = performance.now()
-    const { backend, slug } = await openModel(config)
+    const { backend, slug, vocabulary } = await openModel(config)
     const total = config.queue
     const engine = new Engine({
       backend,
@@ -105,7 +109,8 @@ export async function startNode(
       bytes: config.adapterCacheBytes,
       count: config.adapterCacheCount,
     })
-    serving.loaded({ slug, digest: backend.backbone, limits: backend.limits, engine, adapters })
+    const grammars = vocabulary && new Grammars({ vocabulary })
+    serving.loaded({ grammars, slug, digest: backend.backbone, limits: backend.limits, engine, adapters })
     log('info', 'ready', {
       backbone: slug,
       digest: backend.backbone,
@@ -143,6 +148,7 @@ export async function startNode(
     patience.abort()
     const engine = await loading.catch(() => undefined)
     await engine?.close()
+    await serving.model?.grammars?.close()
     settlements.leave()
     if (engine !== undefined) await heartbeats?.stop()
     await listener.close(connectionGraceMs)
@@ -161,7 +167,8 @@ async function openOnnxModel(config: NodeConfig): Promise<OpenModel> {
   const limits = { contextLength, chunkTokens, maxBatch, cacheRows }
   const backend = await createBackend({ folder, manifest, device, threads, limits })
   await warmUp(backend)
-  return { slug: manifest.slug, backend }
+  const vocabulary = await grammarVocabulary(folder, manifest)
+  return { slug: manifest.slug, backend, vocabulary }
 }
 
 /** Runs both kinds of call once: a backend that cannot is found out now, and the first request is not the slow one. */

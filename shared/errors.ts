@@ -11,6 +11,8 @@ export const errorCodes = {
   /** An adapter's weights are finite and what they compute is not. */
   adapter_unusable: { status: 422, type: 'invalid_request_error' },
   adapter_invalid: { status: 400, type: 'invalid_request_error' },
+  /** What an answer is to keep to cannot be taken: too large, too slow to compile, or not well formed. */
+  grammar_invalid: { status: 400, type: 'invalid_request_error' },
   digest_mismatch: { status: 400, type: 'invalid_request_error' },
   backbone_invalid: { status: 400, type: 'invalid_request_error' },
   backbone_mismatch: { status: 400, type: 'invalid_request_error' },

@@ -48,6 +48,17 @@ export const Sampling = z.strictObject({
 })
 export type Sampling = z.infer<typeof Sampling>
 
+export const maxGrammarLength = 128 * 1024
+
+/** What an answer must read like. Its text never enters a log. */
+export const Grammar = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('json_schema'), schema: z.string().min(2).max(maxGrammarLength) }),
+  z.strictObject({ kind: z.literal('regex'), pattern: z.string().min(1).max(maxGrammarLength) }),
+  /** Its first rule is `root`. */
+  z.strictObject({ kind: z.literal('ebnf'), grammar: z.string().min(1).max(maxGrammarLength) }),
+])
+export type Grammar = z.infer<typeof Grammar>
+
 export const GenerateRequest = z.strictObject({
   requestId: RequestId,
   backbone: BackboneDigest,
@@ -59,6 +70,8 @@ export const GenerateRequest = z.strictObject({
   sampling: Sampling,
   /** Token ids that end the sequence; the backbone's end-of-sequence ids are the edge's to include. */
   stopTokens: z.array(tokenId).max(maxStopTokens),
+  /** Only tokens that keep to it are chosen; a stop token only where it may end. */
+  grammar: Grammar.optional(),
   /** Log-probabilities of the chosen token and this many alternatives; null sends none. */
   logprobs: z.int().min(0).max(maxTopLogprobs).nullable(),
   /** Log-probabilities of the prompt's tokens and this many alternatives; absent sends none. */

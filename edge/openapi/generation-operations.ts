@@ -11,6 +11,7 @@ const generating = [
   'model_not_allowed',
   'context_length_exceeded',
   'exceeds_limit',
+  'grammar_invalid',
   'queue_full',
   'budget_exhausted',
   'client_closed_request',

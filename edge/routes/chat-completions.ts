@@ -12,6 +12,7 @@ import { contentLogprobs } from '../streaming/token-text.ts'
 import { answer, type Presentation } from './answer.ts'
 import { encodePrompts } from './encode-prompts.ts'
 import { checkContext, type Generation, promptRoom } from './generation.ts'
+import { grammarOf } from './grammar.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
 
 /** Tokens generated at most when a request does not say how many: room in the KV cache is reserved for them. */
@@ -50,6 +51,7 @@ async function toGeneration(request: ChatCompletionRequest, c: Context<TenantApp
       { ignoreEos: request.ignore_eos, ids: request.stop_token_ids, strings: request.stop },
       encoded,
     ),
+    grammar: grammarOf(request),
     logprobs: request.logprobs ? (request.top_logprobs ?? 0) : null,
   }
 }

@@ -11,6 +11,7 @@ import { answer, type CompleteChoice, type Presentation } from './answer.ts'
 import { behindPrompt, echoOf, promptLogprobs, scoredPrompt } from './echo.ts'
 import { encodePrompts } from './encode-prompts.ts'
 import { checkContext, type Generation, promptRoom } from './generation.ts'
+import { grammarOf } from './grammar.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
 
 /** `POST /v1/completions`. */
@@ -41,6 +42,7 @@ async function toGeneration(request: CompletionRequest, c: Context<TenantApp>): 
       { ignoreEos: request.ignore_eos, ids: request.stop_token_ids, strings: request.stop },
       encoded,
     ),
+    grammar: grammarOf(request),
     // The best of them are known by their log-probabilities.
     logprobs: request.logprobs ?? (request.best_of === undefined ? null : 0),
     promptLogprobs: checkedScores(promptLogprobsOf(request), { prompts, n: request.best_of ?? request.n }),

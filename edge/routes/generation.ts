@@ -4,7 +4,7 @@ import { QuartetError, toQuartetError } from '../../shared/errors.ts'
 import { settlementId } from '../../shared/ids.ts'
 import { kvRows } from '../../shared/kv-rows.ts'
 import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
-import type { Sampling } from '../../shared/wire.ts'
+import type { Grammar, Sampling } from '../../shared/wire.ts'
 import { admit } from '../budgets/admit.ts'
 import { ChoiceMeter } from '../budgets/choice-meter.ts'
 import type { TenantApp } from '../request-context.ts'
@@ -30,6 +30,7 @@ export interface Generation {
   readonly sampling: Sampling
   readonly stops: readonly string[]
   readonly stopTokens: readonly number[]
+  readonly grammar: Grammar | undefined
   readonly logprobs: number | null
   /** Alternatives to report with the log-probabilities of the prompt's tokens; undefined reports none. */
   readonly promptLogprobs?: number | undefined
@@ -180,6 +181,7 @@ function nodeRequests({ prompts, n, ...generation }: Generation, c: Context<Tena
       maxTokens: generation.maxTokens,
       sampling: withSeed(generation.sampling, index),
       stopTokens: [...generation.stopTokens],
+      ...(generation.grammar === undefined ? {} : { grammar: generation.grammar }),
       logprobs: generation.logprobs,
       ...(generation.promptLogprobs === undefined ? {} : { promptLogprobs: generation.promptLogprobs }),
     }))

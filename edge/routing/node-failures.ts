@@ -89,6 +89,12 @@ const verdicts = {
     message:
       'the adapter behind this model does not fit the backbone that the nodes serve; publish one that was made for it, or roll the alias back',
   },
+  grammar_invalid: {
+    retry: 'never',
+    avoid: false,
+    code: 'grammar_invalid',
+    message: 'the form that the answer is to have cannot be compiled; make it simpler',
+  },
   internal_error: { retry: 'elsewhere', avoid: true, ...broken },
   invalid_node_token: { retry: 'elsewhere', avoid: true, ...broken },
   other: { retry: 'elsewhere', avoid: true, ...broken },
@@ -107,6 +113,7 @@ export class NodeFailure extends Error {
   readonly retryAfterSeconds: number | undefined
   /** What the node says it used all the same. */
   readonly usage: Usage | undefined
+  readonly #told: string | undefined
 
   constructor(
     cause: string,
@@ -115,6 +122,8 @@ export class NodeFailure extends Error {
       retryAfterSeconds?: number | undefined
       usage?: Usage | undefined
       thrown?: unknown
+      /** What the client is told, where that is the node's to say. */
+      told?: string | undefined
     },
   ) {
     super(detail.message, { cause: detail.thrown })
@@ -122,11 +131,13 @@ export class NodeFailure extends Error {
     this.verdict = verdicts[this.reason]
     this.retryAfterSeconds = detail.retryAfterSeconds
     this.usage = detail.usage
+    this.#told = detail.told
   }
 
   /** What the client is told; the node's own words stay in the log. */
   toQuartetError(): QuartetError {
-    const { code, message } = this.verdict
+    const { code } = this.verdict
+    const message = this.#told ?? this.verdict.message
     const retryable = code === 'queue_full' || code === 'node_unavailable'
     return new QuartetError(code, message, {
       cause: this,
@@ -155,10 +166,18 @@ export async function failureOf(
   const { text } = await textUpTo(maxFailureBytes, response).catch(() => ({ text: '' }))
   const code = errorCodeIn(text)
   const retryAfter = Number(response.headers.get('retry-after'))
+  // Why a grammar is refused is the client's to know, and may quote it: no log has it.
+  const isGrammar = code === 'grammar_invalid'
   return new NodeFailure(code === undefined ? 'other' : (means[code] ?? code), {
-    message: `node ${nodeId} answered ${response.status} ${code ?? ''}: ${text}`,
+    message: `node ${nodeId} answered ${response.status} ${code ?? ''}${isGrammar ? '' : `: ${text}`}`,
+    told: isGrammar ? messageIn(text) : undefined,
     retryAfterSeconds: retryAfter > 0 && retryAfter <= 3_600 ? Math.ceil(retryAfter) : undefined,
   })
+}
+
+function messageIn(text: string): string | undefined {
+  const message = /"message":("(?:[^"\\]|\\.){1,500}")/.exec(text)?.[1]
+  return message === undefined ? undefined : String(JSON.parse(message))
 }
 
 function errorCodeIn(text: string): ErrorCode | undefined {

@@ -12,6 +12,9 @@ import { type Ending, type EngineRequest, Sequence } from './sequence.ts'
 import { StepBudget } from './step-budget.ts'
 import { Throughput } from './throughput.ts'
 
+/** How long the engine sleeps at most while all it has waits for grammars: long enough to idle, short enough for a deadline. */
+const grammarPatienceMs = 50
+
 /** Steps in a row that may fail before the engine calls itself failing. */
 const toleratedFailures = 3
 const usualStepMs = 100
@@ -129,6 +132,7 @@ export class Engine {
       return sequence.events
     } catch (refusal) {
       engineRequest.adapter?.release()
+      engineRequest.grammar?.close()
       throw refusal
     }
   }
@@ -169,6 +173,8 @@ export class Engine {
   }
 
   async #step(): Promise<void> {
+    for (const sequence of this.#scheduler.held)
+      if (sequence.phase.name === 'held') this.#postprocess({ sequence, logits: sequence.phase.logits })
     const step = this.#scheduler.schedule(this.#now())
     const time: StepTime = { prefillMs: 0, decodeMs: 0 }
     for await (const answered of this.#runModel(step, time)) this.#postprocess(answered)
@@ -204,7 +210,10 @@ export class Engine {
       if (logits !== undefined) yield { sequence: chunk.sequence, logits }
     }
     if (decode.length > 0) yield* this.#decode(decode, time)
-    if (chunks.length === 0 && decode.length === 0) this.#failUnplaceable()
+    if (chunks.length > 0 || decode.length > 0) return
+    const held = this.#scheduler.held.flatMap(({ engineRequest }) => engineRequest.grammar ?? [])
+    if (held.length === 0) return this.#failUnplaceable()
+    await Promise.race(held.map((grammar) => grammar.settled(grammarPatienceMs)))
   }
 
   /** The logits behind the prompt's last token; undefined when more of it is to come, or the call failed. */
@@ -285,13 +294,24 @@ export class Engine {
   /** Chooses a sequence's next token, sends it, and ends the sequence when it was the last. */
   #postprocess({ logits, sequence }: Answered): void {
     const { phase } = sequence
-    if (phase.name !== 'prefilling' && phase.name !== 'decoding') return
+    if (phase.name !== 'prefilling' && phase.name !== 'decoding' && phase.name !== 'held') return
     try {
       sequence.sendPromptScores()
       if (sequence.engineRequest.request.maxTokens === 0) {
         this.#end(sequence, { type: 'done', reason: 'length' })
         return
       }
+      const standing = sequence.engineRequest.grammar?.standing
+      if (standing === 'waiting') {
+        if (phase.name !== 'held') sequence.phase = { name: 'held', slot: phase.slot, logits: logits.slice() }
+        return
+      }
+      if (standing === 'complete') {
+        this.#end(sequence, { type: 'done', reason: 'stop' })
+        return
+      }
+      if (standing === 'failed')
+        throw new QuartetError('node_error', 'the node lost its place in the grammar; retry')
       const choice = this.#sampler.choose(logits, sequence.sampling)
       this.#scheduler.chargeToken(sequence.tenant)
       const reason = sequence.append({ type: 'token', ...choice }, this.#now())

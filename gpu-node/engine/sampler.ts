@@ -1,7 +1,7 @@
 import { Random } from '../../shared/prng.ts'
 import type { GenerateRequest, Sampling } from '../../shared/wire.ts'
 import { argmax, Distribution, logSumExp } from './distribution.ts'
-import { type LogitStage, logitStages, type WeightStage, weightStages } from './sampling-stages.ts'
+import { type LogitStage, logitStages, maskStage, type WeightStage, weightStages } from './sampling-stages.ts'
 
 /** A chosen token. Log-probabilities are those of the model itself: log softmax of its logits before any stage. */
 export interface Choice {
@@ -27,12 +27,16 @@ export class SamplingState {
   readonly stopTokens: readonly number[]
   generated = 0
 
-  constructor({ logprobs, prompt, sampling, stopTokens }: SampledRequest) {
+  /** `mask` says which tokens a grammar allows at the moment. */
+  constructor({ logprobs, prompt, sampling, stopTokens }: SampledRequest, mask?: Int32Array) {
     this.sampling = sampling
     this.logprobs = logprobs
     this.promptTokens = new Set((sampling.repetitionPenalty ?? 1) === 1 ? [] : prompt)
     this.stopTokens = stopTokens
-    this.logitStages = logitStages.filter((stage) => stage.applies(sampling))
+    this.logitStages = [
+      ...logitStages.filter((stage) => stage.applies(sampling)),
+      ...(mask === undefined ? [] : [maskStage(mask)]),
+    ]
     this.weightStages =
       sampling.temperature === 0 ? [] : weightStages.filter((stage) => stage.applies(sampling))
     this.random = new Random(sampling.seed ?? Math.floor(Math.random() * Number.MAX_SAFE_INTEGER))

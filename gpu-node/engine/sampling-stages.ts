@@ -72,6 +72,24 @@ export const logitStages: readonly LogitStage[] = [
   },
 ]
 
+/** Only tokens whose bit is set in `mask` [vocab / 32] may be chosen. */
+export function maskStage(mask: Int32Array): LogitStage {
+  return {
+    name: 'grammar',
+    applies: () => true,
+    apply(logits) {
+      for (const [at, word] of mask.entries()) {
+        if (word === -1) continue
+        const first = 32 * at
+        if (word === 0) logits.fill(Number.NEGATIVE_INFINITY, first, first + 32)
+        else
+          for (let bit = 0; bit < 32; bit++)
+            if (((word >>> bit) & 1) === 0) add(logits, first + bit, Number.NEGATIVE_INFINITY)
+      }
+    },
+  }
+}
+
 /** What narrows the distribution, in order; each sees only what the one before it left, renormalised. */
 export const weightStages: readonly WeightStage[] = [
   {

@@ -74,8 +74,13 @@ export class Scheduler {
   /** The next step. Admits from the queue first. */
   schedule(now: number): Step {
     this.#admit(now)
-    const decode = [...this.#decoding]
+    const decode = this.#decoding.filter(({ phase }) => phase.name === 'decoding')
     return { chunks: this.#chunks(decode.length), decode }
+  }
+
+  /** Sequences that wait for their grammar. */
+  get held(): readonly Sequence[] {
+    return this.#decoding.filter(({ phase }) => phase.name === 'held')
   }
 
   /** Its prompt is in the cache: from the next step on it decodes. */

@@ -3,6 +3,7 @@ import type { ErrorCode } from '../../shared/errors.ts'
 import type { TenantId } from '../../shared/ids.ts'
 import { kvRows } from '../../shared/kv-rows.ts'
 import type { FinishReason, GenerateEvent, GenerateRequest, Timings, Usage } from '../../shared/wire.ts'
+import type { GrammarSession } from '../grammar/grammar-session.ts'
 import type { CallTrace } from './call-trace.ts'
 import { EventStream } from './event-stream.ts'
 import { PromptScores } from './prompt-scores.ts'
@@ -20,6 +21,8 @@ export interface EngineRequest {
   readonly request: GenerateRequest
   /** null for the untuned backbone. The engine releases it, also when it refuses the request. */
   readonly adapter: PinnedAdapter | null
+  /** What its answer must keep to, if anything. The engine closes it, also when it refuses the request. */
+  readonly grammar?: Pick<GrammarSession, 'mask' | 'standing' | 'accept' | 'settled' | 'close'> | undefined
   /** Aborting it frees what the request holds at the next step. */
   readonly signal: AbortSignal
   /** When the node received it, in milliseconds on the engine's clock; by default now. */
@@ -34,6 +37,8 @@ export type Phase =
   | { readonly name: 'prefilling'; readonly slot: CacheSlot; readonly done: number }
   /** `next` is the token to run next: chosen, sent, not yet in the cache. */
   | { readonly name: 'decoding'; readonly slot: CacheSlot; readonly next: number }
+  /** The logits of its next token are there, and the grammar has not said yet which tokens it allows. */
+  | { readonly name: 'held'; readonly slot: CacheSlot; readonly logits: Float32Array }
   | { readonly name: 'ended' }
 
 export type Ending =
@@ -60,7 +65,7 @@ export class Sequence {
   constructor(engineRequest: EngineRequest, arrivedAt: number) {
     this.engineRequest = engineRequest
     this.arrivedAt = arrivedAt
-    this.sampling = new SamplingState(engineRequest.request)
+    this.sampling = new SamplingState(engineRequest.request, engineRequest.grammar?.mask)
     const { promptLogprobs } = engineRequest.request
     this.promptScores = promptLogprobs === undefined ? undefined : new PromptScores(promptLogprobs)
     this.events = new EventStream(() => {
@@ -135,6 +140,7 @@ export class Sequence {
     const stop = stopTokens.includes(event.id)
     this.events.push(stop ? { ...event, stop } : event)
     if (stop) return 'stop'
+    this.engineRequest.grammar?.accept(event.id)
     return this.#generated === maxTokens ? 'length' : undefined
   }
 
@@ -143,6 +149,7 @@ export class Sequence {
     if (this.phase.name === 'ended') return
     if (this.phase.name !== 'waiting') this.phase.slot.release()
     this.engineRequest.adapter?.release()
+    this.engineRequest.grammar?.close()
     this.phase = { name: 'ended' }
     const { usage } = this
     this.events.end(

@@ -45,7 +45,7 @@ export function nodeApp(options: NodeAppOptions): Hono<Env> {
     log(error.code === 'internal_error' ? 'error' : 'info', 'refused', {
       requestId,
       code: error.code,
-      reason: error.code === 'internal_error' ? describeFailure(error.cause) : error.message,
+      reason: reasonFor(error),
     })
     return errorResponse(error)
   }
@@ -105,6 +105,12 @@ export function nodeApp(options: NodeAppOptions): Hono<Env> {
   )
   app.onError((error, context) => refuse(context, toQuartetError(error)))
   return app
+}
+
+/** For the log, which tells nothing of what a tenant wrote. */
+function reasonFor(error: QuartetError): string {
+  if (error.code === 'grammar_invalid') return 'its grammar cannot be compiled'
+  return error.code === 'internal_error' ? describeFailure(error.cause) : error.message
 }
 
 function errorResponse(error: QuartetError): Response {

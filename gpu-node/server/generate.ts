@@ -4,7 +4,9 @@ import type { NodeTokenClaims } from '../../shared/node-token.ts'
 import { type GenerateEvent, GenerateRequest, maxGenerateBytes } from '../../shared/wire.ts'
 import type { CallTrace } from '../engine/call-trace.ts'
 import type { Engine } from '../engine/engine.ts'
-import type { EngineRequest } from '../engine/sequence.ts'
+import type { PinnedAdapter, EngineRequest } from '../engine/sequence.ts'
+import type { GrammarSession } from '../grammar/grammar-session.ts'
+import type { Grammars } from '../grammar/grammars.ts'
 import type { Settlements } from '../settlements/settlements.ts'
 import { type Authorization, requireClaim } from './authorization.ts'
 import { parseJson } from './request-body.ts'
@@ -30,7 +32,7 @@ export async function generate(
       maxBytes: maxGenerateBytes,
     })
     const wanted = wantedBy(body.bytes, claims)
-    const { adapters, digest, engine } = serving.open()
+    const { adapters, digest, engine, grammars } = serving.open()
     if (wanted.backbone !== digest)
       throw new QuartetError(
         'backbone_mismatch',
@@ -40,11 +42,13 @@ export async function generate(
         },
       )
     const adapter = wanted.adapter === null ? null : adapters.pin(claims.sub, wanted.adapter)
+    const grammar = await grammarOf(wanted, { grammars, adapter })
     settlements.acknowledge(wanted.acknowledge ?? [], claims.sub)
     const engineRequest = {
       tenant: claims.sub,
       request: wanted,
       adapter,
+      grammar,
       signal: request.signal,
       arrivedAt,
       trace,
@@ -53,6 +57,24 @@ export async function generate(
     return new Response(lines(events), { headers: { 'content-type': 'application/x-ndjson' } })
   } finally {
     leave?.()
+  }
+}
+
+/** The adapter stays pinned while a new grammar is compiled. */
+async function grammarOf(
+  { grammar, stopTokens }: GenerateRequest,
+  { adapter, grammars }: { adapter: PinnedAdapter | null; grammars: Grammars | undefined },
+): Promise<GrammarSession | undefined> {
+  if (grammar === undefined) return undefined
+  try {
+    if (grammars === undefined)
+      throw new QuartetError('grammar_invalid', "this model's tokenizer does not go with grammars", {
+        param: 'grammar',
+      })
+    return await grammars.open(grammar, { stopTokens })
+  } catch (refusal) {
+    adapter?.release()
+    throw refusal
   }
 }
 

@@ -3,6 +3,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import type { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
 import type { AdapterStore } from '../adapters/store.ts'
 import type { Engine } from '../engine/engine.ts'
+import type { Grammars } from '../grammar/grammars.ts'
 
 /** A backbone at work. */
 export interface LoadedModel {
@@ -11,6 +12,8 @@ export interface LoadedModel {
   readonly limits: BackendLimits
   readonly engine: Engine
   readonly adapters: AdapterStore
+  /** Absent where the tokenizer is not one that grammars go with. */
+  readonly grammars: Grammars | undefined
 }
 
 /** What the process can do for requests at this moment. */

@@ -15,6 +15,7 @@ import {
   wholeBetween,
   withDefault,
 } from './parameters.ts'
+import { structureParameters } from './structure.ts'
 
 /** Accepted with any value and left out. */
 const ignored = z.unknown().optional()
@@ -75,7 +76,7 @@ export const ChatCompletionRequest = z
     top_logprobs: orAbsent(wholeBetween(0, 20)),
     ...samplingParameters,
     ...streamParameters,
-    response_format: onlyAtDefault({ type: 'text' }),
+    ...structureParameters,
     tools: onlyAtDefault([]),
     tool_choice: onlyAtDefault('none', 'auto'),
     parallel_tool_calls: onlyAtDefault(true, false),

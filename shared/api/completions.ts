@@ -16,6 +16,7 @@ import {
   wholeBetween,
   withDefault,
 } from './parameters.ts'
+import { structureParameters } from './structure.ts'
 
 const atLeastNone = 'must be a whole number, at least 0'
 
@@ -62,6 +63,7 @@ export const CompletionRequest = z
     ...samplingParameters,
     ...streamParameters,
     ...idleParameters,
+    ...structureParameters,
     echo: withDefault(
       z.boolean(),
       false,

@@ -1,0 +1,120 @@
+import type { JsonSchema, Structured } from '../../shared/api/structure.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { type Grammar, maxGrammarLength } from '../../shared/wire.ts'
+import { checkedSchema } from './json-schema.ts'
+
+type Request = Structured & { readonly min_tokens: number }
+
+/** What an answer must keep to, if anything; a request may ask for one form. */
+export function grammarOf(request: Request): Grammar | undefined {
+  const asked = formsOf(request)
+  const [first, second] = asked
+  if (first === undefined) return undefined
+  if (second !== undefined)
+    throw new QuartetError(
+      'invalid_request',
+      `${second.param}: the answer has one form, and ${first.param} gives it already; give one of them`,
+      { param: second.param },
+    )
+  if (request.min_tokens > 0)
+    throw new QuartetError('invalid_request', `min_tokens: does not go with ${first.param}; remove it`, {
+      param: 'min_tokens',
+    })
+  const grammar = first.grammar()
+  if (JSON.stringify(grammar).length > maxGrammarLength)
+    throw new QuartetError(
+      'grammar_invalid',
+      `${first.param}: is longer than ${maxGrammarLength} characters`,
+      {
+        param: first.param,
+      },
+    )
+  return grammar
+}
+
+interface Form {
+  readonly param: string
+  readonly grammar: () => Grammar
+}
+
+function formsOf(request: Request): Form[] {
+  const { response_format: format, structured_outputs: outputs = {} } = request
+  const forms: (Form | undefined)[] = [
+    format?.type === 'json_object' ? anyObject('response_format') : undefined,
+    format?.type === 'json_schema'
+      ? ofSchema(format.json_schema.schema, {
+          param: 'response_format.json_schema.schema',
+          isStrict: format.json_schema.strict,
+        })
+      : undefined,
+    ...spelled('guided_', {
+      json: request.guided_json,
+      regex: request.guided_regex,
+      choice: request.guided_choice,
+      grammar: request.guided_grammar,
+    }),
+    ...spelled('structured_outputs.', outputs),
+    'json_object' in outputs && outputs.json_object === true
+      ? anyObject('structured_outputs.json_object')
+      : undefined,
+  ]
+  return forms.filter((form) => form !== undefined)
+}
+
+interface Spelled {
+  readonly json?: JsonSchema | string | undefined
+  readonly regex?: string | undefined
+  readonly choice?: readonly string[] | undefined
+  readonly grammar?: string | undefined
+}
+
+/** vLLM's four forms under names that begin with `prefix`. */
+function spelled(prefix: string, { choice, grammar, json, regex }: Spelled): (Form | undefined)[] {
+  return [
+    json === undefined ? undefined : ofSchema(json, { param: `${prefix}json`, isStrict: false }),
+    regex === undefined
+      ? undefined
+      : { param: `${prefix}regex`, grammar: () => ({ kind: 'regex', pattern: regex }) },
+    choice === undefined
+      ? undefined
+      : {
+          param: `${prefix}choice`,
+          grammar: () => ({ kind: 'ebnf', grammar: `root ::= ${choice.map(literal).join(' | ')}` }),
+        },
+    grammar === undefined
+      ? undefined
+      : { param: `${prefix}grammar`, grammar: () => ({ kind: 'ebnf', grammar }) },
+  ]
+}
+
+const anyObject = (param: string): Form => ({
+  param,
+  grammar: () => ({ kind: 'json_schema', schema: '{"type":"object","additionalProperties":true}' }),
+})
+
+const ofSchema = (
+  schema: JsonSchema | string,
+  { isStrict, param }: { isStrict: boolean; param: string },
+): Form => ({
+  param,
+  grammar: () => ({
+    kind: 'json_schema',
+    schema: JSON.stringify(checkedSchema(parsed(schema, param), { isStrict, param })),
+  }),
+})
+
+function parsed(schema: JsonSchema | string, param: string): unknown {
+  if (typeof schema !== 'string') return schema
+  try {
+    return JSON.parse(schema)
+  } catch {
+    throw new QuartetError('invalid_request', `${param}: is text that is no JSON`, { param })
+  }
+}
+
+/** A text in EBNF's quotes, every character that is no plain one by its number. */
+const literal = (text: string): string =>
+  `"${[...text].map((character) => (/[A-Za-z0-9 ]/.test(character) ? character : escaped(character))).join('')}"`
+
+const escaped = (character: string): string =>
+  `\\U${(character.codePointAt(0) ?? 0).toString(16).padStart(8, '0')}`

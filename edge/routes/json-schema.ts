@@ -1,0 +1,367 @@
+import { z } from 'zod'
+import { QuartetError } from '../../shared/errors.ts'
+import { anyWritable, patternInJson } from './json-pattern.ts'
+
+/** Bounds of a schema, those of OpenAI's structured outputs. */
+const maxDepth = 32
+const maxProperties = 5_000
+const maxEnum = 1_000
+const maxStringLength = 10_000
+const maxRange = 1_000
+
+/** Keywords that tell people something and machines nothing. */
+const annotations = [
+  'title',
+  'description',
+  'default',
+  'examples',
+  'deprecated',
+  'readOnly',
+  'writeOnly',
+  '$schema',
+  '$id',
+  '$comment',
+]
+const definitions = ['$defs', 'definitions']
+const byType: Readonly<Record<string, readonly string[]>> = {
+  object: ['properties', 'required', 'additionalProperties', 'minProperties', 'maxProperties'],
+  array: ['items', 'prefixItems', 'minItems', 'maxItems'],
+  string: ['minLength', 'maxLength', 'pattern', 'format'],
+  integer: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
+  number: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
+  boolean: [],
+  null: [],
+}
+const instead: Readonly<Record<string, string>> = {
+  oneOf: 'use anyOf',
+  allOf: 'write the parts into one schema',
+  not: 'say what is allowed instead',
+  multipleOf: 'use minimum and maximum, or an enum',
+  uniqueItems: 'check it in the answer',
+  patternProperties: 'use properties',
+}
+const formats: ReadonlySet<string> = new Set([
+  'date',
+  'time',
+  'date-time',
+  'duration',
+  'email',
+  'uuid',
+  'ipv4',
+  'ipv6',
+])
+
+const SchemaObject = z.record(z.string(), z.unknown())
+type SchemaObject = z.infer<typeof SchemaObject>
+
+/**
+ * A JSON schema (draft 2020-12) as far as every text of its grammar validates against it: what the grammar would leave
+ * out is refused, with the keyword's place. `isStrict` adds OpenAI's own demands. An object without any properties said
+ * may have all.
+ */
+export function checkedSchema(schema: unknown, options: { isStrict: boolean; param: string }): unknown {
+  return new Checker(schema, options).check()
+}
+
+class Checker {
+  readonly #root: unknown
+  readonly #param: string
+  readonly #isStrict: boolean
+  #properties = 0
+  #enums = 0
+
+  constructor(root: unknown, { isStrict, param }: { isStrict: boolean; param: string }) {
+    this.#root = root
+    this.#param = param
+    this.#isStrict = isStrict
+  }
+
+  check(): unknown {
+    if (this.#isStrict && !this.#isObjectType(this.#root))
+      this.#refuse('', 'strict: the outermost type must be object')
+    return this.#schema(this.#root, { at: '', depth: 0 })
+  }
+
+  #schema(value: unknown, place: { at: string; depth: number }): unknown {
+    const { at, depth } = place
+    if (typeof value === 'boolean') return value ? {} : this.#refuse(at, 'false allows nothing')
+    const parsed = SchemaObject.safeParse(value)
+    if (!parsed.success) return this.#refuse(at, 'must be a schema: an object')
+    if (depth > maxDepth) this.#refuse(at, `is nested more than ${maxDepth} deep`)
+    const schema = Object.fromEntries(
+      Object.entries(parsed.data).filter(([key]) => !annotations.includes(key)),
+    )
+    const withDefinitions = this.#definitions(schema, place)
+    const rest = Object.fromEntries(Object.entries(schema).filter(([key]) => !definitions.includes(key)))
+    return { ...withDefinitions, ...this.#form(rest, place) }
+  }
+
+  #definitions(schema: SchemaObject, { at, depth }: { at: string; depth: number }): SchemaObject {
+    return Object.fromEntries(
+      definitions
+        .filter((key) => key in schema)
+        .map((key) => [key, this.#each(schema[key], { at: `${at}.${key}`, depth })]),
+    )
+  }
+
+  #form(schema: SchemaObject, place: { at: string; depth: number }): SchemaObject {
+    const { at, depth } = place
+    if ('$ref' in schema) return this.#reference(schema, at)
+    if ('anyOf' in schema) {
+      this.#only(schema, ['anyOf'], at)
+      const parts = z.array(z.unknown()).min(1).safeParse(schema.anyOf)
+      if (!parts.success) return this.#refuse(`${at}.anyOf`, 'must be a list of schemas')
+      return {
+        anyOf: parts.data.map((part, index) =>
+          this.#schema(part, { at: `${at}.anyOf[${index}]`, depth: depth + 1 }),
+        ),
+      }
+    }
+    if ('enum' in schema || 'const' in schema) return this.#values(schema, at)
+    return this.#typed(schema, place)
+  }
+
+  #reference(schema: SchemaObject, at: string): SchemaObject {
+    this.#only(schema, ['$ref'], at)
+    const seen = new Set<string>()
+    for (let { $ref } = schema; ; ) {
+      if (typeof $ref !== 'string' || !$ref.startsWith('#'))
+        return this.#refuse(`${at}.$ref`, 'must point into this schema, like #/$defs/name')
+      if (seen.has($ref)) return this.#refuse(`${at}.$ref`, 'points to itself, so it describes nothing')
+      seen.add($ref)
+      const target = this.#find($ref)
+      if (target === undefined) return this.#refuse(`${at}.$ref`, `points to nothing: ${$ref.slice(0, 80)}`)
+      const next = SchemaObject.safeParse(target)
+      if (!next.success || !('$ref' in next.data)) return { $ref: schema.$ref }
+      ;({ $ref } = next.data)
+    }
+  }
+
+  #find(pointer: string): unknown {
+    let found: unknown = this.#root
+    for (const part of pointer.split('/').slice(1)) {
+      const name = part.replaceAll('~1', '/').replaceAll('~0', '~')
+      const parent = z.union([SchemaObject, z.array(z.unknown())]).safeParse(found)
+      if (!parent.success || !Object.hasOwn(parent.data, name)) return undefined
+      found = Reflect.get(parent.data, name)
+    }
+    return found
+  }
+
+  #values(schema: SchemaObject, at: string): SchemaObject {
+    this.#only(schema, ['enum', 'const', 'type'], at)
+    const values = 'const' in schema ? [schema.const] : schema.enum
+    const listed = z.array(z.unknown()).min(1).safeParse(values)
+    if (!listed.success) return this.#refuse(`${at}.enum`, 'must be a list of at least one value')
+    if ('const' in schema && 'enum' in schema) this.#refuse(at, 'has both enum and const; keep one')
+    this.#enums += listed.data.length
+    if (this.#enums > maxEnum)
+      this.#refuse(`${at}.enum`, `makes more than ${maxEnum} values in all; use a pattern, or fewer`)
+    const types = this.#types(schema, at)
+    const strange = types && listed.data.find((each) => !types.some((type) => isOfType(each, type)))
+    if (strange !== undefined) this.#refuse(`${at}.enum`, 'has a value that is not of the type')
+    return 'const' in schema ? { const: schema.const } : { enum: listed.data }
+  }
+
+  #typed(schema: SchemaObject, { at, depth }: { at: string; depth: number }): SchemaObject {
+    const types = this.#types(schema, at)
+    const meant = types ?? Object.keys(byType).filter((type) => byType[type]?.some((key) => key in schema))
+    const allowed = meant.flatMap((type) => byType[type] ?? [])
+    this.#only(schema, ['type', ...allowed], at)
+    const type = types ?? (meant.includes('integer') ? ['number'] : meant)
+    if (type.length === 0) return {}
+    if (type.length > 1)
+      return {
+        anyOf: type.map((each) => {
+          const own = Object.entries(schema).filter(([key]) => byType[each]?.includes(key) === true)
+          return this.#single({ ...Object.fromEntries(own), type: each }, { at, depth })
+        }),
+      }
+    return this.#single({ ...schema, type: type[0] }, { at, depth })
+  }
+
+  #single(schema: SchemaObject, place: { at: string; depth: number }): SchemaObject {
+    switch (schema.type) {
+      case 'object':
+        return this.#object(schema, place)
+      case 'array':
+        return this.#array(schema, place)
+      case 'string':
+        return this.#string(schema, place.at)
+      case 'integer':
+      case 'number':
+        return this.#number(schema, place.at)
+      default:
+        return schema
+    }
+  }
+
+  /** As a list of values: xgrammar's own ranges let others through (0.1.27: 137 in −1 to 130). */
+  #number(schema: SchemaObject, at: string): SchemaObject {
+    const bounds = Object.keys(schema).filter((key) => key !== 'type')
+    const [bound] = bounds
+    if (bound === undefined) return schema
+    if (schema.type === 'number')
+      return this.#refuse(`${at}.${bound}`, 'goes with integers alone; check it in the answer')
+    const Bounds = z.object({
+      minimum: z.number().optional(),
+      maximum: z.number().optional(),
+      exclusiveMinimum: z.number().optional(),
+      exclusiveMaximum: z.number().optional(),
+    })
+    const parsed = Bounds.safeParse(schema)
+    if (!parsed.success) return this.#refuse(`${at}.${bound}`, 'must be a number')
+    const { exclusiveMaximum, exclusiveMinimum, maximum, minimum } = parsed.data
+    const least = Math.max(Math.ceil(minimum ?? -Infinity), Math.floor(exclusiveMinimum ?? -Infinity) + 1)
+    const most = Math.min(Math.floor(maximum ?? Infinity), Math.ceil(exclusiveMaximum ?? Infinity) - 1)
+    if (least > most) return this.#refuse(`${at}.${bound}`, 'leaves no integer')
+    if (most - least >= maxRange)
+      return this.#refuse(
+        `${at}.${bound}`,
+        `leaves more than ${maxRange} integers, which is not kept to; leave the bounds out and check them in the answer`,
+      )
+    return { enum: Array.from({ length: most - least + 1 }, (_, step) => least + step) }
+  }
+
+  #object(schema: SchemaObject, { at, depth }: { at: string; depth: number }): SchemaObject {
+    const properties = SchemaObject.safeParse(schema.properties ?? {})
+    const required = z.array(z.string()).safeParse(schema.required ?? [])
+    if (!properties.success) return this.#refuse(`${at}.properties`, 'must be an object of schemas')
+    if (!required.success) return this.#refuse(`${at}.required`, 'must be a list of names')
+    const names = Object.keys(properties.data)
+    this.#properties += names.length
+    if (this.#properties > maxProperties)
+      this.#refuse(`${at}.properties`, `makes more than ${maxProperties} properties in all`)
+    const strange = names.find((name) => JSON.stringify(name) !== `"${name}"`)
+    if (strange !== undefined)
+      this.#refuse(`${at}.properties`, 'has a name with a quote, a backslash or a control character')
+    const unknown = required.data.find((name) => !names.includes(name))
+    if (unknown !== undefined)
+      this.#refuse(`${at}.required`, `names ${JSON.stringify(unknown)}, which properties does not have`)
+    const isClosed = schema.additionalProperties === false
+    if (this.#isStrict && !isClosed) this.#refuse(`${at}.additionalProperties`, 'strict: must be false')
+    const optional = names.find((name) => !required.data.includes(name))
+    if (this.#isStrict && optional !== undefined)
+      this.#refuse(
+        `${at}.required`,
+        `strict: must name every property; ${JSON.stringify(optional)} is missing`,
+      )
+    const more = schema.additionalProperties
+    return {
+      ...schema,
+      properties: this.#each(properties.data, { at: `${at}.properties`, depth }),
+      required: required.data,
+      additionalProperties:
+        more === undefined
+          ? names.length === 0
+          : typeof more === 'boolean'
+            ? more
+            : this.#schema(more, { at: `${at}.additionalProperties`, depth: depth + 1 }),
+    }
+  }
+
+  #array(schema: SchemaObject, { at, depth }: { at: string; depth: number }): SchemaObject {
+    const { items, prefixItems, ...rest } = schema
+    const prefix = z.array(z.unknown()).safeParse(prefixItems ?? [])
+    if (!prefix.success) return this.#refuse(`${at}.prefixItems`, 'must be a list of schemas')
+    return {
+      ...rest,
+      ...(prefixItems === undefined
+        ? {}
+        : {
+            prefixItems: prefix.data.map((part, index) =>
+              this.#schema(part, { at: `${at}.prefixItems[${index}]`, depth: depth + 1 }),
+            ),
+          }),
+      ...(items === false
+        ? { items }
+        : { items: this.#schema(items ?? true, { at: `${at}.items`, depth: depth + 1 }) }),
+    }
+  }
+
+  #string(schema: SchemaObject, at: string): SchemaObject {
+    const { format, pattern } = schema
+    const hasLength = 'minLength' in schema || 'maxLength' in schema
+    if (pattern !== undefined && (format !== undefined || hasLength))
+      this.#refuse(
+        `${at}.pattern`,
+        'does not go with a format or a length; write the length into the pattern',
+      )
+    if (format !== undefined && hasLength) this.#refuse(`${at}.format`, 'does not go with a length')
+    if (format !== undefined && !formats.has(String(format)))
+      this.#refuse(`${at}.format`, `must be one of ${[...formats].join(', ')}`)
+    if (hasLength) return this.#length(schema, at)
+    if (pattern === undefined) return schema
+    if (typeof pattern !== 'string') return this.#refuse(`${at}.pattern`, 'must be a string')
+    try {
+      return { ...schema, pattern: patternInJson(pattern) }
+    } catch (thrown) {
+      return this.#refuse(`${at}.pattern`, thrown instanceof Error ? thrown.message : 'cannot be read')
+    }
+  }
+
+  /** As a pattern: xgrammar's own would let control characters and broken UTF-8 through (0.1.27). */
+  #length({ maxLength, minLength = 0, type }: SchemaObject, at: string): SchemaObject {
+    const Length = z.int().min(0).max(maxStringLength)
+    const most = Length.optional().safeParse(maxLength)
+    const least = Length.safeParse(minLength)
+    if (!most.success) return this.#refuse(`${at}.maxLength`, `must be from 0 to ${maxStringLength}`)
+    if (!least.success) return this.#refuse(`${at}.minLength`, `must be from 0 to ${maxStringLength}`)
+    if (least.data > (most.data ?? maxStringLength))
+      return this.#refuse(`${at}.minLength`, 'is more than maxLength')
+    return { type, pattern: `${anyWritable}{${least.data},${most.data ?? ''}}` }
+  }
+
+  #each(value: unknown, { at, depth }: { at: string; depth: number }): SchemaObject {
+    const parsed = SchemaObject.safeParse(value)
+    if (!parsed.success) return this.#refuse(at, 'must be an object of schemas')
+    return Object.fromEntries(
+      Object.entries(parsed.data).map(([name, schema]) => [
+        name,
+        this.#schema(schema, { at: `${at}.${name}`, depth: depth + 1 }),
+      ]),
+    )
+  }
+
+  #types({ type }: SchemaObject, at: string): readonly string[] | undefined {
+    if (type === undefined) return undefined
+    const types = z
+      .array(z.string())
+      .min(1)
+      .safeParse(typeof type === 'string' ? [type] : type)
+    if (!types.success || types.data.some((each) => !Object.hasOwn(byType, each)))
+      return this.#refuse(`${at}.type`, `must be one of ${Object.keys(byType).join(', ')}, or a list of them`)
+    return types.data
+  }
+
+  #isObjectType(schema: unknown): boolean {
+    const parsed = SchemaObject.safeParse(schema)
+    return parsed.success && parsed.data.type === 'object'
+  }
+
+  #only(schema: SchemaObject, keywords: readonly string[], at: string): void {
+    const other = Object.keys(schema).find((key) => !keywords.includes(key))
+    if (other === undefined) return
+    this.#refuse(`${at}.${other}`, `is not supported here; ${instead[other] ?? 'remove it'}`)
+  }
+
+  #refuse(at: string, why: string): never {
+    const param = `${this.#param}${at}`.slice(0, 256)
+    throw new QuartetError('grammar_invalid', `${param}: ${why}`, { param })
+  }
+}
+
+function isOfType(value: unknown, type: string): boolean {
+  switch (type) {
+    case 'object':
+      return typeof value === 'object' && value !== null && !Array.isArray(value)
+    case 'array':
+      return Array.isArray(value)
+    case 'integer':
+      return Number.isInteger(value)
+    case 'null':
+      return value === null
+    default:
+      return typeof value === type
+  }
+}

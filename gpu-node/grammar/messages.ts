@@ -1,0 +1,52 @@
+import type { Grammar } from '../../shared/wire.ts'
+
+/** A tokenizer as xgrammar reads it. */
+export interface GrammarVocabulary {
+  /** By id, as long as the model's logits; an empty text is a token that no grammar allows. */
+  readonly tokens: readonly string[]
+  /** How the texts write bytes. */
+  readonly spelling: 'byte_level' | 'byte_fallback'
+  readonly eos: readonly number[]
+}
+
+export type WorkerSetup =
+  /** Tells whether grammars are well formed, without a vocabulary. */
+  | { readonly task: 'check' }
+  /** Compiles grammars and follows texts along them. */
+  | { readonly task: 'match'; readonly vocabulary: GrammarVocabulary }
+
+/** `call` is answered; the others are not. */
+export type ToWorker =
+  | {
+      readonly type: 'check' | 'compile'
+      readonly call: number
+      readonly hash: string
+      readonly grammar: Grammar
+    }
+  | {
+      readonly type: 'open'
+      readonly session: number
+      readonly hash: string
+      readonly state: SharedArrayBuffer
+      readonly stopTokens: readonly number[]
+    }
+  | { readonly type: 'accept'; readonly session: number; readonly token: number }
+  | { readonly type: 'close'; readonly session: number }
+  | { readonly type: 'forget'; readonly hash: string }
+
+export interface FromWorker {
+  readonly call: number
+  /** Why the grammar is refused. */
+  readonly refusal?: string | undefined
+  /** The worker can do nothing more. */
+  readonly broken?: boolean
+}
+
+/**
+ * What both sides see of a session: how many masks were made, its standing, and the mask: a bit per token, set where the
+ * grammar allows it.
+ */
+export const stateLayout = { version: 0, standing: 1, mask: 2 } as const
+export const standings = { open: 0, complete: 1, failed: 2 } as const
+
+export const stateBytes = (vocab: number): number => 4 * (stateLayout.mask + Math.ceil(vocab / 32))

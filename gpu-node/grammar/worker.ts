@@ -1,0 +1,159 @@
+import { parentPort, workerData } from 'node:worker_threads'
+import type {
+  CompiledGrammar,
+  GrammarCompiler,
+  GrammarMatcher,
+  Grammar as ParsedGrammar,
+} from '@mlc-ai/web-xgrammar'
+import type { Grammar } from '../../shared/wire.ts'
+import { type FromWorker, standings, stateLayout, type ToWorker, type WorkerSetup } from './messages.ts'
+import { Utf8Masks, type Utf8Place, utf8Start } from './utf8-masks.ts'
+import { loadXgrammar } from './xgrammar.ts'
+
+/** Runs in a thread of its own: compiling takes seconds, and a grammar that xgrammar cannot take ends its copy. */
+
+const setup: WorkerSetup = workerData
+const complaints: string[] = []
+console.error = (...parts: unknown[]) => complaints.push(parts.join(' '))
+console.log = () => undefined
+
+const library = loadXgrammar()
+const compact = { anyWhitespace: false, indent: -1, strict: true } as const
+
+interface Session {
+  readonly matcher: GrammarMatcher
+  readonly state: Int32Array
+  place: Utf8Place
+}
+
+const utf8 = setup.task === 'match' ? new Utf8Masks(setup.vocabulary) : undefined
+const sessions = new Map<number, Session>()
+const grammars = new Map<string, CompiledGrammar>()
+let compiler: GrammarCompiler | undefined
+
+async function parse(grammar: Grammar): Promise<ParsedGrammar> {
+  switch (grammar.kind) {
+    case 'json_schema':
+      return library.Grammar.fromJSONSchema(
+        grammar.schema,
+        compact.anyWhitespace,
+        compact.indent,
+        undefined,
+        compact.strict,
+      )
+    case 'ebnf':
+      return library.Grammar.fromEBNF(grammar.grammar)
+    case 'regex':
+      return library.Grammar.fromStructuralTag({
+        type: 'structural_tag',
+        format: { type: 'regex', pattern: grammar.pattern },
+      })
+  }
+}
+
+async function compilerOf(): Promise<GrammarCompiler> {
+  if (compiler !== undefined) return compiler
+  if (setup.task !== 'match') throw new Error('this worker only checks')
+  const { eos, spelling, tokens } = setup.vocabulary
+  const info = await library.TokenizerInfo.createTokenizerInfo([...tokens], spelling, false, tokens.length, [
+    ...eos,
+  ])
+  compiler = await library.GrammarCompiler.createGrammarCompiler(info, false)
+  return compiler
+}
+
+async function compile(hash: string, grammar: Grammar): Promise<void> {
+  const parsed = await parse(grammar)
+  grammars.set(hash, await (await compilerOf()).compileGrammar(parsed))
+  parsed.dispose()
+}
+
+async function open({
+  hash,
+  session,
+  state,
+  stopTokens,
+}: Extract<ToWorker, { type: 'open' }>): Promise<void> {
+  const shared = new Int32Array(state)
+  const grammar = grammars.get(hash)
+  if (grammar === undefined) return publish(shared, { standing: standings.failed })
+  const matcher =
+    stopTokens.length > 0
+      ? await library.GrammarMatcher.createGrammarMatcher(grammar, [...stopTokens])
+      : await library.GrammarMatcher.createGrammarMatcher(grammar, undefined, true)
+  const opened = { matcher, state: shared, place: utf8Start }
+  sessions.set(session, opened)
+  publish(shared, { standing: standings.open, mask: await maskOf(opened) })
+}
+
+async function accept(session: number, token: number): Promise<void> {
+  const found = sessions.get(session)
+  if (found === undefined) return
+  const { matcher, state } = found
+  if (!matcher.acceptToken(token)) return publish(state, { standing: standings.failed })
+  if (matcher.isTerminated()) return publish(state, { standing: standings.complete })
+  if (utf8 !== undefined) found.place = utf8.behind(found.place, token)
+  publish(state, { standing: standings.open, mask: await maskOf(found) })
+}
+
+async function maskOf({ matcher, place }: Session): Promise<Int32Array> {
+  const mask = await matcher.getNextTokenBitmask()
+  utf8?.narrow(mask, place)
+  return mask
+}
+
+function publish(state: Int32Array, { mask, standing }: { standing: number; mask?: Int32Array }): void {
+  if (mask !== undefined) state.set(mask, stateLayout.mask)
+  Atomics.store(state, stateLayout.standing, standing)
+  Atomics.add(state, stateLayout.version, 1)
+  Atomics.notify(state, stateLayout.version)
+}
+
+async function handle(message: ToWorker): Promise<void> {
+  switch (message.type) {
+    case 'check':
+    case 'compile': {
+      const { call, grammar, hash } = message
+      try {
+        if (message.type === 'check') (await parse(grammar)).dispose()
+        else await compile(hash, grammar)
+        answer({ call })
+      } catch (thrown) {
+        answer({ call, refusal: complaint(thrown), broken: true })
+      }
+      return
+    }
+    case 'open':
+      return open(message)
+    case 'accept':
+      return accept(message.session, message.token)
+    case 'forget':
+      grammars.get(message.hash)?.dispose()
+      grammars.delete(message.hash)
+      return
+    case 'close':
+      sessions.get(message.session)?.matcher.dispose()
+      sessions.delete(message.session)
+      return
+  }
+}
+
+/** xgrammar writes its reason to the console, behind its own source's place, before it gives up. */
+function complaint(thrown: unknown): string {
+  const last = complaints.findLast((line) => line.includes('.cc:'))
+  complaints.length = 0
+  const told = last ?? (thrown instanceof Error ? thrown.message : 'it cannot be taken')
+  return told
+    .replace(/^.*\.cc:\d+: /s, '')
+    .replace(/\s+/g, ' ')
+    .slice(0, 300)
+}
+
+function answer(message: FromWorker): void {
+  parentPort?.postMessage(message)
+}
+
+let work: Promise<void> = Promise.resolve()
+parentPort?.on('message', (message: ToWorker) => {
+  work = work.then(() => handle(message))
+})
