@@ -135,7 +135,15 @@ describe('a chat request is refused with the field and the reason, before a node
       'stream_options',
     ],
     ['tools', { tools: [{ type: 'function' }] }, 'unsupported_parameter', 'tools'],
-    ['JSON mode', { response_format: { type: 'json_object' } }, 'unsupported_parameter', 'response_format'],
+    [
+      'a schema with what is not kept to',
+      { response_format: { type: 'json_schema', json_schema: { name: 'x', schema: { oneOf: [] } } } },
+      'grammar_invalid',
+      'response_format.json_schema.schema.oneOf',
+      /use anyOf/,
+    ],
+    ['two forms', { guided_regex: 'a', guided_choice: ['b'] }, 'invalid_request', 'guided_choice'],
+    ['a form that is none', { response_format: { type: 'xml' } }, 'invalid_request', 'response_format.type'],
     ['a prompt over the context', messages('word '.repeat(1000)), 'context_length_exceeded', 'messages'],
     ['100,000 characters', messages('ab '.repeat(33_334)), 'context_length_exceeded', 'messages'],
     [

@@ -147,6 +147,42 @@ describe('what ends an answer', () => {
   })
 })
 
+describe('the form of an answer', () => {
+  const grammar = async (body: object) => {
+    await answered(body)
+    return (await lastRequest()).grammar
+  }
+
+  test('reaches the node, whichever way it is asked for', async () => {
+    const schema = { type: 'object', properties: {}, additionalProperties: false }
+    const json = { kind: 'json_schema', schema: JSON.stringify({ ...schema, required: [] }) }
+    const parsed = async (body: object) => {
+      const got = await grammar(body)
+      return got?.kind === 'json_schema' ? JSON.parse(got.schema) : got
+    }
+    const named = { name: 'empty', schema, strict: true }
+    expect(await parsed({ response_format: { type: 'json_schema', json_schema: named } })).toEqual(
+      JSON.parse(json.schema),
+    )
+    expect(await parsed({ guided_json: JSON.stringify(schema) })).toEqual(JSON.parse(json.schema))
+    expect(await parsed({ structured_outputs: { json: schema } })).toEqual(JSON.parse(json.schema))
+    expect(await grammar({ guided_regex: '[a-z]+' })).toEqual({ kind: 'regex', pattern: '[a-z]+' })
+    expect(await grammar({ guided_choice: ['a', 'b'] })).toEqual({
+      kind: 'ebnf',
+      grammar: 'root ::= "a" | "b"',
+    })
+    expect(await grammar({ response_format: { type: 'text' } })).toBeUndefined()
+  })
+
+  test('that a node cannot compile is a 400 with its reason, and no other node is asked', async () => {
+    await stubs.behave({ tokens: [], refuse: { status: 400, code: 'grammar_invalid' } })
+    const refused = await edge.chat(tenant, { guided_regex: '[a-' })
+    expect(refused.status).toBe(400)
+    expect(await refused.json()).toMatchObject({ error: { code: 'grammar_invalid', message: 'as asked' } })
+    expect(await stubs.calls()).toHaveLength(1)
+  })
+})
+
 test('repetition_penalty reaches the node', async () => {
   await answered({ repetition_penalty: 1.2 })
   expect((await lastRequest()).sampling.repetitionPenalty).toBe(1.2)
