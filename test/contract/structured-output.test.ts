@@ -20,7 +20,7 @@ if (vocabulary === undefined) throw new Error('the tiny tokenizer spells bytes')
 const grammars = new Grammars({ vocabulary, workers: 1 })
 afterAll(() => grammars.close())
 
-const codec = new TextCodec(tinyTokenizer)
+const codec = TextCodec.compile(tinyTokenizer)
 
 const allowed = ({ mask }: GrammarSession) =>
   Array.from({ length: vocab }, (_, id) => id).filter(
