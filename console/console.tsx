@@ -11,6 +11,9 @@ import { SessionContext } from './session/session-context.ts'
 import { SignIn } from './sign-in.tsx'
 import { AdapterPage } from './tenant/adapter.tsx'
 import { Adapters } from './tenant/adapters.tsx'
+import { Files } from './tenant/files.tsx'
+import { JobPage } from './tenant/job.tsx'
+import { Jobs } from './tenant/jobs.tsx'
 import { ModelPage } from './tenant/model.tsx'
 import { Models } from './tenant/models.tsx'
 import { Overview } from './tenant/overview.tsx'
@@ -30,6 +33,8 @@ const pages: Readonly<Record<Session['kind'], readonly Entry[]>> = {
     { page: 'playground', label: 'Playground', list: Playground },
     { page: 'models', label: 'Models', list: Models, one: ModelPage },
     { page: 'adapters', label: 'Adapters', list: Adapters, one: AdapterPage },
+    { page: 'files', label: 'Files', list: Files },
+    { page: 'jobs', label: 'Fine-tuning', list: Jobs, one: JobPage },
   ],
   operator: [
     { page: 'fleet', label: 'Fleet', list: Fleet },

@@ -12,6 +12,8 @@ const limits = [
   { name: 'tokensPerDay', label: 'Tokens per day (UTC)' },
   { name: 'tokensPerMonth', label: 'Tokens per month (UTC)' },
   { name: 'adapterBytes', label: 'Bytes of all adapters' },
+  { name: 'fileBytes', label: 'Bytes of all files' },
+  { name: 'trainingTokensPerMonth', label: 'Tokens trained per month (UTC)' },
 ] as const
 type LimitName = (typeof limits)[number]['name']
 
@@ -39,6 +41,8 @@ export function PolicyForm({
     tokensPerDay: asText(policy.tokensPerDay),
     tokensPerMonth: asText(policy.tokensPerMonth),
     adapterBytes: asText(policy.adapterBytes),
+    fileBytes: asText(policy.fileBytes),
+    trainingTokensPerMonth: asText(policy.trainingTokensPerMonth),
   }))
   const [aliases, setAliases] = useState(policy.aliases?.join(', ') ?? '')
   const save = useAction(async (session) => {
