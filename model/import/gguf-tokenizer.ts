@@ -1,13 +1,7 @@
 import { z } from 'zod'
 import type { GgufMetadata } from './gguf-header.ts'
-import {
-  bytesOnly,
-  gpt2Pattern,
-  invalidTokenizer,
-  parseTokenizer,
-  splitOn,
-  type TokenizerJson,
-} from './tokenizer.ts'
+import { preTokenizers } from './gguf-pretokenizers.ts'
+import { bytesOnly, invalidTokenizer, parseTokenizer, splitOn, type TokenizerJson } from './tokenizer.ts'
 
 /** `tokenizer.ggml.token_type` (llama.cpp `llama_token_type`). */
 const tokenType = { normal: 1, unknown: 2, control: 3, userDefined: 4, byte: 6 } as const
@@ -45,8 +39,9 @@ type Vocabulary = z.infer<typeof Vocabulary>
 export function tokenizerFromGguf(metadata: GgufMetadata): TokenizerJson {
   const parsed = Vocabulary.safeParse(metadata)
   if (!parsed.success) throw invalidTokenizer(z.prettifyError(parsed.error).replaceAll('\n', ' '))
-  const vocabulary = parsed.data
-  const { model, tokens, types } = vocabulary
+  const { model, types } = parsed.data
+  const tokens = pieceTexts(parsed.data)
+  const vocabulary: Vocabulary = { ...parsed.data, tokens }
   if (types.length !== tokens.length)
     throw invalidTokenizer(`it has ${tokens.length} tokens and ${types.length} token types`)
   if (new Set(tokens).size !== tokens.length) throw invalidTokenizer('two of its tokens have the same text')
@@ -66,7 +61,8 @@ export function tokenizerFromGguf(metadata: GgufMetadata): TokenizerJson {
 /** Puts the beginning-of-sequence token in front of a prompt, for models that were trained with it. */
 function beginFirst({ model, pre, tokens, begin, addBegin }: Vocabulary): object | null {
   const adds =
-    addBegin ?? (model === 'llama' || (Object.hasOwn(preTokenizers, pre) && preTokenizers[pre]?.addBegin))
+    addBegin ??
+    (model === 'llama' || (Object.hasOwn(preTokenizers, pre) && preTokenizers[pre]?.addBegin === true))
   const content = adds && begin !== undefined ? tokens[begin] : undefined
   if (content === undefined) return null
   const token = { SpecialToken: { id: content, type_id: 0 } }
@@ -104,40 +100,6 @@ function addedTokens({ model, tokens, types }: Vocabulary) {
   )
 }
 
-const llama3Pattern =
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-const tekkenPattern =
-  '[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+'
-
-interface PreTokenizer {
-  /** One split after the other. */
-  readonly patterns: readonly string[]
-  /** A word that is a token is not merged from its parts. */
-  readonly ignoreMerges: boolean
-  /** Prompts start with the beginning-of-sequence token unless the file says otherwise. */
-  readonly addBegin: boolean
-}
-
-const digitsThenGpt2: PreTokenizer = {
-  patterns: ['\\p{N}', gpt2Pattern],
-  ignoreMerges: false,
-  addBegin: false,
-}
-const llama3: PreTokenizer = { patterns: [llama3Pattern], ignoreMerges: true, addBegin: true }
-
-/** `tokenizer.ggml.pre` (`LLAMA_VOCAB_PRE_TYPE_*` in llama.cpp's llama-vocab.cpp). A new one is one row. */
-const preTokenizers: Readonly<Record<string, PreTokenizer>> = {
-  smollm: digitsThenGpt2,
-  starcoder: digitsThenGpt2,
-  refact: digitsThenGpt2,
-  'command-r': digitsThenGpt2,
-  'gpt-2': { patterns: [gpt2Pattern], ignoreMerges: false, addBegin: false },
-  'llama-bpe': llama3,
-  'llama-v3': llama3,
-  llama3,
-  tekken: { patterns: [tekkenPattern], ignoreMerges: true, addBegin: true },
-}
-
 /** GPT-2's byte-level BPE: text is split into words, the words into bytes, the bytes are merged. */
 function byteLevelBpe({ pre, tokens, merges }: Vocabulary): object {
   const preTokenizer = Object.hasOwn(preTokenizers, pre) ? preTokenizers[pre] : undefined
@@ -146,7 +108,7 @@ function byteLevelBpe({ pre, tokens, merges }: Vocabulary): object {
       `tokenizer.ggml.pre ${pre} is not supported; ${Object.keys(preTokenizers).join(', ')} are`,
     )
   return {
-    normalizer: null,
+    normalizer: preTokenizer.composes === true ? { type: 'NFC' } : null,
     pre_tokenizer: { type: 'Sequence', pretokenizers: [...preTokenizer.patterns.map(splitOn), bytesOnly] },
     decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
     model: {
@@ -157,7 +119,7 @@ function byteLevelBpe({ pre, tokens, merges }: Vocabulary): object {
       end_of_word_suffix: null,
       fuse_unk: false,
       byte_fallback: false,
-      ignore_merges: preTokenizer.ignoreMerges,
+      ignore_merges: preTokenizer.ignoreMerges === true,
       vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
       merges: merges.map(mergePair),
     },
@@ -172,28 +134,23 @@ function mergePair(merge: string): [string, string] {
 }
 
 /**
- * SentencePiece BPE (Llama 1 and 2, Mistral 7B) with bytes for what the vocabulary lacks. Its merges are not in the
- * file: every way to cut a token in two tokens is one, ranked by the token's score, as in the converter of
- * Hugging Face's transformers (`SentencePieceExtractor`).
+ * SentencePiece BPE (Llama 1 and 2, Mistral 7B, Gemma) with bytes for what the vocabulary lacks. Its merges are not in
+ * the file: every way to cut a token in two tokens is one, ranked as the converters of Hugging Face's transformers rank
+ * them (`SentencePieceExtractor`, `GemmaSentencePieceExtractor`): by the token's score, then longer halves first.
  */
 function sentencePieceBpe({ tokens, types, scores, unknown, addSpacePrefix }: Vocabulary): object {
   if (scores.length !== tokens.length)
     throw invalidTokenizer(`it has ${tokens.length} tokens and ${scores.length} scores`)
-  const space = '\u2581'
   const ids = new Map(tokens.map((token, id) => [token, id]))
-  const mergeable = (text: string) => types[ids.get(text) ?? -1] === tokenType.normal
-  const ranked = tokens.flatMap((token, id) => {
-    if (types[id] !== tokenType.normal) return []
+  const merges = tokens.flatMap((token, id): PieceMerge[] => {
+    if (!mergeable(types[id])) return []
     if (token.length > maxPieceLength) throw invalidTokenizer(`token ${id} has ${token.length} characters`)
-    const characters = Array.from(token)
-    return characters
-      .slice(1)
-      .map((_, cut) => [characters.slice(0, cut + 1).join(''), characters.slice(cut + 1).join('')] as const)
-      .filter(([left, right]) => mergeable(left) && mergeable(right))
-      .sort(
-        (a, b) => (ids.get(a[0]) ?? 0) - (ids.get(b[0]) ?? 0) || (ids.get(a[1]) ?? 0) - (ids.get(b[1]) ?? 0),
-      )
-      .map((pair) => ({ pair, score: scores[id] ?? 0 }))
+    // The model's own score; converters to GGUF write another one over it.
+    const score = types[id] === tokenType.userDefined ? 0 : (scores[id] ?? 0)
+    return cuts(token, ids)
+      .filter(({ leftId, rightId }) => mergeable(types[leftId]) && mergeable(types[rightId]))
+      .sort((a, b) => a.leftId - b.leftId || a.rightId - b.rightId)
+      .map((cut) => ({ ...cut, score }))
   })
   return {
     normalizer: {
@@ -223,9 +180,45 @@ function sentencePieceBpe({ tokens, types, scores, unknown, addSpacePrefix }: Vo
       byte_fallback: true,
       ignore_merges: false,
       vocab: Object.fromEntries(ids),
-      merges: ranked.sort((a, b) => b.score - a.score).map(({ pair }) => pair),
+      merges: merges
+        .sort((a, b) => b.score - a.score || b.leftLength - a.leftLength || b.rightLength - a.rightLength)
+        .map(({ left, right }) => [left, right]),
     },
   }
 }
 
 const maxPieceLength = 1024
+const space = '\u2581'
+
+const mergeable = (type: number | undefined) => type === tokenType.normal || type === tokenType.userDefined
+
+interface Cut {
+  readonly left: string
+  readonly right: string
+  readonly leftId: number
+  readonly rightId: number
+  /** Characters. */
+  readonly leftLength: number
+  readonly rightLength: number
+}
+type PieceMerge = Cut & { readonly score: number }
+
+/** The ways to cut a token in two tokens. */
+function cuts(token: string, ids: ReadonlyMap<string, number>): Cut[] {
+  const characters = Array.from(token)
+  return characters.slice(1).flatMap((_, at) => {
+    const left = characters.slice(0, at + 1).join('')
+    const right = characters.slice(at + 1).join('')
+    const leftId = ids.get(left)
+    const rightId = ids.get(right)
+    return leftId === undefined || rightId === undefined
+      ? []
+      : [{ left, right, leftId, rightId, leftLength: at + 1, rightLength: characters.length - at - 1 }]
+  })
+}
+
+/** Converters write a user-defined token's spaces as spaces; the vocabulary has them as SentencePiece's. */
+const pieceTexts = ({ model, tokens, types }: Pick<Vocabulary, 'model' | 'tokens' | 'types'>) =>
+  model === 'llama'
+    ? tokens.map((token, id) => (types[id] === tokenType.userDefined ? token.replaceAll(' ', space) : token))
+    : tokens

@@ -91,7 +91,7 @@ test.for<[string, Record<string, z.infer<typeof Metadata>[string]>, RegExp]>([
     { 'tokenizer.ggml.model': 'bert' },
     /tokenizer.ggml.model bert is not supported; gpt2 and llama are/,
   ],
-  ['pre', { 'tokenizer.ggml.pre': 'qwen2' }, /tokenizer.ggml.pre qwen2 is not supported; smollm, /],
+  ['pre', { 'tokenizer.ggml.pre': 'kimi-k2' }, /tokenizer.ggml.pre kimi-k2 is not supported; default, /],
   ['types', { 'tokenizer.ggml.token_type': [1] }, /49152 tokens and 1 token types/],
   ['merges', { 'tokenizer.ggml.merges': ['ab'] }, /the merge “ab” is not two tokens/],
   ['twins', { 'tokenizer.ggml.tokens': ['a', 'a'], 'tokenizer.ggml.token_type': [1, 1] }, /the same text/],
