@@ -51,6 +51,9 @@ test.each([
   ['lpt', { ...iapt, kind: 'lpt', at: '0' }],
   ['lpt of pooled means', { ...iapt, kind: 'lpt', at: '1', pool: 'mean', activation: 'relu' }],
   ['ipt', { ...iapt, kind: 'ipt', vocab: '9', anchor: 'own' }],
+  ['iapt with late rows', { ...iapt, placement: 'late', tail: '4' }],
+  ['static with late rows', { ...common, kind: 'static', placement: 'late', tail: '1' }],
+  ['idpg with late rows', { ...iapt, kind: 'idpg', generator: 'shared', placement: 'late', tail: '64' }],
 ])('%s survives writing and reading', (_, strings) => {
   const adapter = filled(strings)
   expect(parseAdapterFile(serializeAdapterFile(adapter))).toEqual(adapter)
@@ -102,6 +105,13 @@ test.each([
   ['vocab', { ...iapt, kind: 'ipt', vocab: '2000000' }],
   ['activation', { ...iapt, activation: 'swish' }],
   ['placement', { ...iapt, placement: 'last' }],
+  ['placement', { ...iapt, kind: 'lpt', at: '1', placement: 'late', tail: '4' }],
+  ['placement', { ...iapt, kind: 'ipt', vocab: '9', placement: 'late', tail: '4' }],
+  ['placement', { ...iapt, kind: 'idpg', at: '1', placement: 'late', tail: '4' }],
+  ['tail', { ...iapt, placement: 'late' }],
+  ['tail', { ...iapt, placement: 'late', tail: '0' }],
+  ['tail', { ...iapt, placement: 'late', tail: '65' }],
+  ['tail', { ...iapt, placement: 'after-first', tail: '4' }],
   ['precision', { ...common, kind: 'static', precision: 'f64' }],
   ['window', { ...iapt, window: '0' }],
   ['window', { ...iapt, window: '100000' }],

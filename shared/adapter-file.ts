@@ -9,6 +9,8 @@ import { maxAdapterBytes } from './wire.ts'
 
 export const maxPromptRows = 512
 export const maxWindow = 512
+/** Tokens of the longest generation header. */
+export const maxTail = 64
 
 const count = (max: number) =>
   z
@@ -20,7 +22,9 @@ const count = (max: number) =>
 const shape = {
   format: z.literal('quartet-adapter/1'),
   anchor: z.enum(['sink', 'own', 'none']).default('none'),
-  placement: z.enum(['first', 'after-first']).default('first'),
+  placement: z.enum(['first', 'after-first', 'late']).default('first'),
+  /** Of the placement `late` alone: how many of the prompt's tokens, its generation header, stand behind the rows. */
+  tail: count(maxTail).optional(),
   backbone: BackboneSlug,
   backbone_sha256: BackboneDigest,
   d: count(16_384),
@@ -41,10 +45,11 @@ const generator = {
 }
 
 /**
- * Metadata per kind, keys as in the file. `window`: how many of the prompt's first tokens the generator reads.
+ * Metadata per kind, keys as in the file. `window`: how many tokens the generator reads, the prompt's first or, with
+ * late rows, the last in front of them.
  * Keys beyond these must start with `train.` (free provenance).
  */
-export const AdapterMetadata = z.discriminatedUnion('kind', [
+const Kinds = z.discriminatedUnion('kind', [
   z.strictObject({
     ...shape,
     ...generator,
@@ -82,6 +87,11 @@ export const AdapterMetadata = z.discriminatedUnion('kind', [
     precision: z.enum(['f16', 'f32']).default('f16'),
   }),
 ])
+export const AdapterMetadata = Kinds.superRefine((metadata, context) => {
+  const problem = placementProblem(metadata)
+  if (problem !== undefined)
+    context.addIssue({ code: 'custom', path: [problem.key], message: problem.message })
+})
 export type AdapterMetadata = z.infer<typeof AdapterMetadata>
 export type AdapterKind = AdapterMetadata['kind']
 type MetadataOf<K extends AdapterKind> = Extract<AdapterMetadata, { kind: K }>
@@ -145,6 +155,25 @@ export function carriedFrom(metadata: AdapterMetadata): number | undefined {
     case 'ipt':
       return 0
   }
+}
+
+function placementProblem(metadata: z.infer<typeof Kinds>) {
+  const { placement, tail } = metadata
+  if (placement !== 'late')
+    return tail === undefined
+      ? undefined
+      : { key: 'tail', message: `is for the placement late; leave it out with ${placement}` }
+  if (carriedFrom(metadata) !== undefined)
+    return {
+      key: 'placement',
+      message: 'late rows are made anew in every layer: use the kind iapt, static, or idpg without at',
+    }
+  if (tail === undefined)
+    return {
+      key: 'tail',
+      message: 'is missing: late rows need the length of the generation header, in tokens',
+    }
+  return undefined
 }
 
 /** The layers that have tensors of their own. */

@@ -20,4 +20,28 @@ export function checkFit(
       )
 }
 
+/**
+ * Holds late rows to the generation header of the backbone's chat template, `header` tokens. Throws `backbone_mismatch`.
+ */
+export function checkTail({ backbone, tail }: AdapterMetadata, header: number): void {
+  if (tail === undefined || tail === header) return
+  throw new QuartetError(
+    'backbone_mismatch',
+    header === 0
+      ? `late rows stand in front of the generation header, and the chat template of ${backbone} has none; train with another placement`
+      : `the adapter says tail = ${tail}; the generation header of ${backbone} has ${header} tokens: train it anew with --placement late`,
+    { param: 'tail' },
+  )
+}
+
+/** Throws `invalid_request` for a prompt without a token in front of late rows, `tail` of which stand behind them. */
+export function checkPromptLength({ tokens, tail }: { tokens: number; tail: number }): void {
+  if (tokens <= tail)
+    throw new QuartetError(
+      'invalid_request',
+      `the prompt has ${tokens} tokens; the adapter's rows stand in front of the last ${tail}, the generation header, and need at least one more in front of them`,
+      { param: 'prompt' },
+    )
+}
+
 const vocabOf = (metadata: AdapterMetadata) => (metadata.kind === 'ipt' ? metadata.vocab : undefined)

@@ -10,6 +10,8 @@ export interface AdapterChoices {
   readonly rows?: number | undefined
   readonly anchor?: AdapterMetadata['anchor'] | undefined
   readonly placement?: AdapterMetadata['placement'] | undefined
+  /** Of late rows: tokens of the generation header. */
+  readonly tail?: number | undefined
   readonly m?: number | undefined
   readonly activation?: 'rational' | 'gelu' | 'relu' | undefined
   readonly window?: number | undefined
@@ -23,7 +25,7 @@ type Choice = keyof Chosen
 type Defaults = Readonly<Partial<Record<Choice, string | undefined>>>
 
 /** Of every kind: the reference's best start and place (`docs/training.md`). */
-const rows: Defaults = { rows: '4', anchor: 'own', placement: 'after-first' }
+const rows: Defaults = { rows: '4', anchor: 'own', placement: 'after-first', tail: undefined }
 const generator: Defaults = { m: '64', activation: 'gelu', window: '512' }
 
 /** What a kind has, with the value when nothing is chosen; undefined: a choice without a value is left out. */
@@ -51,8 +53,8 @@ const kinds: { readonly [K in AdapterKind]: (of: BackboneManifest['config'], cho
 
 /** The choices that lead to an adapter like this one. */
 export function choicesOf(metadata: AdapterMetadata): AdapterChoices {
-  const { kind, l_sp: rows, anchor, placement } = metadata
-  const shape = { rows, anchor, placement }
+  const { kind, l_sp: rows, anchor, placement, tail } = metadata
+  const shape = { rows, anchor, placement, tail }
   switch (kind) {
     case 'static':
       return { kind, ...shape }

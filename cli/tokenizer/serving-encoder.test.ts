@@ -36,6 +36,15 @@ it('a prompt is the conversation of a tuned model: without the default system pr
   ])
 })
 
+it('the generation header is what the template writes behind a conversation, in tokens', () => {
+  expect(encoder().generationHeader).toBe([imStart, ...byteIds('assistant\n')].length)
+  expect(encoder({ template: '' }).generationHeader).toBe(0)
+  const headless = "{% for m in messages %}{{ '<|im_start|>' + m.content + '<|im_end|>' }}{% endfor %}"
+  expect(encoder({ template: headless }).generationHeader).toBe(0)
+  const demanding = `{{ raise_exception('system?') if messages[0].role != 'system' }}${tinyChat.template}`
+  expect(encoder({ template: demanding }).generationHeader).toBe(encoder().generationHeader)
+})
+
 it('a system message of its own stays', () => {
   const conversation = [{ role: 'system', content: 'B', name: undefined }, ...user('A?')] as const
   expect(encoder().conversation(conversation)).toEqual([

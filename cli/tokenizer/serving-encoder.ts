@@ -13,6 +13,8 @@ import { edgeBackbone } from '../local/local-backbone.ts'
 export interface ServingEncoder extends PromptEncoder {
   /** A text alone: no template, nothing in front, no special tokens. */
   plain(text: string): readonly number[]
+  /** Tokens of the template's generation header; 0 where it has none, or there is no template. */
+  readonly generationHeader: number
 }
 
 /** Token ids for training from the edge's own tokenizer and template: what is trained is what is served. */
@@ -37,6 +39,7 @@ export function encoderOf({ backbone, tokenizer }: PutBackboneRequest): ServingE
   return {
     conversation,
     plain,
+    generationHeader: template?.generationHeader(limit.tokens) ?? 0,
     prompt: (text) => codec.encodePrompt(text, limit),
     answer: (text) => [...ofResponse(() => plain(text), limit.tokens), end],
   }

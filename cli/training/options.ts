@@ -71,7 +71,10 @@ const choices = {
   activation: [['gelu', 'rational', 'relu'], 'of the generator (default: gelu)'],
   rational: [['joint', 'bilevel'], 'how rational coefficients are trained (default: joint)'],
   anchor: [['own', 'sink', 'none'], 'what rows are added to (default: own; static: none)'],
-  placement: [['after-first', 'first'], 'where rows stand (default: after-first)'],
+  placement: [
+    ['after-first', 'first', 'late'],
+    'where rows stand; late: in front of the generation header (default: after-first)',
+  ],
   pool: [
     ['attention', 'mean', 'max'],
     'lpt, idpg: how the instruction becomes one (default: attention; idpg: mean)',

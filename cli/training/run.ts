@@ -17,7 +17,7 @@ import { CliFailure } from '../command/failure.ts'
 import { note, print, printJson } from '../command/output.ts'
 import { requireBackbone } from '../local/local-backbone.ts'
 import { stopRequest } from '../local/stop-request.ts'
-import { servingEncoder } from '../tokenizer/serving-encoder.ts'
+import { type ServingEncoder, servingEncoder } from '../tokenizer/serving-encoder.ts'
 import { dryRun } from './dry-run.ts'
 import { refuseIdleOptions } from './idle-options.ts'
 import type { TrainOptions } from './options.ts'
@@ -55,7 +55,7 @@ async function readInputs(options: TrainOptions) {
   const backbone = await requireBackbone(options.backbone, options.weights)
   const encoder = await servingEncoder(backbone)
   const { start, name } = await chosenStart(options, encoder)
-  const metadata = describeAdapter(backbone.manifest, adapterChoices(options, start))
+  const metadata = describeAdapter(backbone.manifest, placed(adapterChoices(options, start), encoder))
   refuseIdleOptions(options, metadata)
   const room = backbone.manifest.config.contextLength - metadata.l_sp
   const data = await readTrainingData(
@@ -134,6 +134,19 @@ function adapterChoices(options: TrainOptions, start: AdapterStart): AdapterChoi
       remedy: 'leave --kind out, or start in another way',
     })
   return { ...from, ...chosen }
+}
+
+/** With the length of the generation header, where rows stand in front of it. */
+function placed(
+  { tail: _, ...choices }: AdapterChoices,
+  { generationHeader: tail }: ServingEncoder,
+): AdapterChoices {
+  if (choices.placement !== 'late') return choices
+  if (tail === 0)
+    throw new CliFailure("this backbone's chat template has no generation header, so rows cannot be late", {
+      remedy: 'leave --placement late out',
+    })
+  return { ...choices, tail }
 }
 
 /** Values, two means of AdamW and the best values so far in f32; the file before it; the adapter; some history. */

@@ -1,13 +1,15 @@
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
-import { checkFit } from '../../shared/adapter-fit.ts'
+import { checkFit, checkTail } from '../../shared/adapter-fit.ts'
 import type { AdapterSummary } from '../../shared/api/deployments.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { AdapterDigest, TenantId } from '../../shared/ids.ts'
+import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
 import type { Upload } from '../directory/adapter-table.ts'
 import { unwrap } from '../directory/outcome.ts'
 import type { Platform } from '../platform.ts'
-import { storeKeys } from '../store/records.ts'
+import { type BackboneRecord, storeKeys } from '../store/records.ts'
 import { type Parts, partBytes } from '../store/stored-adapter.ts'
+import { loadCodec } from '../tenants/load-codec.ts'
 import { type Reader, readBackbone } from '../tenants/read.ts'
 import { streamInTurns } from './in-turns.ts'
 import { type ArrivingFile, heldBytes, receiveAdapter } from './receive-adapter.ts'
@@ -137,7 +139,11 @@ function checkDigest(actual: AdapterDigest, expected: AdapterDigest | undefined)
 
 async function requireBackbone(metadata: AdapterMetadata, reader: Reader): Promise<void> {
   const record = await readBackbone(metadata.backbone, reader)
-  if (record?.backbone.digest === metadata.backbone_sha256) return checkFit(metadata, record.backbone)
+  if (record?.backbone.digest === metadata.backbone_sha256) {
+    checkFit(metadata, record.backbone)
+    if (metadata.tail !== undefined) checkTail(metadata, await generationHeader(record, reader.platform))
+    return
+  }
   throw new QuartetError(
     'backbone_mismatch',
     record === undefined
@@ -145,4 +151,13 @@ async function requireBackbone(metadata: AdapterMetadata, reader: Reader): Promi
       : `the adapter is for other weights of ${metadata.backbone} than are served here`,
     { param: record === undefined ? 'backbone' : 'backbone_sha256' },
   )
+}
+
+async function generationHeader(
+  record: BackboneRecord,
+  platform: Pick<Platform, 'caches' | 'store'>,
+): Promise<number> {
+  const { chat, contextLength } = record.backbone
+  if (chat.template === '') return 0
+  return ChatTemplate.of(record, await loadCodec(record, platform)).generationHeader(contextLength)
 }

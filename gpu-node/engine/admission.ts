@@ -1,4 +1,5 @@
 import type { BackendLimits } from '../../model/runtime/backend.ts'
+import { checkPromptLength } from '../../shared/adapter-fit.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { maxPromptLogprobs } from '../../shared/wire.ts'
 import type { Sequence } from './sequence.ts'
@@ -6,6 +7,8 @@ import type { Sequence } from './sequence.ts'
 /** Throws when a request can never run here: `invalid_request` or `context_length_exceeded`. */
 export function checkRunnable(sequence: Sequence, limits: BackendLimits): void {
   const { maxTokens, prompt, promptLogprobs, sampling } = sequence.engineRequest.request
+  const tail = sequence.adapter?.tail
+  if (tail !== undefined) checkPromptLength({ tokens: prompt.length, tail })
   checkIds(prompt, { param: 'prompt', vocab: limits.vocab })
   checkIds(
     sampling.logitBias.map(([id]) => id),

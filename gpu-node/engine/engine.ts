@@ -222,7 +222,8 @@ export class Engine {
     const { phase } = sequence
     if (phase.name !== 'prefilling') return undefined
     const { done, slot } = phase
-    const adapter = done === 0 ? sequence.adapter : undefined
+    const makesRows = sequence.makesRows({ start: done, end: done + tokens.length })
+    const adapter = makesRows ? sequence.adapter : undefined
     const start = this.#now()
     const run = { slot, tokens, ...(adapter && { adapter }) }
     const isScored = sequence.promptScores !== undefined

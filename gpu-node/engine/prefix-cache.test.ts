@@ -7,7 +7,7 @@ import { Engine } from './engine.ts'
 interface Ask {
   readonly prompt: readonly number[]
   readonly tenant?: string
-  readonly adapter?: { readonly identity: number; readonly window?: number }
+  readonly adapter?: { readonly identity: number; readonly window?: number; readonly tail?: number }
 }
 
 function engineWith(prefixBytes = 100_000) {
@@ -96,6 +96,33 @@ it('rows that depend on the tokens of a window are found again only behind the s
   expect((await generate({ prompt: long.slice(0, 80), adapter })).cached).toBe(0)
   expect((await generate({ prompt: [...long.slice(0, 90), ...text(60, 5)], adapter })).cached).toBe(0)
   expect((await generate({ prompt: [...long.slice(0, 150), ...text(60, 5)], adapter })).cached).toBe(128)
+})
+
+it('what the backbone or a late adapter has read serves every late adapter of the tenant, up to its window', async () => {
+  const { generate } = engineWith()
+  const late = (identity: number, window = 40) => ({ identity, window, tail: 4 })
+  const prompt = text(1500)
+  expect((await generate({ prompt })).cached).toBe(0)
+  // The largest whole number of blocks in front of window and tail: 1500 − 44 = 22 · 64 + 48.
+  expect((await generate({ prompt, adapter: late(1) })).cached).toBe(22 * 64)
+  expect((await generate({ prompt, adapter: late(2, 300) })).cached).toBe(18 * 64)
+  expect((await generate({ prompt, adapter: late(3, 0) })).cached).toBe(23 * 64)
+  expect((await generate({ prompt, adapter: late(1), tenant: 'other' })).cached).toBe(0)
+  expect((await generate({ prompt, adapter: late(2), tenant: 'other' })).cached).toBe(22 * 64)
+  expect((await generate({ prompt, tenant: 'other' })).cached).toBe(23 * 64)
+  expect((await generate({ prompt, adapter: { identity: 4 } })).cached).toBe(0)
+})
+
+it('of a prompt with late rows only what stands in front of them is kept', async () => {
+  const { generate } = engineWith()
+  const adapter = { identity: 1, window: 10, tail: 4 }
+  for (const [length, cached] of [
+    [131, 64],
+    [132, 128],
+  ] as const) {
+    await generate({ prompt: text(length, length), adapter })
+    expect((await generate({ prompt: text(length, length) })).cached).toBe(cached)
+  }
 })
 
 it('at least two tokens of a prompt are run', async () => {

@@ -15,9 +15,9 @@ export interface PrefixCacheOptions {
 
 /**
  * Cache rows of prompts that were run, kept in blocks of tokens, so that a prompt that begins alike runs only what
- * follows. A block is found by a hash over all that its rows depend on: the tenant, the backbone, the adapter, the tokens
- * that the adapter's rows depend on, and every token up to its end (block hashes as in vLLM's automatic prefix caching).
- * The key starts with the tenant, so that nobody's prompts make another's quicker.
+ * follows. A block is found by a hash over all that its rows depend on: the tenant, the backbone, the adapter unless its
+ * rows are late, the tokens that the adapter's rows depend on, and every token up to its end (block hashes as in vLLM's
+ * automatic prefix caching). What the backbone or one late adapter has read is kept for all late adapters. The key starts with the tenant, so that nobody's prompts make another's quicker.
  *
  * Kept rows are copies in memory of their own: a running request never waits for one to go, and writes to none. The
  * least recently used go first. Only rows that were run as a prompt are kept, as decode steps take other kernels: the
@@ -43,7 +43,9 @@ export class PrefixCache {
   restore(sequence: Sequence, slot: CacheSlot): number {
     if (this.#blocks.size === 0) return 0
     const found: { hash: string; rows: KeptRows }[] = []
-    for (const hash of this.#hashes(sequence, slot, sequence.prompt.length - fewestRun)) {
+    const { tail = 0, window = 0 } = sequence.adapter ?? {}
+    const last = tail > 0 ? Math.max(fewestRun, window + tail) : fewestRun
+    for (const hash of this.#hashes(sequence, slot, sequence.prompt.length - last)) {
       const rows = this.#blocks.get(hash)
       if (rows === undefined) break
       found.push({ hash, rows })
@@ -64,10 +66,11 @@ export class PrefixCache {
     const { length } = sequence.prompt
     const kept: { hash: string; rows: KeptRows }[] = []
     let start = 0
-    for (const hash of this.#hashes(sequence, slot, length)) {
+    const tail = sequence.adapter?.tail
+    for (const hash of this.#hashes(sequence, slot, length - (tail ?? 0))) {
       const rows =
         this.#blocks.get(hash) ??
-        this.#backend.keepRows(slot, { start, end: start + blockTokens, tokens: length })
+        this.#backend.keepRows(slot, { start, end: start + blockTokens, tokens: length, tail })
       kept.push({ hash, rows })
       start += blockTokens
       if (kept.reduce((sum, { rows: { bytes } }) => sum + bytes, 0) > this.#mostBytes) break
@@ -91,9 +94,11 @@ export class PrefixCache {
     slot: CacheSlot,
     most: number,
   ): Generator<string> {
-    const window = prompt.slice(0, adapter?.window ?? 0)
-    const { backbone } = this.#backend
-    const start = [tenant, backbone, request.adapter, this.#backend.variantOf(slot)]
+    // In front of late rows the cache is the backbone's own, whatever the adapter.
+    const isLate = adapter?.tail !== undefined
+    const window = isLate ? [] : prompt.slice(0, adapter?.window ?? 0)
+    const digest = isLate ? null : request.adapter
+    const start = [tenant, this.#backend.backbone, digest, this.#backend.variantOf(slot)]
     let hash = hashOf(JSON.stringify(start), window)
     for (let end = blockTokens; end <= most; end += blockTokens) {
       hash = hashOf(hash, prompt.slice(end - blockTokens, end))

@@ -15,7 +15,7 @@ const fewestTokens = 2
 export interface Chunk {
   readonly sequence: Sequence
   readonly tokens: readonly number[]
-  /** Cache rows that the chunk fills: its tokens, and with a prompt's first chunk the adapter's prompt rows. */
+  /** Cache rows that the chunk fills: its tokens, and the adapter's prompt rows where it makes them. */
   readonly rows: number
   /** Cache rows in front of it. */
   readonly depth: number
@@ -36,7 +36,7 @@ export interface SchedulerOptions {
 
 /**
  * Decides what each step does; never computes. A step prefills as many rows of prompts as its time has room for (an
- * adapter's window and rows at least, which cannot be parted), so a long prompt delays running streams by one bounded
+ * adapter's window, rows and tail at least, which cannot be parted), so a long prompt delays running streams by one bounded
  * step at a time, and prompts take turns, so it does not block short ones.
  * Sequences are admitted in the queue's order while there is a batch place and cache for all they may fill; the
  * first that does not fit waits for room and is not overtaken.
@@ -109,10 +109,9 @@ export class Scheduler {
       this.queue.shift()
       // What is kept of a prompt has no logits.
       const cached = sequence.promptScores === undefined ? this.#prefixes.restore(sequence, slot) : 0
-      this.queue.charge(
-        sequence.tenant,
-        sequence.prompt.length - cached + (cached === 0 ? sequence.promptRows : 0),
-      )
+      const end = sequence.prompt.length
+      const promptRows = sequence.makesRows({ start: cached, end }) ? sequence.promptRows : 0
+      this.queue.charge(sequence.tenant, end - cached + promptRows)
       sequence.admit(slot, { cached, now })
       this.#prefilling.push(sequence)
     }
@@ -148,12 +147,24 @@ export class Scheduler {
     const rest = remainder(sequence)
     if (rest === undefined) return undefined
     const promptRows = rest.rows - rest.tokens.length
+    const { tail, window = 0 } = sequence.adapter ?? {}
+    if (tail !== undefined) return this.#nextLateChunk(rest, { last: window + tail, ms })
     const isFirst = rest.depth === 0
     const most = Math.min(this.#budget.rowsIn(ms, rest.depth) - promptRows, this.#mostTokens(sequence))
-    const wanted = Math.max(fewestTokens, most, isFirst ? (sequence.adapter?.window ?? 0) : 0)
+    const wanted = Math.max(fewestTokens, most, isFirst ? window : 0)
     const left = rest.tokens.length - wanted
     const tokens = rest.tokens.slice(0, left > 0 && left < fewestTokens ? wanted + left : wanted)
     return { ...rest, tokens, rows: promptRows + tokens.length }
+  }
+
+  /** All that is left, or tokens in front of the `last`, which late rows run with. */
+  #nextLateChunk(rest: Chunk, { last, ms }: { last: number; ms: number }): Chunk {
+    const room = Math.min(this.#budget.rowsIn(ms, rest.depth), this.#mostTokens(rest.sequence))
+    const plain = rest.tokens.length - Math.max(last, fewestTokens)
+    if (rest.rows <= room || plain < fewestTokens) return rest
+    const count = Math.min(plain, Math.max(room, fewestTokens))
+    const tokens = rest.tokens.slice(0, plain - count < fewestTokens ? plain : count)
+    return { ...rest, tokens, rows: tokens.length }
   }
 }
 
@@ -165,7 +176,9 @@ function remainder(sequence: Sequence): Chunk | undefined {
   return {
     sequence,
     tokens,
-    rows: tokens.length + (done === 0 ? sequence.promptRows : 0),
+    rows:
+      tokens.length +
+      (sequence.makesRows({ start: done, end: sequence.prompt.length }) ? sequence.promptRows : 0),
     depth: slot.length,
   }
 }

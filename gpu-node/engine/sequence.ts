@@ -90,6 +90,12 @@ export class Sequence {
     return this.adapter?.rows ?? 0
   }
 
+  /** Whether prompt tokens `start` to `end` run with its prompt rows: the first of the prompt, or its last. */
+  makesRows({ start, end }: { start: number; end: number }): boolean {
+    if (this.adapter === undefined) return false
+    return this.adapter.tail === undefined ? start === 0 && end > 0 : end === this.prompt.length
+  }
+
   /** Cache rows it may fill. */
   get rows(): number {
     return kvRows({
@@ -104,7 +110,7 @@ export class Sequence {
   }
 
   get usage(): Usage {
-    const promptRows = this.#prefilled > 0 ? this.promptRows : 0
+    const promptRows = this.makesRows({ start: 0, end: this.#prefilled }) ? this.promptRows : 0
     return {
       promptTokens: this.#prefilled,
       ...(promptRows > 0 && { promptRows }),

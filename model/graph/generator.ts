@@ -7,17 +7,18 @@ export const generatorEpsilon = 1e-5
 /**
  * The instruction's tokens as a generator sees them: z = x·W_down.
  *
- * @param x [n, d]: the sequence's first tokens, normed
- * @param instructionEnd int64 [1]: how many of them are the instruction
+ * @param x [n, d]: a chunk's tokens, normed
+ * @param start int64 [1]: the first of them that is of the instruction
+ * @param end int64 [1]: the first behind it
  * @returns [instruction, m]
  */
 export function projectInstruction(
   g: GraphBuilder,
-  { x, down, instructionEnd }: { x: Value; down: Value; instructionEnd: Value },
+  { x, down, start, end }: { x: Value; down: Value; start: Value; end: Value },
 ): Value {
-  const start = g.constant('int64', [0])
+  const axis = g.constant('int64', [0])
   // Cut after W_down, where rows are narrow: Slice copies.
-  const z = g.apply('Slice', [g.apply('MatMul', [x, down]), start, instructionEnd, start])
+  const z = g.apply('Slice', [g.apply('MatMul', [x, down]), start, end, axis])
   return shaped(z, ['instruction', ...down.shape.slice(1)])
 }
 

@@ -23,8 +23,8 @@ export interface PromptInputs {
   readonly order: Value
   /** int64 [l_sp, 1]: the places of the prompt rows. */
   readonly places: Value
-  /** int64 [1]: how many of the tokens are the instruction. */
-  readonly instructionEnd: Value
+  /** int64 [1] each: the first of the chunk's tokens that is of the instruction, and the first behind it. */
+  readonly instruction: { readonly start: Value; readonly end: Value }
   /** f32 [layers, 1 or l_sp, d]: s_l, or rows that must stay exact. */
   readonly anchor: Value
   /** f16 [own anchors, 1 or l_sp, d]: the adapter's own anchors. */
@@ -83,7 +83,10 @@ export function promptInputs(g: GraphBuilder, { layers, d }: ModelConfig): Promp
     program: input('program', 'int64', []),
     order: input('order', 'int64', ['layer_rows']),
     places: input('places', 'int64', ['prompt_rows', 1]),
-    instructionEnd: input('instruction_end', 'int64', [1]),
+    instruction: {
+      start: input('instruction_start', 'int64', [1]),
+      end: input('instruction_end', 'int64', [1]),
+    },
     anchor: input('anchor', 'float32', [layers, 'anchor_rows', d]),
     own: input('own', 'float16', ['own_layers', 'own_rows', d]),
     static: input('static', 'float16', [layers, 'static_rows', d]),

@@ -103,7 +103,8 @@ const programRules: {
     const index = indexIn(generatorOf)
     const half = (input: Value) => halfSlice(g, input, { index, program: 'general', layer })
     const z = readInstruction(g, prompts, { entry, hidden, normed, down: half(prompts.down) })
-    const count = () => g.apply('Cast', [prompts.instructionEnd], { to: 'float32' })
+    const { start, end } = prompts.instruction
+    const count = () => g.apply('Cast', [g.apply('Sub', [end, start])], { to: 'float32' })
     const pooled = select(g, pool, {
       names: pools,
       ways: {
@@ -134,17 +135,17 @@ const programRules: {
  */
 function readInstruction(
   g: GraphBuilder,
-  { instructionEnd }: PromptInputs,
+  { instruction }: PromptInputs,
   { entry, hidden, normed, down }: { entry: LayerEntry; hidden: Value; normed: Value; down: Value },
 ): Value {
   const { config, norm, invertibleNorms } = entry
   if (norm && invertibleNorms && Math.fround(norm.epsilon) === Math.fround(generatorEpsilon)) {
     const weight = shaped(g.apply('Unsqueeze', [norm.weight, g.constant('int64', [1])]), [config.d, 1])
-    return projectInstruction(g, { x: normed, down: g.apply('Div', [down, weight]), instructionEnd })
+    return projectInstruction(g, { x: normed, down: g.apply('Div', [down, weight]), ...instruction })
   }
   const weight = g.constant('float32', Array<number>(config.d).fill(1))
   const x = rmsNorm(g, hidden, { weight, epsilon: generatorEpsilon })
-  return projectInstruction(g, { x, down, instructionEnd })
+  return projectInstruction(g, { x, down, ...instruction })
 }
 
 function activate(

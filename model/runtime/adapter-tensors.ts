@@ -5,7 +5,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import type { BackboneDigest } from '../../shared/ids.ts'
 import type { LoadedAdapter } from './backend.ts'
 import { concatenated, isExact, promptTensors } from './kind-tensors.ts'
-import { rowPlaces, tokenOrder } from './row-places.ts'
+import { instructionOf, type RowPlaces, rowPlaces, tokenOrder, tokensInFront } from './row-places.ts'
 import { bool, bools, float16, float32, int64, type Tensor, type Tensors } from './tensors.ts'
 import { TokenTable } from './token-table.ts'
 
@@ -15,7 +15,7 @@ export interface AdapterHost {
   readonly config: ModelConfig
   /** s_l of each layer, [layers, d]. */
   readonly anchors: Float32Array
-  /** Tokens of a prompt's first chunk, which an adapter's window must fit in. */
+  /** Tokens of the largest chunk, which an adapter's window must fit in. */
   readonly chunkTokens: number
 }
 
@@ -38,6 +38,16 @@ export class PromptTensors implements LoadedAdapter {
 
   get window(): number {
     return this.metadata.kind === 'static' ? 0 : this.metadata.window
+  }
+
+  get tail(): number | undefined {
+    return this.metadata.tail
+  }
+
+  /** Where its rows stand in a chunk of so many tokens: the prompt's first, or with late rows its last. */
+  placesIn(tokens: number): RowPlaces {
+    const { l_sp: rows, placement, tail = 0 } = this.metadata
+    return { rows, tokens, front: tokensInFront[placement]({ tokens, tail }) }
   }
 
   get bytes(): number {
@@ -64,6 +74,7 @@ export class AdapterLoader {
       'prompt.program': int64([0], []),
       'prompt.order': int64([0]),
       'prompt.places': int64([0], [1, 1]),
+      'prompt.instruction_start': int64([0]),
       'prompt.instruction_end': int64([0]),
       'prompt.anchor': float32(new Float32Array(layers * d), [layers, 1, d]),
       'prompt.own': zeros(layers, 1, d),
@@ -106,20 +117,24 @@ export class AdapterLoader {
     return float32(rows, [layers, l_sp, d])
   }
 
-  /** All inputs of the run that makes an adapter's rows and reads the first tokens of a prompt, `tokens`. */
-  feeds(adapter: PromptTensors, tokens: readonly number[]): Tensors {
+  /** All inputs of the run that makes an adapter's rows at these places among a chunk's `tokens`. */
+  feeds(
+    adapter: PromptTensors,
+    { tokens, places }: { tokens: readonly number[]; places: RowPlaces },
+  ): Tensors {
     const { metadata, own, table, window } = adapter
     const { l_sp, placement, anchor } = metadata
-    const instruction = tokens.slice(0, window)
-    const given = table?.mean(instruction)
+    const { start, end } = instructionOf[placement]({ ...places, window })
+    const given = table?.mean(tokens.slice(start, end))
     return {
       ...this.absent,
       ...(anchor === 'sink' ? { 'prompt.anchor': this.#sink } : {}),
       ...own,
       ...(given ? { 'prompt.given': float32(given, [1, given.length]) } : {}),
-      'prompt.order': int64(tokenOrder[placement]({ rows: l_sp, tokens: tokens.length })),
-      'prompt.places': int64(rowPlaces[placement](l_sp), [l_sp, 1]),
-      'prompt.instruction_end': int64([instruction.length]),
+      'prompt.order': int64(tokenOrder(places)),
+      'prompt.places': int64(rowPlaces(places), [l_sp, 1]),
+      'prompt.instruction_start': int64([start]),
+      'prompt.instruction_end': int64([end]),
     }
   }
 

@@ -18,7 +18,7 @@ export interface Backend {
    * positions.
    */
   variantOf(slot: CacheSlot): number
-  /** Runs one chunk of a prompt; the first chunk also makes the adapter's prompt rows. */
+  /** Runs one chunk of a prompt; the first, or with late rows the last, also makes the adapter's prompt rows. */
   prefill(chunk: PrefillChunk): Promise<Float32Array>
   /** As `prefill`, with the logits of the chunk's tokens at these positions: [positions, vocab]. */
   score(chunk: PrefillChunk, positions: readonly number[]): Promise<Float32Array>
@@ -31,7 +31,7 @@ export interface BackendLimits {
   readonly vocab: number
   /** Cache rows one sequence may have. */
   readonly contextLength: number
-  /** Tokens in the largest prefill chunk; every adapter's window fits in it. */
+  /** Tokens in the largest prefill chunk; every adapter's window fits in it. A late adapter's tail may come on top. */
   readonly chunkTokens: number
   /** Sequences in the largest decode batch. */
   readonly maxBatch: number
@@ -43,8 +43,13 @@ export interface BackendLimits {
 export interface LoadedAdapter {
   /** Prompt rows (`l_sp`). */
   readonly rows: number
-  /** How many of the prompt's first tokens its rows depend on; the first chunk must hold them. */
+  /**
+   * How many tokens its rows depend on, which must be in the chunk that makes them: the prompt's first, or those in
+   * front of late rows.
+   */
   readonly window: number
+  /** Of late rows: how many of the prompt's tokens stand behind them. Undefined where rows stand at its start. */
+  readonly tail: number | undefined
   /** Memory it takes, in bytes. */
   readonly bytes: number
 }
@@ -59,11 +64,13 @@ export interface CacheSlot {
   release(): void
 }
 
-/** Tokens `start` to `end` of the `tokens` that a slot holds; with the first token go the prompt rows. */
+/** Tokens `start` to `end` of the `tokens` that a slot holds; with the first token go the prompt rows that stand there. */
 export interface TokenRange {
   readonly start: number
   readonly end: number
   readonly tokens: number
+  /** Where the slot has late rows: how many of the tokens stand behind them, all behind the range. */
+  readonly tail?: number | undefined
 }
 
 /** Copies of cache rows. Plain memory: dropped when nobody refers to it. */
@@ -75,7 +82,7 @@ export interface KeptRows {
 export interface PrefillChunk {
   readonly slot: CacheSlot
   readonly tokens: readonly number[]
-  /** Only on the first chunk of a tuned request. */
+  /** Only on the chunk that makes a tuned request's rows: the prompt's first, or with late rows its last. */
   readonly adapter?: LoadedAdapter
 }
 

@@ -132,12 +132,15 @@ export class HostKvCache implements KvCache {
     return slot
   }
 
-  keep(slot: CacheSlot, { end, start, tokens }: TokenRange): KeptRows {
+  keep(slot: CacheSlot, { end, start, tail, tokens }: TokenRange): KeptRows {
     const { index, lengths } = this.#own(slot)
     const { headDim, kvHeads } = this.#config
-    // In each layer the tokens lie behind its prompt rows, but for a first token that lies in front of them.
+    if (tail !== undefined && end > tokens - tail)
+      throw new QuartetError('internal_error', `a range ends at ${end}, behind late rows`)
+    // In each layer the tokens lie behind its prompt rows, but for a first token that lies in front of them, or lie in
+    // front of late rows.
     const ranges = Array.from(lengths, (length) => {
-      const promptRows = length - tokens
+      const promptRows = tail === undefined ? length - tokens : 0
       return { from: start === 0 ? 0 : start + promptRows, to: end + promptRows }
     })
     const data = this.#buffers.map((buffer, at) => {

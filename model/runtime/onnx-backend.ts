@@ -1,4 +1,5 @@
 import type { AdapterFile } from '../../shared/adapter-file.ts'
+import { checkPromptLength } from '../../shared/adapter-fit.ts'
 import type { BackboneManifest, ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { hostNodes } from '../graph/prompt-inputs.ts'
@@ -15,9 +16,10 @@ import type {
   TokenRange,
 } from './backend.ts'
 import { HostKvCache } from './host-kv-cache.ts'
-import { plainRows, prefixRows, tunedRows } from './row-places.ts'
+import { plainRows, prefixRows, type RunRows, tunedRows } from './row-places.ts'
 import { type Run, Runner, tableOffset } from './runner.ts'
 import type { Device } from './session.ts'
+import type { Tensors } from './tensors.ts'
 
 export interface BackendOptions {
   /** A backbone's folder and its manifest. */
@@ -119,29 +121,38 @@ export class OnnxBackend implements Backend {
     return this.score(chunk, [chunk.tokens.length - 1])
   }
 
-  async score(
-    { slot, tokens, adapter: loaded }: PrefillChunk,
-    positions: readonly number[],
-  ): Promise<Float32Array> {
-    const adapter = loaded && ownAdapter(loaded)
-    const { layers, tokenPlaces } =
-      adapter === undefined
-        ? plainRows(this.#config.layers, { sequences: 1, each: tokens.length })
-        : tunedRows(adapter.metadata, tokens.length)
-    if (adapter !== undefined)
-      this.#sequences.set(slot, {
-        rows: this.#sequences.get(slot)?.rows ?? 0,
-        prefix: prefixRows(adapter.metadata),
-      })
+  async score(chunk: PrefillChunk, positions: readonly number[]): Promise<Float32Array> {
+    const { slot, tokens } = chunk
+    const { layers, tokenPlaces, prompt } = this.#rowsOf(chunk)
     const { logits } = await this.#runner.run({
       ...this.#rowsOfSlots,
       slots: [slot],
       layers,
       tokensOf: () => tokens,
       logitRows: positions.map((position) => tokenPlaces[position] ?? position),
-      prompt: adapter === undefined ? this.#adapters.absent : this.#adapters.feeds(adapter, tokens),
+      prompt,
     })
     return logits
+  }
+
+  #rowsOf({ slot, tokens, adapter: loaded }: PrefillChunk): RunRows & { prompt: Tensors } {
+    if (loaded === undefined)
+      return {
+        ...plainRows(this.#config.layers, { sequences: 1, each: tokens.length }),
+        prompt: this.#adapters.absent,
+      }
+    const adapter = ownAdapter(loaded)
+    const places = adapter.placesIn(tokens.length)
+    const { tail, window } = adapter
+    if (tail !== undefined) checkLatePlace(slot, { tokens: tokens.length, tail, window })
+    this.#sequences.set(slot, {
+      rows: this.#sequences.get(slot)?.rows ?? 0,
+      prefix: prefixRows(adapter.metadata),
+    })
+    return {
+      ...tunedRows(adapter.metadata, places),
+      prompt: this.#adapters.feeds(adapter, { tokens, places }),
+    }
   }
 
   async decode(batch: readonly DecodeRow[]): Promise<Float32Array> {
@@ -173,6 +184,19 @@ export class OnnxBackend implements Backend {
   close(): Promise<void> {
     return this.#runner.release()
   }
+}
+
+/** Throws `invalid_request` where nothing stands in front of late rows, `internal_error` for a cut through the window. */
+function checkLatePlace(
+  { length }: CacheSlot,
+  { tokens, tail, window }: { readonly tokens: number; readonly tail: number; readonly window: number },
+): void {
+  checkPromptLength({ tokens: length + tokens, tail })
+  if (length > 0 && tokens < window + tail)
+    throw new QuartetError(
+      'internal_error',
+      `the chunk with late rows has ${tokens} tokens; they depend on ${window} in front of the last ${tail}`,
+    )
 }
 
 function ownAdapter(adapter: LoadedAdapter): PromptTensors {

@@ -5,30 +5,51 @@ export function range(start: number, end: number): number[] {
   return Array.from({ length: end - start }, (_, i) => start + i)
 }
 
-interface RowCounts {
+type Placement = AdapterMetadata['placement']
+
+/** A chunk of a prompt and the prompt rows among its tokens. */
+export interface RowPlaces {
   /** Prompt rows. */
   readonly rows: number
   readonly tokens: number
+  /** Tokens in front of the prompt rows. */
+  readonly front: number
 }
 
-type Placement = AdapterMetadata['placement']
+/** How many of a chunk's tokens stand in front of the prompt rows; `tail` of them stand behind late rows. */
+export const tokensInFront: {
+  readonly [P in Placement]: (chunk: { tokens: number; tail: number }) => number
+} = {
+  first: () => 0,
+  'after-first': () => 1,
+  late: ({ tokens, tail }) => tokens - tail,
+}
+
+/** Which of a chunk's tokens the generator reads, from `start` to `end`. */
+export const instructionOf: {
+  readonly [P in Placement]: (chunk: { tokens: number; front: number; window: number }) => {
+    start: number
+    end: number
+  }
+} = {
+  first: ({ tokens, window }) => ({ start: 0, end: Math.min(window, tokens) }),
+  'after-first': ({ tokens, window }) => ({ start: 0, end: Math.min(window, tokens) }),
+  late: ({ front, window }) => ({ start: Math.max(0, front - window), end: front }),
+}
 
 /** Which token stands at each place of a layer's sequence; token 0 where a prompt row will. */
-export const tokenOrder: { readonly [P in Placement]: (counts: RowCounts) => number[] } = {
-  first: ({ rows, tokens }) => [...Array<number>(rows).fill(0), ...range(0, tokens)],
-  'after-first': ({ rows, tokens }) => [...Array<number>(rows + 1).fill(0), ...range(1, tokens)],
+export function tokenOrder({ rows, tokens, front }: RowPlaces): number[] {
+  return [...range(0, front), ...Array<number>(rows).fill(0), ...range(front, tokens)]
 }
 
-/** The places of the prompt rows: in front of the tokens, or directly behind the first one. */
-export const rowPlaces: { readonly [P in Placement]: (rows: number) => number[] } = {
-  first: (rows) => range(0, rows),
-  'after-first': (rows) => range(1, rows + 1),
+/** The places of the prompt rows in that sequence. */
+export function rowPlaces({ rows, front }: RowPlaces): number[] {
+  return range(front, front + rows)
 }
 
-/** Where the tokens stand in that sequence. */
-const tokenPositions: { readonly [P in Placement]: (counts: RowCounts) => number[] } = {
-  first: ({ rows, tokens }) => range(rows, rows + tokens),
-  'after-first': ({ rows, tokens }) => [0, ...range(rows + 1, rows + tokens)],
+/** The places of the tokens in that sequence. */
+function tokenPlacesOf({ rows, tokens, front }: RowPlaces): number[] {
+  return [...range(0, front), ...range(front + rows, rows + tokens)]
 }
 
 /** What each layer gains in a run, and where the residual stream's tokens end up. */
@@ -45,12 +66,13 @@ export function plainRows(layers: number, { sequences, each }: { sequences: numb
 }
 
 /**
- * The first chunk of a prompt, with prompt rows. Those made anew in every layer are dropped behind each layer's
+ * The chunk of a prompt that has the prompt rows. Those made anew in every layer are dropped behind each layer's
  * attention. Those carried on from a layer are rows of the residual stream from there on; the layers below have none.
  */
-export function tunedRows(metadata: AdapterMetadata, tokens: number): RunRows {
-  const { l_sp: rows, layers, placement } = metadata
-  const places = tokenPositions[placement]({ rows, tokens })
+export function tunedRows(metadata: AdapterMetadata, chunk: RowPlaces): RunRows {
+  const { layers } = metadata
+  const { rows, tokens } = chunk
+  const places = tokenPlacesOf(chunk)
   const from = carriedFrom(metadata)
   if (from === undefined)
     return {
@@ -67,10 +89,11 @@ export function tunedRows(metadata: AdapterMetadata, tokens: number): RunRows {
 
 /**
  * How many of a tuned sequence's first rows stay in view in a layer with a window: its prompt rows and what stands in
- * front of them, which serves attention as its sink.
+ * front of them, which serves attention as its sink. None with late rows, in front of which the cache is the backbone's.
  */
 export function prefixRows(metadata: AdapterMetadata): (layer: number) => number {
+  if (metadata.placement === 'late') return () => 0
   const from = carriedFrom(metadata) ?? 0
-  const rows = Math.max(...rowPlaces[metadata.placement](metadata.l_sp)) + 1
+  const rows = tokensInFront[metadata.placement]({ tokens: 1, tail: 0 }) + metadata.l_sp
   return (layer) => (layer >= from ? rows : 0)
 }

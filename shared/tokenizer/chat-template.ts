@@ -61,6 +61,28 @@ export class ChatTemplate {
     throw new QuartetError('invalid_request', `messages: ${why}`, { param: 'messages' })
   }
 
+  /**
+   * How many tokens the template writes behind a conversation to open the assistant's answer (its generation header),
+   * behind which late prompt rows cannot stand; 0 where it writes none. Throws when it refuses every conversation.
+   */
+  generationHeader(room: number): number {
+    const question = { role: 'user', content: 'a' } as const
+    const system = { role: 'system', content: 'b' } as const
+    const encoded = (isOpened: boolean) => {
+      const render = this.#renderWith({ add_generation_prompt: isOpened })
+      const limit = { tokens: room, param: 'messages' } as const
+      try {
+        return this.#codec.encodeRendered(render([question]), limit)
+      } catch {
+        // Some templates demand a system message.
+        return this.#codec.encodeRendered(render([system, question]), limit)
+      }
+    }
+    const [opened, closed] = [encoded(true), encoded(false)]
+    const alike = opened.findIndex((id, at) => id !== closed[at])
+    return alike === -1 ? 0 : opened.length - alike
+  }
+
   /** Throws unless the template writes a user's question, with a system message in front where it demands one. */
   check(room: number): void {
     const question = { role: 'user', content: 'a', name: undefined } as const

@@ -29,13 +29,15 @@ const defaultLimits: BackendLimits = {
 class FakeAdapter implements LoadedAdapter {
   readonly rows: number
   readonly window: number
+  readonly tail: number | undefined
   readonly bytes: number
   /** What it does to the logits. */
   readonly identity: number
 
-  constructor({ bytes = 1, identity, rows = 4, window = 0 }: FakeAdapterOptions) {
+  constructor({ bytes = 1, identity, rows = 4, tail, window = 0 }: FakeAdapterOptions) {
     this.rows = rows
     this.window = window
+    this.tail = tail
     this.bytes = bytes
     this.identity = identity
   }
@@ -121,6 +123,7 @@ export class FakeBackend implements Backend {
     return fakeAdapter({
       rows: file.metadata.l_sp,
       bytes: data.reduce((sum, { length }) => sum + length, 0),
+      tail: file.metadata.tail,
       identity: data.flatMap((bytes) => [...bytes]).reduce(mix, 17),
     })
   }
@@ -133,10 +136,12 @@ export class FakeBackend implements Backend {
     })
   }
 
-  keepRows(given: CacheSlot, { end, start, tokens }: TokenRange): KeptRows {
+  keepRows(given: CacheSlot, { end, start, tail, tokens }: TokenRange): KeptRows {
     const slot = this.#own(given)
     if (slot.tokens.length !== tokens || start >= end || end > tokens) throw new Error('not that many tokens')
-    return new FakeRows(slot.tokens.slice(start, end), start === 0 ? slot.adapter : undefined)
+    if (tail !== slot.adapter?.tail || end > tokens - (tail ?? 0)) throw new Error('not where the rows stand')
+    const withRows = start === 0 && tail === undefined
+    return new FakeRows(slot.tokens.slice(start, end), withRows ? slot.adapter : undefined)
   }
 
   variantOf(): number {
@@ -179,10 +184,15 @@ export class FakeBackend implements Backend {
 
   #begun({ adapter, slot: given, tokens }: PrefillChunk): FakeSlot {
     const slot = this.#own(given)
-    if (tokens.length > this.limits.chunkTokens) throw new Error('the chunk is too long')
+    if (tokens.length > this.limits.chunkTokens + (adapter?.tail ?? 0))
+      throw new Error('the chunk is too long')
     if (adapter !== undefined) {
-      if (slot.length > 0) throw new Error('prompt rows come with the first chunk only')
       if (!(adapter instanceof FakeAdapter)) throw new Error('not an adapter of this backend')
+      const { tail, window } = adapter
+      if (slot.adapter !== undefined || (tail === undefined && slot.length > 0))
+        throw new Error('prompt rows come once, with the first chunk unless they are late')
+      if (tail !== undefined && slot.length > 0 && tokens.length - tail < window)
+        throw new Error('the chunk does not hold the window of late rows')
       slot.adapter = adapter
     }
     return slot

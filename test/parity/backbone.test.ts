@@ -29,6 +29,7 @@ const files = {
   base: undefined,
   iapt: 'iapt-m8',
   'iapt-after': 'iapt-after-m8',
+  'iapt-late': 'iapt-late-m8',
   static: 'static-6',
   idpg: 'idpg-m8',
   lpt: 'lpt-15',

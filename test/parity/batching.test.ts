@@ -3,10 +3,12 @@ import { dirname } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { WeightFormat } from '../../model/graph/matrix-format.ts'
 import type { CacheSlot } from '../../model/runtime/backend.ts'
+import { compileText } from '../../model/runtime/compile.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import { range } from '../../model/runtime/row-places.ts'
+import { AdapterMetadata, metadataStrings } from '../../shared/adapter-file.ts'
 import { Random } from '../../shared/prng.ts'
-import { adapterVariants, decodeTogether, likeliest } from './generation.ts'
+import { adapterVariants, decodeTogether, likeliest, scoreAll } from './generation.ts'
 import { randomAdapter } from './random-adapter.ts'
 import { openBackend, type TinyBackbone, tinyBackbone } from './tiny-backbone.ts'
 
@@ -17,7 +19,7 @@ describe.for<WeightFormat>(['f32', 'q8'])('with %s weights', (weights) => {
   let backend: OnnxBackend
   beforeAll(async () => {
     tiny = await tinyBackbone({ weights })
-    backend = await openBackend(tiny)
+    backend = await openBackend(tiny, { maxBatch: adapterVariants.length })
   })
   afterAll(async () => {
     await backend.close()
@@ -48,9 +50,11 @@ describe.for<WeightFormat>(['f32', 'q8'])('with %s weights', (weights) => {
       const expected = Float32Array.from(
         await backend.prefill({ slot: whole, tokens, ...(adapter && { adapter }) }),
       )
-      await backend.prefill({ slot: chunked, tokens: tokens.slice(0, 16), ...(adapter && { adapter }) })
+      const tuned = adapter && { adapter }
+      const [first, last] = adapter?.tail === undefined ? [tuned, undefined] : [undefined, tuned]
+      await backend.prefill({ slot: chunked, tokens: tokens.slice(0, 16), ...first })
       await backend.prefill({ slot: chunked, tokens: tokens.slice(16, 61) })
-      const logits = await backend.prefill({ slot: chunked, tokens: tokens.slice(61) })
+      const logits = await backend.prefill({ slot: chunked, tokens: tokens.slice(61), ...last })
       expect(chunked.length).toBe(rows)
       expect(largestDifference(logits, expected)).toBeLessThan(weights === 'f32' ? 1e-4 : 1e-3)
       whole.release()
@@ -72,20 +76,88 @@ describe.for<WeightFormat>(['f32', 'q8'])('with %s weights', (weights) => {
         await backend.prefill({ slot: first, tokens, ...(adapter && { adapter }) }),
       )
       const kept = [0, 64].map((start) =>
-        backend.keepRows(first, { start, end: start + 64, tokens: tokens.length }),
+        backend.keepRows(first, { start, end: start + 64, tokens: tokens.length, tail: adapter?.tail }),
       )
       const next = Float32Array.from(await backend.decode([{ slot: first, token: 7 }]))
       first.release()
       const second = backend.allocate(rows + 1)
       if (second === undefined) throw new Error('no room')
       backend.putRows(second, kept)
-      const warm = await backend.prefill({ slot: second, tokens: tokens.slice(128) })
+      const late = adapter?.tail === undefined ? {} : { adapter }
+      const warm = await backend.prefill({ slot: second, tokens: tokens.slice(128), ...late })
       expect(warm).toEqual(cold)
       expect(second.length).toBe(rows)
       expect(await backend.decode([{ slot: second, token: 7 }])).toEqual(next)
       second.release()
     }
     neighbour.release()
+  })
+
+  test('in front of late rows the cache is the backbone’s own, bit for bit, and one serves the other', async () => {
+    const tokens = range(0, 150).map((n) => (n * 31) % 256)
+    const late = adapterVariants.flatMap((variant) =>
+      variant && 'tail' in variant
+        ? [backend.loadAdapter(randomAdapter(tiny.manifest, { seed: 4, ...variant }))]
+        : [],
+    )
+    expect(late.length).toBe(3)
+    const base = backend.allocate(tokens.length)
+    if (base === undefined) throw new Error('no room')
+    await backend.prefill({ slot: base, tokens })
+    for (const adapter of late) {
+      const { rows, tail = 0 } = adapter
+      const range = { start: 0, end: tokens.length - tail, tokens: tokens.length }
+      const [own, warm] = [backend.allocate(tokens.length + rows), backend.allocate(tokens.length + rows)]
+      if (own === undefined || warm === undefined) throw new Error('no room')
+      const cold = Float32Array.from(await backend.prefill({ slot: own, tokens, adapter }))
+      expect(backend.keepRows(own, { ...range, tail })).toEqual(backend.keepRows(base, range))
+      expect(() => backend.keepRows(own, { ...range, end: tokens.length, tail })).toThrow('behind late rows')
+      const end = 128
+      backend.putRows(warm, [backend.keepRows(base, { ...range, end })])
+      expect(await backend.prefill({ slot: warm, tokens: tokens.slice(end), adapter })).toEqual(cold)
+      own.release()
+      warm.release()
+    }
+    base.release()
+  })
+
+  test('a text as static rows in front of a prompt’s tail is the text at that place, bit for bit', async () => {
+    const conversation = range(0, 40).map((n) => (n * 91) % 256)
+    const [text, tail] = [range(0, 11).map((n) => (n * 17 + 5) % 256), [7, 8, 9]]
+    const compiled = await compileText({ ...tiny, tokens: [...conversation, ...text] })
+    const { d } = tiny.manifest.config
+    const metadata = AdapterMetadata.parse({
+      ...metadataStrings(compiled.metadata),
+      placement: 'late',
+      tail: String(tail.length),
+      l_sp: String(text.length),
+    })
+    const tensors = new Map(
+      Array.from(compiled.tensors, ([name, { data, dtype }]) => [
+        name,
+        { dtype, shape: [text.length, d], data: data.slice(-4 * d * text.length) },
+      ]),
+    )
+    const adapter = backend.loadAdapter({ ...compiled, metadata, tensors })
+    const last = (logits: Float32Array) => logits.slice(-tail.length * backend.limits.vocab)
+    expect(last(await scoreAll(backend, { tokens: [...conversation, ...tail], adapter }))).toEqual(
+      last(await scoreAll(backend, { tokens: [...conversation, ...text, ...tail] })),
+    )
+  })
+
+  test('a prompt with nothing in front of late rows, or whose window is cut, is refused', async () => {
+    const adapter = backend.loadAdapter(
+      randomAdapter(tiny.manifest, { seed: 4, placement: 'late', tail: 4, window: 9 }),
+    )
+    const slot = backend.allocate(60)
+    if (slot === undefined) throw new Error('no room')
+    await expect(backend.prefill({ slot, tokens: [1, 2, 3, 4], adapter })).rejects.toMatchObject({
+      code: 'invalid_request',
+      param: 'prompt',
+    })
+    await backend.prefill({ slot, tokens: range(0, 20) })
+    await expect(backend.prefill({ slot, tokens: range(0, 12), adapter })).rejects.toThrow('they depend on 9')
+    slot.release()
   })
 
   test('sequences that come, pause and go leave the others as they were', async () => {

@@ -18,7 +18,7 @@ const manifest = BackboneManifest.parse(JSON.parse(await readFile(join(folder, '
 process.stdout.write(JSON.stringify(await deviceOutputs(device)))
 
 async function deviceOutputs(on: Device) {
-  const backend = await openBackend({ folder, manifest }, { device: on })
+  const backend = await openBackend({ folder, manifest }, { device: on, maxBatch: adapterVariants.length })
   try {
     const tokens = range(0, 19).map((i) => (i * 47 + 3) % 256)
     const adapters = adapterVariants.map(

@@ -60,6 +60,9 @@ export const adapterVariants = [
   { kind: 'lpt', anchor: 'none', pool: 'attention', at: 1, window: 12 },
   { kind: 'lpt', anchor: 'own', pool: 'mean', at: 2, placement: 'after-first', l_sp: 7, window: 6 },
   { kind: 'ipt', anchor: 'sink', activation: 'relu', window: 6 },
+  { kind: 'iapt', anchor: 'own', activation: 'gelu', placement: 'late', tail: 4, window: 7 },
+  { kind: 'idpg', anchor: 'own', generator: 'shared', placement: 'late', tail: 1, window: 9 },
+  { kind: 'static', anchor: 'none', placement: 'late', tail: 3, l_sp: 6 },
 ] as const
 
 /** Greedy continuations of several prompts that decode in one batch: the ids of each, and its last logits. */

@@ -19,6 +19,7 @@ const Gradients = z.object({
 const files = {
   iapt: 'iapt-m8',
   'iapt-after': 'iapt-after-m8',
+  'iapt-late': 'iapt-late-m8',
   static: 'static-6',
   lpt: 'lpt-15',
   idpg: 'idpg-m8',

@@ -107,6 +107,20 @@ describe('an adapter changes the model as the method says', () => {
     { kind: 'lpt', pool: 'max', at: 1, window: 3 },
     { kind: 'idpg', pool: 'mean', window: 3, anchor: 'sink' },
     { kind: 'ipt', window: 3, l_sp: 1 },
+    ...['sink', 'own', 'none'].flatMap((anchor) => [
+      { anchor, placement: 'late', tail: 4 },
+      { anchor, placement: 'late', tail: 1, window: 5, activation: 'gelu' },
+      { anchor, placement: 'late', tail: 2, kind: 'static', l_sp: 7 },
+      ...['mean', 'max'].map((pool) => ({
+        anchor,
+        placement: 'late',
+        tail: 18,
+        kind: 'idpg',
+        pool,
+        generator: 'shared',
+      })),
+      { anchor, placement: 'late', tail: 6, kind: 'idpg', window: 3 },
+    ]),
   ]
   test.for(adapters.map((metadata) => [JSON.stringify(metadata), metadata] as const))(
     '%s',
@@ -120,6 +134,24 @@ describe('an adapter changes the model as the method says', () => {
       expect(largestDifference(logits, untuned)).toBeGreaterThan(0.1)
     },
   )
+
+  test('late rows change no token in front of them, behind a window neither', async () => {
+    const windowed = await tinyBackbone({ config: { attention: windows(5, 5, null) } })
+    const host = await openBackend(windowed)
+    try {
+      const late = { seed: 5, placement: 'late', tail: 4, window: 9, anchor: 'own' }
+      const adapter = randomAdapter(windowed.manifest, late)
+      const anchors = await loadAnchors(windowed.folder, windowed.manifest.config)
+      const expected = await referenceLogits(windowed.source, { tokens, tuning: { adapter, anchors } })
+      const logits = await scoreAll(host, { tokens, adapter: host.loadAdapter(adapter) })
+      expect(largestDifference(logits, expected)).toBeLessThan(tolerance)
+      const front = (tokens.length - 4) * host.limits.vocab
+      expect(logits.slice(0, front)).toEqual((await scoreAll(host, { tokens })).slice(0, front))
+    } finally {
+      await host.close()
+      await rm(dirname(windowed.folder), { recursive: true })
+    }
+  })
 
   test.for(
     ['first', 'after-first'].flatMap((placement) =>

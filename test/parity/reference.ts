@@ -29,7 +29,7 @@ export async function referenceLogits(
   const embedding = await matrix('embedding', d)
   let hidden: Rows = tokens.map((id) => embedding[id] ?? [])
   const metadata = tuning?.adapter.metadata
-  const before = metadata?.placement === 'after-first' ? 1 : 0
+  const before = metadata === undefined ? 0 : tokensBefore(metadata, tokens.length)
   const from = metadata && carriedFrom(metadata)
   for (let l = 0; l < layers; l++) {
     const at = `layers.${l}` as const
@@ -45,9 +45,13 @@ export async function referenceLogits(
       k: times(x, await matrix(`${at}.k`, d)),
       v: times(x, await matrix(`${at}.v`, d)),
       layer: l,
-      // Prompt rows and the token in front of them stay in view behind a window.
+      // Prompt rows and the token in front of them stay in view behind a window, unless they are late.
       prefix:
-        metadata !== undefined && (isMade || (from !== undefined && l >= from)) ? before + metadata.l_sp : 0,
+        metadata !== undefined &&
+        metadata.placement !== 'late' &&
+        (isMade || (from !== undefined && l >= from))
+          ? before + metadata.l_sp
+          : 0,
     })
     const kept = attended.filter((_, i) => i < before || i >= before + dropped)
     const mixed = times(kept, await matrix(`${at}.o`, config.heads * config.headDim))
@@ -68,6 +72,11 @@ export async function referenceLogits(
     last.map((row) => scaled(rmsNormed(row, rmsEps), norm)),
     head,
   )
+}
+
+function tokensBefore({ placement, tail = 0 }: AdapterMetadata, tokens: number): number {
+  if (placement === 'late') return tokens - tail
+  return placement === 'after-first' ? 1 : 0
 }
 
 /** The layer whose rows stay in the residual stream; undefined where every layer makes its own. */
@@ -98,7 +107,11 @@ function promptRows(
     const { m, window, activation } = metadata
     const columns = (name: string, width: number) => transposed(stored(name, width) ?? [])
     const pool = metadata.kind === 'iapt' ? 'attention' : metadata.kind === 'ipt' ? 'mean' : metadata.pool
-    const x = hidden.slice(0, window).map((row) => rmsNormed(row, 1e-5))
+    const read =
+      metadata.placement === 'late'
+        ? hidden.slice(0, tokensBefore(metadata, tokens.length)).slice(-window)
+        : hidden.slice(0, window)
+    const x = read.map((row) => rmsNormed(row, 1e-5))
     const table = stored('table', m)
     const z = table ? tokens.slice(0, window).map((id) => table[id] ?? []) : times(x, columns('down', m))
     const pooled =

@@ -37,6 +37,13 @@ const batch: readonly Example[] = [
   { instruction: tokens(1), response: tokens(1) },
 ]
 
+/** In front of late rows stands one token at least. */
+const lateBatch = batch.map(({ instruction, response }) => ({
+  instruction: [...instruction, ...tokens(4)],
+  response,
+}))
+const batchFor = ({ metadata }: AdapterFile) => (metadata.placement === 'late' ? lateBatch : batch)
+
 const placements = ['first', 'after-first'] as const
 const anchors = ['sink', 'own', 'none'] as const
 const everyStart = placements.flatMap((placement) => anchors.map((anchor) => ({ placement, anchor })))
@@ -50,6 +57,11 @@ const variants = [
   { kind: 'lpt', at: 0, pool: 'max', anchor: 'sink' },
   { kind: 'lpt', at: 2, pool: 'attention', anchor: 'own', placement: 'after-first' },
   { kind: 'ipt', anchor: 'own', placement: 'after-first' },
+  ...anchors.flatMap((anchor) => [
+    { kind: 'iapt', activation: 'gelu', placement: 'late', tail: 4, anchor },
+    { kind: 'static', placement: 'late', tail: 2, anchor },
+    { kind: 'idpg', placement: 'late', tail: 1, pool: 'max', anchor },
+  ]),
   ...adapterVariants.flatMap((variant) => variant ?? []),
 ]
 const named = Array.from(
@@ -74,9 +86,10 @@ describe.for(named)('%s', ([, variant]) => {
 
   test('training’s forward pass gives each example the likelihood that serving gives it', async () => {
     const adapter = adapterOf()
-    const losses = await withModel(adapter, {}, (model) => model.score(batch, parametersOf(adapter)))
+    const examples = batchFor(adapter)
+    const losses = await withModel(adapter, {}, (model) => model.score(examples, parametersOf(adapter)))
     const loaded = backend.loadAdapter(adapter)
-    for (const [index, example] of batch.entries()) {
+    for (const [index, example] of examples.entries()) {
       const served = await responseLogLikelihood({ backend, adapter: loaded }, example)
       expect(Math.abs((losses[index] ?? Number.NaN) + served) / example.response.length).toBeLessThan(1e-4)
     }
@@ -85,18 +98,19 @@ describe.for(named)('%s', ([, variant]) => {
   test('both passes give the same gradients, and these are the slope of the loss', async () => {
     const adapter = adapterOf()
     const parameters = parametersOf(adapter)
+    const examples = batchFor(adapter)
     await withModel(adapter, {}, async (model) => {
-      const { lossSum, tokens: count, gradients } = await model.differentiate(batch, parameters)
+      const { lossSum, tokens: count, gradients } = await model.differentiate(examples, parameters)
       expect(count).toBe(24)
-      expect(lossSum).toBeCloseTo(sum(await model.score(batch, parameters)), 3)
+      expect(lossSum).toBeCloseTo(sum(await model.score(examples, parameters)), 3)
       expect([...gradients.keys()]).toEqual([...parameters.keys()])
       const again = await withModel(adapter, { checkpointing: true }, (recomputing) =>
-        recomputing.differentiate(batch, parameters),
+        recomputing.differentiate(examples, parameters),
       )
       for (const [name, gradient] of gradients)
         expect(distance(again.gradients.get(name) ?? [], gradient), name).toBeLessThan(1e-5)
       for (const name of gradients.keys()) {
-        const { expected, measured } = await slope(model, { name, parameters, gradients, batch })
+        const { expected, measured } = await slope(model, { name, parameters, gradients, batch: examples })
         expect(Math.abs(measured - expected) / (Math.abs(expected) + 0.01), name).toBeLessThan(1e-2)
       }
     })

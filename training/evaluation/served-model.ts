@@ -76,14 +76,31 @@ export async function openSequence(
   }
   try {
     let next: Float32Array = new Float32Array(0)
-    for (let start = 0; start < instruction.length; start += chunkTokens) {
-      const chunk = instruction.slice(start, start + chunkTokens)
-      const first = start === 0 && adapter !== undefined ? { adapter } : {}
-      next = await backend.score({ slot, tokens: chunk, ...first }, [chunk.length - 1])
+    for (const { start, end, hasRows } of chunksOf(instruction.length, { adapter, chunkTokens })) {
+      const chunk = instruction.slice(start, end)
+      const tuned = hasRows && adapter !== undefined ? { adapter } : {}
+      next = await backend.score({ slot, tokens: chunk, ...tuned }, [chunk.length - 1])
     }
     return new OpenSequence({ slot, backend, next: next.slice(0, vocab) })
   } catch (error) {
     slot.release()
     throw error
   }
+}
+
+/** A prompt's chunks, and which of them makes the prompt rows: the first, or the last with the window of late rows. */
+function chunksOf(
+  tokens: number,
+  { adapter, chunkTokens }: { adapter: LoadedAdapter | undefined; chunkTokens: number },
+): { start: number; end: number; hasRows: boolean }[] {
+  const isLate = adapter?.tail !== undefined
+  const last = isLate && tokens > chunkTokens ? adapter.window + adapter.tail : 0
+  const front = tokens - last
+  const chunks = Array.from({ length: Math.ceil(front / chunkTokens) }, (_, at) => ({
+    start: at * chunkTokens,
+    end: Math.min(front, (at + 1) * chunkTokens),
+  }))
+  const all = last === 0 ? chunks : [...chunks, { start: front, end: tokens }]
+  const at = isLate ? all.length - 1 : 0
+  return all.map((chunk, index) => ({ ...chunk, hasRows: index === at }))
 }

@@ -10,7 +10,11 @@ export interface BatchLayout {
   readonly attendedRows: number[]
   readonly residualRows: number[]
   readonly targets: number[]
-  /** Tokens of the longest instruction as the generator reads it. */
+  /** [batch · (longest + l_sp)] */
+  readonly order: number[]
+  /** [batch · longest] */
+  readonly tokenRows: number[]
+  /** Tokens up to the end of the longest instruction as the generator reads it. */
   readonly instruction: number
   /** [batch, instruction] */
   readonly mask: Float32Array
@@ -18,7 +22,7 @@ export interface BatchLayout {
   readonly share: Float32Array
 }
 
-/** What a score gets behind an instruction: e to it is 0. */
+/** What a score gets outside an instruction: e to it is 0. */
 const masked = -1e30
 
 /**
@@ -28,22 +32,34 @@ const masked = -1e30
 export function layOut(batch: readonly Stretch[], metadata: AdapterMetadata | undefined): BatchLayout {
   const read = batch.map(({ instruction, response }) => [...instruction, ...response.slice(0, -1)])
   const longest = Math.max(...read.map(({ length }) => length))
-  const l_sp = metadata?.l_sp ?? 0
-  const before = tokensBefore[metadata?.placement ?? 'first']
+  const { l_sp = 0, placement = 'first', tail = 0 } = metadata ?? {}
   const carries = metadata !== undefined && carriedFrom(metadata) !== undefined
   const window = metadata !== undefined && 'window' in metadata ? metadata.window : 1
+  const before = batch.map(({ instruction }) =>
+    tokensBefore[placement]({ instruction: instruction.length, tail }),
+  )
   const predicting = batch.flatMap(({ instruction, response, unscored = 0 }, index) =>
     response.slice(unscored).map((_, at) => ({ index, token: instruction.length - 1 + unscored + at })),
   )
-  const withRows = ({ index, token }: { index: number; token: number }) =>
-    index * (longest + l_sp) + (token < before ? token : token + l_sp)
-  const plain = ({ index, token }: { index: number; token: number }) => index * longest + token
-  const lengths = batch.map(({ instruction }) => Math.min(instruction.length, window))
-  const widest = Math.max(...lengths)
-  const perToken = (inside: (length: number) => number, behind: number) =>
+  const withRows = ({ index, token }: Place) =>
+    index * (longest + l_sp) + (token < (before[index] ?? 0) ? token : token + l_sp)
+  const plain = ({ index, token }: Place) => index * longest + token
+  const everyToken = batch.flatMap((_, index) => numbered(longest).map((token) => ({ index, token })))
+  const order = Array<number>(batch.length * (longest + l_sp)).fill(0)
+  for (const token of everyToken) order[withRows(token)] = plain(token)
+  for (const [index, front] of before.entries())
+    for (let row = 0; row < l_sp; row++)
+      order[index * (longest + l_sp) + front + row] = batch.length * longest + index * l_sp + row
+  // What each generator reads: the first tokens, or the last in front of late rows.
+  const spans = batch.map(({ instruction }, index) => {
+    const end = placement === 'late' ? (before[index] ?? 0) : Math.min(instruction.length, window)
+    return { start: Math.max(0, end - window), end }
+  })
+  const widest = Math.max(...spans.map(({ end }) => end))
+  const perToken = (inside: (length: number) => number, outside: number) =>
     Float32Array.from(
-      lengths.flatMap((length) =>
-        Array.from({ length: widest }, (_, at) => (at < length ? inside(length) : behind)),
+      spans.flatMap(({ start, end }) =>
+        numbered(widest).map((at) => (at >= start && at < end ? inside(end - start) : outside)),
       ),
     )
   return {
@@ -52,8 +68,18 @@ export function layOut(batch: readonly Stretch[], metadata: AdapterMetadata | un
     attendedRows: predicting.map(withRows),
     residualRows: predicting.map(carries ? withRows : plain),
     targets: batch.flatMap(({ response, unscored = 0 }) => response.slice(unscored)),
+    order,
+    tokenRows: everyToken.map(withRows),
     instruction: widest,
     mask: perToken(() => 0, masked),
     share: perToken((length) => 1 / length, 0),
   }
 }
+
+/** A token of an example of the batch. */
+interface Place {
+  readonly index: number
+  readonly token: number
+}
+
+const numbered = (count: number) => Array.from({ length: count }, (_, at) => at)

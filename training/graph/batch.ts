@@ -15,6 +15,13 @@ export interface BatchInputs {
   readonly residualRows: Value
   /** int64 [r]: the tokens that they shall predict. */
   readonly targets: Value
+  /**
+   * Of late rows. int64 [all rows]: which row stands at each place of a layer's sequences, among all tokens with all
+   * prompt rows behind them.
+   */
+  readonly order: Value
+  /** Of late rows. int64 [n]: the place of each token among those. */
+  readonly tokenRows: Value
 }
 
 export const batchInputNames = {
@@ -22,6 +29,8 @@ export const batchInputNames = {
   attendedRows: 'attended_rows',
   residualRows: 'residual_rows',
   targets: 'targets',
+  order: 'order',
+  tokenRows: 'token_rows',
   instructionMask: 'instruction_mask',
   instructionShare: 'instruction_share',
   anchors: 'anchors',
@@ -34,6 +43,8 @@ export function batchInputs(g: GraphBuilder): BatchInputs {
     attendedRows: rows(batchInputNames.attendedRows),
     residualRows: rows(batchInputNames.residualRows),
     targets: rows(batchInputNames.targets),
+    order: g.input(batchInputNames.order, 'int64', [sizes.allRows]),
+    tokenRows: g.input(batchInputNames.tokenRows, 'int64', [sizes.allTokens]),
   }
 }
 

@@ -16,7 +16,7 @@ export class InstructionInputs {
     this.#g = g
   }
 
-  /** f32 [batch, 1, instruction]: 0 at tokens of the instruction, −1e30 behind. */
+  /** f32 [batch, 1, instruction]: 0 at the tokens that the generator reads, −1e30 at the others. */
   get mask(): Value {
     this.#mask ??= this.#g.input(batchInputNames.instructionMask, 'float32', [
       sizes.batch,
@@ -26,7 +26,7 @@ export class InstructionInputs {
     return this.#mask
   }
 
-  /** f32 [batch, 1, instruction]: 1 / (tokens of the instruction) at each of them, 0 behind. */
+  /** f32 [batch, 1, instruction]: 1 / (tokens that the generator reads) at each of them, 0 at the others. */
   get share(): Value {
     this.#share ??= this.#g.input(batchInputNames.instructionShare, 'float32', [
       sizes.batch,

@@ -11,8 +11,13 @@ interface Placed {
   readonly l_sp: number
 }
 
-/** Tokens that stand in front of the prompt rows. */
-export const tokensBefore: { readonly [P in Placement]: number } = { first: 0, 'after-first': 1 }
+/** How many tokens of an example stand in front of its prompt rows; `tail` of its instruction stand behind late ones. */
+export const tokensBefore: {
+  readonly [P in Placement]: (example: { instruction: number; tail: number }) => number
+} = { first: () => 0, 'after-first': () => 1, late: ({ instruction, tail }) => instruction - tail }
+
+/** The same for all examples of a batch, where it does not depend on their lengths. */
+const fixedBefore = { first: 0, 'after-first': 1, late: undefined } as const
 
 /** Prompt rows [batch or 1, l_sp, width] among a layer's tokens [batch · tokens, width]: [batch · rows, width]. */
 export function insertRows(
@@ -21,9 +26,14 @@ export function insertRows(
   { batch, placement, l_sp }: Placed,
 ): Value {
   const width = Number(tokens.shape[1])
-  const sequences = toSequences(g, tokens, batch)
   const ofEach = repeated(g, rows, { batch, shape: [sizes.batch, l_sp, width] })
-  const before = tokensBefore[placement]
+  const before = fixedBefore[placement]
+  if (before === undefined) {
+    const flat = g.apply('Reshape', [ofEach, g.constant('int64', [-1, width])])
+    const both = g.apply('Concat', [tokens, shaped(flat, ['prompt_rows', width])], { axis: 0 })
+    return shaped(g.apply('Gather', [both, batch.order], { axis: 0 }), [sizes.allRows, width])
+  }
+  const sequences = toSequences(g, tokens, batch)
   if (before === 0) return toRows(g, joined(g, [ofEach, sequences], sizes.rows))
   const count = sizeOf(g, batch.tokens, 1)
   const lengths = [g.constant('int64', [before]), g.apply('Sub', [count, g.constant('int64', [before])])]
@@ -33,8 +43,13 @@ export function insertRows(
 
 /** The tokens of a layer's rows [batch · rows, width]: [batch · tokens, width]. */
 export function dropRows(g: GraphBuilder, all: Value, { batch, placement, l_sp }: Placed): Value {
+  const before = fixedBefore[placement]
+  if (before === undefined)
+    return shaped(g.apply('Gather', [all, batch.tokenRows], { axis: 0 }), [
+      sizes.allTokens,
+      Number(all.shape[1]),
+    ])
   const sequences = toSequences(g, all, batch)
-  const before = tokensBefore[placement]
   const count = sizeOf(g, batch.tokens, 1)
   const [l, b] = [g.constant('int64', [l_sp]), g.constant('int64', [before])]
   if (before === 0) {

@@ -104,7 +104,11 @@ export class OnnxLossModel implements LossModel {
     parameters: Parameters | undefined,
   ): Promise<Tensors> {
     const metadata = purpose === 'score untuned' ? undefined : this.metadata
-    checkRun(run, { ...this.#options.backbone.manifest.config, promptRows: metadata?.l_sp ?? 0 })
+    checkRun(run, {
+      ...this.#options.backbone.manifest.config,
+      promptRows: metadata?.l_sp ?? 0,
+      tail: metadata?.tail ?? 0,
+    })
     const { session, weights } = await this.#open(purpose)
     return await session.run({
       ...weights,
@@ -190,6 +194,8 @@ function batchFeeds(batch: readonly Stretch[], metadata: AdapterMetadata | undef
     [batchInputNames.attendedRows]: int64(layout.attendedRows),
     [batchInputNames.residualRows]: int64(layout.residualRows),
     [batchInputNames.targets]: int64(layout.targets),
+    [batchInputNames.order]: int64(layout.order),
+    [batchInputNames.tokenRows]: int64(layout.tokenRows),
     [batchInputNames.instructionMask]: float32(layout.mask, perToken),
     [batchInputNames.instructionShare]: float32(layout.share, perToken),
   }
@@ -198,7 +204,12 @@ function batchFeeds(batch: readonly Stretch[], metadata: AdapterMetadata | undef
 /** Throws `invalid_request` that names the example. */
 function checkRun(
   run: readonly Stretch[],
-  { vocab, contextLength, promptRows }: { vocab: number; contextLength: number; promptRows: number },
+  {
+    vocab,
+    contextLength,
+    promptRows,
+    tail,
+  }: { vocab: number; contextLength: number; promptRows: number; tail: number },
 ): void {
   const fail = (message: string): never => {
     throw new QuartetError('invalid_request', message)
@@ -206,6 +217,10 @@ function checkRun(
   if (run.length === 0) fail('a run needs at least one example')
   for (const [index, { instruction, response }] of run.entries()) {
     if (instruction.length === 0) fail(`example ${index} of the run has no instruction`)
+    if (instruction.length <= tail)
+      fail(
+        `example ${index} of the run has an instruction of ${instruction.length} tokens, and late rows stand in front of its last ${tail}`,
+      )
     if (response.length === 0) fail(`example ${index} of the run has no response`)
     const rows = promptRows + instruction.length + response.length
     if (rows > contextLength)

@@ -1,0 +1,84 @@
+import { rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { expect, test } from 'vitest'
+import { encoderOf } from '../../cli/tokenizer/serving-encoder.ts'
+import { logProbability } from '../../model/runtime/log-probability.ts'
+import { parseDataset } from '../../training/data/dataset.ts'
+import { openLossModel } from '../../training/loss/onnx-loss-model.ts'
+import { tinyChat, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
+import { randomAdapter } from './random-adapter.ts'
+import { parametersOf } from './slope.ts'
+import { openBackend, tinyBackbone } from './tiny-backbone.ts'
+
+const turns = [
+  ['Is it up?', 'Yes.'],
+  ['Since when?', 'Since Monday, at about nine in the morning.'],
+  ['And before?', 'It was down.'],
+] as const
+
+test('three turns are trained as they are served: each answer behind rows of its own, the turns before without', async ({
+  onTestFinished,
+}) => {
+  const tiny = await tinyBackbone({ config: { vocab: 512 } })
+  onTestFinished(() => rm(dirname(tiny.folder), { recursive: true }))
+  const { endOfText, imEnd } = tinySpecials
+  const { manifest } = tiny
+  const encoder = encoderOf({
+    backbone: {
+      ...manifest,
+      tokens: { bos: null, eos: [endOfText, imEnd] },
+      chat: tinyChat,
+      contextLength: 512,
+      d: manifest.config.d,
+      layers: manifest.config.layers,
+      vocab: 512,
+    },
+    tokenizer: tinyTokenizer,
+  })
+  const tail = encoder.generationHeader
+  const adapter = randomAdapter(manifest, { seed: 2, placement: 'late', tail, window: 20, anchor: 'own' })
+
+  const messages = turns.flatMap(([user, assistant]) => [
+    { role: 'user', content: user },
+    { role: 'assistant', content: assistant },
+  ])
+  const file = new TextEncoder().encode(`${JSON.stringify({ messages })}\n`)
+  const { dataset } = parseDataset(file, { name: 'talk', encoder, prompts: 'chat', room: 400 })
+  expect(dataset.examples.length).toBe(3)
+  const model = await openLossModel({ backbone: tiny, metadata: adapter.metadata })
+  const losses = await model.score(dataset.examples, parametersOf(adapter))
+  await model.close()
+
+  const backend = await openBackend(tiny)
+  const loaded = backend.loadAdapter(adapter)
+  const { vocab } = backend.limits
+  // The untuned backbone reads the whole talk; what each turn shares with it is taken from there.
+  const whole = dataset.examples.at(-1)?.instruction ?? []
+  const base = backend.allocate(whole.length)
+  if (base === undefined) throw new Error('no room')
+  await backend.prefill({ slot: base, tokens: whole })
+  for (const [at, [user]] of turns.entries()) {
+    const before = turns
+      .slice(0, at)
+      .flatMap(([question, answer]) => [
+        { role: 'user', content: question, name: undefined } as const,
+        { role: 'assistant', content: answer, name: undefined } as const,
+      ])
+    const prompt = encoder.conversation([...before, { role: 'user', content: user, name: undefined }])
+    const answer = encoder.answer(turns[at]?.[1] ?? '')
+    const slot = backend.allocate(prompt.length + answer.length + loaded.rows)
+    if (slot === undefined) throw new Error('no room')
+    const shared = Math.max(0, prompt.length - tail - loaded.window)
+    expect(prompt.slice(0, shared)).toEqual(whole.slice(0, shared))
+    if (shared > 0)
+      backend.putRows(slot, [backend.keepRows(base, { start: 0, end: shared, tokens: whole.length })])
+    const next = await backend.prefill({ slot, tokens: prompt.slice(shared), adapter: loaded })
+    let served = logProbability(next, answer[0])
+    const logits = await backend.score({ slot, tokens: answer.slice(0, -1) }, [...answer.slice(1).keys()])
+    for (const [place, id] of answer.slice(1).entries())
+      served += logProbability(logits.subarray(place * vocab, (place + 1) * vocab), id)
+    expect(Math.abs((losses[at] ?? Number.NaN) + served) / answer.length).toBeLessThan(1e-4)
+    slot.release()
+  }
+  await backend.close()
+})
