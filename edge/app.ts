@@ -3,6 +3,7 @@ import { cors } from 'hono/cors'
 import { allowedMethods } from '../shared/allowed-methods.ts'
 import { ChatCompletionRequest } from '../shared/api/chat-completions.ts'
 import { CompletionRequest } from '../shared/api/completions.ts'
+import { ResponsesRequest } from '../shared/api/responses.ts'
 import { QuartetError } from '../shared/errors.ts'
 import { audited } from './audit/audited.ts'
 import { authenticateAdmin } from './auth/admin.ts'
@@ -65,6 +66,8 @@ import {
 import { heartbeat } from './routes/fleet-heartbeat.ts'
 import { getModel, listModels } from './routes/models.ts'
 import { getOpenApi, getReference } from './routes/reference.ts'
+import { createResponse } from './routes/responses.ts'
+import { deleteResponse, getResponse, listInputItems } from './routes/stored-responses.ts'
 import {
   claimWork,
   getCheckpoint,
@@ -140,6 +143,10 @@ const tenantApi = new Hono<TenantApp>()
   .use(rateLimits)
   .post('/chat/completions', idempotentGeneration(ChatCompletionRequest), refuseOverLimits, chatCompletions)
   .post('/completions', idempotentGeneration(CompletionRequest), refuseOverLimits, completions)
+  .post('/responses', idempotentGeneration(ResponsesRequest), refuseOverLimits, createResponse)
+  .get('/responses/:response', getResponse)
+  .delete('/responses/:response', deleteResponse)
+  .get('/responses/:response/input_items', listInputItems)
   .get('/models', listModels)
   .get('/models/:model', getModel)
   .get('/usage', getUsage)

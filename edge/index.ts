@@ -8,5 +8,6 @@ export { TenantTraining } from './fine-tuning/tenant-training.ts'
 export { TrainingQueue } from './fine-tuning/training-queue.ts'
 export { NodeRegistry } from './fleet/node-registry.ts'
 export { IdempotentCall } from './http/idempotent-call.ts'
+export { TenantResponses } from './responses/tenant-responses.ts'
 
 export default { fetch: app.fetch } satisfies ExportedHandler<Parameters<typeof app.fetch>[1]>

@@ -21,6 +21,7 @@ import type { NodeRegistry } from './fleet/node-registry.ts'
 import { parseNodes } from './fleet/nodes.ts'
 import { regionOf } from './fleet/region.ts'
 import type { IdempotentCall } from './http/idempotent-call.ts'
+import type { TenantResponses } from './responses/tenant-responses.ts'
 import { Router } from './routing/router.ts'
 import { Telemetry } from './telemetry/telemetry.ts'
 import { EdgeCaches } from './tenants/edge-caches.ts'
@@ -34,6 +35,7 @@ export interface Bindings extends DirectoryBindings {
   readonly AUDIT: DurableObjectNamespace<AuditLog>
   readonly IDEMPOTENCY: DurableObjectNamespace<IdempotentCall>
   readonly TENANTS: DurableObjectNamespace<TenantDirectory>
+  readonly RESPONSES: DurableObjectNamespace<TenantResponses>
   readonly REGISTRY: DurableObjectNamespace<NodeRegistry>
   readonly TRAINING: DurableObjectNamespace<TenantTraining>
   readonly TRAINING_QUEUE: DurableObjectNamespace<TrainingQueue>
@@ -84,6 +86,8 @@ export interface Platform {
   readonly clientAddress: (request: Request) => ClientAddress
   readonly budget: (tenant: TenantId) => DurableObjectStub<TenantBudget>
   readonly budgets: Budgets
+  /** Of a tenant as it was created then: one that is made anew under the same name has none of the old one's. */
+  readonly responses: (tenant: TenantId, createdAt: number | undefined) => DurableObjectStub<TenantResponses>
   readonly registry: () => DurableObjectStub<NodeRegistry>
   readonly training: (tenant: TenantId) => DurableObjectStub<TenantTraining>
   readonly trainingQueue: () => DurableObjectStub<TrainingQueue>
@@ -123,6 +127,7 @@ export function platformOf(bindings: Bindings): Platform {
     QUARTET_REGION,
     QUARTET_REQUEST_TIMEOUT_MS,
     REGISTRY,
+    RESPONSES,
     STORE,
     TENANTS,
     BUDGETS,
@@ -163,6 +168,11 @@ export function platformOf(bindings: Bindings): Platform {
     trainingQueue: () =>
       controlCalls(TRAINING_QUEUE.get(TRAINING_QUEUE.idFromName('queue')), 'the queue of jobs'),
     files: FILES,
+    responses: (tenant, createdAt) =>
+      controlCalls(
+        RESPONSES.get(RESPONSES.idFromName(`${tenant} ${createdAt ?? 0}`)),
+        "the store of the tenant's responses",
+      ),
     registry: () => controlCalls(REGISTRY.get(REGISTRY.idFromName('fleet')), 'the registry of nodes'),
     fleet: new FleetView({ fixed: parseNodes(QUARTET_NODES), log }),
     region: regionOf(QUARTET_REGION),

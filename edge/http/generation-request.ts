@@ -14,9 +14,13 @@ const maxNamed = 32
 export async function readGenerationRequest<S extends z.ZodType<Readonly<Record<string, unknown>>>>(
   schema: S,
   c: Context<TenantApp>,
+  /** Parameters that have an effect here, though not elsewhere. */
+  { heeded = [] }: { heeded?: readonly string[] } = {},
 ): Promise<z.output<S>> {
   const { request, unknown } = parseForTenant(schema, await readJson(c.req.raw), c)
-  const ignored = [...unknown, ...idleOf(request)].slice(0, maxNamed).map(printable)
+  const ignored = [...unknown, ...idleOf(request).filter((name) => !heeded.includes(name))]
+    .slice(0, maxNamed)
+    .map(printable)
   if (ignored.length > 0) {
     c.header('x-quartet-ignored', ignored.join(', '))
     c.get('report').ignored = ignored

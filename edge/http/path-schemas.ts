@@ -14,6 +14,8 @@ export const pathSchemas = {
   job: JobId,
   /** Any text: a name that cannot be is answered like one that nobody has. */
   model: z.string(),
+  /** Likewise. */
+  response: z.string(),
 } as const
 
 /** The parameters of one path. */

@@ -80,6 +80,18 @@ test('generations answer what is described, whole and as events', async () => {
   }
 })
 
+test('responses answer what is described, whole, as events and when they are stored', async () => {
+  const ask = { model: 'tone', input: 'hi', include: ['message.output_text.logprobs'], top_logprobs: 1 }
+  const { text } = await own('POST', '/responses', ask)
+  await own('POST', '/responses', { ...ask, stream: true })
+  const { id } = z.object({ id: z.string() }).parse(JSON.parse(text))
+  expect((await own('POST', '/responses', { ...ask, previous_response_id: 'resp_none' })).status).toBe(404)
+  await own('GET', `/responses/${id}`)
+  await own('GET', `/responses/${id}/input_items?limit=1&order=asc`)
+  await own('DELETE', `/responses/${id}`)
+  expect((await own('GET', `/responses/${id}`)).status).toBe(404)
+})
+
 test('a stream that breaks off ends with an event that is described', async () => {
   await stubs.behave({ tokens: byteIds('Hello'), dieAfter: 2 })
   for (const [path, body] of [

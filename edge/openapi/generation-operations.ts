@@ -6,7 +6,7 @@ import { pathSchemas } from '../http/path-schemas.ts'
 import { type AnswerHeader, idempotencyKey, json, type Operation } from './operation.ts'
 import { ChatCompletionEvent, CompletionEvent } from './schemas.ts'
 
-const generating = [
+export const generating = [
   'model_not_found',
   'model_not_allowed',
   'context_length_exceeded',
@@ -20,7 +20,7 @@ const generating = [
   'deadline_exceeded',
 ] as const satisfies readonly ErrorCode[]
 
-const headers = [
+export const generationHeaders = [
   'x-quartet-adapter',
   'x-quartet-node',
   'x-quartet-retries',
@@ -47,7 +47,7 @@ export const generationOperations: readonly Operation[] = [
       status: 200,
       description: 'The answer, whole or as events.',
       content: { 'application/json': ChatCompletion, 'text/event-stream': ChatCompletionEvent },
-      headers,
+      headers: generationHeaders,
     },
     errors: generating,
   },
@@ -65,7 +65,7 @@ export const generationOperations: readonly Operation[] = [
       status: 200,
       description: 'The continuation, whole or as events.',
       content: { 'application/json': Completion, 'text/event-stream': CompletionEvent },
-      headers,
+      headers: generationHeaders,
     },
     errors: generating,
   },

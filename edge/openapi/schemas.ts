@@ -36,6 +36,14 @@ import { FleetNodeSummary, FleetResponse } from '../../shared/api/fleet.ts'
 import { Model, ModelList } from '../../shared/api/models.ts'
 import { Usage } from '../../shared/api/parameters.ts'
 import { TenantPolicy } from '../../shared/api/policy.ts'
+import {
+  DeletedResponse,
+  InputItem,
+  InputItemList,
+  ResponseEvent,
+  ResponseObject,
+  ResponsesRequest,
+} from '../../shared/api/responses.ts'
 import { BudgetReport, UsageList, UsageRow } from '../../shared/api/usage.ts'
 import { Heartbeat, HeartbeatResponse } from '../../shared/heartbeat.ts'
 
@@ -45,6 +53,7 @@ import { Heartbeat, HeartbeatResponse } from '../../shared/heartbeat.ts'
 export const requestSchemas = {
   ChatCompletionRequest,
   CompletionRequest,
+  ResponsesRequest,
   CreateTenantRequest,
   ChangeTenantRequest,
   CreateKeyRequest,
@@ -69,6 +78,11 @@ export const responseSchemas = {
   ChatCompletionEvent,
   Completion,
   CompletionEvent,
+  ResponseObject,
+  ResponseEvent,
+  InputItem,
+  InputItemList,
+  DeletedResponse,
   Usage,
   Model,
   ModelList,

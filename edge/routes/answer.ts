@@ -22,17 +22,26 @@ export interface CompleteChoice {
 }
 
 /** How an endpoint words its answer. */
-export interface Presentation<Whole extends object, Chunk extends { usage?: Usage | null | undefined }> {
+export interface Presentation<Whole extends object, Chunk extends object> {
   readonly operation: GenerationFacts['operation']
-  readonly whole: (choices: readonly CompleteChoice[], usage: Usage) => Whole
-  /** The event that opens a choice's stream, if the endpoint has one. */
-  readonly opening: (index: number) => Chunk | undefined
+  readonly whole: (choices: readonly CompleteChoice[], usage: Usage) => Whole | Promise<Whole>
+  /** The events that open a choice's stream. */
+  readonly opening: (index: number) => readonly Chunk[]
   readonly chunks: (index: number, delta: ChoiceDelta) => readonly Chunk[]
-  /** The last event, which holds the usage. */
-  readonly closing: (usage: Usage) => Chunk
+  /** The last events. `isAsked`: the client wants an event with the usage. */
+  readonly closing: (
+    usage: Usage,
+    asked: { isAsked: boolean },
+  ) => readonly Chunk[] | Promise<readonly Chunk[]>
+  /** The last event of an answer that broke; as at OpenAI's chat completions where it is absent. */
+  readonly failure?: (error: QuartetError, usage: Usage) => Chunk
+  /** Events carry their `type` as the event's name too. */
+  readonly isNamed?: true
+  /** Nothing stands behind the last event; `[DONE]` does otherwise. */
+  readonly endsWithout?: true
 }
 
-export interface Answer<Whole extends object, Chunk extends { usage?: Usage | null | undefined }> {
+export interface Answer<Whole extends object, Chunk extends object> {
   readonly generation: Generation
   readonly request: {
     readonly model: string
@@ -45,7 +54,7 @@ export interface Answer<Whole extends object, Chunk extends { usage?: Usage | nu
 }
 
 /** Runs a generation and answers with it, as one JSON value or as a stream of events. */
-export async function answer<Whole extends object, Chunk extends { usage?: Usage | null | undefined }>(
+export async function answer<Whole extends object, Chunk extends object>(
   { generation, presentation, request }: Answer<Whole, Chunk>,
   c: Context<TenantApp>,
 ): Promise<Response> {
@@ -69,7 +78,10 @@ export async function answer<Whole extends object, Chunk extends { usage?: Usage
       const choices = await collect(running, generation)
       const completionTokens = choices.reduce((sum, choice) => sum + choice.completionTokens, 0)
       return c.json(
-        presentation.whole(choices, usageOf(prompts, { completionTokens, cached: running.cachedTokens() })),
+        await presentation.whole(
+          choices,
+          usageOf(prompts, { completionTokens, cached: running.cachedTokens() }),
+        ),
         200,
         running.headers,
       )
@@ -85,7 +97,12 @@ export async function answer<Whole extends object, Chunk extends { usage?: Usage
     onLeft: () => {
       report.errorCode = 'client_closed_request'
     },
-    errorDetail: () => ({ usage: usageOf(prompts, { completionTokens: running.completionTokens() }) }),
+    failure: (error) => {
+      const usage = usageOf(prompts, { completionTokens: running.completionTokens() })
+      return presentation.failure?.(error, usage) ?? { ...error.toBody(), usage }
+    },
+    isNamed: presentation.isNamed === true,
+    end: presentation.endsWithout === true ? undefined : '[DONE]',
     close: () => {
       running.close()
       endRequest(c, 200)
@@ -123,7 +140,7 @@ async function collect({ deltas }: RunningChoices, { n, prompts }: Generation): 
   })
 }
 
-async function* chunks<Whole extends object, Chunk extends { usage?: Usage | null | undefined }>({
+async function* chunks<Whole extends object, Chunk extends object>({
   generation: { n, prompts },
   includeUsage,
   isContinuous,
@@ -145,12 +162,11 @@ async function* chunks<Whole extends object, Chunk extends { usage?: Usage | nul
     })
   const usageSoFar = () => (isContinuous ? { usage: usage() } : includeUsage ? { usage: null } : {})
   for (let index = 0; index < n * prompts.length; index++) {
-    const opening = presentation.opening(index)
-    if (opening !== undefined) yield { ...opening, ...usageSoFar() }
+    for (const opening of presentation.opening(index)) yield { ...opening, ...usageSoFar() }
   }
   for await (const { index, value } of running.deltas) {
     generated[index] = value.completionTokens
     for (const chunk of presentation.chunks(index, value)) yield { ...chunk, ...usageSoFar() }
   }
-  if (includeUsage) yield presentation.closing(usage())
+  yield* await presentation.closing(usage(), { isAsked: includeUsage })
 }

@@ -87,11 +87,13 @@ function presentation(
       })),
       usage,
     }),
-    opening: (index) => ({
-      ...head,
-      object: 'chat.completion.chunk',
-      choices: [{ index, delta: { role: 'assistant', content: '' }, logprobs: null, finish_reason: null }],
-    }),
+    opening: (index) => [
+      {
+        ...head,
+        object: 'chat.completion.chunk',
+        choices: [{ index, delta: { role: 'assistant', content: '' }, logprobs: null, finish_reason: null }],
+      },
+    ],
     chunks: (index, { finish, text, tokens }) => {
       const chunk = (choice: Omit<ChatCompletionChunk['choices'][number], 'index'>): ChatCompletionChunk => ({
         ...head,
@@ -105,6 +107,7 @@ function presentation(
         ...(finish === undefined ? [] : [chunk({ delta: {}, logprobs: null, finish_reason: finish.reason })]),
       ]
     },
-    closing: (usage) => ({ ...head, object: 'chat.completion.chunk', choices: [], usage }),
+    closing: (usage, { isAsked }) =>
+      isAsked ? [{ ...head, object: 'chat.completion.chunk', choices: [], usage }] : [],
   }
 }

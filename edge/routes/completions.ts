@@ -157,10 +157,10 @@ function presentation(
       })),
       usage,
     }),
-    opening: () => undefined,
+    opening: () => [],
     chunks: (index, delta) => [
       { ...head, choices: [{ index, ...piece(index, delta), finish_reason: delta.finish?.reason ?? null }] },
     ],
-    closing: (usage) => ({ ...head, choices: [], usage }),
+    closing: (usage, { isAsked }) => (isAsked ? [{ ...head, choices: [], usage }] : []),
   }
 }

@@ -200,9 +200,9 @@ export interface ContextNeed {
   readonly requested: number | undefined
   /** What a request that does not say gets at most. */
   readonly cap: number
-  readonly param: 'messages' | 'prompt'
+  readonly param: 'messages' | 'prompt' | 'input'
   /** What `requested` is called in the request. */
-  readonly limitParam: 'max_tokens' | 'max_completion_tokens'
+  readonly limitParam: 'max_tokens' | 'max_completion_tokens' | 'max_output_tokens'
 }
 
 /** How many tokens to generate. Throws `context_length_exceeded` before any node is touched. */

@@ -1,13 +1,15 @@
 import { type QuartetError, toQuartetError } from '../../shared/errors.ts'
 
-const done = 'data: [DONE]\n\n'
-
 export interface EventStream {
   /** One JSON value per server-sent event. */
   readonly events: AsyncGenerator<object, void>
   readonly onError: (error: QuartetError) => void
-  /** What goes with the error that ends a broken stream. */
-  readonly errorDetail: () => object
+  /** The last event of a stream that broke. */
+  readonly failure: (error: QuartetError) => object
+  /** Events carry their `type` as the event's name too. */
+  readonly isNamed: boolean
+  /** What the line behind the last event holds, if there is one. */
+  readonly end: string | undefined
   /** The reader went away before the end; `close` follows. */
   readonly onLeft: () => void
   /** Called once, whichever way the stream ends. */
@@ -15,17 +17,20 @@ export interface EventStream {
 }
 
 /**
- * Server-sent events as OpenAI sends them: `data: {…}`, ending with `data: [DONE]`. A failure becomes one last
- * event with an `error` and `errorDetail`, and no `[DONE]`: a truncated answer never looks complete.
+ * Server-sent events: `data: {…}`, and in the end `end`. A failure becomes one last event, and no `end`: a truncated answer
+ * never looks complete.
  */
 export function eventStream({
   close,
-  errorDetail,
+  end,
   events,
+  failure,
+  isNamed,
   onError,
   onLeft,
 }: EventStream): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder()
+  const frame = isNamed ? namedFrame : dataFrame
   let isRead = true
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
@@ -33,12 +38,12 @@ export function eventStream({
         const next = await events.next()
         if (!isRead) return
         if (next.done !== true) return controller.enqueue(encoder.encode(frame(next.value)))
-        controller.enqueue(encoder.encode(done))
+        if (end !== undefined) controller.enqueue(encoder.encode(`data: ${end}\n\n`))
       } catch (thrown) {
         if (!isRead) return
         const error = toQuartetError(thrown)
         onError(error)
-        controller.enqueue(encoder.encode(frame({ ...error.toBody(), ...errorDetail() })))
+        controller.enqueue(encoder.encode(frame(failure(error))))
       }
       close()
       controller.close()
@@ -51,4 +56,7 @@ export function eventStream({
   })
 }
 
-const frame = (value: object): string => `data: ${JSON.stringify(value)}\n\n`
+const dataFrame = (value: object): string => `data: ${JSON.stringify(value)}\n\n`
+
+const namedFrame = (value: object): string =>
+  'type' in value ? `event: ${value.type}\n${dataFrame(value)}` : dataFrame(value)

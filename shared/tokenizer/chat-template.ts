@@ -21,6 +21,8 @@ interface Encoding {
   readonly settings?: TemplateSettings
   /** 'answer' by default. */
   readonly end?: PromptEnd
+  /** What the client calls the messages; 'messages' by default. */
+  readonly param?: 'messages' | 'input'
 }
 
 /** Conversations as the backbone was trained to read them. */
@@ -49,16 +51,16 @@ export class ChatTemplate {
   /** Token ids of a conversation; at most `room`. */
   encode(
     messages: readonly ChatMessage[],
-    { end = 'answer', room, settings = {}, tuned }: Encoding,
+    { end = 'answer', param = 'messages', room, settings = {}, tuned }: Encoding,
   ): number[] {
-    const rendered = this.#rendered(messages, { tuned, settings, end })
-    const ids = this.#codec.encodeRendered(rendered, { tokens: room, param: 'messages' })
+    const rendered = this.#rendered(messages, { tuned, settings, end, param })
+    const ids = this.#codec.encodeRendered(rendered, { tokens: room, param })
     if (ids.length > 0) return ids
     const why =
       this.#backbone.chat.template === ''
         ? 'this model has no chat template; use /v1/completions'
         : "the model's chat template renders them to nothing"
-    throw new QuartetError('invalid_request', `messages: ${why}`, { param: 'messages' })
+    throw new QuartetError('invalid_request', `${param}: ${why}`, { param })
   }
 
   /**
@@ -105,7 +107,7 @@ export class ChatTemplate {
 
   #rendered(
     messages: readonly ChatMessage[],
-    { end, settings, tuned }: { tuned: boolean; settings: TemplateSettings; end: PromptEnd },
+    { end, param, settings, tuned }: Required<Omit<Encoding, 'room'>>,
   ): string {
     const protect = (text: string) => this.#codec.addedTokens.protect(text)
     const plain = messages.map((message) => ({
@@ -129,9 +131,9 @@ export class ChatTemplate {
       const reason = cause instanceof Error ? cause.message : 'it failed'
       throw new QuartetError(
         'invalid_request',
-        `messages: the model's chat template refuses them: ${reason}`,
+        `${param}: the model's chat template refuses them: ${reason}`,
         {
-          param: 'messages',
+          param,
           cause,
         },
       )

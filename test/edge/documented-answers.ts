@@ -88,7 +88,7 @@ function valuesIn(media: string, text: string): unknown[] {
   return text
     .split('\n\n')
     .filter((event) => event !== '' && event !== 'data: [DONE]')
-    .map((event): unknown => JSON.parse(event.replace(/^data: /, '')))
+    .map((event): unknown => JSON.parse(event.replace(/^(event: .*\n)?data: /, '')))
 }
 
 function strayCodes(values: readonly unknown[], description: string): string[] {

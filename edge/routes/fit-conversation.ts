@@ -1,0 +1,32 @@
+import type { ChatMessage } from '../../shared/api/chat-completions.ts'
+import { QuartetError } from '../../shared/errors.ts'
+
+/**
+ * The tokens of a conversation without as many of its oldest messages as do not fit; `kept` messages in front and the last
+ * one always stay. `encode` throws `context_length_exceeded` for what is too long.
+ */
+export function fitConversation(
+  messages: readonly ChatMessage[],
+  { encode, kept }: { encode: (messages: readonly ChatMessage[]) => number[]; kept: number },
+): number[] {
+  const without = (count: number) => [...messages.slice(0, kept), ...messages.slice(kept + count)]
+  const attempt = (count: number): number[] | undefined => {
+    try {
+      return encode(without(count))
+    } catch (thrown) {
+      if (thrown instanceof QuartetError && thrown.code === 'context_length_exceeded') return undefined
+      throw thrown
+    }
+  }
+  const whole = attempt(0)
+  if (whole !== undefined) return whole
+  let [tooFew, enough] = [0, messages.length - kept - 1]
+  let fitting = encode(without(enough))
+  while (enough - tooFew > 1) {
+    const middle = Math.floor((tooFew + enough) / 2)
+    const ids = attempt(middle)
+    if (ids === undefined) tooFew = middle
+    else [enough, fitting] = [middle, ids]
+  }
+  return fitting
+}

@@ -1,0 +1,51 @@
+import type { Context } from 'hono'
+import { type InputItem, InputItemsQuery } from '../../shared/api/responses.ts'
+import { parseQuery, pathParameter } from '../http/request-parts.ts'
+import type { TenantApp } from '../request-context.ts'
+import {
+  noResponse,
+  ownResponses,
+  type StoredResponse,
+  storedResponse,
+} from '../responses/stored-response.ts'
+
+/** `GET /v1/responses/{response}`. */
+export async function getResponse(c: Context<TenantApp>): Promise<Response> {
+  return c.json((await storedAt(c)).response)
+}
+
+/** `DELETE /v1/responses/{response}`. */
+export async function deleteResponse(c: Context<TenantApp>): Promise<Response> {
+  const id = pathParameter(c, 'response')
+  if (!(await ownResponses(c).remove(id))) throw noResponse(id.slice(0, 64), 'response')
+  return c.json({ id, object: 'response', deleted: true })
+}
+
+/** `GET /v1/responses/{response}/input_items`. */
+export async function listInputItems(c: Context<TenantApp>): Promise<Response> {
+  const { after, limit, order } = parseQuery(InputItemsQuery, c)
+  const items = inputItems(await storedAt(c))
+  const ordered = order === 'asc' ? items : items.toReversed()
+  const from = after === undefined ? 0 : ordered.findIndex(({ id }) => id === after) + 1
+  const data = ordered.slice(from, from + limit)
+  return c.json({
+    object: 'list',
+    data,
+    first_id: data[0]?.id ?? null,
+    last_id: data.at(-1)?.id ?? null,
+    has_more: from + limit < ordered.length,
+  })
+}
+
+const storedAt = (c: Context<TenantApp>) =>
+  storedResponse(pathParameter(c, 'response'), { c, param: 'response' })
+
+function inputItems({ conversation, inputFrom, response }: StoredResponse): InputItem[] {
+  return conversation.slice(inputFrom, -1).map(({ content, role }, at) => ({
+    id: `msg_${response.id.slice('resp_'.length)}_${at}`,
+    type: 'message',
+    status: 'completed',
+    role,
+    content: [{ type: role === 'assistant' ? 'output_text' : 'input_text', text: content }],
+  }))
+}
