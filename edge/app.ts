@@ -3,6 +3,7 @@ import { cors } from 'hono/cors'
 import { allowedMethods } from '../shared/allowed-methods.ts'
 import { ChatCompletionRequest } from '../shared/api/chat-completions.ts'
 import { CompletionRequest } from '../shared/api/completions.ts'
+import { MessagesRequest } from '../shared/api/messages.ts'
 import { ResponsesRequest } from '../shared/api/responses.ts'
 import { QuartetError } from '../shared/errors.ts'
 import { audited } from './audit/audited.ts'
@@ -64,6 +65,7 @@ import {
   resumeJob,
 } from './routes/fine-tuning.ts'
 import { heartbeat } from './routes/fleet-heartbeat.ts'
+import { countTokens, createMessage } from './routes/messages.ts'
 import { getModel, listModels } from './routes/models.ts'
 import { getOpenApi, getReference } from './routes/reference.ts'
 import { createResponse } from './routes/responses.ts'
@@ -147,6 +149,8 @@ const tenantApi = new Hono<TenantApp>()
   .get('/responses/:response', getResponse)
   .delete('/responses/:response', deleteResponse)
   .get('/responses/:response/input_items', listInputItems)
+  .post('/messages', idempotentGeneration(MessagesRequest), refuseOverLimits, createMessage)
+  .post('/messages/count_tokens', refuseOverLimits, countTokens)
   .get('/models', listModels)
   .get('/models/:model', getModel)
   .get('/usage', getUsage)

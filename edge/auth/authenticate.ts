@@ -17,7 +17,8 @@ import { countingGuesses, type Guesser, refuseGuessers } from './guesses.ts'
  */
 export const authenticate = createMiddleware<TenantApp>(async (c, next) => {
   const started = performance.now()
-  const token = bearerToken(c.req.header('authorization'))
+  // Clients of Anthropic's API send it in a header of its own.
+  const token = bearerToken(c.req.header('authorization')) ?? c.req.header('x-api-key')
   if (token === undefined)
     throw new QuartetError('invalid_api_key', 'no API key; send it as "Authorization: Bearer qk_…"')
   const { keyId, tenant } = await keyOf(token, c)

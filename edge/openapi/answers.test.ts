@@ -92,6 +92,14 @@ test('responses answer what is described, whole, as events and when they are sto
   expect((await own('GET', `/responses/${id}`)).status).toBe(404)
 })
 
+test('messages answer what is described, whole, as events and counted', async () => {
+  const ask = { model: 'tone', messages: chat.messages }
+  for (const stream of [false, true])
+    expect((await own('POST', '/messages', { ...ask, max_tokens: 9, stream })).status).toBe(200)
+  expect((await own('POST', '/messages/count_tokens', ask)).status).toBe(200)
+  expect((await own('POST', '/messages', ask)).status).toBe(400)
+})
+
 test('a stream that breaks off ends with an event that is described', async () => {
   await stubs.behave({ tokens: byteIds('Hello'), dieAfter: 2 })
   for (const [path, body] of [

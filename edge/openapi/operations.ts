@@ -2,6 +2,7 @@ import { adminOperations } from './admin-operations.ts'
 import { deploymentOperations } from './deployments-operations.ts'
 import { fineTuningOperations } from './fine-tuning-operations.ts'
 import { generationOperations } from './generation-operations.ts'
+import { messagesOperations } from './messages-operations.ts'
 import type { Operation } from './operation.ts'
 import { responsesOperations } from './responses-operations.ts'
 import { serviceOperations } from './service-operations.ts'
@@ -12,6 +13,7 @@ import { usageOperations } from './usage-operations.ts'
 export const operations: readonly Operation[] = [
   ...generationOperations,
   ...responsesOperations,
+  ...messagesOperations,
   ...deploymentOperations,
   ...fineTuningOperations,
   ...usageOperations,

@@ -33,6 +33,13 @@ import {
 } from '../../shared/api/deployments.ts'
 import { ErrorBody, StreamError } from '../../shared/api/error.ts'
 import { FleetNodeSummary, FleetResponse } from '../../shared/api/fleet.ts'
+import {
+  CountTokensRequest,
+  MessageEvent,
+  MessageObject,
+  MessagesRequest,
+  TokenCount,
+} from '../../shared/api/messages.ts'
 import { Model, ModelList } from '../../shared/api/models.ts'
 import { Usage } from '../../shared/api/parameters.ts'
 import { TenantPolicy } from '../../shared/api/policy.ts'
@@ -54,6 +61,8 @@ export const requestSchemas = {
   ChatCompletionRequest,
   CompletionRequest,
   ResponsesRequest,
+  MessagesRequest,
+  CountTokensRequest,
   CreateTenantRequest,
   ChangeTenantRequest,
   CreateKeyRequest,
@@ -83,6 +92,9 @@ export const responseSchemas = {
   InputItem,
   InputItemList,
   DeletedResponse,
+  MessageObject,
+  MessageEvent,
+  TokenCount,
   Usage,
   Model,
   ModelList,

@@ -1,4 +1,4 @@
-import type { JsonSchema, Structured } from '../../shared/api/structure.ts'
+import type { JsonSchema, Structured, TextFormat } from '../../shared/api/structure.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { type Grammar, maxGrammarLength } from '../../shared/wire.ts'
 import { checkedSchema } from './json-schema.ts'
@@ -7,8 +7,24 @@ type Request = Structured & { readonly min_tokens: number }
 
 /** What an answer must keep to, if anything; a request may ask for one form. */
 export function grammarOf(request: Request): Grammar | undefined {
-  const asked = formsOf(request)
-  const [first, second] = asked
+  return theOne(formsOf(request), request.min_tokens)
+}
+
+/** The same of `text.format`, as the Responses API has it. */
+export function grammarOfText(format: TextFormat | undefined, minTokens: number): Grammar | undefined {
+  switch (format?.type) {
+    case 'json_object':
+      return theOne([anyObject('text.format')], minTokens)
+    case 'json_schema': {
+      const form = ofSchema(format.schema, { param: 'text.format.schema', isStrict: format.strict })
+      return theOne([form], minTokens)
+    }
+    default:
+      return undefined
+  }
+}
+
+function theOne([first, second]: readonly Form[], minTokens: number): Grammar | undefined {
   if (first === undefined) return undefined
   if (second !== undefined)
     throw new QuartetError(
@@ -16,7 +32,7 @@ export function grammarOf(request: Request): Grammar | undefined {
       `${second.param}: the answer has one form, and ${first.param} gives it already; give one of them`,
       { param: second.param },
     )
-  if (request.min_tokens > 0)
+  if (minTokens > 0)
     throw new QuartetError('invalid_request', `min_tokens: does not go with ${first.param}; remove it`, {
       param: 'min_tokens',
     })

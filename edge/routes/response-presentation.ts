@@ -143,7 +143,7 @@ const inProgress = (request: ResponsesRequest, id: string): ResponseObject => ({
   top_p: request.top_p,
   frequency_penalty: request.frequency_penalty,
   presence_penalty: request.presence_penalty,
-  text: { format: { type: 'text' } },
+  text: { format: request.text?.format ?? { type: 'text' } },
   tool_choice: request.tool_choice === 'none' ? 'none' : 'auto',
   tools: [],
   top_logprobs: request.top_logprobs ?? 0,

@@ -234,6 +234,28 @@ test('truncation: auto leaves the oldest messages out, and refuses without', asy
   expect(await lastPrompt()).not.toContain('0: x'.padStart(5, '\n'))
 })
 
+test('text.format gives the answer a form, and its errors name the field', async () => {
+  const format = {
+    type: 'json_schema',
+    name: 'order',
+    strict: true,
+    schema: {
+      type: 'object',
+      properties: { item: { type: 'string' } },
+      required: ['item'],
+      additionalProperties: false,
+    },
+  } as const
+  const { text } = await client.responses.create({ model: 'tone', input: 'x', text: { format } })
+  expect(text?.format).toMatchObject({ type: 'json_schema', name: 'order' })
+  const calls = (await stubs.calls()).filter(({ kind }) => kind === 'generate')
+  expect(GenerateRequest.parse(calls.at(-1)?.body).grammar).toMatchObject({ kind: 'json_schema' })
+  const wrong = { ...format, schema: { type: 'object', oneOf: [] } }
+  await expect(
+    client.responses.create({ model: 'tone', input: 'x', text: { format: wrong } }),
+  ).rejects.toMatchObject({ status: 400, param: expect.stringMatching(/^text\.format\.schema/) })
+})
+
 test.each([
   ['background', { background: true }],
   ['conversation', { conversation: 'conv_1' }],

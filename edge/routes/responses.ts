@@ -11,6 +11,7 @@ import { defaultChatTokens } from './chat-completions.ts'
 import { encodePrompts } from './encode-prompts.ts'
 import { fitConversation } from './fit-conversation.ts'
 import { checkContext, type Generation, promptRoom } from './generation.ts'
+import { grammarOfText } from './grammar.ts'
 import { responsePresentation } from './response-presentation.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
 
@@ -91,6 +92,7 @@ async function toGeneration(
       { ignoreEos: request.ignore_eos, ids: request.stop_token_ids, strings: request.stop },
       encoded,
     ),
+    grammar: grammarOfText(request.text?.format, request.min_tokens),
     logprobs: tellsLogprobs ? (request.top_logprobs ?? 0) : null,
   }
 }

@@ -63,6 +63,11 @@ export class ChoiceText {
     return this.#stops.stopped
   }
 
+  /** That stop string. */
+  get stopString(): string | undefined {
+    return this.#stops.matched
+  }
+
   push(token: SampledToken): TextPiece {
     const start = this.#decoded
     const bytes = this.#vocabulary.bytes(token.id)

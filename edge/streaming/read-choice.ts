@@ -11,6 +11,8 @@ export interface ChoiceDelta {
   readonly completionTokens: number
   readonly finish?: {
     readonly reason: FinishReason
+    /** The stop string that ended it. */
+    readonly stopString?: string | undefined
     /** The token that ended it and has no text. */
     readonly stopToken?: SampledToken | undefined
   }
@@ -62,7 +64,13 @@ export async function* readChoice({
           if (event.stop === true) stopToken = event
           else add(choice.push(event))
           if (!choice.stopped) continue
-          yield { ...prompt(), text, tokens, completionTokens, finish: { reason: 'stop' } }
+          yield {
+            ...prompt(),
+            text,
+            tokens,
+            completionTokens,
+            finish: { reason: 'stop', stopString: choice.stopString },
+          }
           return
         }
         if (event.type !== 'done') continue
@@ -73,7 +81,7 @@ export async function* readChoice({
           text,
           tokens,
           completionTokens: event.usage.completionTokens,
-          finish: { reason, stopToken },
+          finish: { reason, stopToken, stopString: choice.stopString },
         }
         return
       }

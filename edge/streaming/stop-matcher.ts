@@ -5,25 +5,30 @@
 export class StopMatcher {
   readonly #stops: readonly string[]
   #held = ''
-  #stopped = false
+  #matched: string | undefined
 
   constructor(stops: readonly string[]) {
     this.#stops = stops
   }
 
+  /** The stop string that was completed. */
+  get matched(): string | undefined {
+    return this.#matched
+  }
+
   get stopped(): boolean {
-    return this.#stopped
+    return this.#matched !== undefined
   }
 
   /** The text that may be shown now. After a stop string nothing is. */
   push(piece: string): string {
-    if (this.#stopped) return ''
+    if (this.stopped) return ''
     const text = this.#held + piece
     const cut = this.#firstStop(text)
     if (cut !== undefined) {
-      this.#stopped = true
+      this.#matched = cut.stop
       this.#held = ''
-      return text.slice(0, cut)
+      return text.slice(0, cut.start)
     }
     const shown = text.length - this.#openLength(text)
     this.#held = text.slice(shown)
@@ -37,17 +42,17 @@ export class StopMatcher {
     return held
   }
 
-  /** Where the stop string begins that ends first; of two that end together, the longer. */
-  #firstStop(text: string): number | undefined {
-    let best: { start: number; end: number } | undefined
+  /** The stop string that ends first, and where it begins; of two that end together, the longer. */
+  #firstStop(text: string): { readonly stop: string; readonly start: number } | undefined {
+    let best: { stop: string; start: number; end: number } | undefined
     for (const stop of this.#stops) {
       const start = text.indexOf(stop)
       if (start === -1) continue
       const end = start + stop.length
       if (best === undefined || end < best.end || (end === best.end && start < best.start))
-        best = { start, end }
+        best = { stop, start, end }
     }
-    return best?.start
+    return best
   }
 
   /** Length of the longest end of `text` that begins a stop string. */

@@ -12,6 +12,7 @@ import {
   wholeBetween,
   withDefault,
 } from './parameters.ts'
+import { TextFormat } from './structure.ts'
 
 /** `/v1/responses`, as OpenAI and Open Responses have it. */
 
@@ -53,8 +54,8 @@ const Metadata = z
   .record(z.string().max(64), z.string().max(512))
   .refine((entries) => Object.keys(entries).length <= 16, 'has more than 16 entries')
 
-const TextFormat = z.strictObject({
-  format: onlyAtDefault({ type: 'text' }),
+const TextParameters = z.strictObject({
+  format: orAbsent(TextFormat),
   verbosity: orAbsent(Text.max(512)),
 })
 
@@ -81,7 +82,7 @@ export const ResponsesRequest = z.strictObject({
   metadata: withDefault(Metadata, {}),
   stream: withDefault(z.boolean(), false, 'Answer with server-sent events.'),
   stream_options: orAbsent(z.strictObject({ include_obfuscation: onlyAtDefault(false) })),
-  text: orAbsent(TextFormat),
+  text: orAbsent(TextParameters),
   top_logprobs: orAbsent(wholeBetween(0, 20)).meta({
     description: 'Alternatives to tell with each token; needs `include` with `message.output_text.logprobs`.',
   }),
@@ -154,7 +155,7 @@ export const ResponseObject = z.object({
   top_p: z.number(),
   frequency_penalty: z.number(),
   presence_penalty: z.number(),
-  text: z.object({ format: z.object({ type: z.literal('text') }) }),
+  text: z.object({ format: z.looseObject({ type: z.enum(['text', 'json_object', 'json_schema']) }) }),
   tool_choice: z.enum(['none', 'auto']),
   tools: z.array(z.never()),
   top_logprobs: z.int(),

@@ -16,6 +16,25 @@ const JsonOrText = z.union([JsonSchema, Text.max(maxTextLength)], { error: 'must
 const Source = Text.min(1).max(maxTextLength)
 const Choices = z.array(Text.min(1, 'a choice cannot be empty')).min(1).max(maxChoices)
 
+const JsonForm = {
+  name: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, - or _'),
+  description: orAbsent(Text.max(4096)),
+  schema: JsonSchema,
+  strict: withDefault(z.boolean(), false),
+}
+
+/** `text.format` of the Responses API: `response_format`, with the schema beside its type. */
+export const TextFormat = z.discriminatedUnion(
+  'type',
+  [
+    z.strictObject({ type: z.literal('text') }),
+    z.strictObject({ type: z.literal('json_object') }),
+    z.strictObject({ type: z.literal('json_schema'), ...JsonForm }),
+  ],
+  { error: 'must have the type text, json_object or json_schema' },
+)
+export type TextFormat = z.infer<typeof TextFormat>
+
 const ResponseFormat = z.discriminatedUnion(
   'type',
   [
@@ -23,12 +42,7 @@ const ResponseFormat = z.discriminatedUnion(
     z.strictObject({ type: z.literal('json_object') }),
     z.strictObject({
       type: z.literal('json_schema'),
-      json_schema: z.strictObject({
-        name: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'must be 1 to 64 letters, digits, - or _'),
-        description: orAbsent(Text.max(4096)),
-        schema: JsonSchema,
-        strict: withDefault(z.boolean(), false),
-      }),
+      json_schema: z.strictObject(JsonForm),
     }),
   ],
   { error: 'must have the type text, json_object or json_schema' },

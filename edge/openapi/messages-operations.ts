@@ -1,0 +1,45 @@
+import {
+  CountTokensRequest,
+  MessageEvent,
+  MessageObject,
+  MessagesRequest,
+  TokenCount,
+} from '../../shared/api/messages.ts'
+import { generating, generationHeaders } from './generation-operations.ts'
+import { idempotencyKey, json, type Operation } from './operation.ts'
+
+export const messagesOperations: readonly Operation[] = [
+  {
+    method: 'post',
+    path: '/v1/messages',
+    id: 'createMessage',
+    tag: 'Generation',
+    summary: 'Answer a conversation, in the form of Anthropic',
+    description:
+      'With `stream`, server-sent events named by their `type`; the last is `message_stop`. A failure after the first token is one last event `error`. The key may also come as `x-api-key`.',
+    auth: 'tenant',
+    headers: idempotencyKey,
+    body: { json: MessagesRequest },
+    answer: {
+      status: 200,
+      description: 'The message, whole or as events.',
+      content: { 'application/json': MessageObject, 'text/event-stream': MessageEvent },
+      headers: generationHeaders,
+    },
+    errors: generating,
+  },
+  {
+    method: 'post',
+    path: '/v1/messages/count_tokens',
+    id: 'countTokens',
+    tag: 'Generation',
+    summary: 'Count the tokens of a conversation',
+    auth: 'tenant',
+    body: { json: CountTokensRequest },
+    answer: {
+      ...json('The count.', TokenCount),
+      headers: ['x-quartet-ignored'],
+    },
+    errors: ['model_not_found', 'model_not_allowed', 'context_length_exceeded', 'budget_exhausted'],
+  },
+]
