@@ -338,6 +338,20 @@ describe('an upload', () => {
     expect(await adapters()).toEqual([tenant.adapter.digest])
   })
 
+  test('with late rows is taken where its tail is the generation header of its backbone, and else refused by name', async () => {
+    // <|im_start|>, and a token for each byte.
+    const header = 1 + 'assistant\n'.length
+    for (const tail of [1, 63]) {
+      const { file } = await makeAdapter({ backbone: tinyBackbone, seed: 904, tail })
+      const answer = await upload(file)
+      expect(await answer.clone().json()).toMatchObject({ error: { param: 'tail' } })
+      await expectRefusal(answer, 400, 'backbone_mismatch')
+    }
+    expect(await adapters()).toEqual([tenant.adapter.digest])
+    const { file } = await makeAdapter({ backbone: tinyBackbone, seed: 905, tail: header })
+    expect((await upload(file)).status).toBe(201)
+  })
+
   test('is taken for a backbone whose shape is not on record yet', async () => {
     const key = storeKeys.backbone(tinyBackbone.slug)
     const record = await env.STORE.get<Record<string, object>>(key, 'json')

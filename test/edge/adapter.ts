@@ -15,10 +15,13 @@ export async function makeAdapter({
   backbone: { d, digest, layers, slug },
   rows = 2,
   seed,
+  tail,
 }: {
   backbone: Pick<Backbone, 'slug' | 'digest' | 'd' | 'layers'>
   seed: number
   rows?: number
+  /** Makes the rows late. */
+  tail?: number
 }): Promise<TestAdapter> {
   const data = new Uint8Array(new Uint16Array(rows * d).fill(0x3c00 + (seed % 0x300)).buffer)
   const tensors = Array.from(
@@ -30,7 +33,7 @@ export async function makeAdapter({
       format: 'quartet-adapter/1',
       kind: 'static',
       anchor: 'none',
-      placement: 'first',
+      ...(tail === undefined ? { placement: 'first' } : { placement: 'late', tail }),
       precision: 'f16',
       backbone: slug,
       backbone_sha256: digest,
