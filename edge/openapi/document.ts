@@ -251,6 +251,10 @@ function errorHeaders(operation: Operation, status: number): readonly AnswerHead
     ...(status === 401 ? (['www-authenticate'] as const) : []),
     ...(retryable.has(status) ? (['retry-after'] as const) : []),
     ...(operation.auth === 'tenant' && status !== 401 ? rateLimitHeaders : []),
+    // What is ignored is told before anything else of the request can be refused.
+    ...(operation.answer.headers?.includes('x-quartet-ignored') === true
+      ? (['x-quartet-ignored'] as const)
+      : []),
     ...(replays(operation) && status < 500 ? replayed : []),
   ]
 }
