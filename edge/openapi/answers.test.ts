@@ -357,6 +357,21 @@ test('refusals are described with all that they carry', async () => {
   }
 })
 
+test('every answer tells browsers to take it as what it says it is, a refusal that no operation made too', async () => {
+  const broken = new TestEdge({ QUARTET_ADMIN_KEY: 'short', QUARTET_LOG_LEVEL: 'off' })
+  const told = [
+    await edge.fetch('/nowhere'),
+    await edge.fetch('/v1/nowhere', { headers: { authorization: `Bearer ${tenant.key}` } }),
+    await edge.fetch('/health', { method: 'DELETE' }),
+    await edge.fetch('/v1/models'),
+    await edge.fetch('/fleet/v1/heartbeat', { method: 'POST', body: '{' }),
+    await broken.fetch('/health'),
+  ]
+  expect(told.map(({ status }) => status)).toEqual([404, 404, 405, 401, 401, 500])
+  for (const { headers, status } of told)
+    expect(headers.get('x-content-type-options'), String(status)).toBe('nosniff')
+})
+
 test('all of this was every operation there is', () => {
   expect([...succeeded].toSorted()).toEqual(operations.map(({ id }) => id).toSorted())
 })
@@ -365,7 +380,12 @@ test('an answer with a field, a header, a status or an error that is not describ
   const response = await edge.own(tenant, 'GET', '/models/tone')
   const model = z.record(z.string(), z.unknown()).parse(await response.json())
   const problems = (more: object, init: ResponseInit = {}) => {
-    const headers = { 'content-type': 'application/json', 'x-request-id': 'req', ...init.headers }
+    const headers = {
+      'content-type': 'application/json',
+      'x-content-type-options': 'nosniff',
+      'x-request-id': 'req',
+      ...init.headers,
+    }
     const text = JSON.stringify({ ...model, ...more })
     const changed = new Response(text, { ...init, headers })
     return answers.problems({ method: 'GET', path: '/v1/models/tone', response: changed, text })
@@ -377,10 +397,13 @@ test('an answer with a field, a header, a status or an error that is not describ
   expect(problems({}, { headers: { 'content-type': 'text/plain' } })).toEqual([
     'no content of type text/plain',
   ])
+  expect(problems({}, { headers: { 'x-content-type-options': '' } })).toEqual([
+    'a browser may guess its type',
+  ])
   expect(problems({}, { status: 418 })).toEqual(['no status 418'])
   const error = { message: 'm', type: 'invalid_request_error', param: null, code: 'queue_full' }
   const text = JSON.stringify({ error })
-  const refused = Response.json({ error }, { status: 404 })
+  const refused = Response.json({ error }, { status: 404, headers: { 'x-content-type-options': 'nosniff' } })
   expect(answers.problems({ method: 'GET', path: '/v1/models/tone', response: refused, text })).toEqual([
     expect.stringMatching(/no error queue_full/),
   ])

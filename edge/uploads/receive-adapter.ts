@@ -51,7 +51,7 @@ export async function receiveAdapter(
       arrived += chunk.length
       if (arrived > bytes) throw lengthDiffers(bytes)
       await writer.write(chunk)
-      let rest = chunk
+      let rest: Uint8Array = chunk
       if (tensors === undefined) {
         const begun = header.push(chunk)
         if (begun === undefined) continue

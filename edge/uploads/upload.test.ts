@@ -55,6 +55,7 @@ function upload(
   let at = 0
   const body = new ReadableStream(
     {
+      type: 'bytes',
       async pull(controller) {
         await beforeChunk(at)
         if (cutAt !== undefined && at >= cutAt) return controller.error(new Error('the client went away'))

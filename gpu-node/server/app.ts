@@ -59,6 +59,7 @@ export function nodeApp(options: NodeAppOptions): Hono<Env> {
     context.set('trace', trace)
     await next()
     context.header('x-request-id', requestId)
+    context.header('x-content-type-options', 'nosniff')
     const { method, path } = context.req
     // What the engine took, the engine reports when it is over.
     if (trace === undefined || (path === '/v1/generate' && context.res.ok)) return

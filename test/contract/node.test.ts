@@ -375,6 +375,24 @@ describe('a node', () => {
     expect(await refusal(wrong)).toMatchObject({ status: 405, code: 'method_not_allowed' })
   })
 
+  it('tells browsers to take each answer as what it says it is, a refusal too', async () => {
+    const headers = await node.bearer({ body: await sha256Hex('{}') })
+    const answers = [
+      await fetch(`${node.url}/health`),
+      await fetch(`${node.url}/metrics`),
+      await node.info(),
+      await node.generate({ maxTokens: 1 }),
+      await fetch(`${node.url}/v2/generate`),
+      await fetch(`${node.url}/v1/generate`, { method: 'DELETE' }),
+      await fetch(`${node.url}/v1/node`),
+      await fetch(`${node.url}/v1/generate`, { method: 'POST', headers, body: '{}' }),
+      await fetch(`${node.url}/v1/settlements`, { method: 'POST', headers, body: '{' }),
+    ]
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 404, 405, 401, 401, 401])
+    for (const { headers: told, url } of answers)
+      expect(told.get('x-content-type-options'), url).toBe('nosniff')
+  })
+
   it('listens at once and is ready when its backbone is loaded', async () => {
     const backbone = Promise.withResolvers<void>()
     const slow = await fakeNode({ loading: backbone.promise })

@@ -51,18 +51,23 @@ export class DocumentedAnswers {
     if (found === undefined) return []
     const described = found.operation.responses[response.status]
     if (described === undefined) return [`no status ${response.status}`]
-    const strayHeaders = [...response.headers.keys()]
-      .filter((name) => !plain.test(name) && !(name in described.headers))
-      .map((name) => `no header ${name}`)
+    const headerProblems = [
+      ...[...response.headers.keys()]
+        .filter((name) => !plain.test(name) && !(name in described.headers))
+        .map((name) => `no header ${name}`),
+      ...(response.headers.get('x-content-type-options') === 'nosniff'
+        ? []
+        : ['a browser may guess its type']),
+    ]
     if (text === '')
-      return described.content === undefined ? strayHeaders : [...strayHeaders, 'a body is described']
+      return described.content === undefined ? headerProblems : [...headerProblems, 'a body is described']
     const media = (response.headers.get('content-type') ?? 'none').replace(/;.*/, '')
-    if (described.content?.[media] === undefined) return [...strayHeaders, `no content of type ${media}`]
+    if (described.content?.[media] === undefined) return [...headerProblems, `no content of type ${media}`]
     const schema = ['paths', found.path, found.method, 'responses', String(response.status), 'content', media]
     const check = this.#validator([...schema, 'schema'])
     const values = valuesIn(media, text)
     return [
-      ...strayHeaders,
+      ...headerProblems,
       ...values.flatMap((value) => (check(value) ? [] : [this.#ajv.errorsText(check.errors)])),
       ...(response.status < 400 ? [] : strayCodes(values, described.description)),
     ]
