@@ -1,12 +1,10 @@
-import { readdirSync, readFileSync } from 'node:fs'
 import type { Figure } from './report.ts'
 import { quantile } from './statistics.ts'
+import { cpuSeconds, workerdProcess } from './worker-cpu.ts'
 
 const streams = 16
 const tokensPerStream = 500
 const rounds = 5
-/** Of /proc's times (`getconf CLK_TCK`). */
-const ticksPerSecond = 100
 
 export interface StreamRoute {
   readonly edge: string
@@ -63,36 +61,4 @@ async function round({ edge, key, model }: StreamRoute): Promise<void> {
       if (!text.endsWith('data: [DONE]\n\n')) throw new Error(`a stream broke: ${text.slice(-300)}`)
     }),
   )
-}
-
-/** The worker's process: this process's child of that name. */
-function workerdProcess(): number {
-  for (const entry of readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue
-    const stat = statOf(Number(entry))
-    if (stat?.name === 'workerd' && stat.parent === process.pid) return Number(entry)
-  }
-  throw new Error('workerd is no child of this process')
-}
-
-function cpuSeconds(pid: number): number {
-  const stat = statOf(pid)
-  if (stat === undefined) throw new Error('workerd is gone')
-  return stat.ticks / ticksPerSecond
-}
-
-/** Name, parent and CPU time of a process (proc_pid_stat(5)). */
-function statOf(pid: number): { name: string; parent: number; ticks: number } | undefined {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    const end = text.lastIndexOf(')')
-    const fields = text.slice(end + 2).split(' ')
-    return {
-      name: text.slice(text.indexOf('(') + 1, end),
-      parent: Number(fields[1]),
-      ticks: Number(fields[11]) + Number(fields[12]),
-    }
-  } catch {
-    return undefined
-  }
 }

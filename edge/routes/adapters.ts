@@ -17,6 +17,7 @@ import type { ControlApp } from '../request-context.ts'
 import { readAdapters } from '../tenants/read.ts'
 import { type Publication, publishAdapter } from '../uploads/publish-adapter.ts'
 import type { ArrivingFile } from '../uploads/receive-adapter.ts'
+import { UploadProgress } from '../uploads/upload-memory.ts'
 import { moveAlias, requireOwnName } from './aliases.ts'
 
 type C = Context<ControlApp>
@@ -114,5 +115,5 @@ function arriving(c: C): ArrivingFile {
   const bytes = Number(announced)
   if (bytes > maxAdapterBytes)
     throw new QuartetError('body_too_large', `an adapter has at most ${maxAdapterBytes} bytes`)
-  return { bytes, body: body ?? new Blob([]).stream() }
+  return { bytes, body: body ?? new Blob([]).stream(), progress: new UploadProgress(bytes) }
 }

@@ -28,8 +28,7 @@ export async function putBackbone(c: Context<App>): Promise<Response> {
   await store.put(storeKeys.tokenizer(sha256), compiled)
   const record: BackboneRecord = { backbone, tokenizer: sha256, createdAt: Date.now() }
   await store.put(storeKeys.backbone(backbone.slug), JSON.stringify(record))
-  caches.backbones.delete(backbone.slug)
-  caches.backboneLists.clear()
+  caches.forgetBackbone(backbone.slug)
   return c.body(null, 204)
 }
 

@@ -21,7 +21,7 @@ import { maxJsonBytes, readBytes, readJson } from '../http/json-body.ts'
 import { readerOf } from '../http/reader.ts'
 import { behind, byId, parseQuery, pathParameter } from '../http/request-parts.ts'
 import type { ControlApp } from '../request-context.ts'
-import { readBackbone } from '../tenants/read.ts'
+import { findBackbone } from '../tenants/read.ts'
 
 type C = Context<ControlApp>
 
@@ -30,7 +30,9 @@ const aliasOf = (c: C) => pathParameter(c, 'alias')
 /** Throws `conflict` for an alias whose name is a backbone's: no request would take it. */
 export async function requireOwnName(alias: AliasName, c: C): Promise<void> {
   const slug = BackboneSlug.safeParse(alias)
-  if (!slug.success || (await readBackbone(slug.data, readerOf(c))) === undefined) return
+  if (!slug.success) return
+  const backbone = await findBackbone(slug.data, { reader: readerOf(c), tenant: c.get('tenant') })
+  if (backbone === undefined) return
   throw new QuartetError(
     'conflict',
     `${alias} is the name of a backbone, and requests for it get the untuned model; choose another alias`,

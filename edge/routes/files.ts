@@ -18,6 +18,7 @@ import { parseQuery, pathParameter } from '../http/request-parts.ts'
 import type { TenantApp } from '../request-context.ts'
 import { fileKey } from '../store/bucket-keys.ts'
 import { arrivingChunks } from '../uploads/arriving-chunks.ts'
+import { UploadProgress } from '../uploads/upload-memory.ts'
 
 type C = Context<TenantApp>
 
@@ -35,14 +36,15 @@ export async function createFile(c: C): Promise<Response> {
   if (Number(announced ?? 0) > maxFileBytes + formBytes) throw tooLarge()
   if (body === null)
     throw new QuartetError('invalid_request', 'the body is empty; send a form with purpose and file')
-  using _memory = uploadMemory.take(tenant, heldBytes)
+  const progress = new UploadProgress(Number(announced ?? maxFileBytes))
+  using _memory = uploadMemory.take(tenant, heldBytes, progress)
   const records = training(tenant)
   const id = newFileId()
   // Clients that stream a file do not know the form's length: they get what room there is.
   const wanted = announced === null ? null : Number(announced)
   const maxBytes = unwrap(await records.beginFile(id, wanted, c.get('tenantRecord').policy.fileBytes))
   const key = fileKey(tenant, id)
-  const arriving = arrivingChunks(body)
+  const arriving = arrivingChunks(body, progress)
   const receiving = receiveFile({ id, body: unclosed(arriving), boundary, bucket, key, maxBytes })
     .then(async (file) => {
       await records.completeFile(file)

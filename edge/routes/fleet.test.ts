@@ -195,42 +195,6 @@ describe('a heartbeat', () => {
   })
 })
 
-describe('a heartbeat whose names two readers could read in two ways is refused', () => {
-  const node = '"node":"beat-of-two-names"'
-  test.each([
-    [
-      'a name that stands twice',
-      (body: string) => body.replace('{', `{${node},`),
-      /"node" stands there twice/,
-    ],
-    [
-      'the same name, spelled otherwise',
-      (body: string) => body.replace('{', '{"n\\u006fde":"beat-of-two-names",'),
-      /"node" stands there twice/,
-    ],
-    [
-      'a name that stands twice further in',
-      (body: string) => body.replace('"cacheRows":{', '"cacheRows":{"free":1,'),
-      /"free" stands there twice/,
-    ],
-    ['__proto__', (body: string) => body.replace('{', '{"__proto__":{},'), /"__proto__" is not allowed/],
-    [
-      '__proto__ further in',
-      (body: string) => body.replace('"backbone":{', '"backbone":{"__proto__":{},'),
-      /"__proto__" is not allowed/,
-    ],
-  ])('%s', async (_, change, message) => {
-    const beat = new Beat()
-    const plain = beat.body
-    beat.body = change(plain)
-    expect(beat.body).not.toBe(plain)
-    const told = await refusal(beat.send())
-    expect(told).toMatch(/^400 invalid_json/)
-    expect(told).toMatch(message)
-    expect((await fleet()).nodes.map(({ id }) => id)).not.toContain(beat.node)
-  })
-})
-
 describe('requests', () => {
   const join = (at: number, more: Parameters<typeof nodeStatus>[0] = {}) => {
     const stub = stubs.addresses()[at]
@@ -322,4 +286,40 @@ test('the fleet is for operators only, and lists fixed nodes that never register
   const listed = new TestEdge({ QUARTET_NODES: '[{"id":"quiet","url":"http://10.9.9.9"}]' })
   const { nodes: all } = FleetResponse.parse(await (await listed.admin('GET', '/fleet')).json())
   expect(all.find(({ id }) => id === 'quiet')).toMatchObject({ state: 'unregistered', report: null })
+})
+
+describe('a heartbeat whose names two readers could read in two ways is refused', () => {
+  const node = '"node":"beat-of-two-names"'
+  test.each([
+    [
+      'a name that stands twice',
+      (body: string) => body.replace('{', `{${node},`),
+      /"node" stands there twice/,
+    ],
+    [
+      'the same name, spelled otherwise',
+      (body: string) => body.replace('{', '{"n\\u006fde":"beat-of-two-names",'),
+      /"node" stands there twice/,
+    ],
+    [
+      'a name that stands twice further in',
+      (body: string) => body.replace('"cacheRows":{', '"cacheRows":{"free":1,'),
+      /"free" stands there twice/,
+    ],
+    ['__proto__', (body: string) => body.replace('{', '{"__proto__":{},'), /"__proto__" is not allowed/],
+    [
+      '__proto__ further in',
+      (body: string) => body.replace('"backbone":{', '"backbone":{"__proto__":{},'),
+      /"__proto__" is not allowed/,
+    ],
+  ])('%s', async (_, change, message) => {
+    const beat = new Beat()
+    const plain = beat.body
+    beat.body = change(plain)
+    expect(beat.body).not.toBe(plain)
+    const told = await refusal(beat.send())
+    expect(told).toMatch(/^400 invalid_json/)
+    expect(told).toMatch(message)
+    expect((await fleet()).nodes.map(({ id }) => id)).not.toContain(beat.node)
+  })
 })

@@ -24,6 +24,7 @@ import { checkpointKey, fileKey } from '../store/bucket-keys.ts'
 import { openAdapter } from '../store/stored-adapter.ts'
 import { readTenant } from '../tenants/read.ts'
 import { publishAdapter } from '../uploads/publish-adapter.ts'
+import { UploadProgress } from '../uploads/upload-memory.ts'
 
 type C = Context<App>
 
@@ -224,7 +225,7 @@ export async function putTrainedAdapter(c: C): Promise<Response> {
   if (!(bytes > 0) || c.req.raw.body === null)
     throw new QuartetError('length_required', 'the adapter must come with a Content-Length')
   const adapter = await publishAdapter(
-    { bytes, body: c.req.raw.body },
+    { bytes, body: c.req.raw.body, progress: new UploadProgress(bytes) },
     {
       tenant: lease.tenant,
       reader: { platform: c.get('platform'), background: backgroundOf(c) },

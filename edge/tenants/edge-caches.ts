@@ -1,3 +1,4 @@
+import type { BackboneSlug, TenantId } from '../../shared/ids.ts'
 import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import type { AdaptersRecord, BackboneRecord, KeyRecord, TenantRecord } from '../store/records.ts'
 import { RefreshingCache } from './refreshing-cache.ts'
@@ -10,20 +11,55 @@ const rememberedMs = 5 * 60_000
 /** Backbones are not in the feed. */
 const maxBackboneAgeMs = 4_000
 
-/** What an isolate remembers of KV. */
+/** Tenants and their aliases, one of which takes some 200 bytes; a tenant has 10,000 at most. */
+const maxNames = 60_000
+/** Adapters in the lists of tenants, some 400 bytes each; a tenant has 10,000 at most. */
+const maxListedAdapters = 30_000
+/** Tenants whose names that are no backbone's are remembered, and names of one. */
+const maxAskingTenants = 1_000
+const maxAbsentNames = 100
+
+/** What an isolate remembers of KV: no tenant's part of it can fill the room of all. */
 export class EdgeCaches {
   readonly keys = new RefreshingCache<KeyRecord>({ capacity: 20_000, maxMs: rememberedMs })
-  readonly tenants = new RefreshingCache<TenantRecord>({ capacity: 10_000, maxMs: rememberedMs })
-  readonly adapters = new RefreshingCache<AdaptersRecord>({ capacity: 50, maxMs: rememberedMs })
-  /** null: no backbone has the name. Every alias's name is looked up, as a backbone's goes before it. */
-  readonly backbones = new RefreshingCache<BackboneRecord | null>({
-    capacity: 10_000,
-    maxMs: maxBackboneAgeMs,
+  readonly tenants = new RefreshingCache<TenantRecord>({
+    capacity: maxNames,
+    maxMs: rememberedMs,
+    weigh: ({ aliases }) => 1 + Object.keys(aliases).length,
   })
+  readonly adapters = new RefreshingCache<AdaptersRecord>({
+    capacity: maxListedAdapters,
+    maxMs: rememberedMs,
+    weigh: ({ adapters }) => 1 + adapters.length,
+  })
+  readonly backbones = new RefreshingCache<BackboneRecord>({ capacity: 1_000, maxMs: maxBackboneAgeMs })
   readonly backboneLists = new RefreshingCache<readonly BackboneRecord[]>({
     capacity: 1,
     maxMs: maxBackboneAgeMs,
   })
   /** Tokenizers by the SHA-256 of what is compiled; immutable. */
   readonly codecs = new Map<string, TextCodec>()
+  readonly #absentBackbones = new Map<TenantId, RefreshingCache<true>>()
+
+  /**
+   * Names that no backbone has, among those that this tenant asked for: every alias's name is looked up, as a backbone's
+   * goes before it. A tenant that asks for names at random drives out its own alone.
+   */
+  absentBackbones(tenant: TenantId): RefreshingCache<true> {
+    const names =
+      this.#absentBackbones.get(tenant) ??
+      new RefreshingCache<true>({ capacity: maxAbsentNames, maxMs: maxBackboneAgeMs })
+    this.#absentBackbones.delete(tenant)
+    this.#absentBackbones.set(tenant, names)
+    const [oldest] = this.#absentBackbones.size > maxAskingTenants ? this.#absentBackbones.keys() : []
+    if (oldest !== undefined) this.#absentBackbones.delete(oldest)
+    return names
+  }
+
+  /** A backbone was registered here: the next request reads it. */
+  forgetBackbone(slug: BackboneSlug): void {
+    this.backbones.delete(slug)
+    this.backboneLists.clear()
+    this.#absentBackbones.clear()
+  }
 }

@@ -111,10 +111,21 @@ export async function readAdapters(id: TenantId, reader: Reader): Promise<Adapte
   return (isBehind ? await caches.adapters.reload(id, { load }) : record)?.adapters ?? []
 }
 
-export async function readBackbone(slug: BackboneSlug, reader: Reader): Promise<BackboneRecord | undefined> {
-  const { background, load } = fromStore(reader, storeKeys.backbone(slug), BackboneRecord)
-  const source = { load: async () => (await load()) ?? null, background }
-  return (await reader.platform.caches.backbones.get(slug, source)) ?? undefined
+export function readBackbone(slug: BackboneSlug, reader: Reader): Promise<BackboneRecord | undefined> {
+  const source = fromStore(reader, storeKeys.backbone(slug), BackboneRecord)
+  return reader.platform.caches.backbones.get(slug, source)
+}
+
+/** The backbone of a name that a tenant gave, which most often is none's. */
+export async function findBackbone(
+  slug: BackboneSlug,
+  { reader, tenant }: { reader: Reader; tenant: TenantId },
+): Promise<BackboneRecord | undefined> {
+  const { caches } = reader.platform
+  if (caches.backbones.has(slug)) return readBackbone(slug, reader)
+  const load = async () => ((await readBackbone(slug, reader)) === undefined ? true : undefined)
+  const isAbsent = await caches.absentBackbones(tenant).get(slug, { load, background: reader.background })
+  return isAbsent === true ? undefined : readBackbone(slug, reader)
 }
 
 export async function listBackbones(reader: Reader): Promise<readonly BackboneRecord[]> {

@@ -59,3 +59,22 @@ test('it holds no more than its capacity', async () => {
   expect(await cache.get('a', source)).toBe('again')
   expect(load).toHaveBeenCalledTimes(1)
 })
+
+test('it holds no more than its capacity weighs, and keeps nothing that alone weighs more', async () => {
+  const weigh = (value: string) => value.length
+  const cache = new RefreshingCache<string>({ capacity: 5, maxMs: 4000, weigh })
+  for (const key of ['aa', 'bb', 'c']) await cache.get(key, counted([key]).source)
+  expect(['aa', 'bb', 'c'].map((key) => cache.has(key))).toEqual([true, true, true])
+  await cache.get('dd', counted(['dd']).source)
+  expect(['aa', 'bb', 'c', 'dd'].map((key) => cache.has(key))).toEqual([false, true, true, true])
+  expect(await cache.get('large', counted(['larger']).source)).toBe('larger')
+  expect(['bb', 'c', 'dd', 'large'].map((key) => cache.has(key))).toEqual([true, true, true, false])
+  // What is read again, forgotten or cleared weighs nothing any more.
+  await cache.reload('bb', counted(['b']).source)
+  cache.delete('c')
+  await cache.get('ee', counted(['ee']).source)
+  expect(['bb', 'dd', 'ee'].map((key) => cache.has(key))).toEqual([true, true, true])
+  cache.clear()
+  await cache.get('ffff', counted(['fffff']).source)
+  expect(cache.has('ffff')).toBe(true)
+})

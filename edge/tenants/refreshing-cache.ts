@@ -6,24 +6,38 @@ export interface Source<V> {
 
 interface Entry<V> {
   readonly value: V
+  readonly weight: number
   readonly loadedAt: number
   refreshing: boolean
 }
 
 /**
  * A bounded cache of values that may be at most `maxMs` old. A value older than half of that is served and
- * renewed behind the request, so that a busy key never waits. Absence is not cached. Least recently used goes
- * first. Loads are not shared between requests: a Worker's I/O belongs to the request that began it, and one
+ * renewed behind the request, so that a busy key never waits. Absence is not cached. What was read longest ago goes
+ * first, and a value that weighs more than all may is not kept. Loads are not shared between requests: a Worker's I/O belongs to the request that began it, and one
  * that is cancelled would leave the others waiting.
  */
 export class RefreshingCache<V> {
   readonly #entries = new Map<string, Entry<V>>()
   readonly #capacity: number
   readonly #maxMs: number
+  readonly #weigh: (value: V) => number
+  /** Of all entries. */
+  #weight = 0
 
-  constructor({ capacity, maxMs }: { capacity: number; maxMs: number }) {
+  /** `capacity`: what all values together may weigh, one each by default. */
+  constructor({
+    capacity,
+    maxMs,
+    weigh = () => 1,
+  }: {
+    capacity: number
+    maxMs: number
+    weigh?: (value: V) => number
+  }) {
     this.#capacity = capacity
     this.#maxMs = maxMs
+    this.#weigh = weigh
   }
 
   async get(key: string, source: Source<V>): Promise<V | undefined> {
@@ -51,23 +65,32 @@ export class RefreshingCache<V> {
   }
 
   delete(key: string): void {
+    this.#weight -= this.#entries.get(key)?.weight ?? 0
     this.#entries.delete(key)
   }
 
   clear(): void {
     this.#entries.clear()
+    this.#weight = 0
   }
 
   /** The value as it is now, whatever is remembered. */
   async reload(key: string, source: Pick<Source<V>, 'load'>): Promise<V | undefined> {
     const loadedAt = Date.now()
     const value = await source.load()
-    this.#entries.delete(key)
-    if (value !== undefined) {
-      this.#entries.set(key, { value, loadedAt, refreshing: false })
-      const oldest = this.#entries.size > this.#capacity ? this.#entries.keys().next().value : undefined
-      if (oldest !== undefined) this.#entries.delete(oldest)
-    }
+    this.delete(key)
+    if (value !== undefined)
+      this.#keep(key, { value, weight: this.#weigh(value), loadedAt, refreshing: false })
     return value
+  }
+
+  #keep(key: string, entry: Entry<V>): void {
+    if (entry.weight > this.#capacity) return
+    this.#entries.set(key, entry)
+    this.#weight += entry.weight
+    for (const oldest of this.#entries.keys()) {
+      if (this.#weight <= this.#capacity) return
+      this.delete(oldest)
+    }
   }
 }

@@ -2,7 +2,7 @@ import type { TenantPolicy } from '../../shared/api/policy.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { type AdapterDigest, AliasName, BackboneSlug } from '../../shared/ids.ts'
 import type { AliasRecord, BackboneRecord, Target, TenantRecord } from '../store/records.ts'
-import { type Reader, readBackbone, reloadTenant } from './read.ts'
+import { findBackbone, type Reader, readBackbone, reloadTenant } from './read.ts'
 
 /** What a request's `model` means to the tenant that asks. */
 export interface ResolvedModel {
@@ -25,7 +25,7 @@ export async function resolveModel(
   { choose, reader, tenant }: { tenant: TenantRecord; reader: Reader; choose: Choose },
 ): Promise<ResolvedModel> {
   const asked: Asked = { model, choose, reader }
-  const untuned = await findBackbone(asked)
+  const untuned = await findUntuned(asked, tenant)
   const found =
     untuned ??
     (await findAlias(asked, tenant)) ??
@@ -55,9 +55,12 @@ interface Asked {
   readonly reader: Reader
 }
 
-async function findBackbone({ model, reader }: Asked): Promise<ResolvedModel | undefined> {
+async function findUntuned(
+  { model, reader }: Asked,
+  tenant: TenantRecord,
+): Promise<ResolvedModel | undefined> {
   const slug = BackboneSlug.safeParse(model)
-  const record = slug.success ? await readBackbone(slug.data, reader) : undefined
+  const record = slug.success ? await findBackbone(slug.data, { reader, tenant: tenant.id }) : undefined
   return record && { record, adapter: null, createdAt: record.createdAt }
 }
 

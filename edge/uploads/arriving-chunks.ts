@@ -1,6 +1,7 @@
 import { QuartetError } from '../../shared/errors.ts'
 import { uploadMs } from '../directory/adapter-table.ts'
 import { giveTurn, turnBytes } from './in-turns.ts'
+import type { UploadProgress } from './upload-memory.ts'
 
 /** How long an upload may take: it ends before it is given up, so that nothing is written after. */
 export const maxUploadMs = 0.8 * uploadMs
@@ -12,25 +13,25 @@ export const patienceMs = 20_000
 const lookMs = 1_000
 
 /**
- * An upload's bytes as they arrive; a chunk holds until the next one is asked for. Throws `request_timeout` when they come
- * too slowly or take too long, and `client_closed_request` when the client cuts them off. Leaving early cancels the rest.
+ * An upload's bytes as they arrive. Throws `request_timeout` when they come too slowly or take too long, and
+ * `client_closed_request` when the client cuts them off. Leaving early cancels the rest.
  */
 export async function* arrivingChunks(
   body: ReadableStream<Uint8Array>,
-): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+  progress: Pick<UploadProgress, 'arrived'>,
+): AsyncGenerator<Uint8Array, void> {
   // Into a buffer of our own: the runtime fills it with all that is there, where it else gives 4 KiB at a time, and the
   // work around a chunk costs more than that in it.
   const reader = body.getReader({ mode: 'byob' })
-  let buffer = new ArrayBuffer(turnBytes)
   using watch = new Watch()
   let sinceTurn = 0
   try {
     for (;;) {
-      const { done, value } = await watch.waitFor(reader.read(new Uint8Array(buffer)).catch(cutOff))
+      const { done, value } = await watch.waitFor(reader.read(new Uint8Array(turnBytes)).catch(cutOff))
       if (done) return
       watch.arrived(value.length)
+      progress.arrived(value.length)
       yield value
-      buffer = value.buffer
       sinceTurn += value.length
       if (sinceTurn < turnBytes) continue
       sinceTurn = 0

@@ -10,7 +10,7 @@ import type { Platform } from '../platform.ts'
 import { type BackboneRecord, storeKeys } from '../store/records.ts'
 import { type Parts, partBytes } from '../store/stored-adapter.ts'
 import { loadCodec } from '../tenants/load-codec.ts'
-import { type Reader, readBackbone } from '../tenants/read.ts'
+import { findBackbone, type Reader } from '../tenants/read.ts'
 import { streamInTurns } from './in-turns.ts'
 import { type ArrivingFile, heldBytes, receiveAdapter } from './receive-adapter.ts'
 
@@ -36,7 +36,8 @@ async function publish(file: ArrivingFile, publication: Publication): Promise<Ad
   const { expected, reader, tenant } = publication
   const { uploadMemory } = reader.platform
   using memory = new DisposableStack()
-  memory.use(uploadMemory.take(tenant, heldBytes.header(file.bytes)))
+  const { progress } = file
+  memory.use(uploadMemory.take(tenant, heldBytes.header(file.bytes), progress))
   const directory = reader.platform.directory(tenant)
   let upload: Upload = { id: crypto.randomUUID(), digest: expected ?? null, bytes: file.bytes }
   let metadata: AdapterMetadata | undefined
@@ -46,12 +47,12 @@ async function publish(file: ArrivingFile, publication: Publication): Promise<Ad
     const digest = await receiveAdapter(file, {
       describe: async (description) => {
         metadata = description.metadata
-        await requireBackbone(metadata, reader)
+        await requireBackbone(metadata, publication)
         isBegun = true
         const room = await directory.beginUpload(upload)
         isBegun = room.ok && room.value === null
         requireNew(unwrap(room))
-        memory.use(uploadMemory.take(tenant, heldBytes.part(file.bytes)))
+        memory.use(uploadMemory.take(tenant, heldBytes.part(file.bytes), progress))
       },
       part: writing.part,
     })
@@ -137,11 +138,12 @@ function checkDigest(actual: AdapterDigest, expected: AdapterDigest | undefined)
     })
 }
 
-async function requireBackbone(metadata: AdapterMetadata, reader: Reader): Promise<void> {
-  const record = await readBackbone(metadata.backbone, reader)
+async function requireBackbone(metadata: AdapterMetadata, publication: Publication): Promise<void> {
+  const record = await findBackbone(metadata.backbone, publication)
   if (record?.backbone.digest === metadata.backbone_sha256) {
     checkFit(metadata, record.backbone)
-    if (metadata.tail !== undefined) checkTail(metadata, await generationHeader(record, reader.platform))
+    if (metadata.tail !== undefined)
+      checkTail(metadata, await generationHeader(record, publication.reader.platform))
     return
   }
   throw new QuartetError(

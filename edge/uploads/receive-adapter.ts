@@ -5,6 +5,7 @@ import { parseHeader, readHeaderLength } from '../../shared/safetensors.ts'
 import { partBytes } from '../store/stored-adapter.ts'
 import { arrivingChunks } from './arriving-chunks.ts'
 import { FiniteCheck } from './finite-check.ts'
+import type { UploadProgress } from './upload-memory.ts'
 
 /** No adapter's header comes near; it is held in memory before anything of it is known. */
 const maxHeaderBytes = 256 * 1024
@@ -20,6 +21,7 @@ export interface ArrivingFile {
   readonly body: ReadableStream<Uint8Array>
   /** As announced; a body of another length is refused. */
   readonly bytes: number
+  readonly progress: UploadProgress
 }
 
 export interface Receiver {
@@ -35,7 +37,7 @@ export interface Receiver {
  * whatever the receiver throws.
  */
 export async function receiveAdapter(
-  { body, bytes }: ArrivingFile,
+  { body, bytes, progress }: ArrivingFile,
   receiver: Receiver,
 ): Promise<AdapterDigest> {
   checkAdapterLength(bytes)
@@ -47,11 +49,11 @@ export async function receiveAdapter(
   let tensors: { readonly check: FiniteCheck; readonly part: PartBuffer } | undefined
   let arrived = 0
   try {
-    for await (const chunk of arrivingChunks(body)) {
+    for await (const chunk of arrivingChunks(body, progress)) {
       arrived += chunk.length
       if (arrived > bytes) throw lengthDiffers(bytes)
       await writer.write(chunk)
-      let rest: Uint8Array = chunk
+      let rest = chunk
       if (tensors === undefined) {
         const begun = header.push(chunk)
         if (begun === undefined) continue
