@@ -37,7 +37,7 @@ export const tokensIn = ({ completion, prompt, rows }: Counts): number => prompt
 
 /**
  * The part of a node's counts that is paid for. Where there was no first token that is nothing, unless the client left
- * before it or none was asked for.
+ * before it, none was asked for, or the tenant's adapter made the logits no numbers.
  */
 export function payable(
   { completion, prompt, rows }: Meter,
@@ -45,7 +45,8 @@ export function payable(
   { leftByClient, outcome }: { leftByClient: boolean; outcome: string },
 ): Counts {
   const isWhole = completion === 0 && outcome === 'length'
-  if (usage.completionTokens === 0 && !leftByClient && !isWhole) return { prompt: 0, rows: 0, completion: 0 }
+  const isPaid = leftByClient || isWhole || outcome === 'adapter_unusable'
+  if (usage.completionTokens === 0 && !isPaid) return { prompt: 0, rows: 0, completion: 0 }
   return {
     prompt: Math.min(prompt, usage.promptTokens),
     rows: Math.min(rows, usage.promptRows ?? 0),

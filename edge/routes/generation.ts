@@ -117,15 +117,17 @@ export async function startChoices(
       },
     })
     const settleUnanswered = (outcome: string) => {
-      const waiting = attempts.waiting[0]
-      if (waiting === undefined || held.reading !== undefined) return
+      if (held.reading !== undefined) return
+      const { unusable } = attempts
+      const ended = unusable?.attempt ?? (signal.aborted ? attempts.waiting[0] : undefined)
+      if (ended === undefined) return
       reservation.settle(choice, {
-        settlement: settlement(waiting.number),
-        node: waiting.node.url,
-        // Its node alone knows how much of the prompt it had read.
-        usage: { promptTokens: 0, completionTokens: 0 },
-        countedBy: 'edge',
-        outcome,
+        settlement: settlement(ended.number),
+        node: ended.node.url,
+        // Of one that it left, its node alone knows how much of the prompt it had read.
+        usage: unusable?.usage ?? { promptTokens: 0, completionTokens: 0 },
+        countedBy: unusable === undefined ? 'edge' : 'node',
+        outcome: unusable === undefined ? outcome : 'adapter_unusable',
         firstTokenMs: null,
       })
     }
@@ -136,7 +138,7 @@ export async function startChoices(
   const close = (why: string) => {
     // The client left, or the deadline passed: whatever broke then broke because of it.
     const outcome = signal.aborted ? toQuartetError(signal.reason).code : why
-    if (signal.aborted) for (const { settleUnanswered } of choices) settleUnanswered(outcome)
+    for (const { settleUnanswered } of choices) settleUnanswered(outcome)
     scope.close()
     for (const meter of meters()) meter.end(outcome)
     reservation.close(outcome)

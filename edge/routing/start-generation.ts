@@ -3,7 +3,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import { adapterKey, type SettlementId } from '../../shared/ids.ts'
 import { kvRows } from '../../shared/kv-rows.ts'
 import { residentPrefix } from '../../shared/resident-adapters.ts'
-import { type GenerateEvent, type GenerateRequest, maxAcknowledged } from '../../shared/wire.ts'
+import { type GenerateEvent, type GenerateRequest, maxAcknowledged, type Usage } from '../../shared/wire.ts'
 import { currentFleet } from '../fleet/current-fleet.ts'
 import type { FleetNode } from '../fleet/nodes.ts'
 import type { TenantApp } from '../request-context.ts'
@@ -38,6 +38,7 @@ export class GenerationAttempts {
   readonly #source: FirstAnswerSource
   readonly #waiting = new Set<Attempt>()
   #retries = 0
+  #unusable: { readonly attempt: Attempt; readonly usage: Usage } | undefined
 
   constructor(start: GenerationStart, c: Context<TenantApp>) {
     const { log, region, router } = c.get('platform')
@@ -63,8 +64,9 @@ export class GenerationAttempts {
         this.#waiting.add(attempt)
         return openEvents(attempt, { ...start, signal: attemptSignal }, c)
       },
-      failed: (attempt, { reason, verdict }) => {
+      failed: (attempt, { reason, usage, verdict }) => {
         this.#waiting.delete(attempt)
+        if (reason === 'adapter_unusable' && usage !== undefined) this.#unusable = { attempt, usage }
         log(verdict.avoid ? 'warn' : 'info', 'attempt_failed', {
           requestId: request.requestId,
           node: attempt.node.id,
@@ -79,6 +81,11 @@ export class GenerationAttempts {
   /** Attempts that were begun and have neither answered nor failed, oldest first. */
   get waiting(): readonly Pick<Attempt, 'node' | 'number'>[] {
     return [...this.#waiting]
+  }
+
+  /** The attempt that the tenant's adapter broke before the first token, and what it used. */
+  get unusable(): { readonly attempt: Pick<Attempt, 'node' | 'number'>; readonly usage: Usage } | undefined {
+    return this.#unusable
   }
 
   /** Attempts that failed so far. */
