@@ -111,6 +111,26 @@ describe('the engine', () => {
     expect(backend.usedRows).toBe(0)
   })
 
+  it('gives the event loop turns while it chooses the tokens of a large batch over a large vocabulary', async () => {
+    const vocab = 2 ** 17
+    const { backend, submit } = engineWith({ maxBatch: 8, vocab })
+    let turns = 0
+    let counting = true
+    const turn = () => {
+      turns++
+      if (counting) setImmediate(turn)
+    }
+    turn()
+    const turnsBefore: number[] = []
+    backend.beforeCall = (call) => {
+      if (call.type === 'decode' && call.batch === 8) turnsBefore.push(turns)
+    }
+    await Promise.all(range(8).map((n) => read(submit({ prompt: [n, n + 1], maxTokens: 3 }))))
+    counting = false
+    const [first = 0, second = 0] = turnsBefore
+    expect(second - first).toBeGreaterThanOrEqual((8 * vocab) / 2 ** 19)
+  })
+
   it('takes the first token from prefill and sends the last one without running it', async () => {
     const { backend, submit } = engineWith()
     await read(submit({ maxTokens: 1 }))

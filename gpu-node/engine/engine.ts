@@ -1,4 +1,5 @@
 import type { Backend } from '../../model/runtime/backend.ts'
+import { Turns } from '../../model/runtime/turns.ts'
 import { QuartetError, toQuartetError } from '../../shared/errors.ts'
 import type { GenerateEvent } from '../../shared/wire.ts'
 import { checkRunnable } from './admission.ts'
@@ -18,6 +19,8 @@ const grammarPatienceMs = 50
 /** Steps in a row that may fail before the engine calls itself failing. */
 const toleratedFailures = 3
 const usualStepMs = 100
+/** How many logits tokens are chosen from between two turns of the event loop: some milliseconds. */
+const logitsInTurn = 2 ** 19
 
 export interface EngineOptions {
   readonly backend: Backend
@@ -62,6 +65,7 @@ export class Engine {
   readonly #budget: StepBudget
   readonly #prefixes: PrefixCache
   readonly #throughput = new Throughput()
+  readonly #turns = new Turns(logitsInTurn)
   #loop: Promise<void> = Promise.resolve()
   #looping = false
   #draining = false
@@ -174,10 +178,16 @@ export class Engine {
 
   async #step(): Promise<void> {
     for (const sequence of this.#scheduler.held)
-      if (sequence.phase.name === 'held') this.#postprocess({ sequence, logits: sequence.phase.logits })
-    const step = this.#scheduler.schedule(this.#now())
+      if (sequence.phase.name === 'held') {
+        await this.#turns.before(sequence.phase.logits.length)
+        this.#postprocess({ sequence, logits: sequence.phase.logits })
+      }
+    const step = await this.#scheduler.schedule(this.#now())
     const time: StepTime = { prefillMs: 0, decodeMs: 0 }
-    for await (const answered of this.#runModel(step, time)) this.#postprocess(answered)
+    for await (const answered of this.#runModel(step, time)) {
+      await this.#turns.before(answered.logits.length)
+      this.#postprocess(answered)
+    }
     this.#account(step, time)
   }
 
@@ -237,7 +247,7 @@ export class Engine {
     this.#budget.prefilled({ depth, ms, rows })
     sequence.advance(slot, done + tokens.length)
     if (done + tokens.length < sequence.prompt.length) return undefined
-    this.#prefixes.keep(sequence, slot)
+    await this.#prefixes.keep(sequence, slot)
     this.#scheduler.promote(sequence)
     return computed.logits.subarray(-this.#backend.limits.vocab)
   }

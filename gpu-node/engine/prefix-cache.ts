@@ -40,7 +40,7 @@ export class PrefixCache {
   }
 
   /** Fills an empty slot with what is kept of a prompt. Returns how many of its tokens need not be run. */
-  restore(sequence: Sequence, slot: CacheSlot): number {
+  async restore(sequence: Sequence, slot: CacheSlot): Promise<number> {
     if (this.#blocks.size === 0) return 0
     const found: { hash: string; rows: KeptRows }[] = []
     const { tail = 0, window = 0 } = sequence.adapter ?? {}
@@ -51,7 +51,7 @@ export class PrefixCache {
       found.push({ hash, rows })
     }
     if (found.length === 0) return 0
-    this.#backend.putRows(
+    await this.#backend.putRows(
       slot,
       found.map(({ rows }) => rows),
     )
@@ -61,7 +61,7 @@ export class PrefixCache {
   }
 
   /** Keeps the blocks of a prompt that lies in the slot, and nothing behind it. */
-  keep(sequence: Sequence, slot: CacheSlot): void {
+  async keep(sequence: Sequence, slot: CacheSlot): Promise<void> {
     if (this.#mostBytes === 0) return
     const { length } = sequence.prompt
     const kept: { hash: string; rows: KeptRows }[] = []
@@ -70,7 +70,7 @@ export class PrefixCache {
     for (const hash of this.#hashes(sequence, slot, length - (tail ?? 0))) {
       const rows =
         this.#blocks.get(hash) ??
-        this.#backend.keepRows(slot, { start, end: start + blockTokens, tokens: length, tail })
+        (await this.#backend.keepRows(slot, { start, end: start + blockTokens, tokens: length, tail }))
       kept.push({ hash, rows })
       start += blockTokens
       if (kept.reduce((sum, { rows: { bytes } }) => sum + bytes, 0) > this.#mostBytes) break

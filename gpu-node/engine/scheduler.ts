@@ -72,8 +72,8 @@ export class Scheduler {
   }
 
   /** The next step. Admits from the queue first. */
-  schedule(now: number): Step {
-    this.#admit(now)
+  async schedule(now: number): Promise<Step> {
+    await this.#admit(now)
     const decode = this.#decoding.filter(({ phase }) => phase.name === 'decoding')
     return { chunks: this.#chunks(decode.length), decode }
   }
@@ -101,19 +101,21 @@ export class Scheduler {
     this.queue.charge(tenant, generatedTokenWeight)
   }
 
-  #admit(now: number): void {
+  async #admit(now: number): Promise<void> {
     while (this.runningCount < this.#limits.maxBatch) {
       const sequence = this.queue.peek()
       const slot = sequence && this.#allocate(sequence.rows)
       if (sequence === undefined || slot === undefined) return
       this.queue.shift()
+      // Among the running ones before anything can fail, so that it ends with them.
+      sequence.admit(slot, now)
+      this.#prefilling.push(sequence)
       // What is kept of a prompt has no logits.
-      const cached = sequence.promptScores === undefined ? this.#prefixes.restore(sequence, slot) : 0
+      const cached = sequence.promptScores === undefined ? await this.#prefixes.restore(sequence, slot) : 0
+      sequence.reuse(slot, cached)
       const end = sequence.prompt.length
       const promptRows = sequence.makesRows({ start: cached, end }) ? sequence.promptRows : 0
       this.queue.charge(sequence.tenant, end - cached + promptRows)
-      sequence.admit(slot, { cached, now })
-      this.#prefilling.push(sequence)
     }
   }
 

@@ -119,9 +119,13 @@ export class Sequence {
     }
   }
 
-  /** Its first `cached` prompt tokens lie in the slot already. */
-  admit(slot: CacheSlot, { cached, now }: { cached: number; now: number }): void {
+  admit(slot: CacheSlot, now: number): void {
     this.#admittedAt = now
+    this.phase = { name: 'prefilling', slot, done: 0 }
+  }
+
+  /** Its first `cached` prompt tokens lie in the slot already. */
+  reuse(slot: CacheSlot, cached: number): void {
     this.#cached = cached
     this.phase = { name: 'prefilling', slot, done: cached }
   }

@@ -10,9 +10,9 @@ export interface Backend {
   /** Room for `rows` cache rows (prompt rows + prompt tokens + tokens to generate), or undefined when there is none now. */
   allocate(rows: number): CacheSlot | undefined
   /** Copies the rows of some of a slot's tokens, to put them into other slots later. */
-  keepRows(slot: CacheSlot, range: TokenRange): KeptRows
+  keepRows(slot: CacheSlot, range: TokenRange): Promise<KeptRows>
   /** Fills an empty slot with kept rows: those of its first tokens, range after range, prompt rows among them. */
-  putRows(slot: CacheSlot, kept: readonly KeptRows[]): void
+  putRows(slot: CacheSlot, kept: readonly KeptRows[]): Promise<void>
   /**
    * Rows of the same tokens in slots of different variants differ: a sequence that is to be long may have other rotary
    * positions.

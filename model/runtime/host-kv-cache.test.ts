@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import type { CacheSlot } from './backend.ts'
 import { HostKvCache } from './host-kv-cache.ts'
@@ -23,7 +23,7 @@ let cache: HostKvCache
 let written: Map<CacheSlot, number[]>
 let next = 1
 beforeEach(() => {
-  cache = new HostKvCache(config, { maxBatch: 4, cacheRows: 1000 })
+  cache = new HostKvCache(config, { maxBatch: 4, cacheRows: 1000, contextLength: 800, firstCapacity: 800 })
   written = new Map()
 })
 afterEach(async () => {
@@ -84,13 +84,38 @@ test('slots of any places make up a batch, and keep their rows when they are mov
   await append(b, c, d)
 })
 
-test('a sequence that needs more rows than the slots have makes room without losing any', async () => {
+test('sequences of any length that fits share buffers that are made once', async () => {
+  const buffersOf = async (slot: CacheSlot) => {
+    let buffers: ArrayBufferLike[] = []
+    await cache.append({ slots: [slot], gained: [0, 0] }, async ({ outputs }) => {
+      buffers = Object.values(outputs).map(({ data }) => data.buffer)
+    })
+    return buffers
+  }
   const a = allocate(100)
   await append(a)
-  const before = cache.capacity
-  const b = allocate(600)
-  expect(cache.capacity).toBeGreaterThan(before)
+  const before = await buffersOf(a)
+  const b = allocate(800)
   await append(a, b)
+  release(a)
+  await append(b)
+  for (const [at, buffer] of (await buffersOf(b)).entries()) expect(buffer).toBe(before[at])
+  release(b)
+  expect(cache.allocate(801)).toBeUndefined()
+})
+
+test('where room is short at first, a longer sequence makes more without losing any row', async () => {
+  cache = new HostKvCache(config, { maxBatch: 4, cacheRows: 1000, contextLength: 800, firstCapacity: 64 })
+  const [a, b] = [allocate(50), allocate(60)]
+  await append(a, b)
+  await append(b)
+  expect(cache.capacity).toBe(64)
+  const c = allocate(600)
+  await append(c, a)
+  expect(cache.capacity).toBe(600)
+  await append(a, b, c)
+  for (const slot of [a, b, c]) release(slot)
+  expect(cache.capacity).toBe(64)
 })
 
 test('rows and slots are limited in all, and released ones come back', () => {
@@ -102,7 +127,7 @@ test('rows and slots are limited in all, and released ones come back', () => {
   const others = [allocate(100), allocate(100), allocate(100)]
   expect(cache.allocate(1)).toBeUndefined()
   for (const slot of [b, ...others]) slot.release()
-  expect(cache.capacity).toBe(0)
+  expect(cache.allocate(800)).toBeDefined()
 })
 
 test('a slot released during a run is freed after it', async () => {
@@ -110,9 +135,9 @@ test('a slot released during a run is freed after it', async () => {
   await cache.append({ slots: [a], gained: [1, 1] }, async () => {
     b.release()
     a.release()
-    expect(cache.capacity).toBeGreaterThan(0)
+    expect(cache.allocate(700)).toBeUndefined()
   })
-  expect(cache.capacity).toBe(0)
+  expect(cache.allocate(700)).toBeDefined()
   await expect(append(a)).rejects.toThrow('released')
 })
 
@@ -158,3 +183,133 @@ test('a layer may hold fewer rows than another, and keeps its own when the slot 
   expect(() => slot.rewind(2)).toThrow('cannot forget 2')
   await expect(cache.append({ slots: [slot], gained: [1, 17] }, async () => {})).rejects.toThrow('in layer 1')
 })
+
+describe('a cache of megabytes', () => {
+  const rows = 6000
+  const large = { ...config, kvHeads: 4, headDim: 64 }
+  const rowBytes = 2 * large.layers * large.kvHeads * large.headDim * 4
+  let cache: HostKvCache
+  beforeEach(() => {
+    cache = new HostKvCache(large, {
+      maxBatch: 3,
+      cacheRows: 2 * rows,
+      contextLength: rows,
+      firstCapacity: rows,
+    })
+  })
+
+  /** A slot of so many rows, each of which holds this number. */
+  async function filled(count: number, value: number): Promise<CacheSlot> {
+    const slot = cache.allocate(count)
+    if (slot === undefined) throw new Error('no room')
+    await cache.append({ slots: [slot], gained: [count, count] }, async ({ outputs }) => {
+      for (const tensor of Object.values(outputs))
+        for (let head = 0; head < large.kvHeads; head++) {
+          const at = head * cache.capacity * large.headDim
+          floats(tensor).fill(value, at, at + count * large.headDim)
+        }
+    })
+    return slot
+  }
+
+  /** The sum of a slot's keys in the last layer. */
+  async function sumOf(slot: CacheSlot): Promise<number> {
+    let sum = 0
+    await cache.append({ slots: [slot], gained: [0, 0] }, async ({ feeds }) => {
+      for (let head = 0; head < large.kvHeads; head++) {
+        const at = head * cache.capacity * large.headDim
+        const keys = floats(feeds['past_key.1']).subarray(at, at + slot.length * large.headDim)
+        sum += keys.reduce((a, b) => a + b, 0)
+      }
+    })
+    return sum / (large.kvHeads * large.headDim)
+  }
+
+  test('the event loop has a turn between any two pieces of copying that are long together', async () => {
+    const [a, b] = [await filled(rows, 1), await filled(2000, 2)]
+    const neighbour = await filled(1000, 3)
+    a.release()
+    const other = await filled(1500, 4)
+    const copied = countCopies()
+    try {
+      const kept = [
+        await cache.keep(neighbour, { start: 0, end: 500, tokens: 1000 }),
+        await cache.keep(neighbour, { start: 500, end: 1000, tokens: 1000 }),
+      ]
+      neighbour.release()
+      const again = cache.allocate(3000)
+      if (again === undefined) throw new Error('no room')
+      await cache.put(again, kept)
+      await cache.append({ slots: [b, other], gained: [0, 0] }, async () => {})
+      await cache.append({ slots: [b, again], gained: [0, 0] }, async () => {})
+      await cache.append({ slots: [other, again], gained: [0, 0] }, async () => {})
+      expect(copied.largest).toBeLessThanOrEqual(2 * 1024 ** 2)
+      expect(copied.all).toBeGreaterThan(3000 * rowBytes)
+      copied.stop()
+      expect(await sumOf(b)).toBe(2 * 2000)
+      expect(await sumOf(again)).toBe(3 * 1000)
+      expect(await sumOf(other)).toBe(4 * 1500)
+    } finally {
+      copied.stop()
+    }
+  })
+
+  test.runIf(process.platform === 'linux')(
+    'what ended sequences left behind goes back to the system before the budget is passed',
+    async () => {
+      const before = process.memoryUsage.rss()
+      const held = () => (process.memoryUsage.rss() - before) / (rows * rowBytes)
+      const short = await filled(rows / 2, 1)
+      const [long, other] = [await filled(rows, 2), await filled(rows / 2, 3)]
+      long.release()
+      other.release()
+      expect(held()).toBeGreaterThan(1.8)
+      for (let turn = 0; turn < 4; turn++) {
+        const [a, b] = [await filled(rows / 4, 4), await filled(rows, 5)]
+        expect(held()).toBeLessThan(2.3)
+        expect(await sumOf(short)).toBe(rows / 2)
+        expect(await sumOf(a)).toBe(rows)
+        expect(await sumOf(b)).toBe(5 * rows)
+        a.release()
+        b.release()
+      }
+    },
+  )
+})
+
+/** Counts the bytes that typed arrays copy between two turns of the event loop. */
+function countCopies() {
+  const count = { all: 0, largest: 0, sinceLast: 0, stop: () => {} }
+  const add = (bytes: number) => {
+    count.all += bytes
+    count.sinceLast += bytes
+    count.largest = Math.max(count.largest, count.sinceLast)
+  }
+  const { copyWithin, set } = Float32Array.prototype
+  const spies = [
+    vi.spyOn(Float32Array.prototype, 'set').mockImplementation(function (this: Float32Array, from, at) {
+      add(4 * from.length)
+      set.call(this, from, at)
+    }),
+    vi.spyOn(Float32Array.prototype, 'copyWithin').mockImplementation(function (
+      this: Float32Array,
+      target,
+      start,
+      end,
+    ) {
+      add(4 * ((end ?? this.length) - start))
+      return copyWithin.call(this, target, start, end)
+    }),
+  ]
+  let counting = true
+  const turn = () => {
+    count.sinceLast = 0
+    if (counting) setImmediate(turn)
+  }
+  turn()
+  count.stop = () => {
+    counting = false
+    for (const spy of spies) spy.mockRestore()
+  }
+  return count
+}

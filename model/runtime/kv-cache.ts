@@ -17,10 +17,10 @@ export interface KvBinding {
 export interface KvCache {
   /** A slot for `rows` rows in every layer, or undefined when there is none now. */
   allocate(rows: number): CacheSlot | undefined
-  /** Copies the rows of some of a slot's tokens. */
-  keep(slot: CacheSlot, range: TokenRange): KeptRows
+  /** Copies the rows of some of a slot's tokens. Not during a run. */
+  keep(slot: CacheSlot, range: TokenRange): Promise<KeptRows>
   /** Fills an empty slot with kept rows, in this order. Not during a run. */
-  put(slot: CacheSlot, kept: readonly KeptRows[]): void
+  put(slot: CacheSlot, kept: readonly KeptRows[]): Promise<void>
   /**
    * Runs the graph on these slots, each of which gains `gained[layer]` rows in a layer, which the run writes. Nothing
    * is gained when the run fails. One call at a time; a slot released meanwhile is freed afterwards.

@@ -32,6 +32,9 @@ export interface BackendOptions {
   readonly limits: Omit<BackendLimits, 'vocab'>
 }
 
+/** Rows of a slot, at first, where every run copies the cache to a device. */
+const firstDeviceCapacity = 128
+
 /** Loads a backbone. Throws `backbone_invalid` or, when the device does not start, `node_unavailable`. */
 export async function createBackend({
   folder,
@@ -42,12 +45,17 @@ export async function createBackend({
   const { config, digest: backbone } = manifest
   const { vocab } = config
   const anchors = await loadAnchors(folder, config)
+  const contextLength = Math.min(limits.contextLength, config.contextLength)
   return new OnnxBackend({
     backbone,
     config,
-    limits: { ...limits, contextLength: Math.min(limits.contextLength, config.contextLength), vocab },
+    limits: { ...limits, contextLength, vocab },
     runner: await Runner.open(folder, {
-      cache: new HostKvCache(config, limits),
+      cache: new HostKvCache(config, {
+        ...limits,
+        contextLength,
+        firstCapacity: session.device === 'cpu' ? contextLength : firstDeviceCapacity,
+      }),
       config,
       cpuNodes: hostNodes(config),
       ...session,
@@ -98,15 +106,15 @@ export class OnnxBackend implements Backend {
     return slot
   }
 
-  keepRows(slot: CacheSlot, range: TokenRange): KeptRows {
-    const kept = this.#runner.cache.keep(slot, range)
+  async keepRows(slot: CacheSlot, range: TokenRange): Promise<KeptRows> {
+    const kept = await this.#runner.cache.keep(slot, range)
     const sequence = this.#sequences.get(slot)
     if (sequence !== undefined) this.#kept.set(kept, sequence.prefix)
     return kept
   }
 
-  putRows(slot: CacheSlot, kept: readonly KeptRows[]): void {
-    this.#runner.cache.put(slot, kept)
+  async putRows(slot: CacheSlot, kept: readonly KeptRows[]): Promise<void> {
+    await this.#runner.cache.put(slot, kept)
     const [first] = kept
     const prefix = first && this.#kept.get(first)
     const sequence = this.#sequences.get(slot)
@@ -124,15 +132,15 @@ export class OnnxBackend implements Backend {
   async score(chunk: PrefillChunk, positions: readonly number[]): Promise<Float32Array> {
     const { slot, tokens } = chunk
     const { layers, tokenPlaces, prompt } = this.#rowsOf(chunk)
-    const { logits } = await this.#runner.run({
+    return this.#runner.run({
       ...this.#rowsOfSlots,
       slots: [slot],
       layers,
       tokensOf: () => tokens,
-      logitRows: positions.map((position) => tokenPlaces[position] ?? position),
+      logitRows: () => positions.map((position) => tokenPlaces[position] ?? position),
+      logitCount: positions.length,
       prompt,
     })
-    return logits
   }
 
   #rowsOf({ slot, tokens, adapter: loaded }: PrefillChunk): RunRows & { prompt: Tensors } {
@@ -155,25 +163,17 @@ export class OnnxBackend implements Backend {
     }
   }
 
-  async decode(batch: readonly DecodeRow[]): Promise<Float32Array> {
+  decode(batch: readonly DecodeRow[]): Promise<Float32Array> {
     const tokens = new Map(batch.map(({ slot, token }) => [slot, [token]]))
-    const { layers, tokenPlaces } = plainRows(this.#config.layers, { sequences: batch.length, each: 1 })
-    const { logits, slots } = await this.#runner.run({
+    return this.#runner.run({
       ...this.#rowsOfSlots,
       slots: batch.map(({ slot }) => slot),
-      layers,
+      layers: plainRows(this.#config.layers, { sequences: batch.length, each: 1 }).layers,
       tokensOf: (slot) => tokens.get(slot) ?? [],
-      logitRows: tokenPlaces,
+      logitRows: (order) => batch.map(({ slot }) => order.indexOf(slot)),
+      logitCount: batch.length,
       prompt: this.#adapters.absent,
     })
-    if (batch.every(({ slot }, row) => slots[row] === slot)) return logits
-    const { vocab } = this.limits
-    const ordered = new Float32Array(logits.length)
-    for (const [row, { slot }] of batch.entries()) {
-      const at = slots.indexOf(slot)
-      ordered.set(logits.subarray(at * vocab, (at + 1) * vocab), row * vocab)
-    }
-    return ordered
   }
 
   readonly #rowsOfSlots: Pick<Run, 'prefixOf' | 'rowsOf'> = {

@@ -20,21 +20,16 @@ export interface Run {
   /** One for each layer. */
   readonly layers: readonly LayerRows[]
   readonly tokensOf: (slot: CacheSlot) => readonly number[]
-  /** Which of the last layer's rows in the residual stream get logits. */
-  readonly logitRows: readonly number[]
+  /** Which of the last layer's rows in the residual stream get logits, by the order in which the batch holds the slots. */
+  readonly logitRows: (order: readonly CacheSlot[]) => readonly number[]
+  /** How many those are. */
+  readonly logitCount: number
   /** How many of a sequence's first rows in a layer stay in view behind a window. */
   readonly prefixOf: (slot: CacheSlot, layer: number) => number
   /** Rows that a sequence is to have in the end, which chooses its rotary table. */
   readonly rowsOf: (slot: CacheSlot) => number
   /** Inputs `prompt.…`. */
   readonly prompt: Tensors
-}
-
-export interface RunResult {
-  /** [logit rows, vocab]; overwritten by the next run. */
-  readonly logits: Float32Array
-  /** The slots in the order in which the batch held them. */
-  readonly slots: readonly CacheSlot[]
 }
 
 /** The serving graph with its cache. */
@@ -63,14 +58,23 @@ export class Runner {
     })
   }
 
-  async run({ slots, layers, tokensOf, logitRows, prefixOf, rowsOf, prompt }: Run): Promise<RunResult> {
-    const size = logitRows.length * this.#config.vocab
+  /** Logits [logit rows, vocab]; overwritten by the next run. */
+  async run({
+    slots,
+    layers,
+    tokensOf,
+    logitRows,
+    logitCount,
+    prefixOf,
+    rowsOf,
+    prompt,
+  }: Run): Promise<Float32Array> {
+    const size = logitCount * this.#config.vocab
     if (this.#logits.length < size) this.#logits = new Float32Array(size)
     const logits = this.#logits.subarray(0, size)
     const gained = layers.map((layer) => layer.gained)
-    let order: readonly CacheSlot[] = []
     await this.cache.append({ slots, gained }, (binding) => {
-      order = binding.slots
+      const order = binding.slots
       const tokens = order.flatMap(tokensOf)
       const totals = binding.lengths.map((lengths, layer) =>
         lengths.map((length) => length + (gained[layer] ?? 0)),
@@ -84,7 +88,7 @@ export class Runner {
           total_rows: int32(totals.map((rows) => Math.max(...rows))),
           token_rows: concatenated(layers.map(({ kept }) => kept)),
           token_counts: int64(layers.map(({ kept }) => kept.length)),
-          logit_rows: int64(logitRows),
+          logit_rows: int64(logitRows(order)),
           ...(hasWindows(this.#config)
             ? {
                 prefix_rows: int32(layers.flatMap((_, layer) => order.map((slot) => prefixOf(slot, layer)))),
@@ -94,10 +98,10 @@ export class Runner {
             ? { table_offset: int32(order.map((slot) => tableOffset(this.#config, rowsOf(slot)))) }
             : {}),
         },
-        { ...binding.outputs, logits: float32(logits, [logitRows.length, this.#config.vocab]) },
+        { ...binding.outputs, logits: float32(logits, [logitCount, this.#config.vocab]) },
       )
     })
-    return { logits, slots: order }
+    return logits
   }
 
   release(): Promise<void> {

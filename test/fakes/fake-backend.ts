@@ -136,7 +136,7 @@ export class FakeBackend implements Backend {
     })
   }
 
-  keepRows(given: CacheSlot, { end, start, tail, tokens }: TokenRange): KeptRows {
+  async keepRows(given: CacheSlot, { end, start, tail, tokens }: TokenRange): Promise<KeptRows> {
     const slot = this.#own(given)
     if (slot.tokens.length !== tokens || start >= end || end > tokens) throw new Error('not that many tokens')
     if (tail !== slot.adapter?.tail || end > tokens - (tail ?? 0)) throw new Error('not where the rows stand')
@@ -148,7 +148,7 @@ export class FakeBackend implements Backend {
     return 0
   }
 
-  putRows(given: CacheSlot, kept: readonly KeptRows[]): void {
+  async putRows(given: CacheSlot, kept: readonly KeptRows[]): Promise<void> {
     const slot = this.#own(given)
     if (this.#computing || slot.length > 0) throw new Error('not an empty slot between runs')
     for (const rows of kept) {

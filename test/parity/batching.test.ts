@@ -75,14 +75,16 @@ describe.for<WeightFormat>(['f32', 'q8'])('with %s weights', (weights) => {
       const cold = Float32Array.from(
         await backend.prefill({ slot: first, tokens, ...(adapter && { adapter }) }),
       )
-      const kept = [0, 64].map((start) =>
-        backend.keepRows(first, { start, end: start + 64, tokens: tokens.length, tail: adapter?.tail }),
-      )
+      const kept = []
+      for (const start of [0, 64]) {
+        const range = { start, end: start + 64, tokens: tokens.length, tail: adapter?.tail }
+        kept.push(await backend.keepRows(first, range))
+      }
       const next = Float32Array.from(await backend.decode([{ slot: first, token: 7 }]))
       first.release()
       const second = backend.allocate(rows + 1)
       if (second === undefined) throw new Error('no room')
-      backend.putRows(second, kept)
+      await backend.putRows(second, kept)
       const late = adapter?.tail === undefined ? {} : { adapter }
       const warm = await backend.prefill({ slot: second, tokens: tokens.slice(128), ...late })
       expect(warm).toEqual(cold)
@@ -110,10 +112,12 @@ describe.for<WeightFormat>(['f32', 'q8'])('with %s weights', (weights) => {
       const [own, warm] = [backend.allocate(tokens.length + rows), backend.allocate(tokens.length + rows)]
       if (own === undefined || warm === undefined) throw new Error('no room')
       const cold = Float32Array.from(await backend.prefill({ slot: own, tokens, adapter }))
-      expect(backend.keepRows(own, { ...range, tail })).toEqual(backend.keepRows(base, range))
-      expect(() => backend.keepRows(own, { ...range, end: tokens.length, tail })).toThrow('behind late rows')
+      expect(await backend.keepRows(own, { ...range, tail })).toEqual(await backend.keepRows(base, range))
+      await expect(backend.keepRows(own, { ...range, end: tokens.length, tail })).rejects.toThrow(
+        'behind late rows',
+      )
       const end = 128
-      backend.putRows(warm, [backend.keepRows(base, { ...range, end })])
+      await backend.putRows(warm, [await backend.keepRows(base, { ...range, end })])
       expect(await backend.prefill({ slot: warm, tokens: tokens.slice(end), adapter })).toEqual(cold)
       own.release()
       warm.release()
@@ -205,13 +209,14 @@ describe.for<WeightFormat>(['f32', 'q8'])('with %s weights', (weights) => {
 test('a run writes the cache in place: nothing of it is copied', async () => {
   const tiny = await tinyBackbone()
   const backend = await openBackend(tiny)
-  const slot = backend.allocate(4000)
+  const rows = backend.limits.contextLength
+  const slot = backend.allocate(rows)
   if (slot === undefined) throw new Error('no room')
   await backend.prefill({ slot, tokens: [1, 2, 3] })
   const before = process.memoryUsage().arrayBuffers
   for (let step = 0; step < 50; step++) await backend.decode([{ slot, token: step }])
-  // One copy of the cache a step, 4000 rows of 768 bytes, would come to 150 MB.
-  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(10e6)
+  // One copy of the cache a step, so many rows of 768 bytes, would come to more.
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(5 * rows * 768)
   await backend.close()
   await rm(dirname(tiny.folder), { recursive: true })
 })
