@@ -241,7 +241,7 @@ export class Engine {
       isScored ? this.#backend.score(run, [...tokens.keys()]) : this.#backend.prefill(run),
     )
     if (computed === undefined) return undefined
-    if (!this.#scorePrompt(chunk, computed.logits)) return undefined
+    if (!(await this.#scorePrompt(chunk, computed.logits))) return undefined
     const ms = isScored ? this.#now() - start : computed.ms
     time.prefillMs += ms
     this.#budget.prefilled({ depth, ms, rows })
@@ -253,13 +253,17 @@ export class Engine {
   }
 
   /** Takes down how likely a chunk's tokens are, where the request asks; false when that ended the sequence. */
-  #scorePrompt({ sequence, tokens }: Chunk, logits: Float32Array): boolean {
+  async #scorePrompt({ sequence, tokens }: Chunk, logits: Float32Array): Promise<boolean> {
     const { phase, prompt, promptScores } = sequence
     if (promptScores === undefined || phase.name !== 'prefilling') return true
     const first = phase.done + 1
     try {
-      const following = prompt.slice(first, first + tokens.length)
-      promptScores.add(logits, { following, vocab: this.#backend.limits.vocab })
+      const { vocab } = this.#backend.limits
+      // Behind the prompt's last token follows none.
+      for (const [row, next] of prompt.slice(first, first + tokens.length).entries()) {
+        await this.#turns.before(vocab)
+        promptScores.add(logits.subarray(row * vocab, (row + 1) * vocab), next)
+      }
       return true
     } catch (error) {
       this.#failComputed(sequence, error)

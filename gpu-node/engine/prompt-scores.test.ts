@@ -43,15 +43,15 @@ test('without a token to generate the answer ends behind the prompt', async () =
   expect(backend.usedRows).toBe(0)
 })
 
-test('a run holds no more logits than its memory, however long the prompt', () => {
+test('a run holds no more logits than its memory, however long the prompt', async () => {
   const limits = { vocab: 262_144, contextLength: 8192, chunkTokens: 512, maxBatch: 4, cacheRows: 65_536 }
   const backend = new FakeBackend(limits)
   const budget = { mostRows: 512, msOf: () => 1, prefillMs: () => 100, rowsIn: () => 512 }
-  const scheduler = new Scheduler({ backend, queue, budget, prefixes: { restore: () => 0 } })
+  const scheduler = new Scheduler({ backend, queue, budget, prefixes: { restore: async () => 0 } })
   const prompt = Array.from({ length: 1000 }, () => 1)
   for (const promptLogprobs of [1, undefined])
     scheduler.queue.push(new Sequence(requestOf({ prompt, ...(promptLogprobs && { promptLogprobs }) }), 0), 1)
-  const first = scheduler.schedule(0).chunks.map(({ tokens }) => tokens.length)
+  const first = (await scheduler.schedule(0)).chunks.map(({ tokens }) => tokens.length)
   expect(first).toEqual([mostScored(limits.vocab)])
   expect(first[0]).toBe(64)
 })

@@ -18,13 +18,9 @@ export class PromptScores {
     this.#alternatives = alternatives
   }
 
-  /**
-   * Takes a chunk's logits, [tokens, vocab], and the prompt's tokens that follow each of its own; behind the prompt's
-   * last token follows none. Throws `node_error` when they are not numbers.
-   */
-  add(logits: Float32Array, { following, vocab }: { following: readonly number[]; vocab: number }): void {
-    for (const [row, id] of following.entries())
-      this.#scores.push(this.#score(logits.subarray(row * vocab, (row + 1) * vocab), id))
+  /** Takes the logits [vocab] behind a token of the prompt, and the next one. Throws `node_error` when they are not numbers. */
+  add(logits: Float32Array, next: number): void {
+    this.#scores.push(this.#score(logits, next))
   }
 
   /** What there is, once. */
