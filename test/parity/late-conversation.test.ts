@@ -70,8 +70,10 @@ test('three turns are trained as they are served: each answer behind rows of its
     if (slot === undefined) throw new Error('no room')
     const shared = Math.max(0, prompt.length - tail - loaded.window)
     expect(prompt.slice(0, shared)).toEqual(whole.slice(0, shared))
-    if (shared > 0)
-      backend.putRows(slot, [backend.keepRows(base, { start: 0, end: shared, tokens: whole.length })])
+    if (shared > 0) {
+      const kept = await backend.keepRows(base, { start: 0, end: shared, tokens: whole.length })
+      await backend.putRows(slot, [kept])
+    }
     const next = await backend.prefill({ slot, tokens: prompt.slice(shared), adapter: loaded })
     let served = logProbability(next, answer[0])
     const logits = await backend.score({ slot, tokens: answer.slice(0, -1) }, [...answer.slice(1).keys()])
