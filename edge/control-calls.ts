@@ -1,7 +1,5 @@
 import { QuartetError } from '../shared/errors.ts'
 
-const retryAfterSeconds = 2
-
 /**
  * A Durable Object's stub, or KV, as the worker calls it: a call that fails throws `control_unavailable` with what
  * failed as its cause. Refusals are data (directory/outcome.ts) and pass as they are. `name` is what clients are told
@@ -18,7 +16,6 @@ export function controlCalls<T extends object>(target: T, name: string): T {
         } catch (cause) {
           throw new QuartetError('control_unavailable', `${name} does not answer at the moment; retry`, {
             cause,
-            retryAfterSeconds,
           })
         }
       }

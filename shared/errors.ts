@@ -61,8 +61,10 @@ export function isErrorCode(code: string): code is ErrorCode {
 interface ErrorDetail {
   /** The request field at fault, in the client's own spelling (`messages[0].role`). */
   readonly param?: string | undefined
-  /** When to try again; becomes a Retry-After header. */
+  /** When there is room, unless somebody else takes it; becomes a Retry-After header. Only where that is known. */
   readonly retryAfterSeconds?: number | undefined
+  /** What stands in the way passes by itself, nobody knows when. */
+  readonly isTransient?: true | undefined
   /** The methods that the path has; becomes an Allow header. */
   readonly allow?: readonly string[] | undefined
   readonly cause?: unknown
@@ -74,6 +76,7 @@ export class QuartetError extends Error {
   readonly code: ErrorCode
   readonly param: string | undefined
   readonly retryAfterSeconds: number | undefined
+  readonly isTransient: boolean
   readonly allow: readonly string[] | undefined
 
   constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}) {
@@ -81,6 +84,7 @@ export class QuartetError extends Error {
     this.code = code
     this.param = detail.param
     this.retryAfterSeconds = detail.retryAfterSeconds
+    this.isTransient = detail.isTransient === true
     this.allow = detail.allow
   }
 

@@ -53,7 +53,7 @@ export class AuditLog extends DurableObject {
       return refuse(
         'rate_limited',
         `a tenant's keys may change at most ${maxTenantActions} things a minute; wait, or ask your operator to do it`,
-        Math.ceil(waitMs / 1_000),
+        { retryAfterSeconds: Math.ceil(waitMs / 1_000) },
       )
     const { id } = this.#sql
       .exec<{ id: number }>(

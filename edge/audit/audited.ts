@@ -32,7 +32,6 @@ export const audited =
           'the audit log cannot be written, so nothing was done; retry',
           {
             cause,
-            retryAfterSeconds: 2,
           },
         )
       })

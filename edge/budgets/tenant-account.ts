@@ -57,7 +57,7 @@ const maxRounds = 4
 const renewPauseMs = 2_000
 
 const unavailable = (message: string, cause?: unknown) =>
-  new QuartetError('control_unavailable', message, { cause, retryAfterSeconds: 1 })
+  new QuartetError('control_unavailable', message, { cause })
 
 /**
  * An isolate's account with one tenant's budget: admits requests from its lease, asks the owner when that does not

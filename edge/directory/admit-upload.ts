@@ -43,6 +43,8 @@ export function nameUpload(
 }
 
 export const beingRemoved = () =>
-  refuse('conflict', 'this adapter was deleted a moment ago and is still being removed; retry', 2)
+  refuse('conflict', 'this adapter was deleted a moment ago and is still being removed; retry', {
+    isTransient: true,
+  })
 
 export const givenUp = () => refuse('conflict', 'the upload took too long and was given up; repeat it')

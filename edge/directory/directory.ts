@@ -46,7 +46,9 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
     if (existing !== undefined && existing.status !== 'deleted')
       return refuse('conflict', `the tenant ${id} exists already`)
     if (adapters.removals().length > 0)
-      return refuse('conflict', `what the deleted tenant ${id} had is still being removed; retry`, 2)
+      return refuse('conflict', `what the deleted tenant ${id} had is still being removed; retry`, {
+        isTransient: true,
+      })
     // Never that of a tenant before it, whatever the clock says.
     const createdAt = Math.max(Date.now(), (existing?.createdAt ?? 0) + 1)
     this.ctx.storage.transactionSync(() => {
@@ -303,7 +305,6 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
       return refuse(
         'control_unavailable',
         'the change is recorded, and takes effect as soon as it can be told everywhere; see whether it did',
-        5,
       )
     }
   }

@@ -8,19 +8,20 @@ interface Refusal {
   readonly code: ErrorCode
   readonly message: string
   readonly retryAfterSeconds?: number
+  /** It passes by itself, nobody knows when: the same request may then succeed. */
+  readonly isTransient?: true
 }
 
 export const ok = <T>(value: T): Outcome<T> => ({ ok: true, value })
-export const refuse = (code: ErrorCode, message: string, retryAfterSeconds?: number): Refusal => ({
-  ok: false,
-  code,
-  message,
-  ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
-})
+export const refuse = (
+  code: ErrorCode,
+  message: string,
+  passing: Pick<Refusal, 'retryAfterSeconds' | 'isTransient'> = {},
+): Refusal => ({ ok: false, code, message, ...passing })
 
 /** The value of an outcome; throws its refusal. */
 export function unwrap<T>(outcome: Outcome<T>): T {
   if (outcome.ok) return outcome.value
-  const { code, message, retryAfterSeconds } = outcome
-  throw new QuartetError(code, message, { retryAfterSeconds })
+  const { code, isTransient, message, retryAfterSeconds } = outcome
+  throw new QuartetError(code, message, { isTransient, retryAfterSeconds })
 }

@@ -103,7 +103,9 @@ describe('the same Idempotency-Key', () => {
 
   test('of an action that was told to come back later may be used again', async () => {
     let isBusy = true
-    const later = refuse('conflict', 'what the deleted tenant had is still being removed; retry', 2)
+    const later = refuse('conflict', 'what the deleted tenant had is still being removed; retry', {
+      isTransient: true,
+    })
     const isolate = new TestEdge({
       TENANTS: withCalls(env.TENANTS, async (call, method) =>
         isBusy && method === 'create' ? later : call(),

@@ -1,6 +1,7 @@
-import type { MiddlewareHandler } from 'hono'
+import type { Context, MiddlewareHandler } from 'hono'
 import { z } from 'zod'
 import { sha256Hex } from '../../shared/digest.ts'
+import { QuartetError } from '../../shared/errors.ts'
 import type { AdminApp } from '../request-context.ts'
 import { actorName } from './actor.ts'
 import { idempotencyKeyOf, keyConflict, usedForAnother } from './idempotency-key.ts'
@@ -24,9 +25,10 @@ type Ending =
   | 'unknown'
   | 'answered'
 
-function endingOf({ headers, status }: Response, isBegun: boolean): Ending {
+function endingOf({ error, res: { status } }: Pick<Context, 'error' | 'res'>, isBegun: boolean): Ending {
   if (status >= 500) return isBegun ? 'unknown' : 'nothing done'
-  return [400, 413, 429].includes(status) || headers.has('retry-after') ? 'nothing done' : 'answered'
+  const isTransient = error instanceof QuartetError && error.isTransient
+  return [400, 413, 429].includes(status) || isTransient ? 'nothing done' : 'answered'
 }
 
 /**
@@ -54,7 +56,7 @@ export const idempotent: MiddlewareHandler<AdminApp> = async (c, next) => {
   }
   const act = async () => {
     await next()
-    switch (endingOf(c.res, c.get('isActionBegun') === true)) {
+    switch (endingOf(c, c.get('isActionBegun') === true)) {
       case 'nothing done':
         return recordOutcome(c, { recorder, record: (of) => of.forget() })
       case 'unknown':

@@ -12,7 +12,6 @@ export async function getFleet(c: Context<App>): Promise<Response> {
     .catch((cause: unknown): never => {
       throw new QuartetError('node_unavailable', 'the registry does not answer; requests go on without it', {
         cause,
-        retryAfterSeconds: 1,
       })
     })
   const known = new Set(nodes.flatMap(({ id, url }) => [id, url]))

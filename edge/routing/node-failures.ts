@@ -24,7 +24,7 @@ const verdicts = {
     retry: 'elsewhere',
     avoid: false,
     code: 'queue_full',
-    message: 'the nodes are busy; retry after the time in Retry-After',
+    message: 'the nodes are busy; retry later',
   },
   draining: { retry: 'elsewhere', avoid: true, tookNothing: true, ...unavailable },
   node_unavailable: { retry: 'elsewhere', avoid: true, ...unavailable },
@@ -138,11 +138,9 @@ export class NodeFailure extends Error {
   toQuartetError(): QuartetError {
     const { code } = this.verdict
     const message = this.#told ?? this.verdict.message
-    const retryable = code === 'queue_full' || code === 'node_unavailable'
-    return new QuartetError(code, message, {
-      cause: this,
-      retryAfterSeconds: this.retryAfterSeconds ?? (retryable ? 1 : undefined),
-    })
+    // Only a full queue knows when it has room again.
+    const retryAfterSeconds = code === 'queue_full' ? this.retryAfterSeconds : undefined
+    return new QuartetError(code, message, { cause: this, retryAfterSeconds })
   }
 }
 

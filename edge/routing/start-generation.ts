@@ -127,10 +127,7 @@ export class GenerationAttempts {
   }
 }
 
-const noNode = () =>
-  new QuartetError('node_unavailable', 'no node serves this backbone at the moment; retry', {
-    retryAfterSeconds: 1,
-  })
+const noNode = () => new QuartetError('node_unavailable', 'no node serves this backbone at the moment; retry')
 
 /** Calls the node, up to its first events; brings it the adapter when it lacks it, once. */
 async function openEvents(

@@ -19,9 +19,7 @@ export async function loadCodec(
   if (known !== undefined) return known
   const stored = await store.get(storeKeys.tokenizer(tokenizer), 'arrayBuffer')
   if (stored === null)
-    throw new QuartetError('node_unavailable', "the model's tokenizer has not arrived here yet; retry", {
-      retryAfterSeconds: 5,
-    })
+    throw new QuartetError('node_unavailable', "the model's tokenizer has not arrived here yet; retry")
   const bytes = new Uint8Array(stored)
   if ((await sha256Hex(bytes)) !== tokenizer)
     throw new QuartetError(

@@ -38,7 +38,7 @@ export async function ensureCurrent(sha256: string, reader: Reader): Promise<voi
     throw new QuartetError(
       'control_unavailable',
       'whether the API key is still valid cannot be told at the moment; retry',
-      { cause, retryAfterSeconds: 2 },
+      { cause },
     )
   })
 }

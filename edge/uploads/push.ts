@@ -113,6 +113,5 @@ async function pushOnce({
 /** What the edge itself cannot read is no node's fault. */
 const notThere = (cause?: unknown) =>
   new QuartetError('node_unavailable', 'the adapter has not arrived at this location yet; retry', {
-    retryAfterSeconds: 5,
     cause,
   })

@@ -134,9 +134,7 @@ export class AdapterStore {
       after = { count: after.count - 1, held: after.held - loaded.bytes }
     }
     if (!fits(after))
-      throw new QuartetError('node_unavailable', 'all adapters that this node holds are in use; retry', {
-        retryAfterSeconds: 1,
-      })
+      throw new QuartetError('node_unavailable', 'all adapters that this node holds are in use; retry')
     for (const key of dropped) this.#resident.delete(key)
     this.#bytes = after.held
     this.#evictions += dropped.length

@@ -1,5 +1,7 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { BackendLimits } from '../../model/runtime/backend.ts'
+import { QuartetError } from '../../shared/errors.ts'
 import { newRequestId, TenantId } from '../../shared/ids.ts'
 import type { GenerateEvent, GenerateRequest, Sampling } from '../../shared/wire.ts'
 import { continuation, FakeBackend, fakeAdapter, fakeBackbone } from '../../test/fakes/fake-backend.ts'
@@ -259,6 +261,40 @@ describe('the engine', () => {
     expect(() => submit({ sampling: { logitBias: [[64, 1]] } })).toThrow(
       expect.objectContaining({ param: 'sampling.logitBias[0]' }),
     )
+  })
+
+  it('has room for whoever waits as long as a full queue’s Retry-After says', async () => {
+    const { backend, passTime, submit } = engineWith({ maxBatch: 2 }, { total: 12 })
+    const random = fc.sample(fc.nat(19), { numRuns: 3_000, seed: 11 })
+    const dice = () => random.pop() ?? 0
+    const streams: Promise<unknown>[] = []
+    let now = 0
+    let due: number | undefined
+    let kept = 0
+    const ask = () => {
+      try {
+        const timeoutMs = dice() === 0 ? 3_000 : 600_000
+        streams.push(read(submit({ prompt: range(3 + 5 * dice()), maxTokens: 1 + 2 * dice(), timeoutMs })))
+        if (due !== undefined) kept += 1
+        due = undefined
+      } catch (thrown) {
+        expect(thrown).toMatchObject({ code: 'queue_full' })
+        // Nobody asked in between, so what was promised must be there.
+        expect(due, `room was promised for ${due}, and it is ${now}`).toBeUndefined()
+        const wait = thrown instanceof QuartetError ? thrown.retryAfterSeconds : undefined
+        if (wait !== undefined) due = now + 1_000 * wait
+      }
+    }
+    backend.beforeCall = ({ type }) => {
+      const ms = (type === 'prefill' ? 300 : 200) + 5 * dice()
+      now += ms
+      passTime(ms)
+      if (streams.length < 60 && (due === undefined || now >= due)) ask()
+    }
+    ask()
+    for (let read = 0; read < streams.length; read++) await streams[read]
+    expect(streams).toHaveLength(60)
+    expect(kept).toBeGreaterThan(10)
   })
 
   it('refuses with queue_full and a Retry-After beyond the bound', async () => {

@@ -11,7 +11,7 @@ import { Sampler } from './sampler.ts'
 import { type Chunk, Scheduler, type Step } from './scheduler.ts'
 import { type Ending, type EngineRequest, Sequence } from './sequence.ts'
 import { StepBudget } from './step-budget.ts'
-import { Throughput } from './throughput.ts'
+import { StepPace } from './step-pace.ts'
 
 /** How long the engine sleeps at most while all it has waits for grammars: long enough to idle, short enough for a deadline. */
 const grammarPatienceMs = 50
@@ -64,7 +64,7 @@ export class Engine {
   readonly #now: () => number
   readonly #budget: StepBudget
   readonly #prefixes: PrefixCache
-  readonly #throughput = new Throughput()
+  readonly #pace = new StepPace()
   readonly #turns = new Turns(logitsInTurn)
   #loop: Promise<void> = Promise.resolve()
   #looping = false
@@ -130,8 +130,7 @@ export class Engine {
         throw new QuartetError('draining', 'the node is shutting down; send the request to another one')
       if (engineRequest.signal.aborted) throw new QuartetError('client_closed_request', 'the client left')
       checkRunnable(sequence, this.#backend.limits)
-      const { queue } = this.#scheduler
-      queue.push(sequence, this.#throughput.retryAfterSeconds(queue.rows))
+      this.#scheduler.queue.push(sequence, () => this.#placeAfterSeconds())
       this.#start()
       return sequence.events
     } catch (refusal) {
@@ -348,11 +347,27 @@ export class Engine {
     }
   }
 
+  /**
+   * When the request that is next in the queue begins at the latest: what runs now is over then, at the pace of the
+   * last steps, and by its deadline at any pace. Whole seconds; undefined before such steps have run.
+   */
+  #placeAfterSeconds(): number | undefined {
+    const { running } = this.#scheduler
+    const now = this.#now()
+    const atThisPace = this.#pace.secondsFor({
+      prefillRows: running.reduce((rows, sequence) => rows + sequence.prefillRowsLeft, 0),
+      tokens: Math.max(0, ...running.map(({ tokensLeft }) => tokensLeft)),
+    })
+    if (atThisPace === undefined) return undefined
+    const atAnyPace = Math.max(0, ...running.map(({ deadline }) => (deadline - now) / 1000))
+    return Math.max(1, Math.ceil(Math.min(atThisPace, atAnyPace)))
+  }
+
   /** What a step did and how long it took: for Retry-After, metrics and logs. */
   #account({ chunks, decode }: Step, { decodeMs, prefillMs }: StepTime): void {
     const sum = (count: (chunk: Chunk) => number) => chunks.reduce((total, chunk) => total + count(chunk), 0)
     const rows = sum((chunk) => chunk.rows)
-    this.#throughput.record({ rows: rows + decode.length, seconds: (prefillMs + decodeMs) / 1000 })
+    this.#pace.record({ prefillRows: rows, seconds: (prefillMs + decodeMs) / 1000 })
     this.#observer.stepped({
       prefillTokens: sum(({ tokens }) => tokens.length),
       prefillRows: rows,

@@ -8,10 +8,9 @@ export interface QueueLimits {
   readonly perTenant: number
 }
 
-/** What waits: whose it is, and the cache rows it may fill. */
+/** What waits: whose it is. */
 export interface Waiting {
   readonly tenant: TenantId
-  readonly rows: number
 }
 
 interface Share<T> {
@@ -31,7 +30,6 @@ export class Queue<T extends Waiting> {
   readonly #shares = new Map<TenantId, Share<T>>()
   #virtualTime = 0
   #length = 0
-  #rows = 0
 
   constructor(limits: QueueLimits) {
     this.#limits = limits
@@ -41,33 +39,28 @@ export class Queue<T extends Waiting> {
     return this.#length
   }
 
-  /** Cache rows that the waiting requests may fill, together. */
-  get rows(): number {
-    return this.#rows
-  }
-
-  /** Throws `queue_full`. */
-  push(item: T, retryAfterSeconds: number): void {
-    if (this.#length >= this.#limits.total)
-      throw new QuartetError(
-        'queue_full',
-        `the node already has ${this.#length} requests waiting; retry later`,
-        {
-          retryAfterSeconds,
-        },
-      )
+  /**
+   * Throws `queue_full`. `nextAfterSeconds` says when the next one begins at the latest. That is when the tenant has room
+   * again, except where its own share is full and others wait as well: then nobody knows whose turn is next.
+   */
+  push(item: T, nextAfterSeconds: () => number | undefined): void {
     const ofTenant = this.#shares.get(item.tenant)?.waiting.length ?? 0
     if (ofTenant >= this.#limits.perTenant)
       throw new QuartetError(
         'queue_full',
         `${ofTenant} of your requests already wait at this node, the most it allows; retry later`,
-        { retryAfterSeconds },
+        { retryAfterSeconds: ofTenant === this.#length ? nextAfterSeconds() : undefined },
+      )
+    if (this.#length >= this.#limits.total)
+      throw new QuartetError(
+        'queue_full',
+        `the node already has ${this.#length} requests waiting; retry later`,
+        { retryAfterSeconds: nextAfterSeconds() },
       )
     const share = this.#share(item.tenant)
     if (share.waiting.length === 0) share.served = Math.max(share.served, this.#virtualTime)
     share.waiting.push(item)
     this.#length++
-    this.#rows += item.rows
   }
 
   /** The request to admit next. */
@@ -81,7 +74,7 @@ export class Queue<T extends Waiting> {
     const item = share?.waiting.shift()
     if (share === undefined || item === undefined) return undefined
     this.#virtualTime = Math.max(this.#virtualTime, share.served)
-    this.#forget(item)
+    this.#length--
     for (const [tenant, { served, waiting }] of this.#shares)
       if (waiting.length === 0 && served <= this.#virtualTime) this.#shares.delete(tenant)
     return item
@@ -93,7 +86,7 @@ export class Queue<T extends Waiting> {
     const at = waiting?.indexOf(item) ?? -1
     if (at === -1) return
     waiting?.splice(at, 1)
-    this.#forget(item)
+    this.#length--
   }
 
   /** Counts service that a tenant received. */
@@ -126,10 +119,5 @@ export class Queue<T extends Waiting> {
     for (const share of this.#shares.values())
       if (share.waiting.length > 0 && (least === undefined || share.served < least.served)) least = share
     return least
-  }
-
-  #forget(item: T): void {
-    this.#length--
-    this.#rows -= item.rows
   }
 }

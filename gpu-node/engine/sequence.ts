@@ -105,6 +105,19 @@ export class Sequence {
     })
   }
 
+  /** Rows of the prompt, the adapter's included, that are still to run. */
+  get prefillRowsLeft(): number {
+    if (this.phase.name === 'waiting') return this.promptRows + this.prompt.length
+    if (this.phase.name !== 'prefilling') return 0
+    const { done } = this.phase
+    return this.prompt.length - done + (done === 0 ? this.promptRows : 0)
+  }
+
+  /** Tokens that it may still generate. */
+  get tokensLeft(): number {
+    return this.engineRequest.request.maxTokens - this.#generated
+  }
+
   get deadline(): number {
     return this.arrivedAt + this.engineRequest.request.timeoutMs
   }

@@ -21,9 +21,7 @@ export class ReplayCache {
     }
     if (this.#used.has(jti)) throw new QuartetError('invalid_node_token', 'the node token was used before')
     if (this.#used.size >= this.#most)
-      throw new QuartetError('node_unavailable', 'the node has too many calls to tell apart; retry', {
-        retryAfterSeconds: 1,
-      })
+      throw new QuartetError('node_unavailable', 'the node has too many calls to tell apart; retry')
     this.#used.set(jti, expires)
   }
 }

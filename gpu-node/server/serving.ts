@@ -28,9 +28,7 @@ export class Serving {
   /** The model, also while the node drains. Throws `node_unavailable` before it is loaded. */
   loadedModel(): LoadedModel {
     if (this.#model === undefined)
-      throw new QuartetError('node_unavailable', 'the node is still loading its backbone; retry', {
-        retryAfterSeconds: 1,
-      })
+      throw new QuartetError('node_unavailable', 'the node is still loading its backbone; retry')
     return this.#model
   }
 

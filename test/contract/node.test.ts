@@ -328,6 +328,7 @@ describe('a client that leaves', () => {
 describe('a busy node', () => {
   it('answers queue_full with Retry-After beyond its queue', async () => {
     const busy = await fakeNode({ backend: new FakeBackend({ maxBatch: 1 }), settings: { queue: 2 } })
+    await readEvents(await busy.generate())
     const gate = Promise.withResolvers<void>()
     busy.backend.beforeCall = () => gate.promise
     const streams = [await busy.generate()]
