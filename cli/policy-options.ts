@@ -20,10 +20,21 @@ function checkLimit(text: string): string {
   throw new InvalidArgumentError('It must be a whole number, or none.')
 }
 
+function checkShare(text: string): string {
+  if (/^(0|1|0?\.[0-9]{1,6}|1\.0{1,6})$/.test(text)) return text
+  throw new InvalidArgumentError('It must be a number from 0 to 1, such as 0.1.')
+}
+
 export function addPolicyOptions(command: Command): Command {
   for (const [flag, what] of Object.values(limits))
     command.addOption(new Option(flag, `at most so many ${what}; none lifts the limit`).argParser(checkLimit))
   return command
+    .addOption(
+      new Option(
+        '--cached-token-share <share>',
+        'what a prompt token that an earlier request had run counts of a token, from 0 (nothing) to 1 (as any other)',
+      ).argParser(checkShare),
+    )
     .option('--models <names>', 'the models it may ask for, separated by commas; all is every one')
     .addOption(
       new Option(
@@ -33,18 +44,23 @@ export function addPolicyOptions(command: Command): Command {
     )
 }
 
-const Options = z
-  .record(z.string(), z.unknown())
-  .and(z.object({ models: z.string().optional(), unknownParameters: z.string().optional() }))
+const Options = z.record(z.string(), z.unknown()).and(
+  z.object({
+    cachedTokenShare: z.string().optional(),
+    models: z.string().optional(),
+    unknownParameters: z.string().optional(),
+  }),
+)
 
 /** What the options change; empty when none is given. */
 export function policyOf(command: Command): TenantPolicyChange {
-  const { models, unknownParameters, ...options } = Options.parse(command.opts())
+  const { cachedTokenShare, models, unknownParameters, ...options } = Options.parse(command.opts())
   const given = Object.keys(limits).filter((name) => options[name] !== undefined)
   const policy = TenantPolicyChange.safeParse({
     ...Object.fromEntries(
       given.map((name) => [name, options[name] === lifted ? null : Number(options[name])]),
     ),
+    ...(cachedTokenShare === undefined ? {} : { cachedTokenShare: Number(cachedTokenShare) }),
     ...(unknownParameters === undefined ? {} : { strictParameters: unknownParameters === 'refuse' }),
     ...(models === undefined ? {} : { aliases: models === 'all' ? null : models.split(',') }),
   })

@@ -126,6 +126,8 @@ export const GenerateEvent = z.discriminatedUnion('type', [
     id: tokenId,
     /** True for the stop token itself, which has no text. */
     stop: z.boolean().optional(),
+    /** With the first token, as in `Usage`. */
+    cachedTokens: z.int().min(1).optional(),
     logprob: z.number().optional(),
     /** Most likely first. */
     top: z.array(z.tuple([tokenId, z.number()])).optional(),

@@ -25,6 +25,10 @@ const asLimit = (text: string): number | null | undefined => {
   return /^[0-9]{1,15}$/.test(text.trim()) ? Number(text) : undefined
 }
 
+/** undefined where the text is no number from 0 to 1. */
+const asShare = (text: string): number | undefined =>
+  /^(0|1|0?[.][0-9]{1,6}|1[.]0{1,6})$/.test(text.trim()) ? Number(text) : undefined
+
 export function PolicyForm({
   path,
   policy,
@@ -44,6 +48,7 @@ export function PolicyForm({
     fileBytes: asText(policy.fileBytes),
     trainingTokensPerMonth: asText(policy.trainingTokensPerMonth),
   }))
+  const [share, setShare] = useState(String(policy.cachedTokenShare))
   const [aliases, setAliases] = useState(policy.aliases?.join(', ') ?? '')
   const save = useAction(async (session) => {
     const models = aliases.split(',').flatMap((alias) => (alias.trim() === '' ? [] : [alias.trim()]))
@@ -51,11 +56,17 @@ export function PolicyForm({
     await send(session, {
       method: 'PATCH',
       path,
-      json: { policy: { ...changed, aliases: models.length === 0 ? null : models } },
+      json: {
+        policy: {
+          ...changed,
+          cachedTokenShare: asShare(share),
+          aliases: models.length === 0 ? null : models,
+        },
+      },
     })
     onChanged()
   })
-  const valid = limits.every(({ name }) => asLimit(texts[name]) !== undefined)
+  const valid = asShare(share) !== undefined && limits.every(({ name }) => asLimit(texts[name]) !== undefined)
   return (
     <form
       onSubmit={(event) => {
@@ -78,6 +89,13 @@ export function PolicyForm({
             }
           />
         ))}
+        <TextField
+          label="What a cached prompt token counts"
+          value={share}
+          onValue={setShare}
+          hint="From 0 (nothing) to 1 (as any other token)."
+          wrong={asShare(share) === undefined ? 'Must be a number from 0 to 1, such as 0.1.' : undefined}
+        />
         <TextField
           label="Models that it may ask for"
           value={aliases}

@@ -23,6 +23,7 @@ export async function admit(demand: Demand, c: Context<TenantApp>): Promise<Rese
       requestId: c.get('requestId'),
       demand,
       limits: limitsOf(record.policy),
+      cachedTokenShare: record.policy.cachedTokenShare,
     },
     reach,
   )

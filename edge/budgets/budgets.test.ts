@@ -127,6 +127,28 @@ describe('a budget', () => {
     expect(await budget()).toMatchObject({ spent: { day: before + 3 * each, month: before + 3 * each } })
   })
 
+  test.each([
+    [1, 5 + 4],
+    [0.3, 5 - 2 + 4],
+    [0, 5 - 4 + 4],
+  ])(
+    'counts cached prompt tokens by the share %s of the policy, also where a stop string ends the answer',
+    async (cachedTokenShare, spent) => {
+      await limit({ tokensPerDay: 10_000, cachedTokenShare })
+      await stubs.behave({ tokens: byteIds('four'), reason: 'length', cachedTokens: 4 })
+      expect((await ask(new TestEdge())).status).toBe(200)
+      await expect.poll(async () => (await budget()).spent.day).toBe(spent)
+      const row = async () => (await usage()).data[0]
+      expect(await row()).toMatchObject({ prompt_tokens: 5, cached_tokens: 4, completion_tokens: 4 })
+      await stubs.behave({ tokens: byteIds('four and on'), cachedTokens: 4, delayMs: 5 })
+      expect((await ask(new TestEdge(), { stop: 'r', max_tokens: 50 })).status).toBe(200)
+      await expect.poll(used).toMatchObject({ requests: 2 })
+      const both = await row()
+      expect(both).toMatchObject({ prompt_tokens: 10, cached_tokens: 8 })
+      expect((await budget()).spent.day).toBe(2 * (spent - 4) + (both?.completion_tokens ?? 0))
+    },
+  )
+
   test('refuses with what is left and when to retry: not before the UTC day ends', async () => {
     const each = await tokensEach()
     await limit({ tokensPerDay: (await budget()).spent.day + each + 2 })

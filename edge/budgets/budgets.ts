@@ -23,6 +23,8 @@ export interface AdmissionRequest {
   readonly demand: Demand
   /** From the tenant's record. */
   readonly limits: Limits
+  /** What a cached prompt token counts of a token. */
+  readonly cachedTokenShare?: number | undefined
 }
 
 export interface BudgetsOptions {
@@ -63,7 +65,7 @@ export class Budgets {
 
   /** Room for a request, before its work begins. Throws BudgetRefusal or `control_unavailable`. */
   async admit(
-    { demand, key, limits, requestId, tenancy, tenant }: AdmissionRequest,
+    { limits, tenancy, tenant, ...request }: AdmissionRequest,
     reach: BudgetAccess,
   ): Promise<Reservation> {
     const kept = this.#open(tenant, tenancy)
@@ -71,10 +73,9 @@ export class Budgets {
     account.applyLimits(limits)
     try {
       const taken = account.isLimited(limits)
-        ? await account.admit(tokensOf(demand), reach.owner)
+        ? await account.admit(tokensOf(request.demand), reach.owner)
         : account.admitFreely()
-      const at = this.#now()
-      return new AccountReservation({ account, taken, demand, key, tenancy, requestId, at })
+      return new AccountReservation({ ...request, account, taken, tenancy, at: this.#now() })
     } finally {
       this.keep(tenant, reach)
     }

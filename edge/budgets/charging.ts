@@ -2,7 +2,7 @@ import { settlementKeepMs } from '../../shared/settlement.ts'
 import { dayOf, monthOf } from './clock.ts'
 import type { Charge } from './exchange.ts'
 import { bucketOf, emptyHistogram, readHistogram } from './first-token.ts'
-import { type Counts, type Meter, payable, tokensIn } from './meter.ts'
+import { type Counts, type Meter, mostTokensIn, payable, tokensIn } from './meter.ts'
 import type { Sql } from './sql.ts'
 import { isOfRunningTenancy } from './tenancy.ts'
 
@@ -15,6 +15,7 @@ type ToldBy = 'isolate' | 'estimate' | 'node'
 interface Charged {
   readonly told_by: ToldBy
   readonly prompt: number
+  readonly cached: number
   readonly prompt_rows: number
   readonly completion: number
   readonly failed: number
@@ -53,6 +54,7 @@ export function charge(sql: Sql, told: Told): void {
   if (before?.told_by === 'isolate' || (isEstimated && toldBy === 'estimate')) return
   const charged = {
     prompt: before?.prompt ?? 0,
+    cached: before?.cached ?? 0,
     rows: before?.prompt_rows ?? 0,
     completion: before?.completion ?? 0,
   }
@@ -63,24 +65,31 @@ export function charge(sql: Sql, told: Told): void {
     outcome,
   })
   // A node may speak of an attempt that lost, of which nothing was seen.
-  const after = toldBy === 'isolate' ? counts : larger(charged, counts)
+  const after =
+    toldBy === 'isolate' || before === undefined
+      ? counts
+      : // An estimate may not know what was cached; the node does.
+        {
+          ...larger(charged, counts),
+          cached: isEstimated ? counts.cached : Math.min(charged.cached, counts.cached),
+        }
   // How it ended for the client, its isolate knows best.
   const failed = isEstimated ? before.failed : fine.has(outcome) || refused.has(outcome) ? 0 : 1
   const timed = before?.timed === 1 || told.firstTokenMs !== null ? 1 : 0
   const by = isEstimated && toldBy === 'node' ? 'estimate' : toldBy
   sql.all(
-    `INSERT INTO charges VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET told_by = excluded.told_by,
-     prompt = excluded.prompt, prompt_rows = excluded.prompt_rows, completion = excluded.completion,
+    `INSERT INTO charges VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET told_by = excluded.told_by,
+     prompt = excluded.prompt, cached = excluded.cached, prompt_rows = excluded.prompt_rows, completion = excluded.completion,
      failed = excluded.failed, timed = excluded.timed`,
-    ...[choice, by, after.prompt, after.rows, after.completion, failed, timed, now],
+    ...[choice, by, after.prompt, after.cached, after.rows, after.completion, failed, timed, now],
   )
   const day = dayPaying(meter, now)
-  const tokens = tokensIn(after) - tokensIn(charged)
+  const tokens = tokensIn(after, meter) - tokensIn(charged, meter)
   const isOwn = isOfRunningTenancy(sql, meter.tenancy)
   if (isOwn && isEstimated) spend(sql, day, Math.min(tokens, leftOn(day)))
   else if (isOwn) {
     spend(sql, day, tokens)
-    release(sql, meter.lease, toldBy === 'node' ? tokens : tokensIn(meter) - tokensIn(charged))
+    release(sql, meter.lease, toldBy === 'node' ? tokens : mostTokensIn(meter) - tokensIn(charged, meter))
   }
   const first = choice.endsWith('.0')
   recordUsage(sql, {
@@ -89,13 +98,14 @@ export function charge(sql: Sql, told: Told): void {
     requests: first && before === undefined && !refused.has(outcome) ? 1 : 0,
     errors: first ? failed - (before?.failed ?? 0) : 0,
     prompt: after.prompt - charged.prompt,
+    cached: after.cached - charged.cached,
     rows: after.rows - charged.rows,
     completion: after.completion - charged.completion,
     firstTokenMs: first && before?.timed !== 1 ? told.firstTokenMs : null,
   })
 }
 
-const larger = (one: Counts, other: Counts): Counts => ({
+const larger = (one: Counts, other: Counts): Omit<Counts, 'cached'> => ({
   prompt: Math.max(one.prompt, other.prompt),
   rows: Math.max(one.rows, other.rows),
   completion: Math.max(one.completion, other.completion),
@@ -131,8 +141,11 @@ interface UsageDelta extends Counts {
 }
 
 function recordUsage(sql: Sql, { meter: { day, key, model }, table, ...delta }: UsageDelta): void {
-  const { completion, errors, firstTokenMs, prompt, requests, rows } = delta
-  if (firstTokenMs === null && [requests, errors, prompt, rows, completion].every((count) => count === 0))
+  const { cached, completion, errors, firstTokenMs, prompt, requests, rows } = delta
+  if (
+    firstTokenMs === null &&
+    [requests, errors, prompt, cached, rows, completion].every((count) => count === 0)
+  )
     return
   const [row] = sql.all<{ first_tokens: string }>(
     `SELECT first_tokens FROM ${table} WHERE day = ? AND key = ? AND model = ?`,
@@ -144,11 +157,11 @@ function recordUsage(sql: Sql, { meter: { day, key, model }, table, ...delta }: 
     histogram[at] = (histogram[at] ?? 0) + 1
   }
   sql.all(
-    `INSERT INTO ${table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    `INSERT INTO ${table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
      requests = requests + excluded.requests, errors = errors + excluded.errors, prompt = prompt + excluded.prompt,
-     prompt_rows = prompt_rows + excluded.prompt_rows, completion = completion + excluded.completion, first_token_ms = first_token_ms + excluded.first_token_ms,
+     cached = cached + excluded.cached, prompt_rows = prompt_rows + excluded.prompt_rows, completion = completion + excluded.completion, first_token_ms = first_token_ms + excluded.first_token_ms,
      first_tokens = excluded.first_tokens`,
-    ...[day, key, model, delta.requests, delta.errors, delta.prompt, delta.rows, delta.completion],
+    ...[day, key, model, requests, errors, prompt, cached, rows, completion],
     ...[delta.firstTokenMs ?? 0, JSON.stringify(histogram)],
   )
 }

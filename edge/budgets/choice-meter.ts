@@ -22,6 +22,7 @@ export interface Metered {
 export class ChoiceMeter {
   readonly #metered: Metered
   #tokens = 0
+  #cachedTokens = 0
   #usage: Usage | undefined
   #failure: ErrorCode | undefined
 
@@ -31,7 +32,10 @@ export class ChoiceMeter {
 
   /** An event goes by. */
   see(event: GenerateEvent): void {
-    if (event.type === 'token') this.#tokens += 1
+    if (event.type === 'token') {
+      this.#tokens += 1
+      this.#cachedTokens ||= event.cachedTokens ?? 0
+    }
     if (event.type !== 'done') return
     const { reason, timings, usage } = event
     this.#settle({ outcome: reason, usage, firstTokenMs: timings.queueMs + timings.prefillMs })
@@ -51,7 +55,7 @@ export class ChoiceMeter {
 
   /** Prompt tokens that the node had run for an earlier request, by its own count; 0 while it has not said. */
   get cachedTokens(): number {
-    return this.#usage?.cachedTokens ?? 0
+    return this.#usage?.cachedTokens ?? this.#cachedTokens
   }
 
   /** It is over, and perhaps without a word of the node: the edge left first, or the node fell silent. */
@@ -71,7 +75,13 @@ export class ChoiceMeter {
     firstTokenMs?: number | null
   }): void {
     const { choice, node, promptRows, promptTokens, reservation, settlement } = this.#metered
-    const seen = { promptTokens, ...(promptRows > 0 && { promptRows }), completionTokens: this.#tokens }
+    const cachedTokens = this.#cachedTokens
+    const seen = {
+      promptTokens,
+      ...(promptRows > 0 && { promptRows }),
+      ...(cachedTokens > 0 && { cachedTokens }),
+      completionTokens: this.#tokens,
+    }
     this.#usage ??= usage
     reservation.settle(choice, {
       settlement,

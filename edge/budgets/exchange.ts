@@ -24,7 +24,7 @@ export interface Charge {
 
 /** Tokens that an isolate's charge takes of the limits. */
 export const tokensOfCharge = ({ meter, outcome, usage }: Charge): number =>
-  tokensIn(payable(meter, usage, { leftByClient: outcome === 'client_closed_request', outcome }))
+  tokensIn(payable(meter, usage, { leftByClient: outcome === 'client_closed_request', outcome }), meter)
 
 /** Parts of a lease that no request took. */
 export interface Returned {

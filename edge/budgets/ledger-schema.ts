@@ -1,7 +1,7 @@
 const usageColumns = `
   day TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL,
-  requests INTEGER NOT NULL, errors INTEGER NOT NULL, prompt INTEGER NOT NULL, prompt_rows INTEGER NOT NULL,
-  completion INTEGER NOT NULL, first_token_ms REAL NOT NULL, first_tokens TEXT NOT NULL,
+  requests INTEGER NOT NULL, errors INTEGER NOT NULL, prompt INTEGER NOT NULL,
+  cached INTEGER NOT NULL, prompt_rows INTEGER NOT NULL, completion INTEGER NOT NULL, first_token_ms REAL NOT NULL, first_tokens TEXT NOT NULL,
   PRIMARY KEY (day, key, model)`
 
 /** The tables of one tenant's ledger. */
@@ -23,8 +23,8 @@ export const ledgerSchema: readonly string[] = [
   `CREATE INDEX IF NOT EXISTS exchanges_at ON exchanges (at)`,
   // What each choice was charged, so that it is charged once.
   `CREATE TABLE IF NOT EXISTS charges (
-    choice TEXT PRIMARY KEY, told_by TEXT NOT NULL, prompt INTEGER NOT NULL, prompt_rows INTEGER NOT NULL,
-    completion INTEGER NOT NULL, failed INTEGER NOT NULL, timed INTEGER NOT NULL, at INTEGER NOT NULL
+    choice TEXT PRIMARY KEY, told_by TEXT NOT NULL, prompt INTEGER NOT NULL,
+    cached INTEGER NOT NULL, prompt_rows INTEGER NOT NULL, completion INTEGER NOT NULL, failed INTEGER NOT NULL, timed INTEGER NOT NULL, at INTEGER NOT NULL
   ) STRICT`,
   `CREATE INDEX IF NOT EXISTS charges_at ON charges (at)`,
   `CREATE TABLE IF NOT EXISTS usage (${usageColumns}) STRICT`,

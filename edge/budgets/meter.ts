@@ -21,6 +21,8 @@ export const Meter = z.strictObject({
   prompt: z.int().min(0),
   /** … the adapter's prompt rows, which are paid for with it … */
   rows: z.int().min(0).default(0),
+  /** What a cached prompt token counts of a token; the policy's when the request was admitted. */
+  cachedTokenShare: z.number().min(0).max(1).default(1),
   /** … and those generated. Whatever a node says, no more than was reserved is charged. */
   completion: z.int().min(0),
 })
@@ -29,11 +31,20 @@ export type Meter = z.infer<typeof Meter>
 /** Tokens of a choice that are paid for. A prompt row costs what a prompt token costs. */
 export interface Counts {
   readonly prompt: number
+  /** Of `prompt`, those that an earlier request had run. */
+  readonly cached: number
   readonly rows: number
   readonly completion: number
 }
 
-export const tokensIn = ({ completion, prompt, rows }: Counts): number => prompt + rows + completion
+/** Tokens that they take of the limits, in whole tokens: cached ones by the share that the policy sets. */
+export const tokensIn = (
+  { cached, completion, prompt, rows }: Counts,
+  { cachedTokenShare }: Pick<Meter, 'cachedTokenShare'>,
+): number => prompt - Math.floor(cached * (1 - cachedTokenShare)) + rows + completion
+
+/** Tokens that a choice may take of the limits at most, whatever turns out to be cached. */
+export const mostTokensIn = ({ completion, prompt, rows }: Meter): number => prompt + rows + completion
 
 /**
  * The part of a node's counts that is paid for. Where there was no first token that is nothing, unless the client left
@@ -46,9 +57,11 @@ export function payable(
 ): Counts {
   const isWhole = completion === 0 && outcome === 'length'
   const isPaid = leftByClient || isWhole || outcome === 'adapter_unusable'
-  if (usage.completionTokens === 0 && !isPaid) return { prompt: 0, rows: 0, completion: 0 }
+  if (usage.completionTokens === 0 && !isPaid) return { prompt: 0, cached: 0, rows: 0, completion: 0 }
+  const paid = Math.min(prompt, usage.promptTokens)
   return {
-    prompt: Math.min(prompt, usage.promptTokens),
+    prompt: paid,
+    cached: Math.min(paid, usage.cachedTokens ?? 0),
     rows: Math.min(rows, usage.promptRows ?? 0),
     completion: Math.min(completion, usage.completionTokens),
   }

@@ -10,6 +10,8 @@ export interface ReservationOptions {
   readonly taken: Reserved
   readonly demand: Demand
   readonly key: KeyId
+  /** From the tenant's policy. */
+  readonly cachedTokenShare?: number | undefined
   /** When the tenant was created. */
   readonly tenancy?: number | undefined
   readonly requestId: RequestId
@@ -91,7 +93,7 @@ export class AccountReservation implements Reservation {
   }
 
   #meterOf(choice: number): Meter {
-    const { at, demand, key, taken, tenancy = null } = this.#options
+    const { at, cachedTokenShare = 1, demand, key, taken, tenancy = null } = this.#options
     const { maxTokens, model, n, promptRows, prompts } = demand
     const isFirstOfPrompt = choice % n === 0
     return {
@@ -103,6 +105,7 @@ export class AccountReservation implements Reservation {
       model,
       prompt: isFirstOfPrompt ? (prompts[choice / n] ?? 0) : 0,
       rows: isFirstOfPrompt ? promptRows : 0,
+      cachedTokenShare,
       completion: maxTokens,
     }
   }

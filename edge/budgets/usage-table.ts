@@ -15,6 +15,8 @@ export interface DayUsage {
   readonly requests: number
   readonly errors: number
   readonly promptTokens: number
+  /** Of those, the ones that an earlier request had run. */
+  readonly cachedTokens: number
   /** Rows that adapters put in front of prompts. */
   readonly promptRows: number
   readonly completionTokens: number
@@ -40,6 +42,7 @@ export function readUsage(sql: Sql, { after, from, limit, of, to }: UsagePage): 
       requests: number
       errors: number
       prompt: number
+      cached: number
       prompt_rows: number
       completion: number
       first_token_ms: number
@@ -49,9 +52,10 @@ export function readUsage(sql: Sql, { after, from, limit, of, to }: UsagePage): 
        ORDER BY day, key, model LIMIT ?`,
       ...[from, to, after?.day ?? '', after?.key ?? '', after?.model ?? '', limit],
     )
-    .map(({ completion, first_token_ms, first_tokens, prompt, prompt_rows, ...row }) => ({
+    .map(({ cached, completion, first_token_ms, first_tokens, prompt, prompt_rows, ...row }) => ({
       ...row,
       promptTokens: prompt,
+      cachedTokens: cached,
       promptRows: prompt_rows,
       completionTokens: completion,
       firstToken: { sumMs: first_token_ms, buckets: readHistogram(first_tokens) },

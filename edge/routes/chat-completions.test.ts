@@ -57,6 +57,12 @@ describe('an answer', () => {
     expect(chunks.at(-1)?.usage).toMatchObject(details)
   })
 
+  test('says so too where a stop string ends the answer before the node has counted', async () => {
+    await stubs.behave({ tokens: byteIds('Hi there, and on'), cachedTokens: 3, delayMs: 5 })
+    const { usage } = await completion({ stop: ' there' })
+    expect(usage).toMatchObject({ prompt_tokens_details: { cached_tokens: 3 } })
+  })
+
   test('says in its headers what served it', async () => {
     const { headers } = await edge.chat(tenant)
     expect(headers.get('x-request-id')).toMatch(/^req_[0-9a-f]{32}$/)

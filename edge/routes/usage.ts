@@ -157,7 +157,7 @@ function placeAmongAll(after: string): { readonly tenant: TenantId; readonly row
 }
 
 function toRow(tenant: TenantId, { firstToken, ...row }: DayUsage): UsageRow {
-  const { completionTokens, day, errors, key, model, promptRows, promptTokens, requests } = row
+  const { cachedTokens, completionTokens, day, errors, key, model, promptRows, promptTokens, requests } = row
   const count = firstToken.buckets.reduce((sum, bucket) => sum + bucket, 0)
   const rounded = (ms: number | null) => (ms === null ? null : Math.round(ms * 10) / 10)
   return {
@@ -168,6 +168,7 @@ function toRow(tenant: TenantId, { firstToken, ...row }: DayUsage): UsageRow {
     requests,
     errors,
     prompt_tokens: promptTokens,
+    cached_tokens: cachedTokens,
     prompt_rows: promptRows,
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,

@@ -116,6 +116,8 @@ export class NodeEvents {
         if (this.#scores < this.#scored) return broken('began without the scores of the prompt')
         if (this.#isUnknown(event.id) || event.top?.some(([id]) => this.#isUnknown(id)) === true)
           return broken(`sent a token that the vocabulary of ${vocab} does not have`)
+        if ((event.cachedTokens ?? 0) > request.prompt.length)
+          return broken(`had more of the prompt at hand than its ${request.prompt.length} tokens`)
         if (this.#tokens === request.maxTokens)
           return broken(`sent more than the ${request.maxTokens} tokens that it was asked for`)
         this.#tokens += 1

@@ -55,6 +55,9 @@ function engineWith(prefixBytes = 100_000) {
     expect(tokens).toEqual(continuation(prompt, { count: 8, identity: adapter?.identity ?? 0 }))
     expect(last.usage).toMatchObject({ promptTokens: prompt.length, completionTokens: 8 })
     expect(run + (last.usage.cachedTokens ?? 0)).toBe(prompt.length)
+    const [first] = events
+    expect(first).toMatchObject({ type: 'token' })
+    if (first?.type === 'token') expect(first.cachedTokens).toBe(last.usage.cachedTokens)
     return { cached: last.usage.cachedTokens ?? 0, tokens }
   }
   return { backend, engine, generate }

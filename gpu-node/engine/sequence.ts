@@ -161,7 +161,11 @@ export class Sequence {
     this.#generated++
     this.#firstTokenAt ??= now
     const stop = stopTokens.includes(event.id)
-    this.events.push(stop ? { ...event, stop } : event)
+    this.events.push({
+      ...event,
+      ...(stop && { stop }),
+      ...(this.#generated === 1 && this.#cached > 0 && { cachedTokens: this.#cached }),
+    })
     if (stop) return 'stop'
     this.engineRequest.grammar?.accept(event.id)
     return this.#generated === maxTokens ? 'length' : undefined

@@ -5,6 +5,9 @@ const limit = z.int().min(0).max(Number.MAX_SAFE_INTEGER).nullable()
 /** The models a tenant may ask for; null means all of its aliases and the backbone. */
 const aliases = z.array(AliasName).max(1_000).nullable()
 
+/** What a prompt token that an earlier request had run already counts of a token: 1 as any other, 0 nothing. */
+const cachedTokenShare = z.number().min(0).max(1)
+
 /** What a tenant may do; null means without limit. Budget days and months are UTC. */
 export const TenantPolicy = z.strictObject({
   requestsPerMinute: limit.default(null),
@@ -17,6 +20,7 @@ export const TenantPolicy = z.strictObject({
   adapterBytes: limit.default(null),
   /** Whether a request with a field that nobody knows is refused, rather than answered with its name in a header. */
   strictParameters: z.boolean().default(false),
+  cachedTokenShare: cachedTokenShare.default(1),
   /** Bytes of all its files together. */
   fileBytes: limit.default(null),
   /** Tokens that its fine-tuning jobs may train in a UTC month. */
@@ -36,6 +40,7 @@ export const TenantPolicyChange = z.strictObject({
   aliases: aliases.optional(),
   adapterBytes: limit.optional(),
   strictParameters: z.boolean().optional(),
+  cachedTokenShare: cachedTokenShare.optional(),
   fileBytes: limit.optional(),
   trainingTokensPerMonth: limit.optional(),
 })

@@ -50,6 +50,8 @@ export const UsageRow = z.object({
   /** Of those, the ones that failed for a reason that was not the client's. */
   errors: count,
   prompt_tokens: count,
+  /** Of those, the ones that an earlier request had run already: of the limits they take the policy's `cachedTokenShare`. */
+  cached_tokens: count,
   /** Rows that adapters put in front of those prompts. A row takes as much of the limits as a token. */
   prompt_rows: count,
   completion_tokens: count,

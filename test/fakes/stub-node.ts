@@ -208,7 +208,8 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
               [0, logprob - 1],
             ],
           }
-    line({ type: 'token', id, ...(stop ? { stop } : {}), ...scores })
+    const cached = at === 0 && cachedTokens !== undefined ? { cachedTokens } : {}
+    line({ type: 'token', id, ...(stop ? { stop } : {}), ...cached, ...scores })
     call.sent += 1
   }
   if (behaviour.dieAfter === tokens.length) return die(response)
