@@ -134,14 +134,15 @@ describe('a budget', () => {
   ])(
     'counts cached prompt tokens by the share %s of the policy, also where a stop string ends the answer',
     async (cachedTokenShare, spent) => {
+      const prompt = byteIds('hello')
       await limit({ tokensPerDay: 10_000, cachedTokenShare })
       await stubs.behave({ tokens: byteIds('four'), reason: 'length', cachedTokens: 4 })
-      expect((await ask(new TestEdge())).status).toBe(200)
+      expect((await ask(new TestEdge(), { prompt })).status).toBe(200)
       await expect.poll(async () => (await budget()).spent.day).toBe(spent)
       const row = async () => (await usage()).data[0]
       expect(await row()).toMatchObject({ prompt_tokens: 5, cached_tokens: 4, completion_tokens: 4 })
       await stubs.behave({ tokens: byteIds('four and on'), cachedTokens: 4, delayMs: 5 })
-      expect((await ask(new TestEdge(), { stop: 'r', max_tokens: 50 })).status).toBe(200)
+      expect((await ask(new TestEdge(), { prompt, stop: 'r', max_tokens: 50 })).status).toBe(200)
       await expect.poll(used).toMatchObject({ requests: 2 })
       const both = await row()
       expect(both).toMatchObject({ prompt_tokens: 10, cached_tokens: 8 })

@@ -50,7 +50,10 @@ test('a run holds no more logits than its memory, however long the prompt', asyn
   const scheduler = new Scheduler({ backend, queue, budget, prefixes: { restore: async () => 0 } })
   const prompt = Array.from({ length: 1000 }, () => 1)
   for (const promptLogprobs of [1, undefined])
-    scheduler.queue.push(new Sequence(requestOf({ prompt, ...(promptLogprobs && { promptLogprobs }) }), 0), 1)
+    scheduler.queue.push(
+      new Sequence(requestOf({ prompt, ...(promptLogprobs && { promptLogprobs }) }), 0),
+      () => 1,
+    )
   const first = (await scheduler.schedule(0)).chunks.map(({ tokens }) => tokens.length)
   expect(first).toEqual([mostScored(limits.vocab)])
   expect(first[0]).toBe(64)
