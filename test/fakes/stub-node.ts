@@ -113,7 +113,7 @@ async function handle(
 }
 
 /** As a node: what the calls that are over used. */
-function settlementsOf(body: Buffer, { calls }: State) {
+function settlementsOf(body: Buffer, { behaviour: { cachedTokens }, calls }: State) {
   const { collect } = JSON.parse(body.toString()) as { collect: string[] }
   const asked = calls.flatMap((call) => {
     if (call.kind !== 'generate' || call.refused) return []
@@ -133,7 +133,11 @@ function settlementsOf(body: Buffer, { calls }: State) {
         ...settlement,
         requestId,
         tenant: 'stub',
-        usage: { promptTokens: prompt.length, completionTokens: call.sent },
+        usage: {
+          promptTokens: prompt.length,
+          ...(cachedTokens === undefined ? {} : { cachedTokens }),
+          completionTokens: call.sent,
+        },
         outcome: call.aborted ? 'client_closed_request' : 'stop',
         firstTokenMs: call.sent > 0 ? 1 : null,
         endedAt: Date.now(),
