@@ -334,7 +334,7 @@ describe('a busy node', () => {
     const streams = [await busy.generate()]
     await until(() => busy.backend.usedRows > 0)
     streams.push(await busy.generate(), await busy.generate({}, { claims: { tenant: other } }))
-    const refused = await busy.generate()
+    const refused = await busy.generate({}, { claims: { tenant: TenantId.parse('third') } })
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
     expect(await refusal(refused)).toMatchObject({ status: 429, code: 'queue_full' })
     gate.resolve()
