@@ -366,7 +366,7 @@ describe('one line says what is wrong when', () => {
 
   it.each([[], ['--dry-run']])('bi-level training has too few examples %j', async (...more) => {
     await writeFile(path('two.jsonl'), jsonl(0, 2))
-    const bilevel = ['--activation', 'rational', '--rational', 'bilevel']
+    const bilevel = ['--activation', 'rational', '--rational', 'bilevel', '--dev-share', '0.5']
     expect(await refusal('--data', path('two.jsonl'), ...bilevel, ...more)).toMatch(
       /bi-level training needs two/,
     )
