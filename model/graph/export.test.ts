@@ -43,14 +43,14 @@ it('the graphs are those of their version: when this fails, raise `graphVersion`
   expect({ version: graphVersion, q8: await hashes('q8'), f32: await hashes('f32') }).toMatchInlineSnapshot(`
     {
       "f32": {
-        "serving": "44cf790481401a4d07b7e90385fe6b5e06b468eaabe8e9de7ecfc1473eba2383",
+        "serving": "0af41680b5a5a33211a5d2e5dcb33aee77ab8d234c72327b5847960e136eb943",
         "trace": "7196282d3906c0254feb786d126151187eafedf2bdcb9ca8ca2e28f7fe704adc",
       },
       "q8": {
-        "serving": "58001cd9e4aa144b18bee17fe65948c885382b52f49e9d195304c4ea92ec8c9d",
+        "serving": "593fd302e82709a66dfd7980b596b39f66f281ba552731d2455b1aed038bda7b",
         "trace": "69c570ad00c2b89b3ad7b85d5fd2d00620c370f7aeb55788e0cf69c78171b823",
       },
-      "version": 5,
+      "version": 6,
     }
   `)
 })
