@@ -7,8 +7,8 @@ const completion = (more: object) => () =>
   parseRequest(CompletionRequest, { model: 'm', prompt: 'p', ...more })
 
 test.each([
-  [{ max_tokens: 0 }, 'max_tokens: must be a whole number, at least 1'],
-  [{ max_tokens: -3 }, 'max_tokens: must be a whole number, at least 1'],
+  [{ max_tokens: 0 }, 'max_tokens: is 0, which needs echo or prompt_logprobs; ask for at least 1 token'],
+  [{ max_tokens: -3 }, 'max_tokens: must be a whole number, at least 0'],
   [
     { prompt: Array.from({ length: 129 }, () => 'a') },
     'prompt: holds 129 prompts; a request has at most 128, so send several',
