@@ -100,8 +100,10 @@ describe('the audit log', () => {
     ['a name of our own that is none', () => 'UPPER'],
   ])('never holds %s that stands in a path where an id belongs', async (_name, text) => {
     const before = await log('limit=1')
+    // The log is not told of stored answers: they are no part of the control plane.
     const changes = operations.filter(
-      ({ auth, method, parameters }) => auth !== 'node' && method !== 'get' && parameters !== undefined,
+      ({ auth, method, parameters, path }) =>
+        auth !== 'node' && method !== 'get' && parameters !== undefined && !path.startsWith('/v1/responses/'),
     )
     expect(changes.length).toBeGreaterThan(20)
     for (const { auth, method, parameters = {}, path } of changes)
