@@ -239,7 +239,9 @@ describe('a budget of tokens', () => {
     for (const error of refused) {
       expect(error).toMatchObject({ status: 429, code: 'budget_exhausted' })
       expect(error.message).toMatch(/\d+/)
-      expect(Number(error.headers.get('retry-after'))).toBeGreaterThanOrEqual(1)
+      // None where what is missing is only held by requests that still run.
+      const wait = error.headers.get('retry-after')
+      if (wait !== null) expect(Number(wait)).toBeGreaterThanOrEqual(1)
       expect(error.headers.get('x-ratelimit-limit-tokens')).toBe(String(budget))
     }
     // What came back of the reservations can be spent, down to less than a request's worth.
