@@ -19,8 +19,8 @@ export function Table<T>({
   id: (row: T) => string
 }) {
   return (
-    <section class="table" aria-label={label}>
-      <table>
+    <div class="table">
+      <table aria-label={label}>
         <thead>
           <tr>
             {columns.map(({ title, numeric }) => (
@@ -42,6 +42,6 @@ export function Table<T>({
           ))}
         </tbody>
       </table>
-    </section>
+    </div>
   )
 }

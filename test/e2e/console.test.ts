@@ -46,6 +46,10 @@ async function signedIn(key: string, options: Parameters<Browser['newPage']>[0] 
 
 const heading = (page: Page, name: string) => page.getByRole('heading', { level: 1, name }).waitFor()
 
+/** Until nothing of a page is still being read. */
+const loaded = (page: Page) =>
+  expect.poll(() => page.getByRole('status', { name: 'Loading' }).count(), { timeout: 60_000 }).toBe(0)
+
 async function newKey(): Promise<{ readonly id: string; readonly key: string }> {
   const response = await fetch(`${stack.edge}/admin/v1/tenants/${helpDesk.id}/keys`, {
     method: 'POST',
@@ -84,14 +88,14 @@ describe('a tenant', () => {
       for (const name of ['Models', 'Adapters', 'Files', 'Fine-tuning', 'Overview']) {
         await page.getByRole('link', { name, exact: true }).click()
         await heading(page, name)
-        await page.getByRole('status', { name: 'Loading' }).waitFor({ state: 'detached' })
+        await loaded(page)
         expect(await violations(page), `${name}, ${colorScheme}`).toEqual([])
       }
       await page.close()
     }
     const page = await signedIn(helpDesk.key)
     await page.getByRole('link', { name: 'Models', exact: true }).click()
-    await page.getByLabel('Alias').fill('from-console')
+    await page.getByLabel('Alias', { exact: true }).fill('from-console')
     await page.getByRole('button', { name: 'Deploy' }).click()
     await page.getByText('from-console names').waitFor()
     await page.getByRole('link', { name: 'from-console' }).click()
@@ -125,7 +129,7 @@ test('an operator sees the fleet, issues a key that is shown once, and suspends 
   for (const name of ['Usage', 'Audit log', 'Tenants']) {
     await page.getByRole('link', { name, exact: true }).click()
     await heading(page, name)
-    await page.getByRole('status', { name: 'Loading' }).waitFor({ state: 'detached' })
+    await loaded(page)
     expect(await violations(page), name).toEqual([])
   }
   await page.getByLabel('Name').fill('console-made')
