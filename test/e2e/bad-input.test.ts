@@ -50,13 +50,13 @@ const cases: Record<string, Case> = {
     code: 'invalid_request',
     param: 'messages[0].role',
   },
-  'an unknown parameter': {
-    body: chat({ tempratur: 1 }),
+  'a parameter that is not served': {
+    body: chat({ modalities: ['audio'] }),
     status: 400,
     code: 'unsupported_parameter',
-    param: 'tempratur',
+    param: 'modalities',
   },
-  'too many choices': { body: chat({ n: 5 }), status: 400, code: 'invalid_request', param: 'n' },
+  'too many choices': { body: chat({ n: 129 }), status: 400, code: 'invalid_request', param: 'n' },
   'a lone surrogate': {
     body: `{"model":"${stack.backbone}","messages":[{"role":"user","content":"\\ud800"}]}`,
     status: 400,

@@ -70,7 +70,7 @@ describe('a tenant', () => {
   test('compares two models, and sees how likely each token was', async () => {
     const page = await signedIn(helpDesk.key)
     await heading(page, 'Overview')
-    await page.getByRole('link', { name: 'Playground' }).click()
+    await page.getByRole('link', { name: 'Playground', exact: true }).click()
     await page.getByLabel('Message').fill('Where is my parcel?')
     await page.getByLabel('Model').nth(1).selectOption('tickets')
     await page.getByRole('button', { name: 'Ask both' }).click()
