@@ -1,9 +1,18 @@
 import { Command, Option } from 'commander'
+import { Scopes } from '../shared/api/scopes.ts'
 import { KeyId, TenantId } from '../shared/ids.ts'
 import { addEdgeOption, adminOf } from './admin-access.ts'
 import { parsedBy } from './command/argument.ts'
 import { note, print, printJson, printTable } from './command/output.ts'
 import { formatMoment, parseMoment } from './time.ts'
+
+const scopesOption = () =>
+  new Option(
+    '--scopes <names>',
+    'what it may do: inference, deploy, train, read-only, with commas between them; all is everything',
+  ).argParser((text): Scopes => (text === 'all' ? null : parsedBy(Scopes)(text.split(','))))
+
+export const formatScopes = (scopes: Scopes): string => scopes?.join(', ') ?? 'all'
 
 export function keyCommand(): Command {
   const key = new Command('key').description("a tenant's API keys")
@@ -15,15 +24,20 @@ export function keyCommand(): Command {
     .addOption(
       new Option('--expires <when>', 'when it stops working: 30d, 12h, a date').argParser(parseMoment),
     )
+    .addOption(scopesOption())
     .option('--json', 'as JSON')
     .action(
       async (
         tenant: TenantId,
-        options: { name?: string; expires?: number; json?: true },
+        options: { name?: string; expires?: number; scopes?: Scopes; json?: true },
         command: Command,
       ) => {
         const admin = await adminOf(command)
-        const created = await admin.createKey(tenant, options.name, options.expires ?? null)
+        const created = await admin.createKey(tenant, {
+          name: options.name,
+          expiresAt: options.expires,
+          scopes: options.scopes,
+        })
         note(`${created.id}: keep the key below, it is shown only now`)
         if (options.json) printJson(created)
         else print(created.key)
@@ -38,12 +52,13 @@ export function keyCommand(): Command {
       const { keys } = await (await adminOf(command)).showTenant(tenant)
       if (options.json) return printJson(keys)
       printTable(
-        ['key', 'name', 'created', 'expires'],
-        keys.map(({ createdAt, expiresAt, id, name }) => [
+        ['key', 'name', 'created', 'expires', 'scopes'],
+        keys.map(({ createdAt, expiresAt, id, name, scopes }) => [
           id,
           name,
           formatMoment(createdAt),
           formatMoment(expiresAt),
+          formatScopes(scopes),
         ]),
       )
     })
@@ -62,8 +77,16 @@ export function keyCommand(): Command {
     )
     .action(async (tenant: TenantId, id: KeyId, { at }: { at: number | 'never' }, command: Command) => {
       const admin = await adminOf(command)
-      const { expiresAt } = await admin.expireKey(tenant, id, at === 'never' ? null : at)
+      const { expiresAt } = await admin.changeKey(tenant, id, { expiresAt: at === 'never' ? null : at })
       note(`${id} expires: ${formatMoment(expiresAt)}`)
+    })
+
+  keyArguments(key.command('scope'))
+    .description('change what a key may do, within 5 seconds everywhere')
+    .addOption(scopesOption().makeOptionMandatory())
+    .action(async (tenant: TenantId, id: KeyId, { scopes }: { scopes: Scopes }, command: Command) => {
+      const changed = await (await adminOf(command)).changeKey(tenant, id, { scopes })
+      note(`${id} may do: ${formatScopes(changed.scopes)}`)
     })
 
   keyArguments(key.command('revoke'))

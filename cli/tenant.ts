@@ -5,6 +5,7 @@ import { addEdgeOption, adminOf } from './admin-access.ts'
 import { parsedBy } from './command/argument.ts'
 import { CliFailure } from './command/failure.ts'
 import { note, print, printJson, printTable } from './command/output.ts'
+import { formatScopes } from './key.ts'
 import { addPolicyOptions, policyOf } from './policy-options.ts'
 import { formatMoment } from './time.ts'
 
@@ -85,8 +86,13 @@ function printTenant(shown: TenantSummary): void {
   note(`${shown.id} is ${shown.status}`)
   printLimits(shown)
   printTable(
-    ['key', 'name', 'expires'],
-    shown.keys.map(({ expiresAt, id, name }) => [id, name, formatMoment(expiresAt)]),
+    ['key', 'name', 'expires', 'scopes'],
+    shown.keys.map(({ expiresAt, id, name, scopes }) => [
+      id,
+      name,
+      formatMoment(expiresAt),
+      formatScopes(scopes),
+    ]),
   )
   printTable(
     ['adapter', 'kind', 'rows', 'bytes'],

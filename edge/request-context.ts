@@ -1,3 +1,4 @@
+import type { Scopes } from '../shared/api/scopes.ts'
 import type { KeyId, RequestId, TenantId } from '../shared/ids.ts'
 import type { AuditTarget } from './audit/audit-target.ts'
 import type { Actor } from './http/actor.ts'
@@ -26,6 +27,8 @@ export interface TenantApp {
     /** The tenant as it stood when the request was let in. */
     tenantRecord: TenantRecord
     keyId: KeyId
+    /** Null: the key may do everything. */
+    scopes: Scopes
     actor: Actor
   }
 }

@@ -22,6 +22,8 @@ export const errorCodes = {
   invalid_admin_key: { status: 401, type: 'authentication_error' },
   invalid_node_token: { status: 401, type: 'authentication_error' },
   tenant_suspended: { status: 403, type: 'permission_error' },
+  /** The key may do other things: the message names the scope that is wanted. */
+  missing_scope: { status: 403, type: 'permission_error' },
   model_not_allowed: { status: 403, type: 'permission_error' },
   adapter_storage_exceeded: { status: 403, type: 'permission_error' },
   file_storage_exceeded: { status: 403, type: 'permission_error' },

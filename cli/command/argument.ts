@@ -2,9 +2,9 @@ import { InvalidArgumentError } from 'commander'
 import type { z } from 'zod'
 
 /** A commander argument parser for a zod schema: a wrong value is refused with the schema's own words. */
-export function parsedBy<T>(schema: z.ZodType<T>): (text: string) => T {
-  return (text) => {
-    const parsed = schema.safeParse(text)
+export function parsedBy<T>(schema: z.ZodType<T>): (given: unknown) => T {
+  return (given) => {
+    const parsed = schema.safeParse(given)
     if (parsed.success) return parsed.data
     throw new InvalidArgumentError(parsed.error.issues[0]?.message ?? 'not valid')
   }

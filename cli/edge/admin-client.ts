@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import {
+  type ChangeKeyRequest,
   CreateKeyResponse,
   KeySummary,
   type PutBackboneRequest,
@@ -11,6 +12,7 @@ import {
 import { AuditPage } from '../../shared/api/audit.ts'
 import { FleetResponse } from '../../shared/api/fleet.ts'
 import type { TenantPolicyChange } from '../../shared/api/policy.ts'
+import type { Scopes } from '../../shared/api/scopes.ts'
 import { BudgetReport, UsageList, type UsageRow } from '../../shared/api/usage.ts'
 import type { AdapterDigest, AliasName, KeyId, TenantId } from '../../shared/ids.ts'
 import { deploymentsClient } from './deployments-client.ts'
@@ -20,6 +22,12 @@ import { type EdgeAccess, send } from './edge-call.ts'
 export interface AdminAccess {
   readonly edge: string
   readonly adminKey: string
+}
+
+interface NewKey {
+  readonly name?: string | undefined
+  readonly expiresAt?: number | null | undefined
+  readonly scopes?: Scopes | undefined
 }
 
 const anything = z.unknown()
@@ -95,19 +103,20 @@ export function adminClient({ adminKey, edge }: AdminAccess) {
     showTenant: (id: TenantId) =>
       send(access, { method: 'GET', path: `tenants/${id}`, answer: TenantSummary }),
 
-    createKey: (tenant: TenantId, name = '', expiresAt: number | null = null) =>
+    /** `scopes`: null lets the key do everything. */
+    createKey: (tenant: TenantId, { expiresAt = null, name = '', scopes = null }: NewKey = {}) =>
       send(access, {
         method: 'POST',
         path: `tenants/${tenant}/keys`,
-        json: { name, expiresAt },
+        json: { name, expiresAt, scopes },
         answer: CreateKeyResponse,
       }),
 
-    expireKey: (tenant: TenantId, key: KeyId, expiresAt: number | null) =>
+    changeKey: (tenant: TenantId, key: KeyId, change: ChangeKeyRequest) =>
       send(access, {
         method: 'PATCH',
         path: `tenants/${tenant}/keys/${key}`,
-        json: { expiresAt },
+        json: change,
         answer: KeySummary,
       }),
 

@@ -37,7 +37,7 @@ export async function seed(admin: AdminClient, options: SeedOptions): Promise<Lo
     const key =
       known !== undefined && (await keyWorks(edge, known))
         ? known
-        : (await admin.createKey(tenant.id, 'quartet start')).key
+        : (await admin.createKey(tenant.id, { name: 'quartet start' })).key
     const names = new Set([...aliases.map(({ alias }) => alias), tenant.alias])
     tenants.push({ id: tenant.id, key, aliases: [...names].sort() })
   }

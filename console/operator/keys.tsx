@@ -1,5 +1,6 @@
 import { useState } from 'preact/hooks'
 import { CreateKeyResponse, type KeySummary } from '../../shared/api/admin.ts'
+import type { Scope } from '../../shared/api/scopes.ts'
 import { call, send } from '../api/call.ts'
 import { useAction } from '../api/use-action.ts'
 import { SecretOnce } from '../ui/copy.tsx'
@@ -8,6 +9,7 @@ import { TextField } from '../ui/field.tsx'
 import { moment } from '../ui/format.ts'
 import { Failure } from '../ui/notice.tsx'
 import { Table } from '../ui/table.tsx'
+import { ChangeScopes, ScopeBoxes, scopesText, toScopes } from './scopes.tsx'
 
 export function Keys({
   path,
@@ -19,6 +21,7 @@ export function Keys({
   onChanged: () => void
 }) {
   const [revoking, setRevoking] = useState<KeySummary>()
+  const [scoping, setScoping] = useState<KeySummary>()
   const revoke = useAction(async (session, key: KeySummary) => {
     await send(session, { method: 'DELETE', path: `${path}/keys/${encodeURIComponent(key.id)}` })
     setRevoking(undefined)
@@ -37,6 +40,19 @@ export function Keys({
             { title: 'Key', cell: ({ id }) => <code>{id}</code> },
             { title: 'Name', cell: ({ name }) => name || '–' },
             { title: 'Created', cell: ({ createdAt }) => moment(createdAt) },
+            {
+              title: 'May do',
+              cell: (key) => (
+                <button
+                  type="button"
+                  class="small"
+                  aria-label={`Change what ${key.name || key.id} may do: ${scopesText(key.scopes)}`}
+                  onClick={() => setScoping(key)}
+                >
+                  {scopesText(key.scopes)}…
+                </button>
+              ),
+            },
             { title: 'Expires', cell: ({ expiresAt }) => <Expiry expiresAt={expiresAt} /> },
             {
               title: 'Revoke',
@@ -55,6 +71,14 @@ export function Keys({
         />
       )}
       <IssueForm path={path} onIssued={onChanged} />
+      {scoping === undefined ? null : (
+        <ChangeScopes
+          path={path}
+          changing={scoping}
+          onChanged={onChanged}
+          onClose={() => setScoping(undefined)}
+        />
+      )}
       {revoking === undefined ? null : (
         <ConfirmByName
           title="Revoke the key"
@@ -80,12 +104,13 @@ function Expiry({ expiresAt }: { expiresAt: number | null }) {
 function IssueForm({ path, onIssued }: { path: string; onIssued: () => void }) {
   const [name, setName] = useState('')
   const [expires, setExpires] = useState('')
+  const [scopes, setScopes] = useState<readonly Scope[]>([])
   const [secret, setSecret] = useState<string>()
   const issue = useAction(async (session) => {
     const { key } = await call(session, CreateKeyResponse, {
       method: 'POST',
       path: `${path}/keys`,
-      json: { name, ...(expires === '' ? {} : { expiresAt: Date.parse(expires) }) },
+      json: { name, scopes: toScopes(scopes), ...(expires === '' ? {} : { expiresAt: Date.parse(expires) }) },
     })
     setSecret(key)
     setName('')
@@ -108,6 +133,7 @@ function IssueForm({ path, onIssued }: { path: string; onIssued: () => void }) {
         />
         <TextField label="Expires" type="date" value={expires} onValue={setExpires} hint="Empty: never." />
       </div>
+      <ScopeBoxes scopes={scopes} onScopes={setScopes} />
       {issue.failure === undefined ? null : <Failure failure={issue.failure} />}
       <div class="actions">
         <button type="submit" class="primary" disabled={issue.running}>

@@ -1,5 +1,7 @@
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
+import { matchedRoutes } from 'hono/route'
+import type { Scopes } from '../../shared/api/scopes.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { readerOf } from '../http/reader.ts'
@@ -9,10 +11,11 @@ import { ensureCurrent, readKey, readTenant, remembersKey } from '../tenants/rea
 import { checkApiKey } from './api-key.ts'
 import { bearerToken } from './bearer.ts'
 import { countingGuesses, type Guesser, refuseGuessers } from './guesses.ts'
+import { requireScope, routeScopes } from './route-scopes.ts'
 
 /**
- * Lets in whoever holds a key of an active tenant, before anything else of the request is read; sets `tenant` and
- * `keyId`. The secret is only ever hashed: look-ups, caches and storage know its SHA-256, so that how long they take
+ * Lets in whoever holds a key of an active tenant whose scopes open the route, before anything else of the request is
+ * read; sets `tenant`, `keyId` and `scopes`. The secret is only ever hashed: look-ups, caches and storage know its SHA-256, so that how long they take
  * tells nothing of a key. What this isolate remembers of the key is at most `maxViewAgeMs` old.
  */
 export const authenticate = createMiddleware<TenantApp>(async (c, next) => {
@@ -21,19 +24,29 @@ export const authenticate = createMiddleware<TenantApp>(async (c, next) => {
   const token = bearerToken(c.req.header('authorization')) ?? c.req.header('x-api-key')
   if (token === undefined)
     throw new QuartetError('invalid_api_key', 'no API key; send it as "Authorization: Bearer qk_…"')
-  const { keyId, tenant } = await keyOf(token, c)
+  const { keyId, scopes = null, tenant } = await keyOf(token, c)
   c.get('report').caller = { tenant, keyId }
   const record = await readTenant(tenant, readerOf(c))
   if (record === undefined) throw unknownKey()
   if (record.status === 'suspended')
     throw new QuartetError('tenant_suspended', `the tenant ${tenant} is suspended; ask the operator`)
+  requireRouteScope(c, scopes)
   c.set('tenant', tenant)
   c.set('tenantRecord', record)
   c.set('keyId', keyId)
+  c.set('scopes', scopes)
   c.set('actor', { kind: 'key', keyId })
   c.get('timings').push({ name: 'auth', ms: performance.now() - started })
   await next()
 })
+
+/** What no route answers is told so, whatever the key may do. */
+function requireRouteScope(c: Context<TenantApp>, scopes: Scopes): void {
+  const route = matchedRoutes(c).find(({ method }) => method !== 'ALL')
+  if (route === undefined) return
+  const name = `${route.method} ${route.path}`
+  requireScope(scopes, { wanted: routeScopes[name] ?? [], what: name })
+}
 
 async function keyOf(token: string, c: Context<TenantApp>): Promise<KeyRecord> {
   const reader = readerOf(c)

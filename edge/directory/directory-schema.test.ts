@@ -64,7 +64,9 @@ test('a tenant from before aliases were forgotten keeps the histories of those i
   const expected = [{ alias: 'first' }, { alias: 'second' }]
   expect(await past()).toEqual(expected)
   await runInDurableObject(stub, (_directory, { storage }) => {
-    storage.sql.exec('DROP TABLE past_aliases; DELETE FROM applied WHERE step = 2')
+    storage.sql.exec(
+      'DROP TABLE past_aliases; ALTER TABLE keys DROP COLUMN scopes; DELETE FROM applied WHERE step >= 2',
+    )
     storage.sql.exec("UPDATE deployments SET at = at + 1 WHERE alias = 'second'")
   })
   await evictDurableObject(stub)

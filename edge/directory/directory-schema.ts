@@ -39,6 +39,7 @@ const steps = [
   INSERT INTO past_aliases (alias) SELECT alias FROM deployments
     WHERE alias NOT IN (SELECT alias FROM aliases) GROUP BY alias ORDER BY MAX(at);
   `,
+  'ALTER TABLE keys ADD COLUMN scopes TEXT;',
 ]
 
 /** Brings a directory's tables up to date. Returns whether anything was changed. */

@@ -1,5 +1,5 @@
 import { DurableObject } from 'cloudflare:workers'
-import type { KeySummary, TenantStatus, TenantSummary } from '../../shared/api/admin.ts'
+import type { ChangeKeyRequest, KeySummary, TenantStatus, TenantSummary } from '../../shared/api/admin.ts'
 import type { AdapterSummary, AliasSummary, Deployment } from '../../shared/api/deployments.ts'
 import type { TenantPolicy, TenantPolicyChange } from '../../shared/api/policy.ts'
 import type { AdapterDigest, AliasName, KeyId, TenantId } from '../../shared/ids.ts'
@@ -125,10 +125,10 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
     })
   }
 
-  async expireKey(keyId: KeyId, expiresAt: number | null): Promise<Outcome<KeySummary>> {
+  async changeKey(keyId: KeyId, change: ChangeKeyRequest): Promise<Outcome<KeySummary>> {
     return this.#change(() => {
       const sha256 = this.#tables.keys.hashOf(keyId)
-      this.#tables.keys.expire(keyId, expiresAt)
+      this.#tables.keys.change(keyId, change)
       const key = this.#tables.keys.list().find(({ id }) => id === keyId)
       if (sha256 === undefined || key === undefined)
         return refuse('not_found', `no key ${keyId} in this tenant`)

@@ -1,4 +1,5 @@
-import type { KeySummary } from '../../shared/api/admin.ts'
+import type { ChangeKeyRequest, KeySummary } from '../../shared/api/admin.ts'
+import { Scopes } from '../../shared/api/scopes.ts'
 import { KeyId, type TenantId } from '../../shared/ids.ts'
 import type { KeyRecord } from '../store/records.ts'
 
@@ -8,6 +9,8 @@ interface Row extends Record<string, SqlStorageValue> {
   readonly name: string
   readonly created_at: number
   readonly expires_at: number | null
+  /** JSON; null lets the key do everything. */
+  readonly scopes: string | null
 }
 
 export interface NewKey {
@@ -15,7 +18,11 @@ export interface NewKey {
   readonly name: string
   readonly sha256: string
   readonly expiresAt: number | null
+  readonly scopes: Scopes
 }
+
+const scopesOf = ({ scopes }: Row): Scopes => Scopes.parse(scopes === null ? null : JSON.parse(scopes))
+const written = (scopes: Scopes): string | null => (scopes === null ? null : JSON.stringify(scopes))
 
 /** A tenant's keys, by the hashes of their secrets. */
 export class KeyTable {
@@ -31,6 +38,7 @@ export class KeyTable {
       name: row.name,
       createdAt: row.created_at,
       expiresAt: row.expires_at,
+      scopes: scopesOf(row),
     }))
   }
 
@@ -47,18 +55,26 @@ export class KeyTable {
     const [row] = this.#rows('SELECT * FROM keys WHERE sha256 = ?', sha256)
     if (row === undefined) return null
     const { expires_at: expiresAt } = row
-    return { tenant, keyId: KeyId.parse(row.id), ...(expiresAt === null ? {} : { expiresAt }) }
+    const scopes = scopesOf(row)
+    return {
+      tenant,
+      keyId: KeyId.parse(row.id),
+      ...(expiresAt === null ? {} : { expiresAt }),
+      ...(scopes === null ? {} : { scopes }),
+    }
   }
 
-  add({ expiresAt, keyId, name, sha256 }: NewKey): void {
+  add({ expiresAt, keyId, name, scopes, sha256 }: NewKey): void {
     this.#sql.exec(
-      'INSERT INTO keys (id, sha256, name, created_at, expires_at) VALUES (?, ?, ?, ?, ?)',
-      ...[keyId, sha256, name, Date.now(), expiresAt],
+      'INSERT INTO keys (id, sha256, name, created_at, expires_at, scopes) VALUES (?, ?, ?, ?, ?, ?)',
+      ...[keyId, sha256, name, Date.now(), expiresAt, written(scopes)],
     )
   }
 
-  expire(id: KeyId, expiresAt: number | null): void {
-    this.#sql.exec('UPDATE keys SET expires_at = ? WHERE id = ?', expiresAt, id)
+  /** Changes what it names. */
+  change(id: KeyId, { expiresAt, scopes }: ChangeKeyRequest): void {
+    if (expiresAt !== undefined) this.#sql.exec('UPDATE keys SET expires_at = ? WHERE id = ?', expiresAt, id)
+    if (scopes !== undefined) this.#sql.exec('UPDATE keys SET scopes = ? WHERE id = ?', written(scopes), id)
   }
 
   remove(id: KeyId): void {

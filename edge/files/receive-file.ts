@@ -17,6 +17,8 @@ export interface FileArrival {
   readonly key: string
   /** What the tenant has room for. */
   readonly maxBytes: number
+  /** Throws where the client may send no file of this purpose. */
+  readonly checkPurpose: (purpose: FilePurpose) => void
 }
 
 /**
@@ -27,6 +29,7 @@ export async function receiveFile({
   body,
   boundary,
   bucket,
+  checkPurpose,
   id,
   key,
   maxBytes,
@@ -38,6 +41,7 @@ export async function receiveFile({
       const parsed = FilePurpose.safeParse(await fieldText(part))
       if (!parsed.success) throw wrong('purpose', parsed.error.issues[0]?.message ?? 'is wrong')
       purpose = parsed.data
+      checkPurpose(purpose)
     } else if (part.name === 'file') {
       if (purpose === undefined) throw wrong('purpose', 'must stand in front of file in the form')
       if (file !== undefined) throw wrong('file', 'stands twice; send one file a request')

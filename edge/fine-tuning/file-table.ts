@@ -78,17 +78,17 @@ export class FileTable {
   list({
     after,
     limit,
-    purpose,
+    purposes,
   }: {
     readonly after: FileId | undefined
     readonly limit: number
-    readonly purpose: FilePurpose | undefined
+    readonly purposes: readonly FilePurpose[]
   }): FileObject[] {
     return this.#sql
       .all<Row>(
         `SELECT * FROM files WHERE rowid < COALESCE((SELECT rowid FROM files WHERE id = ?), 9007199254740991)
-          AND (? IS NULL OR purpose = ?) ORDER BY rowid DESC LIMIT ?`,
-        ...[after ?? null, purpose ?? null, purpose ?? null, limit],
+          AND purpose IN (SELECT value FROM json_each(?)) ORDER BY rowid DESC LIMIT ?`,
+        ...[after ?? null, JSON.stringify(purposes), limit],
       )
       .map(fileOf)
   }

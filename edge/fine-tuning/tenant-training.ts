@@ -46,7 +46,7 @@ export class TenantTraining extends DurableObject {
   async listFiles(page: {
     readonly after: FileId | undefined
     readonly limit: number
-    readonly purpose: FilePurpose | undefined
+    readonly purposes: readonly FilePurpose[]
   }): Promise<FileObject[]> {
     return this.#book.files.list(page)
   }

@@ -94,7 +94,7 @@ export const adminOperations: readonly Operation[] = [
     path: '/admin/v1/tenants/{id}/keys/{keyId}',
     id: 'changeKey',
     tag: 'Tenants',
-    summary: 'Let a key expire at a time, or never',
+    summary: 'Change when a key expires, and what it may do',
     auth: 'admin',
     parameters: { ...tenant, keyId: KeyId },
     body: { json: ChangeKeyRequest },

@@ -65,7 +65,7 @@ interface DescribedAnswer {
 
 /** The errors that each way in can give. */
 const authErrors: Readonly<Record<Auth, readonly ErrorCode[]>> = {
-  tenant: ['invalid_api_key', 'tenant_suspended', 'rate_limited', 'control_unavailable'],
+  tenant: ['invalid_api_key', 'tenant_suspended', 'missing_scope', 'rate_limited', 'control_unavailable'],
   admin: ['invalid_admin_key', 'rate_limited', 'control_unavailable'],
   node: ['invalid_node_token', 'control_unavailable'],
   none: [],

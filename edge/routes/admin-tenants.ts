@@ -11,6 +11,7 @@ import {
 } from '../../shared/api/admin.ts'
 import { parseRequest } from '../../shared/api/parse.ts'
 import { unlimited } from '../../shared/api/policy.ts'
+import type { Scopes } from '../../shared/api/scopes.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { KeyId } from '../../shared/ids.ts'
@@ -75,21 +76,29 @@ export async function deleteTenant(c: C): Promise<Response> {
 
 /** `POST /admin/v1/tenants/{id}/keys`. The secret leaves once and is kept only as its hash. */
 export async function createKey(c: C): Promise<Response> {
-  const { expiresAt, name } = parseRequest(CreateKeyRequest, await readJson(c.req.raw))
+  const { expiresAt, name, scopes } = parseRequest(CreateKeyRequest, await readJson(c.req.raw))
   requireFuture(expiresAt)
   const key = mintApiKey()
   const keyId = KeyId.parse(`key_${crypto.randomUUID().replaceAll('-', '').slice(0, 12)}`)
-  Object.assign(c.get('auditTarget'), { keyId, expiresAt: String(expiresAt) } satisfies AuditTarget)
-  unwrap(await directory(c).addKey({ keyId, name, sha256: await sha256Hex(key), expiresAt }))
-  return c.json({ id: keyId, key, expiresAt } satisfies CreateKeyResponse, 201)
+  Object.assign(c.get('auditTarget'), {
+    keyId,
+    expiresAt: String(expiresAt),
+    scopes: scopesText(scopes),
+  } satisfies AuditTarget)
+  unwrap(await directory(c).addKey({ keyId, name, sha256: await sha256Hex(key), expiresAt, scopes }))
+  return c.json({ id: keyId, key, expiresAt, scopes } satisfies CreateKeyResponse, 201)
 }
 
 /** `PATCH /admin/v1/tenants/{id}/keys/{keyId}`. */
 export async function changeKey(c: C): Promise<Response> {
   const keyId = pathParameter(c, 'keyId')
-  const { expiresAt } = parseRequest(ChangeKeyRequest, await readJson(c.req.raw))
-  c.get('auditTarget').expiresAt = String(expiresAt)
-  return c.json(unwrap(await directory(c).expireKey(keyId, expiresAt)))
+  const change = parseRequest(ChangeKeyRequest, await readJson(c.req.raw))
+  const { expiresAt, scopes } = change
+  Object.assign(c.get('auditTarget'), {
+    ...(expiresAt === undefined ? {} : { expiresAt: String(expiresAt) }),
+    ...(scopes === undefined ? {} : { scopes: scopesText(scopes) }),
+  } satisfies AuditTarget)
+  return c.json(unwrap(await directory(c).changeKey(keyId, change)))
 }
 
 /** `DELETE /admin/v1/tenants/{id}/keys/{keyId}`. */
@@ -97,6 +106,9 @@ export async function revokeKey(c: C): Promise<Response> {
   unwrap(await directory(c).revokeKey(pathParameter(c, 'keyId')))
   return c.body(null, 204)
 }
+
+/** As the audit log has it. */
+const scopesText = (scopes: Scopes): string => scopes?.join(' ') ?? 'all'
 
 /** A new key that has expired is a mistake: seconds in place of milliseconds, perhaps. */
 function requireFuture(expiresAt: number | null): void {

@@ -9,6 +9,7 @@ import {
 } from '../../shared/api/files.ts'
 import { toPage } from '../../shared/api/paging.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import { readablePurposes, requirePurpose } from '../auth/route-scopes.ts'
 import { unwrap } from '../directory/outcome.ts'
 import { boundaryOf } from '../files/multipart.ts'
 import { heldBytes, receiveFile } from '../files/receive-file.ts'
@@ -45,7 +46,15 @@ export async function createFile(c: C): Promise<Response> {
   const maxBytes = unwrap(await records.beginFile(id, wanted, c.get('tenantRecord').policy.fileBytes))
   const key = fileKey(tenant, id)
   const arriving = arrivingChunks(body, progress)
-  const receiving = receiveFile({ id, body: unclosed(arriving), boundary, bucket, key, maxBytes })
+  const receiving = receiveFile({
+    id,
+    body: unclosed(arriving),
+    boundary,
+    bucket,
+    key,
+    maxBytes,
+    checkPurpose: (purpose) => requirePurpose(c.get('scopes'), { purpose, isRead: false }),
+  })
     .then(async (file) => {
       await records.completeFile(file)
       return file
@@ -89,28 +98,33 @@ export async function listFiles(c: C): Promise<Response> {
   const behind = after === undefined ? undefined : FileId.safeParse(after)
   if (behind?.success === false)
     throw new QuartetError('invalid_request', 'after: must be the id of a file', { param: 'after' })
+  const purposes = readablePurposes(c.get('scopes')).filter(
+    (each) => purpose === undefined || each === purpose,
+  )
   const files = await c
     .get('platform')
     .training(c.get('tenant'))
-    .listFiles({ after: behind?.data, limit: limit + 1, purpose })
+    .listFiles({ after: behind?.data, limit: limit + 1, purposes })
   return c.json(FileList.parse(toPage(files, { limit, id: ({ id }) => id })))
 }
 
-async function requireFile(c: C): Promise<FileObject> {
+/** The file that the path names, if the key may look at it, or without `isRead` change it. */
+async function requireFile(c: C, { isRead }: { readonly isRead: boolean }): Promise<FileObject> {
   const id = pathParameter(c, 'file')
   const file = await c.get('platform').training(c.get('tenant')).file(id)
   if (file === undefined) throw new QuartetError('not_found', `this tenant has no file ${id}`)
+  requirePurpose(c.get('scopes'), { purpose: file.purpose, isRead })
   return file
 }
 
 /** `GET /v1/files/{file}`. */
 export async function getFile(c: C): Promise<Response> {
-  return c.json((await requireFile(c)) satisfies FileObject)
+  return c.json((await requireFile(c, { isRead: true })) satisfies FileObject)
 }
 
 /** `GET /v1/files/{file}/content`. */
 export async function getFileContent(c: C): Promise<Response> {
-  const file = await requireFile(c)
+  const file = await requireFile(c, { isRead: true })
   const stored = await c.get('platform').files.get(fileKey(c.get('tenant'), file.id))
   if (stored === null) throw new QuartetError('not_found', `the content of ${file.id} is gone`)
   return c.body(stored.body, 200, {
@@ -124,7 +138,8 @@ export async function getFileContent(c: C): Promise<Response> {
 export async function deleteFile(c: C): Promise<Response> {
   const { files, training } = c.get('platform')
   const tenant = c.get('tenant')
-  const { id } = unwrap(await training(tenant).removeFile(pathParameter(c, 'file')))
+  const { id } = await requireFile(c, { isRead: false })
+  unwrap(await training(tenant).removeFile(id))
   await files.delete(fileKey(tenant, id))
   return c.json(FileDeleted.parse({ id, object: 'file', deleted: true }))
 }

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { TenantStatus } from '../../shared/api/admin.ts'
 import { AdapterSummary, CanaryShare } from '../../shared/api/deployments.ts'
 import { TenantPolicy, unlimited } from '../../shared/api/policy.ts'
+import { Scopes } from '../../shared/api/scopes.ts'
 import { EdgeBackbone } from '../../shared/backbone.ts'
 import { AdapterDigest, AliasName, BackboneSlug, KeyId, TenantId } from '../../shared/ids.ts'
 
@@ -16,6 +17,8 @@ export const KeyRecord = z.object({
   keyId: KeyId,
   /** Milliseconds since 1970. */
   expiresAt: z.int().optional(),
+  /** Absent, as null, lets the key do everything. */
+  scopes: Scopes.optional(),
 })
 export type KeyRecord = z.infer<typeof KeyRecord>
 

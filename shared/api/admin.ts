@@ -4,6 +4,7 @@ import { BackboneDigest, BackboneSlug, KeyId, TenantId } from '../ids.ts'
 import { AdapterSummary, AliasSummary } from './deployments.ts'
 import { pageQuery } from './paging.ts'
 import { TenantPolicy, TenantPolicyChange } from './policy.ts'
+import { Scopes } from './scopes.ts'
 
 /** `/admin/v1`: what an operator's key may do. Times are milliseconds since 1970. */
 
@@ -57,6 +58,7 @@ export const KeySummary = z.object({
   name: z.string(),
   createdAt: z.int(),
   expiresAt: z.int().nullable(),
+  scopes: Scopes,
 })
 export type KeySummary = z.infer<typeof KeySummary>
 
@@ -78,10 +80,21 @@ const expiresAt = z.int(momentError).min(0, momentError).nullable()
 export const CreateKeyRequest = z.strictObject({
   name: z.string().max(128).default(''),
   expiresAt: expiresAt.default(null),
+  scopes: Scopes.default(null),
 })
 /** The only time the secret is shown. */
-export const CreateKeyResponse = z.object({ id: KeyId, key: z.string(), expiresAt: z.int().nullable() })
+export const CreateKeyResponse = z.object({
+  id: KeyId,
+  key: z.string(),
+  expiresAt: z.int().nullable(),
+  scopes: Scopes,
+})
 export type CreateKeyResponse = z.infer<typeof CreateKeyResponse>
 
 /** `PATCH /admin/v1/tenants/{id}/keys/{keyId}`. */
-export const ChangeKeyRequest = z.strictObject({ expiresAt })
+export const ChangeKeyRequest = z
+  .strictObject({ expiresAt: expiresAt.optional(), scopes: Scopes.optional() })
+  .refine((change) => change.expiresAt !== undefined || change.scopes !== undefined, {
+    error: 'changes nothing; give expiresAt, scopes or both',
+  })
+export type ChangeKeyRequest = z.infer<typeof ChangeKeyRequest>
