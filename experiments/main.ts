@@ -20,7 +20,8 @@ const usage = `usage: npm run experiment -- NAME --data FOLDER [options]
        npm run experiment -- report [--results FILE]
 
   NAME             ${Object.keys(tasks).join(', ')}
-  --data FOLDER    the folder with the data sets, each in a folder of its own
+  --data FOLDER    the folder with the data sets, each in a folder of its own (of orders: demo)
+  --backbone SLUG  one on this machine (default: ${defaultBackbone})
   --kind A,B       ${Object.keys(variants).join(', ')} (default: iapt,static-4,static-20,idpg,lpt)
   --seeds 0,1,2    (default: 0)
   --steps N        of ${batch} examples (default: as adapter train: one epoch, or 100 where it has fewer)
@@ -34,6 +35,7 @@ docs/results.md anew; report prints those of another file.`
 interface Plan {
   readonly task: TaskName
   readonly data: string
+  readonly backbone: string
   readonly variants: readonly VariantName[]
   readonly seeds: readonly number[]
   readonly steps: number | undefined
@@ -49,6 +51,7 @@ function planOf(): Plan | Pick<Plan, 'results'> | undefined {
     allowPositionals: true,
     options: {
       data: { type: 'string' },
+      backbone: { type: 'string', default: defaultBackbone },
       kind: { type: 'string', default: defaultVariants },
       seeds: { type: 'string', default: '0' },
       steps: { type: 'string' },
@@ -63,6 +66,7 @@ function planOf(): Plan | Pick<Plan, 'results'> | undefined {
   return {
     task: name,
     data: values.data,
+    backbone: values.backbone,
     variants: values.kind.split(',').map((kind) => {
       if (isVariantName(kind)) return kind
       throw new CliFailure(`--kind ${kind} is none of ${Object.keys(variants).join(', ')}`)
@@ -79,8 +83,9 @@ function wholeNumber(option: string, text: string): number {
   throw new CliFailure(`${option} ${text} is not a whole number`)
 }
 
-async function runPlan({ task, data, seeds, results, work, ...plan }: Plan): Promise<void> {
-  const backbone = await requireBackbone(defaultBackbone)
+async function runPlan({ task, data, seeds, results, ...plan }: Plan): Promise<void> {
+  const backbone = await requireBackbone(plan.backbone)
+  const work = join(plan.work, backbone.manifest.slug)
   const prepared = await prepareTask(tasks[task], { folder: data, backbone })
   const steps = plan.steps ?? defaultSteps(Math.ceil(prepared.train.length / batch))
   const runs: readonly Run[] = [

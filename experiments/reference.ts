@@ -6,6 +6,9 @@ export interface ReferenceRow {
   readonly scores: { readonly [T in TaskName]?: readonly number[] }
 }
 
+/** The backbone that the reference was trained on. */
+export const referenceBackbone = 'smollm2-135m-instruct'
+
 /**
  * What an independent PyTorch implementation reached on the same data, in f32, with the same schedule and learning
  * rates; accuracies in %, E2E in loss per token. Standard error of an accuracy: 1.4 to 1.8 points.

@@ -20,7 +20,7 @@ const run = (variant: string, { seed, accuracy }: { seed: number; accuracy: numb
     trainSeconds: 90,
     trainTokensPerSecond: 300,
     evaluateSeconds: 10,
-    backbone: { slug: 'tiny', digest: 'd' },
+    backbone: { slug: 'smollm2-135m-instruct', digest: 'd' },
     versions: { quartet: '0', onnxruntime: '1', node: '24' },
     cpu: 'none',
   })
@@ -63,6 +63,14 @@ test('of a run that was made again, the last result counts', () => {
   )
   expect(first).toBe(tablesOf(results))
   expect(others[0]).toContain('0: 90.0, 1: 84.0')
+})
+
+test('runs on another backbone stand in a table of their own, without the reference', () => {
+  const other = { ...run('static-4', { seed: 0, accuracy: 0.95 }), backbone: { slug: 'tiny', digest: 'e' } }
+  const [first = '', second = ''] = tablesOf([...results, other]).split('On tiny:')
+  expect(first.trimEnd()).toBe(tablesOf(results).trimEnd())
+  expect(second).toContain('| static, 4 rows | 95.0 ± 3.0 | 0: 95.0 |')
+  expect(second).not.toContain('reference')
 })
 
 test('docs/results.md shows what the results file holds', async () => {

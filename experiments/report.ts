@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeFileAtomically } from '../cli/local/atomic-file.ts'
-import { type ReferenceRow, reference } from './reference.ts'
+import { type ReferenceRow, reference, referenceBackbone } from './reference.ts'
 import { latest, type Result, readResults } from './result.ts'
 import type { Score } from './tasks/task.ts'
 import { isTaskName, type TaskName, tasks } from './tasks/tasks.ts'
@@ -46,37 +46,56 @@ export function tablesOf(all: readonly Result[]): string {
 
 function sectionOf(task: TaskName, results: readonly Result[]): string {
   const { title, conditions, score } = tasks[task]
+  const own = results.filter(({ backbone }) => backbone.slug === referenceBackbone)
+  const tables = [
+    ...(own.length === 0 ? [] : [tableOf(own, { score, references: referenceRows({ task, score }) })]),
+    ...[...Map.groupBy(results, ({ backbone }) => backbone.slug)]
+      .filter(([slug]) => slug !== referenceBackbone)
+      .map(([slug, ofBackbone]) => `On ${slug}:\n\n${tableOf(ofBackbone, { score, references: [] })}`),
+  ]
+  return [`### ${title}`, '', `${conditions}.`, '', tables.join('\n\n'), ''].join('\n')
+}
+
+/** The runs of one task on one backbone. */
+function tableOf(
+  results: readonly Result[],
+  { score, references }: { score: Score; references: readonly string[] },
+): string {
   const groups = [...Map.groupBy(results, ({ variant, steps }) => `${variant} ${steps}`).values()]
   const order = ['untuned', ...Object.keys(variants)]
   const sorted = groups.toSorted(
     (a, b) => order.indexOf(a[0]?.variant ?? '') - order.indexOf(b[0]?.variant ?? ''),
   )
-  const also = score === 'loss' ? 'BLEU' : 'loss per token'
-  const rows = [
-    ...sorted.map((runs) => measuredRow(runs, score)),
-    ...reference.flatMap((row) => referenceRow(row, { task, score })),
-  ]
   return [
-    `### ${title}`,
-    '',
-    `${conditions}.`,
-    '',
-    `| model | ${titles[score]} | by seed | ${also} | parameters | training |`,
+    `| model | ${titles[score]} | by seed | ${titles[besides[score]]} | parameters | training |`,
     '|---|---|---|---|---|---|',
-    ...rows,
-    '',
+    ...sorted.map((runs) => measuredRow(runs, score)),
+    ...references,
   ].join('\n')
 }
 
+function referenceRows({ task, score }: { task: TaskName; score: Score }): readonly string[] {
+  return reference.flatMap((row) => referenceRow(row, { task, score }))
+}
+
+/** The score that is shown beside a task's own. */
+const besides: { readonly [S in Score]: Score } = {
+  labelAccuracy: 'loss',
+  loss: 'bleu',
+  bleu: 'loss',
+  exactMatch: 'loss',
+}
 const titles: { readonly [S in Score]: string } = {
   labelAccuracy: 'accuracy %',
   loss: 'loss per token',
   bleu: 'BLEU',
+  exactMatch: 'exact answers %',
 }
 const written: { readonly [S in Score]: (value: number) => string } = {
   labelAccuracy: (value) => (100 * value).toFixed(1),
   loss: (value) => value.toFixed(3),
   bleu: (value) => value.toFixed(1),
+  exactMatch: (value) => (100 * value).toFixed(1),
 }
 
 /** The runs of one variant. */
@@ -90,7 +109,7 @@ function measuredRow(runs: readonly Result[], score: Score): string {
       ({ metrics }) => ((metrics[score]?.high ?? Number.NaN) - (metrics[score]?.low ?? Number.NaN)) / 2,
     ),
   )
-  const other: Score = score === 'loss' ? 'bleu' : 'loss'
+  const other = besides[score]
   const others = bySeed.flatMap(({ metrics }) => metrics[other]?.value ?? [])
   const seeds = bySeed.map(({ seed }, at) => `${seed}: ${written[score](scores[at] ?? Number.NaN)}`)
   const isUntuned = first.variant === 'untuned'

@@ -88,8 +88,9 @@ export function isFinished(results: readonly Result[], run: Identity): boolean {
   return results.some((result) => key(result) === key(run))
 }
 
-/** The last result of each task, variant, seed and number of steps: settings change, and a run is made again. */
+/** The last result of each task, backbone, variant, seed and number of steps: settings change, and a run is made again. */
 export function latest(results: readonly Result[]): readonly Result[] {
-  const name = ({ seed, steps, task, variant }: Result) => JSON.stringify([task, variant, seed, steps])
+  const name = ({ backbone, seed, steps, task, variant }: Result) =>
+    JSON.stringify([task, backbone.slug, variant, seed, steps])
   return [...new Map(results.map((result) => [name(result), result])).values()]
 }

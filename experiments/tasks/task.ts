@@ -5,7 +5,7 @@ export interface Pair {
 }
 
 /** What a task is measured by; the first is the one that tables compare. */
-export type Score = 'labelAccuracy' | 'loss' | 'bleu'
+export type Score = 'labelAccuracy' | 'loss' | 'bleu' | 'exactMatch'
 
 /** Everything of a task that runs need, in the order in which it is used. */
 export interface TaskData {

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { banking77 } from './banking77.ts'
 import { e2e } from './e2e.ts'
+import { orders } from './orders.ts'
 import { sst2 } from './sst2.ts'
 import { trec } from './trec.ts'
 
@@ -67,4 +68,11 @@ test('what is drawn from a sorted file is the same for every run', () => {
   expect(train).toHaveLength(1600)
   expect(banking77.parse(files).train).toEqual(train)
   expect(new Set(train.slice(0, 200).map(({ answer }) => answer)).size).toBeGreaterThan(40)
+})
+
+test('orders: lines of prompt and completion, the held-out ones answered', () => {
+  const line = '{"prompt": "A tea, please.", "completion": "{}"}\n'
+  const { train, test: held } = orders.parse({ train: line, test: line })
+  expect(train).toEqual([{ prompt: 'A tea, please.', answer: '{}' }])
+  expect(held.answers).toEqual(train)
 })
