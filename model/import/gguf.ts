@@ -1,7 +1,7 @@
 import { access } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { QuartetError } from '../../shared/errors.ts'
-import type { GgufTensors } from '../architectures/architecture.ts'
+import type { Architecture, GgufTensors } from '../architectures/architecture.ts'
 import { invalidBackbone } from '../architectures/invalid-backbone.ts'
 import { Settings } from '../architectures/settings.ts'
 import { architectures, unsupported } from '../architectures/table.ts'
@@ -98,15 +98,20 @@ async function partPaths(path: string): Promise<string[]> {
   return paths
 }
 
-/** Tensors that settings are taken from. */
-const settingTensors = ['rope_freqs.weight', 'rope_factors_short.weight', 'rope_factors_long.weight']
-
-async function openTensors(path: string, { metadata, entries }: Contents): Promise<TensorSource> {
+/** The architecture that a file's metadata names. Throws `backbone_invalid` when it is not served. */
+export function requireGgufArchitecture(metadata: GgufMetadata, path: string): Architecture {
   const name = metadata['general.architecture']
   const architecture = architectures.find(({ gguf }) => gguf.architecture === name)
   if (architecture === undefined)
     throw invalidBackbone(path, unsupported('architecture', typeof name === 'string' ? name : undefined))
-  const { gguf } = architecture
+  return architecture
+}
+
+/** Tensors that settings are taken from. */
+const settingTensors = ['rope_freqs.weight', 'rope_factors_short.weight', 'rope_factors_long.weight']
+
+async function openTensors(path: string, { metadata, entries }: Contents): Promise<TensorSource> {
+  const { gguf } = requireGgufArchitecture(metadata, path)
   const vectors = new Map<string, readonly number[]>()
   for (const stored of settingTensors) {
     const entry = entries.get(stored)

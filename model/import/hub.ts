@@ -1,5 +1,6 @@
 import { join } from 'node:path'
-import { downloadFile, HUB_URL } from '@huggingface/hub'
+import { downloadFile } from '@huggingface/hub'
+import { hubAccess } from './hub-access.ts'
 import type { ObtainOptions, Origin, PinnedFile } from './origin.ts'
 import { downloadPinned, isWhole } from './pinned-download.ts'
 
@@ -28,10 +29,7 @@ async function obtain(
   { repo, revision, files }: HubRepository,
   { folder, onProgress, signal }: ObtainOptions,
 ): Promise<string> {
-  const { HF_ENDPOINT, HF_TOKEN, HUGGING_FACE_HUB_TOKEN, HF_HUB_OFFLINE = '' } = process.env
-  if (!['', '0', 'false'].includes(HF_HUB_OFFLINE.toLowerCase())) throw new Error('HF_HUB_OFFLINE is set')
-  const hubUrl = (HF_ENDPOINT || HUB_URL).replace(/\/+$/, '')
-  const accessToken = HF_TOKEN || HUGGING_FACE_HUB_TOKEN
+  const access = hubAccess()
   for (const file of files)
     await downloadPinned({
       file,
@@ -50,8 +48,7 @@ async function obtain(
           repo,
           path: file.name,
           revision,
-          hubUrl,
-          ...(accessToken ? { accessToken } : {}),
+          ...access,
           // Plain HTTP goes on from any byte and works with every mirror; Xet does neither.
           xet: false,
           fetch: (input, init) => fetch(input, { ...init, signal: stop }),

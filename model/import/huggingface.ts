@@ -25,13 +25,7 @@ import { TensorFile } from './tensor-file.ts'
  * Throws `backbone_invalid` that names what is missing or not supported.
  */
 export async function openHuggingFace(folder: string): Promise<BackboneSource> {
-  const path = join(folder, 'config.json')
-  const raw = await requireJsonFile(path)
-  const { architecture, settings } = architectureOf(raw, path)
-  const stated = architecture.huggingFace.config(settings)
-  const sizes = checkedConfig({ ...stated, tiedHead: false }, path)
-  const { tokenizer, ...frame } = await tokenizerFiles(folder, { modelConfig: raw, vocab: sizes.vocab })
-  const conversation = describeConversation(tokenizer, frame)
+  const { architecture, settings, sizes, tokenizer, conversation } = await describeHuggingFace(folder)
   const names = await weightFiles(folder)
   const files: TensorFile[] = []
   const close = async () => {
@@ -55,6 +49,17 @@ export async function openHuggingFace(folder: string): Promise<BackboneSource> {
     await close()
     throw error
   }
+}
+
+/** What a folder's files say beside the weights, which may not be there yet. Throws `backbone_invalid`. */
+export async function describeHuggingFace(folder: string) {
+  const path = join(folder, 'config.json')
+  const raw = await requireJsonFile(path)
+  const { architecture, settings } = architectureOf(raw, path)
+  const stated = architecture.huggingFace.config(settings)
+  const sizes = checkedConfig({ ...stated, tiedHead: false }, path)
+  const { tokenizer, ...frame } = await tokenizerFiles(folder, { modelConfig: raw, vocab: sizes.vocab })
+  return { architecture, settings, sizes, tokenizer, conversation: describeConversation(tokenizer, frame) }
 }
 
 const Described = z.looseObject({ model_type: z.string().optional() })

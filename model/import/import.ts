@@ -29,6 +29,8 @@ export interface ImportOptions {
   readonly weights: BackboneManifest['weights']
   /** Folder to make; must not exist yet, unless it holds the same import. */
   readonly destination: string
+  /** What the manifest calls the source; the name of the file or folder when absent. */
+  readonly sourceName?: string | undefined
   readonly onProgress?: OnProgress | undefined
   readonly signal?: AbortSignal | undefined
 }
@@ -46,9 +48,10 @@ export async function importBackbone(options: ImportOptions): Promise<BackboneMa
 /** The same for a source that is open already (a seeded one, in tests). */
 export async function importSource(
   source: BackboneSource,
-  { slug, weights, destination, onProgress, signal }: Omit<ImportOptions, 'path'>,
+  { slug, weights, destination, sourceName, onProgress, signal }: Omit<ImportOptions, 'path'>,
 ): Promise<BackboneManifest> {
-  const origin = await source.origin()
+  const stated = await source.origin()
+  const origin = { ...stated, name: sourceName ?? stated.name }
   const asBefore = async () => {
     const { manifest } = await existing(destination)
     if (manifest.slug === slug && manifest.weights === weights && manifest.source.sha256 === origin.sha256)

@@ -5,7 +5,8 @@ import { invalidBackbone } from '../architectures/invalid-backbone.ts'
 import { requireJsonFile } from './json-file.ts'
 
 const indexName = 'model.safetensors.index.json'
-const Index = z.object({ weight_map: z.record(z.string(), z.string()) })
+/** `model.safetensors.index.json`: which file has each tensor. */
+export const ShardIndex = z.object({ weight_map: z.record(z.string(), z.string()) })
 const shardName = /^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$/
 const maxShards = 1000
 
@@ -26,7 +27,7 @@ export async function weightFiles(folder: string): Promise<string[]> {
     )
   }
   const path = join(folder, indexName)
-  const parsed = Index.safeParse(await requireJsonFile(path))
+  const parsed = ShardIndex.safeParse(await requireJsonFile(path))
   if (!parsed.success) throw invalidBackbone(path, 'it has no weight_map of file names')
   const names = shardsOf(parsed.data.weight_map, path)
   const missing = names.filter((name) => !present.includes(name))

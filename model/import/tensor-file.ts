@@ -10,8 +10,16 @@ export interface StoredTensor {
   readonly start: number
 }
 
+/** Bytes that are read where they are needed. */
+export interface ByteSource {
+  /** Named in errors. */
+  readonly path: string
+  readonly bytes: number
+  readBytes(start: number, length: number): Promise<Uint8Array>
+}
+
 /** A file of tensors, read piece by piece: the raw bytes in memory are never more than `pieceBytes`. */
-export class TensorFile {
+export class TensorFile implements ByteSource {
   readonly path: string
   readonly bytes: number
   readonly #handle: FileHandle
