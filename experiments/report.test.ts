@@ -67,7 +67,9 @@ test('of a run that was made again, the last result counts', () => {
 
 test('runs on another backbone stand in a table of their own, without the reference', () => {
   const other = { ...run('static-4', { seed: 0, accuracy: 0.95 }), backbone: { slug: 'tiny', digest: 'e' } }
-  const [first = '', second = ''] = tablesOf([...results, other]).split('On tiny:')
+  const [first = '', second = ''] = tablesOf([...results, other]).split(
+    'On tiny, measured on 400 held-out examples:',
+  )
   expect(first.trimEnd()).toBe(tablesOf(results).trimEnd())
   expect(second).toContain('| static, 4 rows | 95.0 ± 3.0 | 0: 95.0 |')
   expect(second).not.toContain('reference')

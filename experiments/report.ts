@@ -51,9 +51,17 @@ function sectionOf(task: TaskName, results: readonly Result[]): string {
     ...(own.length === 0 ? [] : [tableOf(own, { score, references: referenceRows({ task, score }) })]),
     ...[...Map.groupBy(results, ({ backbone }) => backbone.slug)]
       .filter(([slug]) => slug !== referenceBackbone)
-      .map(([slug, ofBackbone]) => `On ${slug}:\n\n${tableOf(ofBackbone, { score, references: [] })}`),
+      .map(
+        ([slug, ofBackbone]) =>
+          `On ${slug}, measured on ${testedOf(ofBackbone)} held-out examples:\n\n${tableOf(ofBackbone, { score, references: [] })}`,
+      ),
   ]
   return [`### ${title}`, '', `${conditions}.`, '', tables.join('\n\n'), ''].join('\n')
+}
+
+/** How many examples scores are of. */
+function testedOf(results: readonly Result[]): number {
+  return Math.max(...results.map(({ tested }) => Math.max(tested.likelihood, tested.labels, tested.answers)))
 }
 
 /** The runs of one task on one backbone. */
