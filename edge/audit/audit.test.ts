@@ -7,7 +7,7 @@ import { sha256Hex } from '../../shared/digest.ts'
 import { makeAdapter } from '../../test/edge/adapter.ts'
 import { TestEdge, type TestTenant, tinyBackbone } from '../../test/edge/edge.ts'
 import { unreachable } from '../../test/edge/stale-store.ts'
-import { operations } from '../openapi/operations.ts'
+import { routes } from '../routes/table/routes.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant
@@ -101,7 +101,7 @@ describe('the audit log', () => {
   ])('never holds %s that stands in a path where an id belongs', async (_name, text) => {
     const before = await log('limit=1')
     // The log is not told of stored answers: they are no part of the control plane.
-    const changes = operations.filter(
+    const changes = routes.filter(
       ({ auth, method, parameters, path }) =>
         auth !== 'node' && method !== 'get' && parameters !== undefined && !path.startsWith('/v1/responses/'),
     )

@@ -6,14 +6,19 @@ import { pathParameters } from '../http/request-parts.ts'
 import type { AdminApp } from '../request-context.ts'
 import { type AuditTarget, writtenTarget } from './audit-target.ts'
 
+/** An action's name, and the values that its query adds to its target. */
+export type AuditedAction =
+  | string
+  | { readonly action: string; readonly asked: (c: Pick<Context<AdminApp>, 'req'>) => AuditTarget }
+
 /**
  * Writes an action into the audit log before it begins and when it has ended, whoever acts and however it ends. What
  * cannot be written down is not done. Of a path that names nothing it writes nothing: whatever stands in it, a key
- * perhaps, would stay. `asked` adds what the query asks.
+ * perhaps, would stay.
  */
-export const audited =
-  (action: string, asked: (c: Context<AdminApp>) => AuditTarget = () => ({})): MiddlewareHandler<AdminApp> =>
-  async (c, next) => {
+export const audited = (audit: AuditedAction): MiddlewareHandler<AdminApp> => {
+  const { action, asked } = typeof audit === 'string' ? { action: audit, asked: () => ({}) } : audit
+  return async (c, next) => {
     const { audit, feed } = c.get('platform')
     const log = audit()
     const target: AuditTarget = { ...pathParameters(c), ...asked(c) }
@@ -54,6 +59,7 @@ export const audited =
     c.executionCtx.waitUntil(acted.catch(() => undefined))
     await acted
   }
+}
 
 const attempts = 5
 

@@ -15,13 +15,13 @@ import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../../test/edge/
 import { nodeStatus } from '../../test/edge/node-status.ts'
 import { unreachable } from '../../test/edge/stale-store.ts'
 import { byteIds, tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
+import { routes } from '../routes/table/routes.ts'
 import { openApiDocument } from './document.ts'
-import { operations } from './operations.ts'
 
 /** Every operation as it should be used, and refusals of many kinds, held to the document. */
 
 const edge = new TestEdge({ QUARTET_LOG_LEVEL: 'off' })
-const answers = new DocumentedAnswers(openApiDocument())
+const answers = new DocumentedAnswers(openApiDocument(routes))
 /** Operations that succeeded. */
 const succeeded = new Set<string>()
 let tenant: TestTenant
@@ -373,7 +373,7 @@ test('every answer tells browsers to take it as what it says it is, a refusal th
 })
 
 test('all of this was every operation there is', () => {
-  expect([...succeeded].toSorted()).toEqual(operations.map(({ id }) => id).toSorted())
+  expect([...succeeded].toSorted()).toEqual(routes.map(({ id }) => id).toSorted())
 })
 
 test('an answer with a field, a header, a status or an error that is not described is found out', async () => {

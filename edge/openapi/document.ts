@@ -14,7 +14,6 @@ import {
   retryable,
   tags,
 } from './operation.ts'
-import { operations } from './operations.ts'
 import { requestSchemas, responseSchemas } from './schemas.ts'
 
 type Json = Readonly<Record<string, unknown>>
@@ -83,7 +82,7 @@ const bodyErrors = {
 } as const satisfies Record<string, readonly ErrorCode[]>
 
 /** OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.1), from the schemas that validate. */
-export function openApiDocument(): Document {
+export function openApiDocument(operations: readonly Operation[]): Document {
   return {
     openapi: '3.1.1',
     info: {
@@ -94,7 +93,7 @@ export function openApiDocument(): Document {
     },
     servers: [{ url: '/' }],
     tags: Object.entries(tags).map(([name, description]) => ({ name, description })),
-    paths: paths(),
+    paths: pathsOf(operations),
     components: {
       schemas: { ...componentsOf(requestSchemas, 'input'), ...componentsOf(responseSchemas, 'output') },
       headers: headerComponents(),
@@ -112,7 +111,7 @@ export function openApiDocument(): Document {
   }
 }
 
-function paths(): Document['paths'] {
+function pathsOf(operations: readonly Operation[]): Document['paths'] {
   const byPath = Map.groupBy(operations, ({ path }) => path)
   return Object.fromEntries(
     [...byPath].map(([path, group]) => [
@@ -154,15 +153,20 @@ function describe(operation: Operation): DescribedOperation {
 
 const etag = ['etag'] as const
 const replayed = ['idempotency-replayed'] as const
-const replays = ({ headers = {} }: Operation): boolean => 'idempotency-key' in headers
+const replays = ({ idempotency }: Operation): boolean => idempotency !== undefined
 
 function parameters({
   headers: own = {},
+  idempotency,
   parameters: inPath = {},
   query,
   revalidates,
 }: Operation): readonly Parameter[] {
-  const headers = { ...own, ...(revalidates === true ? ifNoneMatch : {}) }
+  const headers = {
+    ...own,
+    ...(idempotency === undefined ? {} : idempotencyKey),
+    ...(revalidates === true ? ifNoneMatch : {}),
+  }
   const queried = Object.entries(query?.shape ?? {}).map(([name, schema]) => ({
     name,
     in: 'query' as const,
@@ -212,7 +216,7 @@ function errorsOf({
   auth,
   body,
   errors = [],
-  headers,
+  idempotency,
   parameters: inPath,
   query,
 }: Operation): readonly ErrorCode[] {
@@ -222,7 +226,7 @@ function errorsOf({
     ...(inPath === undefined && query === undefined
       ? []
       : (['invalid_request', 'unsupported_parameter'] as const)),
-    ...(headers === idempotencyKey ? (['invalid_request', 'idempotency_conflict'] as const) : []),
+    ...(idempotency !== undefined ? (['invalid_request', 'idempotency_conflict'] as const) : []),
     'internal_error',
   ]
   return [...new Set([...errors, ...implied])]

@@ -18,6 +18,8 @@ export interface Operation {
   readonly query?: z.ZodObject
   readonly headers?: Readonly<Record<string, { readonly schema: z.ZodType; readonly description: string }>>
   readonly body?: Body
+  /** An `Idempotency-Key` lets it act, or run and be charged, once, however often it is sent. */
+  readonly idempotency?: 'action' | 'generation'
   readonly answer: Answer
   /** The answer has an etag, and whoever sends it back gets an empty 304. */
   readonly revalidates?: true

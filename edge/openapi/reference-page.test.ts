@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { routes } from '../routes/table/routes.ts'
 import { type Document, openApiDocument } from './document.ts'
 import { referencePage } from './reference-page.ts'
 
@@ -12,7 +13,7 @@ const renamed = (value: object) =>
 
 /** The document with markup in every text and in every name. */
 function hostileDocument(): Document {
-  const text = JSON.stringify(openApiDocument(), (key, value: unknown) => {
+  const text = JSON.stringify(openApiDocument(routes), (key, value: unknown) => {
     if (typeof value === 'string') return value + hostile
     if (key === 'security' && Array.isArray(value)) return value.map(renamed)
     return named.test(key) && typeof value === 'object' && value !== null ? renamed(value) : value

@@ -6,25 +6,25 @@ import { TestEdge } from '../../test/edge/edge.ts'
 import { app } from '../app.ts'
 import { rateLimitHeaderNames } from '../budgets/rate-limit-headers.ts'
 import { pathSchemas } from '../http/path-schemas.ts'
+import { routes } from '../routes/table/routes.ts'
 import { openApiDocument } from './document.ts'
 import { rateLimitHeaders } from './operation.ts'
-import { operations } from './operations.ts'
 
 /** `/v1/models/:model` as `/v1/models/{model}`. */
 const documented = (path: string) =>
   path.replaceAll(/:([A-Za-z]+)(\{[^}]*\})?/g, '{$1}').replace(/(.)\/$/, '$1')
 
 /** What the app answers to; middleware and refusals of other methods stand there as `ALL`. */
-const routes = new Set(
+const registered = new Set(
   app.routes
     .filter(({ method }) => method !== 'ALL')
     .map(({ method, path }) => `${method} ${documented(path)}`),
 )
-const described = operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`)
+const described = routes.map(({ method, path }) => `${method.toUpperCase()} ${path}`)
 
 describe('the document', () => {
   test('describes every route, and no route that there is not', () => {
-    expect(described.toSorted()).toEqual([...routes].toSorted())
+    expect(described.toSorted()).toEqual([...registered].toSorted())
   })
 
   test('knows the headers that tell of limits', () => {
@@ -32,11 +32,11 @@ describe('the document', () => {
   })
 
   test('names every operation once', () => {
-    expect(new Set(operations.map(({ id }) => id)).size).toBe(operations.length)
+    expect(new Set(routes.map(({ id }) => id)).size).toBe(routes.length)
   })
 
   test('says how large an adapter may be', () => {
-    const files = operations.flatMap(({ body }) =>
+    const files = routes.flatMap(({ body }) =>
       body !== undefined && 'bytes' in body && body.bytes.includes('safetensors') ? [body.bytes] : [],
     )
     expect(files.length).toBeGreaterThan(0)
@@ -45,7 +45,7 @@ describe('the document', () => {
 
   test('has a schema for every parameter of a path: the one that the routes go by', () => {
     const schemas = new Map<string, z.ZodType>(Object.entries(pathSchemas))
-    for (const { parameters = {}, path } of operations) {
+    for (const { parameters = {}, path } of routes) {
       expect(Object.keys(parameters).toSorted(), path).toEqual(
         [...path.matchAll(/\{([A-Za-z]+)\}/g)].map(([, name]) => name).toSorted(),
       )
@@ -58,7 +58,7 @@ describe('the document', () => {
     await edge.seedBackbone()
     const { id, key } = await edge.seedTenant()
     const all = ['GET', 'PUT', 'POST', 'PATCH', 'DELETE']
-    for (const [path, of] of Map.groupBy(operations, (operation) => operation.path)) {
+    for (const [path, of] of Map.groupBy(routes, (operation) => operation.path)) {
       const own = of.map(({ method }) => method.toUpperCase())
       const target = path.replace('/tenants/{id}', `/tenants/${id}`).replaceAll(/\{[A-Za-z]+\}/g, 'x')
       const secret = of[0]?.auth === 'admin' ? env.QUARTET_ADMIN_KEY : key
@@ -86,7 +86,7 @@ describe('the document', () => {
       admin: 'invalid_admin_key',
       node: 'invalid_node_token',
     } as const
-    for (const [at, { auth, method, path }] of operations.entries()) {
+    for (const [at, { auth, method, path }] of routes.entries()) {
       const response = await edge.fetch(path.replaceAll(/\{[A-Za-z]+\}/g, 'x'), {
         method: method.toUpperCase(),
         headers: { 'cf-connecting-ip': `10.0.0.${at}` },
@@ -108,7 +108,7 @@ describe('served', () => {
     expect(response.headers.get('cache-control')).toMatch(/max-age/)
     const served: unknown = await response.json()
     expect(served).toMatchObject({ openapi: expect.stringMatching(/^3\.1\./) })
-    expect(served).toEqual(JSON.parse(JSON.stringify(openApiDocument())))
+    expect(served).toEqual(JSON.parse(JSON.stringify(openApiDocument(routes))))
     const etag = response.headers.get('etag') ?? ''
     const again = await edge.fetch('/openapi.json', { headers: { 'if-none-match': `W/${etag}` } })
     expect(again.status).toBe(304)
@@ -119,7 +119,7 @@ describe('served', () => {
     const response = await edge.fetch('/docs')
     expect(response.headers.get('content-security-policy')).toMatch(/default-src 'none'/)
     const html = await response.text()
-    for (const { id } of operations) expect(html).toContain(`<section id="${id}">`)
+    for (const { id } of routes) expect(html).toContain(`<section id="${id}">`)
     expect(html).not.toMatch(/<script|<link|<img|src=|https?:\/\/|\son[a-z]+=/i)
     const anchors = new Set([...html.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id))
     for (const [, target] of html.matchAll(/href="#([^"]+)"/g)) expect(anchors).toContain(target)

@@ -4,21 +4,25 @@ import {
   MessageObject,
   MessagesRequest,
   TokenCount,
-} from '../../shared/api/messages.ts'
-import { generating, generationHeaders } from './generation-operations.ts'
-import { idempotencyKey, json, type Operation } from './operation.ts'
+} from '../../../shared/api/messages.ts'
+import { json } from '../../openapi/operation.ts'
+import { countTokens, createMessage } from '../messages.ts'
+import { generating, generationHeaders } from './generation.ts'
+import type { Route } from './route.ts'
 
-export const messagesOperations: readonly Operation[] = [
+export const messagesRoutes: readonly Route[] = [
   {
     method: 'post',
     path: '/v1/messages',
     id: 'createMessage',
+    handle: createMessage,
+    limited: true,
     tag: 'Generation',
     summary: 'Answer a conversation, in the form of Anthropic',
     description:
       'With `stream`, server-sent events named by their `type`; the last is `message_stop`. A failure after the first token is one last event `error`. The key may also come as `x-api-key`.',
     auth: 'tenant',
-    headers: idempotencyKey,
+    idempotency: 'generation',
     body: { json: MessagesRequest },
     answer: {
       status: 200,
@@ -32,6 +36,8 @@ export const messagesOperations: readonly Operation[] = [
     method: 'post',
     path: '/v1/messages/count_tokens',
     id: 'countTokens',
+    handle: countTokens,
+    limited: true,
     tag: 'Generation',
     summary: 'Count the tokens of a conversation',
     auth: 'tenant',

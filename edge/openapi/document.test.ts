@@ -1,24 +1,28 @@
-import { Validator } from '@seriousme/openapi-schema-validator'
+import openApiSchema from '@seriousme/openapi-schema-validator/schemas/v3.1/schema.json'
 import { Ajv2020 } from 'ajv/dist/2020.js'
+import addFormats from 'ajv-formats'
 import { describe, expect, test } from 'vitest'
-import { openApiDocument } from '../../edge/openapi/document.ts'
 import { ChatCompletionRequest } from '../../shared/api/chat-completions.ts'
 import { errorCodes } from '../../shared/errors.ts'
+import { routes } from '../routes/table/routes.ts'
+import { openApiDocument } from './document.ts'
 
-const document = openApiDocument()
+const document = openApiDocument(routes)
 const plain: Record<string, unknown> = JSON.parse(JSON.stringify(document))
 
 describe('the OpenAPI document', () => {
-  test('is OpenAPI 3.1 by its schema', async () => {
-    const { errors, valid } = await new Validator().validate(structuredClone(plain))
-    expect(errors).toBeUndefined()
-    expect(valid).toBe(true)
+  const ajv = new Ajv2020({ strict: false })
+  addFormats(ajv)
+  ajv.addFormat('media-range', true)
+  const isOpenApi = ajv.compile(openApiSchema)
+
+  test('is OpenAPI 3.1 by its schema', () => {
+    isOpenApi(plain)
+    expect(isOpenApi.errors ?? []).toEqual([])
   })
 
-  test('that is not valid is found out', async () => {
-    const broken = structuredClone(plain)
-    broken.paths = { '/v1/models': { get: { responses: 'none' } } }
-    expect((await new Validator().validate(broken)).valid).toBe(false)
+  test('that is not valid is found out', () => {
+    expect(isOpenApi({ ...plain, paths: { '/v1/models': { get: { responses: 'none' } } } })).toBe(false)
   })
 
   test('refers only to schemas that there are', () => {

@@ -1,7 +1,9 @@
 import { z } from 'zod'
-import { AdminUsageQuery, BudgetReport, UsageList, UsageQuery } from '../../shared/api/usage.ts'
-import { TenantId } from '../../shared/ids.ts'
-import { type Answer, json, type Operation } from './operation.ts'
+import { AdminUsageQuery, BudgetReport, UsageList, UsageQuery } from '../../../shared/api/usage.ts'
+import { TenantId } from '../../../shared/ids.ts'
+import { type Answer, json } from '../../openapi/operation.ts'
+import { getAllUsage, getBudget, getUsage } from '../usage.ts'
+import type { Route } from './route.ts'
 
 const rows: Answer = {
   status: 200,
@@ -11,11 +13,12 @@ const rows: Answer = {
   headers: ['content-disposition', 'x-quartet-next-after'],
 }
 
-export const usageOperations: readonly Operation[] = [
+export const usageRoutes: readonly Route[] = [
   {
     method: 'get',
     path: '/v1/usage',
     id: 'getUsage',
+    handle: getUsage,
     tag: 'Usage',
     summary: 'Show what was used, by UTC day, key and model',
     auth: 'tenant',
@@ -27,6 +30,7 @@ export const usageOperations: readonly Operation[] = [
     method: 'get',
     path: '/admin/v1/usage',
     id: 'getAllUsage',
+    handle: getAllUsage,
     tag: 'Usage',
     summary: 'Show what was used by one tenant, or by all',
     auth: 'admin',
@@ -38,6 +42,7 @@ export const usageOperations: readonly Operation[] = [
     method: 'get',
     path: '/admin/v1/tenants/{id}/budget',
     id: 'getBudget',
+    handle: getBudget,
     tag: 'Usage',
     summary: "Show how a tenant's limits stand",
     auth: 'admin',

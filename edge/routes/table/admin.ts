@@ -10,19 +10,34 @@ import {
   TenantList,
   TenantListQuery,
   TenantSummary,
-} from '../../shared/api/admin.ts'
-import { AuditPage, AuditQuery } from '../../shared/api/audit.ts'
-import { FleetResponse } from '../../shared/api/fleet.ts'
-import { BackboneSlug, KeyId, TenantId } from '../../shared/ids.ts'
-import { idempotencyKey, json, noContent, type Operation } from './operation.ts'
+} from '../../../shared/api/admin.ts'
+import { AuditPage, AuditQuery } from '../../../shared/api/audit.ts'
+import { FleetResponse } from '../../../shared/api/fleet.ts'
+import { BackboneSlug, KeyId, TenantId } from '../../../shared/ids.ts'
+import { json, noContent } from '../../openapi/operation.ts'
+import { getAudit } from '../admin-audit.ts'
+import { getBackbones, putBackbone } from '../admin-backbones.ts'
+import { getFleet } from '../admin-fleet.ts'
+import {
+  changeKey,
+  changeTenant,
+  createKey,
+  createTenant,
+  deleteTenant,
+  getTenant,
+  listTenants,
+  revokeKey,
+} from '../admin-tenants.ts'
+import type { Route } from './route.ts'
 
 const tenant = { id: TenantId }
 
-export const adminOperations: readonly Operation[] = [
+export const adminRoutes: readonly Route[] = [
   {
     method: 'get',
     path: '/admin/v1/tenants',
     id: 'listTenants',
+    handle: listTenants,
     tag: 'Tenants',
     summary: 'List tenants',
     auth: 'admin',
@@ -33,10 +48,12 @@ export const adminOperations: readonly Operation[] = [
     method: 'post',
     path: '/admin/v1/tenants',
     id: 'createTenant',
+    handle: createTenant,
+    audit: 'tenant.create',
     tag: 'Tenants',
     summary: 'Create a tenant',
     auth: 'admin',
-    headers: idempotencyKey,
+    idempotency: 'action',
     body: { json: CreateTenantRequest },
     answer: json('The tenant.', TenantSummary, 201),
     errors: ['conflict'],
@@ -45,6 +62,7 @@ export const adminOperations: readonly Operation[] = [
     method: 'get',
     path: '/admin/v1/tenants/{id}',
     id: 'getTenant',
+    handle: getTenant,
     tag: 'Tenants',
     summary: 'Show a tenant: policy, keys without their secrets, adapters, aliases',
     auth: 'admin',
@@ -56,6 +74,8 @@ export const adminOperations: readonly Operation[] = [
     method: 'patch',
     path: '/admin/v1/tenants/{id}',
     id: 'changeTenant',
+    handle: changeTenant,
+    audit: 'tenant.change',
     tag: 'Tenants',
     summary: 'Suspend a tenant, let it on, or change its policy',
     auth: 'admin',
@@ -68,6 +88,8 @@ export const adminOperations: readonly Operation[] = [
     method: 'delete',
     path: '/admin/v1/tenants/{id}',
     id: 'deleteTenant',
+    handle: deleteTenant,
+    audit: 'tenant.delete',
     tag: 'Tenants',
     summary: 'Delete a tenant with its keys, adapters and aliases',
     auth: 'admin',
@@ -79,12 +101,14 @@ export const adminOperations: readonly Operation[] = [
     method: 'post',
     path: '/admin/v1/tenants/{id}/keys',
     id: 'createKey',
+    handle: createKey,
+    audit: 'key.create',
     tag: 'Tenants',
     summary: 'Create a key',
     description: 'The answer is the only time the secret is shown: the edge keeps its hash.',
     auth: 'admin',
     parameters: tenant,
-    headers: idempotencyKey,
+    idempotency: 'action',
     body: { json: CreateKeyRequest },
     answer: json('The key.', CreateKeyResponse, 201),
     errors: ['not_found', 'conflict'],
@@ -93,6 +117,8 @@ export const adminOperations: readonly Operation[] = [
     method: 'patch',
     path: '/admin/v1/tenants/{id}/keys/{keyId}',
     id: 'changeKey',
+    handle: changeKey,
+    audit: 'key.change',
     tag: 'Tenants',
     summary: 'Change when a key expires, and what it may do',
     auth: 'admin',
@@ -105,6 +131,8 @@ export const adminOperations: readonly Operation[] = [
     method: 'delete',
     path: '/admin/v1/tenants/{id}/keys/{keyId}',
     id: 'revokeKey',
+    handle: revokeKey,
+    audit: 'key.revoke',
     tag: 'Tenants',
     summary: 'Revoke a key',
     auth: 'admin',
@@ -116,6 +144,7 @@ export const adminOperations: readonly Operation[] = [
     method: 'get',
     path: '/admin/v1/backbones',
     id: 'listBackbones',
+    handle: getBackbones,
     tag: 'Backbones',
     summary: 'List backbones',
     auth: 'admin',
@@ -125,6 +154,8 @@ export const adminOperations: readonly Operation[] = [
     method: 'put',
     path: '/admin/v1/backbones/{slug}',
     id: 'putBackbone',
+    handle: putBackbone,
+    audit: 'backbone.put',
     tag: 'Backbones',
     summary: 'Register a backbone with its tokenizer; comes before adapters for it',
     auth: 'admin',
@@ -136,6 +167,7 @@ export const adminOperations: readonly Operation[] = [
     method: 'get',
     path: '/admin/v1/audit',
     id: 'getAudit',
+    handle: getAudit,
     tag: 'Audit',
     summary: 'Read what was done, newest first',
     auth: 'admin',
@@ -146,6 +178,7 @@ export const adminOperations: readonly Operation[] = [
     method: 'get',
     path: '/admin/v1/fleet',
     id: 'getFleet',
+    handle: getFleet,
     tag: 'Fleet',
     summary: 'Show the nodes: state, load, rates',
     auth: 'admin',

@@ -1,10 +1,14 @@
-import { ChatCompletion, ChatCompletionRequest } from '../../shared/api/chat-completions.ts'
-import { Completion, CompletionRequest } from '../../shared/api/completions.ts'
-import { Model, ModelList, ModelListQuery } from '../../shared/api/models.ts'
-import type { ErrorCode } from '../../shared/errors.ts'
-import { pathSchemas } from '../http/path-schemas.ts'
-import { type AnswerHeader, idempotencyKey, json, type Operation } from './operation.ts'
-import { ChatCompletionEvent, CompletionEvent } from './schemas.ts'
+import { ChatCompletion, ChatCompletionRequest } from '../../../shared/api/chat-completions.ts'
+import { Completion, CompletionRequest } from '../../../shared/api/completions.ts'
+import { Model, ModelList, ModelListQuery } from '../../../shared/api/models.ts'
+import type { ErrorCode } from '../../../shared/errors.ts'
+import { pathSchemas } from '../../http/path-schemas.ts'
+import { type AnswerHeader, json } from '../../openapi/operation.ts'
+import { ChatCompletionEvent, CompletionEvent } from '../../openapi/schemas.ts'
+import { chatCompletions } from '../chat-completions.ts'
+import { completions } from '../completions.ts'
+import { getModel, listModels } from '../models.ts'
+import type { Route } from './route.ts'
 
 export const generating = [
   'model_not_found',
@@ -32,16 +36,18 @@ export const generationHeaders = [
 const streamed =
   'With `stream`, server-sent events: each `data:` is one chunk, the last is `[DONE]`. A failure after the first token is one last event with an `error` and no `[DONE]`.'
 
-export const generationOperations: readonly Operation[] = [
+export const generationRoutes: readonly Route[] = [
   {
     method: 'post',
     path: '/v1/chat/completions',
     id: 'createChatCompletion',
+    handle: chatCompletions,
+    limited: true,
     tag: 'Generation',
     summary: 'Answer a conversation',
     description: streamed,
     auth: 'tenant',
-    headers: idempotencyKey,
+    idempotency: 'generation',
     body: { json: ChatCompletionRequest },
     answer: {
       status: 200,
@@ -55,11 +61,13 @@ export const generationOperations: readonly Operation[] = [
     method: 'post',
     path: '/v1/completions',
     id: 'createCompletion',
+    handle: completions,
+    limited: true,
     tag: 'Generation',
     summary: 'Continue a text',
     description: streamed,
     auth: 'tenant',
-    headers: idempotencyKey,
+    idempotency: 'generation',
     body: { json: CompletionRequest },
     answer: {
       status: 200,
@@ -73,6 +81,7 @@ export const generationOperations: readonly Operation[] = [
     method: 'get',
     path: '/v1/models',
     id: 'listModels',
+    handle: listModels,
     tag: 'Models',
     summary: 'List what may be asked for: aliases, then backbones',
     auth: 'tenant',
@@ -83,6 +92,7 @@ export const generationOperations: readonly Operation[] = [
     method: 'get',
     path: '/v1/models/{model}',
     id: 'getModel',
+    handle: getModel,
     tag: 'Models',
     summary: 'Show a model',
     auth: 'tenant',

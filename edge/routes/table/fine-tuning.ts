@@ -6,7 +6,7 @@ import {
   FileListQuery,
   FileObject,
   maxFileBytes,
-} from '../../shared/api/files.ts'
+} from '../../../shared/api/files.ts'
 import {
   CreateJobRequest,
   Job,
@@ -17,8 +17,20 @@ import {
   JobId,
   JobList,
   JobListQuery,
-} from '../../shared/api/fine-tuning.ts'
-import { idempotencyKey, json, type Operation } from './operation.ts'
+} from '../../../shared/api/fine-tuning.ts'
+import { json } from '../../openapi/operation.ts'
+import { createFile, deleteFile, getFile, getFileContent, listFiles } from '../files.ts'
+import {
+  cancelJob,
+  createJob,
+  getJob,
+  listCheckpoints,
+  listEvents,
+  listJobs,
+  pauseJob,
+  resumeJob,
+} from '../fine-tuning.ts'
+import type { Route } from './route.ts'
 
 const form = `A form (multipart/form-data) with \`purpose\` (fine-tune or batch) in front of \`file\`, a JSONL file of at most ${maxFileBytes / 1024 ** 2} MiB. Each line is checked while the file arrives; the first one at fault is named.`
 
@@ -26,12 +38,14 @@ const files = { tag: 'Fine-tuning', auth: 'tenant' } as const
 const ofFile = { ...files, parameters: { file: FileId } }
 const ofJob = { ...files, parameters: { job: JobId } }
 
-export const fineTuningOperations: readonly Operation[] = [
+export const fineTuningRoutes: readonly Route[] = [
   {
     ...files,
     method: 'post',
     path: '/v1/files',
     id: 'createFile',
+    handle: createFile,
+    audit: 'file.create',
     summary: 'Upload a file of examples or of requests',
     body: { bytes: form },
     answer: json('The file.', FileObject),
@@ -48,6 +62,7 @@ export const fineTuningOperations: readonly Operation[] = [
     method: 'get',
     path: '/v1/files',
     id: 'listFiles',
+    handle: listFiles,
     summary: 'List files, newest first',
     query: FileListQuery,
     answer: json('The files.', FileList),
@@ -58,6 +73,7 @@ export const fineTuningOperations: readonly Operation[] = [
     method: 'get',
     path: '/v1/files/{file}',
     id: 'getFile',
+    handle: getFile,
     summary: 'Show a file',
     answer: json('The file.', FileObject),
     errors: ['not_found', 'control_unavailable'],
@@ -67,6 +83,7 @@ export const fineTuningOperations: readonly Operation[] = [
     method: 'get',
     path: '/v1/files/{file}/content',
     id: 'getFileContent',
+    handle: getFileContent,
     summary: 'Read a file',
     answer: {
       status: 200,
@@ -81,6 +98,8 @@ export const fineTuningOperations: readonly Operation[] = [
     method: 'delete',
     path: '/v1/files/{file}',
     id: 'deleteFile',
+    handle: deleteFile,
+    audit: 'file.delete',
     summary: 'Delete a file that no job reads',
     answer: json('It is gone.', FileDeleted),
     errors: ['not_found', 'conflict', 'control_unavailable'],
@@ -90,8 +109,10 @@ export const fineTuningOperations: readonly Operation[] = [
     method: 'post',
     path: '/v1/fine_tuning/jobs',
     id: 'createFineTuningJob',
+    handle: createJob,
+    audit: 'job.create',
     summary: 'Train an adapter from a file',
-    headers: idempotencyKey,
+    idempotency: 'action',
     body: { json: CreateJobRequest },
     answer: json('The job, queued.', Job),
     errors: ['model_not_found', 'model_not_allowed', 'not_found', 'conflict', 'control_unavailable'],
@@ -101,6 +122,7 @@ export const fineTuningOperations: readonly Operation[] = [
     method: 'get',
     path: '/v1/fine_tuning/jobs',
     id: 'listFineTuningJobs',
+    handle: listJobs,
     summary: 'List jobs, newest first',
     query: JobListQuery,
     answer: json('The jobs.', JobList),
@@ -111,22 +133,25 @@ export const fineTuningOperations: readonly Operation[] = [
     method: 'get',
     path: '/v1/fine_tuning/jobs/{job}',
     id: 'getFineTuningJob',
+    handle: getJob,
     summary: 'Show a job',
     answer: json('The job.', Job),
     errors: ['not_found', 'control_unavailable'],
   },
   ...(
     [
-      ['cancel', 'End a job'],
-      ['pause', 'Stop a job, to be gone on with'],
-      ['resume', 'Go on with a paused job, from its last checkpoint'],
+      ['cancel', cancelJob, 'End a job'],
+      ['pause', pauseJob, 'Stop a job, to be gone on with'],
+      ['resume', resumeJob, 'Go on with a paused job, from its last checkpoint'],
     ] as const
   ).map(
-    ([action, summary]): Operation => ({
+    ([action, handle, summary]): Route => ({
       ...ofJob,
       method: 'post',
       path: `/v1/fine_tuning/jobs/{job}/${action}`,
       id: `${action}FineTuningJob`,
+      handle,
+      audit: `job.${action}`,
       summary,
       answer: json('The job.', Job),
       errors: ['not_found', 'conflict', 'control_unavailable'],
@@ -137,6 +162,7 @@ export const fineTuningOperations: readonly Operation[] = [
     method: 'get',
     path: '/v1/fine_tuning/jobs/{job}/events',
     id: 'listFineTuningEvents',
+    handle: listEvents,
     summary: 'What happened to a job',
     description:
       'Newest first. With `stream=true` server-sent events, oldest first, until the job has ended.',
@@ -153,6 +179,7 @@ export const fineTuningOperations: readonly Operation[] = [
     method: 'get',
     path: '/v1/fine_tuning/jobs/{job}/checkpoints',
     id: 'listFineTuningCheckpoints',
+    handle: listCheckpoints,
     summary: 'The checkpoints of a job, latest first',
     query: JobListQuery,
     answer: json('The checkpoints.', JobCheckpointList),

@@ -1,14 +1,24 @@
 import { z } from 'zod'
-import { AdapterSummary } from '../../shared/api/deployments.ts'
-import { JobId } from '../../shared/api/fine-tuning.ts'
-import { TenantId } from '../../shared/ids.ts'
+import { AdapterSummary } from '../../../shared/api/deployments.ts'
+import { JobId } from '../../../shared/api/fine-tuning.ts'
+import { TenantId } from '../../../shared/ids.ts'
 import {
   ClaimRequest,
   ClaimResponse,
   TrainerOrder,
   TrainerReport,
-} from '../../shared/training/trainer-protocol.ts'
-import { json, noContent, type Operation } from './operation.ts'
+} from '../../../shared/training/trainer-protocol.ts'
+import { json, noContent } from '../../openapi/operation.ts'
+import {
+  claimWork,
+  getCheckpoint,
+  putCheckpoint,
+  putTrainedAdapter,
+  reportWork,
+  workAdapter,
+  workFile,
+} from '../training-work.ts'
+import type { Route } from './route.ts'
 
 const prefix = '/fleet/v1/training'
 const ofJob = {
@@ -27,11 +37,12 @@ const bytes = (description: string, type = 'application/octet-stream') =>
   ({ status: 200, description, content: { [type]: z.string() } }) as const
 
 /** What trainers call; each call is signed with the secret that they share with the edge. */
-export const trainerOperations: readonly Operation[] = [
+export const trainerRoutes: readonly Route[] = [
   {
     method: 'post',
     path: `${prefix}/claim`,
     id: 'claimTraining',
+    handle: claimWork,
     tag: 'Fleet',
     summary: 'A trainer asks for work',
     auth: 'node',
@@ -44,6 +55,7 @@ export const trainerOperations: readonly Operation[] = [
     method: 'post',
     path: `${prefix}/{id}/{job}/report`,
     id: 'reportTraining',
+    handle: reportWork,
     summary: 'A trainer tells how its job goes',
     body: { json: TrainerReport },
     answer: json('How to go on.', TrainerOrder),
@@ -54,6 +66,7 @@ export const trainerOperations: readonly Operation[] = [
     method: 'get',
     path: `${prefix}/{id}/{job}/training-file`,
     id: 'readTrainingFile',
+    handle: workFile('trainingFile'),
     summary: 'A trainer reads the examples',
     answer: bytes('The file.', 'application/jsonl'),
     errors: ['not_found', 'conflict', 'control_unavailable'],
@@ -63,6 +76,7 @@ export const trainerOperations: readonly Operation[] = [
     method: 'get',
     path: `${prefix}/{id}/{job}/validation-file`,
     id: 'readValidationFile',
+    handle: workFile('validationFile'),
     summary: 'A trainer reads the examples to measure on',
     answer: bytes('The file.', 'application/jsonl'),
     errors: ['not_found', 'conflict', 'control_unavailable'],
@@ -72,6 +86,7 @@ export const trainerOperations: readonly Operation[] = [
     method: 'get',
     path: `${prefix}/{id}/{job}/adapter`,
     id: 'readStartAdapter',
+    handle: workAdapter,
     summary: 'A trainer reads the adapter to go on from',
     answer: bytes('The adapter.'),
     errors: ['not_found', 'conflict', 'control_unavailable'],
@@ -81,6 +96,7 @@ export const trainerOperations: readonly Operation[] = [
     method: 'put',
     path: `${prefix}/{id}/{job}/adapter`,
     id: 'putTrainedAdapter',
+    handle: putTrainedAdapter,
     summary: 'A trainer brings the trained adapter',
     body: { bytes: 'The adapter file.' },
     answer: json('The adapter, now one of the tenant’s.', AdapterSummary),
@@ -98,6 +114,7 @@ export const trainerOperations: readonly Operation[] = [
     method: 'get',
     path: `${prefix}/{id}/{job}/checkpoint`,
     id: 'readCheckpoint',
+    handle: getCheckpoint,
     summary: 'A trainer reads the last checkpoint',
     answer: bytes('The checkpoint.'),
     errors: ['not_found', 'conflict', 'control_unavailable'],
@@ -107,6 +124,7 @@ export const trainerOperations: readonly Operation[] = [
     method: 'put',
     path: `${prefix}/{id}/{job}/checkpoint`,
     id: 'putCheckpoint',
+    handle: putCheckpoint,
     summary: 'A trainer keeps a checkpoint',
     query: z.strictObject({ step: z.string(), valid_loss: z.string().optional() }),
     body: { bytes: 'The checkpoint.' },

@@ -5,24 +5,29 @@ import {
   ResponseEvent,
   ResponseObject,
   ResponsesRequest,
-} from '../../shared/api/responses.ts'
-import { pathSchemas } from '../http/path-schemas.ts'
-import { generating, generationHeaders } from './generation-operations.ts'
-import { idempotencyKey, json, type Operation } from './operation.ts'
+} from '../../../shared/api/responses.ts'
+import { pathSchemas } from '../../http/path-schemas.ts'
+import { json } from '../../openapi/operation.ts'
+import { createResponse } from '../responses.ts'
+import { deleteResponse, getResponse, listInputItems } from '../stored-responses.ts'
+import { generating, generationHeaders } from './generation.ts'
+import type { Route } from './route.ts'
 
 const parameters = { response: pathSchemas.response }
 
-export const responsesOperations: readonly Operation[] = [
+export const responsesRoutes: readonly Route[] = [
   {
     method: 'post',
     path: '/v1/responses',
     id: 'createResponse',
+    handle: createResponse,
+    limited: true,
     tag: 'Generation',
     summary: 'Answer an input, and keep the conversation',
     description:
       'With `stream`, server-sent events in order, named by their `type` and numbered by `sequence_number`; the last is `[DONE]`. A failure after the first token is one last event `response.failed` and no `[DONE]`.',
     auth: 'tenant',
-    headers: idempotencyKey,
+    idempotency: 'generation',
     body: { json: ResponsesRequest },
     answer: {
       status: 200,
@@ -36,6 +41,7 @@ export const responsesOperations: readonly Operation[] = [
     method: 'get',
     path: '/v1/responses/{response}',
     id: 'getResponse',
+    handle: getResponse,
     tag: 'Generation',
     summary: 'Show a stored response',
     auth: 'tenant',
@@ -47,6 +53,7 @@ export const responsesOperations: readonly Operation[] = [
     method: 'delete',
     path: '/v1/responses/{response}',
     id: 'deleteResponse',
+    handle: deleteResponse,
     tag: 'Generation',
     summary: 'Delete a stored response',
     auth: 'tenant',
@@ -58,6 +65,7 @@ export const responsesOperations: readonly Operation[] = [
     method: 'get',
     path: '/v1/responses/{response}/input_items',
     id: 'listInputItems',
+    handle: listInputItems,
     tag: 'Generation',
     summary: 'List what was put into a stored response',
     auth: 'tenant',

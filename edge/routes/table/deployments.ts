@@ -15,11 +15,24 @@ import {
   PutAliasRequest,
   PutCanaryRequest,
   RollbackRequest,
-} from '../../shared/api/deployments.ts'
-import type { ErrorCode } from '../../shared/errors.ts'
-import { AdapterDigest, AliasName, TenantId } from '../../shared/ids.ts'
-import { maxAdapterBytes } from '../../shared/wire.ts'
-import { idempotencyKey, json, noContent, type Operation } from './operation.ts'
+} from '../../../shared/api/deployments.ts'
+import type { ErrorCode } from '../../../shared/errors.ts'
+import { AdapterDigest, AliasName, TenantId } from '../../../shared/ids.ts'
+import { maxAdapterBytes } from '../../../shared/wire.ts'
+import { json, noContent } from '../../openapi/operation.ts'
+import { deleteAdapter, getAdapter, listAdapters, postAdapter, publication, putAdapter } from '../adapters.ts'
+import {
+  abortCanary,
+  deleteAlias,
+  getAlias,
+  getHistory,
+  listAliases,
+  promoteCanary,
+  putAlias,
+  putCanary,
+  rollBackAlias,
+} from '../aliases.ts'
+import type { Route } from './route.ts'
 
 /** Where one tenant's adapters and aliases are: the same routes for its own keys and for operators. */
 interface Side {
@@ -47,9 +60,9 @@ const moving = [
   'control_unavailable',
 ] as const satisfies readonly ErrorCode[]
 
-function deployments({ auth, parameters, prefix, suffix }: Side): readonly Operation[] {
+function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route[] {
   const at = { tag: 'Adapters', auth } as const
-  const own = Object.keys(parameters).length === 0 ? {} : { parameters }
+  const own: Pick<Route, 'parameters'> = Object.keys(parameters).length === 0 ? {} : { parameters }
   const adapter = { ...parameters, digest: AdapterDigest }
   const alias = { ...parameters, alias: AliasName }
   // An operator may name a tenant that there is not.
@@ -62,6 +75,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Opera
       method: 'get',
       path: `${prefix}/adapters`,
       id: `listAdapters${suffix}`,
+      handle: listAdapters,
       summary: 'List adapters, oldest first',
       query: AdapterListQuery,
       answer: json('A page of adapters.', AdapterList),
@@ -73,6 +87,8 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Opera
       method: 'post',
       path: `${prefix}/adapters`,
       id: `publishAdapter${suffix}`,
+      handle: postAdapter,
+      audit: { action: 'adapter.publish', asked: publication },
       summary: 'Publish an adapter, and deploy it with `alias`',
       description:
         'It needs no Idempotency-Key: the same file again is the same adapter, and an alias that names it already stays as it is.',
@@ -86,6 +102,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Opera
       method: 'get',
       path: `${prefix}/adapters/{digest}`,
       id: `getAdapter${suffix}`,
+      handle: getAdapter,
       summary: 'Show an adapter',
       parameters: adapter,
       answer: json('The adapter.', AdapterSummary),
@@ -96,6 +113,8 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Opera
       method: 'put',
       path: `${prefix}/adapters/{digest}`,
       id: `putAdapter${suffix}`,
+      handle: putAdapter,
+      audit: 'adapter.publish',
       summary: 'Publish an adapter whose digest is known',
       parameters: adapter,
       body: { bytes: file },
@@ -107,6 +126,8 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Opera
       method: 'delete',
       path: `${prefix}/adapters/{digest}`,
       id: `deleteAdapter${suffix}`,
+      handle: deleteAdapter,
+      audit: 'adapter.delete',
       summary: 'Delete an adapter that no alias holds',
       parameters: adapter,
       answer: noContent('It is gone.'),
@@ -118,6 +139,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Opera
       method: 'get',
       path: `${prefix}/aliases`,
       id: `listAliases${suffix}`,
+      handle: listAliases,
       summary: 'List aliases, by name',
       query: AliasListQuery,
       answer: json('A page of aliases.', AliasList),
@@ -128,6 +150,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Opera
       method: 'get',
       path: `${prefix}/aliases/{alias}`,
       id: `getAlias${suffix}`,
+      handle: getAlias,
       summary: 'Show an alias',
       parameters: alias,
       answer: json('The alias.', AliasSummary),
@@ -138,6 +161,8 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Opera
       method: 'put',
       path: `${prefix}/aliases/{alias}`,
       id: `deployAlias${suffix}`,
+      handle: putAlias,
+      audit: 'alias.deploy',
       summary: 'Deploy an adapter under an alias',
       parameters: alias,
       body: { json: PutAliasRequest },
@@ -149,6 +174,8 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Opera
       method: 'delete',
       path: `${prefix}/aliases/{alias}`,
       id: `deleteAlias${suffix}`,
+      handle: deleteAlias,
+      audit: 'alias.delete',
       summary: 'Delete an alias',
       description: `Its history stays: those of the ${maxPastAliases} aliases that a tenant deleted last are kept.`,
       parameters: alias,
@@ -160,6 +187,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Opera
       method: 'get',
       path: `${prefix}/aliases/{alias}/history`,
       id: `getAliasHistory${suffix}`,
+      handle: getHistory,
       summary: 'List what an alias has named, newest first',
       parameters: alias,
       query: HistoryQuery,
@@ -171,9 +199,11 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Opera
       method: 'post',
       path: `${prefix}/aliases/{alias}/rollback`,
       id: `rollBackAlias${suffix}`,
+      handle: rollBackAlias,
+      audit: 'alias.rollback',
       summary: 'Roll an alias back: to the version before, or to the one named',
       parameters: alias,
-      headers: idempotencyKey,
+      idempotency: 'action',
       body: { json: RollbackRequest, optional: true },
       answer: json('The alias from now on.', AliasSummary),
       errors: moving,
@@ -183,6 +213,8 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Opera
       method: 'put',
       path: `${prefix}/aliases/{alias}/canary`,
       id: `putCanary${suffix}`,
+      handle: putCanary,
+      audit: 'alias.canary',
       summary: 'Begin a canary, or change its share',
       parameters: alias,
       body: { json: PutCanaryRequest },
@@ -194,6 +226,8 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Opera
       method: 'delete',
       path: `${prefix}/aliases/{alias}/canary`,
       id: `abortCanary${suffix}`,
+      handle: abortCanary,
+      audit: 'alias.abort',
       summary: 'End a canary: nothing goes to it any more',
       parameters: alias,
       body: { json: CanaryEndRequest, optional: true },
@@ -205,9 +239,11 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Opera
       method: 'post',
       path: `${prefix}/aliases/{alias}/promote`,
       id: `promoteCanary${suffix}`,
+      handle: promoteCanary,
+      audit: 'alias.promote',
       summary: 'Promote a canary: everything goes to it',
       parameters: alias,
-      headers: idempotencyKey,
+      idempotency: 'action',
       body: { json: CanaryEndRequest, optional: true },
       answer: json('The alias from now on.', AliasSummary),
       errors: moving,
@@ -215,7 +251,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Opera
   ]
 }
 
-export const deploymentOperations: readonly Operation[] = [
+export const deploymentRoutes: readonly Route[] = [
   ...deployments({ prefix: '/v1', auth: 'tenant', parameters: {}, suffix: '' }),
   ...deployments({
     prefix: '/admin/v1/tenants/{id}',

@@ -1,0 +1,77 @@
+import type { Context, Hono } from 'hono'
+import type { H } from 'hono/types'
+import { allowedMethods } from '../../../shared/allowed-methods.ts'
+import { QuartetError } from '../../../shared/errors.ts'
+import { type AuditedAction, audited } from '../../audit/audited.ts'
+import { refuseOverLimits } from '../../budgets/admit.ts'
+import { idempotent } from '../../http/idempotency.ts'
+import { idempotentGeneration } from '../../http/idempotent-generation.ts'
+import type { Operation } from '../../openapi/operation.ts'
+import type { AdminApp, App, ControlApp, TenantApp } from '../../request-context.ts'
+
+/**
+ * One route: the operation as the document describes it, and the function that answers it. It is registered and described
+ * from this one record.
+ *
+ * @example
+ * {
+ *   method: 'get',
+ *   path: '/v1/models/{model}',
+ *   id: 'getModel',
+ *   handle: getModel,
+ *   tag: 'Models',
+ *   summary: 'Show a model',
+ *   auth: 'tenant',
+ *   parameters: { model: pathSchemas.model },
+ *   answer: json('The model.', Model),
+ *   errors: ['model_not_found'],
+ * }
+ */
+export type Route = Operation & Handling
+
+type Handling = {
+  /** The audit log is told of the action by this name, before it begins and when it has ended. */
+  readonly audit?: AuditedAction
+  /** Refused before its body is read where the tenant's limits have no room for any request. */
+  readonly limited?: true
+} & (
+  | { readonly auth: 'tenant'; readonly handle: Handle<TenantApp | ControlApp | (TenantApp & ControlApp)> }
+  | { readonly auth: 'admin'; readonly handle: Handle<App | AdminApp | ControlApp> }
+  | { readonly auth: 'node' | 'none'; readonly handle: Handle<App> }
+)
+
+/** A function that needs one of these contexts. */
+type Handle<E> = E extends App ? (c: Context<E>) => Response | Promise<Response> : never
+
+/**
+ * Registers every route, and for each path a refusal of the methods that it does not have. Whoever is let in to a path is
+ * the app's to say, by middleware in front: a path that there is not tells a stranger nothing either.
+ */
+export function registerRoutes(app: Hono<App>, routes: readonly Route[]): void {
+  const registered = routes.map((route) => ({
+    method: route.method.toUpperCase(),
+    path: route.path.replaceAll(/\{([A-Za-z]+)\}/g, ':$1'),
+    steps: steps(route),
+  }))
+  for (const { method, path, steps } of registered) app.on(method, [path], ...steps)
+  for (const [path, allow] of allowedMethods(registered))
+    app.all(path, ({ req }) => {
+      throw new QuartetError(
+        'method_not_allowed',
+        `${req.path} answers ${allow.join(', ')}, not ${req.method}`,
+        { allow },
+      )
+    })
+}
+
+function steps({ audit, body, handle, idempotency, limited }: Route): H[] {
+  return [
+    ...(idempotency === 'action' ? [idempotent] : []),
+    ...(idempotency === 'generation' && body !== undefined && 'json' in body
+      ? [idempotentGeneration(body.json)]
+      : []),
+    ...(limited === true ? [refuseOverLimits] : []),
+    ...(audit === undefined ? [] : [audited(audit)]),
+    handle,
+  ]
+}

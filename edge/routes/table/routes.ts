@@ -1,0 +1,23 @@
+import { adminRoutes } from './admin.ts'
+import { deploymentRoutes } from './deployments.ts'
+import { fineTuningRoutes } from './fine-tuning.ts'
+import { generationRoutes } from './generation.ts'
+import { messagesRoutes } from './messages.ts'
+import { responsesRoutes } from './responses.ts'
+import type { Route } from './route.ts'
+import { serviceRoutes } from './service.ts'
+import { trainerRoutes } from './trainers.ts'
+import { usageRoutes } from './usage.ts'
+
+/** Every route of the edge, in the order of the document. */
+export const routes: readonly Route[] = [
+  ...generationRoutes,
+  ...responsesRoutes,
+  ...messagesRoutes,
+  ...deploymentRoutes,
+  ...fineTuningRoutes,
+  ...usageRoutes,
+  ...adminRoutes,
+  ...trainerRoutes,
+  ...serviceRoutes(() => routes),
+]
