@@ -1,4 +1,4 @@
-import { cp, mkdir, rm } from 'node:fs/promises'
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 
@@ -9,13 +9,14 @@ export const assetsFolder = here('dist')
 
 /**
  * Writes the console as static files: `dist/console/{index.html,console.js,console.css,icon.svg}`. esbuild bundles the
- * worker already, so the console needs no second bundler.
+ * worker already, so the console needs no second bundler. A file that is right is left alone and another is replaced at
+ * once: a worker may serve the folder while a second one starts.
  */
 export async function buildConsole(): Promise<void> {
   const out = here('dist/console')
-  await rm(assetsFolder, { recursive: true, force: true })
   await mkdir(out, { recursive: true })
-  await build({
+  const { outputFiles } = await build({
+    write: false,
     entryPoints: { console: here('main.tsx') },
     outdir: out,
     bundle: true,
@@ -26,7 +27,17 @@ export async function buildConsole(): Promise<void> {
     jsxImportSource: 'preact',
     logLevel: 'error',
   })
-  for (const name of ['index.html', 'icon.svg']) await cp(here(name), `${out}/${name}`)
+  for (const { contents, path } of outputFiles) await replace(path, contents)
+  for (const name of ['index.html', 'icon.svg']) await replace(`${out}/${name}`, await readFile(here(name)))
+}
+
+async function replace(path: string, contents: Uint8Array): Promise<void> {
+  const before = await readFile(path).catch(() => undefined)
+  if (before?.equals(contents) === true) return
+  // Beside the served folder, not in it: a worker that starts lists what is there.
+  const written = here(`.new-${process.pid}`)
+  await writeFile(written, contents)
+  await rename(written, path)
 }
 
 /** The tests' set-up builds what the worker serves. */

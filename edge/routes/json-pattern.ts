@@ -131,8 +131,16 @@ const allBut = (excluded: readonly Range[]): string => `[^${listed(excluded)}${u
 
 function classOf(ranges: readonly Range[]): string {
   if (ranges.length === 0) throw new Error('has brackets that allow nothing')
-  return `[${listed(ranges)}]`
+  const others = ranges.flatMap(([first, last]): Range[] =>
+    first === caret ? (last === caret ? [] : [[caret + 1, last]]) : [[first, last]],
+  )
+  // A caret that leads would negate the class where xgrammar prints it.
+  const hasCaret = ranges.some(([first]) => first === caret)
+  if (others.length === 0) return '\\^'
+  return `[${listed(hasCaret ? [...others, [caret, caret]] : others)}]`
 }
+
+const caret = 0x5e
 
 const listed = (ranges: readonly Range[]): string =>
   ranges

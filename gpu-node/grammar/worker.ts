@@ -6,6 +6,7 @@ import type {
   Grammar as ParsedGrammar,
 } from '@mlc-ai/web-xgrammar'
 import type { Grammar } from '../../shared/wire.ts'
+import { withDistinctAlternatives } from './distinct-alternatives.ts'
 import { type FromWorker, standings, stateLayout, type ToWorker, type WorkerSetup } from './messages.ts'
 import { Utf8Masks, type Utf8Place, utf8Start } from './utf8-masks.ts'
 import { loadXgrammar } from './xgrammar.ts'
@@ -31,7 +32,23 @@ const sessions = new Map<number, Session>()
 const grammars = new Map<string, CompiledGrammar>()
 let compiler: GrammarCompiler | undefined
 
+/** xgrammar prints `[\^a]` as `[^a]`, which is another class. */
+const leadingCaret = /(?<!\\)(?:\\\\)*\[\\(?:\^|x5e|u005e|U0000005e)/i
+
 async function parse(grammar: Grammar): Promise<ParsedGrammar> {
+  const given =
+    grammar.kind === 'regex' ? grammar.pattern : grammar.kind === 'ebnf' ? grammar.grammar : undefined
+  if (given !== undefined && leadingCaret.test(given))
+    throw new Error(
+      'a class may not begin with an escaped ^; put the ^ behind another character of the class',
+    )
+  const parsed = await parseAsWritten(grammar)
+  const distinct = withDistinctAlternatives(parsed.toString())
+  parsed.dispose()
+  return library.Grammar.fromEBNF(distinct)
+}
+
+async function parseAsWritten(grammar: Grammar): Promise<ParsedGrammar> {
   switch (grammar.kind) {
     case 'json_schema':
       return library.Grammar.fromJSONSchema(

@@ -82,6 +82,9 @@ const leaf = fc.oneof(
       '[^a]b',
       '^\\S\\D$',
       '^[ -!#-Z]{2}$',
+      '^[а-яё]{2}$',
+      '^[^é€😀]$',
+      '^[\\^^-a]$',
     ),
   }),
   fc.record({ type: fc.constant('string'), format: fc.constantFrom('date', 'uuid', 'ipv4') }),
@@ -97,6 +100,13 @@ const leaf = fc.oneof(
     enum: fc.uniqueArray(fc.oneof(fc.string({ maxLength: 5 }), fc.integer(), fc.boolean()), {
       minLength: 1,
       maxLength: 5,
+    }),
+  }),
+  // Values that begin alike.
+  fc.record({
+    enum: fc.uniqueArray(fc.string({ unit: fc.constantFrom('a', 'b'), maxLength: 3 }), {
+      minLength: 1,
+      maxLength: 8,
     }),
   }),
   fc.record({ const: fc.oneof(fc.string({ unit: 'grapheme', maxLength: 5 }), fc.integer()) }),
