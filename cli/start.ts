@@ -13,6 +13,7 @@ import {
   nodesOption,
 } from './command/settings.ts'
 import { adminClient } from './edge/admin-client.ts'
+import { Ballast } from './local/ballast.ts'
 import { type DemoTenant, demoTenants } from './local/demo.ts'
 import { demoAdapters } from './local/demo-adapters.ts'
 import { assertDiskSpace } from './local/disk-space.ts'
@@ -73,6 +74,10 @@ async function runUntilStopped(home: Home, { edgePort, nodePort, nodes, slug }: 
   try {
     await assertDiskSpace(home.folder)
     using _lock = lockHome(home)
+    using _ballast = new Ballast({
+      folder: home.folder,
+      tell: (message) => note(`quartet: ${message}`),
+    }).watch()
     await assertPortFree({ port: edgePort, flag: '--edge-port', env: 'QUARTET_EDGE_PORT' })
     for (let port = nodePort; port < nodePort + nodes; port++)
       await assertPortFree({ port, flag: '--node-port', env: 'QUARTET_NODE_PORT' })

@@ -6,6 +6,7 @@ import { authenticate } from './auth/authenticate.ts'
 import { rateLimitHeaderNames, rateLimits } from './budgets/rate-limit-headers.ts'
 import { errorResponse } from './http/error-response.ts'
 import { requestContext } from './http/open-request.ts'
+import { droppingUnread } from './http/unread-body.ts'
 import { platformOf } from './platform.ts'
 import type { App } from './request-context.ts'
 import { tenantOfPath } from './routes/admin-tenants.ts'
@@ -40,8 +41,10 @@ app.use(
 )
 // Every path needs a key, also one that there is not: nothing is told to anyone else.
 app.use('/v1/*', authenticate)
+app.use('/v1/*', droppingUnread)
 app.use('/v1/*', rateLimits)
 app.use('/admin/v1/*', authenticateAdmin)
+app.use('/admin/v1/*', droppingUnread)
 app.use('/admin/v1/tenants/:id/*', tenantOfPath)
 app.use('/console/*', consoleFiles)
 registerRoutes(app, routes)

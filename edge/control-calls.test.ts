@@ -30,16 +30,47 @@ async function expectUnavailable(answer: Promise<Response>): Promise<void> {
   expect(response.headers.get('retry-after')).toBeNull()
 }
 
-/** KV whose reads, or writes, fail. */
-const failingStore = (...failing: string[]) =>
-  new Proxy(env.STORE, {
-    get(store, property) {
-      const value: unknown = Reflect.get(store, property)
+/** The same storage, of which some methods fail while `isAway` says so. */
+const failing = <T extends object>(storage: T, methods: readonly string[], isAway = () => true): T =>
+  new Proxy(storage, {
+    get(target, property) {
+      const value: unknown = Reflect.get(target, property)
       if (typeof value !== 'function') return value
-      if (failing.includes(String(property))) return () => Promise.reject(new Error('KV failed: 500'))
-      return value.bind(store)
+      if (methods.includes(String(property)) && isAway())
+        return () => Promise.reject(new Error('no space left on device'))
+      return value.bind(target)
     },
   })
+
+const failingStore = (...methods: string[]) => failing(env.STORE, methods)
+
+/** A bucket that begins uploads in parts and fails as soon as one is stored. */
+const bucketWithoutRoom = new Proxy(env.FILES, {
+  get(target, property) {
+    const value: unknown = Reflect.get(target, property)
+    if (property === 'createMultipartUpload')
+      return async (key: string) => failing(await target.createMultipartUpload(key), ['uploadPart'])
+    return typeof value === 'function' ? value.bind(target) : value
+  },
+})
+
+/** A file for training that lies in the bucket in one part, or in several. */
+function file(isolate: TestEdge, lines = 10): Promise<Response> {
+  const line = JSON.stringify({
+    messages: [
+      { role: 'user', content: 'a'.repeat(10_000) },
+      { role: 'assistant', content: 'b' },
+    ],
+  })
+  const form = new FormData()
+  form.set('purpose', 'fine-tune')
+  form.set('file', new Blob([`${line}\n`.repeat(lines)]), 'a.jsonl')
+  return isolate.fetch('/v1/files', {
+    method: 'POST',
+    headers: { authorization: `Bearer ${tenant.key}` },
+    body: form,
+  })
+}
 
 const heartbeat = async (isolate: TestEdge) => {
   const body = JSON.stringify({ ...nodeStatus({ node: 'away' }), settlements: [] })
@@ -100,6 +131,8 @@ const away: [what: string, bindings: Partial<Bindings>, asks: Record<string, Ask
   ],
   ['the adapter in KV', { STORE: failingStore('getWithMetadata') }, { 'a request that needs it': pushed }],
   ['writing KV', { STORE: failingStore('put') }, { 'an upload': uploaded }],
+  ['storing files', { FILES: failing(env.FILES, ['put']) }, { 'a file': (at) => file(at) }],
+  ['storing parts of files', { FILES: bucketWithoutRoom }, { 'a file of several': (at) => file(at, 1_000) }],
 ]
 
 async function pushed(isolate: TestEdge): Promise<Response> {
@@ -117,6 +150,57 @@ describe.each(away)('without %s', (_what, bindings, asks) => {
   test.each(Object.entries(asks))('%s is a 503 to retry', async (_name, ask) => {
     await expectUnavailable(ask(new TestEdge({ QUARTET_LOG_LEVEL: 'off', ...bindings })))
   })
+})
+
+describe('while KV is away', () => {
+  let isAway: boolean
+  let isolate: TestEdge
+  beforeEach(async () => {
+    isAway = false
+    isolate = new TestEdge({
+      QUARTET_LOG_LEVEL: 'off',
+      STORE: failing(env.STORE, ['get', 'list', 'getWithMetadata'], () => isAway),
+    })
+    for (const body of [{}, { model: 'tiny' }]) expect((await isolate.chat(tenant, body)).status).toBe(200)
+    expect((await isolate.own(tenant, 'GET', '/models')).status).toBe(200)
+    isAway = true
+  })
+  const later = (ms: number) => vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + ms })
+
+  test.each([5_000, 10 * 60_000])(
+    'chat of tenants that an isolate knows goes on, %i ms later',
+    async (ms) => {
+      later(ms)
+      expect((await isolate.chat(tenant)).status).toBe(200)
+      expect((await isolate.chat(tenant, { model: 'tiny' })).status).toBe(200)
+      expect((await isolate.own(tenant, 'GET', '/models')).status).toBe(200)
+    },
+  )
+
+  test('a revoked key and a suspended tenant stop all the same', async () => {
+    await edge.admin('PATCH', `/tenants/${tenant.id}`, { status: 'suspended' })
+    later(5_000)
+    expect((await isolate.chat(tenant)).status).toBe(403)
+    const { keys } = await (await edge.admin('GET', `/tenants/${tenant.id}`)).json<{
+      keys: { id: string }[]
+    }>()
+    for (const { id } of keys) await edge.admin('DELETE', `/tenants/${tenant.id}/keys/${id}`)
+    later(10 * 60_000)
+    expect((await isolate.chat(tenant)).status).toBe(401)
+  })
+})
+
+test('a file that cannot be stored leaves no room taken, or gives it back by itself', async () => {
+  const noRecords = withCalls(env.TRAINING, (call, method) =>
+    method === 'abandonFile' ? Promise.reject(new Error('no space left on device')) : call(),
+  )
+  const isolate = new TestEdge({
+    QUARTET_LOG_LEVEL: 'off',
+    FILES: failing(env.FILES, ['put']),
+    TRAINING: noRecords,
+  })
+  await expectUnavailable(file(isolate))
+  expect((await file(edge)).status).toBe(200)
 })
 
 test('a request whose tenant changed, where KV is late and the directory away, is a 503 to retry', async () => {

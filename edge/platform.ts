@@ -5,6 +5,7 @@ import { jsonLog, type Log, logThreshold } from '../shared/log.ts'
 import { nodeTokenKey } from '../shared/node-token.ts'
 import { telemetrySettings } from '../shared/telemetry/settings.ts'
 import type { AuditLog } from './audit/audit-log.ts'
+import { letterBits } from './auth/admin.ts'
 import { type ClientAddress, clientAddressOf } from './auth/client-address.ts'
 import { GuessThrottle } from './auth/guess-throttle.ts'
 import { Budgets } from './budgets/budgets.ts'
@@ -106,6 +107,8 @@ export interface Platform {
 }
 
 const minAdminKeyLength = 16
+/** Of `letterBits`: what repeats itself is tried first. */
+const minAdminKeyBits = 32
 const TimeoutMs = z.coerce.number().int().min(1).max(3_600_000).default(300_000)
 
 /** Below the age at which a node offers a settlement itself (gpu-node/settlements). */
@@ -135,10 +138,10 @@ export function platformOf(bindings: Bindings): Platform {
     TRAINING,
     TRAINING_QUEUE,
   } = bindings
-  if ((QUARTET_ADMIN_KEY ?? '').length < minAdminKeyLength)
+  if ((QUARTET_ADMIN_KEY ?? '').length < minAdminKeyLength || letterBits(QUARTET_ADMIN_KEY) < minAdminKeyBits)
     throw new QuartetError(
       'internal_error',
-      `QUARTET_ADMIN_KEY must have at least ${minAdminKeyLength} characters`,
+      `QUARTET_ADMIN_KEY must have at least ${minAdminKeyLength} characters that do not repeat themselves (openssl rand -hex 32)`,
     )
   const timeout = TimeoutMs.safeParse(QUARTET_REQUEST_TIMEOUT_MS)
   if (!timeout.success)
@@ -167,7 +170,7 @@ export function platformOf(bindings: Bindings): Platform {
       controlCalls(TRAINING.get(TRAINING.idFromName(tenant)), "the record of the tenant's jobs"),
     trainingQueue: () =>
       controlCalls(TRAINING_QUEUE.get(TRAINING_QUEUE.idFromName('queue')), 'the queue of jobs'),
-    files: FILES,
+    files: controlCalls(FILES, 'the storage of files', 'createMultipartUpload'),
     responses: (tenant, createdAt) =>
       controlCalls(
         RESPONSES.get(RESPONSES.idFromName(`${tenant} ${createdAt ?? 0}`)),

@@ -108,11 +108,13 @@ async function trainInto(files: TrainingFiles, options: TrainOptions): Promise<v
       },
     },
   ).catch(async (error: unknown): Promise<never> => {
+    await metrics.complete(history).catch(() => undefined)
     // What went wrong is best seen.
     if (history.length > 0) await writeCurve(files, lossCurve(history, 'Loss')).catch(() => undefined)
     throw error
   })
   printer[Symbol.dispose]()
+  await metrics.complete(history)
   if (trained.outcome === 'interrupted') {
     note(howToResume(trained, files))
     process.exitCode = 130

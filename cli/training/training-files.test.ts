@@ -1,3 +1,4 @@
+import { appendFileSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -112,6 +113,32 @@ it('metrics of a resumed training begin with those before it and nothing twice',
   metrics.append(record(2))
   const lines = (await readFile(files.metrics, 'utf8')).trim().split('\n')
   expect(lines.map((line) => JSON.parse(line).step)).toEqual([1, 2])
+})
+
+it('metrics that find no room end no training, leave no part of a line, and are written whole when there is room again', async () => {
+  const record = (step: number) => ({ type: 'evaluation', step, devLoss: 1 }) as const
+  const all = [1, 2, 3].map(record)
+  const told: string[] = []
+  let isFull = false
+  const metrics = metricsFile(files, {
+    warn: (text) => told.push(text),
+    appendLine: (path, line) => {
+      appendFileSync(path, isFull ? line.slice(0, 5) : line)
+      if (isFull) throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
+    },
+  })
+  await metrics.begin([])
+  for (const each of all) {
+    metrics.append(each)
+    isFull = true
+  }
+  expect(told).toEqual([
+    expect.stringMatching(/the disk is full: .* lacks the last records; the training goes on/),
+  ])
+  const lines = async () => (await readFile(files.metrics, 'utf8')).trim().split('\n')
+  expect(await lines()).toEqual([JSON.stringify(all[0])])
+  await metrics.complete(all)
+  expect(await lines()).toEqual(all.map((each) => JSON.stringify(each)))
 })
 
 it('files stand beside the adapter under its name', () => {

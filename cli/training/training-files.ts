@@ -1,4 +1,4 @@
-import { appendFileSync } from 'node:fs'
+import { appendFileSync, statSync, truncateSync } from 'node:fs'
 import { access, constants, readdir, readFile, rm, stat, statfs } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { isRunning } from '../../model/import/process-identity.ts'
@@ -6,6 +6,7 @@ import { withLock } from '../../model/import/process-lock.ts'
 import type { TrainRecord } from '../../training/record.ts'
 import type { CheckpointStore } from '../../training/train-adapter.ts'
 import { CliFailure, isSystemError } from '../command/failure.ts'
+import { note } from '../command/output.ts'
 import { writeFileAtomically } from '../local/atomic-file.ts'
 import type { TrainOptions } from './options.ts'
 import { initFile } from './start.ts'
@@ -179,7 +180,10 @@ export async function writeResult(
 /** A file with one record per line, begun anew with those of a training that is taken up again. */
 export interface MetricsFile {
   begin(records: readonly TrainRecord[]): Promise<void>
+  /** A line that finds no room ends no training: it and those after it are left out until `complete`. */
   append(record: TrainRecord): void
+  /** Writes all anew where lines were left out. */
+  complete(records: readonly TrainRecord[]): Promise<void>
 }
 
 /** Writes the loss curve of a training that ends without an adapter. */
@@ -187,19 +191,45 @@ export async function writeCurve({ curve }: Pick<TrainingFiles, 'curve'>, drawin
   await writeFileAtomically(curve, { data: drawing, mode })
 }
 
-export function metricsFile({ metrics }: Pick<TrainingFiles, 'metrics'>): MetricsFile {
+type AppendLine = (path: string, line: string) => void
+
+export function metricsFile(
+  { metrics }: Pick<TrainingFiles, 'metrics'>,
+  {
+    appendLine = appendFileSync,
+    warn = note,
+  }: { appendLine?: AppendLine; warn?: (text: string) => void } = {},
+): MetricsFile {
   const line = (record: TrainRecord) => `${JSON.stringify(record)}\n`
+  let isWhole = true
+  const begin = (records: readonly TrainRecord[]) =>
+    writeFileAtomically(metrics, { data: records.map(line).join(''), mode })
+  const unlessNoRoom = (error: unknown) => {
+    if (!isSystemError(error) || noRoom[error.code] === undefined) throw error
+    return `${noRoom[error.code]}: ${metrics} lacks the last records`
+  }
   return {
-    begin: (records) => writeFileAtomically(metrics, { data: records.map(line).join(''), mode }),
+    begin,
     append(record) {
+      if (!isWhole) return
+      const { size } = statSync(metrics)
       try {
-        appendFileSync(metrics, line(record))
+        appendLine(metrics, line(record))
       } catch (error) {
-        throw writeFailure(error, {
-          path: metrics,
-          remedy: `${startAgain}, with --resume where there is a checkpoint`,
-        })
+        warn(`${unlessNoRoom(error)}; the training goes on`)
+        isWhole = false
+        // Part of the line may have found room.
+        truncateSync(metrics, size)
       }
+    },
+    async complete(records) {
+      if (isWhole) return
+      await begin(records).then(
+        () => {
+          isWhole = true
+        },
+        (error: unknown) => warn(unlessNoRoom(error)),
+      )
     },
   }
 }

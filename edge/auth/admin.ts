@@ -7,10 +7,11 @@ import { countingGuesses, type Guesser, refuseGuessers } from './guesses.ts'
 /** Lets in whoever holds the operator's key. A tenant's key is refused like any other. */
 export const authenticateAdmin = createMiddleware<AdminApp>(async (c, next) => {
   const { adminKey, clientAddress, guesses } = c.get('platform')
-  const guesser: Guesser = { throttle: guesses, door: 'admin', address: clientAddress(c.req.raw).address }
+  const { address, isShared } = clientAddress(c.req.raw)
+  const guesser: Guesser = { throttle: guesses, door: 'admin', address }
   // Before the key is compared: if the right one came through, others could be tried at any speed. Where that is hopeless,
-  // nobody who sends wrong ones from the operator's address locks the operator out.
-  if (canBeGuessed(adminKey)) refuseGuessers(guesser)
+  // or where all clients count as one address, nobody who sends wrong ones locks the operator out.
+  if (!isShared && canBeGuessed(adminKey)) refuseGuessers(guesser)
   const token = bearerToken(c.req.header('authorization'))
   // A request without a key guesses none.
   if (token === undefined) throw wrongKey()
@@ -35,10 +36,14 @@ const unguessableBits = 96
  * (the entropy of its letters, in bits, is small).
  */
 export function canBeGuessed(key: string): boolean {
+  return key.length < unguessableLength || letterBits(key) < unguessableBits
+}
+
+/** The entropy of a text's letters, in bits: of a random key about what it takes to guess it, of a word far more. */
+export function letterBits(text: string): number {
   const counts = new Map<string, number>()
-  for (const letter of key) counts.set(letter, (counts.get(letter) ?? 0) + 1)
-  const bits = [...counts.values()].reduce((sum, count) => sum + count * Math.log2(key.length / count), 0)
-  return key.length < unguessableLength || bits < unguessableBits
+  for (const letter of text) counts.set(letter, (counts.get(letter) ?? 0) + 1)
+  return [...counts.values()].reduce((sum, count) => sum + count * Math.log2(text.length / count), 0)
 }
 
 /** Equality whose time depends on neither secret: both are hashed to one length first. */

@@ -1,5 +1,6 @@
 import { type FileId, type FileObject, FilePurpose, maxFileBytes } from '../../shared/api/files.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import { within } from '../http/within.ts'
 import { LineCheck } from './line-check.ts'
 import { type FormPart, readForm } from './multipart.ts'
 
@@ -8,6 +9,8 @@ const partBytes = 8 * 1024 * 1024
 /** What receiving a file holds in memory, at most. */
 export const heldBytes = partBytes
 const maxFieldBytes = 1_024
+/** A bucket that has not taken a part by then does not answer. */
+const storeMs = 20_000
 
 export interface FileArrival {
   readonly id: FileId
@@ -114,6 +117,14 @@ async function storeLines(
   return { bytes: length, filename: (filename ?? 'file.jsonl').slice(0, 256), lines: check.count }
 }
 
+const inTime = <T>(work: Promise<T>): Promise<T> =>
+  within(storeMs, {
+    work,
+    late: (): never => {
+      throw new QuartetError('control_unavailable', 'the storage of files does not answer; retry')
+    },
+  })
+
 /** Writes an object whose length is not known before: whole when it is one part, else as a multipart upload. */
 class PartStore {
   readonly #bucket: R2Bucket
@@ -141,15 +152,15 @@ class PartStore {
 
   async end(): Promise<void> {
     if (this.#upload === undefined) {
-      await this.#bucket.put(this.#key, this.#buffer.subarray(0, this.#filled))
+      await inTime(this.#bucket.put(this.#key, this.#buffer.subarray(0, this.#filled)))
       return
     }
     if (this.#filled > 0) await this.#flush()
-    await this.#upload.complete(this.#parts)
+    await inTime(this.#upload.complete(this.#parts))
   }
 
   async abandon(): Promise<void> {
-    await this.#upload?.abort().catch(() => undefined)
+    await inTime(this.#upload?.abort() ?? Promise.resolve()).catch(() => undefined)
   }
 
   #grow(needed: number): void {
@@ -160,8 +171,10 @@ class PartStore {
   }
 
   async #flush(): Promise<void> {
-    this.#upload ??= await this.#bucket.createMultipartUpload(this.#key)
-    const part = await this.#upload.uploadPart(this.#parts.length + 1, this.#buffer.subarray(0, this.#filled))
+    this.#upload ??= await inTime(this.#bucket.createMultipartUpload(this.#key))
+    const part = await inTime(
+      this.#upload.uploadPart(this.#parts.length + 1, this.#buffer.subarray(0, this.#filled)),
+    )
     this.#parts.push(part)
     this.#filled = 0
   }

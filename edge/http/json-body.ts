@@ -1,5 +1,6 @@
 import { QuartetError } from '../../shared/errors.ts'
 import { AmbiguousName } from '../../shared/unique-names.ts'
+import { maxDroppedBytes } from './unread-body.ts'
 
 export const maxJsonBytes = 1024 * 1024
 
@@ -30,12 +31,6 @@ function position(message: string): string {
   const at = /at position (\d+)/.exec(message)?.[1]
   return at === undefined ? '' : ` (mistake at character ${at})`
 }
-
-/**
- * How much of a body that is too large is still read and dropped: a client that writes all before it reads gets
- * the refusal rather than a broken connection.
- */
-const maxDroppedBytes = 16 * 1024 * 1024
 
 /** Bodies are taken as they are: whoever may send a compressed one decides how large it becomes. */
 export function requirePlainBody({ headers }: Request): void {

@@ -10,6 +10,8 @@ import { RefreshingCache } from './refreshing-cache.ts'
 const rememberedMs = 5 * 60_000
 /** Backbones are not in the feed. */
 const maxBackboneAgeMs = 4_000
+/** They hardly ever change, and without them nobody is served: while KV is away, what was read last counts. */
+const backbones = { maxMs: maxBackboneAgeMs, failingMs: 60 * 60_000 }
 
 /** Tenants and their aliases, one of which takes some 200 bytes; a tenant has 10,000 at most. */
 const maxNames = 60_000
@@ -32,11 +34,8 @@ export class EdgeCaches {
     maxMs: rememberedMs,
     weigh: ({ adapters }) => 1 + adapters.length,
   })
-  readonly backbones = new RefreshingCache<BackboneRecord>({ capacity: 1_000, maxMs: maxBackboneAgeMs })
-  readonly backboneLists = new RefreshingCache<readonly BackboneRecord[]>({
-    capacity: 1,
-    maxMs: maxBackboneAgeMs,
-  })
+  readonly backbones = new RefreshingCache<BackboneRecord>({ capacity: 1_000, ...backbones })
+  readonly backboneLists = new RefreshingCache<readonly BackboneRecord[]>({ capacity: 1, ...backbones })
   /** Tokenizers by the SHA-256 of what is compiled; immutable. */
   readonly codecs = new Map<string, TextCodec>()
   readonly #absentBackbones = new Map<TenantId, RefreshingCache<true>>()
@@ -48,7 +47,7 @@ export class EdgeCaches {
   absentBackbones(tenant: TenantId): RefreshingCache<true> {
     const names =
       this.#absentBackbones.get(tenant) ??
-      new RefreshingCache<true>({ capacity: maxAbsentNames, maxMs: maxBackboneAgeMs })
+      new RefreshingCache<true>({ capacity: maxAbsentNames, ...backbones })
     this.#absentBackbones.delete(tenant)
     this.#absentBackbones.set(tenant, names)
     const [oldest] = this.#absentBackbones.size > maxAskingTenants ? this.#absentBackbones.keys() : []

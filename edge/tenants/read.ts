@@ -61,9 +61,22 @@ function forget(changes: readonly Change[], { missed, reader }: { missed: boolea
 export async function readKey(sha256: string, reader: Reader): Promise<KeyRecord | null | undefined> {
   const { caches, feed } = reader.platform
   const change = feed.key(sha256)
-  return change === undefined
-    ? caches.keys.get(sha256, fromStore(reader, storeKeys.key(sha256), KeyRecord))
-    : change.record
+  return change === undefined ? caches.keys.get(sha256, keySource(sha256, reader)) : change.record
+}
+
+/** KV's record; while KV is away that of the directory, of a key whose tenant this isolate remembers. */
+function keySource(sha256: string, reader: Reader): Source<KeyRecord> {
+  const { caches, directory } = reader.platform
+  const kv = fromStore(reader, storeKeys.key(sha256), KeyRecord)
+  const load = () =>
+    kv.load().catch(async (cause: unknown) => {
+      const remembered = caches.keys.peek(sha256)
+      if (remembered === undefined) throw cause
+      const changes = await directory(remembered.tenant).verdict(sha256)
+      const key = changes.find((change) => change.kind === 'key')
+      return key?.record ?? undefined
+    })
+  return { load, background: kv.background }
 }
 
 /** Whether this isolate need not look the key up. */
@@ -85,12 +98,12 @@ export function reloadTenant(id: TenantId, reader: Reader): Promise<TenantRecord
   return reader.platform.caches.tenants.reload(id, tenantSource(id, reader))
 }
 
-/** KV's record, or the directory's where KV has none or is known to be behind. */
+/** KV's record, or the directory's where KV has none, is known to be behind or does not answer. */
 function tenantSource(id: TenantId, reader: Reader) {
   const { directory, feed } = reader.platform
   const kv = fromStore(reader, storeKeys.tenant(id), TenantRecord)
   const load = async () => {
-    const record = await kv.load()
+    const record = await kv.load().catch(() => undefined)
     return record !== undefined && record.version >= feed.version(id) ? record : directory(id).record()
   }
   return { load, background: kv.background }
@@ -101,7 +114,7 @@ export async function readAdapters(id: TenantId, reader: Reader): Promise<Adapte
   const { caches, directory, feed } = reader.platform
   const kv = fromStore(reader, storeKeys.adapters(id), AdaptersRecord)
   const load = async () => {
-    const record = await kv.load()
+    const record = await kv.load().catch(() => undefined)
     return record !== undefined && record.version >= feed.version(id)
       ? record
       : directory(id).adaptersRecord()

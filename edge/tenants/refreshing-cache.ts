@@ -12,15 +12,17 @@ interface Entry<V> {
 }
 
 /**
- * A bounded cache of values that may be at most `maxMs` old. A value older than half of that is served and
- * renewed behind the request, so that a busy key never waits. Absence is not cached. What was read longest ago goes
- * first, and a value that weighs more than all may is not kept. Loads are not shared between requests: a Worker's I/O belongs to the request that began it, and one
- * that is cancelled would leave the others waiting.
+ * A bounded cache of values that may be at most `maxMs` old, or `failingMs` while they cannot be loaded. A value older
+ * than half of `maxMs` is served and renewed behind the request, so that a busy key never waits. Absence is not cached.
+ * What was read longest ago goes first, and a value that weighs more than all may is not kept. Loads are not shared
+ * between requests: a Worker's I/O belongs to the request that began it, and one that is cancelled would leave the others
+ * waiting.
  */
 export class RefreshingCache<V> {
   readonly #entries = new Map<string, Entry<V>>()
   readonly #capacity: number
   readonly #maxMs: number
+  readonly #failingMs: number
   readonly #weigh: (value: V) => number
   /** Of all entries. */
   #weight = 0
@@ -29,21 +31,25 @@ export class RefreshingCache<V> {
   constructor({
     capacity,
     maxMs,
+    failingMs = maxMs,
     weigh = () => 1,
   }: {
     capacity: number
     maxMs: number
+    failingMs?: number
     weigh?: (value: V) => number
   }) {
     this.#capacity = capacity
     this.#maxMs = maxMs
+    this.#failingMs = failingMs
     this.#weigh = weigh
   }
 
   async get(key: string, source: Source<V>): Promise<V | undefined> {
     const entry = this.#entries.get(key)
     const age = entry === undefined ? Number.POSITIVE_INFINITY : Date.now() - entry.loadedAt
-    if (entry === undefined || age >= this.#maxMs) return this.reload(key, source)
+    if (entry === undefined || age >= this.#failingMs) return this.reload(key, source)
+    if (age >= this.#maxMs) return this.reload(key, source).catch(() => entry.value)
     if (age >= this.#maxMs / 2 && !entry.refreshing) {
       entry.refreshing = true
       source.background(
