@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { Command, Option } from 'commander'
 import { z } from 'zod'
+import { WeightFormat } from '../shared/backbone.ts'
 import { AliasName, BackboneSlug, TenantId } from '../shared/ids.ts'
 import { addEdgeOption } from './admin-access.ts'
 import { parsedBy } from './command/argument.ts'
@@ -36,7 +37,7 @@ const CompileOptions = z
     system: z.string().min(1).optional(),
     messages: z.string().optional(),
     backbone: BackboneSlug,
-    weights: z.enum(['q8', 'f32']),
+    weights: WeightFormat,
     precision: z.enum(['f32', 'f16']),
     out: z.string().optional(),
     publish: TenantId.optional(),

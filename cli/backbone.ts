@@ -7,10 +7,11 @@ import { pullFromHub } from '../model/import/hub-pull.ts'
 import { importBackbone } from '../model/import/import.ts'
 import { pullBackbone } from '../model/import/pull.ts'
 import { checkQuantisation, maxPerplexityIncrease } from '../model/import/quantisation-check.ts'
+import { MatrixKind, WeightFormat } from '../shared/backbone.ts'
 import { addEdgeOption, adminOf } from './admin-access.ts'
 import { CliFailure } from './command/failure.ts'
 import { note, print, printTable } from './command/output.ts'
-import { defaultBackbone, weightsOption } from './command/settings.ts'
+import { defaultBackbone, eightBitsOption, weightsOption } from './command/settings.ts'
 import { edgeBackbone, requireBackbone } from './local/local-backbone.ts'
 import { type Supervision, supervised } from './supervised.ts'
 
@@ -22,9 +23,13 @@ export function backboneCommand(): Command {
   return command
 }
 
-const Options = z.object({ weights: z.enum(['q8', 'f32']), slug: z.string().optional() })
+const Options = z.object({ weights: WeightFormat })
+const ImportOptions = Options.extend({
+  slug: z.string().optional(),
+  keep8Bits: z.array(MatrixKind).optional(),
+})
 
-const PullOptions = Options.extend({ revision: z.string().optional(), file: z.string().optional() })
+const PullOptions = ImportOptions.extend({ revision: z.string().optional(), file: z.string().optional() })
 
 const pullExamples = `
 Without a model: ${defaultBackbone}. Any model of the hub is named by its id; its size and licence are shown before the
@@ -49,9 +54,10 @@ function pull(): Command {
     .option('--file <path>', 'of a hub model: the GGUF file to take')
     .option('--slug <name>', 'of a hub model: what it is called here (default: from its name)')
     .addOption(weightsOption())
+    .addOption(eightBitsOption())
     .addHelpText('after', pullExamples)
     .action(async (model: string, raw) => {
-      const { weights, ...hub } = PullOptions.parse(raw)
+      const { weights, keep8Bits: eightBits, ...hub } = PullOptions.parse(raw)
       const isHubModel = model.includes('/')
       if (!isHubModel && Object.keys(hub).length > 0)
         throw new CliFailure(`--${Object.keys(hub)[0]} is for models of the hub, and ${model} is none`, {
@@ -60,8 +66,8 @@ function pull(): Command {
       printBackbone(
         await supervised((supervision) =>
           isHubModel
-            ? pullFromHub({ repo: model, weights, ...hub, ...supervision })
-            : pullBackbone({ slug: model, weights, cache: openCache(), ...supervision }),
+            ? pullFromHub({ repo: model, weights, eightBits, ...hub, ...supervision })
+            : pullBackbone({ slug: model, weights, eightBits, cache: openCache(), ...supervision }),
         ),
       )
     })
@@ -69,15 +75,16 @@ function pull(): Command {
 
 function importFile(): Command {
   return new Command('import')
-    .description('convert a GGUF file or a Hugging Face folder of the llama family')
+    .description('convert a GGUF file or a Hugging Face folder')
     .argument('<path>', 'the file or folder')
     .requiredOption('--slug <name>', 'what the backbone is called here and in requests')
     .addOption(weightsOption())
+    .addOption(eightBitsOption())
     .action(async (path: string, raw) => {
-      const { weights, slug = '' } = Options.parse(raw)
+      const { weights, slug = '', keep8Bits: eightBits } = ImportOptions.parse(raw)
       const destination = openCache().backbone(slug, weights)
       const manifest = await supervised((supervision) =>
-        importBackbone({ path, slug, weights, destination, ...supervision }),
+        importBackbone({ path, slug, weights, eightBits, destination, ...supervision }),
       )
       printBackbone({ folder: destination, manifest })
     })
@@ -85,23 +92,34 @@ function importFile(): Command {
 
 function check(): Command {
   return new Command('check')
-    .description('compare the perplexity of the stored weights with that of f32 weights on a fixed text')
+    .description(
+      'compare the stored weights with f32 weights on a fixed text: perplexity, and how far answers move',
+    )
     .argument('[slug]', 'the backbone', defaultBackbone)
-    .action(async (slug: string) => {
-      const backbone = await requireBackbone(slug, 'q8')
+    .addOption(weightsOption())
+    .action(async (slug: string, raw) => {
+      const { weights } = Options.parse(raw)
+      const backbone = await requireBackbone(slug, weights)
       const exact = await supervised((supervision) => exactTwin(slug, supervision))
-      const { tokens, stored, exact: reference, increase } = await checkQuantisation(backbone, exact)
+      const {
+        tokens,
+        stored,
+        exact: reference,
+        increase,
+        divergence,
+      } = await checkQuantisation(backbone, exact)
       printTable(
-        ['weights', 'perplexity', `(${tokens} tokens)`],
+        ['weights', 'perplexity', `(${tokens} tokens)`, 'KL from f32'],
         [
-          ['f32', reference.toFixed(4), ''],
-          ['q8', stored.toFixed(4), percent(increase)],
+          ['f32', reference.toFixed(4), '', ''],
+          [weights, stored.toFixed(4), percent(increase), `${divergence.toFixed(5)} nats`],
         ],
       )
-      if (!(increase <= maxPerplexityIncrease))
+      const most = maxPerplexityIncrease[weights]
+      if (!(increase <= most))
         throw new CliFailure(
-          `8-bit weights of ${slug} raise the perplexity by ${percent(increase)}; at most ${percent(maxPerplexityIncrease)} is allowed`,
-          { remedy: 'serve it with --weights f32' },
+          `${weights} weights of ${slug} raise the perplexity by ${percent(increase)}; at most ${percent(most)} is allowed`,
+          { remedy: weights === 'q4' ? 'serve it with --weights q8' : 'serve it with --weights f32' },
         )
     })
 }

@@ -74,6 +74,21 @@ export const ModelConfig = z.strictObject({
 })
 export type ModelConfig = z.infer<typeof ModelConfig>
 
+/** How the weights of a backbone are stored: in 8 or 4 bits with a scale for each block of 32, or as floats. */
+export const WeightFormat = z.enum(['q8', 'q4', 'f32', 'f16', 'bf16'])
+export type WeightFormat = z.infer<typeof WeightFormat>
+
+/** Weight matrices, by what they are in a layer or at the model's ends. */
+export const MatrixKind = z.enum(['head', 'qkv', 'o', 'gate_up', 'down'])
+export type MatrixKind = z.infer<typeof MatrixKind>
+
+export const StoredWeights = z.strictObject({
+  weights: WeightFormat,
+  /** Which matrices have 8 bits among those of 4, besides the embedding. */
+  eightBits: z.array(MatrixKind).optional(),
+})
+export type StoredWeights = z.infer<typeof StoredWeights>
+
 const FileEntry = z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/), bytes: z.int().min(0) })
 
 /** `manifest.json` of a backbone folder: what it is and the hash of every file in it. */
@@ -83,7 +98,7 @@ export const BackboneManifest = z.strictObject({
   /** SHA-256 of the converted weights (`weights.bin`); adapters name it. */
   digest: BackboneDigest,
   config: ModelConfig,
-  weights: z.enum(['q8', 'f32']),
+  ...StoredWeights.shape,
   /** Version of the ONNX graphs in the folder; a node serves its own alone. */
   graph: z.int().min(1),
   tokens: z.strictObject({

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { z } from 'zod'
+import { MatrixKind, WeightFormat } from '../../shared/backbone.ts'
 import { BackboneSlug } from '../../shared/ids.ts'
 
 export const defaultBackbone = BackboneSlug.parse('smollm2-135m-instruct')
@@ -40,8 +41,20 @@ export const nodesOption = () =>
     .argParser(parseNodes)
 
 /** Which stored form of a backbone is meant. */
-export const weightsOption = (about = 'how weights are stored: in 8 bits or as f32') =>
-  new Option('--weights <format>', about).choices(['q8', 'f32']).default('q8')
+export const weightsOption = (
+  about = 'how weights are stored: in 8 or 4 bits, as f32, or for GPUs as f16 or bf16',
+) => new Option('--weights <format>', about).choices(WeightFormat.options).default('q8')
+
+/** Which matrices keep 8 bits among weights of 4. */
+export const eightBitsOption = () =>
+  new Option(
+    '--keep-8-bits <matrices>',
+    `with --weights q4: those that keep 8 bits besides the embedding, some of ${MatrixKind.options.join(',')} (default: head)`,
+  ).argParser((text): MatrixKind[] => {
+    const parsed = z.array(MatrixKind).safeParse(text.split(',').map((name) => name.trim()))
+    if (parsed.success) return [...new Set(parsed.data)]
+    throw new InvalidArgumentError(`It is a list of ${MatrixKind.options.join(', ')}.`)
+  })
 
 /** Options of the program itself, valid for every command. */
 export function addGlobalOptions(program: Command): Command {

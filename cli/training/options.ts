@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import { z } from 'zod'
 import { maxPromptRows, maxWindow } from '../../shared/adapter-file.ts'
+import { WeightFormat } from '../../shared/backbone.ts'
 import { BackboneSlug } from '../../shared/ids.ts'
 import { parsedBy } from '../command/argument.ts'
 import { defaultBackbone, weightsOption } from '../command/settings.ts'
@@ -129,7 +130,7 @@ export const TrainOptions = z
     dev: file.optional(),
     out: file.optional(),
     backbone: BackboneSlug,
-    weights: z.enum(['q8', 'f32']),
+    weights: WeightFormat,
     init: file,
     initText: z.string().min(1, '--init-text is empty').optional(),
     initTextFile: file.optional(),

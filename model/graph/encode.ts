@@ -13,6 +13,7 @@ export type OpsetVersion = 17 | 18
 const dataTypes = {
   float32: DataType.FLOAT,
   float16: DataType.FLOAT16,
+  bfloat16: DataType.BFLOAT16,
   uint8: DataType.UINT8,
   int32: DataType.INT32,
   int64: DataType.INT64,

@@ -1,8 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { StoredWeights } from '../../shared/backbone.ts'
 import type { TensorSource } from '../architectures/tensor-source.ts'
 import { encodeModel } from './encode.ts'
-import type { WeightFormat } from './matrix-format.ts'
 import { servingGraph, traceGraph } from './model.ts'
 import { WeightFile } from './weight-file.ts'
 
@@ -15,14 +15,14 @@ export const graphFiles = { serving: 'model.onnx', trace: 'trace.onnx', weights:
  */
 export async function exportGraph(
   source: TensorSource,
-  { weights: format, folder }: { weights: WeightFormat; folder: string },
+  { folder, ...stored }: StoredWeights & { folder: string },
 ): Promise<void> {
   const { config } = source
-  const weights = new WeightFile(format)
+  const weights = new WeightFile(stored)
   const invertibleNorms = await normsAreInvertible(source)
   const graphs = [
     [graphFiles.serving, servingGraph({ config, weights, invertibleNorms })],
-    [graphFiles.trace, traceGraph({ config, weights })],
+    [graphFiles.trace, traceGraph({ config, weights: weights.inF32() })],
   ] as const
   await mkdir(folder, { recursive: true })
   await weights.write(join(folder, graphFiles.weights), source)

@@ -16,11 +16,11 @@ import { perLayer, promptInputs } from './prompt-inputs.ts'
 import { enterLayer } from './prompt-rows.ts'
 import { type RotaryTables, rotaryTables } from './rotary-table.ts'
 import { shaped, type Value } from './values.ts'
-import type { WeightFile, WeightLayout } from './weight-file.ts'
+import type { WeightLayout } from './weight-file.ts'
 
 export interface Model {
   readonly config: ModelConfig
-  readonly weights: WeightFile
+  readonly weights: WeightLayout
 }
 
 export interface ServingModel extends Model {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import proto from 'onnx-proto'
 import { QuartetError } from '../../shared/errors.ts'
 import { graphFiles } from './export.ts'
-import { blockSize } from './quantise.ts'
+import { type MatrixFormat, matrixFormats } from './matrix-format.ts'
 
 interface Stored {
   readonly offset: number
@@ -11,12 +11,12 @@ interface Stored {
 }
 
 /**
- * The weights of a backbone folder in f32, by the names under which its graphs ask for them: exactly the values that
- * are served, 8-bit ones dequantised. Throws `backbone_invalid` when one is not there.
+ * The weights of a backbone folder in f32, by the names and in the shapes in which graphs ask for them: exactly the
+ * values that are served, those of fewer bits dequantised. Throws `backbone_invalid` when one is not there.
  */
 export async function readWeights(
   folder: string,
-  names: readonly string[],
+  shapes: ReadonlyMap<string, readonly number[]>,
 ): Promise<Map<string, Float32Array>> {
   const stored = await weightTable(folder)
   const file = await open(join(folder, graphFiles.weights))
@@ -30,7 +30,7 @@ export async function readWeights(
       return bytes
     }
     const weights = new Map<string, Float32Array>()
-    for (const name of names) weights.set(name, await readTensor(name, { stored, read }))
+    for (const [name, shape] of shapes) weights.set(name, await readTensor(name, { shape, stored, read }))
     return weights
   } finally {
     await file.close()
@@ -38,32 +38,24 @@ export async function readWeights(
 }
 
 interface Reading {
+  readonly shape: readonly number[]
   readonly stored: ReadonlyMap<string, Stored>
   readonly read: (name: string) => Promise<Uint8Array<ArrayBuffer>>
 }
 
 /** A vector or table by its own name, a matrix in one of the formats of `matrixFormats`. */
-async function readTensor(name: string, { stored, read }: Reading): Promise<Float32Array> {
-  const floats = async (tensor: string) => new Float32Array((await read(tensor)).buffer)
-  if (stored.has(name)) return floats(name)
-  if (stored.has(`${name}.weights`)) return floats(`${name}.weights`)
-  return dequantise({
-    quants: await read(`${name}.quants`),
-    scales: await floats(`${name}.scales`),
-    zeroPoints: await read(`${name}.zeroPoints`),
-  })
-}
-
-/** weight = (quant − zero point) · scale, block by block. */
-function dequantise(of: { quants: Uint8Array; scales: Float32Array; zeroPoints: Uint8Array }): Float32Array {
-  const { quants, scales, zeroPoints } = of
-  const weights = new Float32Array(quants.length)
-  for (const [block, scale] of scales.entries()) {
-    const zeroPoint = zeroPoints[block] ?? 0
-    const end = (block + 1) * blockSize
-    for (let i = block * blockSize; i < end; i++) weights[i] = ((quants[i] ?? 0) - zeroPoint) * scale
-  }
-  return weights
+async function readTensor(name: string, { shape, stored, read }: Reading): Promise<Float32Array> {
+  if (stored.has(name)) return new Float32Array((await read(name)).buffer)
+  const [rows = 0, columns = 0] = shape
+  const isStoredIn = (format: MatrixFormat) =>
+    Object.keys(format.tensors({ rows, columns })).every((tensor) => stored.has(`${name}.${tensor}`))
+  const format = Object.values(matrixFormats).find(isStoredIn)
+  // Where nothing is found, the reader says what is missing.
+  if (format === undefined) return new Float32Array((await read(name)).buffer)
+  const tensors = new Map<string, Uint8Array<ArrayBuffer>>()
+  for (const tensor of Object.keys(format.tensors({ rows, columns })))
+    tensors.set(tensor, await read(`${name}.${tensor}`))
+  return format.decode({ rows, columns }, (tensor) => tensors.get(tensor) ?? new Uint8Array())
 }
 
 /** Where the served graph's weights lie in the file beside it. */

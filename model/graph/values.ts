@@ -2,7 +2,7 @@
 export const elementSizes = {
   float32: 4,
   float16: 2,
-
+  bfloat16: 2,
   uint8: 1,
   int32: 4,
   int64: 8,

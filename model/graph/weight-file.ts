@@ -1,7 +1,15 @@
 import { type FileHandle, open } from 'node:fs/promises'
+import type { StoredWeights } from '../../shared/backbone.ts'
 import type { TensorName, TensorSource } from '../architectures/tensor-source.ts'
 import type { GraphBuilder } from './builder.ts'
-import { bytesOf, type Matrix, type MatrixShape, matrixFormats, type WeightFormat } from './matrix-format.ts'
+import { bytesOf } from './bytes.ts'
+import {
+  type Arithmetic,
+  type Matrix,
+  type MatrixFormat,
+  type MatrixShape,
+  matrixFormats,
+} from './matrix-format.ts'
 import { elementSizes, type Value, type ValueType } from './values.ts'
 
 /** Tensors start at multiples of this, so that a memory-mapped file can be read in place with wide loads. */
@@ -20,28 +28,51 @@ export type Stack = readonly { readonly tensor: TensorName; readonly rows: numbe
  * asked for again, by another graph too, is the same place in it. `write` then fills the file, tensor by tensor.
  */
 export class WeightFile {
-  readonly #format: WeightFormat
+  readonly #stored: StoredWeights
   readonly #offsets = new Map<string, number>()
   readonly #pieces: Piece[] = []
   #length = 0
 
-  constructor(format: WeightFormat) {
-    this.#format = format
+  constructor(stored: StoredWeights) {
+    this.#stored = stored
   }
 
   /** A weight matrix made of one or more source tensors, one below the other. */
-  matrix(g: GraphBuilder, name: string, { parts, columns }: { parts: Stack; columns: number }): Matrix {
-    const format = matrixFormats[this.#format]
+  matrix(
+    g: GraphBuilder,
+    name: string,
+    { parts, columns, arithmetic = 'as stored' }: { parts: Stack; columns: number; arithmetic?: Arithmetic },
+  ): Matrix {
+    const format = this.#formatOf(name)
     const shape: MatrixShape = { rows: parts.reduce((sum, { rows }) => sum + rows, 0), columns }
     const tensors = format.tensors(shape)
     const isNew = !this.#offsets.has(`${name}.${Object.keys(tensors)[0]}`)
-    const matrix = format.matrix(shape, (tensor) => {
+    const stored = (tensor: string) => {
       const type = tensors[tensor]
-      if (type === undefined) throw new Error(`a matrix in ${this.#format} has no ${tensor}`)
+      if (type === undefined) throw new Error(`${name} is not stored with ${tensor}`)
       return this.#initializer(g, `${name}.${tensor}`, type)
-    })
-    if (isNew) this.#planMatrix(name, parts)
+    }
+    const matrix = format.matrix(shape, stored, arithmetic)
+    if (isNew) this.#planMatrix(name, { parts, columns })
     return matrix
+  }
+
+  /** The same weights for graphs that multiply in f32, however they are stored. */
+  inF32(): WeightLayout {
+    return {
+      matrix: (g, name, of) => this.matrix(g, name, { ...of, arithmetic: 'f32' }),
+      vector: (...of) => this.vector(...of),
+      vectors: (...of) => this.vectors(...of),
+      table: (...of) => this.table(...of),
+    }
+  }
+
+  /** Four bits are for products: the embedding, which is read by rows, and what is to be kept have eight. */
+  #formatOf(name: string): MatrixFormat {
+    const { weights, eightBits = [] } = this.#stored
+    const kind = name.split('.').at(-1)
+    const keepsEight = kind === 'embedding' || eightBits.some((kept) => kept === kind)
+    return matrixFormats[weights === 'q4' && keepsEight ? 'q8' : weights]
   }
 
   /** One of the source's vectors, in 32-bit floats. */
@@ -101,13 +132,13 @@ export class WeightFile {
     return value
   }
 
-  #planMatrix(name: string, parts: Stack): void {
-    const { encode } = matrixFormats[this.#format]
+  #planMatrix(name: string, { parts, columns }: { parts: Stack; columns: number }): void {
+    const { encode } = this.#formatOf(name)
     let before = 0
     for (const { tensor, rows } of parts) {
       const firstRow = before
       const produce: Piece['produce'] = async (source) =>
-        Object.entries(encode(await source.read(tensor))).map(([key, bytes]) => ({
+        Object.entries(encode(await source.read(tensor), columns)).map(([key, bytes]) => ({
           offset: this.#offset(`${name}.${key}`) + (bytes.length / rows) * firstRow,
           bytes,
         }))

@@ -27,6 +27,7 @@ export interface HubPullOptions {
   /** What the backbone is called here; made from the names of repository or file when absent. */
   readonly slug?: string | undefined
   readonly weights: BackboneManifest['weights']
+  readonly eightBits?: BackboneManifest['eightBits']
   readonly cache?: Cache | undefined
   readonly onProgress?: OnProgress | undefined
   readonly signal?: AbortSignal | undefined
@@ -59,6 +60,7 @@ export async function pullFromHub(options: HubPullOptions): Promise<Backbone> {
       path,
       slug,
       weights,
+      eightBits: options.eightBits,
       destination,
       onProgress,
       signal,

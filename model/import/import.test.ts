@@ -1,6 +1,7 @@
 import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import proto from 'onnx-proto'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { tinyChat } from '../../test/fakes/tiny-tokenizer.ts'
 import { tinyConfig, tinySource, writeGguf, writeHuggingFace } from '../../test/model-files.ts'
@@ -57,6 +58,18 @@ test('importing the same again changes nothing; importing another over it is ref
   await writeGguf(gguf, { source: tinySource({ layers: 1 }) })
   expect(await message(into('out'))).toMatch(/holds another import .*remove it first/)
   await verifyBackbone(await openBackbone(join(root, 'out')))
+})
+
+test('weights in 4 bits: the embedding and what is named keep 8, and another choice is another import', async () => {
+  const manifest = await into('out', { weights: 'q4', eightBits: ['down'] })
+  expect(manifest).toMatchObject({ weights: 'q4', eightBits: ['down'] })
+  const stored = async (matrix: string) => {
+    const { graph } = proto.onnx.ModelProto.decode(await readFile(join(root, 'out', 'model.onnx')))
+    return graph?.initializer?.some(({ name }) => name === `${matrix}.nibbles`) ? 4 : 8
+  }
+  expect(await Promise.all(['embedding', 'layers.0.down', 'layers.0.qkv'].map(stored))).toEqual([8, 8, 4])
+  expect(await message(into('out', { weights: 'q4' }))).toMatch(/holds another import/)
+  expect(await message(into('eight', { weights: 'q8', eightBits: ['down'] }))).toMatch(/these are q8/)
 })
 
 test('two imports at once both succeed and leave one whole folder', async () => {

@@ -1,6 +1,6 @@
 import { readdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { BackboneManifest, type ModelConfig } from '../../shared/backbone.ts'
+import { BackboneManifest, type ModelConfig, type StoredWeights } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { serializeSafeTensors } from '../../shared/safetensors.ts'
 import { compileTokenizer } from '../../shared/tokenizer/compile-tokenizer.ts'
@@ -27,6 +27,8 @@ export interface ImportOptions {
   readonly path: string
   readonly slug: string
   readonly weights: BackboneManifest['weights']
+  /** With weights in 4 bits: which matrices keep 8. The head when absent. */
+  readonly eightBits?: BackboneManifest['eightBits']
   /** Folder to make; must not exist yet, unless it holds the same import. */
   readonly destination: string
   /** What the manifest calls the source; the name of the file or folder when absent. */
@@ -48,14 +50,15 @@ export async function importBackbone(options: ImportOptions): Promise<BackboneMa
 /** The same for a source that is open already (a seeded one, in tests). */
 export async function importSource(
   source: BackboneSource,
-  { slug, weights, destination, sourceName, onProgress, signal }: Omit<ImportOptions, 'path'>,
+  { slug, weights, destination, sourceName, onProgress, signal, ...options }: Omit<ImportOptions, 'path'>,
 ): Promise<BackboneManifest> {
+  const stored = storedWeights(weights, options.eightBits)
   const stated = await source.origin()
   const origin = { ...stated, name: sourceName ?? stated.name }
   const asBefore = async () => {
     const { manifest } = await existing(destination)
-    if (manifest.slug === slug && manifest.weights === weights && manifest.source.sha256 === origin.sha256)
-      return manifest
+    const isStoredSo = manifest.weights === weights && String(manifest.eightBits) === String(stored.eightBits)
+    if (manifest.slug === slug && isStoredSo && manifest.source.sha256 === origin.sha256) return manifest
     throw new QuartetError(
       'conflict',
       `${destination} holds another import (${manifest.slug}, ${manifest.weights}, from ${manifest.source.name}); remove it first`,
@@ -67,7 +70,7 @@ export async function importSource(
     const { folder } = staging
     const tensors = withFittingHeads(source.tensors)
     const { config } = tensors
-    await exportGraph(supervised(tensors, { onProgress, signal }), { weights, folder })
+    await exportGraph(supervised(tensors, { onProgress, signal }), { ...stored, folder })
     await writeFile(join(folder, 'tokenizer.json'), JSON.stringify(source.tokenizer))
     await writeFile(join(folder, compiledTokenizerName), compileTokenizer(source.tokenizer))
     onProgress?.({ type: 'note', text: 'computing anchor rows' })
@@ -80,7 +83,7 @@ export async function importSource(
       slug,
       digest: files['weights.bin']?.sha256,
       config,
-      weights,
+      ...stored,
       graph: graphVersion,
       tokens: source.tokens,
       chat: source.chat,
@@ -99,6 +102,18 @@ export async function importSource(
   } finally {
     await staging.discard()
   }
+}
+
+function storedWeights(
+  weights: BackboneManifest['weights'],
+  eightBits: BackboneManifest['eightBits'],
+): StoredWeights {
+  if (weights === 'q4') return { weights, eightBits: [...(eightBits ?? ['head'])].sort() }
+  if (eightBits === undefined) return { weights }
+  throw new QuartetError(
+    'invalid_request',
+    `matrices keep 8 bits among weights of 4, and these are ${weights}`,
+  )
 }
 
 async function existing(folder: string): Promise<Backbone> {

@@ -13,6 +13,7 @@ import type { OnProgress } from './progress.ts'
 export interface PullOptions {
   readonly slug: string
   readonly weights: BackboneManifest['weights']
+  readonly eightBits?: BackboneManifest['eightBits']
   readonly cache?: Cache | undefined
   readonly catalogue?: Catalogue | undefined
   readonly onProgress?: OnProgress | undefined
@@ -26,6 +27,7 @@ export interface PullOptions {
 export async function pullBackbone({
   slug,
   weights,
+  eightBits,
   cache = openCache(),
   catalogue = published,
   onProgress,
@@ -47,7 +49,7 @@ export async function pullBackbone({
     const folder = cache.source(slug)
     const path =
       (await keptSource(origins, folder)) ?? (await obtain(origins, { folder, onProgress, signal }))
-    await importBackbone({ path, slug, weights, destination, onProgress, signal })
+    await importBackbone({ path, slug, weights, eightBits, destination, onProgress, signal })
     return openBackbone(destination)
   })
 }

@@ -1,12 +1,19 @@
 import { readFile } from 'node:fs/promises'
+import type { WeightFormat } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { perplexity } from '../runtime/perplexity.ts'
+import { compareOnText } from '../runtime/perplexity.ts'
 import type { Backbone } from './backbone-folder.ts'
 import { backboneCodec } from './backbone-tokenizer.ts'
 import { encode } from './tokenizer.ts'
 
-/** How much higher than with f32 weights the perplexity may be: 1.5 %. */
-export const maxPerplexityIncrease = 0.015
+/** How much higher than with f32 weights the perplexity may be. */
+export const maxPerplexityIncrease: Readonly<Record<WeightFormat, number>> = {
+  f32: 0,
+  f16: 0.005,
+  bf16: 0.01,
+  q8: 0.015,
+  q4: 0.15,
+}
 
 export interface QuantisationCheck {
   /** Tokens of the text. */
@@ -17,6 +24,8 @@ export interface QuantisationCheck {
   readonly stored: number
   /** stored / exact − 1 */
   readonly increase: number
+  /** Mean KL divergence of the stored weights' distributions from the f32 weights', in nats. */
+  readonly divergence: number
 }
 
 /**
@@ -31,7 +40,10 @@ export async function checkQuantisation(backbone: Backbone, exact: Backbone): Pr
     )
   const text = await readFile(new URL('perplexity.txt', import.meta.url), 'utf8')
   const ids = encode(await backboneCodec(backbone), text)
-  const reference = await perplexity(exact.folder, ids)
-  const stored = await perplexity(backbone.folder, ids)
-  return { tokens: ids.length, exact: reference, stored, increase: stored / reference - 1 }
+  const { perplexity, divergence } = await compareOnText(
+    { exact: exact.folder, stored: backbone.folder },
+    ids,
+  )
+  const { exact: reference, stored } = perplexity
+  return { tokens: ids.length, exact: reference, stored, increase: stored / reference - 1, divergence }
 }

@@ -42,7 +42,12 @@ export async function createBackend({
   limits,
   ...session
 }: BackendOptions): Promise<OnnxBackend> {
-  const { config, digest: backbone } = manifest
+  const { config, digest: backbone, weights } = manifest
+  if (weights === 'bf16' && session.device === 'cpu')
+    throw new QuartetError(
+      'backbone_invalid',
+      `${folder} has bf16 weights, which ONNX Runtime multiplies on GPUs alone; run it with --device cuda, or import the model with --weights q8`,
+    )
   const { vocab } = config
   const anchors = await loadAnchors(folder, config)
   const contextLength = Math.min(limits.contextLength, config.contextLength)

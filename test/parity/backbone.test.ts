@@ -7,7 +7,7 @@ import { loadAnchors } from '../../model/runtime/anchors.ts'
 import { compileText } from '../../model/runtime/compile.ts'
 import { logSumExp } from '../../model/runtime/log-probability.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
-import { perplexity } from '../../model/runtime/perplexity.ts'
+import { compareOnText } from '../../model/runtime/perplexity.ts'
 import { parseSafeTensors } from '../../shared/safetensors.ts'
 import { fixtureAdapter, fixtureBackbone, fixtures } from './fixtures.ts'
 import { generateGreedily, scoreAll } from './generation.ts'
@@ -70,7 +70,10 @@ test('the anchors are what the first token makes of each layer', async () => {
 
 test('perplexity is the reference’s', async () => {
   const { ids, value } = golden.perplexity
-  expect(Math.abs((await perplexity(backbone.folder, ids)) - value)).toBeLessThan(0.01)
+  const { folder } = backbone
+  const { perplexity, divergence } = await compareOnText({ exact: folder, stored: folder }, ids)
+  expect(Math.abs(perplexity.exact - value)).toBeLessThan(0.01)
+  expect(divergence).toBe(0)
 }, 120_000)
 
 test('serving a compiled text equals serving the backbone with the text in front, bit for bit', async () => {

@@ -1,5 +1,6 @@
-import { rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { readFile, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import proto from 'onnx-proto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { loadAnchors } from '../../model/runtime/anchors.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
@@ -52,12 +53,58 @@ describe('the graph equals the model written down in plain arithmetic', () => {
     )
   })
 
-  test('8-bit weights need widths of whole blocks, and say so', async () => {
-    await expect(tinyBackbone({ config: { d: 36 }, weights: 'q8' })).rejects.toMatchObject({
-      code: 'backbone_invalid',
-      message: expect.stringContaining('36 columns'),
-    })
-  })
+  test.for([
+    ['q8', 1e-3],
+    ['q4', 0.3],
+    ['f16', 1e-5],
+  ] as const)(
+    '%s weights of widths that are no whole blocks',
+    async ([weights, most], { onTestFinished }) => {
+      const config = { d: 72, heads: 3, kvHeads: 1, headDim: 24, ffn: 100, tiedHead: false }
+      const tiny = await tinyBackbone({ config, weights })
+      const backend = await openBackend(tiny)
+      onTestFinished(async () => {
+        await backend.close()
+        await rm(dirname(tiny.folder), { recursive: true })
+      })
+      const logits = await scoreAll(backend, { tokens })
+      const reference = (await referenceLogits(tiny.source, { tokens })).flatMap((row) => [...row])
+      const square = (values: readonly number[]) => values.reduce((sum, x) => sum + x * x, 0)
+      const error = square([...logits].map((x, i) => x - (reference[i] ?? Number.NaN))) / square(reference)
+      expect(error).toBeLessThan(most)
+    },
+  )
+})
+
+test('bf16 weights: products in bf16 in the graph that serves, on GPUs alone, and in f32 in the one that traces', async ({
+  onTestFinished,
+}) => {
+  const tiny = await tinyBackbone({ weights: 'bf16' })
+  onTestFinished(() => rm(dirname(tiny.folder), { recursive: true }))
+  const nodes = async (name: string) => {
+    const { graph } = proto.onnx.ModelProto.decode(await readFile(join(tiny.folder, name)))
+    const types = new Map(graph?.initializer?.map(({ name, dataType }) => [name, dataType]))
+    const byOutput = new Map(
+      graph?.node?.flatMap((node) => (node.output ?? []).map((of) => [of, node] as const)),
+    )
+    const typeOf = (of: string | undefined) =>
+      types.get(of) ?? byOutput.get(of ?? '')?.attribute?.find(({ name }) => name === 'to')?.i
+    const products = (graph?.node ?? []).filter(({ opType }) => opType === 'Gemm')
+    return products.map(({ input }) => (input ?? []).map(typeOf).map(Number))
+  }
+  const { BFLOAT16, FLOAT } = proto.onnx.TensorProto.DataType
+  // Four matrices a layer, and the head; the trace ends before the last layer's.
+  expect(await nodes('model.onnx')).toEqual(Array(13).fill([BFLOAT16, BFLOAT16]))
+  const traced = await nodes('trace.onnx')
+  expect(traced).toHaveLength(8)
+  expect(traced.every(([, weights]) => weights === FLOAT)).toBe(true)
+  // The import has run the trace on the CPU, for the anchors.
+  const anchors = await loadAnchors(tiny.folder, tiny.manifest.config)
+  const exact = await tinyBackbone()
+  onTestFinished(() => rm(dirname(exact.folder), { recursive: true }))
+  const expected = await loadAnchors(exact.folder, exact.manifest.config)
+  expect(largestDifference(anchors, [[...expected]])).toBeLessThan(0.05)
+  await expect(openBackend(tiny)).rejects.toThrow('bf16 weights, which ONNX Runtime multiplies on GPUs alone')
 })
 
 describe('an adapter changes the model as the method says', () => {

@@ -2,11 +2,10 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TensorName, TensorSource } from '../../model/architectures/tensor-source.ts'
-import type { WeightFormat } from '../../model/graph/matrix-format.ts'
 import { importSource } from '../../model/import/import.ts'
 import { createBackend, type OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import type { Device } from '../../model/runtime/session.ts'
-import type { BackboneManifest, ModelConfig } from '../../shared/backbone.ts'
+import type { BackboneManifest, ModelConfig, WeightFormat } from '../../shared/backbone.ts'
 import { seededSource } from '../fakes/seeded-source.ts'
 
 export const tinyConfig: ModelConfig = {

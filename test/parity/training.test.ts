@@ -155,7 +155,9 @@ test('8-bit weights are trained on as they are served: (quant − zero point) ·
   const eight = await tinyBackbone({ weights: 'q8' })
   try {
     const name = 'layers.1.gate_up'
-    const trained = (await readWeights(eight.folder, [name])).get(name) ?? new Float32Array(0)
+    const shape = [2 * eight.manifest.config.ffn, eight.manifest.config.d]
+    const trained =
+      (await readWeights(eight.folder, new Map([[name, shape]]))).get(name) ?? new Float32Array(0)
     const parts = [await eight.source.read('layers.1.gate'), await eight.source.read('layers.1.up')]
     const original = Float32Array.from(parts.flatMap((part) => [...part]))
     expect(trained.length).toBe(original.length)

@@ -1,5 +1,6 @@
 import type { GraphBuilder } from '../../model/graph/builder.ts'
-import { type Matrix, type MatrixShape, matrixFormats } from '../../model/graph/matrix-format.ts'
+import { f32 } from '../../model/graph/float-matrix.ts'
+import type { Matrix, MatrixShape } from '../../model/graph/matrix-format.ts'
 import type { Value } from '../../model/graph/values.ts'
 import type { Stack, WeightLayout } from '../../model/graph/weight-file.ts'
 
@@ -21,7 +22,7 @@ export class WeightInputs implements WeightLayout {
   matrix(g: GraphBuilder, name: string, { parts, columns }: Parameters<WeightLayout['matrix']>[2]): Matrix {
     const shape: MatrixShape = { rows: parts.reduce((sum, { rows }) => sum + rows, 0), columns }
     const input = this.#input(g, name, [shape.rows, shape.columns])
-    return matrixFormats.f32.matrix(shape, () => input)
+    return f32.matrix(shape, () => input, 'f32')
   }
 
   vector(g: GraphBuilder, name: string, length: number): Value {

@@ -179,7 +179,7 @@ class WeightFeeds {
   }
 
   async of(shapes: ReadonlyMap<string, readonly number[]>): Promise<Tensors> {
-    const absent = [...shapes.keys()].filter((name) => !this.#tensors.has(name))
+    const absent = new Map([...shapes].filter(([name]) => !this.#tensors.has(name)))
     const read = await readWeights(this.#folder, absent)
     for (const [name, values] of read) this.#tensors.set(name, float32(values, shapes.get(name) ?? []))
     return Object.fromEntries(Array.from(this.#tensors, ([name, tensor]) => [weightInput(name), tensor]))
