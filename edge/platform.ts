@@ -25,6 +25,7 @@ import type { IdempotentCall } from './http/idempotent-call.ts'
 import type { TenantResponses } from './responses/tenant-responses.ts'
 import { Router } from './routing/router.ts'
 import { Telemetry } from './telemetry/telemetry.ts'
+import type { TenantBatches } from './tenant-batches.ts'
 import { EdgeCaches } from './tenants/edge-caches.ts'
 import { AdapterPushes } from './uploads/push.ts'
 import { UploadMemory } from './uploads/upload-memory.ts'
@@ -40,6 +41,7 @@ export interface Bindings extends DirectoryBindings {
   readonly REGISTRY: DurableObjectNamespace<NodeRegistry>
   readonly TRAINING: DurableObjectNamespace<TenantTraining>
   readonly TRAINING_QUEUE: DurableObjectNamespace<TrainingQueue>
+  readonly BATCHES: DurableObjectNamespace<TenantBatches>
   /** Tenants' files and the checkpoints of their jobs. */
   readonly FILES: R2Bucket
   /** Nodes that need not register, JSON: `[{"id": "node-1", "url": "http://127.0.0.1:8788"}]`; none when absent. */
@@ -92,6 +94,8 @@ export interface Platform {
   readonly registry: () => DurableObjectStub<NodeRegistry>
   readonly training: (tenant: TenantId) => DurableObjectStub<TenantTraining>
   readonly trainingQueue: () => DurableObjectStub<TrainingQueue>
+  /** Of a tenant as it was created then, as `responses`. */
+  readonly batches: (tenant: TenantId, createdAt: number | undefined) => DurableObjectStub<TenantBatches>
   readonly files: R2Bucket
   readonly fleet: FleetView
   readonly region: (request: Request) => string
@@ -122,6 +126,7 @@ export function platformOf(bindings: Bindings): Platform {
   if (known !== undefined) return known
   const {
     AUDIT,
+    BATCHES,
     FEED,
     IDEMPOTENCY,
     QUARTET_ADMIN_KEY,
@@ -170,6 +175,11 @@ export function platformOf(bindings: Bindings): Platform {
       controlCalls(TRAINING.get(TRAINING.idFromName(tenant)), "the record of the tenant's jobs"),
     trainingQueue: () =>
       controlCalls(TRAINING_QUEUE.get(TRAINING_QUEUE.idFromName('queue')), 'the queue of jobs'),
+    batches: (tenant, createdAt) =>
+      controlCalls(
+        BATCHES.get(BATCHES.idFromName(`${tenant} ${createdAt ?? 0}`)),
+        "the record of the tenant's batches",
+      ),
     files: controlCalls(FILES, 'the storage of files', 'createMultipartUpload'),
     responses: (tenant, createdAt) =>
       controlCalls(

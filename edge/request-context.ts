@@ -30,6 +30,8 @@ export interface TenantApp {
     /** Null: the key may do everything. */
     scopes: Scopes
     actor: Actor
+    /** A request of a batch: it runs when nobody else waits, and its tokens count by the policy's share. */
+    isBatch?: true
   }
 }
 

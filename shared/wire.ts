@@ -76,6 +76,8 @@ export const GenerateRequest = z.strictObject({
   logprobs: z.int().min(0).max(maxTopLogprobs).nullable(),
   /** Log-probabilities of the prompt's tokens and this many alternatives; absent sends none. */
   promptLogprobs: z.int().min(0).max(maxTopLogprobs).optional(),
+  /** Runs when nobody else waits; absent: in turn. */
+  priority: z.literal('low').optional(),
   /** The node gives up this long after it received the request, in milliseconds. */
   timeoutMs: z.int().min(1).max(3_600_000),
   /** Under which the node keeps what this call used until an edge acknowledges it; without it, it keeps nothing. */

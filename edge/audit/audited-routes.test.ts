@@ -45,6 +45,7 @@ test.each(changing)('%s is written into the audit log', async (route) => {
     alias: 'tone',
     slug: 'tiny',
     file: `file-${'0'.repeat(24)}`,
+    batch: `batch_${'0'.repeat(24)}`,
     job: `ftjob-${'0'.repeat(24)}`,
   }
   const answer = await edge.fetch(

@@ -1,4 +1,4 @@
-import type { FilePurpose } from '../../shared/api/files.ts'
+import { StoredPurpose } from '../../shared/api/files.ts'
 import type { Scope, Scopes } from '../../shared/api/scopes.ts'
 import { QuartetError } from '../../shared/errors.ts'
 
@@ -31,6 +31,10 @@ export const routeScopes: Readonly<Record<string, readonly Scope[]>> = {
   'GET /v1/files/:file': readFiles,
   'GET /v1/files/:file/content': readFiles,
   'DELETE /v1/files/:file': files,
+  'GET /v1/batches': readAnswers,
+  'POST /v1/batches': ask,
+  'GET /v1/batches/:batch': readAnswers,
+  'POST /v1/batches/:batch/cancel': ask,
   'GET /v1/fine_tuning/jobs': readJobs,
   'POST /v1/fine_tuning/jobs': train,
   'GET /v1/fine_tuning/jobs/:job': readJobs,
@@ -56,7 +60,11 @@ export const routeScopes: Readonly<Record<string, readonly Scope[]>> = {
 }
 
 /** The scope that a file's purpose wants. */
-const purposeScopes: Readonly<Record<FilePurpose, Scope>> = { 'fine-tune': 'train', batch: 'inference' }
+const purposeScopes: Readonly<Record<StoredPurpose, Scope>> = {
+  'fine-tune': 'train',
+  batch: 'inference',
+  batch_output: 'inference',
+}
 
 /** Throws `missing_scope` unless a key of these scopes has one of the `wanted`. */
 export function requireScope(
@@ -74,7 +82,7 @@ export function requireScope(
 /** Throws `missing_scope` unless the key may change files of this purpose, or with `isRead` look at them. */
 export function requirePurpose(
   scopes: Scopes,
-  { isRead, purpose }: { readonly purpose: FilePurpose; readonly isRead: boolean },
+  { isRead, purpose }: { readonly purpose: StoredPurpose; readonly isRead: boolean },
 ): void {
   requireScope(scopes, {
     wanted: [purposeScopes[purpose], ...(isRead ? (['read-only'] as const) : [])],
@@ -83,7 +91,7 @@ export function requirePurpose(
 }
 
 /** The purposes of the files that a key may look at. */
-export const readablePurposes = (scopes: Scopes): readonly FilePurpose[] =>
-  (['fine-tune', 'batch'] as const).filter(
+export const readablePurposes = (scopes: Scopes): readonly StoredPurpose[] =>
+  StoredPurpose.options.filter(
     (purpose) => scopes === null || scopes.includes('read-only') || scopes.includes(purposeScopes[purpose]),
   )

@@ -1,6 +1,7 @@
 import type { SettlementId } from '../../shared/ids.ts'
 import { kvRows } from '../../shared/kv-rows.ts'
 import type { Usage } from '../../shared/wire.ts'
+import { sharedTokens } from './meter.ts'
 
 /** What a request may use at most. */
 export interface Demand {
@@ -14,12 +15,17 @@ export interface Demand {
   readonly n: number
   /** Of each choice. */
   readonly maxTokens: number
+  /** What a token counts: less in a batch; 1 when absent. */
+  readonly tokenShare?: number | undefined
 }
 
 /** Tokens that a request may use: each prompt with the adapter's rows, and `max_tokens` of every choice. */
-export const tokensOf = ({ maxTokens, n, promptRows, prompts }: Demand): number =>
+export const tokensOf = ({ maxTokens, n, promptRows, prompts, tokenShare = 1 }: Demand): number =>
   prompts.reduce(
-    (sum, promptTokens) => sum + kvRows({ promptRows, promptTokens, maxTokens: n * maxTokens }),
+    (sum, promptTokens) =>
+      sum +
+      sharedTokens(kvRows({ promptRows, promptTokens, maxTokens }), tokenShare) +
+      (n - 1) * sharedTokens(maxTokens, tokenShare),
     0,
   )
 

@@ -21,7 +21,7 @@ export async function admit(demand: Demand, c: Context<TenantApp>): Promise<Rese
       tenancy: record.createdAt,
       key: c.get('keyId'),
       requestId: c.get('requestId'),
-      demand,
+      demand: { ...demand, ...(c.get('isBatch') ? { tokenShare: record.policy.batchTokenShare } : {}) },
       limits: limitsOf(record.policy),
       cachedTokenShare: record.policy.cachedTokenShare,
     },

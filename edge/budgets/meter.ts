@@ -23,6 +23,8 @@ export const Meter = z.strictObject({
   rows: z.int().min(0).default(0),
   /** What a cached prompt token counts of a token; the policy's when the request was admitted. */
   cachedTokenShare: z.number().min(0).max(1).default(1),
+  /** What each of all these counts of a token: less in a batch; the policy's when the request was admitted. */
+  tokenShare: z.number().min(0).max(1).default(1),
   /** … and those generated. Whatever a node says, no more than was reserved is charged. */
   completion: z.int().min(0),
 })
@@ -37,14 +39,19 @@ export interface Counts {
   readonly completion: number
 }
 
-/** Tokens that they take of the limits, in whole tokens: cached ones by the share that the policy sets. */
+/** Tokens that they take of the limits, in whole tokens: cached ones, and a batch's, by the shares that the policy sets. */
 export const tokensIn = (
   { cached, completion, prompt, rows }: Counts,
-  { cachedTokenShare }: Pick<Meter, 'cachedTokenShare'>,
-): number => prompt - Math.floor(cached * (1 - cachedTokenShare)) + rows + completion
+  { cachedTokenShare, tokenShare }: Pick<Meter, 'cachedTokenShare' | 'tokenShare'>,
+): number =>
+  sharedTokens(prompt - Math.floor(cached * (1 - cachedTokenShare)) + rows + completion, tokenShare)
+
+/** Whole tokens, rounded up: what is not free costs something. */
+export const sharedTokens = (tokens: number, share: number): number => Math.ceil(tokens * share)
 
 /** Tokens that a choice may take of the limits at most, whatever turns out to be cached. */
-export const mostTokensIn = ({ completion, prompt, rows }: Meter): number => prompt + rows + completion
+export const mostTokensIn = ({ completion, prompt, rows, tokenShare }: Meter): number =>
+  sharedTokens(prompt + rows + completion, tokenShare)
 
 /**
  * The part of a node's counts that is paid for. Where there was no first token that is nothing, unless the client left

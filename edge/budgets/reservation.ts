@@ -94,7 +94,7 @@ export class AccountReservation implements Reservation {
 
   #meterOf(choice: number): Meter {
     const { at, cachedTokenShare = 1, demand, key, taken, tenancy = null } = this.#options
-    const { maxTokens, model, n, promptRows, prompts } = demand
+    const { maxTokens, model, n, promptRows, prompts, tokenShare = 1 } = demand
     const isFirstOfPrompt = choice % n === 0
     return {
       day: taken.day,
@@ -106,6 +106,7 @@ export class AccountReservation implements Reservation {
       prompt: isFirstOfPrompt ? (prompts[choice / n] ?? 0) : 0,
       rows: isFirstOfPrompt ? promptRows : 0,
       cachedTokenShare,
+      tokenShare,
       completion: maxTokens,
     }
   }

@@ -1,4 +1,4 @@
-import { FileId, type FileObject, FilePurpose, maxFileBytes } from '../../shared/api/files.ts'
+import { FileId, type FileObject, maxFileBytes, StoredPurpose } from '../../shared/api/files.ts'
 import type { Sql, SqlValue } from '../budgets/sql.ts'
 
 interface Row extends Record<string, SqlValue> {
@@ -55,11 +55,12 @@ export class FileTable {
     this.#sql.all('DELETE FROM file_uploads WHERE id = ?', id)
   }
 
+  /** Adds a file, or says the same of it again. */
   add({ bytes, created_at, filename, id, lines, purpose }: FileObject): void {
     this.#sql.atomically(() => {
       this.release(id)
       this.#sql.all(
-        'INSERT INTO files (id, filename, purpose, bytes, lines, created_at) VALUES (?, ?, ?, ?, ?, ?)',
+        'INSERT OR REPLACE INTO files (id, filename, purpose, bytes, lines, created_at) VALUES (?, ?, ?, ?, ?, ?)',
         ...[id, filename, purpose, bytes, lines, created_at],
       )
     })
@@ -82,7 +83,7 @@ export class FileTable {
   }: {
     readonly after: FileId | undefined
     readonly limit: number
-    readonly purposes: readonly FilePurpose[]
+    readonly purposes: readonly StoredPurpose[]
   }): FileObject[] {
     return this.#sql
       .all<Row>(
@@ -101,7 +102,7 @@ function fileOf({ bytes, created_at, filename, id, lines, purpose }: Row): FileO
     bytes,
     created_at,
     filename,
-    purpose: FilePurpose.parse(purpose),
+    purpose: StoredPurpose.parse(purpose),
     status: 'processed',
     lines,
   }

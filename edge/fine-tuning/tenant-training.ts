@@ -1,5 +1,5 @@
 import { DurableObject } from 'cloudflare:workers'
-import type { FileId, FileObject, FilePurpose } from '../../shared/api/files.ts'
+import type { FileId, FileObject, StoredPurpose } from '../../shared/api/files.ts'
 import type { JobEvent, JobId } from '../../shared/api/fine-tuning.ts'
 import type { TrainerOrder, TrainerReport } from '../../shared/training/trainer-protocol.ts'
 import { type Outcome, ok, refuse } from '../directory/outcome.ts'
@@ -46,7 +46,7 @@ export class TenantTraining extends DurableObject {
   async listFiles(page: {
     readonly after: FileId | undefined
     readonly limit: number
-    readonly purposes: readonly FilePurpose[]
+    readonly purposes: readonly StoredPurpose[]
   }): Promise<FileObject[]> {
     return this.#book.files.list(page)
   }

@@ -1,7 +1,7 @@
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import { routePath } from 'hono/route'
-import { newRequestId } from '../../shared/ids.ts'
+import { newRequestId, type RequestId } from '../../shared/ids.ts'
 import { traceHeaders } from '../../shared/telemetry/trace-context.ts'
 import type { Bindings, Platform } from '../platform.ts'
 import type { App } from '../request-context.ts'
@@ -9,9 +9,12 @@ import { logAccess } from '../telemetry/access-log.ts'
 import { RequestReport } from '../telemetry/request-report.ts'
 
 /** Names the request, says so on whatever leaves, opens the platform, and reports the request's end. Outermost. */
-export const requestContext = (platformOf: (bindings: Bindings) => Platform) =>
+export const requestContext = (
+  platformOf: (bindings: Bindings) => Platform,
+  newId: () => RequestId = newRequestId,
+) =>
   createMiddleware<App>(async (c, next) => {
-    const requestId = newRequestId()
+    const requestId = newId()
     c.set('requestId', requestId)
     c.header('x-request-id', requestId)
     const platform = platformOf(c.env)

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { BatchId } from '../../shared/api/batches.ts'
 import { FileId } from '../../shared/api/files.ts'
 import { JobId } from '../../shared/api/fine-tuning.ts'
 import { AdapterDigest, AliasName, BackboneSlug, KeyId, TenantId } from '../../shared/ids.ts'
@@ -12,6 +13,7 @@ export const pathSchemas = {
   slug: BackboneSlug,
   file: FileId,
   job: JobId,
+  batch: BatchId,
   /** Any text: a name that cannot be is answered like one that nobody has. */
   model: z.string(),
   /** Likewise. */

@@ -1,6 +1,7 @@
 import { env } from 'cloudflare:workers'
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { z } from 'zod'
+import { Batch } from '../../shared/api/batches.ts'
 import { FileObject } from '../../shared/api/files.ts'
 import { Job } from '../../shared/api/fine-tuning.ts'
 import { sha256Hex } from '../../shared/digest.ts'
@@ -301,12 +302,23 @@ test('files, jobs and their trainer answer what is described', async () => {
   await own('DELETE', `/files/${file}`)
 })
 
+test('batches', async () => {
+  const body = { model: 'tiny', messages: [{ role: 'user', content: 'hello' }] }
+  const request = { custom_id: 'a', method: 'POST', url: '/v1/chat/completions', body }
+  const input_file_id = await uploadLines(tenant.key, JSON.stringify(request), 'batch')
+  const create = { input_file_id, endpoint: '/v1/chat/completions', completion_window: '24h' }
+  const { id } = Batch.parse(JSON.parse((await own('POST', '/batches', create)).text))
+  await own('GET', '/batches')
+  await own('GET', `/batches/${id}`)
+  await own('POST', `/batches/${id}/cancel`)
+})
+
 const json = (value: unknown) => Uint8Array.from(new TextEncoder().encode(JSON.stringify(value)))
 const pick = ({ digest, slug }: typeof tinyBackbone) => ({ digest, slug })
 
-async function uploadLines(key: string, lines: string): Promise<string> {
+async function uploadLines(key: string, lines: string, purpose = 'fine-tune'): Promise<string> {
   const form = new FormData()
-  form.set('purpose', 'fine-tune')
+  form.set('purpose', purpose)
   form.set('file', new File([lines], 'examples.jsonl'))
   const request = new Request('http://edge', { method: 'POST', body: form })
   const { text } = await asked({

@@ -34,6 +34,7 @@ export const tags = {
   Models: 'The names a tenant may ask for.',
   Adapters: "A tenant's tuned weights, its aliases for them and their deployments.",
   'Fine-tuning': 'Files of examples, and the jobs that train adapters from them, as OpenAI has them.',
+  Batches: 'Files of requests that are answered within a day, as OpenAI has them.',
   Usage: 'What was used, by the nodes’ own counts.',
   Tenants: 'Tenants, their policies and their keys.',
   Backbones: 'The language models that are served.',

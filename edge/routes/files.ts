@@ -12,7 +12,8 @@ import { QuartetError } from '../../shared/errors.ts'
 import { readablePurposes, requirePurpose } from '../auth/route-scopes.ts'
 import { unwrap } from '../directory/outcome.ts'
 import { boundaryOf } from '../files/multipart.ts'
-import { heldBytes, receiveFile } from '../files/receive-file.ts'
+import { heldBytes } from '../files/part-store.ts'
+import { receiveFile } from '../files/receive-file.ts'
 import { requirePlainBody } from '../http/json-body.ts'
 import { backgroundOf } from '../http/reader.ts'
 import { parseQuery, pathParameter } from '../http/request-parts.ts'
@@ -140,7 +141,16 @@ export async function getFileContent(c: C): Promise<Response> {
 export async function deleteFile(c: C): Promise<Response> {
   const { files, training } = c.get('platform')
   const tenant = c.get('tenant')
-  const { id } = await requireFile(c, { isRead: false })
+  const { id, purpose } = await requireFile(c, { isRead: false })
+  const reader =
+    purpose === 'batch'
+      ? await c.get('platform').batches(tenant, c.get('tenantRecord').createdAt).readerOf(id)
+      : undefined
+  if (reader !== undefined)
+    throw new QuartetError(
+      'conflict',
+      `the batch ${reader} reads this file; cancel the batch or wait for its end`,
+    )
   unwrap(await training(tenant).removeFile(id))
   await files.delete(fileKey(tenant, id))
   return c.json(FileDeleted.parse({ id, object: 'file', deleted: true }))

@@ -185,6 +185,7 @@ function nodeRequests({ prompts, n, ...generation }: Generation, c: Context<Tena
       stopTokens: [...generation.stopTokens],
       ...(generation.grammar === undefined ? {} : { grammar: generation.grammar }),
       logprobs: generation.logprobs,
+      ...(c.get('isBatch') ? { priority: 'low' as const } : {}),
       ...(generation.promptLogprobs === undefined ? {} : { promptLogprobs: generation.promptLogprobs }),
     }))
 }

@@ -122,3 +122,29 @@ describe('the queue', () => {
     )
   })
 })
+
+describe('requests of low priority', () => {
+  const low = (tenant: TenantId) => ({ ...item(tenant), isLowPriority: true })
+
+  it('go when no other waits, however long they have waited and whoever asks', () => {
+    const queue = new Queue<Waiting & { readonly isLowPriority?: boolean }>(roomy)
+    for (let n = 0; n < 5; n++) queue.push(low(modest), () => 1)
+    for (let n = 0; n < 5; n++) queue.push(item(greedy), () => 1)
+    expect(admit(queue, 6)).toEqual([greedy, greedy, greedy, greedy, greedy, modest])
+    queue.push(item(greedy), () => 1)
+    expect(admit(queue, 1)).toEqual([greedy])
+    expect(queue.length).toBe(4)
+  })
+
+  it('take half of the places to wait at most, and the others are for whoever waits', () => {
+    const queue = new Queue<Waiting & { readonly isLowPriority?: boolean }>({ total: 4, perTenant: 4 })
+    const [first, second] = [low(modest), low(greedy)]
+    queue.push(first, () => 1)
+    queue.push(second, () => 1)
+    expect(() => queue.push(low(modest), () => 1)).toThrow(/2 requests of low priority/)
+    queue.push(item(modest), () => 1)
+    queue.remove(first)
+    queue.push(low(modest), () => 1)
+    expect([...queue]).toHaveLength(3)
+  })
+})

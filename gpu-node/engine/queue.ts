@@ -11,25 +11,31 @@ export interface QueueLimits {
 /** What waits: whose it is. */
 export interface Waiting {
   readonly tenant: TenantId
+  /** Waits behind all that is not. */
+  readonly isLowPriority?: boolean
 }
 
 interface Share<T> {
   /** Service received, in rows of prompts and weighted tokens, on the clock of `#virtualTime`. */
   served: number
   readonly waiting: T[]
+  /** Of low priority. */
+  readonly low: T[]
 }
 
 /**
  * Requests that wait for a place, in the order of admission: the tenant that has received the least service goes
  * first, and within a tenant the oldest request. Service is counted in the rows that were worked on (prompt
  * rows of adapters included) and the tokens that were generated, as in the virtual token counter of Sheng et al., "Fairness in Serving Large Language Models" (OSDI 2024); a tenant that
- * comes back from idleness starts level with those being served, without credit for the time away.
+ * comes back from idleness starts level with those being served, without credit for the time away. Requests of low
+ * priority go in the same order, when no other waits, and may take half of the places to wait.
  */
 export class Queue<T extends Waiting> {
   readonly #limits: QueueLimits
   readonly #shares = new Map<TenantId, Share<T>>()
   #virtualTime = 0
   #length = 0
+  #lowLength = 0
 
   constructor(limits: QueueLimits) {
     this.#limits = limits
@@ -44,7 +50,8 @@ export class Queue<T extends Waiting> {
    * again, except where its own share is full and others wait as well: then nobody knows whose turn is next.
    */
   push(item: T, nextAfterSeconds: () => number | undefined): void {
-    const ofTenant = this.#shares.get(item.tenant)?.waiting.length ?? 0
+    const known = this.#shares.get(item.tenant)
+    const ofTenant = known === undefined ? 0 : known.waiting.length + known.low.length
     if (ofTenant >= this.#limits.perTenant)
       throw new QuartetError(
         'queue_full',
@@ -57,36 +64,50 @@ export class Queue<T extends Waiting> {
         `the node already has ${this.#length} requests waiting; retry later`,
         { retryAfterSeconds: nextAfterSeconds() },
       )
+    if (item.isLowPriority === true && this.#lowLength >= this.#limits.total / 2)
+      throw new QuartetError(
+        'queue_full',
+        `the node already has ${this.#lowLength} requests of low priority waiting; retry later`,
+      )
     const share = this.#share(item.tenant)
-    if (share.waiting.length === 0) share.served = Math.max(share.served, this.#virtualTime)
-    share.waiting.push(item)
+    if (share.waiting.length + share.low.length === 0)
+      share.served = Math.max(share.served, this.#virtualTime)
+    if (item.isLowPriority === true) {
+      share.low.push(item)
+      this.#lowLength++
+    } else share.waiting.push(item)
     this.#length++
   }
 
   /** The request to admit next. */
   peek(): T | undefined {
-    return this.#next()?.waiting[0]
+    const share = this.#next()
+    return share?.waiting[0] ?? share?.low[0]
   }
 
   /** Takes what `peek` shows. */
   shift(): T | undefined {
     const share = this.#next()
-    const item = share?.waiting.shift()
-    if (share === undefined || item === undefined) return undefined
+    if (share === undefined) return undefined
+    if (share.waiting.length === 0) this.#lowLength--
+    const item = share.waiting.shift() ?? share.low.shift()
     this.#virtualTime = Math.max(this.#virtualTime, share.served)
     this.#length--
-    for (const [tenant, { served, waiting }] of this.#shares)
-      if (waiting.length === 0 && served <= this.#virtualTime) this.#shares.delete(tenant)
+    for (const [tenant, { low, served, waiting }] of this.#shares)
+      if (waiting.length + low.length === 0 && served <= this.#virtualTime) this.#shares.delete(tenant)
     return item
   }
 
   /** Takes a request out of turn; does nothing when it no longer waits. */
   remove(item: T): void {
-    const waiting = this.#shares.get(item.tenant)?.waiting
+    const share = this.#shares.get(item.tenant)
+    const isLow = item.isLowPriority === true
+    const waiting = isLow ? share?.low : share?.waiting
     const at = waiting?.indexOf(item) ?? -1
     if (at === -1) return
     waiting?.splice(at, 1)
     this.#length--
+    if (isLow) this.#lowLength--
   }
 
   /** Counts service that a tenant received. */
@@ -102,22 +123,30 @@ export class Queue<T extends Waiting> {
   }
 
   *[Symbol.iterator](): IterableIterator<T> {
-    for (const { waiting } of this.#shares.values()) yield* waiting
+    for (const { low, waiting } of this.#shares.values()) {
+      yield* waiting
+      yield* low
+    }
   }
 
   #share(tenant: TenantId): Share<T> {
     let share = this.#shares.get(tenant)
     if (share === undefined) {
-      share = { served: this.#virtualTime, waiting: [] }
+      share = { served: this.#virtualTime, waiting: [], low: [] }
       this.#shares.set(tenant, share)
     }
     return share
   }
 
   #next(): Share<T> | undefined {
-    let least: Share<T> | undefined
-    for (const share of this.#shares.values())
-      if (share.waiting.length > 0 && (least === undefined || share.served < least.served)) least = share
-    return least
+    const least = (has: (share: Share<T>) => boolean) => {
+      let least: Share<T> | undefined
+      for (const share of this.#shares.values())
+        if (has(share) && (least === undefined || share.served < least.served)) least = share
+      return least
+    }
+    return this.#lowLength === this.#length
+      ? least(({ low }) => low.length > 0)
+      : least(({ waiting }) => waiting.length > 0)
   }
 }

@@ -39,7 +39,8 @@ export interface SchedulerOptions {
  * adapter's window, rows and tail at least, which cannot be parted), so a long prompt delays running streams by one bounded
  * step at a time, and prompts take turns, so it does not block short ones.
  * Sequences are admitted in the queue's order while there is a batch place and cache for all they may fill; the
- * first that does not fit waits for room and is not overtaken.
+ * first that does not fit waits for room and is not overtaken. Those of low priority take at most three quarters of
+ * the places.
  */
 export class Scheduler {
   readonly queue: Queue<Sequence>
@@ -65,6 +66,11 @@ export class Scheduler {
 
   get runningCount(): number {
     return this.#prefilling.length + this.#decoding.length
+  }
+
+  /** The last quarter of the places is kept free for whoever comes next. */
+  get #placesOfLowPriority(): number {
+    return Math.ceil((this.#limits.maxBatch * 3) / 4)
   }
 
   get idle(): boolean {
@@ -104,6 +110,7 @@ export class Scheduler {
   async #admit(now: number): Promise<void> {
     while (this.runningCount < this.#limits.maxBatch) {
       const sequence = this.queue.peek()
+      if (sequence?.isLowPriority === true && this.runningCount >= this.#placesOfLowPriority) return
       const slot = sequence && this.#allocate(sequence.rows)
       if (sequence === undefined || slot === undefined) return
       this.queue.shift()

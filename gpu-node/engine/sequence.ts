@@ -77,6 +77,10 @@ export class Sequence {
     return this.engineRequest.tenant
   }
 
+  get isLowPriority(): boolean {
+    return this.engineRequest.request.priority === 'low'
+  }
+
   get prompt(): readonly number[] {
     return this.engineRequest.request.prompt
   }

@@ -14,6 +14,12 @@ export const FilePurpose = z.enum(['fine-tune', 'batch'], {
 })
 export type FilePurpose = z.infer<typeof FilePurpose>
 
+/** Of files that are there: those that a batch wrote as well. */
+export const StoredPurpose = z.enum([...FilePurpose.options, 'batch_output'], {
+  error: 'must be fine-tune, batch or batch_output',
+})
+export type StoredPurpose = z.infer<typeof StoredPurpose>
+
 /** Bytes of one file. */
 export const maxFileBytes = 512 * 1024 * 1024
 /** Bytes of one line of a file. */
@@ -25,7 +31,7 @@ export const FileObject = z.object({
   bytes: z.int(),
   created_at: z.int(),
   filename: z.string(),
-  purpose: FilePurpose,
+  purpose: StoredPurpose,
   /** OpenAI's; a file that is listed has been checked. */
   status: z.literal('processed'),
   /** Lines that hold something. */
@@ -36,7 +42,7 @@ export type FileObject = z.infer<typeof FileObject>
 /** `GET /v1/files`: newest first. */
 export const FileListQuery = z.strictObject({
   ...pageQuery({ usual: 100, most: 1_000 }),
-  purpose: FilePurpose.optional(),
+  purpose: StoredPurpose.optional(),
 })
 export const FileList = Page(FileObject)
 

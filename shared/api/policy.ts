@@ -8,6 +8,9 @@ const aliases = z.array(AliasName).max(1_000).nullable()
 /** What a prompt token that an earlier request had run already counts of a token: 1 as any other, 0 nothing. */
 const cachedTokenShare = z.number().min(0).max(1)
 
+/** What a token of a batch counts of a token: 1 as any other, 0 nothing. */
+const batchTokenShare = z.number().min(0).max(1)
+
 /** What a tenant may do; null means without limit. Budget days and months are UTC. */
 export const TenantPolicy = z.strictObject({
   requestsPerMinute: limit.default(null),
@@ -21,6 +24,7 @@ export const TenantPolicy = z.strictObject({
   /** Whether a request with a field that nobody knows is refused, rather than answered with its name in a header. */
   strictParameters: z.boolean().default(false),
   cachedTokenShare: cachedTokenShare.default(1),
+  batchTokenShare: batchTokenShare.default(0.5),
   /** Bytes of all its files together. */
   fileBytes: limit.default(null),
   /** Tokens that its fine-tuning jobs may train in a UTC month. */
@@ -41,6 +45,7 @@ export const TenantPolicyChange = z.strictObject({
   adapterBytes: limit.optional(),
   strictParameters: z.boolean().optional(),
   cachedTokenShare: cachedTokenShare.optional(),
+  batchTokenShare: batchTokenShare.optional(),
   fileBytes: limit.optional(),
   trainingTokensPerMonth: limit.optional(),
 })

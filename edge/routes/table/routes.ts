@@ -1,4 +1,5 @@
 import { adminRoutes } from './admin.ts'
+import { batchRoutes } from './batches.ts'
 import { deploymentRoutes } from './deployments.ts'
 import { fineTuningRoutes } from './fine-tuning.ts'
 import { generationRoutes } from './generation.ts'
@@ -15,6 +16,7 @@ export const routes: readonly Route[] = [
   ...responsesRoutes,
   ...messagesRoutes,
   ...deploymentRoutes,
+  ...batchRoutes,
   ...fineTuningRoutes,
   ...usageRoutes,
   ...adminRoutes,

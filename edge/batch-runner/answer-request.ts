@@ -1,0 +1,64 @@
+import { Hono } from 'hono'
+import { createMiddleware } from 'hono/factory'
+import type { BatchEndpoint } from '../../shared/api/batches.ts'
+import type { KeyId, RequestId } from '../../shared/ids.ts'
+import { errorResponse } from '../http/error-response.ts'
+import { requestContext } from '../http/open-request.ts'
+import type { Bindings, Platform } from '../platform.ts'
+import type { App, TenantApp } from '../request-context.ts'
+import { chatCompletions } from '../routes/chat-completions.ts'
+import { completions } from '../routes/completions.ts'
+import type { TenantRecord } from '../store/records.ts'
+
+/** Who asks, and where answers are made. */
+export interface Asking {
+  readonly tenant: TenantRecord
+  readonly key: KeyId
+  readonly bindings: Bindings
+  readonly platform: Platform
+  readonly execution: Parameters<Hono['fetch']>[2]
+  readonly signal: AbortSignal
+}
+
+export interface Answered {
+  readonly status: number
+  readonly body: unknown
+}
+
+/** Answers one request of a batch as its endpoint does, at low priority and by the batch's price. */
+export async function answerRequest(
+  { body, endpoint, id }: { readonly id: RequestId; readonly endpoint: BatchEndpoint; readonly body: object },
+  { bindings, execution, key, platform, signal, tenant }: Asking,
+): Promise<Answered> {
+  const asBatch = createMiddleware<TenantApp>(async (c, next) => {
+    c.set('tenant', tenant.id)
+    c.set('tenantRecord', tenant)
+    c.set('keyId', key)
+    c.set('scopes', null)
+    c.set('actor', { kind: 'key', keyId: key })
+    c.set('isBatch', true)
+    c.get('report').caller = { tenant: tenant.id, keyId: key }
+    await next()
+  })
+  const endpoints = new Hono<TenantApp>()
+    .use(asBatch)
+    .post('/v1/chat/completions', chatCompletions)
+    .post('/v1/completions', completions)
+  const app = new Hono<App>()
+    .use(
+      requestContext(
+        () => platform,
+        () => id,
+      ),
+    )
+    .route('/', endpoints)
+    .onError(errorResponse)
+  const request = new Request(`http://batch${endpoint}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+    signal,
+  })
+  const response = await app.fetch(request, bindings, execution)
+  return { status: response.status, body: await response.json() }
+}
