@@ -14,6 +14,7 @@ import { exportCommand } from './export.ts'
 import { inspectCommand } from './inspect.ts'
 import { writeFileAtomically } from './local/atomic-file.ts'
 import { requireBackbone } from './local/local-backbone.ts'
+import { portCommand } from './port.ts'
 import { deleteCommand, listCommand, publish, publishCommand } from './publish.ts'
 import { trainCommand } from './train.ts'
 
@@ -22,6 +23,7 @@ export function adapterCommand(): Command {
     .description('adapter files, and those that a tenant has')
     .addCommand(compileCommand())
     .addCommand(trainCommand())
+    .addCommand(portCommand())
     .addCommand(exportCommand())
     .addCommand(evalCommand())
     .addCommand(inspectCommand())

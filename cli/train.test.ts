@@ -364,6 +364,22 @@ describe('one line says what is wrong when', () => {
     )
   })
 
+  it('an adapter of other weights is no start by itself, and says how to train it on', async () => {
+    await succeeds('eight.safetensors', '--steps', '1', '--force')
+    const init = ['--init', path('eight.safetensors'), '--weights', 'f32']
+    expect(await refusal(...init)).toMatch(/carry it over with quartet adapter port/)
+    const { code, stderr } = await quartet(
+      ...['adapter', 'port', path('eight.safetensors'), '--to', 'tiny', '--weights', 'f32', '--steps', '1'],
+      ...['--data', path('train.jsonl'), '--batch', '8', '--out', path('ported.safetensors'), '--force'],
+    )
+    expect({ code, stderr }).toMatchObject({ code: 0 })
+    const digest = async (name: string) =>
+      parseAdapterFile(new Uint8Array(await readFile(path(name)))).metadata
+    const [before, after] = [await digest('eight.safetensors'), await digest('ported.safetensors')]
+    const exact = await openBackbone(openCache(env).backbone('tiny', 'f32'))
+    expect(after).toEqual({ ...before, backbone_sha256: exact.manifest.digest })
+  })
+
   it.each([[], ['--dry-run']])('bi-level training has too few examples %j', async (...more) => {
     await writeFile(path('two.jsonl'), jsonl(0, 2))
     const bilevel = ['--activation', 'rational', '--rational', 'bilevel', '--dev-share', '0.5']

@@ -21,6 +21,21 @@ export function checkFit(
 }
 
 /**
+ * An adapter made on other weights than those here: it says which it wants, and how to train it on for these. A model
+ * has other weights from each source (hub, GGUF) and in each form (8 bits, f32).
+ */
+export function otherWeights(
+  { backbone, backbone_sha256 }: AdapterMetadata,
+  here: { slug?: string; digest: string },
+): QuartetError {
+  return new QuartetError(
+    'backbone_mismatch',
+    `the adapter is for the weights ${backbone_sha256.slice(0, 12)} of ${backbone}; here are ${here.digest.slice(0, 12)}${here.slug === undefined ? '' : ` of ${here.slug}`}: serve the weights that it was trained on (quartet backbone list shows them), or train it on for these with quartet adapter port FILE --to ${here.slug ?? backbone} --data FILE`,
+    { param: 'backbone_sha256' },
+  )
+}
+
+/**
  * Holds late rows to the generation header of the backbone's chat template, `header` tokens. Throws `backbone_mismatch`.
  */
 export function checkTail({ backbone, tail }: AdapterMetadata, header: number): void {

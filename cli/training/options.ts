@@ -90,16 +90,12 @@ const choices = {
 const dashed = (name: string) => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 
 export function addTrainOptions(command: Command): Command {
-  const common = command
-    .requiredOption('--data <file>', 'examples to train on, as JSONL')
-    .option('--dev <file>', 'examples to measure on, and to choose the best tensors by')
-    .option('--out <file>', 'where to write the adapter; checkpoint, metrics and loss curve stand beside it')
+  command
     .addOption(
       new Option('--backbone <slug>', 'the backbone it is for')
         .default(defaultBackbone)
         .argParser(parsedBy(BackboneSlug)),
     )
-    .addOption(weightsOption('which of its forms: the one that will serve the adapter'))
     .option(
       '--init <start>',
       'where training starts: anchor, random, or an adapter file, whose shape is then the default',
@@ -107,17 +103,41 @@ export function addTrainOptions(command: Command): Command {
     )
     .option('--init-text <text>', 'start the rows from a text')
     .option('--init-text-file <file>', 'start the rows from the text in a file')
+  addCommonOptions(command)
+  for (const [name, [values, about]] of Object.entries(choices))
+    command.addOption(new Option(`--${dashed(name)} <choice>`, about).choices(values))
+  for (const [name, [schema, about]] of Object.entries(numbers))
+    command.addOption(new Option(`--${dashed(name)} <n>`, about).argParser(parsedBy<number>(schema)))
+  return command
+}
+
+/** What training takes wherever it starts. */
+function addCommonOptions(command: Command): void {
+  command
+    .requiredOption('--data <file>', 'examples to train on, as JSONL')
+    .option('--dev <file>', 'examples to measure on, and to choose the best tensors by')
+    .option('--out <file>', 'where to write the adapter; checkpoint, metrics and loss curve stand beside it')
+    .addOption(weightsOption('which of its forms: the one that will serve the adapter'))
     .option('--checkpointing', 'compute activations again instead of keeping them: less memory, more time')
     .option('--resume', 'go on from the checkpoint beside --out')
     .option('--force', 'replace the adapter and the checkpoint that are there')
     .option('--dry-run', 'check the data and say what is in it; train nothing')
     .option('--json', 'with --dry-run, and of the result: as JSON')
-  for (const [name, [values, about]] of Object.entries(choices))
-    common.addOption(new Option(`--${dashed(name)} <choice>`, about).choices(values))
-  for (const [name, [schema, about]] of Object.entries(numbers))
-    common.addOption(new Option(`--${dashed(name)} <n>`, about).argParser(parsedBy<number>(schema)))
-  return common
 }
+
+/** Training that goes on with an adapter, which says of itself what it is. */
+export function addPortOptions(command: Command): Command {
+  addCommonOptions(command)
+  const { prompts } = choices
+  command.addOption(new Option('--prompts <choice>', prompts[1]).choices(prompts[0]))
+  for (const [name, [schema, about]] of Object.entries(numbers))
+    if (!ofShape.has(name))
+      command.addOption(new Option(`--${dashed(name)} <n>`, about).argParser(parsedBy<number>(schema)))
+  return command
+}
+
+/** Numbers that an adapter's shape has. */
+const ofShape: ReadonlySet<string> = new Set(['rows', 'm', 'window', 'at'])
 
 const file = z.string().min(1, 'a file has a name; one of the options is empty')
 const flag = z.boolean().default(false)
@@ -134,6 +154,8 @@ export const TrainOptions = z
     init: file,
     initText: z.string().min(1, '--init-text is empty').optional(),
     initTextFile: file.optional(),
+    /** `init` is an adapter of other weights. */
+    port: flag,
     checkpointing: flag,
     resume: flag,
     force: flag,

@@ -24,8 +24,10 @@ export async function chosenStart(
     initText,
     initTextFile,
     placement,
+    port = false,
     prompts,
-  }: Pick<TrainOptions, 'init' | 'initText' | 'initTextFile' | 'placement' | 'prompts'>,
+  }: Pick<TrainOptions, 'init' | 'initText' | 'initTextFile' | 'placement' | 'prompts'> &
+    Partial<Pick<TrainOptions, 'port'>>,
   encoder: ServingEncoder,
 ): Promise<ChosenStart> {
   const text = initTextFile === undefined ? initText : await readFile(initTextFile, 'utf8')
@@ -39,7 +41,7 @@ export async function chosenStart(
   if (init === 'anchor' || init === 'random') return { start: { from: 'fresh', rows: init }, name: init }
   const bytes = new Uint8Array(await readFile(init))
   return {
-    start: { from: 'adapter', file: adapterIn(bytes, init) },
+    start: { from: 'adapter', file: adapterIn(bytes, init), port },
     name: `adapter ${await sha256Hex(bytes)}`,
   }
 }

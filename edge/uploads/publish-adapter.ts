@@ -1,5 +1,5 @@
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
-import { checkFit, checkTail } from '../../shared/adapter-fit.ts'
+import { checkFit, checkTail, otherWeights } from '../../shared/adapter-fit.ts'
 import type { AdapterSummary } from '../../shared/api/deployments.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { AdapterDigest, TenantId } from '../../shared/ids.ts'
@@ -146,12 +146,11 @@ async function requireBackbone(metadata: AdapterMetadata, publication: Publicati
       checkTail(metadata, await generationHeader(record, publication.reader.platform))
     return
   }
+  if (record !== undefined) throw otherWeights(metadata, record.backbone)
   throw new QuartetError(
     'backbone_mismatch',
-    record === undefined
-      ? `the adapter is for the backbone ${metadata.backbone}, which is not served here`
-      : `the adapter is for other weights of ${metadata.backbone} than are served here`,
-    { param: record === undefined ? 'backbone' : 'backbone_sha256' },
+    `the adapter is for the backbone ${metadata.backbone}, which is not served here`,
+    { param: 'backbone' },
   )
 }
 

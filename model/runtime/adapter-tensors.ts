@@ -1,5 +1,5 @@
 import type { AdapterFile, AdapterMetadata } from '../../shared/adapter-file.ts'
-import { checkFit } from '../../shared/adapter-fit.ts'
+import { checkFit, otherWeights } from '../../shared/adapter-fit.ts'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { BackboneDigest } from '../../shared/ids.ts'
@@ -140,12 +140,7 @@ export class AdapterLoader {
 
   #check(metadata: AdapterMetadata): void {
     const { backbone, chunkTokens, config } = this.#host
-    if (metadata.backbone_sha256 !== backbone)
-      throw new QuartetError(
-        'backbone_mismatch',
-        `the adapter is for the backbone ${metadata.backbone_sha256} (${metadata.backbone}); this node runs ${backbone}`,
-        { param: 'backbone_sha256' },
-      )
+    if (metadata.backbone_sha256 !== backbone) throw otherWeights(metadata, { digest: backbone })
     checkFit(metadata, config)
     if (metadata.kind !== 'static' && metadata.window > chunkTokens)
       throw new QuartetError(

@@ -3,6 +3,7 @@ import type { Backbone } from '../../model/import/backbone-folder.ts'
 import { loadAnchors } from '../../model/runtime/anchors.ts'
 import { float32, floats, int64, type Tensors } from '../../model/runtime/tensors.ts'
 import { type AdapterMetadata, adapterTensorSpecs, type TensorSpec } from '../../shared/adapter-file.ts'
+import { otherWeights } from '../../shared/adapter-fit.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { Stretch } from '../data/runs.ts'
 import { batchInputNames } from '../graph/batch.ts'
@@ -38,11 +39,7 @@ function check({ backbone: { manifest }, metadata }: LossModelOptions): void {
   const fail = (param: string, message: string): never => {
     throw new QuartetError('backbone_mismatch', message, { param })
   }
-  if (metadata.backbone_sha256 !== manifest.digest)
-    fail(
-      'backbone_sha256',
-      `the adapter is for the backbone ${metadata.backbone_sha256} (${metadata.backbone}); this one is ${manifest.digest}`,
-    )
+  if (metadata.backbone_sha256 !== manifest.digest) throw otherWeights(metadata, manifest)
   for (const key of ['d', 'layers'] as const)
     if (metadata[key] !== config[key])
       fail(key, `the adapter says ${key} = ${metadata[key]}; the backbone has ${config[key]}`)

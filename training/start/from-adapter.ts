@@ -6,17 +6,22 @@ import { unitRows } from './from-text.ts'
 import { ownRows } from './own-rows.ts'
 
 /** What may differ between an adapter and the one it starts from: neither changes a tensor. */
-const free = new Set(['window', 'precision', 'backbone'])
+const free = new Set(['window', 'precision', 'backbone', 'backbone_sha256'])
 
 /**
- * The tensors of another adapter as a start (PPT's pre-trained prompts for `static`).
+ * The tensors of another adapter as a start (PPT's pre-trained prompts for `static`). `port` takes one of other weights,
+ * which fits where its sizes do.
  * Throws `backbone_mismatch`, and `adapter_invalid` that names what differs, where they do not fit.
  */
-export function parametersFrom(file: AdapterFile, metadata: AdapterMetadata): Parameters {
-  if (file.metadata.backbone_sha256 !== metadata.backbone_sha256)
+export function parametersFrom(
+  file: AdapterFile,
+  metadata: AdapterMetadata,
+  { port = false }: { port?: boolean | undefined } = {},
+): Parameters {
+  if (!port && file.metadata.backbone_sha256 !== metadata.backbone_sha256)
     throw new QuartetError(
       'backbone_mismatch',
-      `the adapter to start from is for the backbone ${file.metadata.backbone_sha256.slice(0, 12)} (${file.metadata.backbone}); this training is for ${metadata.backbone_sha256.slice(0, 12)} (${metadata.backbone}); choose its --backbone and --weights, or another start`,
+      `the adapter to start from is for the backbone ${file.metadata.backbone_sha256.slice(0, 12)} (${file.metadata.backbone}); this training is for ${metadata.backbone_sha256.slice(0, 12)} (${metadata.backbone}); choose its --backbone and --weights, carry it over with quartet adapter port, or choose another start`,
       { param: 'init' },
     )
   const theirs = new Map<string, unknown>(Object.entries(file.metadata))

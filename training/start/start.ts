@@ -9,7 +9,8 @@ import { startFromText, type TracedText } from './from-text.ts'
 
 export type AdapterStart =
   | { readonly from: 'fresh'; readonly rows: RowStart }
-  | { readonly from: 'adapter'; readonly file: AdapterFile }
+  /** `port`: it was made on other weights than those it is trained on from here. */
+  | { readonly from: 'adapter'; readonly file: AdapterFile; readonly port?: boolean }
   /** Rows from a text; `begin` is the token that every prompt starts with, if there is one. */
   | { readonly from: 'text'; readonly tokens: readonly number[]; readonly begin?: number | undefined }
 
@@ -18,7 +19,7 @@ export async function startParameters(
   backbone: Backbone,
   { metadata, seed, start }: { metadata: AdapterMetadata; seed: number; start: AdapterStart },
 ): Promise<Parameters> {
-  if (start.from === 'adapter') return parametersFrom(start.file, metadata)
+  if (start.from === 'adapter') return parametersFrom(start.file, metadata, start)
   const anchors = await loadAnchors(backbone.folder, backbone.manifest.config)
   const rows = start.from === 'fresh' ? start.rows : 'anchor'
   const parameters = freshParameters(metadata, { seed, rows, anchors })
