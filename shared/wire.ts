@@ -50,12 +50,26 @@ export type Sampling = z.infer<typeof Sampling>
 
 export const maxGrammarLength = 128 * 1024
 
-/** What an answer must read like. Its text never enters a log. */
-export const Grammar = z.discriminatedUnion('kind', [
+/** Parts of a composed grammar. */
+export const maxGrammarParts = 130
+
+const SimpleGrammar = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('json_schema'), schema: z.string().min(2).max(maxGrammarLength) }),
   z.strictObject({ kind: z.literal('regex'), pattern: z.string().min(1).max(maxGrammarLength) }),
   /** Its first rule is `root`. */
   z.strictObject({ kind: z.literal('ebnf'), grammar: z.string().min(1).max(maxGrammarLength) }),
+])
+export type SimpleGrammar = z.infer<typeof SimpleGrammar>
+
+/** What an answer must read like. Its text never enters a log. */
+export const Grammar = z.discriminatedUnion('kind', [
+  ...SimpleGrammar.options,
+  /** EBNF that refers to `parts` by the rules `part_0`, `part_1` and so on. */
+  z.strictObject({
+    kind: z.literal('composed'),
+    grammar: z.string().min(1).max(maxGrammarLength),
+    parts: z.array(SimpleGrammar).min(1).max(maxGrammarParts),
+  }),
 ])
 export type Grammar = z.infer<typeof Grammar>
 
@@ -72,6 +86,8 @@ export const GenerateRequest = z.strictObject({
   stopTokens: z.array(tokenId).max(maxStopTokens),
   /** Only tokens that keep to it are chosen; a stop token only where it may end. */
   grammar: Grammar.optional(),
+  /** The grammar is of what follows the first of these tokens, and any token may come until then; absent means at once. */
+  grammarAfter: z.array(tokenId).min(1).max(16).optional(),
   /** Log-probabilities of the chosen token and this many alternatives; null sends none. */
   logprobs: z.int().min(0).max(maxTopLogprobs).nullable(),
   /** Log-probabilities of the prompt's tokens and this many alternatives; absent sends none. */

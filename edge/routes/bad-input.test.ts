@@ -37,14 +37,7 @@ describe('a chat request is refused with the field and the reason, before a node
       { messages: [{ role: 'robot', content: 'x' }] },
       'invalid_request',
       'messages[0].role',
-      /system, developer, user or assistant/,
-    ],
-    [
-      'a tool message',
-      { messages: [{ role: 'tool', content: 'x', tool_call_id: 'a' }] },
-      'invalid_request',
-      'messages[0].role',
-      /tools/,
+      /system, developer, user, assistant or tool/,
     ],
     [
       'content missing',
@@ -76,8 +69,8 @@ describe('a chat request is refused with the field and the reason, before a node
     [
       'tool calls',
       { messages: [{ role: 'assistant', content: 'x', tool_calls: [{ id: 'a' }] }] },
-      'unsupported_parameter',
-      'messages[0].tool_calls',
+      'invalid_request',
+      'messages[0].tool_calls[0].function',
     ],
     [
       'a temperature out of range',
@@ -134,7 +127,7 @@ describe('a chat request is refused with the field and the reason, before a node
       'invalid_request',
       'stream_options',
     ],
-    ['tools', { tools: [{ type: 'function' }] }, 'unsupported_parameter', 'tools'],
+    ['a tool that is none', { tools: [{ type: 'function' }] }, 'invalid_request', 'tools[0].function'],
     [
       'a schema with what is not kept to',
       { response_format: { type: 'json_schema', json_schema: { name: 'x', schema: { oneOf: [] } } } },

@@ -4,19 +4,27 @@ import {
   type ChatCompletionChunk,
   ChatCompletionRequest,
 } from '../../shared/api/chat-completions.ts'
+import type { CallPiece as ToolCallPiece } from '../../shared/api/tools.ts'
 import { ChatTemplate, type PromptEnd } from '../../shared/tokenizer/chat-template.ts'
+import type { FinishReason } from '../../shared/wire.ts'
 import { readGenerationRequest } from '../http/generation-request.ts'
 import type { TenantApp } from '../request-context.ts'
 import type { PlacedToken } from '../streaming/choice-text.ts'
 import { contentLogprobs } from '../streaming/token-text.ts'
+import { grammarOf } from '../structure/grammar.ts'
+import { answered } from '../tools/answered.ts'
+import type { CallPiece } from '../tools/call-pieces.ts'
+import { chatTurns } from '../tools/chat-turns.ts'
+import { type AskedTools, ToolUse } from '../tools/tool-use.ts'
 import { answer, type Presentation } from './answer.ts'
 import { encodePrompts } from './encode-prompts.ts'
 import { checkContext, type Generation, promptRoom } from './generation.ts'
-import { grammarOf } from './grammar.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
 
 /** Tokens generated at most when a request does not say how many: room in the KV cache is reserved for them. */
 export const defaultChatTokens = 1024
+
+type Delta = ChatCompletionChunk['choices'][number]['delta']
 
 /** `POST /v1/chat/completions`. */
 export async function chatCompletions(c: Context<TenantApp>): Promise<Response> {
@@ -25,16 +33,25 @@ export async function chatCompletions(c: Context<TenantApp>): Promise<Response> 
   return answer({ generation, request, presentation: presentation(request, generation, c) }, c)
 }
 
-async function toGeneration(request: ChatCompletionRequest, c: Context<TenantApp>): Promise<Generation> {
-  const encoded = await encodePrompts(request, c, ({ codec, model }) => [
-    ChatTemplate.of(model.record, codec).encode(request.messages, {
+async function toGeneration(
+  request: ChatCompletionRequest,
+  c: Context<TenantApp>,
+): Promise<Generation & { readonly toolUse: ToolUse }> {
+  const turns = chatTurns(request.messages)
+  const encoded = await encodePrompts(request, c, (open) => {
+    const { codec, model } = open
+    const toolUse = new ToolUse(askedTools(request), open)
+    const constraint = toolUse.constraint(grammarOf(request), { minTokens: request.min_tokens })
+    const prompt = ChatTemplate.of(model.record, codec).encode(turns, {
       tuned: model.adapter !== null,
       room: promptRoom(model),
       settings: request.chat_template_kwargs,
       end: promptEndOf(request),
-    }),
-  ])
-  const { codec, model, prompts } = encoded
+      tools: toolUse.shown,
+    })
+    return { prompts: [prompt], toolUse, constraint }
+  })
+  const { codec, constraint, model, prompts, toolUse } = encoded
   return {
     ...encoded,
     n: request.n,
@@ -51,8 +68,23 @@ async function toGeneration(request: ChatCompletionRequest, c: Context<TenantApp
       { ignoreEos: request.ignore_eos, ids: request.stop_token_ids, strings: request.stop },
       encoded,
     ),
-    grammar: grammarOf(request),
+    ...constraint,
+    shownTokens: toolUse.shownTokens,
     logprobs: request.logprobs ? (request.top_logprobs ?? 0) : null,
+  }
+}
+
+function askedTools({ parallel_tool_calls, tool_choice = 'auto', tools }: ChatCompletionRequest): AskedTools {
+  return {
+    functions: tools.map((tool) => tool.function),
+    choice: typeof tool_choice === 'string' ? tool_choice : tool_choice.function,
+    isParallel: parallel_tool_calls,
+    places: {
+      name: (index) => `tools[${index}].function.name`,
+      schema: (index) => `tools[${index}].function.parameters`,
+      strict: (index) => `tools[${index}].function.strict`,
+      choice: 'tool_choice',
+    },
   }
 }
 
@@ -63,51 +95,100 @@ function promptEndOf({ add_generation_prompt, continue_final_message }: ChatComp
 
 function presentation(
   request: ChatCompletionRequest,
-  { codec, model }: Generation,
+  { codec, model, n, toolUse }: Generation & { readonly toolUse: ToolUse },
   c: Context<TenantApp>,
 ): Presentation<ChatCompletion, ChatCompletionChunk> {
+  const name = c.get('requestId').slice('req_'.length)
   const head = {
-    id: `chatcmpl-${c.get('requestId').slice('req_'.length)}`,
+    id: `chatcmpl-${name}`,
     created: Math.floor(Date.now() / 1000),
     model: request.model,
     system_fingerprint: `fp_${model.record.backbone.digest.slice(0, 12)}`,
   }
+  const callId = (choice: number, call: number) => `call_${name}_${choice}_${call}`
   const logprobs = (tokens: readonly PlacedToken[]) =>
     request.logprobs ? { content: contentLogprobs(tokens, codec.vocabulary), refusal: null } : null
+  const chunk = (choice: ChatCompletionChunk['choices'][number]): ChatCompletionChunk => ({
+    ...head,
+    object: 'chat.completion.chunk',
+    choices: [choice],
+  })
+  const readers = Array.from({ length: n }, () => toolUse.reader())
+  const deltaOf = (index: number, piece: CallPiece): Delta => {
+    if (piece.type === 'text') return { content: piece.text }
+    const { call } = piece
+    const part: ToolCallPiece =
+      piece.type === 'arguments'
+        ? { index: call, function: { arguments: piece.text } }
+        : {
+            index: call,
+            id: callId(index, call),
+            type: 'function',
+            function: { name: piece.name, arguments: '' },
+          }
+    return { tool_calls: [part] }
+  }
   return {
     operation: 'chat',
     whole: (choices, usage) => ({
       ...head,
       object: 'chat.completion',
-      choices: choices.map(({ finish, text, tokens }, index) => ({
-        index,
-        message: { role: 'assistant', content: text, refusal: null },
-        logprobs: logprobs(tokens),
-        finish_reason: finish.reason,
-      })),
+      choices: choices.map(({ finish, text: given, tokens }, index) => {
+        const { calls, text } = answered(given, toolUse.reader())
+        const tool_calls = calls.map((call, at) => ({
+          id: callId(index, at),
+          type: 'function' as const,
+          function: call,
+        }))
+        return {
+          index,
+          message: {
+            role: 'assistant',
+            content: calls.length > 0 && text === '' ? null : text,
+            refusal: null,
+            ...(calls.length > 0 && { tool_calls }),
+          },
+          logprobs: logprobs(tokens),
+          finish_reason: finishReason(finish.reason, calls.length > 0),
+        }
+      }),
       usage,
     }),
     opening: (index) => [
-      {
-        ...head,
-        object: 'chat.completion.chunk',
-        choices: [{ index, delta: { role: 'assistant', content: '' }, logprobs: null, finish_reason: null }],
-      },
+      chunk({ index, delta: { role: 'assistant', content: '' }, logprobs: null, finish_reason: null }),
     ],
     chunks: (index, { finish, text, tokens }) => {
-      const chunk = (choice: Omit<ChatCompletionChunk['choices'][number], 'index'>): ChatCompletionChunk => ({
-        ...head,
-        object: 'chat.completion.chunk',
-        choices: [{ index, ...choice }],
-      })
+      const reader = readers[index]
+      const pieces: readonly CallPiece[] =
+        reader === undefined
+          ? text === ''
+            ? []
+            : [{ type: 'text', text }]
+          : [...reader.push(text), ...(finish === undefined ? [] : reader.finish())]
+      const deltas = pieces.map((piece) => deltaOf(index, piece))
+      // Tokens are told of with the first of what they brought, or by themselves.
+      if (deltas.length === 0 && (reader === undefined || request.logprobs) && tokens.length > 0)
+        deltas.push({ content: '' })
       return [
-        ...(text === '' && tokens.length === 0
+        ...deltas.map((delta, at) =>
+          chunk({ index, delta, logprobs: at === 0 ? logprobs(tokens) : null, finish_reason: null }),
+        ),
+        ...(finish === undefined
           ? []
-          : [chunk({ delta: { content: text }, logprobs: logprobs(tokens), finish_reason: null })]),
-        ...(finish === undefined ? [] : [chunk({ delta: {}, logprobs: null, finish_reason: finish.reason })]),
+          : [
+              chunk({
+                index,
+                delta: {},
+                logprobs: null,
+                finish_reason: finishReason(finish.reason, reader?.hasCalled === true),
+              }),
+            ]),
       ]
     },
     closing: (usage, { isAsked }) =>
       isAsked ? [{ ...head, object: 'chat.completion.chunk', choices: [], usage }] : [],
   }
 }
+
+const finishReason = (reason: FinishReason, hasCalled: boolean) =>
+  reason === 'stop' && hasCalled ? 'tool_calls' : reason

@@ -7,11 +7,11 @@ import { readGenerationRequest } from '../http/generation-request.ts'
 import type { TenantApp } from '../request-context.ts'
 import type { ChoiceDelta } from '../streaming/read-choice.ts'
 import { completionLogprobs } from '../streaming/token-text.ts'
+import { grammarOf } from '../structure/grammar.ts'
 import { answer, type CompleteChoice, type Presentation } from './answer.ts'
 import { behindPrompt, echoOf, promptLogprobs, scoredPrompt } from './echo.ts'
 import { encodePrompts } from './encode-prompts.ts'
 import { checkContext, type Generation, promptRoom } from './generation.ts'
-import { grammarOf } from './grammar.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
 
 /** `POST /v1/completions`. */
@@ -22,9 +22,9 @@ export async function completions(c: Context<TenantApp>): Promise<Response> {
 }
 
 async function toGeneration(request: CompletionRequest, c: Context<TenantApp>): Promise<Generation> {
-  const encoded = await encodePrompts(request, c, ({ codec, model }) =>
-    request.prompt.map((prompt) => toIds(prompt, { codec, room: promptRoom(model) })),
-  )
+  const encoded = await encodePrompts(request, c, ({ codec, model }) => ({
+    prompts: request.prompt.map((prompt) => toIds(prompt, { codec, room: promptRoom(model) })),
+  }))
   const { codec, model, prompts } = encoded
   return {
     ...encoded,

@@ -1,15 +1,9 @@
 import type { Context } from 'hono'
-import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { readerOf } from '../http/reader.ts'
 import type { TenantApp } from '../request-context.ts'
 import { chooseTarget } from '../tenants/choose-target.ts'
-import { loadCodec } from '../tenants/load-codec.ts'
-import { type ResolvedModel, resolveModel } from '../tenants/resolve-model.ts'
-
-export interface OpenModel {
-  readonly model: ResolvedModel
-  readonly codec: TextCodec
-}
+import { loadCodec, type OpenModel } from '../tenants/load-codec.ts'
+import { resolveModel } from '../tenants/resolve-model.ts'
 
 export interface EncodedPrompts extends OpenModel {
   readonly asked: string
@@ -17,11 +11,11 @@ export interface EncodedPrompts extends OpenModel {
 }
 
 /** Finds the model that a request asks for and has its prompts written in that model's tokens. */
-export async function encodePrompts(
+export async function encodePrompts<Encoded extends Pick<EncodedPrompts, 'prompts'>>(
   { model: asked, user }: { readonly model: string; readonly user: string | undefined },
   c: Context<TenantApp>,
-  encode: (open: OpenModel) => readonly (readonly number[])[],
-): Promise<EncodedPrompts> {
+  encode: (open: OpenModel) => Encoded,
+): Promise<EncodedPrompts & Encoded> {
   const arrived = performance.now()
   const asker = { requestId: c.get('requestId'), user }
   const model = await resolveModel(asked, {
@@ -31,9 +25,9 @@ export async function encodePrompts(
   })
   const codec = await loadCodec(model.record, c.get('platform'))
   const found = performance.now()
-  const prompts = encode({ model, codec })
+  const encoded = encode({ model, codec })
   const timings = c.get('timings')
   timings.push({ name: 'resolve', ms: found - arrived })
   timings.push({ name: 'tokenize', ms: performance.now() - found })
-  return { asked, model, codec, prompts }
+  return { asked, model, codec, ...encoded }
 }

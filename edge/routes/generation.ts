@@ -4,6 +4,7 @@ import { QuartetError, toQuartetError } from '../../shared/errors.ts'
 import { settlementId } from '../../shared/ids.ts'
 import { kvRows } from '../../shared/kv-rows.ts'
 import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
+import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
 import type { Grammar, Sampling } from '../../shared/wire.ts'
 import { admit } from '../budgets/admit.ts'
 import { ChoiceMeter } from '../budgets/choice-meter.ts'
@@ -31,6 +32,10 @@ export interface Generation {
   readonly stops: readonly string[]
   readonly stopTokens: readonly number[]
   readonly grammar: Grammar | undefined
+  /** Tokens behind which the grammar begins; at once where there are none. */
+  readonly grammarAfter?: readonly number[] | undefined
+  /** Special tokens whose names are part of the answer's text. */
+  readonly shownTokens?: ReadonlySet<number> | undefined
   readonly logprobs: number | null
   /** Alternatives to report with the log-probabilities of the prompt's tokens; undefined reports none. */
   readonly promptLogprobs?: number | undefined
@@ -104,7 +109,7 @@ export async function startChoices(
           meter,
           stops,
           minTokens: sampling.minTokens ?? 0,
-          vocabulary: codec.vocabulary,
+          vocabulary: withShown(codec.vocabulary, generation.shownTokens),
         }),
       }
     }
@@ -184,10 +189,20 @@ function nodeRequests({ prompts, n, ...generation }: Generation, c: Context<Tena
       sampling: withSeed(generation.sampling, index),
       stopTokens: [...generation.stopTokens],
       ...(generation.grammar === undefined ? {} : { grammar: generation.grammar }),
+      ...(generation.grammarAfter === undefined ? {} : { grammarAfter: [...generation.grammarAfter] }),
       logprobs: generation.logprobs,
       ...(c.get('isBatch') ? { priority: 'low' as const } : {}),
       ...(generation.promptLogprobs === undefined ? {} : { promptLogprobs: generation.promptLogprobs }),
     }))
+}
+
+/** A special token adds no text to an answer, but for those that are `shown`. */
+function withShown(
+  vocabulary: Vocabulary,
+  shown: ReadonlySet<number> | undefined,
+): Pick<Vocabulary, 'bytes'> {
+  if (shown === undefined || shown.size === 0) return vocabulary
+  return { bytes: (id) => (shown.has(id) ? vocabulary.spelling(id) : vocabulary.bytes(id)) }
 }
 
 const withSeed = (sampling: Sampling, index: number): Sampling =>

@@ -54,14 +54,16 @@ type Conversation = Pick<CountTokensRequest, 'model' | 'messages' | 'system' | '
 function encoded(request: Conversation, c: Context<TenantApp>): Promise<EncodedPrompts> {
   const system = request.system === undefined ? [] : [message('system', request.system)]
   const messages = [...system, ...request.messages.map(({ content, role }) => message(role, content))]
-  return encodePrompts(request, c, ({ codec, model }) => [
-    ChatTemplate.of(model.record, codec).encode(messages, {
-      tuned: model.adapter !== null,
-      room: promptRoom(model),
-      // A last message of the assistant is the beginning of the answer, as at Anthropic.
-      end: request.messages.at(-1)?.role === 'assistant' ? 'within' : 'answer',
-    }),
-  ])
+  return encodePrompts(request, c, ({ codec, model }) => ({
+    prompts: [
+      ChatTemplate.of(model.record, codec).encode(messages, {
+        tuned: model.adapter !== null,
+        room: promptRoom(model),
+        // A last message of the assistant is the beginning of the answer, as at Anthropic.
+        end: request.messages.at(-1)?.role === 'assistant' ? 'within' : 'answer',
+      }),
+    ],
+  }))
 }
 
 const message = (role: ChatMessage['role'], content: string): ChatMessage => ({

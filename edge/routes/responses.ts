@@ -6,12 +6,12 @@ import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
 import { readGenerationRequest } from '../http/generation-request.ts'
 import type { TenantApp } from '../request-context.ts'
 import { ownResponses, type Said, storedResponse } from '../responses/stored-response.ts'
+import { grammarOfText } from '../structure/grammar.ts'
 import { answer } from './answer.ts'
 import { defaultChatTokens } from './chat-completions.ts'
 import { encodePrompts } from './encode-prompts.ts'
 import { fitConversation } from './fit-conversation.ts'
 import { checkContext, type Generation, promptRoom } from './generation.ts'
-import { grammarOfText } from './grammar.ts'
 import { responsePresentation } from './response-presentation.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
 
@@ -70,9 +70,9 @@ async function toGeneration(
     const room = promptRoom(model)
     const encode = (room: number) => (shown: readonly ChatMessage[]) =>
       template.encode(shown, { tuned: model.adapter !== null, room, param: 'input' })
-    if (request.truncation === 'disabled') return [encode(room)(messages)]
+    if (request.truncation === 'disabled') return { prompts: [encode(room)(messages)] }
     const left = Math.max(1, room + 1 - (request.max_output_tokens ?? 1))
-    return [fitConversation(messages, { encode: encode(left), kept: system.length })]
+    return { prompts: [fitConversation(messages, { encode: encode(left), kept: system.length })] }
   })
   const { codec, model, prompts } = encoded
   const tellsLogprobs = request.include?.includes('message.output_text.logprobs') === true

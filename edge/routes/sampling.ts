@@ -3,7 +3,7 @@ import { maxChoicesInAll } from '../../shared/api/parameters.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
 import type { Sampling } from '../../shared/wire.ts'
-import type { OpenModel } from './encode-prompts.ts'
+import type { OpenModel } from '../tenants/load-codec.ts'
 
 type Parameters = Pick<
   CompletionRequest,

@@ -30,7 +30,7 @@ export class StopMatcher {
       this.#held = ''
       return text.slice(0, cut.start)
     }
-    const shown = text.length - this.#openLength(text)
+    const shown = text.length - openLength(text, this.#stops)
     this.#held = text.slice(shown)
     return text.slice(0, shown)
   }
@@ -54,13 +54,13 @@ export class StopMatcher {
     }
     return best
   }
+}
 
-  /** Length of the longest end of `text` that begins a stop string. */
-  #openLength(text: string): number {
-    let open = 0
-    for (const stop of this.#stops)
-      for (let length = Math.min(stop.length - 1, text.length); length > open; length--)
-        if (text.endsWith(stop.slice(0, length))) open = length
-    return open
-  }
+/** Length of the longest end of `text` that begins one of `strings` and is not the whole of it. */
+export function openLength(text: string, strings: readonly string[]): number {
+  let open = 0
+  for (const each of strings)
+    for (let length = Math.min(each.length - 1, text.length); length > open; length--)
+      if (text.endsWith(each.slice(0, length))) open = length
+  return open
 }

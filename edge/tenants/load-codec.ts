@@ -4,8 +4,15 @@ import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { isCompiledTokenizer, readTables } from '../../shared/tokenizer/tokenizer-tables.ts'
 import type { Platform } from '../platform.ts'
 import { type BackboneRecord, storeKeys } from '../store/records.ts'
+import type { ResolvedModel } from './resolve-model.ts'
 
 const maxCodecs = 4
+
+/** A model with its tokenizer at hand. */
+export interface OpenModel {
+  readonly model: ResolvedModel
+  readonly codec: TextCodec
+}
 
 /**
  * A backbone's tokenizer: read from KV once per isolate and used as it lies in memory. Its registration checked it; its

@@ -4,6 +4,7 @@ import { newRequestId, TenantId } from '../../shared/ids.ts'
 import type { GenerateEvent, GenerateRequest, Grammar } from '../../shared/wire.ts'
 import { FakeBackend, fakeBackbone } from '../../test/fakes/fake-backend.ts'
 import { tinySpecials, tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
+import { DeferredGrammar } from '../grammar/deferred-grammar.ts'
 import { Grammars } from '../grammar/grammars.ts'
 import { vocabularyOf } from '../grammar/vocabulary.ts'
 import { Engine } from './engine.ts'
@@ -109,4 +110,17 @@ test('a grammar that does not answer holds up its own sequence alone, until the 
   expect(stuck.end).toMatchObject({ type: 'error', code: 'deadline_exceeded' })
   expect(free.end).toMatchObject({ type: 'done' })
   expect(isClosed).toBe(true)
+})
+
+test('a grammar that begins behind a token leaves what is in front of it free', async () => {
+  const free = await run(engine(), { seed: 3 })
+  const at = 4
+  const marker = free.tokens[at]
+  if (marker === undefined) throw new Error('the free text has five tokens')
+  const first = free.tokens.indexOf(marker)
+  const grammar = new DeferredGrammar(await open(digits), [marker])
+  const held = await run(engine(), { seed: 3, grammar })
+  expect(held.tokens.slice(0, first + 1)).toEqual(free.tokens.slice(0, first + 1))
+  expect(String.fromCharCode(...held.tokens.slice(first + 1))).toMatch(/^[0-9]{4}-[0-9]{2}$/)
+  expect(held.end).toMatchObject({ type: 'done', reason: 'stop' })
 })

@@ -5,9 +5,10 @@ import type {
   GrammarMatcher,
   Grammar as ParsedGrammar,
 } from '@mlc-ai/web-xgrammar'
-import type { Grammar } from '../../shared/wire.ts'
+import type { Grammar, SimpleGrammar } from '../../shared/wire.ts'
 import { withDistinctAlternatives } from './distinct-alternatives.ts'
 import { type FromWorker, standings, stateLayout, type ToWorker, type WorkerSetup } from './messages.ts'
+import { withRulesUnder } from './rule-names.ts'
 import { Utf8Masks, type Utf8Place, utf8Start } from './utf8-masks.ts'
 import { loadXgrammar } from './xgrammar.ts'
 
@@ -65,7 +66,18 @@ async function parseAsWritten(grammar: Grammar): Promise<ParsedGrammar> {
         type: 'structural_tag',
         format: { type: 'regex', pattern: grammar.pattern },
       })
+    case 'composed': {
+      const printed = await Promise.all(grammar.parts.map(printedPart))
+      return library.Grammar.fromEBNF([grammar.grammar, ...printed].join('\n'))
+    }
   }
+}
+
+async function printedPart(part: SimpleGrammar, at: number): Promise<string> {
+  const parsed = await parse(part)
+  const printed = parsed.toString()
+  parsed.dispose()
+  return withRulesUnder(printed, `part_${at}`)
 }
 
 async function compilerOf(): Promise<GrammarCompiler> {

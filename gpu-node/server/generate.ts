@@ -5,7 +5,7 @@ import { type GenerateEvent, GenerateRequest, maxGenerateBytes } from '../../sha
 import type { CallTrace } from '../engine/call-trace.ts'
 import type { Engine } from '../engine/engine.ts'
 import type { EngineRequest, PinnedAdapter } from '../engine/sequence.ts'
-import type { GrammarSession } from '../grammar/grammar-session.ts'
+import { DeferredGrammar } from '../grammar/deferred-grammar.ts'
 import type { Grammars } from '../grammar/grammars.ts'
 import type { Settlements } from '../settlements/settlements.ts'
 import { type Authorization, requireClaim } from './authorization.ts'
@@ -62,16 +62,17 @@ export async function generate(
 
 /** The adapter stays pinned while a new grammar is compiled. */
 async function grammarOf(
-  { grammar, stopTokens }: GenerateRequest,
+  { grammar, grammarAfter, stopTokens }: GenerateRequest,
   { adapter, grammars }: { adapter: PinnedAdapter | null; grammars: Grammars | undefined },
-): Promise<GrammarSession | undefined> {
+): Promise<EngineRequest['grammar']> {
   if (grammar === undefined) return undefined
   try {
     if (grammars === undefined)
       throw new QuartetError('grammar_invalid', "this model's tokenizer does not go with grammars", {
         param: 'grammar',
       })
-    return await grammars.open(grammar, { stopTokens })
+    const session = await grammars.open(grammar, { stopTokens })
+    return grammarAfter === undefined ? session : new DeferredGrammar(session, grammarAfter)
   } catch (refusal) {
     adapter?.release()
     throw refusal

@@ -16,6 +16,7 @@ import {
   withDefault,
 } from './parameters.ts'
 import { structureParameters } from './structure.ts'
+import { AnsweredCall, CallPiece, HistoryCall, ToolChoiceParameter, Tools } from './tools.ts'
 
 /** Accepted with any value and left out. */
 const ignored = z.unknown().optional()
@@ -61,6 +62,34 @@ export const ChatMessage = z.discriminatedUnion(
 )
 export type ChatMessage = z.infer<typeof ChatMessage>
 
+const [SystemMessage, DeveloperMessage, UserMessage, AssistantMessage] = ChatMessage.options
+
+const AssistantTurn = z.strictObject({
+  ...AssistantMessage.shape,
+  content: orAbsent(Content),
+  tool_calls: withDefault(z.array(HistoryCall).max(128), []),
+})
+
+const ToolMessage = z.strictObject({
+  role: z.literal('tool'),
+  tool_call_id: Text.min(1).max(256),
+  content: Content,
+  name: orAbsent(Text.max(256)),
+  cache_control: ignored,
+})
+
+/** A message of a conversation in which functions may be called. */
+const RequestMessage = z
+  .discriminatedUnion('role', [SystemMessage, DeveloperMessage, UserMessage, AssistantTurn, ToolMessage], {
+    error: 'a message has the role system, developer, user, assistant or tool',
+  })
+  .refine(
+    (message) =>
+      message.role !== 'assistant' || message.content !== undefined || message.tool_calls.length > 0,
+    { path: ['content'], error: 'is required where there are no tool_calls' },
+  )
+export type RequestMessage = z.infer<typeof RequestMessage>
+
 const TemplateValue = z.union([z.boolean(), z.number(), Text.max(1024)], {
   error: 'must be true, false, a number or a string',
 })
@@ -69,7 +98,7 @@ const TemplateValue = z.union([z.boolean(), z.number(), Text.max(1024)], {
 export const ChatCompletionRequest = z
   .strictObject({
     model: Model,
-    messages: z.array(ChatMessage).min(1, 'must hold at least one message').max(4096),
+    messages: z.array(RequestMessage).min(1, 'must hold at least one message').max(4096),
     max_tokens: orAbsent(MaxTokens),
     max_completion_tokens: orAbsent(MaxTokens),
     logprobs: withDefault(z.boolean(), false),
@@ -77,10 +106,12 @@ export const ChatCompletionRequest = z
     ...samplingParameters,
     ...streamParameters,
     ...structureParameters,
-    tools: onlyAtDefault([]),
-    tool_choice: onlyAtDefault('none', 'auto'),
-    parallel_tool_calls: onlyAtDefault(true, false),
-    functions: onlyAtDefault([]),
+    tools: withDefault(Tools, [], 'Functions that the model may ask its client to call.'),
+    tool_choice: orAbsent(ToolChoiceParameter).meta({
+      description: '`auto` where there are tools; `required` or a named function make the answer a call.',
+    }),
+    parallel_tool_calls: withDefault(z.boolean(), true, 'Whether an answer may hold several calls.'),
+    functions: onlyAt({ defaults: [[]], instead: 'use tools' }),
     chat_template: onlyAt({ defaults: [], instead: "the backbone's own is used" }),
     chat_template_kwargs: withDefault(
       z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, 'must be a name'), TemplateValue),
@@ -98,7 +129,7 @@ export const ChatCompletionRequest = z
     ),
     add_special_tokens: onlyAtDefault(false),
     documents: onlyAt({ defaults: [[]], instead: 'write them into a message' }),
-    function_call: onlyAtDefault('none', 'auto'),
+    function_call: onlyAt({ defaults: ['none', 'auto'], instead: 'use tool_choice' }),
     modalities: onlyAtDefault(['text']),
     audio: onlyAtDefault(),
     prediction: onlyAtDefault(),
@@ -132,6 +163,8 @@ export type ContentLogprob = z.infer<typeof ContentLogprob>
 
 const Logprobs = z.object({ content: z.array(ContentLogprob), refusal: z.null() }).nullable()
 
+const ChatFinishReason = z.enum([...FinishReason.options, 'tool_calls'])
+
 const head = { id: z.string(), created: z.int(), model: z.string(), system_fingerprint: z.string() }
 
 export const ChatCompletion = z.object({
@@ -140,9 +173,15 @@ export const ChatCompletion = z.object({
   choices: z.array(
     z.object({
       index: z.int(),
-      message: z.object({ role: z.literal('assistant'), content: z.string(), refusal: z.null() }),
+      message: z.object({
+        role: z.literal('assistant'),
+        /** Null where it is calls alone. */
+        content: z.string().nullable(),
+        refusal: z.null(),
+        tool_calls: z.array(AnsweredCall).optional(),
+      }),
       logprobs: Logprobs,
-      finish_reason: FinishReason,
+      finish_reason: ChatFinishReason,
     }),
   ),
   usage: Usage,
@@ -155,9 +194,13 @@ export const ChatCompletionChunk = z.object({
   choices: z.array(
     z.object({
       index: z.int(),
-      delta: z.object({ role: z.literal('assistant').optional(), content: z.string().optional() }),
+      delta: z.object({
+        role: z.literal('assistant').optional(),
+        content: z.string().optional(),
+        tool_calls: z.array(CallPiece).optional(),
+      }),
       logprobs: Logprobs,
-      finish_reason: FinishReason.nullable(),
+      finish_reason: ChatFinishReason.nullable(),
     }),
   ),
   /**

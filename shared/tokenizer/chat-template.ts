@@ -1,9 +1,19 @@
 import { Template } from '@huggingface/jinja'
-import type { ChatMessage } from '../api/chat-completions.ts'
 import type { EdgeBackbone } from '../backbone.ts'
 import { QuartetError } from '../errors.ts'
+import type { ShownFunction, Turn } from './conversation.ts'
 import { type DefaultPrompt, defaultPrompt, type Render, renderWithoutDefault } from './default-prompt.ts'
 import type { TextCodec } from './text-codec.ts'
+import {
+  type CallSpelling,
+  forTemplate,
+  spokenMessage,
+  type TemplateInput,
+  type TemplateMessage,
+  type ToolTemplate,
+  toolTemplate,
+  withoutSystem,
+} from './tool-template.ts'
 
 type Templated = Pick<EdgeBackbone, 'chat' | 'tokens'>
 
@@ -23,6 +33,16 @@ interface Encoding {
   readonly end?: PromptEnd
   /** What the client calls the messages; 'messages' by default. */
   readonly param?: 'messages' | 'input'
+  readonly tools?: ShownTools | undefined
+}
+
+/** Functions that a conversation tells of. */
+export interface ShownTools {
+  /** Those that may be called; there may be calls of others in the history. */
+  readonly functions: readonly ShownFunction[]
+  readonly spelling: CallSpelling
+  /** How the answer begins, which the prompt ends with; empty where that is the model's choice. */
+  readonly opening: string
 }
 
 /** Conversations as the backbone was trained to read them. */
@@ -40,6 +60,7 @@ export class ChatTemplate {
   readonly #backbone: Templated
   readonly #codec: TextCodec
   #learned: { readonly prompt: DefaultPrompt | undefined } | undefined
+  #tools: ToolTemplate | undefined
 
   /** Throws when the template is not valid Jinja. */
   constructor(backbone: Templated, codec: TextCodec) {
@@ -48,12 +69,18 @@ export class ChatTemplate {
     this.#template = new Template(backbone.chat.template)
   }
 
+  /** How the template tells of functions. */
+  get tools(): ToolTemplate {
+    this.#tools ??= toolTemplate((messages, settings) => this.#renderWith(settings)(messages))
+    return this.#tools
+  }
+
   /** Token ids of a conversation; at most `room`. */
   encode(
-    messages: readonly ChatMessage[],
-    { end = 'answer', param = 'messages', room, settings = {}, tuned }: Encoding,
+    messages: readonly Turn[],
+    { end = 'answer', param = 'messages', room, settings = {}, tools, tuned }: Encoding,
   ): number[] {
-    const rendered = this.#rendered(messages, { tuned, settings, end, param })
+    const rendered = this.#rendered(messages, { tuned, settings, end, param, tools })
     const ids = this.#codec.encodeRendered(rendered, { tokens: room, param })
     if (ids.length > 0) return ids
     const why =
@@ -106,27 +133,31 @@ export class ChatTemplate {
   }
 
   #rendered(
-    messages: readonly ChatMessage[],
-    { end, param, settings, tuned }: Required<Omit<Encoding, 'room'>>,
+    messages: readonly Turn[],
+    {
+      end,
+      param,
+      settings,
+      tools,
+      tuned,
+    }: Required<Omit<Encoding, 'room' | 'tools'>> & Pick<Encoding, 'tools'>,
   ): string {
     const protect = (text: string) => this.#codec.addedTokens.protect(text)
-    const plain = messages.map((message) => ({
-      role: message.role === 'developer' ? ('system' as const) : message.role,
-      content: protect(message.content),
-      ...(message.role === 'assistant' && typeof message.reasoning_content === 'string'
-        ? { reasoning_content: protect(message.reasoning_content) }
-        : {}),
-    }))
     const given = Object.entries(settings).map(([name, value]) => [
       name,
       typeof value === 'string' ? protect(value) : value,
     ])
     const asked = Object.fromEntries(given)
-    const render = this.#renderWith({ ...asked, add_generation_prompt: end === 'answer' })
-    const prompt = () => this.#defaultPrompt(this.#renderWith(asked), given.length === 0)
+    const input =
+      tools === undefined
+        ? { messages: messages.map((turn) => spokenMessage(turn, protect)), settings: {} }
+        : forTemplate({ ...tools, turns: messages, template: this.tools, protect })
+    const render = this.#renderWith({ ...asked, ...input.settings, add_generation_prompt: end === 'answer' })
+    const defaultOf = () => this.#defaultPrompt(this.#renderWith(asked), given.length === 0)
     try {
-      const rendered = tuned ? renderWithoutDefault(plain, { render, prompt: prompt() }) : render(plain)
-      return end === 'within' ? upTo(rendered, plain.at(-1)?.content ?? '') : rendered
+      const rendered = this.#inTemplate(input, { render, defaultOf: tuned ? defaultOf : () => undefined })
+      const text = end === 'within' ? upTo(rendered, input.messages.at(-1)?.content ?? '') : rendered
+      return text + (tools?.opening ?? '')
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : 'it failed'
       throw new QuartetError(
@@ -140,7 +171,27 @@ export class ChatTemplate {
     }
   }
 
-  #renderWith(settings: TemplateSettings): Render {
+  /** Without the default prompt that `defaultOf` tells of. */
+  #inTemplate(
+    { isInstructed, messages, settings }: TemplateInput,
+    { defaultOf, render }: { render: Render; defaultOf: () => DefaultPrompt | undefined },
+  ): string {
+    if ('tools' in settings) {
+      // The prompt stands in one turn with the functions, where only another one takes its place.
+      const isOwn = messages[0]?.role === 'system' || defaultOf() === undefined
+      return render(isOwn ? messages : [{ role: 'system', content: '' }, ...messages])
+    }
+    const rendered = (shown: readonly TemplateMessage[]) =>
+      renderWithoutDefault(shown, { render, prompt: defaultOf() })
+    try {
+      return rendered(messages)
+    } catch (refusal) {
+      if (isInstructed !== true) throw refusal
+      return rendered(withoutSystem(messages))
+    }
+  }
+
+  #renderWith(settings: Readonly<Record<string, unknown>>): Render {
     const { bos, eos } = this.#backbone.tokens
     return (messages) =>
       this.#template.render({

@@ -1,7 +1,5 @@
 /** A chat template applied to a conversation, up to where the assistant's next answer begins. May throw. */
-export type Render = (
-  messages: readonly { readonly role: 'system' | 'user' | 'assistant'; readonly content: string }[],
-) => string
+export type Render = (messages: readonly { readonly role: string; readonly content: string }[]) => string
 
 /** The text that a template puts into a conversation without a system message. */
 export interface DefaultPrompt {

@@ -75,7 +75,7 @@ describe('a prompt', () => {
 describe('a conversation', () => {
   const template = new ChatTemplate(tinyBackbone, codec)
   const ask = (content: string, tuned = true) =>
-    template.encode([{ role: 'user', content, name: undefined }], { tuned, room: 10_000 })
+    template.encode([{ role: 'user', content }], { tuned, room: 10_000 })
 
   test('of plain text is the plain encoding of its rendering', () => {
     const rendered = '<|im_start|>user\nhello world<|im_end|>\n<|im_start|>assistant\n'

@@ -1,17 +1,17 @@
 import type { JsonSchema, Structured, TextFormat } from '../../shared/api/structure.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { type Grammar, maxGrammarLength } from '../../shared/wire.ts'
+import { maxGrammarLength, type SimpleGrammar } from '../../shared/wire.ts'
 import { checkedSchema } from './json-schema.ts'
 
 type Request = Structured & { readonly min_tokens: number }
 
 /** What an answer must keep to, if anything; a request may ask for one form. */
-export function grammarOf(request: Request): Grammar | undefined {
+export function grammarOf(request: Request): SimpleGrammar | undefined {
   return theOne(formsOf(request), request.min_tokens)
 }
 
 /** The same of `text.format`, as the Responses API has it. */
-export function grammarOfText(format: TextFormat | undefined, minTokens: number): Grammar | undefined {
+export function grammarOfText(format: TextFormat | undefined, minTokens: number): SimpleGrammar | undefined {
   switch (format?.type) {
     case 'json_object':
       return theOne([anyObject('text.format')], minTokens)
@@ -24,7 +24,7 @@ export function grammarOfText(format: TextFormat | undefined, minTokens: number)
   }
 }
 
-function theOne([first, second]: readonly Form[], minTokens: number): Grammar | undefined {
+function theOne([first, second]: readonly Form[], minTokens: number): SimpleGrammar | undefined {
   if (first === undefined) return undefined
   if (second !== undefined)
     throw new QuartetError(
@@ -37,7 +37,7 @@ function theOne([first, second]: readonly Form[], minTokens: number): Grammar | 
       param: 'min_tokens',
     })
   const grammar = first.grammar()
-  if (JSON.stringify(grammar).length > maxGrammarLength)
+  if (grammarLength(grammar) > maxGrammarLength)
     throw new QuartetError(
       'grammar_invalid',
       `${first.param}: is longer than ${maxGrammarLength} characters`,
@@ -48,9 +48,12 @@ function theOne([first, second]: readonly Form[], minTokens: number): Grammar | 
   return grammar
 }
 
+/** What the wire bounds. */
+export const grammarLength = (grammar: object): number => JSON.stringify(grammar).length
+
 interface Form {
   readonly param: string
-  readonly grammar: () => Grammar
+  readonly grammar: () => SimpleGrammar
 }
 
 function formsOf(request: Request): Form[] {
@@ -129,7 +132,7 @@ function parsed(schema: JsonSchema | string, param: string): unknown {
 }
 
 /** A text in EBNF's quotes, every character that is no plain one by its number. */
-const literal = (text: string): string =>
+export const literal = (text: string): string =>
   `"${[...text].map((character) => (/[A-Za-z0-9 ]/.test(character) ? character : escaped(character))).join('')}"`
 
 const escaped = (character: string): string =>

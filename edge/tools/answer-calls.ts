@@ -1,0 +1,181 @@
+import { openLength } from '../streaming/stop-matcher.ts'
+import type { CallPiece, CallReader } from './call-pieces.ts'
+import { JsonCalls } from './json-calls.ts'
+import { PythonicCalls } from './pythonic-calls.ts'
+import type { ToolFormat } from './tool-format.ts'
+
+export interface AnswerCallsOptions {
+  readonly format: ToolFormat
+  /** Names of the functions that may be called. */
+  readonly offered: ReadonlySet<string>
+  /** Further calls of one answer are left out. */
+  readonly isParallel: boolean
+  /** Only what a grammar holds the model to is taken for a call. */
+  readonly isExact: boolean
+}
+
+/** Calls that are being read. */
+interface Reading {
+  readonly calls: CallReader
+  /** What was read so far, as long as it may turn out to be no call. */
+  begun: string
+  isTold: boolean
+}
+
+/**
+ * Tells the calls of an answer from its text, while it comes. What looks like a call and is none stays text; white space
+ * around calls is left out. The pieces joined do not depend on where the text was cut.
+ */
+export class AnswerCalls {
+  readonly #options: AnswerCallsOptions
+  readonly #markers: readonly string[]
+  /** Text that is not told from a call yet. */
+  #held = ''
+  /** White space that counts only when text follows. */
+  #gap = ''
+  #reader: Reading | undefined
+  #isAtStart: boolean
+  #calls = 0
+  #hasShownCall = false
+
+  constructor(options: AnswerCallsOptions) {
+    this.#options = options
+    this.#isAtStart = options.format.isBare
+    this.#markers = options.isExact ? options.format.markers.slice(0, 1) : options.format.markers
+  }
+
+  /** Whether the answer has called a function. */
+  get hasCalled(): boolean {
+    return this.#calls > 0
+  }
+
+  push(text: string): CallPiece[] {
+    this.#held += text
+    return this.#shown(this.#advance(false))
+  }
+
+  finish(): CallPiece[] {
+    const pieces = this.#advance(true)
+    if (!this.hasCalled && this.#gap !== '') pieces.push({ type: 'text', text: this.#gap })
+    this.#gap = ''
+    return this.#shown(pieces)
+  }
+
+  #advance(isEnd: boolean): CallPiece[] {
+    const pieces: CallPiece[] = []
+    for (;;) {
+      const [held, reader, isAtStart] = [this.#held.length, this.#reader, this.#isAtStart]
+      if (reader !== undefined) pieces.push(...this.#read(reader, isEnd))
+      else if (isAtStart) this.#begin(isEnd)
+      else pieces.push(...this.#seek(isEnd))
+      if (held === this.#held.length && reader === this.#reader && isAtStart === this.#isAtStart) break
+    }
+    return pieces
+  }
+
+  /** An answer that may be a call without a marker begins with a bracket. */
+  #begin(isEnd: boolean): void {
+    const text = this.#held.trimStart()
+    const openings = this.#options.isExact ? ['{"name": "', '[{"name": "'] : ['{', '[']
+    if (!isEnd && (openings.some((each) => each.startsWith(text)) || !this.#showsForm(text))) return
+    this.#isAtStart = false
+    if (openings.some((each) => text.startsWith(each))) this.#open()
+  }
+
+  /** Whether a text is long enough to tell how its calls are written. */
+  #showsForm(text: string): boolean {
+    return (
+      text.trim().length > (this.#options.format.isPythonic === true && text.trim().startsWith('[') ? 1 : 0)
+    )
+  }
+
+  #open(): void {
+    const counter = {
+      isOffered: (name: string) => this.#options.offered.has(name),
+      next: () => this.#calls++,
+    }
+    const isPythonic = this.#options.format.isPythonic === true && /^\s*\[?\s*[A-Za-z_]/.test(this.#held)
+    const calls = isPythonic ? new PythonicCalls(counter) : new JsonCalls(counter)
+    this.#reader = { calls, begun: '', isTold: false }
+  }
+
+  /** Text up to a marker, or as far as it cannot begin one. */
+  #seek(isEnd: boolean): CallPiece[] {
+    const found = this.#markers
+      .map((marker) => ({ marker, at: this.#held.indexOf(marker) }))
+      .filter(({ at }) => at !== -1)
+      .toSorted((a, b) => a.at - b.at)
+    const [first] = found
+    const shown = first?.at ?? this.#held.length - (isEnd ? 0 : openLength(this.#held, this.#markers))
+    const pieces = this.#text(this.#held.slice(0, shown))
+    this.#held = this.#held.slice(shown)
+    if (first === undefined) return pieces
+    this.#marked(first.marker, isEnd, pieces)
+    return pieces
+  }
+
+  #marked(marker: string, isEnd: boolean, pieces: CallPiece[]): void {
+    const behind = this.#held.slice(marker.length)
+    if (!this.#showsForm(behind) && !isEnd) return
+    this.#held = behind
+    if (behind.trim() === '') {
+      pieces.push(...this.#text(`${marker}${behind}`))
+      this.#held = ''
+      return
+    }
+    this.#open()
+    if (this.#reader !== undefined) this.#reader.begun = marker
+  }
+
+  #read(reader: Reading, isEnd: boolean): CallPiece[] {
+    const count = reader.calls.push(this.#held)
+    const pieces = reader.calls.take()
+    if (pieces.length > 0) reader.isTold = true
+    reader.begun += this.#held.slice(0, count)
+    this.#held = this.#held.slice(count)
+    const isNone = reader.calls.standing === 'none' || (isEnd && reader.calls.standing === 'more')
+    if (isNone && !reader.isTold) {
+      this.#reader = undefined
+      return this.#text(reader.begun)
+    }
+    if (pieces.length > 0) {
+      this.#gap = ''
+      // Of what is a call already, nothing will be text any more.
+      reader.begun = ''
+    }
+    if (reader.calls.standing === 'over') {
+      pieces.push(...this.#text(reader.calls.rest))
+      this.#close(isEnd)
+    }
+    return pieces
+  }
+
+  /** Takes what stands behind calls and means nothing, once that is known. */
+  #close(isEnd: boolean): void {
+    const { closers } = this.#options.format
+    const text = this.#held.trimStart()
+    const closer = closers.find((each) => text.startsWith(each))
+    if (closer !== undefined) this.#held = text.slice(closer.length)
+    else if (!isEnd && closers.some((each) => each.startsWith(text))) return
+    this.#reader = undefined
+  }
+
+  #text(text: string): CallPiece[] {
+    const trimmed = text.trimEnd()
+    if (trimmed === '') {
+      this.#gap += text
+      return []
+    }
+    const shown = this.#gap + trimmed
+    this.#gap = text.slice(trimmed.length)
+    return [{ type: 'text', text: shown }]
+  }
+
+  #shown(pieces: readonly CallPiece[]): CallPiece[] {
+    if (this.#options.isParallel) return [...pieces]
+    return pieces.filter((piece) => {
+      if (piece.type !== 'text') this.#hasShownCall = true
+      return piece.type === 'text' ? !this.#hasShownCall : piece.call === 0
+    })
+  }
+}

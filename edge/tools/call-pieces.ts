@@ -1,0 +1,24 @@
+/** What became known of an answer in which functions may be called. Calls count from 0. */
+export type CallPiece =
+  | { readonly type: 'text'; readonly text: string }
+  | { readonly type: 'call'; readonly call: number; readonly name: string }
+  /** More of a call's arguments, which are JSON when they are whole. */
+  | { readonly type: 'arguments'; readonly call: number; readonly text: string }
+
+/** Reads calls from a text in pieces. */
+export interface CallReader {
+  /** How much of the text is read for calls; the rest is of something else. */
+  push(text: string): number
+  /** `more`: it wants what follows; `over`: its calls are whole; `none`: it was none, from its first character on. */
+  readonly standing: 'more' | 'over' | 'none'
+  /** What it read of a call that turned out to be none, behind others. */
+  readonly rest: string
+  /** What became known since the last time. */
+  take(): CallPiece[]
+}
+
+/** Gives numbers to calls, and knows which functions were offered. */
+export interface CallCounter {
+  readonly isOffered: (name: string) => boolean
+  next(): number
+}

@@ -1,0 +1,155 @@
+import type { ShownFunction, ToolCall } from '../../shared/tokenizer/conversation.ts'
+import type { CallSpelling, ToolTemplate } from '../../shared/tokenizer/tool-template.ts'
+import { probe } from '../../shared/tokenizer/tool-template.ts'
+
+/** How a family of models writes calls. Arguments are JSON in all of them. */
+export interface ToolFormat extends CallSpelling {
+  readonly name: 'hermes' | 'llama3-json' | 'pythonic' | 'mistral' | 'granite' | 'phi-4' | 'json'
+  /** Whether a conversation that a template has rendered shows this format. */
+  readonly isOf: (sample: string) => boolean
+  /** Texts in front of calls, special tokens or not; the first is the one that the model is held to. */
+  readonly markers: readonly string[]
+  /** An answer may be a call without a marker, from its first character on. */
+  readonly isBare: boolean
+  /** Texts behind calls that mean nothing more. */
+  readonly closers: readonly string[]
+  /** Calls of Python's form are read, too. */
+  readonly isPythonic?: true
+  /** What an answer is held to behind its marker, around the arguments. */
+  readonly frame: {
+    readonly open: string
+    readonly before: (name: string) => string
+    readonly after: string
+    readonly between: string
+    readonly close: string
+  }
+}
+
+const named = (name: string): string => `{"name": ${JSON.stringify(name)}, "arguments": `
+
+const asJson = ({ arguments: given, name }: ToolCall): string => `${named(name)}${JSON.stringify(given)}}`
+
+const listed = (calls: readonly ToolCall[]): string => `[${calls.map(asJson).join(', ')}]`
+
+const list = { open: '[', before: named, after: '}', between: ', ', close: ']' } as const
+
+const describe = (functions: readonly ShownFunction[]): string =>
+  functions.map((each) => JSON.stringify(each)).join('\n')
+
+/** For models that no template tells of functions: JSON alone, or the text of an answer. */
+const instructions = (functions: readonly ShownFunction[]): string =>
+  `You may call these functions:\n${describe(functions)}\nTo call one, answer with JSON alone: {"name": function name, "arguments": object of its arguments}. Several calls are a JSON list of those. Otherwise answer with text.`
+
+const formats: readonly ToolFormat[] = [
+  {
+    name: 'mistral',
+    isOf: (sample) => sample.includes('[TOOL_CALLS]'),
+    markers: ['[TOOL_CALLS]'],
+    isBare: false,
+    closers: [],
+    frame: list,
+    instructions,
+    written: (calls) => ({ marker: '[TOOL_CALLS]', text: listed(calls) }),
+  },
+  {
+    name: 'granite',
+    isOf: (sample) => sample.includes('<|tool_call|>') && !sample.includes('<|tool|>'),
+    markers: ['<|tool_call|>', '<tool_call>'],
+    isBare: false,
+    closers: ['</tool_call>'],
+    frame: list,
+    instructions,
+    written: (calls) => ({ marker: '<|tool_call|>', text: listed(calls) }),
+  },
+  {
+    name: 'phi-4',
+    isOf: (sample) => sample.includes('<|tool|>'),
+    markers: ['<|tool_call|>', 'functools'],
+    isBare: false,
+    closers: ['<|/tool_call|>'],
+    frame: list,
+    instructions,
+    written: (calls) => ({ marker: '<|tool_call|>', text: `${listed(calls)}<|/tool_call|>` }),
+  },
+  {
+    name: 'hermes',
+    isOf: (sample) => sample.includes('<tool_call>'),
+    markers: ['<tool_call>'],
+    isBare: false,
+    closers: ['</tool_call>'],
+    frame: {
+      open: '',
+      before: (name) => `\n${named(name)}`,
+      after: '}\n</tool_call>',
+      between: '\n<tool_call>',
+      close: '',
+    },
+    instructions,
+    written: (calls) => ({
+      marker: '',
+      text: calls.map((call) => `<tool_call>\n${asJson(call)}\n</tool_call>`).join('\n'),
+    }),
+  },
+  {
+    name: 'llama3-json',
+    isOf: (sample) => sample.includes(`{"name": "${probe.called}", "parameters": `),
+    markers: ['<|python_tag|>'],
+    isBare: true,
+    closers: [],
+    frame: {
+      open: '',
+      before: (name) => `{"name": ${JSON.stringify(name)}, "parameters": `,
+      after: '}',
+      between: '; ',
+      close: '',
+    },
+    instructions,
+    written: (calls) => ({
+      marker: '',
+      text: calls
+        .map(
+          ({ arguments: given, name }) =>
+            `{"name": ${JSON.stringify(name)}, "parameters": ${JSON.stringify(given)}}`,
+        )
+        .join('; '),
+    }),
+  },
+  {
+    name: 'pythonic',
+    isOf: (sample) => sample.includes(`${probe.called}(${probe.argument}=`),
+    markers: ['<|python_start|>', '<|python_tag|>'],
+    isBare: true,
+    closers: ['<|python_end|>'],
+    isPythonic: true,
+    frame: list,
+    instructions,
+    written: (calls) => ({ marker: '', text: listed(calls) }),
+  },
+  {
+    name: 'json',
+    isOf: () => true,
+    markers: ['```json'],
+    isBare: true,
+    closers: ['```'],
+    frame: list,
+    instructions,
+    written: (calls) => ({
+      marker: '',
+      text: calls.length === 1 ? calls.map(asJson).join('') : listed(calls),
+    }),
+  },
+]
+
+/** The format of a model's calls, by what its template shows; plain JSON where that is none we know. */
+export function toolFormat({ sample }: Pick<ToolTemplate, 'sample'>): ToolFormat {
+  const found = formats.find(({ isOf }) => isOf(sample))
+  if (found === undefined) throw new Error('the last row of the table takes every sample')
+  return found
+}
+
+/** A row of the table by its name. */
+export const toolFormatNamed = (name: ToolFormat['name']): ToolFormat => {
+  const found = formats.find((each) => each.name === name)
+  if (found === undefined) throw new Error(`the table has no format ${name}`)
+  return found
+}

@@ -1,0 +1,38 @@
+import type { GrammarSession } from './grammar-session.ts'
+
+type Session = Pick<GrammarSession, 'mask' | 'standing' | 'accept' | 'settled' | 'close'>
+
+/** A grammar of what follows the first of some tokens; any token may come until then. */
+export class DeferredGrammar implements Session {
+  readonly #session: Session
+  readonly #after: ReadonlySet<number>
+  /** All tokens until it begins; then those of the session, as of when `standing` was last asked. */
+  readonly mask: Int32Array
+  #isBegun = false
+
+  constructor(session: Session, after: readonly number[]) {
+    this.#session = session
+    this.#after = new Set(after)
+    this.mask = new Int32Array(session.mask.length).fill(-1)
+  }
+
+  get standing(): Session['standing'] {
+    if (!this.#isBegun) return this.#session.standing === 'failed' ? 'failed' : 'open'
+    const { standing } = this.#session
+    if (standing === 'open') this.mask.set(this.#session.mask)
+    return standing
+  }
+
+  accept(token: number): void {
+    if (this.#isBegun) this.#session.accept(token)
+    else this.#isBegun = this.#after.has(token)
+  }
+
+  settled(ms: number): Promise<void> {
+    return this.#session.settled(ms)
+  }
+
+  close(): void {
+    this.#session.close()
+  }
+}
