@@ -126,7 +126,8 @@ describe('an answer that calls a function', () => {
     expect(pieces.map((piece) => piece.function.arguments).join('')).toBe('{"city": "Ulm"}')
     // The grammar begins anew with the answer.
     const grammars = (await stubs.calls()).map(({ body }) => GenerateRequest.parse(body).grammar)
-    expect(grammars).toEqual([grammars[0], grammars[0]])
+    expect(grammars.length).toBeGreaterThan(1)
+    for (const grammar of grammars) expect(grammar).toEqual(grammars[0])
     expect(grammars[0]?.kind).toBe('composed')
   })
 })
