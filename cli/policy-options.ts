@@ -11,6 +11,8 @@ const limits = {
   tokensPerDay: ['--tokens-per-day <n>', 'tokens per day (UTC)'],
   tokensPerMonth: ['--tokens-per-month <n>', 'tokens per month (UTC)'],
   adapterBytes: ['--adapter-bytes <n>', 'bytes of all adapters together'],
+  fileBytes: ['--file-bytes <n>', 'bytes of all files together'],
+  trainingTokensPerMonth: ['--training-tokens-per-month <n>', 'tokens trained per month (UTC)'],
 } as const satisfies Partial<Record<keyof TenantPolicyChange, readonly [flag: string, what: string]>>
 
 const lifted = 'none'
@@ -35,6 +37,12 @@ export function addPolicyOptions(command: Command): Command {
         'what a prompt token that an earlier request had run counts of a token, from 0 (nothing) to 1 (as any other)',
       ).argParser(checkShare),
     )
+    .addOption(
+      new Option(
+        '--batch-token-share <share>',
+        'what a token of a batch counts of a token, from 0 (nothing) to 1 (as any other); 0.5 at first',
+      ).argParser(checkShare),
+    )
     .option('--models <names>', 'the models it may ask for, separated by commas; all is every one')
     .addOption(
       new Option(
@@ -47,6 +55,7 @@ export function addPolicyOptions(command: Command): Command {
 const Options = z.record(z.string(), z.unknown()).and(
   z.object({
     cachedTokenShare: z.string().optional(),
+    batchTokenShare: z.string().optional(),
     models: z.string().optional(),
     unknownParameters: z.string().optional(),
   }),
@@ -54,13 +63,16 @@ const Options = z.record(z.string(), z.unknown()).and(
 
 /** What the options change; empty when none is given. */
 export function policyOf(command: Command): TenantPolicyChange {
-  const { cachedTokenShare, models, unknownParameters, ...options } = Options.parse(command.opts())
+  const { batchTokenShare, cachedTokenShare, models, unknownParameters, ...options } = Options.parse(
+    command.opts(),
+  )
   const given = Object.keys(limits).filter((name) => options[name] !== undefined)
   const policy = TenantPolicyChange.safeParse({
     ...Object.fromEntries(
       given.map((name) => [name, options[name] === lifted ? null : Number(options[name])]),
     ),
     ...(cachedTokenShare === undefined ? {} : { cachedTokenShare: Number(cachedTokenShare) }),
+    ...(batchTokenShare === undefined ? {} : { batchTokenShare: Number(batchTokenShare) }),
     ...(unknownParameters === undefined ? {} : { strictParameters: unknownParameters === 'refuse' }),
     ...(models === undefined ? {} : { aliases: models === 'all' ? null : models.split(',') }),
   })

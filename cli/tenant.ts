@@ -1,4 +1,4 @@
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import type { TenantStatus, TenantSummary } from '../shared/api/admin.ts'
 import { TenantId } from '../shared/ids.ts'
 import { addEdgeOption, adminOf } from './admin-access.ts'
@@ -69,6 +69,38 @@ export function tenantCommand(): Command {
     status: 'suspended',
   })
   setStatus('resume', { description: 'serve a suspended tenant again', status: 'active' })
+
+  addEdgeOption(tenant.command('webhook'))
+    .description('who is told when a budget is 50, 80 and 100 % spent: show, set or remove it')
+    .argument('<id>', 'the tenant', parsedBy(TenantId))
+    .option('--url <url>', 'https, a public host; prints the secret that signs, once')
+    .addOption(new Option('--remove', 'tell nobody any more').conflicts('url'))
+    .action(async (id: TenantId, options: { url?: string; remove?: true }, command: Command) => {
+      const admin = await adminOf(command)
+      if (options.url !== undefined) {
+        const { secret, url } = await admin.setWebhook(id, options.url)
+        note(`${url} is told of budgets; keep the secret below, it is shown only now`)
+        return print(secret)
+      }
+      if (options.remove) {
+        await admin.removeWebhook(id)
+        return note(`${id} has no webhook any more`)
+      }
+      const { webhook } = await admin.webhook(id)
+      if (webhook === null) note(`${id} has no webhook`)
+      else print(webhook.url)
+      const { alerts } = await admin.budget(id)
+      printTable(
+        ['budget', 'period', 'reached', 'spent', 'webhook'],
+        alerts.map(({ budget, delivery, limit, percent, period, problem, spent }) => [
+          budget,
+          period,
+          `${percent} %`,
+          `${spent} of ${limit}`,
+          problem === null ? delivery : `${delivery}: ${problem}`,
+        ]),
+      )
+    })
 
   addEdgeOption(tenant.command('delete'))
     .description('delete a tenant with its keys, adapters and aliases; what it used stays on record')

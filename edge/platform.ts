@@ -57,6 +57,8 @@ export interface Bindings extends DirectoryBindings {
    * (auth/client-address.ts).
    */
   readonly QUARTET_CLIENT_ADDRESS_HEADER?: string
+  /** `true`: webhooks may be http, at any port and address. For machines of one's own; never where tenants are strangers. */
+  readonly QUARTET_PRIVATE_WEBHOOKS?: string
   /** How long one request may take, in milliseconds; 300,000 when absent. */
   readonly QUARTET_REQUEST_TIMEOUT_MS?: string
   /** How long an isolate gathers what requests used before it tells their budgets, in milliseconds; 5,000 when absent. */
@@ -102,6 +104,7 @@ export interface Platform {
   readonly nodeKey: Uint8Array
   readonly adminKey: string
   readonly requestTimeoutMs: number
+  readonly allowPrivateWebhooks: boolean
   readonly caches: EdgeCaches
   readonly router: Router
   readonly pushes: AdapterPushes
@@ -192,6 +195,7 @@ export function platformOf(bindings: Bindings): Platform {
     nodeKey: nodeTokenKey(QUARTET_NODE_SECRET ?? ''),
     adminKey: QUARTET_ADMIN_KEY,
     requestTimeoutMs: timeout.data,
+    allowPrivateWebhooks: bindings.QUARTET_PRIVATE_WEBHOOKS === 'true',
     caches: new EdgeCaches(),
     router: new Router(),
     pushes: new AdapterPushes(),

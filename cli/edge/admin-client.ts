@@ -9,6 +9,7 @@ import {
   type TenantStatus,
   TenantSummary,
 } from '../../shared/api/admin.ts'
+import { PutWebhookResponse, WebhookResponse } from '../../shared/api/alerts.ts'
 import { AuditPage } from '../../shared/api/audit.ts'
 import { FleetResponse } from '../../shared/api/fleet.ts'
 import type { TenantPolicyChange } from '../../shared/api/policy.ts'
@@ -122,6 +123,21 @@ export function adminClient({ adminKey, edge }: AdminAccess) {
 
     revokeKey: (tenant: TenantId, key: KeyId) =>
       send(access, { method: 'DELETE', path: `tenants/${tenant}/keys/${key}`, answer: anything }),
+
+    webhook: (tenant: TenantId) =>
+      send(access, { method: 'GET', path: `tenants/${tenant}/webhook`, answer: WebhookResponse }),
+
+    /** The secret is shown only here. */
+    setWebhook: (tenant: TenantId, url: string) =>
+      send(access, {
+        method: 'PUT',
+        path: `tenants/${tenant}/webhook`,
+        json: { url },
+        answer: PutWebhookResponse,
+      }),
+
+    removeWebhook: (tenant: TenantId) =>
+      send(access, { method: 'DELETE', path: `tenants/${tenant}/webhook`, answer: anything }),
 
     putAdapter: (
       tenant: TenantId,

@@ -205,6 +205,7 @@ function startEdge({ home, edgePort, secrets }: StackOptions): Promise<Service> 
       QUARTET_NODES: '[]',
       QUARTET_NODE_SECRET: secrets.nodeSecret,
       QUARTET_ADMIN_KEY: secrets.adminKey,
+      QUARTET_PRIVATE_WEBHOOKS: process.env.QUARTET_PRIVATE_WEBHOOKS ?? 'true',
     },
   })
 }

@@ -12,6 +12,8 @@ export const WorkerSettings = z.object({
   QUARTET_NODE_SECRET: z.string().min(1),
   QUARTET_ADMIN_KEY: z.string().min(1),
   QUARTET_GATHER_MS: z.string().optional(),
+  /** On a machine of one's own a webhook may be on it, too. */
+  QUARTET_PRIVATE_WEBHOOKS: z.string().optional(),
   QUARTET_LOG_LEVEL: z.string().optional(),
   QUARTET_OTLP_ENDPOINT: z.string().optional(),
   QUARTET_OTLP_HEADERS: z.string().optional(),

@@ -49,6 +49,7 @@ export function PolicyForm({
     trainingTokensPerMonth: asText(policy.trainingTokensPerMonth),
   }))
   const [share, setShare] = useState(String(policy.cachedTokenShare))
+  const [batchShare, setBatchShare] = useState(String(policy.batchTokenShare))
   const [aliases, setAliases] = useState(policy.aliases?.join(', ') ?? '')
   const save = useAction(async (session) => {
     const models = aliases.split(',').flatMap((alias) => (alias.trim() === '' ? [] : [alias.trim()]))
@@ -60,13 +61,17 @@ export function PolicyForm({
         policy: {
           ...changed,
           cachedTokenShare: asShare(share),
+          batchTokenShare: asShare(batchShare),
           aliases: models.length === 0 ? null : models,
         },
       },
     })
     onChanged()
   })
-  const valid = asShare(share) !== undefined && limits.every(({ name }) => asLimit(texts[name]) !== undefined)
+  const valid =
+    asShare(share) !== undefined &&
+    asShare(batchShare) !== undefined &&
+    limits.every(({ name }) => asLimit(texts[name]) !== undefined)
   return (
     <form
       onSubmit={(event) => {
@@ -95,6 +100,13 @@ export function PolicyForm({
           onValue={setShare}
           hint="From 0 (nothing) to 1 (as any other token)."
           wrong={asShare(share) === undefined ? 'Must be a number from 0 to 1, such as 0.1.' : undefined}
+        />
+        <TextField
+          label="What a token of a batch counts"
+          value={batchShare}
+          onValue={setBatchShare}
+          hint="From 0 (nothing) to 1 (as any other token)."
+          wrong={asShare(batchShare) === undefined ? 'Must be a number from 0 to 1, such as 0.5.' : undefined}
         />
         <TextField
           label="Models that it may ask for"

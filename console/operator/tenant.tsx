@@ -5,6 +5,7 @@ import { call, send } from '../api/call.ts'
 import { useAction } from '../api/use-action.ts'
 import { useLoad } from '../api/use-load.ts'
 import { href } from '../session/route.ts'
+import { Alerts } from '../ui/alerts.tsx'
 import { Meter } from '../ui/chart.tsx'
 import { ConfirmByName } from '../ui/dialog.tsx'
 import { bytes, moment, number, shortDigest } from '../ui/format.ts'
@@ -52,6 +53,9 @@ export function TenantPage({ name }: { name: string }) {
                   budget.reload()
                 }}
               />
+            </Panel>
+            <Panel title="Budget alerts">
+              <Shown load={budget}>{({ alerts }) => <Alerts alerts={alerts} />}</Shown>
             </Panel>
             <Panel title="Keys">
               <Keys path={path} keys={summary.keys} onChanged={tenant.reload} />

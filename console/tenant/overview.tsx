@@ -1,9 +1,10 @@
 import { useState } from 'preact/hooks'
-import { UsageRow } from '../../shared/api/usage.ts'
-import { send } from '../api/call.ts'
+import { BudgetReport, UsageRow } from '../../shared/api/usage.ts'
+import { call, send } from '../api/call.ts'
 import { readAll } from '../api/pages.ts'
 import { useLoad } from '../api/use-load.ts'
 import { href } from '../session/route.ts'
+import { Alerts } from '../ui/alerts.tsx'
 import { Meter } from '../ui/chart.tsx'
 import { Select } from '../ui/field.tsx'
 import { Empty, Shown } from '../ui/notice.tsx'
@@ -24,6 +25,11 @@ export function Overview() {
       limitsOf((await send(session, { path: '/v1/models?limit=1', signal })).headers),
     { everyMs: 10_000 },
   )
+  const budget = useLoad(
+    'budget',
+    (session, signal) => call(session, BudgetReport, { path: '/v1/budget', signal }),
+    { everyMs: 10_000 },
+  )
   return (
     <Page
       title="Overview"
@@ -31,6 +37,9 @@ export function Overview() {
     >
       <Panel title="Limits">
         <Shown load={limits}>{(each) => <Limits limits={each} />}</Shown>
+      </Panel>
+      <Panel title="Budget alerts">
+        <Shown load={budget}>{({ alerts }) => <Alerts alerts={alerts} />}</Shown>
       </Panel>
       <Shown load={usage}>
         {(rows) =>

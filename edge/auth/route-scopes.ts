@@ -26,6 +26,7 @@ export const routeScopes: Readonly<Record<string, readonly Scope[]>> = {
   'GET /v1/models': every,
   'GET /v1/models/:model': every,
   'GET /v1/usage': every,
+  'GET /v1/budget': every,
   'GET /v1/files': readFiles,
   'POST /v1/files': files,
   'GET /v1/files/:file': readFiles,

@@ -45,13 +45,14 @@ export class Ledger {
   }
 
   /** With another tenancy than before, nothing is spent or held any more, and usage belongs to the past. */
-  setLimits(limits: Limits, tenancy?: number): void {
-    this.#sql.atomically(() => {
-      if (tenancy !== undefined) beginTenancy(this.#sql, tenancy)
+  setLimits(limits: Limits, tenancy?: number): { readonly isNewTenancy: boolean } {
+    return this.#sql.atomically(() => {
+      const isNewTenancy = tenancy !== undefined && beginTenancy(this.#sql, tenancy)
       this.#sql.all(
         'INSERT INTO policy VALUES (1, ?) ON CONFLICT DO UPDATE SET limits = excluded.limits',
         JSON.stringify(Limits.parse(limits)),
       )
+      return { isNewTenancy }
     })
   }
 

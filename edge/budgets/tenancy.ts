@@ -2,15 +2,16 @@ import type { Sql } from './sql.ts'
 
 /** A deleted tenant's name may be given to a new one: what the old one spent and used is not the new one's. */
 
-/** Does nothing in the running tenancy, nor in the first that is told. */
-export function beginTenancy(sql: Sql, tenancy: number): void {
+/** Whether another tenancy was told before; does nothing in the running one, nor in the first that is told. */
+export function beginTenancy(sql: Sql, tenancy: number): boolean {
   const before = runningTenancy(sql)
-  if (before === tenancy) return
+  if (before === tenancy) return false
   sql.all('INSERT INTO tenancy VALUES (1, ?) ON CONFLICT DO UPDATE SET began = excluded.began', tenancy)
-  if (before === undefined) return
+  if (before === undefined) return false
   for (const table of ['spent', 'leases', 'allowance']) sql.all(`DELETE FROM ${table}`)
   sql.all('INSERT INTO past_usage SELECT * FROM usage')
   sql.all('DELETE FROM usage')
+  return true
 }
 
 /** Whether a charge is the running tenant's; of a meter that does not say it is. */

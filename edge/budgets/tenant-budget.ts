@@ -1,33 +1,51 @@
 import { DurableObject } from 'cloudflare:workers'
+import type { BudgetAlert } from '../../shared/api/alerts.ts'
 import type { TenantPolicy } from '../../shared/api/policy.ts'
-import type { SettlementId } from '../../shared/ids.ts'
+import type { SettlementId, TenantId } from '../../shared/ids.ts'
+import { nodeTokenKey } from '../../shared/node-token.ts'
 import type { Settlement } from '../../shared/settlement.ts'
+import { AlertBook, type BudgetLevel } from '../webhooks/alert-book.ts'
+import { deliver, eventOf, webhookSecret } from '../webhooks/deliver.ts'
 import { dayOf, monthOf } from './clock.ts'
-import type { Exchange, ExchangeAnswer } from './exchange.ts'
+import type { Exchange, ExchangeAnswer, Refusal } from './exchange.ts'
 import { Ledger } from './ledger.ts'
 import { limitsOf } from './limits.ts'
 import type { Sql } from './sql.ts'
 import { type DayUsage, readUsage, type UsagePage } from './usage-table.ts'
+
+/** What the worker binds for a budget. */
+interface BudgetBindings {
+  /** Signs for webhooks, too. */
+  readonly QUARTET_NODE_SECRET: string
+}
+
+const shownAlerts = 20
+/** Alerts that one alarm tells of; a webhook that hangs takes its time for each. */
+const toldAtOnce = 5
 
 /** How a tenant's budget stands. */
 export interface BudgetStanding {
   readonly spent: { readonly day: number; readonly month: number }
   readonly held: Ledger['held']
   readonly standings: Ledger['standings']
+  /** Newest first. */
+  readonly alerts: readonly BudgetAlert[]
   /** Calls since this object started: what isolates and heartbeats cost it. */
   readonly calls: number
 }
 
 /** One per tenant: the only owner of what it has spent, what isolates hold of its budget, and its usage. */
-export class TenantBudget extends DurableObject {
+export class TenantBudget extends DurableObject<BudgetBindings> {
   readonly #sql: Sql
   readonly #ledger: Ledger
+  readonly #alerts: AlertBook
   #calls = 0
 
-  constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
+  constructor(ctx: DurableObjectState, env: BudgetBindings) {
     super(ctx, env)
     this.#sql = sqlOf(ctx.storage)
     this.#ledger = new Ledger(this.#sql)
+    this.#alerts = new AlertBook(this.#sql)
   }
 
   /**
@@ -35,18 +53,25 @@ export class TenantBudget extends DurableObject {
    * another `tenancy` (when the tenant was created) than before, a new tenant has taken the name of a deleted one.
    */
   async setPolicy(policy: TenantPolicy, tenancy: number): Promise<void> {
-    this.#ledger.setLimits(limitsOf(policy), tenancy)
+    const { isNewTenancy } = this.#ledger.setLimits(limitsOf(policy), tenancy)
+    if (isNewTenancy) this.#alerts.clear()
+    await this.#noteLevels()
   }
 
   async exchange(exchange: Exchange): Promise<ExchangeAnswer> {
     this.#calls += 1
-    return this.#ledger.exchange(exchange)
+    const answer = this.#ledger.exchange(exchange)
+    const { outcome } = answer
+    await this.#noteLevels(outcome.kind === 'refused' ? outcome.refusal : undefined)
+    return answer
   }
 
   /** Charges what nodes tell of their own accord; all of it can then be acknowledged. */
   async settle(settlements: readonly Settlement[]): Promise<SettlementId[]> {
     this.#calls += 1
-    return this.#ledger.settle(settlements)
+    const settled = this.#ledger.settle(settlements)
+    await this.#noteLevels()
+    return settled
   }
 
   async usage(page: UsagePage): Promise<DayUsage[]> {
@@ -60,7 +85,68 @@ export class TenantBudget extends DurableObject {
       held: this.#ledger.held,
       standings: this.#ledger.standings,
       calls: this.#calls,
+      alerts: this.#alerts.list(shownAlerts),
     }
+  }
+
+  async webhook(): Promise<string | undefined> {
+    return this.#alerts.webhook?.url
+  }
+
+  /** The secret that signs from now on. `url` was checked. */
+  async setWebhook(url: string, tenant: TenantId): Promise<string> {
+    const nonce = crypto.randomUUID()
+    this.#alerts.setWebhook({ tenant, url, nonce })
+    return webhookSecret(this.#edgeKey, { tenant, nonce })
+  }
+
+  async removeWebhook(): Promise<void> {
+    this.#alerts.removeWebhook()
+  }
+
+  /** How far a budget is spent of which another object keeps the count. */
+  async noteLevel(level: BudgetLevel): Promise<void> {
+    if (this.#alerts.note(level, Date.now())) await this.#wake()
+  }
+
+  override async alarm(): Promise<void> {
+    const { webhook } = this.#alerts
+    for (let told = 0; webhook !== undefined && told < toldAtOnce; told++) {
+      const alert = this.#alerts.due(Date.now())
+      if (alert === undefined) break
+      const secret = await webhookSecret(this.#edgeKey, webhook)
+      const problem = await deliver(eventOf(webhook.tenant, alert), { webhook: { url: webhook.url, secret } })
+      this.#alerts.attempted(alert, { problem, now: Date.now() })
+    }
+    await this.#wake()
+  }
+
+  get #edgeKey(): Uint8Array {
+    return nodeTokenKey(this.env.QUARTET_NODE_SECRET)
+  }
+
+  async #wake(): Promise<void> {
+    const at = this.#alerts.nextAt()
+    if (at !== undefined) await this.ctx.storage.setAlarm(at)
+  }
+
+  /** Looks how far the budgets are spent. `refusal`: a request was refused just now. */
+  async #noteLevels(refusal?: Refusal): Promise<void> {
+    const { limits } = this.#ledger
+    const day = dayOf(Date.now())
+    const levels = (
+      [
+        ['tokensPerDay', day],
+        ['tokensPerMonth', monthOf(day)],
+      ] as const
+    ).flatMap(([budget, period]) => {
+      const limit = limits[budget]
+      // What is held for requests that run may come back.
+      const isRefusing = refusal?.limit === budget && typeof refusal.room === 'number'
+      return limit === null ? [] : [{ budget, period, limit, spent: this.#ledger.spent(period), isRefusing }]
+    })
+    const isNews = levels.filter((level) => this.#alerts.note(level, Date.now())).length > 0
+    if (isNews) await this.#wake()
   }
 }
 

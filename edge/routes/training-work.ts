@@ -13,6 +13,7 @@ import {
 } from '../../shared/training/trainer-protocol.ts'
 import { verifyTrainerToken } from '../../shared/training/trainer-token.ts'
 import { bearerToken } from '../auth/bearer.ts'
+import { dayOf, monthOf } from '../budgets/clock.ts'
 import { unwrap } from '../directory/outcome.ts'
 import type { JobRecord } from '../fine-tuning/job-table.ts'
 import type { Lease } from '../fine-tuning/work-queue.ts'
@@ -21,6 +22,7 @@ import { backgroundOf, readerOf } from '../http/reader.ts'
 import { parseQuery, pathParameter } from '../http/request-parts.ts'
 import type { App } from '../request-context.ts'
 import { checkpointKey, fileKey } from '../store/bucket-keys.ts'
+import type { TenantRecord } from '../store/records.ts'
 import { openAdapter } from '../store/stored-adapter.ts'
 import { readTenant } from '../tenants/read.ts'
 import { publishAdapter } from '../uploads/publish-adapter.ts'
@@ -110,7 +112,18 @@ export async function reportWork(c: C): Promise<Response> {
   if (report.type === 'released') await trainingQueue().release(lease)
   else if (order.order === 'continue') await trainingQueue().renew(lease)
   else await trainingQueue().remove(lease.tenant, lease.job)
+  if (order.order === 'stop') await noteTrained(c, tenant)
   return c.json(order satisfies TrainerOrder)
+}
+
+/** Tells the tenant's alerts how far its training budget is spent. */
+async function noteTrained(c: C, { id, policy }: TenantRecord): Promise<void> {
+  const limit = policy.trainingTokensPerMonth
+  if (limit === null) return
+  const { budget, training } = c.get('platform')
+  const period = monthOf(dayOf(Date.now()))
+  const spent = await training(id).trained(period)
+  await budget(id).noteLevel({ budget: 'trainingTokensPerMonth', period, limit, spent })
 }
 
 /** Points the alias of a job whose adapter is published, unless it is worse than the untuned model. */

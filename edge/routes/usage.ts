@@ -34,13 +34,27 @@ export async function getAllUsage(c: Context<AdminApp>): Promise<Response> {
   return present(list, query, c)
 }
 
+/** `GET /v1/budget`. */
+export async function getOwnBudget(c: Context<TenantApp>): Promise<Response> {
+  const { standings, ...standing } = await c.get('platform').budget(c.get('tenant')).standing()
+  return c.json({
+    ...standing,
+    alerts: [...standing.alerts],
+    limits: { ...standings },
+  } satisfies BudgetReport)
+}
+
 /** `GET /admin/v1/tenants/{id}/budget`. */
 export async function getBudget(c: Context<ControlApp>): Promise<Response> {
   const { budget, directory } = c.get('platform')
   const tenant = c.get('tenant')
   unwrap(await directory(tenant).summary())
   const { standings, ...standing } = await budget(tenant).standing()
-  return c.json({ ...standing, limits: { ...standings } } satisfies BudgetReport)
+  return c.json({
+    ...standing,
+    alerts: [...standing.alerts],
+    limits: { ...standings },
+  } satisfies BudgetReport)
 }
 
 interface Paged extends Wanted {

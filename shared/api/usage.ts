@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { KeyId, TenantId } from '../ids.ts'
+import { BudgetAlert } from './alerts.ts'
 import { pageQuery } from './paging.ts'
 
 export const maxUsageDays = 366
@@ -93,6 +94,8 @@ export const BudgetReport = z.object({
   held: z.object({ tokens: count, slots: count, holders: count }),
   /** The limits that are set. */
   limits: z.record(z.string(), limitStanding),
+  /** What was reached of budgets, newest first. */
+  alerts: z.array(BudgetAlert),
   /** Calls to the budget's owner since it started. */
   calls: count,
 })

@@ -11,6 +11,7 @@ import {
   TenantListQuery,
   TenantSummary,
 } from '../../../shared/api/admin.ts'
+import { PutWebhookRequest, PutWebhookResponse, WebhookResponse } from '../../../shared/api/alerts.ts'
 import { AuditPage, AuditQuery } from '../../../shared/api/audit.ts'
 import { FleetResponse } from '../../../shared/api/fleet.ts'
 import { BackboneSlug, KeyId, TenantId } from '../../../shared/ids.ts'
@@ -28,6 +29,7 @@ import {
   listTenants,
   revokeKey,
 } from '../admin-tenants.ts'
+import { deleteWebhook, getWebhook, putWebhook } from '../webhook.ts'
 import type { Route } from './route.ts'
 
 const tenant = { id: TenantId }
@@ -138,6 +140,46 @@ export const adminRoutes: readonly Route[] = [
     auth: 'admin',
     parameters: { ...tenant, keyId: KeyId },
     answer: noContent('It is revoked, and stops working within 5 seconds everywhere.'),
+    errors: ['not_found'],
+  },
+  {
+    method: 'get',
+    path: '/admin/v1/tenants/{id}/webhook',
+    id: 'getWebhook',
+    handle: getWebhook,
+    tag: 'Tenants',
+    summary: 'Show what is told of a budget that is 50, 80 and 100 % spent',
+    auth: 'admin',
+    parameters: tenant,
+    answer: json('The webhook, if there is one.', WebhookResponse),
+    errors: ['not_found'],
+  },
+  {
+    method: 'put',
+    path: '/admin/v1/tenants/{id}/webhook',
+    id: 'putWebhook',
+    handle: putWebhook,
+    audit: 'webhook.put',
+    tag: 'Tenants',
+    summary: 'Set the webhook',
+    description: 'The answer is the only time the secret is shown; each call makes another one.',
+    auth: 'admin',
+    parameters: tenant,
+    body: { json: PutWebhookRequest },
+    answer: json('The webhook and the secret that signs its events.', PutWebhookResponse),
+    errors: ['not_found'],
+  },
+  {
+    method: 'delete',
+    path: '/admin/v1/tenants/{id}/webhook',
+    id: 'deleteWebhook',
+    handle: deleteWebhook,
+    audit: 'webhook.delete',
+    tag: 'Tenants',
+    summary: 'Remove the webhook',
+    auth: 'admin',
+    parameters: tenant,
+    answer: noContent('Nothing is told any more.'),
     errors: ['not_found'],
   },
   {

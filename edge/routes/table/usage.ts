@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { AdminUsageQuery, BudgetReport, UsageList, UsageQuery } from '../../../shared/api/usage.ts'
 import { TenantId } from '../../../shared/ids.ts'
 import { type Answer, json } from '../../openapi/operation.ts'
-import { getAllUsage, getBudget, getUsage } from '../usage.ts'
+import { getAllUsage, getBudget, getOwnBudget, getUsage } from '../usage.ts'
 import type { Route } from './route.ts'
 
 const rows: Answer = {
@@ -24,6 +24,17 @@ export const usageRoutes: readonly Route[] = [
     auth: 'tenant',
     query: UsageQuery,
     answer: rows,
+    errors: ['control_unavailable'],
+  },
+  {
+    method: 'get',
+    path: '/v1/budget',
+    id: 'getOwnBudget',
+    handle: getOwnBudget,
+    tag: 'Usage',
+    summary: 'Show how the limits stand, and what was reached of the budgets',
+    auth: 'tenant',
+    answer: json('Spent, held and left.', BudgetReport),
     errors: ['control_unavailable'],
   },
   {
