@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { requestSchemas, responseSchemas } from './schemas.ts'
+import { openSchemas, requestSchemas, responseSchemas } from './schemas.ts'
 
 /** A JSON Schema of draft 2020-12, which OpenAPI 3.1 takes as it is. */
 export type Schema = z.core.JSONSchema.JSONSchema
@@ -35,7 +35,19 @@ export function componentsOf(
     unrepresentable: 'any',
   })
   return Object.fromEntries(
-    Object.entries(converted).map(([name, schema]) => [name, withoutIdentity(schema)]),
+    Object.entries(converted).map(([name, schema]) => [
+      name,
+      withoutIdentity(openSchemas.has(name) ? opened(schema) : schema),
+    ]),
+  )
+}
+
+/** The same schema, whose objects may have further fields. */
+function opened(schema: Schema): Schema {
+  return JSON.parse(
+    JSON.stringify(schema, (key, value: unknown) =>
+      key === 'additionalProperties' && value === false ? undefined : value,
+    ),
   )
 }
 

@@ -56,13 +56,21 @@ import { Heartbeat, HeartbeatResponse } from '../../shared/heartbeat.ts'
 
 /** The schemas that the document names, by that name. */
 
-/** What clients send. */
-export const requestSchemas = {
+/** Requests for text, of which the edge accepts fields that it does not know (http/generation-request.ts). */
+const generationSchemas = {
   ChatCompletionRequest,
   CompletionRequest,
   ResponsesRequest,
   MessagesRequest,
   CountTokensRequest,
+} as const satisfies Record<string, z.ZodType>
+
+/** The names of schemas that may have further fields. */
+export const openSchemas: ReadonlySet<string> = new Set(Object.keys(generationSchemas))
+
+/** What clients send. */
+export const requestSchemas = {
+  ...generationSchemas,
   CreateTenantRequest,
   ChangeTenantRequest,
   CreateKeyRequest,
