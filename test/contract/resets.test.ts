@@ -175,3 +175,39 @@ describe.each(Object.entries(moments))('a client that resets %s', (moment, { beh
     },
   )
 })
+
+test.each([
+  ['whole, before its first token', {}, 'before the first token', [200, 200]],
+  ['whole, after its first token', {}, 'after the first token', [200, 200]],
+  // It has begun, and what was sent of it is not kept.
+  ['streamed, after its first token', { stream: true }, 'after the first token', [409, 409]],
+] as const)(
+  'the record of an Idempotency-Key is settled when its client resets an answer that is %s',
+  async (_form, extra, moment, statuses) => {
+    const tenant = await newTenant()
+    const keys = ['once', 'twice', 'thrice'].map((key) => ({ 'idempotency-key': key }))
+    node.behave(moments[moment].behaviour)
+    const body = { ...chat, ...extra }
+    for (const [at, key] of keys.entries()) {
+      const headers = { ...tenant.authorization, ...key }
+      const { reset } = await postRaw(edge.port, { path, headers, body })
+      await expect.poll(moments[moment].soFar, eventually).toBe(at + 1)
+      reset()
+      await expect.poll(() => logged(tenant).length, eventually).toBe(at + 1)
+    }
+    node.behave(quick)
+    const send = (key: Readonly<Record<string, string>>) =>
+      fetch(`${edge.url}${path}`, {
+        method: 'POST',
+        headers: { ...tenant.authorization, ...key, 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      })
+    for (const key of keys) {
+      const answers = [await send(key), await send(key)]
+      expect(answers.map(({ status }) => status)).toEqual(statuses)
+      const [again] = answers.slice(1)
+      if (again?.status === 200) expect(again.headers.get('idempotency-replayed')).toBe('true')
+      else expect(await again?.text()).toMatch(/ran and was charged/)
+    }
+  },
+)
