@@ -8,7 +8,7 @@ import type { AdapterKey } from '../../shared/ids.ts'
 import { simulatedBackbone } from './simulated-node.ts'
 
 /** Where one request goes, as edge/routing/first-answer.ts asks it. */
-export type Route = Pick<Dispatch, 'first' | 'next' | 'hedge' | 'hedgeAfterMs'>
+export type Route = Pick<Dispatch, 'first' | 'next' | 'hedge' | 'hedgeAfterMs' | 'hasAnother'>
 
 /** One edge isolate: its own snapshot, up to two seconds old, and what it saw itself. */
 export interface Isolate {
@@ -80,7 +80,8 @@ class OrderIsolate extends ViewingIsolate {
       const node = order[at]
       return node && { node, number: at++, answered: nothing, failed: nothing, ended: nothing }
     }
-    return { first: take, next: take, hedgeAfterMs: undefined, hedge: () => undefined }
+    const hasAnother = () => at < order.length
+    return { first: take, next: take, hasAnother, hedgeAfterMs: undefined, hedge: () => undefined }
   }
 }
 

@@ -173,7 +173,13 @@ async function request({ adapter, decodeMs, isolate }: Asked, world: World): Pro
     return attempt
   }
   const source: FirstAnswerSource = {
-    dispatch: { first: (nodes) => route.first(nodes), next, hedge, hedgeAfterMs: route.hedgeAfterMs },
+    dispatch: {
+      first: (nodes) => route.first(nodes),
+      next,
+      hedge,
+      hasAnother: (nodes) => route.hasAnother(nodes),
+      hedgeAfterMs: route.hedgeAfterMs,
+    },
     nodes: async () => isolate.nodes,
     open: ({ node }, signal) => open(node.id, { adapter, decodeMs, signal }, world),
     failed: () => {},

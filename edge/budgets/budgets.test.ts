@@ -370,12 +370,16 @@ describe('what counts', () => {
     expect((await usage()).data[0]?.completion_tokens).toBe(call?.sent)
   })
 
-  test('of a node that fails midway is its own count', async () => {
-    await stubs.behave({ tokens: byteIds('half done'), failAfter: { tokens: 4, code: 'internal_error' } })
-    await ask(new TestEdge(), { max_tokens: 50 })
-    await expect.poll(used).toMatchObject({ requests: 1 })
-    expect((await usage()).data[0]).toMatchObject({ completion_tokens: 4, errors: 1 })
-  })
+  test.each([false, true])(
+    'of a node that fails midway is its own count, and an error (stream: %s)',
+    async (stream) => {
+      await stubs.behave({ tokens: byteIds('half done'), failAfter: { tokens: 4, code: 'internal_error' } })
+      const answer = await ask(new TestEdge(), { max_tokens: 50, stream })
+      await answer.text()
+      await expect.poll(used).toMatchObject({ requests: 1 })
+      expect((await usage()).data[0]).toMatchObject({ completion_tokens: 4, errors: 1 })
+    },
+  )
 
   test.each([1, 2])(
     'of an answer that began again elsewhere is that of the last attempt (n = %i)',

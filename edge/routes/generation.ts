@@ -144,8 +144,9 @@ export async function startChoices(
     // The client left, or the deadline passed: whatever broke then broke because of it.
     const outcome = signal.aborted ? toQuartetError(signal.reason).code : why
     for (const { settleUnanswered } of choices) settleUnanswered(outcome)
-    scope.close()
+    // Before the scope: what its end breaks is no failure.
     for (const meter of meters()) meter.end(outcome)
+    scope.close()
     reservation.close(outcome)
   }
   try {

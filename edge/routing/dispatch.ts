@@ -13,6 +13,8 @@ const minHedgeMs = 100
 const hedgeAtP95Times = 1.5
 /** A fleet busier than this gets no hedges. */
 const hedgeBelowLoad = 0.75
+/** A node whose queue is longer than its batch is no better than one that is only unheard of. */
+const leaveForLoad = 2
 
 /** One call to a node on behalf of a request. Ends once, by whichever method is called first. */
 export interface Attempt {
@@ -71,6 +73,13 @@ export class Dispatch {
     if (verdict.tookNothing && this.#freeRepeatLeft && this.#isSound(candidate)) this.#freeRepeatLeft = false
     else if (!this.#router.retryBudget.take()) return undefined
     return this.#attempt(candidate)
+  }
+
+  /** Whether a failed attempt could be repeated at a node in good standing that would soon run it. */
+  hasAnother(nodes: readonly FleetNode[]): boolean {
+    if (this.#attempts >= maxAttempts || this.#gone + 1 >= maxGone) return false
+    const candidate = this.#choose(nodes)
+    return candidate !== undefined && this.#isSound(candidate) && this.#loadOf(candidate) < leaveForLoad
   }
 
   /** How long to wait for a first token before a second node is asked as well; undefined for never. */

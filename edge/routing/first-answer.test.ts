@@ -160,6 +160,38 @@ describe('failover', () => {
     expect(scene.failures[0]?.[2]).toBe('lost')
   })
 
+  test('goes on waiting where every node is lost, as in a burst on a busy machine, until one is heard of or for 30 s', async () => {
+    const scene = new Scene()
+    const answer = scene.start()
+    await settle()
+    scene.fleet = nodes.map((each) => ({ ...each, isLost: true }))
+    await vi.advanceTimersByTimeAsync(25_000)
+    scene.fleet = nodes
+    await vi.advanceTimersByTimeAsync(2_500)
+    scene.fleet = nodes.map((each) => ({ ...each, isLost: true }))
+    await vi.advanceTimersByTimeAsync(25_000)
+    expect(scene.opened).toHaveLength(1)
+    expect(scene.failures).toEqual([])
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect(scene.failures[0]?.[2]).toBe('lost')
+    scene.controller.abort(new Error('enough'))
+    await expect(answer).rejects.toThrow()
+  })
+
+  test('goes on waiting at a lost node where the others are busy with long queues', async () => {
+    const scene = new Scene()
+    scene.start().catch(() => undefined)
+    await settle()
+    const silent = scene.opened[0]?.attempt.node.id
+    for (const { id } of nodes) for (let at = 0; at < 40; at++) scene.router.inFlight.began(id)
+    scene.fleet = nodes.map((each) => (each.id === silent ? { ...each, isLost: true } : each))
+    await vi.advanceTimersByTimeAsync(25_000)
+    expect(scene.opened).toHaveLength(1)
+    await vi.advanceTimersByTimeAsync(10_000)
+    expect(scene.opened).toHaveLength(2)
+    scene.controller.abort(new Error('enough'))
+  })
+
   test('leaves a node that the fleet has lost while it is silent', async () => {
     const scene = new Scene()
     const answer = scene.start()

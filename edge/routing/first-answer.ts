@@ -6,7 +6,7 @@ import { NodeFailure, type Verdict } from './node-failures.ts'
 
 /** A node that is silent is looked up in the fleet this often. */
 const watchMs = 2_500
-/** An attempt at a node that was lost already, as nobody else was left, has this long to come to an answer. */
+/** An attempt at a lost node has this long to come to an answer where nobody else is left. */
 const lostPatienceMs = 30_000
 /**
  * A stream that has begun and of which nothing more comes for this long is given up. Far above a step of a slow node:
@@ -17,7 +17,7 @@ export const silentMs = 30_000
 type Events = AsyncGenerator<readonly GenerateEvent[], void>
 
 export interface FirstAnswerSource {
-  readonly dispatch: Pick<Dispatch, 'first' | 'next' | 'hedge' | 'hedgeAfterMs'>
+  readonly dispatch: Pick<Dispatch, 'first' | 'next' | 'hedge' | 'hedgeAfterMs' | 'hasAnother'>
   /** The fleet as it is now. */
   readonly nodes: () => Promise<readonly FleetNode[]>
   /** Calls a node; resolves with its events once the first is there. Throws NodeFailure. */
@@ -45,7 +45,8 @@ type Happening =
 
 interface Call {
   readonly attempt: Attempt
-  readonly since: number
+  /** Since when the fleet has been without its node; undefined while it is heard of. */
+  lostSince: number | undefined
   readonly controller: AbortController
   readonly outcome: Promise<Happening>
 }
@@ -84,7 +85,8 @@ export async function firstAnswer(
           timers.again('look')
           const fleet = await nodes()
           for (const silent of calls)
-            if (isGone(silent, { fleet, now: clock.now() })) silent.controller.abort(lost(silent))
+            if (isGivenUp(silent, { dispatch, fleet, now: clock.now() }))
+              silent.controller.abort(lost(silent))
           break
         }
         case 'failed': {
@@ -118,7 +120,8 @@ function call(attempt: Attempt, { clock = isolateClock, open, signal }: FirstAns
       return { kind: 'failed', call: own, thrown: reason instanceof NodeFailure ? reason : thrown }
     },
   )
-  const own: Call = { attempt, controller, outcome, since: clock.now() }
+  const lostSince = attempt.node.isLost === true ? clock.now() : undefined
+  const own: Call = { attempt, controller, outcome, lostSince }
   return own
 }
 
@@ -132,15 +135,29 @@ function cancel({ attempt, controller, outcome }: Call): void {
     .catch(() => undefined)
 }
 
-/** Whether a node has left the fleet since it was called. A fleet without any node tells nothing about one of them. */
-function isGone(
-  { attempt: { node }, since }: Call,
-  { fleet, now }: { fleet: readonly FleetNode[]; now: number },
+/**
+ * Whether a call's node is not waited for any longer: it has left the fleet and another is in good standing, or it has
+ * been lost for too long. A fleet without any node tells nothing about one of them.
+ */
+function isGivenUp(
+  call: Call,
+  {
+    dispatch,
+    fleet,
+    now,
+  }: { dispatch: Pick<Dispatch, 'hasAnother'>; fleet: readonly FleetNode[]; now: number },
 ): boolean {
+  const { node } = call.attempt
   if (fleet.length === 0) return false
   const found = fleet.find(({ id }) => id === node.id)
   if (found === undefined) return true
-  return found.isLost === true && (node.isLost !== true || now - since >= lostPatienceMs)
+  if (found.isLost !== true) {
+    call.lostSince = undefined
+    return false
+  }
+  call.lostSince ??= now
+  // A node that was lost when it was asked was the last resort.
+  return now - call.lostSince >= lostPatienceMs || (node.isLost !== true && dispatch.hasAnother(fleet))
 }
 
 const lost = ({ attempt }: Call) =>
