@@ -3,30 +3,17 @@ import { cors } from 'hono/cors'
 import { QuartetError } from '../shared/errors.ts'
 import { authenticateAdmin } from './auth/admin.ts'
 import { authenticate } from './auth/authenticate.ts'
-import { rateLimitHeaderNames, rateLimits } from './budgets/rate-limit-headers.ts'
+import { rateLimits } from './budgets/rate-limit-headers.ts'
 import { errorResponse } from './http/error-response.ts'
 import { requestContext } from './http/open-request.ts'
 import { droppingUnread } from './http/unread-body.ts'
+import { answerHeaders } from './openapi/operation.ts'
 import { platformOf } from './platform.ts'
 import type { App } from './request-context.ts'
 import { tenantOfPath } from './routes/admin-tenants.ts'
 import { consoleFiles } from './routes/console.ts'
 import { registerRoutes } from './routes/table/route.ts'
 import { routes } from './routes/table/routes.ts'
-
-const exposedHeaders = [
-  'x-request-id',
-  'traceparent',
-  'x-quartet-adapter',
-  'x-quartet-node',
-  'x-quartet-retries',
-  'x-quartet-fleet',
-  'x-quartet-next-after',
-  'idempotency-replayed',
-  'server-timing',
-  'retry-after',
-  ...rateLimitHeaderNames,
-]
 
 export const app = new Hono<App>()
 app.use(requestContext(platformOf))
@@ -35,7 +22,7 @@ app.use(
   cors({
     origin: '*',
     allowHeaders: ['*', 'authorization'],
-    exposeHeaders: exposedHeaders,
+    exposeHeaders: Object.keys(answerHeaders),
     maxAge: 86_400,
   }),
 )

@@ -1,53 +1,50 @@
-import type { Context } from 'hono'
-import { createMiddleware } from 'hono/factory'
+import type { KeyId, RequestId } from '../../shared/ids.ts'
 import { currentFleet } from '../fleet/current-fleet.ts'
 import { within } from '../http/within.ts'
-import type { TenantApp } from '../request-context.ts'
+import type { Platform } from '../platform.ts'
+import type { TenantRecord } from '../store/records.ts'
 import type { Demand, Reservation } from './admission.ts'
 import type { BudgetAccess } from './budgets.ts'
 import { settlementsAt } from './collect.ts'
 import { limitsOf } from './limits.ts'
 
+/** The tenant that pays for a request, and the means by which the request reaches others. */
+export interface Payer {
+  readonly tenant: TenantRecord
+  readonly platform: Pick<Platform, 'budget' | 'budgets' | 'fleet' | 'nodeKey' | 'registry'>
+  /** Keeps work alive that outlasts the request. */
+  readonly background: (work: Promise<unknown>) => void
+}
+
 /** Reserves what a request may use at most, before its work begins. Throws what `Budgets.admit` throws. */
-export async function admit(demand: Demand, c: Context<TenantApp>): Promise<Reservation> {
-  const started = performance.now()
-  const tenant = c.get('tenant')
-  const record = c.get('tenantRecord')
-  const reach = accessOf(c)
-  const { budgets } = c.get('platform')
+export async function admit(
+  { demand, key, requestId }: { demand: Demand; key: KeyId; requestId: RequestId },
+  payer: Payer,
+): Promise<Reservation> {
+  const { budgets } = payer.platform
+  const { createdAt, id, policy } = payer.tenant
+  const access = accessOf(payer)
   const reservation = await budgets.admit(
     {
-      tenant,
-      tenancy: record.createdAt,
-      key: c.get('keyId'),
-      requestId: c.get('requestId'),
-      demand: { ...demand, ...(c.get('isBatch') ? { tokenShare: record.policy.batchTokenShare } : {}) },
-      limits: limitsOf(record.policy),
-      cachedTokenShare: record.policy.cachedTokenShare,
+      tenant: id,
+      tenancy: createdAt,
+      key,
+      requestId,
+      demand,
+      limits: limitsOf(policy),
+      cachedTokenShare: policy.cachedTokenShare,
     },
-    reach,
+    access,
   )
-  c.get('timings').push({ name: 'reserve', ms: performance.now() - started })
   return {
     meter: (choice) => reservation.meter(choice),
     settle: (choice, use) => reservation.settle(choice, use),
     close(outcome) {
       reservation.close(outcome)
-      budgets.keep(tenant, reach)
+      budgets.keep(id, access)
     },
   }
 }
-
-/**
- * Refuses a request that the limits have no room for whatever it asks, before its body is read, rendered and tokenized.
- * Where this isolate knows of room it costs nothing; else the budget's owner is asked. Throws BudgetRefusal.
- */
-export const refuseOverLimits = createMiddleware<TenantApp>(async (c, next) => {
-  const record = c.get('tenantRecord')
-  const tenant = { tenant: c.get('tenant'), tenancy: record.createdAt, limits: limitsOf(record.policy) }
-  await c.get('platform').budgets.refuseIfFull(tenant, accessOf(c))
-  await next()
-})
 
 /** An owner that is silent counts as one that is down; what it did all the same is found out by asking again. */
 const ownerPatienceMs = 2_000
@@ -56,21 +53,20 @@ const silent = (): never => {
   throw new Error('the budget is silent')
 }
 
-function accessOf(c: Context<TenantApp>): BudgetAccess {
-  const { budget, budgets, nodeKey } = c.get('platform')
-  const tenant = c.get('tenant')
+/** How a request reaches its tenant's budget, and the nodes that know of settlements. */
+export function accessOf({ background, platform, tenant: { id } }: Payer): BudgetAccess {
+  const { budget, budgets, nodeKey } = platform
   return {
     owner: {
-      exchange: (exchange) =>
-        within(ownerPatienceMs, { work: budget(tenant).exchange(exchange), late: silent }),
+      exchange: (exchange) => within(ownerPatienceMs, { work: budget(id).exchange(exchange), late: silent }),
     },
     collect: async (url, ids) => {
-      const node = (await currentFleet(c)).nodes.find((each) => each.url === url)
+      const node = (await currentFleet({ background, platform })).nodes.find((each) => each.url === url)
       // It tells of them by itself when it is back.
       if (node === undefined) throw new Error(`no node of the fleet is at ${url}`)
-      const acknowledge = budgets.acknowledgements(tenant, { node: url, most: ids.length })
-      return settlementsAt(node, { nodeKey, tenant, request: { acknowledge, collect: [...ids] } })
+      const acknowledge = budgets.acknowledgements(id, { node: url, most: ids.length })
+      return settlementsAt(node, { nodeKey, tenant: id, request: { acknowledge, collect: [...ids] } })
     },
-    background: (work) => c.executionCtx.waitUntil(work),
+    background,
   }
 }

@@ -4,32 +4,34 @@ import type { LeaseRest } from './lease.ts'
 import { type LimitName, type Limits, limitsOf, type Standing } from './limits.ts'
 import type { TenantAccount } from './tenant-account.ts'
 
-export const rateLimitHeaderNames = [
-  'x-ratelimit-limit-requests',
-  'x-ratelimit-limit-tokens',
-  'x-ratelimit-remaining-requests',
-  'x-ratelimit-remaining-tokens',
-  'x-ratelimit-reset-requests',
-  'x-ratelimit-reset-tokens',
-  'x-ratelimit-limit-concurrent-requests',
-  'x-ratelimit-remaining-concurrent-requests',
-] as const
+/** Stands on every answer to a tenant whose policy sets the limit. */
+export const rateLimitHeaders = {
+  'x-ratelimit-limit-requests': 'Requests per minute that the policy allows.',
+  'x-ratelimit-remaining-requests': 'Of those, how many are left.',
+  'x-ratelimit-reset-requests': 'Until they are all there again, like `6s` or `1m30s`.',
+  'x-ratelimit-limit-tokens': 'Tokens that the tightest limit of the policy allows.',
+  'x-ratelimit-remaining-tokens': 'Of those, how many are left.',
+  'x-ratelimit-reset-tokens': 'Until they are all there again, like `6s` or `1m30s`.',
+  'x-ratelimit-limit-concurrent-requests': 'Requests at the same time that the policy allows.',
+  'x-ratelimit-remaining-concurrent-requests': 'How many more may begin now.',
+} as const
 
-type Headers = Partial<Record<(typeof rateLimitHeaderNames)[number], string>>
+type Headers = Partial<Record<keyof typeof rateLimitHeaders, string>>
 type Known = TenantAccount['standings']
 
 /**
- * Says on every answer how the tenant's limits stand, as OpenAI does, and of requests at the same time likewise: as far as this isolate knows, which is as of its
- * last exchange with the budget's owner plus what it holds itself. Limits that are not set have no headers.
+ * Says on every answer how the tenant's limits stand, as OpenAI does, the limit on requests at the same time included.
+ * The figures are those of this isolate's last exchange with the budget's owner, plus what it holds itself. Limits that
+ * are not set have no headers.
  */
 export const rateLimits = createMiddleware<TenantApp>(async (c, next) => {
   await next()
   const standings = c.get('platform').budgets.standings(c.get('tenant'))
-  const headers = rateLimitHeaders(limitsOf(c.get('tenantRecord').policy), standings)
+  const headers = rateLimitHeadersOf(limitsOf(c.get('tenantRecord').policy), standings)
   for (const [name, value] of Object.entries(headers)) c.res.headers.set(name, value)
 })
 
-export function rateLimitHeaders(limits: Limits, known: Known): Headers {
+export function rateLimitHeadersOf(limits: Limits, known: Known): Headers {
   return {
     ...headersOf('requests', bound('requestsPerMinute', limits, known)),
     ...headersOf('tokens', tightest(limits, known)),

@@ -1,12 +1,13 @@
-import type { Context } from 'hono'
-import type { App } from '../request-context.ts'
+import type { Platform } from '../platform.ts'
 import type { Fleet } from './fleet-view.ts'
 
+interface FleetReader {
+  readonly platform: Pick<Platform, 'fleet' | 'registry'>
+  /** Keeps work alive that outlasts the request. */
+  readonly background: (work: Promise<unknown>) => void
+}
+
 /** The fleet as this isolate sees it; asks the registry only when its snapshot is due. */
-export function currentFleet(c: Pick<Context<App>, 'get' | 'executionCtx'>): Promise<Fleet> {
-  const { fleet, registry } = c.get('platform')
-  return fleet.current({
-    load: (known) => registry().snapshot(known),
-    background: (work) => c.executionCtx.waitUntil(work),
-  })
+export function currentFleet({ background, platform: { fleet, registry } }: FleetReader): Promise<Fleet> {
+  return fleet.current({ load: (known) => registry().snapshot(known), background })
 }

@@ -3,36 +3,51 @@ import type { z } from 'zod'
 import { idleOf } from '../../shared/api/parameters.ts'
 import { parseRequest, parseTolerantly } from '../../shared/api/parse.ts'
 import type { TenantApp } from '../request-context.ts'
-import { readJson } from './json-body.ts'
+import { maxJsonBytes, parseJson, readBytes } from './json-body.ts'
 
 const maxNamed = 32
 
-/**
- * The body of a request for text. What nobody knows and what has no effect here is named in `x-quartet-ignored` and in
- * the log; a tenant's policy may have the former refused.
- */
-export async function readGenerationRequest<S extends z.ZodType<Readonly<Record<string, unknown>>>>(
-  schema: S,
-  c: Context<TenantApp>,
-  /** Parameters that have an effect here, though not elsewhere. */
-  { heeded = [] }: { heeded?: readonly string[] } = {},
-): Promise<z.output<S>> {
-  const { request, unknown } = parseForTenant(schema, await readJson(c.req.raw), c)
+/** The body of a request for text. */
+export interface GenerationBody<R> {
+  readonly bytes: Uint8Array<ArrayBuffer>
+  readonly request: R
+  /** Fields that nobody knows. */
+  readonly unknown: readonly string[]
+}
+
+/** Reads and parses the body, once a request however often it is called. Rejects with what `parseRequest` throws. */
+export type ReadGenerationBody<R> = (c: Context<TenantApp>) => Promise<GenerationBody<R>>
+
+export type GenerationSchema = z.ZodType<Readonly<Record<string, unknown>>>
+
+/** A tenant's policy may have unknown fields refused. */
+export function generationBody<S extends GenerationSchema>(schema: S): ReadGenerationBody<z.output<S>> {
+  const known = new WeakMap<Request, Promise<GenerationBody<z.output<S>>>>()
+  const read = async (c: Context<TenantApp>) => {
+    const bytes = await readBytes(c.req.raw, maxJsonBytes)
+    const body = parseJson(bytes)
+    return c.get('tenantRecord').policy.strictParameters
+      ? { bytes, request: parseRequest(schema, body), unknown: [] }
+      : { bytes, ...parseTolerantly(schema, body) }
+  }
+  return (c) => {
+    const body = known.get(c.req.raw) ?? read(c)
+    known.set(c.req.raw, body)
+    return body
+  }
+}
+
+/** Names in `x-quartet-ignored` and in the log the fields that nobody knows and those that have no effect here. */
+export function tellIgnored(
+  { request, unknown }: GenerationBody<Readonly<Record<string, unknown>>>,
+  { c, heeded }: { c: Context<TenantApp>; heeded: readonly string[] },
+): void {
   const ignored = [...unknown, ...idleOf(request).filter((name) => !heeded.includes(name))]
     .slice(0, maxNamed)
     .map(printable)
-  if (ignored.length > 0) {
-    c.header('x-quartet-ignored', ignored.join(', '))
-    c.get('report').ignored = ignored
-  }
-  return request
-}
-
-/** Throws what `parseRequest` throws. */
-export function parseForTenant<S extends z.ZodType>(schema: S, body: unknown, c: Context<TenantApp>) {
-  return c.get('tenantRecord').policy.strictParameters
-    ? { request: parseRequest(schema, body), unknown: [] }
-    : parseTolerantly(schema, body)
+  if (ignored.length === 0) return
+  c.header('x-quartet-ignored', ignored.join(', '))
+  c.get('report').ignored = ignored
 }
 
 /** A header has no room for any name that JSON has. */

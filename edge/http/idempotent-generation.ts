@@ -1,11 +1,9 @@
 import { createMiddleware } from 'hono/factory'
-import type { z } from 'zod'
 import { sha256Hex } from '../../shared/digest.ts'
 import type { TenantApp } from '../request-context.ts'
-import { parseForTenant } from './generation-request.ts'
+import type { ReadGenerationBody } from './generation-request.ts'
 import { sealOf } from './idempotency.ts'
 import { idempotencyKeyOf, keyConflict, usedForAnother } from './idempotency-key.ts'
-import { maxJsonBytes, parseJson, readBytes } from './json-body.ts'
 import { recordOutcome } from './record-outcome.ts'
 
 /** Headers that tell how the answer came about; the others belong to the request that asks. */
@@ -22,15 +20,14 @@ const isOver =
 /**
  * Lets a generation with an `Idempotency-Key` run, and be charged, once: the same key at the same time is refused; for
  * a day after, it gets the first answer when that was JSON of at most 64 KiB, and else a 409 that says so. The answer
- * is kept sealed with the key itself. After a failure the key may be used again. Nothing is kept of a request that
- * `schema` refuses.
+ * is kept sealed with the key itself. After a failure the key may be used again. Nothing is kept of a request whose body
+ * `readBody` refuses.
  */
-export const idempotentGeneration = (schema: z.ZodType) =>
+export const idempotentGeneration = (readBody: ReadGenerationBody<unknown>) =>
   createMiddleware<TenantApp>(async (c, next) => {
     const given = idempotencyKeyOf(c)
     if (given === undefined) return next()
-    const bytes = await readBytes(c.req.raw.clone(), maxJsonBytes)
-    parseForTenant(schema, parseJson(bytes), c)
+    const { bytes } = await readBody(c)
     const owner = `generation\n${c.get('tenant')}\n${c.get('keyId')}\n${given}`
     const { adminKey, idempotentCall } = c.get('platform')
     const seal = await sealOf(`${owner}\n${adminKey}`)

@@ -1,4 +1,5 @@
 import type { Context } from 'hono'
+import type { Platform } from '../platform.ts'
 import type { App } from '../request-context.ts'
 import type { Reader } from '../tenants/read.ts'
 
@@ -8,8 +9,10 @@ export const backgroundOf =
   (work) =>
     c.executionCtx.waitUntil(work)
 
-/** What a request reads the tenants' records with. */
-export const readerOf = (c: Pick<Context<App>, 'get' | 'executionCtx'>): Reader => ({
+/** The platform, to read from for one request. */
+export const readerOf = (
+  c: Pick<Context<App>, 'get' | 'executionCtx'>,
+): { readonly platform: Platform; readonly background: Reader['background'] } => ({
   platform: c.get('platform'),
   background: backgroundOf(c),
 })

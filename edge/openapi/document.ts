@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { type ErrorCode, errorCodes } from '../../shared/errors.ts'
 import { version } from '../../shared/version.ts'
+import { rateLimitHeaders } from '../budgets/rate-limit-headers.ts'
 import { componentsOf, type Schema, schemaOf } from './json-schema.ts'
 import {
   type AnswerHeader,
@@ -10,7 +11,6 @@ import {
   idempotencyKey,
   ifNoneMatch,
   type Operation,
-  rateLimitHeaders,
   retryable,
   tags,
 } from './operation.ts'
@@ -123,7 +123,7 @@ function pathsOf(operations: readonly Operation[]): Document['paths'] {
 
 function describe(operation: Operation): DescribedOperation {
   const { answer, auth, body, description, id, revalidates, summary, tag } = operation
-  const always = [...(auth === 'tenant' ? rateLimitHeaders : []), ...(replays(operation) ? replayed : [])]
+  const always = [...(auth === 'tenant' ? limitHeaders : []), ...(replays(operation) ? replayed : [])]
   const described = parameters(operation)
   const content = Object.entries(answer.content ?? {}).map(([type, schema]) => [
     type,
@@ -151,6 +151,8 @@ function describe(operation: Operation): DescribedOperation {
   }
 }
 
+const isAnswerHeader = (name: string): name is AnswerHeader => name in answerHeaders
+const limitHeaders = Object.keys(rateLimitHeaders).filter(isAnswerHeader)
 const etag = ['etag'] as const
 const replayed = ['idempotency-replayed'] as const
 const replays = ({ idempotency }: Operation): boolean => idempotency !== undefined
@@ -254,7 +256,7 @@ function errorHeaders(operation: Operation, status: number): readonly AnswerHead
   return [
     ...(status === 401 ? (['www-authenticate'] as const) : []),
     ...(retryable.has(status) ? (['retry-after'] as const) : []),
-    ...(operation.auth === 'tenant' && status !== 401 ? rateLimitHeaders : []),
+    ...(operation.auth === 'tenant' && status !== 401 ? limitHeaders : []),
     // What is ignored is told before anything else of the request can be refused.
     ...(operation.answer.headers?.includes('x-quartet-ignored') === true
       ? (['x-quartet-ignored'] as const)

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { ErrorCode } from '../../shared/errors.ts'
+import { rateLimitHeaders } from '../budgets/rate-limit-headers.ts'
 import { IdempotencyKey } from '../http/idempotency-key.ts'
 
 /** One route as the document describes it. Schemas are the very ones that validate. */
@@ -68,14 +69,7 @@ export const answerHeaders = {
   'x-quartet-fleet':
     'Only while the edge routes by an old snapshot of the nodes: `stale; age=` and its seconds.',
   'server-timing': 'Milliseconds until the first token, by hop.',
-  'x-ratelimit-limit-requests': 'Requests per minute that the policy allows.',
-  'x-ratelimit-remaining-requests': 'Of those, how many are left.',
-  'x-ratelimit-reset-requests': 'Until they are all there again, like `6s` or `1m30s`.',
-  'x-ratelimit-limit-tokens': 'Tokens that the tightest limit of the policy allows.',
-  'x-ratelimit-remaining-tokens': 'Of those, how many are left.',
-  'x-ratelimit-reset-tokens': 'Until they are all there again, like `6s` or `1m30s`.',
-  'x-ratelimit-limit-concurrent-requests': 'Requests at the same time that the policy allows.',
-  'x-ratelimit-remaining-concurrent-requests': 'How many more may begin now.',
+  ...rateLimitHeaders,
   etag: 'Changes with the content.',
   'content-disposition': 'Names the file.',
   'x-quartet-next-after': "Of a CSV that is not the last page, the next one's `after`.",
@@ -83,18 +77,6 @@ export const answerHeaders = {
 export type AnswerHeader = keyof typeof answerHeaders
 
 export const everyAnswer = ['x-request-id', 'traceparent'] as const satisfies readonly AnswerHeader[]
-
-/** On every answer to a tenant whose policy sets the limit. */
-export const rateLimitHeaders = [
-  'x-ratelimit-limit-requests',
-  'x-ratelimit-remaining-requests',
-  'x-ratelimit-reset-requests',
-  'x-ratelimit-limit-tokens',
-  'x-ratelimit-remaining-tokens',
-  'x-ratelimit-reset-tokens',
-  'x-ratelimit-limit-concurrent-requests',
-  'x-ratelimit-remaining-concurrent-requests',
-] as const satisfies readonly AnswerHeader[]
 
 /** An answer of one JSON schema. */
 export const json = (description: string, schema: z.ZodType, status: 200 | 201 = 200): Answer => ({

@@ -1,8 +1,7 @@
-import type { Context } from 'hono'
 import type { z } from 'zod'
 import type { MessageItem, ResponseObject } from '../../shared/api/responses.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { TenantApp } from '../request-context.ts'
+import type { Platform } from '../platform.ts'
 
 /** A message as conversations keep it. */
 export type Said = Pick<z.infer<typeof MessageItem>, 'role' | 'content'>
@@ -16,17 +15,15 @@ export interface StoredResponse {
   readonly inputFrom: number
 }
 
-/** The caller's own stored responses. */
-export function ownResponses(c: Context<TenantApp>) {
-  return c.get('platform').responses(c.get('tenant'), c.get('tenantRecord').createdAt)
-}
+/** A tenant's stored responses. */
+export type StoredResponses = ReturnType<Platform['responses']>
 
 /** Throws `not_found` for an id that no stored response of the tenant has. */
 export async function storedResponse(
   id: string,
-  { c, param }: { c: Context<TenantApp>; param: string },
+  { own, param }: { own: Pick<StoredResponses, 'find'>; param: string },
 ): Promise<StoredResponse> {
-  const stored = await ownResponses(c).find(id)
+  const stored = await own.find(id)
   if (stored === undefined) throw noResponse(id.slice(0, 64), param)
   return stored
 }

@@ -1,13 +1,12 @@
 import type { Context } from 'hono'
-import {
-  type ChatCompletion,
-  type ChatCompletionChunk,
+import type {
+  ChatCompletion,
+  ChatCompletionChunk,
   ChatCompletionRequest,
 } from '../../shared/api/chat-completions.ts'
 import type { CallPiece as ToolCallPiece } from '../../shared/api/tools.ts'
 import { ChatTemplate, type PromptEnd } from '../../shared/tokenizer/chat-template.ts'
 import type { FinishReason } from '../../shared/wire.ts'
-import { readGenerationRequest } from '../http/generation-request.ts'
 import type { TenantApp } from '../request-context.ts'
 import type { PlacedToken } from '../streaming/choice-text.ts'
 import { contentLogprobs } from '../streaming/token-text.ts'
@@ -27,8 +26,10 @@ export const defaultChatTokens = 1024
 type Delta = ChatCompletionChunk['choices'][number]['delta']
 
 /** `POST /v1/chat/completions`. */
-export async function chatCompletions(c: Context<TenantApp>): Promise<Response> {
-  const request = await readGenerationRequest(ChatCompletionRequest, c)
+export async function chatCompletions(
+  request: ChatCompletionRequest,
+  c: Context<TenantApp>,
+): Promise<Response> {
   const generation = await toGeneration(request, c)
   return answer({ generation, request, presentation: presentation(request, generation, c) }, c)
 }

@@ -1,9 +1,8 @@
 import type { Context } from 'hono'
-import { type Completion, CompletionRequest, type Prompt } from '../../shared/api/completions.ts'
+import type { Completion, CompletionRequest, Prompt } from '../../shared/api/completions.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { maxPromptLogprobs } from '../../shared/wire.ts'
-import { readGenerationRequest } from '../http/generation-request.ts'
 import type { TenantApp } from '../request-context.ts'
 import type { ChoiceDelta } from '../streaming/read-choice.ts'
 import { completionLogprobs } from '../streaming/token-text.ts'
@@ -15,8 +14,7 @@ import { checkContext, type Generation, promptRoom } from './generation.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
 
 /** `POST /v1/completions`. */
-export async function completions(c: Context<TenantApp>): Promise<Response> {
-  const request = await readGenerationRequest(CompletionRequest, c)
+export async function completions(request: CompletionRequest, c: Context<TenantApp>): Promise<Response> {
   const generation = await toGeneration(request, c)
   return answer({ generation, request, presentation: presentation(request, generation, c) }, c)
 }

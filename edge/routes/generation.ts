@@ -8,9 +8,15 @@ import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
 import type { Grammar, Sampling } from '../../shared/wire.ts'
 import { admit } from '../budgets/admit.ts'
 import { ChoiceMeter } from '../budgets/choice-meter.ts'
+import { currentFleet } from '../fleet/current-fleet.ts'
+import { readerOf } from '../http/reader.ts'
 import type { TenantApp } from '../request-context.ts'
 import { forClient } from '../routing/node-failures.ts'
-import { GenerationAttempts, type RunningGeneration } from '../routing/start-generation.ts'
+import {
+  GenerationAttempts,
+  type GenerationRequester,
+  type RunningGeneration,
+} from '../routing/start-generation.ts'
 import { allReady, HeldChoice } from '../streaming/held-choice.ts'
 import { merge } from '../streaming/merge.ts'
 import { type ChoiceDelta, readChoice } from '../streaming/read-choice.ts'
@@ -70,11 +76,22 @@ export async function startChoices(
 ): Promise<RunningChoices> {
   const { asked, codec, maxTokens, n, prompts, sampling, stops } = generation
   const promptRows = generation.model.adapter?.rows ?? 0
-  const demand = { model: asked, prompts: prompts.map(({ length }) => length), promptRows, n, maxTokens }
-  const reservation = await admit(demand, c)
-  const started = performance.now()
-  const { requestTimeoutMs } = c.get('platform')
+  const payer = { tenant: c.get('tenantRecord'), ...readerOf(c) }
+  const demand = {
+    model: asked,
+    prompts: prompts.map(({ length }) => length),
+    promptRows,
+    n,
+    maxTokens,
+    ...(c.get('isBatch') ? { tokenShare: payer.tenant.policy.batchTokenShare } : {}),
+  }
   const requestId = c.get('requestId')
+  const arrived = performance.now()
+  const reservation = await admit({ demand, key: c.get('keyId'), requestId }, payer)
+  const started = performance.now()
+  c.get('timings').push({ name: 'reserve', ms: started - arrived })
+  const { requestTimeoutMs } = c.get('platform')
+  const requester = requesterOf(c)
   const scope = new RequestScope({ client: c.req.raw.signal, timeoutMs: requestTimeoutMs })
   const { deadline, signal } = scope
   const choices = nodeRequests(generation, c).map((request, choice) => {
@@ -88,7 +105,7 @@ export async function startChoices(
         signal,
         deadline,
       },
-      c,
+      requester,
     )
     const read = (running: RunningGeneration): Attempt => {
       const meter = new ChoiceMeter({
@@ -174,6 +191,23 @@ export async function startChoices(
   } catch (thrown) {
     close(toQuartetError(thrown).code)
     throw thrown
+  }
+}
+
+function requesterOf(c: Context<TenantApp>): GenerationRequester {
+  const reader = readerOf(c)
+  return {
+    ...reader,
+    tenant: c.get('tenant'),
+    region: reader.platform.region(c.req.raw),
+    report: c.get('report'),
+    nodes: async () => {
+      const started = performance.now()
+      const { lost, nodes, staleMs } = await currentFleet(reader)
+      c.get('timings').push({ name: 'route', ms: performance.now() - started })
+      if (staleMs !== null) c.header('x-quartet-fleet', `stale; age=${Math.round(staleMs / 1000)}`)
+      return [...nodes, ...lost]
+    },
   }
 }
 

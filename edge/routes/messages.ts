@@ -1,8 +1,7 @@
 import type { Context } from 'hono'
 import type { ChatMessage } from '../../shared/api/chat-completions.ts'
-import { CountTokensRequest, MessagesRequest } from '../../shared/api/messages.ts'
+import type { CountTokensRequest, MessagesRequest } from '../../shared/api/messages.ts'
 import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
-import { readGenerationRequest } from '../http/generation-request.ts'
 import type { TenantApp } from '../request-context.ts'
 import { answer } from './answer.ts'
 import { type EncodedPrompts, encodePrompts } from './encode-prompts.ts'
@@ -11,16 +10,14 @@ import { messagePresentation } from './message-presentation.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
 
 /** `POST /v1/messages`. */
-export async function createMessage(c: Context<TenantApp>): Promise<Response> {
-  const request = await readGenerationRequest(MessagesRequest, c)
+export async function createMessage(request: MessagesRequest, c: Context<TenantApp>): Promise<Response> {
   const generation = await toGeneration(request, c)
   const presentation = messagePresentation({ request, generation, requestId: c.get('requestId') })
   return answer({ generation, presentation, request: { ...request, stream_options: undefined } }, c)
 }
 
 /** `POST /v1/messages/count_tokens`: the prompt's tokens as the model would read them. Charges nothing. */
-export async function countTokens(c: Context<TenantApp>): Promise<Response> {
-  const request = await readGenerationRequest(CountTokensRequest, c)
+export async function countTokens(request: CountTokensRequest, c: Context<TenantApp>): Promise<Response> {
   const { prompts } = await encoded(request, c)
   return c.json({ input_tokens: prompts[0]?.length ?? 0 })
 }

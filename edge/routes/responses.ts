@@ -1,11 +1,10 @@
 import type { Context } from 'hono'
 import type { ChatMessage } from '../../shared/api/chat-completions.ts'
-import { ResponsesRequest } from '../../shared/api/responses.ts'
+import type { ResponsesRequest } from '../../shared/api/responses.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
-import { readGenerationRequest } from '../http/generation-request.ts'
 import type { TenantApp } from '../request-context.ts'
-import { ownResponses, type Said, storedResponse } from '../responses/stored-response.ts'
+import { type Said, storedResponse } from '../responses/stored-response.ts'
 import { grammarOfText } from '../structure/grammar.ts'
 import { answer } from './answer.ts'
 import { defaultChatTokens } from './chat-completions.ts'
@@ -14,18 +13,18 @@ import { fitConversation } from './fit-conversation.ts'
 import { checkContext, type Generation, promptRoom } from './generation.ts'
 import { responsePresentation } from './response-presentation.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
+import { ownResponses } from './stored-responses.ts'
 
 /** Of a conversation as it is stored. */
 const maxConversationBytes = 1024 * 1024
 
 /** `POST /v1/responses`. */
-export async function createResponse(c: Context<TenantApp>): Promise<Response> {
-  const request = await readGenerationRequest(ResponsesRequest, c, { heeded: ['store'] })
+export async function createResponse(request: ResponsesRequest, c: Context<TenantApp>): Promise<Response> {
   const { input, previous_response_id: previous } = request
   const earlier =
     previous === undefined
       ? []
-      : (await storedResponse(previous, { c, param: 'previous_response_id' })).conversation
+      : (await storedResponse(previous, { own: ownResponses(c), param: 'previous_response_id' })).conversation
   const own: readonly Said[] =
     typeof input === 'string'
       ? [{ role: 'user', content: input }]

@@ -4,10 +4,14 @@ import { parseQuery, pathParameter } from '../http/request-parts.ts'
 import type { TenantApp } from '../request-context.ts'
 import {
   noResponse,
-  ownResponses,
   type StoredResponse,
+  type StoredResponses,
   storedResponse,
 } from '../responses/stored-response.ts'
+
+/** The caller's own stored responses. */
+export const ownResponses = (c: Context<TenantApp>): StoredResponses =>
+  c.get('platform').responses(c.get('tenant'), c.get('tenantRecord').createdAt)
 
 /** `GET /v1/responses/{response}`. */
 export async function getResponse(c: Context<TenantApp>): Promise<Response> {
@@ -38,7 +42,7 @@ export async function listInputItems(c: Context<TenantApp>): Promise<Response> {
 }
 
 const storedAt = (c: Context<TenantApp>) =>
-  storedResponse(pathParameter(c, 'response'), { c, param: 'response' })
+  storedResponse(pathParameter(c, 'response'), { own: ownResponses(c), param: 'response' })
 
 function inputItems({ conversation, inputFrom, response }: StoredResponse): InputItem[] {
   return conversation.slice(inputFrom, -1).map(({ content, role }, at) => ({

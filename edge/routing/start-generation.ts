@@ -1,12 +1,11 @@
-import type { Context } from 'hono'
 import { QuartetError } from '../../shared/errors.ts'
-import { adapterKey, type SettlementId } from '../../shared/ids.ts'
+import { adapterKey, type SettlementId, type TenantId } from '../../shared/ids.ts'
 import { kvRows } from '../../shared/kv-rows.ts'
 import { residentPrefix } from '../../shared/resident-adapters.ts'
 import { type GenerateEvent, type GenerateRequest, maxAcknowledged, type Usage } from '../../shared/wire.ts'
-import { currentFleet } from '../fleet/current-fleet.ts'
 import type { FleetNode } from '../fleet/nodes.ts'
-import type { TenantApp } from '../request-context.ts'
+import type { Platform } from '../platform.ts'
+import type { RequestReport } from '../telemetry/request-report.ts'
 import { type Attempt, Dispatch } from './dispatch.ts'
 import { type FirstAnswerSource, firstAnswer } from './first-answer.ts'
 import { generateOn } from './node-client.ts'
@@ -33,6 +32,19 @@ export interface GenerationStart {
   readonly deadline: number
 }
 
+/** The request that the generations are for, and its means. */
+export interface GenerationRequester {
+  readonly tenant: TenantId
+  /** Nodes of this region are preferred. */
+  readonly region: string
+  readonly report: RequestReport
+  readonly platform: Pick<Platform, 'budgets' | 'log' | 'nodeKey' | 'pushes' | 'router' | 'store'>
+  /** All nodes, those that were lost last. */
+  readonly nodes: () => Promise<readonly FleetNode[]>
+  /** Keeps work alive that outlasts the request. */
+  readonly background: (work: Promise<unknown>) => void
+}
+
 /** One generation: begun on the node that the fleet's routing prefers, and elsewhere when that fails. */
 export class GenerationAttempts {
   readonly #source: FirstAnswerSource
@@ -40,29 +52,23 @@ export class GenerationAttempts {
   #retries = 0
   #unusable: { readonly attempt: Attempt; readonly usage: Usage } | undefined
 
-  constructor(start: GenerationStart, c: Context<TenantApp>) {
-    const { log, region, router } = c.get('platform')
+  constructor(start: GenerationStart, requester: GenerationRequester) {
+    const { nodes, region, tenant } = requester
+    const { log, router } = requester.platform
     const { promptRows, request, signal } = start
     const { adapter, backbone, maxTokens, prompt } = request
     this.#source = {
       dispatch: new Dispatch(router, {
-        adapter: adapter === null ? null : adapterKey(c.get('tenant'), adapter),
+        adapter: adapter === null ? null : adapterKey(tenant, adapter),
         backbone,
         promptTokens: prompt.length,
         rows: kvRows({ promptRows, promptTokens: prompt.length, maxTokens }),
-        region: region(c.req.raw),
+        region,
       }),
-      nodes: async () => {
-        const started = performance.now()
-        const fleet = await currentFleet(c)
-        c.get('timings').push({ name: 'route', ms: performance.now() - started })
-        if (fleet.staleMs !== null)
-          c.header('x-quartet-fleet', `stale; age=${Math.round(fleet.staleMs / 1000)}`)
-        return [...fleet.nodes, ...fleet.lost]
-      },
+      nodes,
       open: (attempt, attemptSignal) => {
         this.#waiting.add(attempt)
-        return openEvents(attempt, { ...start, signal: attemptSignal }, c)
+        return openEvents(attempt, { ...start, signal: attemptSignal }, requester)
       },
       failed: (attempt, { reason, usage, verdict }) => {
         this.#waiting.delete(attempt)
@@ -133,11 +139,14 @@ const noNode = () => new QuartetError('node_unavailable', 'no node serves this b
 async function openEvents(
   { node, number }: Attempt,
   { deadline, promptRows, request, settlement, signal, vocab }: GenerationStart,
-  c: Context<TenantApp>,
+  { background, platform, report, tenant }: GenerationRequester,
 ) {
-  const { nodeKey, pushes, router, store } = c.get('platform')
-  const tenant = c.get('tenant')
-  const report = c.get('report')
+  const { budgets, nodeKey, pushes, router, store } = platform
+  // Settlements that are charged ride on the next call to their node.
+  const acknowledged = (): SettlementId[] | undefined => {
+    const ids = budgets.acknowledgements(tenant, { node: node.url, most: maxAcknowledged })
+    return ids.length === 0 ? undefined : ids
+  }
   const call = () =>
     generateOn({
       node,
@@ -146,7 +155,7 @@ async function openEvents(
       request: {
         ...request,
         settlement: settlement?.(number),
-        acknowledge: acknowledged(c, node.url),
+        acknowledge: acknowledged(),
         timeoutMs: Math.max(1, deadline - Date.now()),
       },
       report,
@@ -159,16 +168,9 @@ async function openEvents(
     const { adapter: digest, requestId } = request
     const key = adapterKey(tenant, digest)
     if (node.report?.resident.has(residentPrefix(key)) === true) router.falseClaims.note(node.id, key)
-    const background = (work: Promise<unknown>) => c.executionCtx.waitUntil(work)
     await pushes.push({ background, digest, node, nodeKey, report, requestId, signal, store, tenant })
     answer = await call()
   }
   if (answer.kind === 'events') return answer.events
   throw new NodeFailure('other', { message: `node ${node.id} still lacks the adapter that it was given` })
-}
-
-/** Settlements that are charged ride on the next call to their node. */
-function acknowledged(c: Context<TenantApp>, node: string): SettlementId[] | undefined {
-  const ids = c.get('platform').budgets.acknowledgements(c.get('tenant'), { node, most: maxAcknowledged })
-  return ids.length === 0 ? undefined : ids
 }

@@ -8,7 +8,7 @@ import { ChatCompletionEvent, CompletionEvent } from '../../openapi/schemas.ts'
 import { chatCompletions } from '../chat-completions.ts'
 import { completions } from '../completions.ts'
 import { getModel, listModels } from '../models.ts'
-import type { Route } from './route.ts'
+import { generationRoute, type Route } from './route.ts'
 
 export const generating = [
   'model_not_found',
@@ -37,18 +37,16 @@ const streamed =
   'With `stream`, server-sent events: each `data:` is one chunk, the last is `[DONE]`. A failure after the first token is one last event with an `error` and no `[DONE]`.'
 
 export const generationRoutes: readonly Route[] = [
-  {
+  generationRoute({
     method: 'post',
     path: '/v1/chat/completions',
     id: 'createChatCompletion',
     handle: chatCompletions,
-    limited: true,
     tag: 'Generation',
     summary: 'Answer a conversation',
     description: streamed,
-    auth: 'tenant',
     idempotency: 'generation',
-    body: { json: ChatCompletionRequest },
+    request: ChatCompletionRequest,
     answer: {
       status: 200,
       description: 'The answer, whole or as events.',
@@ -56,19 +54,17 @@ export const generationRoutes: readonly Route[] = [
       headers: generationHeaders,
     },
     errors: generating,
-  },
-  {
+  }),
+  generationRoute({
     method: 'post',
     path: '/v1/completions',
     id: 'createCompletion',
     handle: completions,
-    limited: true,
     tag: 'Generation',
     summary: 'Continue a text',
     description: streamed,
-    auth: 'tenant',
     idempotency: 'generation',
-    body: { json: CompletionRequest },
+    request: CompletionRequest,
     answer: {
       status: 200,
       description: 'The continuation, whole or as events.',
@@ -76,7 +72,7 @@ export const generationRoutes: readonly Route[] = [
       headers: generationHeaders,
     },
     errors: generating,
-  },
+  }),
   {
     method: 'get',
     path: '/v1/models',

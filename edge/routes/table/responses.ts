@@ -11,24 +11,23 @@ import { json } from '../../openapi/operation.ts'
 import { createResponse } from '../responses.ts'
 import { deleteResponse, getResponse, listInputItems } from '../stored-responses.ts'
 import { generating, generationHeaders } from './generation.ts'
-import type { Route } from './route.ts'
+import { generationRoute, type Route } from './route.ts'
 
 const parameters = { response: pathSchemas.response }
 
 export const responsesRoutes: readonly Route[] = [
-  {
+  generationRoute({
     method: 'post',
     path: '/v1/responses',
     id: 'createResponse',
     handle: createResponse,
-    limited: true,
     tag: 'Generation',
     summary: 'Answer an input, and keep the conversation',
     description:
       'With `stream`, server-sent events in order, named by their `type` and numbered by `sequence_number`; the last is `[DONE]`. A failure after the first token is one last event `response.failed` and no `[DONE]`.',
-    auth: 'tenant',
     idempotency: 'generation',
-    body: { json: ResponsesRequest },
+    request: ResponsesRequest,
+    heeded: ['store'],
     answer: {
       status: 200,
       description: 'The response, whole or as events.',
@@ -36,7 +35,7 @@ export const responsesRoutes: readonly Route[] = [
       headers: generationHeaders,
     },
     errors: [...generating, 'not_found', 'control_unavailable'],
-  },
+  }),
   {
     method: 'get',
     path: '/v1/responses/{response}',

@@ -1,9 +1,11 @@
-import type { Context, Hono } from 'hono'
+import type { Context, Hono, MiddlewareHandler } from 'hono'
 import type { H } from 'hono/types'
+import type { z } from 'zod'
 import { allowedMethods } from '../../../shared/allowed-methods.ts'
 import { QuartetError } from '../../../shared/errors.ts'
 import { type AuditedAction, audited } from '../../audit/audited.ts'
-import { refuseOverLimits } from '../../budgets/admit.ts'
+import { refuseOverLimits } from '../../budgets/refuse-over-limits.ts'
+import { type GenerationSchema, generationBody, tellIgnored } from '../../http/generation-request.ts'
 import { idempotent } from '../../http/idempotency.ts'
 import { idempotentGeneration } from '../../http/idempotent-generation.ts'
 import type { Operation } from '../../openapi/operation.ts'
@@ -32,6 +34,8 @@ export type Route = Operation & Handling
 type Handling = {
   /** The audit log is told of the action by this name, before it begins and when it has ended. */
   readonly audit?: AuditedAction
+  /** Runs in front of all else. */
+  readonly before?: MiddlewareHandler<TenantApp>
   /** Refused before its body is read where the tenant's limits have no room for any request. */
   readonly limited?: true
 } & (
@@ -42,6 +46,36 @@ type Handling = {
 
 /** A function that needs one of these contexts. */
 type Handle<E> = E extends App ? (c: Context<E>) => Response | Promise<Response> : never
+
+/** A route whose body asks for text, or for the count of its tokens. */
+interface GenerationRoute<S> extends Omit<Operation, 'auth' | 'body'> {
+  readonly request: S
+  /** Parameters that have an effect here, though not elsewhere. */
+  readonly heeded?: readonly string[]
+  readonly handle: (request: z.output<S>, c: Context<TenantApp>) => Promise<Response>
+}
+
+/** Its body is read once, also where an Idempotency-Key is told of it first, and after the limits had room for it. */
+export function generationRoute<S extends GenerationSchema>({
+  handle,
+  heeded = [],
+  request: schema,
+  ...operation
+}: GenerationRoute<S>): Route {
+  const readBody = generationBody(schema)
+  return {
+    ...operation,
+    auth: 'tenant',
+    body: { json: schema },
+    limited: true,
+    ...(operation.idempotency === 'generation' && { before: idempotentGeneration(readBody) }),
+    handle: async (c: Context<TenantApp>) => {
+      const body = await readBody(c)
+      tellIgnored(body, { c, heeded })
+      return handle(body.request, c)
+    },
+  }
+}
 
 /**
  * Registers every route, and for each path a refusal of the methods that it does not have. Whoever is let in to a path is
@@ -64,12 +98,10 @@ export function registerRoutes(app: Hono<App>, routes: readonly Route[]): void {
     })
 }
 
-function steps({ audit, body, handle, idempotency, limited }: Route): H[] {
+function steps({ audit, before, handle, idempotency, limited }: Route): H[] {
   return [
     ...(idempotency === 'action' ? [idempotent] : []),
-    ...(idempotency === 'generation' && body !== undefined && 'json' in body
-      ? [idempotentGeneration(body.json)]
-      : []),
+    ...(before === undefined ? [] : [before]),
     ...(limited === true ? [refuseOverLimits] : []),
     ...(audit === undefined ? [] : [audited(audit)]),
     handle,

@@ -1,0 +1,21 @@
+import { createMiddleware } from 'hono/factory'
+import { readerOf } from '../http/reader.ts'
+import type { TenantApp } from '../request-context.ts'
+import { accessOf } from './admit.ts'
+import { limitsOf } from './limits.ts'
+
+/**
+ * Refuses a request that the limits have no room for whatever it asks, before its body is read, rendered and tokenized.
+ * Where this isolate knows of room it costs nothing; else the budget's owner is asked. Throws BudgetRefusal.
+ */
+export const refuseOverLimits = createMiddleware<TenantApp>(async (c, next) => {
+  const tenant = c.get('tenantRecord')
+  const { createdAt, id, policy } = tenant
+  await c
+    .get('platform')
+    .budgets.refuseIfFull(
+      { tenant: id, tenancy: createdAt, limits: limitsOf(policy) },
+      accessOf({ tenant, ...readerOf(c) }),
+    )
+  await next()
+})
