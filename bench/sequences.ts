@@ -2,7 +2,7 @@ import type { Backend, CacheSlot, LoadedAdapter } from '../model/runtime/backend
 import { median, timed } from './statistics.ts'
 
 /** Steps that a decode measurement takes the median of. */
-export const decodeSteps = 24
+const decodeSteps = 24
 
 /** Token ids that fit any backbone of so many tokens. */
 export function prompt(length: number, vocab = 30_000): number[] {

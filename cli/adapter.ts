@@ -102,7 +102,7 @@ async function sourceOf({ text, textFile, system, messages }: CompileOptions): P
   return { kind: 'text', text: text ?? '' }
 }
 
-export async function readMessages(file: string | URL): Promise<Messages> {
+async function readMessages(file: string | URL): Promise<Messages> {
   const text = await readFile(file, 'utf8')
   try {
     return Messages.parse(JSON.parse(text))

@@ -42,7 +42,7 @@ export interface NodeParts {
   readonly openModel?: (config: NodeConfig) => Promise<OpenModel>
 }
 
-export interface OpenModel {
+interface OpenModel {
   readonly slug: Backbone['manifest']['slug']
   readonly backend: Backend
   readonly vocabulary?: GrammarVocabulary | undefined

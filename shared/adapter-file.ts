@@ -10,7 +10,7 @@ import { maxAdapterBytes } from './wire.ts'
 export const maxPromptRows = 512
 export const maxWindow = 512
 /** Tokens of the longest generation header. */
-export const maxTail = 64
+const maxTail = 64
 
 const count = (max: number) =>
   z

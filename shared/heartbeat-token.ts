@@ -20,7 +20,7 @@ export const HeartbeatClaims = z.object({
 })
 export type HeartbeatClaims = z.infer<typeof HeartbeatClaims>
 
-export const heartbeatTokenSeconds = 30
+const heartbeatTokenSeconds = 30
 /** How far a node's clock may be off the edge's, either way. */
 export const heartbeatClockSeconds = 300
 

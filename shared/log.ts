@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { QuartetError } from './errors.ts'
 
-export const LogLevel = z.enum(['debug', 'info', 'warn', 'error'])
-export type LogLevel = z.infer<typeof LogLevel>
+const LogLevel = z.enum(['debug', 'info', 'warn', 'error'])
+type LogLevel = z.infer<typeof LogLevel>
 /** `QUARTET_LOG_LEVEL`: the least level that is written, or nothing at all. */
 export const LogThreshold = z.enum([...LogLevel.options, 'off'])
 export type LogThreshold = z.infer<typeof LogThreshold>

@@ -29,7 +29,7 @@ export type NodeTokenGrant = Omit<NodeTokenClaims, 'sub' | 'jti' | 'iat' | 'exp'
   readonly node: NodeId
 }
 
-export const nodeTokenSeconds = 60
+const nodeTokenSeconds = 60
 /** How far a node's clock may be behind the edge's. */
 const maxClockLagSeconds = 300
 export const minNodeSecretBytes = 32

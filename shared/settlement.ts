@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { RequestId, SettlementId, TenantId } from './ids.ts'
 import { Usage } from './wire.ts'
 
-export const maxMeterLength = 512
+const maxMeterLength = 512
 
 /** A node forgets a settlement that nobody took for this long; an edge remembers twice as long what it charged. */
 export const settlementKeepMs = 6 * 3_600_000

@@ -15,7 +15,7 @@ import { AdapterDigest, BackboneDigest, BackboneSlug, RequestId, SettlementId } 
 /** Below the 100 MB that Cloudflare lets a request's body have. */
 export const maxAdapterBytes = 95 * 1024 * 1024
 export const maxGenerateBytes = 4 * 1024 * 1024
-export const maxStopTokens = 64
+const maxStopTokens = 64
 export const maxTopLogprobs = 20
 /** Log-probabilities of one prompt's tokens, alternatives included: what a node and an edge hold of them at a time. */
 export const maxPromptLogprobs = 131_072

@@ -196,7 +196,7 @@ function hfName(name: TensorName): string {
   return `${names[part]}.weight`
 }
 
-export const hfConfig = (config: ModelConfig) => ({
+const hfConfig = (config: ModelConfig) => ({
   architectures: ['LlamaForCausalLM'],
   model_type: 'llama',
   hidden_act: 'silu',

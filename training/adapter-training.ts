@@ -13,7 +13,7 @@ export interface NamedExamples {
 }
 
 /** Where the tensors start, and what a file says of it. */
-export interface NamedStart {
+interface NamedStart {
   readonly parameters: Parameters
   /** `anchor`, `random`, an adapter's digest, a text's hash. */
   readonly name: string

@@ -16,7 +16,7 @@ export type TrainEvent =
   /** The untuned backbone is about to be measured on so many dev examples. */
   | { readonly type: 'measuring untuned'; readonly examples: number; readonly progress: TrainProgress }
 
-export interface TrainProgress {
+interface TrainProgress {
   readonly step: number
   readonly steps: number
   /** Undefined until a step has been made. */
@@ -36,7 +36,7 @@ export interface TrainState {
   readonly seconds: number
 }
 
-export interface Scored {
+interface Scored {
   readonly step: number
   readonly devLoss: number
   readonly parameters: Parameters

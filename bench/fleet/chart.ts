@@ -1,6 +1,6 @@
 /** Lines over time, one panel under the other, as an SVG document that needs nothing else. */
 
-export interface Line {
+interface Line {
   readonly name: string
   readonly colour: string
   readonly points: readonly { readonly x: number; readonly y: number }[]

@@ -60,7 +60,7 @@ export interface Outcome {
   readonly windows: readonly Window[]
 }
 
-export const popularity = new Popularity({ count: scenario.adapters, exponent: scenario.exponent })
+const popularity = new Popularity({ count: scenario.adapters, exponent: scenario.exponent })
 
 /**
  * The best hit rate that a cache of the fleet's size can have when requests are independent: it always holds the most

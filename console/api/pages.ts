@@ -3,7 +3,7 @@ import type { Session } from '../session/session.ts'
 import { call } from './call.ts'
 
 /** Entries that a list shows at most; whoever has more narrows the list or uses the API. */
-export const mostEntries = 2_000
+const mostEntries = 2_000
 
 /** Reads a list to its end, page by page, at most `mostEntries`. */
 export async function readAll<S extends z.ZodType>(

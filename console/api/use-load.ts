@@ -4,7 +4,7 @@ import { useSignedIn } from '../session/session-context.ts'
 import { CallFailure } from './call.ts'
 
 /** What a page shows of something that it reads. A failed reload keeps the last value, marked with its failure. */
-export type Loaded<T> =
+type Loaded<T> =
   | { readonly state: 'loading' }
   | { readonly state: 'failed'; readonly failure: CallFailure }
   | { readonly state: 'ready'; readonly value: T; readonly failure?: CallFailure }

@@ -6,7 +6,7 @@ export interface Route {
   readonly argument: string | undefined
 }
 
-export function parseRoute(hash: string): Route {
+function parseRoute(hash: string): Route {
   const [page = '', ...rest] = hash.replace(/^#\/?/, '').split('/')
   return { page, argument: rest.length === 0 ? undefined : decoded(rest.join('/')) }
 }

@@ -32,7 +32,7 @@ export interface AnswerToken {
   readonly alternatives: readonly { readonly token: string; readonly logprob: number }[]
 }
 
-export interface ToolCall {
+interface ToolCall {
   readonly name: string
   readonly arguments: string
 }
@@ -51,7 +51,7 @@ export interface ChatAnswer {
   readonly node: string | undefined
 }
 
-export const noAnswer: ChatAnswer = {
+const noAnswer: ChatAnswer = {
   text: '',
   tokens: [],
   toolCalls: [],
@@ -94,7 +94,7 @@ export async function* streamChat(
 }
 
 /** The answer with one more event. Throws CallFailure for an error event. */
-export function extended(
+function extended(
   answer: ChatAnswer,
   { data, elapsedMs }: { readonly data: string; readonly elapsedMs: number },
 ): ChatAnswer {

@@ -38,7 +38,7 @@ ${lines.join('\n')}
 print(answer.choices[0].message.content)`
 }
 
-export function pythonLiteral(value: unknown): string {
+function pythonLiteral(value: unknown): string {
   if (value === null || value === undefined) return 'None'
   if (value === true) return 'True'
   if (value === false) return 'False'

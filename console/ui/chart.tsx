@@ -11,7 +11,7 @@ const height = 180
 const margin = { left: 44, bottom: 22, top: 8 }
 
 /** The least round number (1, 2 or 5 × a power of ten) that is not below `value`. */
-export function roundUp(value: number): number {
+function roundUp(value: number): number {
   if (value <= 0) return 1
   const power = 10 ** Math.floor(Math.log10(value))
   const step = [1, 2, 5, 10].find((each) => each * power >= value) ?? 10

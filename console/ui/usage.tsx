@@ -55,7 +55,7 @@ function Totals({ title, totals }: { title: string; totals: readonly Total[] }) 
 }
 
 /** Sums rows that share a name, largest first. */
-export function totalsBy(rows: readonly UsageRow[], nameOf: (row: UsageRow) => string): readonly Total[] {
+function totalsBy(rows: readonly UsageRow[], nameOf: (row: UsageRow) => string): readonly Total[] {
   return [...Map.groupBy(rows, nameOf)]
     .map(([name, of]) => {
       const timed = of.filter((row) => row.first_token_ms.mean !== null)

@@ -7,7 +7,7 @@ import { type Outcome, ok, refuse } from '../directory/outcome.ts'
 export type BegunAction = Omit<AuditEntry, 'id' | 'at' | 'outcome'>
 
 /** A tenant's own keys may begin so many actions within so long. Operators may begin any number. */
-export const maxTenantActions = 120
+const maxTenantActions = 120
 const paceMs = 60_000
 
 /** Triggers on deletion do not fire for what `INSERT OR REPLACE` replaces: those on insertion refuse it. */

@@ -2,7 +2,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import type { GuessThrottle } from './guess-throttle.ts'
 
 /** Of which keys: a tenant's wrong keys hold back no operator. */
-export type Door = 'tenant' | 'admin'
+type Door = 'tenant' | 'admin'
 
 /** Who tries keys, where. */
 export interface Guesser {

@@ -1,4 +1,4 @@
-export const minuteMs = 60_000
+const minuteMs = 60_000
 const dayMs = 86_400_000
 
 /** The UTC day (`2026-11-24`) of a time in milliseconds since 1970. */

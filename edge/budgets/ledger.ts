@@ -19,7 +19,7 @@ import type { Sql } from './sql.ts'
 import { beginTenancy } from './tenancy.ts'
 
 /** How long an isolate may admit requests with what it was granted, before it must ask again. */
-export const admitMs = 30_000
+const admitMs = 30_000
 /**
  * How long after the last request of a lease must be over its unspent tokens return: time for the nodes to tell what
  * requests of a crashed isolate used.

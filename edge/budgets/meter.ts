@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { KeyId } from '../../shared/ids.ts'
 import type { Usage } from '../../shared/wire.ts'
 
-export const Day = z.iso.date()
+const Day = z.iso.date()
 
 /** What to charge, and to what, for one choice of a request. */
 export const Meter = z.strictObject({

@@ -31,7 +31,7 @@ export const rateLimits = createMiddleware<TenantApp>(async (c, next) => {
   for (const [name, value] of Object.entries(headers)) c.res.headers.set(name, value)
 })
 
-export function rateLimitHeadersOf(limits: Limits, known: Known): Headers {
+function rateLimitHeadersOf(limits: Limits, known: Known): Headers {
   return {
     ...headersOf('requests', bound('requestsPerMinute', limits, known)),
     ...headersOf('tokens', tightest(limits, known)),
@@ -98,7 +98,7 @@ function tightest(limits: Limits, known: Known): Bound | undefined {
 }
 
 /** As OpenAI writes it: `120ms`, `6s`, `1m30s`, `13h4m0s`. */
-export function duration(ms: number): string {
+function duration(ms: number): string {
   if (ms < 1_000) return `${Math.max(0, Math.ceil(ms))}ms`
   const seconds = Math.ceil(ms / 1_000)
   const [hours, minutes] = [Math.floor(seconds / 3_600), Math.floor((seconds % 3_600) / 60)]

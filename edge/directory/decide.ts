@@ -10,7 +10,7 @@ import type { AliasTable, Change } from './alias-table.ts'
 import { type Outcome, ok, refuse } from './outcome.ts'
 
 /** What is wanted of an alias. */
-export type Aim =
+type Aim =
   | { readonly action: 'deploy'; readonly digest: AdapterDigest }
   /** To the version before, unless one is named. */
   | { readonly action: 'rollback'; readonly version: number | undefined }

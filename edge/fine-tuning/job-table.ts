@@ -6,8 +6,8 @@ import { JobSpec } from './job-spec.ts'
 
 const seconds = (): number => Math.floor(Date.now() / 1_000)
 
-export const JobError = z.object({ code: z.string(), message: z.string(), param: z.string().nullable() })
-export type JobError = z.infer<typeof JobError>
+const JobError = z.object({ code: z.string(), message: z.string(), param: z.string().nullable() })
+type JobError = z.infer<typeof JobError>
 
 /** A job as the table holds it. Times are seconds since 1970. */
 export interface JobRecord {

@@ -43,9 +43,9 @@ export const tags = {
   Audit: 'Every action that changed something.',
   Service: 'Health and this document.',
 } as const
-export type Tag = keyof typeof tags
+type Tag = keyof typeof tags
 
-export type Body = { readonly json: z.ZodType; readonly optional?: true } | { readonly bytes: string }
+type Body = { readonly json: z.ZodType; readonly optional?: true } | { readonly bytes: string }
 
 export interface Answer {
   readonly status: 200 | 201 | 202 | 204

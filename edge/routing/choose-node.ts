@@ -32,7 +32,7 @@ export interface RouteView {
 /** A node takes up to this times its share of the load before an adapter moves on to the next (bounded load's c). */
 export const loadBound = 1.25
 /** An adapter that would be more than this part of a node's share of the load gets further nodes. */
-export const hotShare = 0.25
+const hotShare = 0.25
 /** A batch this full costs little per request, so that nothing spreads below it. */
 const unboundedShare = 0.25
 /** Of a node that has not said. */

@@ -22,7 +22,7 @@ export function scorer(key: string): (node: Named) => number {
 }
 
 /** FNV-1a over UTF-16 units, finalized: 0 to 2³² − 1. */
-export function hash32(text: string): number {
+function hash32(text: string): number {
   let hash = 0x811c9dc5
   for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193)
   return finalize(hash)

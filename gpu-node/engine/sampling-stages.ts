@@ -2,7 +2,7 @@ import type { Sampling } from '../../shared/wire.ts'
 import type { Distribution } from './distribution.ts'
 
 /** What a stage may look at besides the logits. */
-export interface Given {
+interface Given {
   readonly sampling: Sampling
   /** How often this sequence has generated each token. */
   readonly counts: ReadonlyMap<number, number>

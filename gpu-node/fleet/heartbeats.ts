@@ -36,7 +36,7 @@ class Refusal extends Error {
 export type NodeStatus = Omit<Heartbeat, 'incarnation' | 'sequence' | 'settlements'>
 
 /** Settlements that no edge has acknowledged (gpu-node/settlements). */
-export interface SettlementSource {
+interface SettlementSource {
   unacknowledged(limit: number): readonly Settlement[]
   acknowledge(ids: readonly SettlementId[]): void
   /** How many wait to be acknowledged. */

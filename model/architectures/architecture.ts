@@ -12,7 +12,7 @@ export type LayerNames = Readonly<Partial<Record<LayerTensor, string>>>
 export type Fused = Readonly<Record<string, readonly LayerTensor[]>>
 
 /** An architecture as Hugging Face's transformers stores it. */
-export interface HuggingFaceForm {
+interface HuggingFaceForm {
   /** `model_type` of config.json. */
   readonly modelTypes: readonly string[]
   config(settings: Settings): StatedConfig
@@ -25,7 +25,7 @@ export interface HuggingFaceForm {
 }
 
 /** An architecture as a GGUF file stores it. */
-export interface GgufForm {
+interface GgufForm {
   /** `general.architecture`. */
   readonly architecture: string
   config(metadata: Settings, tensors: GgufTensors): StatedConfig

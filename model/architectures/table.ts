@@ -25,7 +25,7 @@ export const architectures: readonly Architecture[] = [
 ]
 
 /** Architectures that people ask for and that are not served: what they would need (docs/backbones.md says more). */
-export const refused: Readonly<Record<string, string>> = {
+const refused: Readonly<Record<string, string>> = {
   mixtral: 'mixture of experts',
   qwen2_moe: 'mixture of experts',
   qwen2moe: 'mixture of experts',

@@ -62,7 +62,7 @@ const coefficientPairs = [7, 1, 8, 2, 9, 3, 10, 4, 11, 5, 12, 6]
  * Σ_{j=0..6} a_j x^j / (1 + |Σ_{i=1..5} b_i x^i|), element-wise. Both sums come of one product of the powers x..x⁶
  * with the coefficients: a graph's small ops cost more than their arithmetic.
  */
-export function applyRational(g: GraphBuilder, x: Value, coefficients: Value): Value {
+function applyRational(g: GraphBuilder, x: Value, coefficients: Value): Value {
   const gather = (data: Value, indices: Value) => g.apply('Gather', [data, indices], { axis: 0 })
   const times = (a: Value, b: Value) => g.apply('Mul', [a, b])
   const x1 = shaped(g.apply('Unsqueeze', [x, g.constant('int64', [2])]), [...x.shape, 1])

@@ -8,12 +8,12 @@ import type { Value } from './values.ts'
 import type { WeightLayout } from './weight-file.ts'
 
 /** A product with a bias added, where the model has one. */
-export interface Linear {
+interface Linear {
   readonly matrix: Matrix
   readonly bias: Value | undefined
 }
 
-export function linear(g: GraphBuilder, { matrix, bias }: Linear, x: Value): Value {
+function linear(g: GraphBuilder, { matrix, bias }: Linear, x: Value): Value {
   const product = matrix.multiply(g, x)
   return bias === undefined ? product : g.apply('Add', [product, bias])
 }

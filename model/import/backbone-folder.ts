@@ -9,7 +9,7 @@ import { fileSha256 } from './file-digest.ts'
 import { readJsonFile } from './json-file.ts'
 
 export const manifestName = 'manifest.json'
-export const requiredFiles = [
+const requiredFiles = [
   'model.onnx',
   'trace.onnx',
   'weights.bin',

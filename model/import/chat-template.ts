@@ -16,7 +16,7 @@ export interface FrameTokens {
 }
 
 /** A conversation in a chat template (Jinja), without a generation prompt. */
-export function renderChat(
+function renderChat(
   template: string,
   { messages, beginToken, endToken }: FrameTokens & { readonly messages: readonly Message[] },
 ): string {

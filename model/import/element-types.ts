@@ -8,7 +8,7 @@ export interface ElementType {
   decode(blocks: Blocks): void
 }
 
-export interface Blocks {
+interface Blocks {
   readonly from: DataView
   readonly count: number
   readonly to: Float32Array

@@ -2,10 +2,10 @@ import { invalidBackbone } from './decoder-shape.ts'
 import type { ByteSource } from './tensor-file.ts'
 
 /** A value of GGUF's metadata; whole numbers of 64 bits are bigint. */
-export type GgufValue = string | number | bigint | boolean | readonly GgufValue[]
+type GgufValue = string | number | bigint | boolean | readonly GgufValue[]
 export type GgufMetadata = Readonly<Record<string, GgufValue | undefined>>
 
-export interface GgufTensorInfo {
+interface GgufTensorInfo {
   readonly name: string
   /** Innermost axis first. */
   readonly shape: readonly bigint[]

@@ -18,7 +18,7 @@ export interface Entry {
 }
 
 /** What the tensors of a decoder are called in a file. */
-export interface Names {
+interface Names {
   readonly embedding: string
   readonly norm: string
   readonly head: string

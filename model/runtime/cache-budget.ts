@@ -2,7 +2,7 @@ import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 
 /** Least rows of a node's cache: a short request. */
-export const minCacheRows = 64
+const minCacheRows = 64
 
 /** Bytes that one row of every layer, a key and a value in f32 for each head of theirs, takes in the KV cache. */
 export function cacheRowBytes({ layers, kvHeads, headDim }: ModelConfig): number {

@@ -20,7 +20,7 @@ export const PutBackboneRequest = z.strictObject({
 })
 export type PutBackboneRequest = z.infer<typeof PutBackboneRequest>
 
-export const BackboneSummary = z.object({
+const BackboneSummary = z.object({
   slug: BackboneSlug,
   digest: BackboneDigest,
   contextLength: z.int(),

@@ -27,7 +27,7 @@ const Prompt = z.union([Text, TokenIds], { error: 'must be a string or an array 
 export type Prompt = z.infer<typeof Prompt>
 
 /** Prompts of one request; each is answered by `n` choices, in order. */
-export const maxPrompts = 128
+const maxPrompts = 128
 
 const Prompts = z
   .union(

@@ -37,7 +37,7 @@ export type Hyperparameters = z.infer<typeof Hyperparameters>
 
 const supervisedOnly = 'must be supervised; dpo and reinforcement are not supported'
 
-export const Method = z.strictObject({
+const Method = z.strictObject({
   type: z.literal('supervised', { error: supervisedOnly }),
   supervised: z.strictObject({ hyperparameters: Hyperparameters.prefault({}) }).prefault({}),
 })
@@ -135,7 +135,7 @@ export const JobEventQuery = z.strictObject({
 })
 export const JobEventList = Page(JobEvent)
 
-export const JobCheckpoint = z.object({
+const JobCheckpoint = z.object({
   id: z.string(),
   object: z.literal('fine_tuning.job.checkpoint'),
   created_at: z.int(),
@@ -145,5 +145,5 @@ export const JobCheckpoint = z.object({
   /** OpenAI's; a checkpoint here can be gone on from, not asked. */
   fine_tuned_model_checkpoint: z.string(),
 })
-export type JobCheckpoint = z.infer<typeof JobCheckpoint>
+type JobCheckpoint = z.infer<typeof JobCheckpoint>
 export const JobCheckpointList = Page(JobCheckpoint)

@@ -8,7 +8,7 @@ export const maxChoices = 16
 export const maxChoicesInAll = 128
 export const maxStopStrings = 4
 export const maxStopLength = 512
-export const maxStopTokenIds = 32
+const maxStopTokenIds = 32
 
 /** Text that has a UTF-8 encoding. */
 export const Text = z

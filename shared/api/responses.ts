@@ -16,8 +16,6 @@ import { TextFormat } from './structure.ts'
 
 /** `/v1/responses`, as OpenAI and Open Responses have it. */
 
-export const ResponseId = z.string().regex(/^resp_[0-9a-f]{32}$/, 'a response id is resp_ and 32 hex digits')
-
 const ignored = z.unknown().optional()
 
 const TextPart = z.strictObject({

@@ -3,7 +3,7 @@ import { KeyId, TenantId } from '../ids.ts'
 import { BudgetAlert } from './alerts.ts'
 import { pageQuery } from './paging.ts'
 
-export const maxUsageDays = 366
+const maxUsageDays = 366
 
 const Day = z.iso.date('must be a day like 2026-11-24')
 const dayMs = 86_400_000

@@ -17,7 +17,7 @@ export interface Span {
   readonly error?: string
 }
 
-export interface SpanEvent {
+interface SpanEvent {
   readonly name: string
   readonly at: number
   readonly attributes?: Attributes

@@ -18,7 +18,7 @@ const Claims = z.object({
   body: z.string().regex(/^[0-9a-f]{64}$/),
 })
 
-export const trainerTokenSeconds = 60
+const trainerTokenSeconds = 60
 /** How far a trainer's clock may be off the edge's, either way. */
 const clockSeconds = 300
 

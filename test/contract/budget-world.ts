@@ -13,7 +13,7 @@ import { memorySql } from '../fakes/memory-sql.ts'
 
 const tenant = TenantId.parse('acme')
 const key = KeyId.parse('key_000000000000')
-export const timeoutMs = 60_000
+const timeoutMs = 60_000
 const promptTokens = 1
 
 /** One choice of a request, as its node sees it. */

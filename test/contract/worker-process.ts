@@ -67,7 +67,7 @@ async function stop(child: ChildProcess): Promise<void> {
   await gone
 }
 
-export async function freePort(): Promise<number> {
+async function freePort(): Promise<number> {
   const probe = createServer().listen(0, '127.0.0.1')
   await once(probe, 'listening')
   const address = probe.address()

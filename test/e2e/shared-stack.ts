@@ -5,7 +5,7 @@ import type { SharedStack } from './global-setup.ts'
 /** The stack that `global-setup.ts` started, and clients of its tenants. */
 export const stack: SharedStack = inject('stack')
 
-export function tenantWith(alias: string): { readonly id: string; readonly key: string } {
+function tenantWith(alias: string): { readonly id: string; readonly key: string } {
   const tenant = stack.tenants.find(({ aliases }) => aliases.includes(alias))
   if (tenant === undefined) throw new Error(`no demo tenant has the alias ${alias}`)
   return tenant

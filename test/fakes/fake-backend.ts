@@ -248,7 +248,7 @@ export function fakeAdapter(options: FakeAdapterOptions): LoadedAdapter {
 }
 
 /** The fake model's likeliest token after `tokens`. */
-export function nextToken(tokens: readonly number[], model: { vocab: number; identity: number }): number {
+function nextToken(tokens: readonly number[], model: { vocab: number; identity: number }): number {
   const logits = hashedLogits(tokens, model)
   return logits.indexOf(Math.max(...logits))
 }

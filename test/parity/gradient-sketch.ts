@@ -3,7 +3,7 @@
  * not longer. The mean square of the difference of two sketches is the expected square of the norm of the difference
  * of their tensors, whatever element they differ in (Achlioptas, https://doi.org/10.1016/S0022-0000(03)00025-4).
  */
-export const sketchSize = 64
+const sketchSize = 64
 
 export function sketch(values: Float32Array): Float64Array {
   if (values.length <= sketchSize) return Float64Array.from(values)

@@ -15,13 +15,13 @@ export interface Application<N extends OpName> {
 }
 
 /** Writes dL/dx of one input into the graph; called only where it is wanted. */
-export type Gradient = () => Value
+type Gradient = () => Value
 
 /** What a rule gives: dL/dx for each input; undefined for one that the output does not depend on smoothly. */
 export type Gradients = readonly (Gradient | undefined)[]
 
 /** Of an op whose output carries no gradient, and why. */
-export interface NoGradient {
+interface NoGradient {
   readonly none: string
 }
 

@@ -20,7 +20,7 @@ export function shuffled<T>(items: readonly T[], random: Random): T[] {
   return result
 }
 
-export function cut<T>(items: readonly T[], size: number): T[][] {
+function cut<T>(items: readonly T[], size: number): T[][] {
   return Array.from({ length: Math.ceil(items.length / size) }, (_, part) =>
     items.slice(part * size, (part + 1) * size),
   )

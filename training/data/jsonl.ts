@@ -14,7 +14,7 @@ export interface LineProblem {
 
 export const maxFileBytes = 512 * 1024 * 1024
 export const maxLineBytes = 4 * 1024 * 1024
-export const maxLines = 1_000_000
+const maxLines = 1_000_000
 
 const newline = 0x0a
 const byteOrderMark = [0xef, 0xbb, 0xbf]

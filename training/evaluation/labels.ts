@@ -1,7 +1,7 @@
 import type { Label } from './measure.ts'
 
 /** How well one label is found. Shares are absent where there is nothing to divide by. */
-export interface LabelFigures {
+interface LabelFigures {
   readonly label: string
   /** Examples whose label this is. */
   readonly examples: number

@@ -15,14 +15,14 @@ export interface Measurements {
   readonly labels: readonly Label[]
 }
 
-export interface ResponseLikelihood {
+interface ResponseLikelihood {
   /** log p of the whole response. */
   readonly logLikelihood: number
   readonly tokens: number
 }
 
 /** A greedy answer to a prompt, and every response that the examples give to it. */
-export interface Answer {
+interface Answer {
   readonly prompt: string
   readonly output: string
   readonly references: readonly string[]

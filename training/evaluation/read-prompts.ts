@@ -13,7 +13,7 @@ export interface Read {
  * Works on one prompt that has been read: yields what is to be read behind it and returns a result. `next`: the logits
  * after the prompt, [vocab].
  */
-export type PromptReader<T> = (next: Float32Array) => Generator<Read, T, void>
+type PromptReader<T> = (next: Float32Array) => Generator<Read, T, void>
 
 export interface ReadablePrompt<T> {
   readonly instruction: readonly number[]

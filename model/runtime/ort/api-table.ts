@@ -2,7 +2,7 @@
 export const apiVersion = 30
 
 /** A native address, or memory of a typed array that native code reads or writes during the call. */
-export type Pointer = bigint | NodeJS.TypedArray | null
+type Pointer = bigint | NodeJS.TypedArray | null
 
 /** JavaScript's value for each kind of C argument. */
 export interface ArgumentTypes {

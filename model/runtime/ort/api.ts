@@ -11,7 +11,7 @@ import {
 } from './api-table.ts'
 
 /** A failure that ONNX Runtime reports. */
-export class OrtError extends Error {
+class OrtError extends Error {
   override readonly name = 'OrtError'
   /** Its `OrtErrorCode`. */
   readonly code: number
