@@ -1,5 +1,5 @@
 import { requireBackbone } from '../cli/local/local-backbone.ts'
-import type { Backbone } from '../model/import/backbone-folder.ts'
+import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { Backend } from '../model/runtime/backend.ts'
 import { type BackendOptions, createBackend } from '../model/runtime/onnx-backend.ts'
 import type { BackboneManifest } from '../shared/backbone.ts'

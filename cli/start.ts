@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Command } from 'commander'
-import type { Backbone } from '../model/import/backbone-folder.ts'
+import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import { BackboneSlug } from '../shared/ids.ts'
 import { CliFailure, describeFailure } from './command/failure.ts'
 import { note, print } from './command/output.ts'

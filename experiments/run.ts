@@ -1,5 +1,5 @@
 import { cpus } from 'node:os'
-import type { Backbone } from '../model/import/backbone-folder.ts'
+import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import type { AdapterMetadata } from '../shared/adapter-file.ts'
 import { parameterCount } from '../training/describe.ts'

@@ -1,5 +1,5 @@
 import { servingDecoder } from '../cli/tokenizer/serving-decoder.ts'
-import type { Backbone } from '../model/import/backbone-folder.ts'
+import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { AdapterFile } from '../shared/adapter-file.ts'
 import { openEvaluationBackend } from '../training/evaluation/evaluate.ts'
 import { type MeasuredPart, measure } from '../training/evaluation/measure.ts'

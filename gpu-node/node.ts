@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Backbone, openBackbone } from '../model/import/backbone-folder.ts'
-import { cachedBackbone, openCache } from '../model/import/cache.ts'
+import { type Backbone, openBackbone } from '../model/backbone/backbone-folder.ts'
+import { cachedBackbone, openCache } from '../model/backbone/cache.ts'
 import type { Backend } from '../model/runtime/backend.ts'
 import { rowsInBudget } from '../model/runtime/cache-budget.ts'
 import { maxWindow } from '../shared/adapter-file.ts'

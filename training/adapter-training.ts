@@ -1,4 +1,4 @@
-import type { Backbone } from '../model/import/backbone-folder.ts'
+import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { AdapterMetadata } from '../shared/adapter-file.ts'
 import type { PromptFormat } from './data/dataset.ts'
 import type { Example } from './data/example.ts'

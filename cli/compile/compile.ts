@@ -1,4 +1,4 @@
-import type { Backbone } from '../../model/import/backbone-folder.ts'
+import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import { backboneCodec } from '../../model/import/backbone-tokenizer.ts'
 import { encode } from '../../model/import/tokenizer.ts'
 import { compileText, type Precision } from '../../model/runtime/compile.ts'

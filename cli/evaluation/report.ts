@@ -1,4 +1,4 @@
-import type { Backbone } from '../../model/import/backbone-folder.ts'
+import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import type { Dataset } from '../../training/data/dataset.ts'
 import type { Evaluated } from '../../training/evaluation/evaluate.ts'
 import type { Estimate } from '../../training/evaluation/interval.ts'

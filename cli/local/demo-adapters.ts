@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
-import type { Backbone } from '../../model/import/backbone-folder.ts'
+import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import { parseAdapterFile } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest, type AliasName } from '../../shared/ids.ts'

@@ -1,6 +1,6 @@
-import type { Backbone } from '../../model/import/backbone-folder.ts'
+import type { Backbone } from '../../model/backbone/backbone-folder.ts'
+import { cachedBackbone, openCache } from '../../model/backbone/cache.ts'
 import { compiledTokenizer } from '../../model/import/backbone-tokenizer.ts'
-import { cachedBackbone, openCache } from '../../model/import/cache.ts'
 import { catalogue, demoCatalogue } from '../../model/import/catalogue.ts'
 import type { PutBackboneRequest } from '../../shared/api/admin.ts'
 import { type BackboneManifest, EdgeBackbone } from '../../shared/backbone.ts'

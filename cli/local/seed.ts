@@ -1,4 +1,4 @@
-import type { Backbone } from '../../model/import/backbone-folder.ts'
+import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { TenantId } from '../../shared/ids.ts'
 import type { AdminClient } from '../edge/admin-client.ts'

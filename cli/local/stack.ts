@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Backbone } from '../../model/import/backbone-folder.ts'
+import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import { CliFailure } from '../command/failure.ts'
 import { adminClient } from '../edge/admin-client.ts'
 import type { Home } from './home.ts'

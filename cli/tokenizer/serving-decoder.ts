@@ -1,4 +1,4 @@
-import type { Backbone } from '../../model/import/backbone-folder.ts'
+import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import { backboneCodec } from '../../model/import/backbone-tokenizer.ts'
 
 /** Token ids as text, without control tokens. */

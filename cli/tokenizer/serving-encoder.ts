@@ -1,4 +1,4 @@
-import type { Backbone } from '../../model/import/backbone-folder.ts'
+import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import type { PutBackboneRequest } from '../../shared/api/admin.ts'
 import type { ChatMessage } from '../../shared/api/chat-completions.ts'
 import type { EdgeBackbone } from '../../shared/backbone.ts'

@@ -1,4 +1,4 @@
-import type { Backbone } from '../../model/import/backbone-folder.ts'
+import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import type { JobEvaluation } from '../../shared/api/fine-tuning.ts'
 import { openEvaluationBackend } from '../../training/evaluation/evaluate.ts'
 import { type MeasureOptions, measure } from '../../training/evaluation/measure.ts'

@@ -1,6 +1,6 @@
 import { constants, setPriority } from 'node:os'
 import { z } from 'zod'
-import { openBackbone } from '../../model/import/backbone-folder.ts'
+import { openBackbone } from '../../model/backbone/backbone-folder.ts'
 import { jsonLog, logThreshold } from '../../shared/log.ts'
 import { nodeTokenKey } from '../../shared/node-token.ts'
 import { TrainerId } from '../../shared/training/trainer-protocol.ts'

@@ -1,5 +1,5 @@
 import type { QuartetError } from '../../shared/errors.ts'
-import { invalidBackbone } from './invalid-backbone.ts'
+import { invalidBackbone } from '../backbone/invalid-backbone.ts'
 
 /** Settings of a model as its file states them: config.json, or a GGUF's metadata. Errors name file and key. */
 export class Settings {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { ModelConfig } from '../../shared/backbone.ts'
 import { seededSource } from '../../test/fakes/seeded-source.ts'
-import { fileSha256 } from '../import/file-digest.ts'
+import { fileSha256 } from '../backbone/file-digest.ts'
 import { exportGraph, graphFiles } from './export.ts'
 import { graphVersion } from './version.ts'
 

@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { compileTokenizer } from '../../shared/tokenizer/compile-tokenizer.ts'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { isCompiledTokenizer, readTables } from '../../shared/tokenizer/tokenizer-tables.ts'
-import type { Backbone } from './backbone-folder.ts'
-import { requireJsonFile } from './json-file.ts'
+import type { Backbone } from '../backbone/backbone-folder.ts'
+import { requireJsonFile } from '../backbone/json-file.ts'
 
 /** An import compiles tokenizer.json into it. */
 export const compiledTokenizerName = 'tokenizer.bin'

@@ -1,5 +1,5 @@
 import { Template } from '@huggingface/jinja'
-import { invalidBackbone } from './decoder-shape.ts'
+import { invalidBackbone } from '../backbone/invalid-backbone.ts'
 
 interface Message {
   readonly role: 'system' | 'user'

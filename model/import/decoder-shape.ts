@@ -1,8 +1,6 @@
 import { z } from 'zod'
 import { ModelConfig } from '../../shared/backbone.ts'
-import { invalidBackbone } from '../architectures/invalid-backbone.ts'
-
-export { invalidBackbone } from '../architectures/invalid-backbone.ts'
+import { invalidBackbone } from '../backbone/invalid-backbone.ts'
 
 /** Largest sizes that a model file may claim, well above any model this serves: checked before anything is allocated. */
 const limits = [

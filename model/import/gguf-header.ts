@@ -1,4 +1,4 @@
-import { invalidBackbone } from './decoder-shape.ts'
+import { invalidBackbone } from '../backbone/invalid-backbone.ts'
 import type { ByteSource } from './tensor-file.ts'
 
 /** A value of GGUF's metadata; whole numbers of 64 bits are bigint. */

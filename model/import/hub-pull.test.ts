@@ -10,8 +10,8 @@ import {
   tinySource,
   writeHuggingFace,
 } from '../../test/model-files.ts'
-import { verifyBackbone } from './backbone-folder.ts'
-import { openCache } from './cache.ts'
+import { verifyBackbone } from '../backbone/backbone-folder.ts'
+import { openCache } from '../backbone/cache.ts'
 import { type HubPullOptions, pullFromHub } from './hub-pull.ts'
 
 let root: string

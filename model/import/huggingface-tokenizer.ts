@@ -1,8 +1,8 @@
 import { join } from 'node:path'
 import { z } from 'zod'
+import { invalidBackbone } from '../backbone/invalid-backbone.ts'
+import { readJsonFile, readTextFile, requireJsonFile } from '../backbone/json-file.ts'
 import { chosenTemplate } from './chat-template.ts'
-import { invalidBackbone } from './decoder-shape.ts'
-import { readJsonFile, readTextFile, requireJsonFile } from './json-file.ts'
 import { checkTokenizer, parseTokenizer, type TokenizerJson, tokenId } from './tokenizer.ts'
 
 const ids = z

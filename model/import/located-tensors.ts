@@ -1,8 +1,8 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
 import type { Fused, LayerNames } from '../architectures/architecture.ts'
 import { decoderTensors, LayerTensor } from '../architectures/decoder-tensors.ts'
-import { invalidBackbone } from '../architectures/invalid-backbone.ts'
 import type { TensorName } from '../architectures/tensor-source.ts'
+import { invalidBackbone } from '../backbone/invalid-backbone.ts'
 import type { ElementType } from './element-types.ts'
 import type { TensorFile } from './tensor-file.ts'
 

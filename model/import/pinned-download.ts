@@ -4,7 +4,7 @@ import { dirname } from 'node:path'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { QuartetError } from '../../shared/errors.ts'
-import { fileSha256 } from './file-digest.ts'
+import { fileSha256 } from '../backbone/file-digest.ts'
 import type { PinnedFile } from './origin.ts'
 
 export interface PinnedDownload {

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import type { WeightFormat } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import type { Backbone } from '../backbone/backbone-folder.ts'
 import { compareOnText } from '../runtime/perplexity.ts'
-import type { Backbone } from './backbone-folder.ts'
 import { backboneCodec } from './backbone-tokenizer.ts'
 import { encode } from './tokenizer.ts'
 

@@ -1,8 +1,8 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { invalidBackbone } from '../architectures/invalid-backbone.ts'
-import { requireJsonFile } from './json-file.ts'
+import { invalidBackbone } from '../backbone/invalid-backbone.ts'
+import { requireJsonFile } from '../backbone/json-file.ts'
 
 const indexName = 'model.safetensors.index.json'
 /** `model.safetensors.index.json`: which file has each tensor. */

@@ -1,5 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises'
-import { invalidBackbone } from './decoder-shape.ts'
+import { invalidBackbone } from '../backbone/invalid-backbone.ts'
 import type { ElementType } from './element-types.ts'
 
 /** Where a tensor's blocks lie in a file. */

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
-import { invalidBackbone } from './decoder-shape.ts'
+import { invalidBackbone } from '../backbone/invalid-backbone.ts'
 
 const AddedToken = z.looseObject({ id: z.int().min(0), content: z.string().min(1), special: z.boolean() })
 const Component = z.looseObject({ type: z.string() })

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { fileSha256 } from './file-digest.ts'
+import { fileSha256 } from '../backbone/file-digest.ts'
 import { fromWheelParts, type WheelPart } from './wheel-parts.ts'
 
 let root: string

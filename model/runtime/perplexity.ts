@@ -1,5 +1,5 @@
 import { QuartetError } from '../../shared/errors.ts'
-import { openBackbone } from '../import/backbone-folder.ts'
+import { openBackbone } from '../backbone/backbone-folder.ts'
 import { logSumExp } from './log-probability.ts'
 import { createBackend } from './onnx-backend.ts'
 import { range } from './row-places.ts'

@@ -1,4 +1,4 @@
-import type { Backbone } from '../../model/import/backbone-folder.ts'
+import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import type { LoadedAdapter } from '../../model/runtime/backend.ts'
 import { createBackend, type OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import { maxWindow } from '../../shared/adapter-file.ts'

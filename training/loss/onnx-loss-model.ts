@@ -1,5 +1,5 @@
+import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import { readWeights } from '../../model/graph/stored-weights.ts'
-import type { Backbone } from '../../model/import/backbone-folder.ts'
 import { loadAnchors } from '../../model/runtime/anchors.ts'
 import { float32, floats, int64, type Tensors } from '../../model/runtime/tensors.ts'
 import { type AdapterMetadata, adapterTensorSpecs, type TensorSpec } from '../../shared/adapter-file.ts'

@@ -1,4 +1,4 @@
-import type { Backbone } from '../../model/import/backbone-folder.ts'
+import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import { loadAnchors } from '../../model/runtime/anchors.ts'
 import { Trace } from '../../model/runtime/trace.ts'
 import type { AdapterFile, AdapterMetadata } from '../../shared/adapter-file.ts'

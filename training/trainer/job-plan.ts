@@ -1,4 +1,4 @@
-import type { Backbone } from '../../model/import/backbone-folder.ts'
+import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import { type AdapterFile, type AdapterMetadata, parseAdapterFile } from '../../shared/adapter-file.ts'
 import type { TrainingWork } from '../../shared/training/trainer-protocol.ts'
 import type { NamedExamples } from '../adapter-training.ts'

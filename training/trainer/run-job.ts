@@ -1,4 +1,4 @@
-import type { Backbone } from '../../model/import/backbone-folder.ts'
+import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import type { JobEvaluation } from '../../shared/api/fine-tuning.ts'
 import { QuartetError, toQuartetError } from '../../shared/errors.ts'
 import type { LogFields } from '../../shared/log.ts'

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import koffi from 'koffi'
 import { QuartetError } from '../../../shared/errors.ts'
-import { openCache } from '../../import/cache.ts'
+import { openCache } from '../../backbone/cache.ts'
 import { pinnedRelease } from './library.ts'
 
 /** Version of CUDA that the provider of the pinned release is built for, as `cuDriverGetVersion` counts. */

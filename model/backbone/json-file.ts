@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises'
 import { AmbiguousName, parseUniqueNames } from '../../shared/unique-names.ts'
-import { invalidBackbone } from './decoder-shape.ts'
+import { invalidBackbone } from './invalid-backbone.ts'
 
 const maxJsonBytes = 128 * 1024 * 1024
 
