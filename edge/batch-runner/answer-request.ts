@@ -1,8 +1,11 @@
 import { Hono } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import type { BatchEndpoint } from '../../shared/api/batches.ts'
+import { ChatCompletionRequest } from '../../shared/api/chat-completions.ts'
+import { CompletionRequest } from '../../shared/api/completions.ts'
 import type { KeyId, RequestId } from '../../shared/ids.ts'
 import { errorResponse } from '../http/error-response.ts'
+import { generationBody, handleGeneration } from '../http/generation-request.ts'
 import { requestContext } from '../http/open-request.ts'
 import type { Bindings, Platform } from '../platform.ts'
 import type { App, TenantApp } from '../request-context.ts'
@@ -42,8 +45,14 @@ export async function answerRequest(
   })
   const endpoints = new Hono<TenantApp>()
     .use(asBatch)
-    .post('/v1/chat/completions', chatCompletions)
-    .post('/v1/completions', completions)
+    .post(
+      '/v1/chat/completions',
+      handleGeneration({ readBody: generationBody(ChatCompletionRequest), handle: chatCompletions }),
+    )
+    .post(
+      '/v1/completions',
+      handleGeneration({ readBody: generationBody(CompletionRequest), handle: completions }),
+    )
   const app = new Hono<App>()
     .use(
       requestContext(

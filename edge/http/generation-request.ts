@@ -8,7 +8,7 @@ import { maxJsonBytes, parseJson, readBytes } from './json-body.ts'
 const maxNamed = 32
 
 /** The body of a request for text. */
-export interface GenerationBody<R> {
+interface GenerationBody<R> {
   readonly bytes: Uint8Array<ArrayBuffer>
   readonly request: R
   /** Fields that nobody knows. */
@@ -37,18 +37,30 @@ export function generationBody<S extends GenerationSchema>(schema: S): ReadGener
   }
 }
 
-/** Names in `x-quartet-ignored` and in the log the fields that nobody knows and those that have no effect here. */
-export function tellIgnored(
-  { request, unknown }: GenerationBody<Readonly<Record<string, unknown>>>,
-  { c, heeded }: { c: Context<TenantApp>; heeded: readonly string[] },
-): void {
-  const ignored = [...unknown, ...idleOf(request).filter((name) => !heeded.includes(name))]
-    .slice(0, maxNamed)
-    .map(printable)
-  if (ignored.length === 0) return
-  c.header('x-quartet-ignored', ignored.join(', '))
-  c.get('report').ignored = ignored
+interface GenerationHandling<R> {
+  readonly readBody: ReadGenerationBody<R>
+  /** Parameters that have an effect here, though not elsewhere. */
+  readonly heeded?: readonly string[] | undefined
+  readonly handle: (request: R, c: Context<TenantApp>) => Promise<Response>
 }
+
+/**
+ * A handler that reads the body and gives it to `handle`. It names in `x-quartet-ignored` and in the log the fields that
+ * nobody knows and those that have no effect here.
+ */
+export const handleGeneration =
+  <R extends Readonly<Record<string, unknown>>>({ handle, heeded = [], readBody }: GenerationHandling<R>) =>
+  async (c: Context<TenantApp>): Promise<Response> => {
+    const { request, unknown } = await readBody(c)
+    const ignored = [...unknown, ...idleOf(request).filter((name) => !heeded.includes(name))]
+      .slice(0, maxNamed)
+      .map(printable)
+    if (ignored.length > 0) {
+      c.header('x-quartet-ignored', ignored.join(', '))
+      c.get('report').ignored = ignored
+    }
+    return handle(request, c)
+  }
 
 /** A header has no room for any name that JSON has. */
 const printable = (name: string): string => name.replaceAll(/[^\w.[\]-]/g, '?').slice(0, 64)

@@ -5,7 +5,7 @@ import { allowedMethods } from '../../../shared/allowed-methods.ts'
 import { QuartetError } from '../../../shared/errors.ts'
 import { type AuditedAction, audited } from '../../audit/audited.ts'
 import { refuseOverLimits } from '../../budgets/refuse-over-limits.ts'
-import { type GenerationSchema, generationBody, tellIgnored } from '../../http/generation-request.ts'
+import { type GenerationSchema, generationBody, handleGeneration } from '../../http/generation-request.ts'
 import { idempotent } from '../../http/idempotency.ts'
 import { idempotentGeneration } from '../../http/idempotent-generation.ts'
 import type { Operation } from '../../openapi/operation.ts'
@@ -58,7 +58,7 @@ interface GenerationRoute<S> extends Omit<Operation, 'auth' | 'body'> {
 /** Its body is read once, also where an Idempotency-Key is told of it first, and after the limits had room for it. */
 export function generationRoute<S extends GenerationSchema>({
   handle,
-  heeded = [],
+  heeded,
   request: schema,
   ...operation
 }: GenerationRoute<S>): Route {
@@ -69,11 +69,7 @@ export function generationRoute<S extends GenerationSchema>({
     body: { json: schema },
     limited: true,
     ...(operation.idempotency === 'generation' && { before: idempotentGeneration(readBody) }),
-    handle: async (c: Context<TenantApp>) => {
-      const body = await readBody(c)
-      tellIgnored(body, { c, heeded })
-      return handle(body.request, c)
-    },
+    handle: handleGeneration({ readBody, heeded, handle }),
   }
 }
 
