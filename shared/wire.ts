@@ -51,7 +51,7 @@ export type Sampling = z.infer<typeof Sampling>
 export const maxGrammarLength = 128 * 1024
 
 /** Parts of a composed grammar. */
-export const maxGrammarParts = 130
+const maxGrammarParts = 130
 
 const SimpleGrammar = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('json_schema'), schema: z.string().min(2).max(maxGrammarLength) }),

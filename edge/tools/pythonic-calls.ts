@@ -119,7 +119,7 @@ export class PythonicCalls implements CallReader {
 }
 
 /** A Python literal as JSON; what is none becomes a string of its text. */
-export function pythonAsJson(literal: string): string {
+function pythonAsJson(literal: string): string {
   const reader = { text: literal, at: 0 }
   const value = readLiteral(reader)
   skipSpace(reader)

@@ -64,7 +64,6 @@ export const AliasListQuery = z.strictObject(pageQuery({ usual: 100, most: 1_000
 export const AliasList = Page(AliasSummary)
 
 const DeploymentAction = z.enum(['deploy', 'rollback', 'canary', 'promote', 'abort', 'delete'])
-type DeploymentAction = z.infer<typeof DeploymentAction>
 
 /** One change of an alias: what it named from then on. */
 export const Deployment = z.object({

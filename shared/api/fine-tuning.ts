@@ -145,5 +145,4 @@ const JobCheckpoint = z.object({
   /** OpenAI's; a checkpoint here can be gone on from, not asked. */
   fine_tuned_model_checkpoint: z.string(),
 })
-type JobCheckpoint = z.infer<typeof JobCheckpoint>
 export const JobCheckpointList = Page(JobCheckpoint)

@@ -20,7 +20,7 @@ type Templated = Pick<EdgeBackbone, 'chat' | 'tokens'>
 const templates = new WeakMap<TextCodec, ChatTemplate>()
 
 /** What a request tells the template besides its messages. */
-export type TemplateSettings = Readonly<Record<string, string | number | boolean>>
+type TemplateSettings = Readonly<Record<string, string | number | boolean>>
 
 /** Where a prompt ends: where the assistant's next answer begins, behind the last message, or within it. */
 export type PromptEnd = 'answer' | 'message' | 'within'

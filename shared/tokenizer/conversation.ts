@@ -19,7 +19,7 @@ export interface AssistantTurn {
 }
 
 /** The result of a call. */
-export interface ToolResult {
+interface ToolResult {
   readonly role: 'tool'
   readonly content: string
   readonly toolCallId: string
