@@ -24,6 +24,8 @@ export default defineConfig({
     root: import.meta.dirname,
     include: ['**/*.test.ts', '../test/edge/**/*.test.ts'],
     globalSetup: ['../console/build.ts', '../test/edge/start-stub-nodes.ts'],
+    setupFiles: ['../test/edge/fresh-storage.ts'],
+    isolate: false,
     fileParallelism: false,
     sequence: { groupOrder: 1 },
     testTimeout: 20_000,
