@@ -38,15 +38,19 @@ export abstract class BatchesObject extends DurableObject<Bindings> {
     super(ctx, env)
     this.#book = new BatchBook(durableSql(ctx.storage))
     ctx.storage.sql.exec(
-      'CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY CHECK (one = 1), tenant TEXT NOT NULL) STRICT',
+      'CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY CHECK (one = 1), tenant TEXT NOT NULL, created_at INTEGER) STRICT',
     )
   }
 
   async create(
     id: BatchId,
-    { spec, tenant }: { readonly tenant: TenantId; readonly spec: BatchSpec },
+    {
+      createdAt,
+      spec,
+      tenant,
+    }: { readonly tenant: TenantId; readonly createdAt: number | undefined; readonly spec: BatchSpec },
   ): Promise<Outcome<BatchRecord>> {
-    this.ctx.storage.sql.exec('INSERT OR IGNORE INTO owner VALUES (1, ?)', tenant)
+    this.ctx.storage.sql.exec('INSERT OR IGNORE INTO owner VALUES (1, ?, ?)', tenant, createdAt ?? null)
     const created = this.#book.create(id, spec)
     if (created.ok) await this.ctx.storage.setAlarm(Date.now())
     return created
@@ -94,8 +98,8 @@ export abstract class BatchesObject extends DurableObject<Bindings> {
     if (batch === undefined) return undefined
     const { platform } = this
     const tenant = await platform.directory(this.#tenant).record()
-    // Of a tenant that was deleted nothing is left to answer.
-    if (tenant === undefined) return undefined
+    // Of a tenant that was deleted nothing is left to answer; another one may have its name.
+    if (tenant === undefined || (tenant.createdAt ?? null) !== this.#createdAt) return undefined
     switch (batch.status) {
       case 'validating':
         return this.#validate(batch, platform)
@@ -226,6 +230,12 @@ export abstract class BatchesObject extends DurableObject<Bindings> {
       status: 'processed',
       lines,
     })
+  }
+
+  /** When the tenant was created; null where that is not known. */
+  get #createdAt(): number | null {
+    return this.ctx.storage.sql.exec<{ created_at: number | null }>('SELECT created_at FROM owner').one()
+      .created_at
   }
 
   get #tenant(): TenantId {

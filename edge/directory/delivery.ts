@@ -1,5 +1,6 @@
 import type { TenantBudget } from '../budgets/tenant-budget.ts'
 import type { ChangeFeed } from '../feed/change-feed.ts'
+import type { TenantTraining } from '../fine-tuning/tenant-training.ts'
 import { project } from './projection.ts'
 import type { Tables } from './tables.ts'
 import { adaptersRecord, tenantRecord } from './tenant-record.ts'
@@ -9,6 +10,7 @@ export interface DirectoryBindings {
   readonly STORE: KVNamespace
   readonly FEED: DurableObjectNamespace<ChangeFeed>
   readonly BUDGETS: DurableObjectNamespace<TenantBudget>
+  readonly TRAINING: DurableObjectNamespace<TenantTraining>
 }
 
 /** What could not be delivered is tried again after this long. */
@@ -22,7 +24,7 @@ interface DeliveryOptions {
   readonly env: DirectoryBindings
 }
 
-/** Tells the change feed, the tenant's budget and KV, in this order, what a directory has changed. */
+/** Tells the change feed, the tenant's budget, its files and jobs, and KV, in this order, what a directory has changed. */
 export class Delivery {
   readonly #options: DeliveryOptions
   #turn: Promise<void> = Promise.resolve()
@@ -63,10 +65,15 @@ export class Delivery {
       record: state.status === 'deleted' ? null : tables.keys.record(sha256, state.id),
     }))
     if (!outbox.isPublished()) {
-      const { BUDGETS, FEED } = env
+      const { BUDGETS, FEED, TRAINING } = env
       await FEED.get(FEED.idFromName('feed')).publish([{ tenant: state, keys }])
       if (outbox.ids('policy').length > 0)
         await BUDGETS.get(BUDGETS.idFromName(state.id)).setPolicy(tenant.policy, state.createdAt)
+      if (outbox.ids('policy').length > 0 || state.status === 'deleted')
+        await TRAINING.get(TRAINING.idFromName(state.id)).setTenancy(
+          state.id,
+          state.status === 'deleted' ? null : state.createdAt,
+        )
       outbox.published(upTo)
     }
     const isProjected = await project(env.STORE, {

@@ -1,8 +1,10 @@
-import type { FileObject } from '../../shared/api/files.ts'
-import type { JobId, JobStatus } from '../../shared/api/fine-tuning.ts'
+import { FileId, type FileObject } from '../../shared/api/files.ts'
+import { JobId, type JobStatus } from '../../shared/api/fine-tuning.ts'
+import type { TenantId } from '../../shared/ids.ts'
 import type { TrainerOrder, TrainerReport } from '../../shared/training/trainer-protocol.ts'
 import type { Sql } from '../budgets/sql.ts'
 import { type Outcome, ok, refuse } from '../directory/outcome.ts'
+import { checkpointKey, fileKey } from '../store/bucket-keys.ts'
 import { EventTable, message, type NewEvent } from './event-table.ts'
 import { FileTable } from './file-table.ts'
 import { jobSchema } from './job-schema.ts'
@@ -44,6 +46,47 @@ export class JobBook {
     this.jobs = new JobTable(sql)
     this.events = new EventTable(sql)
     this.files = new FileTable(sql)
+  }
+
+  /**
+   * Says whose all this is: a deleted tenant's name may be given to a new one, which has none of its files and jobs. The
+   * first that is told takes what there is. `began`: when the tenant was created; null where it was deleted.
+   */
+  setTenancy(tenant: TenantId, began: number | null): void {
+    const [before] = this.#sql.all<{ began: number | null }>('SELECT began FROM tenancy')
+    if (before?.began === began) return
+    this.#sql.atomically(() => {
+      this.#sql.all(
+        'INSERT INTO tenancy VALUES (1, ?) ON CONFLICT DO UPDATE SET began = excluded.began',
+        began,
+      )
+      if (before === undefined && began !== null) return
+      for (const key of [...this.#fileKeys(tenant), ...this.#checkpointKeys(tenant)])
+        this.#sql.all('INSERT OR IGNORE INTO removals VALUES (?)', key)
+      for (const table of ['files', 'file_uploads', 'jobs', 'events', 'checkpoints', 'trained'])
+        this.#sql.all(`DELETE FROM ${table}`)
+    })
+  }
+
+  /** Keys of the bucket that are to be deleted. */
+  removals(limit: number): readonly string[] {
+    return this.#sql.all<{ key: string }>('SELECT key FROM removals LIMIT ?', limit).map(({ key }) => key)
+  }
+
+  removed(keys: readonly string[]): void {
+    for (const key of keys) this.#sql.all('DELETE FROM removals WHERE key = ?', key)
+  }
+
+  #fileKeys(tenant: TenantId): string[] {
+    return this.#sql
+      .all<{ id: string }>('SELECT id FROM files UNION SELECT id FROM file_uploads')
+      .map(({ id }) => fileKey(tenant, FileId.parse(id)))
+  }
+
+  #checkpointKeys(tenant: TenantId): string[] {
+    return this.#sql
+      .all<{ job: string; step: number; fence: number }>('SELECT job, step, fence FROM checkpoints')
+      .map(({ job, ...at }) => checkpointKey(tenant, JobId.parse(job), at))
   }
 
   /** A new job, queued. Throws nothing; refuses with `not_found` and `conflict`. */

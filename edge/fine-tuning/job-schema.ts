@@ -20,6 +20,10 @@ export const jobSchema: readonly string[] = [
   `CREATE TABLE IF NOT EXISTS checkpoints (
     job TEXT NOT NULL, step INTEGER NOT NULL, at INTEGER NOT NULL, valid_loss REAL, fence INTEGER NOT NULL, PRIMARY KEY (job, step)
   ) STRICT`,
+  // When the tenant was created whose all this is; null where it was deleted.
+  'CREATE TABLE IF NOT EXISTS tenancy (one INTEGER PRIMARY KEY CHECK (one = 1), began INTEGER) STRICT',
+  // Keys of the bucket that nobody needs any more.
+  'CREATE TABLE IF NOT EXISTS removals (key TEXT PRIMARY KEY) STRICT',
   // Tokens trained, by UTC month.
   `CREATE TABLE IF NOT EXISTS trained (month TEXT PRIMARY KEY, tokens INTEGER NOT NULL) STRICT`,
 ]

@@ -1,6 +1,7 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { FileId, FileObject, StoredPurpose } from '../../shared/api/files.ts'
 import type { JobEvent, JobId } from '../../shared/api/fine-tuning.ts'
+import type { TenantId } from '../../shared/ids.ts'
 import type { TrainerOrder, TrainerReport } from '../../shared/training/trainer-protocol.ts'
 import { type Outcome, ok, refuse } from '../directory/outcome.ts'
 import { durableSql } from '../store/durable-sql.ts'
@@ -8,13 +9,40 @@ import { type Checkpoint, JobBook, type TrainerHold } from './job-book.ts'
 import type { JobSpec } from './job-spec.ts'
 import type { JobRecord } from './job-table.ts'
 
+/** What the worker binds for it. */
+interface TrainingBindings {
+  readonly FILES: R2Bucket
+}
+
+/** R2 deletes as many objects with one call. */
+const removedAtOnce = 1_000
+const removeAgainMs = 60_000
+
 /** One per tenant: the only owner of its files' records and its fine-tuning jobs. */
-export class TenantTraining extends DurableObject {
+export class TenantTraining extends DurableObject<TrainingBindings> {
   readonly #book: JobBook
 
-  constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
+  constructor(ctx: DurableObjectState, env: TrainingBindings) {
     super(ctx, env)
     this.#book = new JobBook(durableSql(ctx.storage))
+  }
+
+  /** Called by the tenant's directory. `began`: when the tenant was created; null where it was deleted. */
+  async setTenancy(tenant: TenantId, began: number | null): Promise<void> {
+    this.#book.setTenancy(tenant, began)
+    if (this.#book.removals(1).length > 0) await this.ctx.storage.setAlarm(Date.now())
+  }
+
+  /** Removes the bytes of a deleted tenant. */
+  override async alarm(): Promise<void> {
+    await this.ctx.storage.setAlarm(Date.now() + removeAgainMs)
+    for (;;) {
+      const keys = this.#book.removals(removedAtOnce)
+      if (keys.length === 0) break
+      await this.env.FILES.delete([...keys])
+      this.#book.removed(keys)
+    }
+    await this.ctx.storage.deleteAlarm()
   }
 
   /**

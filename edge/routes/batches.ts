@@ -36,7 +36,10 @@ export async function createBatch(c: C): Promise<Response> {
   const id = BatchId.parse(`batch_${crypto.randomUUID().replaceAll('-', '').slice(0, 24)}`)
   c.get('auditTarget').batch = id
   const spec = { inputFile, endpoint, metadata, key: c.get('keyId') }
-  return shown(c, unwrap(await batchesOf(c).create(id, { tenant, spec })))
+  return shown(
+    c,
+    unwrap(await batchesOf(c).create(id, { tenant, createdAt: c.get('tenantRecord').createdAt, spec })),
+  )
 }
 
 /** `GET /v1/batches`, newest first. */
