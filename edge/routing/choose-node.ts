@@ -21,6 +21,8 @@ export interface RouteView {
   /** Requests at the node, everybody's. */
   readonly load: (node: FleetNode) => number
   readonly standing: (node: FleetNode) => Standing
+  /** Whether a request of so many rows may fit into the node's cache, for all that is known. */
+  readonly mayHold: (node: FleetNode, rows: number) => boolean
   /** Whether the node is believed that it holds the adapter. */
   readonly believes: (node: FleetNode, adapter: AdapterKey) => boolean
   /** Which share of all requests asks for the adapter, 0 to 1. */
@@ -136,9 +138,9 @@ function totalsOf(group: readonly Candidate[]): { load: number; capacity: number
   return { load, capacity: Math.max(1, capacity) }
 }
 
-function candidatesFor(ask: RouteAsk, { load, nodes, standing }: RouteView): Candidate[] {
+function candidatesFor(ask: RouteAsk, { load, mayHold, nodes, standing }: RouteView): Candidate[] {
   const serving = nodes.filter((node) => serves(node, ask))
-  const roomy = serving.filter((node) => node.report === null || isKnownToHold(node, ask))
+  const roomy = serving.filter((node) => mayHold(node, ask.rows))
   const score = scorer(ask.adapter ?? '')
   return (roomy.length > 0 ? roomy : serving).map((node) => {
     const { report } = node

@@ -34,7 +34,8 @@ export interface Attempt {
  *
  * What may follow a failure: an attempt that took nothing from the fleet (the node was gone, or refused because it
  * drains) may be repeated once at a node in good standing for free, so that the death of a node loses no request. So
- * may one that a node's cache is too small for, at each node that is known to hold it: it was refused before any work. All
+ * may one that a node's cache is too small for, at each node that is known to hold it, then at each that has not said how
+ * large it is: it was refused before any work. All
  * other repeats, and hedges, draw on the isolate's retry budget, so that failures and overload are never multiplied.
  */
 export class Dispatch {
@@ -64,9 +65,16 @@ export class Dispatch {
     { node, verdict }: { node: FleetNode; verdict: Verdict },
   ): Attempt | undefined {
     if (verdict.perhapsDeadly === true) this.#gone += 1
+    if (verdict.retry === 'roomier' && node.report === null)
+      this.#router.refusedRows.note(node.id, this.#ask.rows)
     if (verdict.retry === 'never' || this.#attempts >= maxAttempts || this.#gone >= maxGone) return undefined
-    if (verdict.retry === 'roomier')
-      return this.#attempt(this.#choose(nodes.filter((other) => isKnownToHold(other, this.#ask))))
+    if (verdict.retry === 'roomier') {
+      const known = nodes.filter((other) => isKnownToHold(other, this.#ask))
+      const unknown = nodes.filter(
+        ({ id, report }) => report === null && this.#router.refusedRows.mayHold(id, this.#ask.rows),
+      )
+      return this.#attempt(this.#choose(known) ?? this.#choose(unknown))
+    }
     let candidate = this.#choose(nodes)
     if (candidate === undefined && verdict.retry === 'anywhere' && this.#attempts === 1) candidate = node
     if (candidate === undefined) return undefined

@@ -246,12 +246,14 @@ describe('when no node can answer', () => {
     expect(await stubs.callsAt(first)).toHaveLength(1)
   })
 
-  test('a refusal that no other node would answer differently is not repeated', async () => {
+  test('too long for each listed node: asked of each once, and from then on refused by one', async () => {
     await stubs.behave({ tokens: [], refuse: { status: 400, code: 'context_length_exceeded' } })
-    const response = await edge.chat(tenant)
-    expect(response.status).toBe(400)
-    expect((await errorOf(response)).code).toBe('context_length_exceeded')
-    expect(await stubs.calls()).toHaveLength(1)
+    for (const calls of [2, 3]) {
+      const response = await edge.chat(tenant)
+      expect(response.status).toBe(400)
+      expect((await errorOf(response)).code).toBe('context_length_exceeded')
+      expect(await stubs.calls()).toHaveLength(calls)
+    }
   })
 
   test('retries stop when their budget is spent', async () => {

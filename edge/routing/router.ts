@@ -1,10 +1,11 @@
 import type { FleetNode } from '../fleet/nodes.ts'
-import type { RouteView } from './choose-node.ts'
+import { isKnownToHold, type RouteView } from './choose-node.ts'
 import { CircuitBreakers } from './circuit-breaker.ts'
 import { Demand } from './demand.ts'
 import { FalseClaims } from './false-claims.ts'
 import { FirstTokenTimes } from './first-token-times.ts'
 import { InFlight } from './in-flight.ts'
+import { RefusedRows } from './refused-rows.ts'
 import { RetryBudget } from './retry-budget.ts'
 
 export interface RouterOptions {
@@ -29,6 +30,7 @@ export class Router {
   readonly falseClaims: FalseClaims
   readonly firstTokenTimes = new FirstTokenTimes()
   readonly inFlight: InFlight
+  readonly refusedRows: RefusedRows
   readonly retryBudget = new RetryBudget()
 
   constructor({ now = Date.now, random = Math.random }: RouterOptions = {}) {
@@ -38,6 +40,7 @@ export class Router {
     this.demand = new Demand(now)
     this.falseClaims = new FalseClaims(now)
     this.inFlight = new InFlight(now)
+    this.refusedRows = new RefusedRows(now)
   }
 
   view(nodes: readonly FleetNode[]): RouteView {
@@ -46,6 +49,8 @@ export class Router {
       load: (node) => this.load(node),
       standing: (node) => this.breakers.standing(node),
       believes: ({ id }, adapter) => this.falseClaims.believes(id, adapter),
+      mayHold: (node, rows) =>
+        isKnownToHold(node, { rows }) || (node.report === null && this.refusedRows.mayHold(node.id, rows)),
       demand: (adapter) => this.demand.share(adapter),
       random: this.random,
     }

@@ -462,6 +462,7 @@ describe('a dispatch', () => {
       let attempt = dispatch.first(nodes)
       while (attempt !== undefined) {
         asked.push(attempt.node.id)
+        if (attempt.node.id === large.id) break
         attempt.failed(verdict('context_length_exceeded'))
         attempt = dispatch.next(nodes, { node: attempt.node, verdict: verdict('context_length_exceeded') })
       }
@@ -470,6 +471,29 @@ describe('a dispatch', () => {
       expect(asked).not.toContain('node-0')
     }
     for (const each of nodes) expect(via.breakers.standing(each)).toBe('closed')
+  })
+
+  test('finds the one large node among listed ones, which never say how large they are, and remembers the others', () => {
+    const via = router()
+    while (via.retryBudget.take());
+    const nodes = fleet(4).map((each) => ({ ...each, report: null }))
+    const askedBy = (key: AdapterKey, rows: number) => {
+      const dispatch = new Dispatch(via, ask(key, { rows }))
+      const asked: string[] = []
+      let attempt = dispatch.first(nodes)
+      while (attempt !== undefined) {
+        asked.push(attempt.node.id)
+        if (attempt.node.id === 'node-3') return asked
+        attempt.failed(verdict('context_length_exceeded'))
+        attempt = dispatch.next(nodes, { node: attempt.node, verdict: verdict('context_length_exceeded') })
+      }
+      return asked
+    }
+    for (const key of keys.slice(0, 20)) expect(askedBy(key, 1_000).at(-1)).toBe('node-3')
+    for (const key of keys.slice(0, 20)) expect(askedBy(key, 1_500)).toEqual(['node-3'])
+    // What is smaller than anything that was refused goes to its own home.
+    const homes = new Set(keys.map((key) => home(key, nodes)))
+    expect(new Set(keys.map((key) => new Dispatch(via, ask(key)).first(nodes)?.node.id))).toEqual(homes)
   })
 
   test('counts each attempt in flight until its one end', () => {

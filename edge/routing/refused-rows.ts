@@ -1,0 +1,29 @@
+/** A node may come back with a larger cache. */
+const rememberedMs = 10 * 60_000
+
+/**
+ * What nodes that do not say how large their caches are have refused as too large: the fewest rows of each. Keys are the ids
+ * of listed nodes, which are few.
+ */
+export class RefusedRows {
+  readonly #fewest = new Map<string, { readonly rows: number; readonly at: number }>()
+  readonly #now: () => number
+
+  constructor(now: () => number) {
+    this.#now = now
+  }
+
+  note(node: string, rows: number): void {
+    this.#fewest.set(node, { rows: Math.min(rows, this.#of(node) ?? rows), at: this.#now() })
+  }
+
+  /** Whether nothing says that the node is too small for so many rows. */
+  mayHold(node: string, rows: number): boolean {
+    return rows < (this.#of(node) ?? Number.POSITIVE_INFINITY)
+  }
+
+  #of(node: string): number | undefined {
+    const known = this.#fewest.get(node)
+    return known !== undefined && this.#now() - known.at < rememberedMs ? known.rows : undefined
+  }
+}
