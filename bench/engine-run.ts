@@ -1,6 +1,7 @@
 import type { Engine } from '../gpu-node/engine/engine.ts'
 import type { BackboneDigest } from '../shared/ids.ts'
 import { newRequestId, TenantId } from '../shared/ids.ts'
+import { greedySampling } from '../shared/wire.ts'
 
 /** One greedy request of an engine, and what came of it. */
 export interface EngineRun {
@@ -38,15 +39,7 @@ export async function runRequest(
       adapter: null,
       prompt: [...prompt],
       maxTokens,
-      sampling: {
-        temperature: 0,
-        topP: 1,
-        topK: 0,
-        minP: 0,
-        frequencyPenalty: 0,
-        presencePenalty: 0,
-        logitBias: [],
-      },
+      sampling: greedySampling,
       stopTokens: [],
       logprobs: null,
       timeoutMs: longestMs,

@@ -92,12 +92,12 @@ export interface Platform {
   readonly budget: (tenant: TenantId) => DurableObjectStub<TenantBudget>
   readonly budgets: Budgets
   /** Of a tenant as it was created then: one that is made anew under the same name has none of the old one's. */
-  readonly responses: (tenant: TenantId, createdAt: number | undefined) => DurableObjectStub<TenantResponses>
+  readonly responses: (tenant: TenantId, createdAt: number) => DurableObjectStub<TenantResponses>
   readonly registry: () => DurableObjectStub<NodeRegistry>
   readonly training: (tenant: TenantId) => DurableObjectStub<TenantTraining>
   readonly trainingQueue: () => DurableObjectStub<TrainingQueue>
   /** Of a tenant as it was created then, as `responses`. */
-  readonly batches: (tenant: TenantId, createdAt: number | undefined) => DurableObjectStub<TenantBatches>
+  readonly batches: (tenant: TenantId, createdAt: number) => DurableObjectStub<TenantBatches>
   readonly files: R2Bucket
   readonly fleet: FleetView
   readonly region: (request: Request) => string
@@ -180,13 +180,13 @@ export function platformOf(bindings: Bindings): Platform {
       controlCalls(TRAINING_QUEUE.get(TRAINING_QUEUE.idFromName('queue')), 'the queue of jobs'),
     batches: (tenant, createdAt) =>
       controlCalls(
-        BATCHES.get(BATCHES.idFromName(`${tenant} ${createdAt ?? 0}`)),
+        BATCHES.get(BATCHES.idFromName(`${tenant} ${createdAt}`)),
         "the record of the tenant's batches",
       ),
     files: controlCalls(FILES, 'the storage of files', 'createMultipartUpload'),
     responses: (tenant, createdAt) =>
       controlCalls(
-        RESPONSES.get(RESPONSES.idFromName(`${tenant} ${createdAt ?? 0}`)),
+        RESPONSES.get(RESPONSES.idFromName(`${tenant} ${createdAt}`)),
         "the store of the tenant's responses",
       ),
     registry: () => controlCalls(REGISTRY.get(REGISTRY.idFromName('fleet')), 'the registry of nodes'),

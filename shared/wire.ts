@@ -48,6 +48,17 @@ export const Sampling = z.strictObject({
 })
 export type Sampling = z.infer<typeof Sampling>
 
+/** The most likely token each time. */
+export const greedySampling: Sampling = {
+  temperature: 0,
+  topP: 1,
+  topK: 0,
+  minP: 0,
+  frequencyPenalty: 0,
+  presencePenalty: 0,
+  logitBias: [],
+}
+
 export const maxGrammarLength = 128 * 1024
 
 /** Parts of a composed grammar. */

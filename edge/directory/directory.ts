@@ -10,7 +10,7 @@ import { type Upload, uploadMs } from './adapter-table.ts'
 import { admitUpload, beingRemoved, givenUp, nameUpload } from './admit-upload.ts'
 import { decide, type Wish } from './decide.ts'
 import { Delivery, type DirectoryBindings } from './delivery.ts'
-import { migrate } from './directory-schema.ts'
+import { schema } from './directory-schema.ts'
 import type { NewKey } from './key-table.ts'
 import { type Outcome, ok, refuse } from './outcome.ts'
 import { type Tables, tablesOf } from './tables.ts'
@@ -33,11 +33,10 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
 
   constructor(ctx: DurableObjectState, env: DirectoryBindings) {
     super(ctx, env)
+    ctx.storage.sql.exec(schema)
     const tables = tablesOf(ctx.storage.sql)
     this.#tables = tables
     this.#delivery = new Delivery({ tables, env, storage: ctx.storage })
-    const isOld = migrate(ctx.storage) && !tables.outbox.isEmpty()
-    if (isOld) void ctx.blockConcurrencyWhile(() => this.#delivery.deliver().catch(() => undefined))
   }
 
   async create(id: TenantId, policy: TenantPolicy): Promise<Outcome<TenantSummary>> {

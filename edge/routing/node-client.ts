@@ -15,7 +15,7 @@ export interface NodeCall {
   /** Rows that the adapter makes; 0 for the untuned backbone. */
   readonly promptRows: number
   /** Of the backbone; undefined where its record does not say. */
-  readonly vocab: number | undefined
+  readonly vocab: number
   readonly nodeKey: Uint8Array
   readonly signal: AbortSignal
   /** Told of the call; gives the headers that make it part of the request's trace. */

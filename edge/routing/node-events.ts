@@ -9,7 +9,7 @@ export interface Asked {
   /** Rows that the adapter makes; 0 for the untuned backbone. */
   readonly promptRows: number
   /** Of the backbone; undefined where its record does not say. */
-  readonly vocab: number | undefined
+  readonly vocab: number
 }
 
 export type EventGroup = readonly GenerateEvent[]
@@ -157,7 +157,7 @@ export class NodeEvents {
 
   #isUnknown(id: number): boolean {
     const { vocab } = this.#asked
-    return vocab !== undefined && id >= vocab
+    return id >= vocab
   }
 
   #broken(cause: 'truncated' | 'other', message: string, thrown?: unknown): NodeFailure {

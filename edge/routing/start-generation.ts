@@ -23,8 +23,8 @@ export interface GenerationStart {
   readonly request: Omit<GenerateRequest, 'timeoutMs' | 'settlement'>
   /** Rows that the adapter makes; 0 for the untuned backbone. */
   readonly promptRows: number
-  /** Of the backbone; undefined where its record does not say. */
-  readonly vocab: number | undefined
+  /** Tokens that the backbone knows. */
+  readonly vocab: number
   /** How attempt `n` (from 0) is settled; an attempt that gave no first token is not charged. */
   readonly settlement?: (attempt: number) => GenerateRequest['settlement']
   readonly signal: AbortSignal

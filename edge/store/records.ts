@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { TenantStatus } from '../../shared/api/admin.ts'
 import { AdapterSummary, CanaryShare } from '../../shared/api/deployments.ts'
-import { TenantPolicy, unlimited } from '../../shared/api/policy.ts'
+import { TenantPolicy } from '../../shared/api/policy.ts'
 import { Scopes } from '../../shared/api/scopes.ts'
 import { EdgeBackbone } from '../../shared/backbone.ts'
 import { AdapterDigest, AliasName, BackboneSlug, KeyId, TenantId } from '../../shared/ids.ts'
@@ -40,12 +40,12 @@ export type AliasRecord = z.infer<typeof AliasRecord>
 /** `tenant:{id}`. */
 export const TenantRecord = z.object({
   id: TenantId,
-  /** Tells a tenant from an earlier one of its name. Absent in records of before. */
-  createdAt: z.int().optional(),
+  /** Tells a tenant from an earlier one of its name. */
+  createdAt: z.int(),
   /** Counts every change of the tenant. */
-  version: z.int().default(0),
-  status: TenantStatus.default('active'),
-  policy: TenantPolicy.default(unlimited),
+  version: z.int(),
+  status: TenantStatus,
+  policy: TenantPolicy,
   aliases: z.record(AliasName, AliasRecord),
 })
 export type TenantRecord = z.infer<typeof TenantRecord>
@@ -56,8 +56,7 @@ export type AdaptersRecord = z.infer<typeof AdaptersRecord>
 
 /** `backbone:{slug}`; the compiled tokenizer lies beside it under `tokenizer:{sha256}`. */
 export const BackboneRecord = z.object({
-  /** Its shape is absent in records of before. */
-  backbone: EdgeBackbone.partial({ d: true, layers: true, vocab: true }),
+  backbone: EdgeBackbone,
   tokenizer: z.string().regex(/^[0-9a-f]{64}$/),
   createdAt: z.int(),
 })

@@ -1,6 +1,6 @@
 import { type QuartetError, toQuartetError } from '../../shared/errors.ts'
 
-export interface EventStream {
+interface EventStreamOptions {
   /** One JSON value per server-sent event. */
   readonly events: AsyncGenerator<object, void>
   readonly onError: (error: QuartetError) => void
@@ -28,7 +28,7 @@ export function eventStream({
   isNamed,
   onError,
   onLeft,
-}: EventStream): ReadableStream<Uint8Array> {
+}: EventStreamOptions): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder()
   const frame = isNamed ? namedFrame : dataFrame
   let isRead = true

@@ -1,7 +1,7 @@
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
-import { isCompiledTokenizer, readTables } from '../../shared/tokenizer/tokenizer-tables.ts'
+import { readTables } from '../../shared/tokenizer/tokenizer-tables.ts'
 import type { Platform } from '../platform.ts'
 import { type BackboneRecord, storeKeys } from '../store/records.ts'
 import type { ResolvedModel } from './resolve-model.ts'
@@ -34,16 +34,9 @@ export async function loadCodec(
       `the tokenizer ${tokenizer} in storage is damaged; register its backbone again`,
     )
   // A request that read it at the same time may have it by now.
-  const codec = codecs.get(tokenizer) ?? codecOf(bytes)
+  const codec = codecs.get(tokenizer) ?? new TextCodec(readTables(bytes))
   const [oldest] = codecs.size >= maxCodecs && !codecs.has(tokenizer) ? codecs.keys() : []
   if (oldest !== undefined) codecs.delete(oldest)
   codecs.set(tokenizer, codec)
   return codec
-}
-
-/** What was registered before tokenizers were compiled is JSON. */
-function codecOf(bytes: Uint8Array): TextCodec {
-  return isCompiledTokenizer(bytes)
-    ? new TextCodec(readTables(bytes))
-    : TextCodec.compile(JSON.parse(new TextDecoder().decode(bytes)))
 }

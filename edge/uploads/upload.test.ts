@@ -353,15 +353,6 @@ describe('an upload', () => {
     const { file } = await makeAdapter({ backbone: tinyBackbone, seed: 905, tail: header })
     expect((await upload(file)).status).toBe(201)
   })
-
-  test('is taken for a backbone whose shape is not on record yet', async () => {
-    const key = storeKeys.backbone(tinyBackbone.slug)
-    const record = await env.STORE.get<Record<string, object>>(key, 'json')
-    const { d: _d, layers: _layers, vocab: _vocab, ...elder } = tinyBackbone
-    await env.STORE.put(key, JSON.stringify({ ...record, backbone: elder }))
-    expect((await upload(small.file, { isolate: new TestEdge() })).status).toBe(201)
-    await edge.seedBackbone()
-  })
 })
 
 describe('a tenant’s adapter storage', () => {

@@ -168,8 +168,8 @@ function exp2Negative(x: number): number {
   return series * (powerOfHalf[whole] ?? 0)
 }
 
-/** Log-probabilities of logits, log softmax at temperature 1: what to subtract from each logit. */
-export function logSumExp(logits: Float32Array): number {
+/** log Σ exp(logit), to about f32 precision: a logit minus it is the log-probability at temperature 1. */
+export function logNormaliser(logits: Float32Array): number {
   const best = logits[argmax(logits)] ?? Number.NaN
   let sum = 0
   for (let id = 0; id < logits.length; id++) {

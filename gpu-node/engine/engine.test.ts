@@ -3,20 +3,10 @@ import { describe, expect, it } from 'vitest'
 import type { BackendLimits } from '../../model/runtime/backend.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { newRequestId, TenantId } from '../../shared/ids.ts'
-import type { GenerateEvent, GenerateRequest, Sampling } from '../../shared/wire.ts'
+import { greedySampling, type GenerateEvent, type GenerateRequest, type Sampling } from '../../shared/wire.ts'
 import { continuation, FakeBackend, fakeAdapter, fakeBackbone } from '../../test/fakes/fake-backend.ts'
 import { Engine } from './engine.ts'
 import type { PinnedAdapter } from './sequence.ts'
-
-const greedy: Sampling = {
-  temperature: 0,
-  topP: 1,
-  topK: 0,
-  minP: 0,
-  frequencyPenalty: 0,
-  presencePenalty: 0,
-  logitBias: [],
-}
 
 interface Ask extends Partial<Omit<GenerateRequest, 'sampling'>> {
   tenant?: string
@@ -47,7 +37,7 @@ function engineWith(limits: Partial<BackendLimits> = {}, options: { total?: numb
         adapter: null,
         prompt: [1, 2, 3],
         maxTokens: 5,
-        sampling: { ...greedy, ...sampling },
+        sampling: { ...greedySampling, ...sampling },
         stopTokens: [],
         logprobs: null,
         timeoutMs: 60_000,

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { AdapterDigest, newRequestId, TenantId } from '../../shared/ids.ts'
-import type { GenerateEvent } from '../../shared/wire.ts'
+import { greedySampling, type GenerateEvent } from '../../shared/wire.ts'
 import { continuation, FakeBackend, fakeAdapter, fakeBackbone } from '../../test/fakes/fake-backend.ts'
 import { Engine } from './engine.ts'
 
@@ -29,15 +29,7 @@ function engineWith(prefixBytes = 100_000) {
         adapter: adapter ? AdapterDigest.parse(adapter.identity.toString(16).padStart(64, '0')) : null,
         prompt: [...prompt],
         maxTokens: 8,
-        sampling: {
-          temperature: 0,
-          topP: 1,
-          topK: 0,
-          minP: 0,
-          frequencyPenalty: 0,
-          presencePenalty: 0,
-          logitBias: [],
-        },
+        sampling: greedySampling,
         stopTokens: [],
         logprobs: null,
         timeoutMs: 60_000,

@@ -1,6 +1,6 @@
 import { QuartetError } from '../../shared/errors.ts'
 import { type GenerateEvent, maxScoresPerEvent, type TokenScore } from '../../shared/wire.ts'
-import { logSumExp } from './distribution.ts'
+import { logNormaliser } from './distribution.ts'
 import { likeliest } from './sampler.ts'
 
 /** Memory of the logits of one run's prompt tokens, as far as an adapter's window can be parted. */
@@ -34,7 +34,7 @@ export class PromptScores {
   }
 
   #score(logits: Float32Array, id: number): TokenScore {
-    const normaliser = logSumExp(logits)
+    const normaliser = logNormaliser(logits)
     const own = logits[id] ?? Number.NaN
     const logprob = own - normaliser
     if (!Number.isFinite(logprob))

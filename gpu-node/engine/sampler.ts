@@ -1,6 +1,6 @@
 import { Random } from '../../shared/prng.ts'
 import type { GenerateRequest, Sampling } from '../../shared/wire.ts'
-import { argmax, Distribution, logSumExp } from './distribution.ts'
+import { argmax, Distribution, logNormaliser } from './distribution.ts'
 import { type LogitStage, logitStages, maskStage, type WeightStage, weightStages } from './sampling-stages.ts'
 
 /** A chosen token. Log-probabilities are those of the model itself: log softmax of its logits before any stage. */
@@ -57,7 +57,7 @@ export class Sampler {
     state.generated++
     if (state.logitStages.length > 0) state.counts.set(id, (state.counts.get(id) ?? 0) + 1)
     if (state.logprobs === null) return { id }
-    const normaliser = logSumExp(logits)
+    const normaliser = logNormaliser(logits)
     const top = likeliest(logits, state.logprobs).map((other): [number, number] => [
       other,
       (logits[other] ?? Number.NaN) - normaliser,

@@ -5,7 +5,7 @@ import { kvRows } from '../../shared/kv-rows.ts'
 import type { FinishReason, GenerateEvent, GenerateRequest, Timings, Usage } from '../../shared/wire.ts'
 import type { GrammarSession } from '../grammar/grammar-session.ts'
 import type { CallTrace } from './call-trace.ts'
-import { EventStream } from './event-stream.ts'
+import { SequenceEvents } from './sequence-events.ts'
 import { PromptScores } from './prompt-scores.ts'
 import { SamplingState } from './sampler.ts'
 
@@ -48,7 +48,7 @@ export type Ending =
 /** The state of one request from arrival to end. Times are milliseconds on the engine's clock. */
 export class Sequence {
   readonly engineRequest: EngineRequest
-  readonly events: EventStream
+  readonly events: SequenceEvents
   readonly sampling: SamplingState
   readonly arrivedAt: number
   /** Of its prompt's tokens, where the request asks for them. */
@@ -68,7 +68,7 @@ export class Sequence {
     this.sampling = new SamplingState(engineRequest.request, engineRequest.grammar?.mask)
     const { promptLogprobs } = engineRequest.request
     this.promptScores = promptLogprobs === undefined ? undefined : new PromptScores(promptLogprobs)
-    this.events = new EventStream(() => {
+    this.events = new SequenceEvents(() => {
       this.cancelled = true
     })
   }

@@ -1,12 +1,11 @@
 import { expect, it } from 'vitest'
 import { newRequestId, TenantId } from '../../shared/ids.ts'
-import type { GenerateEvent } from '../../shared/wire.ts'
+import { greedySampling, type GenerateEvent } from '../../shared/wire.ts'
 import { type BackendCall, FakeBackend, fakeAdapter, fakeBackbone } from '../../test/fakes/fake-backend.ts'
 import { Engine } from './engine.ts'
 import { fewestRows } from './step-budget.ts'
 
 const stepMs = 100
-const greedy = { temperature: 0, topP: 1, topK: 0, minP: 0, frequencyPenalty: 0, presencePenalty: 0 }
 
 interface Machine {
   /** Milliseconds of one row of a prompt behind no other. */
@@ -46,7 +45,7 @@ function engineOn({ decode, row, twiceAt }: Machine) {
         adapter: null,
         prompt: Array.from({ length: prompt }, (_, at) => at % 64),
         maxTokens,
-        sampling: { ...greedy, logitBias: [] },
+        sampling: greedySampling,
         stopTokens: [],
         logprobs: null,
         timeoutMs: 3_600_000,

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { newRequestId, settlementId, TenantId } from '../../shared/ids.ts'
 import { fakeBackbone } from '../../test/fakes/fake-backend.ts'
 import { Settlements } from './settlements.ts'
+import { greedySampling } from '../../shared/wire.ts'
 
 const tenant = TenantId.parse('acme')
 const other = TenantId.parse('other')
@@ -18,15 +19,7 @@ function engineRequest(owner = tenant) {
       adapter: null,
       prompt: [1, 2],
       maxTokens: 4,
-      sampling: {
-        temperature: 0,
-        topP: 1,
-        topK: 0,
-        minP: 0,
-        frequencyPenalty: 0,
-        presencePenalty: 0,
-        logitBias: [],
-      },
+      sampling: greedySampling,
       stopTokens: [],
       logprobs: null,
       timeoutMs: 1000,

@@ -7,7 +7,7 @@ import { NodeId } from '../../shared/heartbeat.ts'
 import { AdapterDigest, BackboneSlug, newRequestId, RequestId, TenantId } from '../../shared/ids.ts'
 import type { Log } from '../../shared/log.ts'
 import { type NodeTokenGrant, nodeTokenKey, signNodeToken } from '../../shared/node-token.ts'
-import { GenerateEvent, type GenerateRequest } from '../../shared/wire.ts'
+import { greedySampling, GenerateEvent, type GenerateRequest } from '../../shared/wire.ts'
 import { FakeBackend, fakeBackbone } from '../fakes/fake-backend.ts'
 
 export const secret = 'the secret of the contract tests'
@@ -116,15 +116,7 @@ export function generateRequest(wanted: Partial<GenerateRequest> = {}): Generate
     adapter: null,
     prompt: [1, 2, 3],
     maxTokens: 5,
-    sampling: {
-      temperature: 0,
-      topP: 1,
-      topK: 0,
-      minP: 0,
-      frequencyPenalty: 0,
-      presencePenalty: 0,
-      logitBias: [],
-    },
+    sampling: greedySampling,
     stopTokens: [],
     logprobs: null,
     timeoutMs: 60_000,

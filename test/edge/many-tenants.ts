@@ -58,6 +58,7 @@ async function seed(body: unknown, env: Bindings): Promise<string[]> {
         tenant: true,
         record: {
           id,
+          createdAt,
           version: 1,
           status: 'active',
           policy: unlimited,

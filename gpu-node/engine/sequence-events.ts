@@ -6,7 +6,7 @@ type Piece = readonly GenerateEvent[]
  * One request's events on their way to its one reader. Writing never waits: what is unread piles up, and it is
  * bounded because a request has at most `maxTokens` events, those of its prompt and one end. Whatever is there is read in one piece.
  */
-export class EventStream implements AsyncIterableIterator<Piece> {
+export class SequenceEvents implements AsyncIterableIterator<Piece> {
   #unread: GenerateEvent[] = []
   #over = false
   #reader: ((result: IteratorResult<Piece>) => void) | undefined

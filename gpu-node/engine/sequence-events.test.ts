@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import type { GenerateEvent } from '../../shared/wire.ts'
-import { EventStream } from './event-stream.ts'
+import { SequenceEvents } from './sequence-events.ts'
 
 const token = (id: number): GenerateEvent => ({ type: 'token', id })
 const end: GenerateEvent = { type: 'error', code: 'node_error', message: 'over' }
 
 describe('an event stream', () => {
   it('hands over the events of one step in one piece, read early or late', async () => {
-    const stream = new EventStream(() => {})
+    const stream = new SequenceEvents(() => {})
     const first = stream.next()
     stream.push(token(1))
     stream.push(token(2))
@@ -20,7 +20,7 @@ describe('an event stream', () => {
 
   it('tells when the reader leaves early, at once, and only then', async () => {
     let left = 0
-    const abandoned = new EventStream(() => left++)
+    const abandoned = new SequenceEvents(() => left++)
     const waiting = abandoned.next()
     await abandoned.return()
     expect(left).toBe(1)
@@ -28,7 +28,7 @@ describe('an event stream', () => {
     abandoned.push(token(1))
     expect(await abandoned.next()).toMatchObject({ done: true })
 
-    const finished = new EventStream(() => left++)
+    const finished = new SequenceEvents(() => left++)
     finished.end(end)
     await finished.return()
     expect(left).toBe(1)
