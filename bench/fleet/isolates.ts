@@ -2,9 +2,9 @@ import { FleetView } from '../../edge/fleet/fleet-view.ts'
 import type { FleetNode } from '../../edge/fleet/nodes.ts'
 import type { Roster } from '../../edge/fleet/roster.ts'
 import { type Attempt, Dispatch } from '../../edge/routing/dispatch.ts'
-import { rankNodes } from '../../edge/routing/rendezvous.ts'
 import { Router } from '../../edge/routing/router.ts'
 import type { AdapterKey } from '../../shared/ids.ts'
+import { rankNodes } from '../../test/edge/rank-nodes.ts'
 import { simulatedBackbone } from './simulated-node.ts'
 
 /** Where one request goes, as edge/routing/first-answer.ts asks it. */

@@ -1,21 +1,12 @@
-/** What is ranked, by its name. */
 interface Named {
   readonly id: string
 }
 
 /**
- * Nodes by preference for a key: rendezvous hashing (Thaler and Ravishankar, 1998). Each node's score depends on
- * the key and that node alone, so a node that comes or goes moves only its own share of keys.
+ * How much a key prefers a node, 0 to 2³² − 1: rendezvous hashing (Thaler and Ravishankar, 1998). A score depends on the
+ * key and that node alone, so a node that comes or goes moves only its own share of keys. The key is hashed once for all
+ * nodes.
  */
-export function rankNodes<N extends Named>(key: string, nodes: readonly N[]): N[] {
-  const score = scorer(key)
-  return nodes
-    .map((node) => ({ node, score: score(node) }))
-    .sort((a, b) => b.score - a.score || (a.node.id < b.node.id ? -1 : 1))
-    .map(({ node }) => node)
-}
-
-/** How much a key prefers a node: 0 to 2³² − 1. The key is hashed once for all nodes. */
 export function scorer(key: string): (node: Named) => number {
   const keyHash = hash32(key)
   return ({ id }) => finalize(keyHash ^ hash32(id))

@@ -6,7 +6,6 @@ import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest, BackboneDigest, TenantId } from '../../shared/ids.ts'
 import { makeAdapter, makeLargeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
 import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../../test/edge/edge.ts'
-import { storeKeys } from '../store/records.ts'
 import { openAdapter, partBytes } from '../store/stored-adapter.ts'
 
 const edge = new TestEdge()

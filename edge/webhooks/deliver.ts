@@ -1,7 +1,7 @@
 import type { BudgetAlert } from '../../shared/api/alerts.ts'
 
 /** A webhook that has not answered by then counts as one that failed. */
-export const webhookTimeoutMs = 10_000
+const webhookTimeoutMs = 10_000
 const maxProblemLength = 200
 
 export interface Webhook {
@@ -31,7 +31,7 @@ export const eventOf = (
 })
 
 /** The headers of Standard Webhooks (https://www.standardwebhooks.com), by which OpenAI's clients verify as well. */
-export async function signedHeaders(
+async function signedHeaders(
   { body, id }: WebhookEvent,
   { now, secret }: { readonly secret: string; readonly now: number },
 ): Promise<Record<string, string>> {

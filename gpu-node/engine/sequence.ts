@@ -5,9 +5,9 @@ import { kvRows } from '../../shared/kv-rows.ts'
 import type { FinishReason, GenerateEvent, GenerateRequest, Timings, Usage } from '../../shared/wire.ts'
 import type { GrammarSession } from '../grammar/grammar-session.ts'
 import type { CallTrace } from './call-trace.ts'
-import { SequenceEvents } from './sequence-events.ts'
 import { PromptScores } from './prompt-scores.ts'
 import { SamplingState } from './sampler.ts'
+import { SequenceEvents } from './sequence-events.ts'
 
 /** An adapter that stays resident until it is released; a second release does nothing. */
 export interface PinnedAdapter {

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { newRequestId, TenantId } from '../../shared/ids.ts'
-import { greedySampling, type GenerateEvent } from '../../shared/wire.ts'
+import { type GenerateEvent, greedySampling } from '../../shared/wire.ts'
 import { type BackendCall, FakeBackend, fakeAdapter, fakeBackbone } from '../../test/fakes/fake-backend.ts'
 import { Engine } from './engine.ts'
 import { fewestRows } from './step-budget.ts'

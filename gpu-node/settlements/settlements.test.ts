@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { newRequestId, settlementId, TenantId } from '../../shared/ids.ts'
+import { greedySampling } from '../../shared/wire.ts'
 import { fakeBackbone } from '../../test/fakes/fake-backend.ts'
 import { Settlements } from './settlements.ts'
-import { greedySampling } from '../../shared/wire.ts'
 
 const tenant = TenantId.parse('acme')
 const other = TenantId.parse('other')

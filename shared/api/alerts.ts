@@ -26,12 +26,12 @@ export const BudgetAlert = z.object({
 })
 export type BudgetAlert = z.infer<typeof BudgetAlert>
 
-export const maxWebhookUrlLength = 2_048
+const maxWebhookUrlLength = 2_048
 
 /** `PUT /admin/v1/tenants/{id}/webhook`. */
 export const PutWebhookRequest = z.strictObject({ url: z.string().min(1).max(maxWebhookUrlLength) })
 
-export const Webhook = z.object({ url: z.string() })
+const Webhook = z.object({ url: z.string() })
 
 /** The secret that signs is another one with each call, and is shown only here. */
 export const PutWebhookResponse = Webhook.extend({ secret: z.string() })

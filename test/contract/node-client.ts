@@ -7,7 +7,7 @@ import { NodeId } from '../../shared/heartbeat.ts'
 import { AdapterDigest, BackboneSlug, newRequestId, RequestId, TenantId } from '../../shared/ids.ts'
 import type { Log } from '../../shared/log.ts'
 import { type NodeTokenGrant, nodeTokenKey, signNodeToken } from '../../shared/node-token.ts'
-import { greedySampling, GenerateEvent, type GenerateRequest } from '../../shared/wire.ts'
+import { GenerateEvent, type GenerateRequest, greedySampling } from '../../shared/wire.ts'
 import { FakeBackend, fakeBackbone } from '../fakes/fake-backend.ts'
 
 export const secret = 'the secret of the contract tests'

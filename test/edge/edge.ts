@@ -3,13 +3,13 @@ import { env } from 'cloudflare:workers'
 import { inject } from 'vitest'
 import { app } from '../../edge/app.ts'
 import type { Bindings } from '../../edge/platform.ts'
-import { rankNodes } from '../../edge/routing/rendezvous.ts'
 import { CreateKeyResponse } from '../../shared/api/admin.ts'
 import type { EdgeBackbone } from '../../shared/backbone.ts'
 import { type AdapterKey, adapterKey, BackboneDigest, BackboneSlug, TenantId } from '../../shared/ids.ts'
 import type { StubBehaviour, StubCall } from '../fakes/stub-behaviour.ts'
 import { tinyChat, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
 import { makeAdapter, type TestAdapter } from './adapter.ts'
+import { rankNodes } from './rank-nodes.ts'
 
 export const tinyBackbone: EdgeBackbone = {
   slug: BackboneSlug.parse('tiny'),
