@@ -23,7 +23,7 @@ const shape = {
   format: z.literal('quartet-adapter/1'),
   anchor: z.enum(['sink', 'own', 'none']).default('none'),
   placement: z.enum(['first', 'after-first', 'late']).default('first'),
-  /** Of the placement `late` alone: how many of the prompt's tokens, its generation header, stand behind the rows. */
+  /** With the placement `late` alone: so many of the prompt's tokens, its generation header, stand behind the rows. */
   tail: count(maxTail).optional(),
   backbone: BackboneSlug,
   backbone_sha256: BackboneDigest,
@@ -37,7 +37,7 @@ const layerIndex = z
   .regex(/^(0|[1-9][0-9]{0,2})$/, 'must be the number of a layer, from 0')
   .transform(Number)
 
-/** Of the kinds whose rows depend on the instruction. */
+/** Settings of the kinds whose rows depend on the instruction. */
 const generator = {
   activation: z.enum(['rational', 'gelu', 'relu']).default('rational'),
   m: count(4096),
@@ -83,7 +83,7 @@ const Kinds = z.discriminatedUnion('kind', [
   z.strictObject({
     ...shape,
     kind: z.literal('static'),
-    /** Of the rows. Rows in f32 give the very keys and values that they were taken from. */
+    /** The type of the rows. Rows in f32 give the very keys and values that they were taken from. */
     precision: z.enum(['f16', 'f32']).default('f16'),
   }),
 ])
@@ -207,7 +207,7 @@ export interface AdapterFile {
   readonly tensors: ReadonlyMap<string, Tensor>
 }
 
-/** What an adapter file says of itself, before any tensor's bytes are looked at. */
+/** The header of an adapter file; no tensor's bytes are read for it. */
 export type AdapterDescription = Omit<AdapterFile, 'tensors'>
 
 /** Parses and checks an adapter file. Throws `adapter_invalid` that names the metadata key or tensor at fault. */

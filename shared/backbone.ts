@@ -68,7 +68,7 @@ export const ModelConfig = z.strictObject({
   biases: z.array(z.enum(['qkv', 'o', 'gate_up', 'down'])).optional(),
   activation: z.enum(['gelu', 'gelu-tanh']).optional(),
   embeddingScale: z.number().gt(0).optional(),
-  /** Of what each block adds to the residual stream. */
+  /** The factor of each block's output before it joins the residual stream. */
   residualScale: z.number().gt(0).optional(),
   logitScale: z.number().gt(0).optional(),
 })

@@ -30,7 +30,7 @@ export const errorCodes = {
   model_not_found: { status: 404, type: 'invalid_request_error' },
   not_found: { status: 404, type: 'invalid_request_error' },
   method_not_allowed: { status: 405, type: 'invalid_request_error' },
-  /** What was sent did not arrive in time. */
+  /** The request's body did not arrive in time. */
   request_timeout: { status: 408, type: 'invalid_request_error' },
   adapter_in_use: { status: 409, type: 'invalid_request_error' },
   idempotency_conflict: { status: 409, type: 'invalid_request_error' },

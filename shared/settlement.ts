@@ -39,9 +39,9 @@ export const SettlementsRequest = z.strictObject({
 export type SettlementsRequest = z.infer<typeof SettlementsRequest>
 
 export const SettlementsResponse = z.object({
-  /** Of those wanted, the ones that are over and not yet acknowledged. */
+  /** Those wanted that are over and not yet acknowledged. */
   settlements: z.array(Settlement),
-  /** Of those wanted, the ones that still run. The rest the node does not know. */
+  /** Those wanted that still run. The node does not know the rest. */
   running: z.array(SettlementId),
 })
 export type SettlementsResponse = z.infer<typeof SettlementsResponse>

@@ -72,7 +72,7 @@ const SimpleGrammar = z.discriminatedUnion('kind', [
 ])
 export type SimpleGrammar = z.infer<typeof SimpleGrammar>
 
-/** What an answer must read like. Its text never enters a log. */
+/** The form that an answer must have. Its text never enters a log. */
 export const Grammar = z.discriminatedUnion('kind', [
   ...SimpleGrammar.options,
   /** EBNF that refers to `parts` by the rules `part_0`, `part_1` and so on. */
@@ -122,7 +122,7 @@ export const Usage = z.strictObject({
   promptTokens: z.int().min(0),
   /** Rows that were made of the adapter, which are work like prompt tokens; absent when there were none. */
   promptRows: z.int().min(1).optional(),
-  /** Of the prompt tokens, those whose cache rows were at hand from an earlier request; absent when there were none. */
+  /** Prompt tokens whose cache rows an earlier request had left; absent when there were none. */
   cachedTokens: z.int().min(1).optional(),
   completionTokens: z.int().min(0),
 })

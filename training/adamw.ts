@@ -6,7 +6,7 @@ export interface GroupSettings {
   readonly decay: number
 }
 
-/** What AdamW remembers of one tensor. */
+/** AdamW's memory of one tensor. */
 export interface Moments {
   /** Updates so far. */
   readonly updates: number

@@ -26,7 +26,7 @@ export const checkpointFormat = 'quartet-checkpoint/1'
 /** Values, two means and the best values in f32 take eight times an adapter's 16-bit tensors; the rest is history. */
 export const maxCheckpointBytes = 10 * maxAdapterBytes
 
-/** What a training was started with, by the names that a reader knows: data hashes, settings, the backbone. */
+/** The start of a training, by the names that a reader knows: data hashes, settings, the backbone. */
 export type Identity = Readonly<Record<string, string>>
 
 const number = z.number()
@@ -56,7 +56,7 @@ const State = z.strictObject({
   seconds: number,
 })
 
-/** What a checkpoint says of the training that it is of. */
+/** A checkpoint's description of its training. */
 export interface CheckpointTraining {
   readonly identity: Identity
   readonly metadata: AdapterMetadata

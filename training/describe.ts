@@ -4,13 +4,13 @@ import type { BackboneManifest } from '../shared/backbone.ts'
 import { QuartetError } from '../shared/errors.ts'
 import { maxAdapterBytes } from '../shared/wire.ts'
 
-/** What may be chosen of an adapter; which of it a kind has is in `kinds`. */
+/** The choices for an adapter; `kinds` says which of them a kind has. */
 export interface AdapterChoices {
   readonly kind: AdapterKind
   readonly rows?: number | undefined
   readonly anchor?: AdapterMetadata['anchor'] | undefined
   readonly placement?: AdapterMetadata['placement'] | undefined
-  /** Of late rows: tokens of the generation header. */
+  /** Tokens of the generation header; late rows need it. */
   readonly tail?: number | undefined
   readonly m?: number | undefined
   readonly activation?: 'rational' | 'gelu' | 'relu' | undefined
@@ -24,11 +24,11 @@ type Chosen = Omit<AdapterChoices, 'kind'>
 type Choice = keyof Chosen
 type Defaults = Readonly<Partial<Record<Choice, string | undefined>>>
 
-/** Of every kind: the reference's best start and place (`docs/training.md`). */
+/** The reference's best start and place for every kind (`docs/training.md`). */
 const rows: Defaults = { rows: '4', anchor: 'own', placement: 'after-first', tail: undefined }
 const generator: Defaults = { m: '64', activation: 'gelu', window: '512' }
 
-/** What a kind has, with the value when nothing is chosen; undefined: a choice without a value is left out. */
+/** The choices that a kind has, each with its default; a choice whose default is undefined is left out. */
 const kinds: { readonly [K in AdapterKind]: (of: BackboneManifest['config'], chosen: Chosen) => Defaults } = {
   iapt: () => ({ ...rows, ...generator }),
   /** Rows of their own need no anchor beside them: they start as it. */

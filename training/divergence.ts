@@ -28,7 +28,7 @@ interface Mean {
  * loss that only rises again is for early stopping, which keeps the best tensors.
  */
 export class LossWatch {
-  /** Of the last steps, at most `span`. */
+  /** The losses of the last steps, at most `span`. */
   readonly #losses: number[] = []
   #untuned: number | undefined
   #firstLoss: number | undefined

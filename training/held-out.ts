@@ -5,9 +5,9 @@ import type { Example } from './data/example.ts'
 import type { TrainSettings } from './settings.ts'
 
 interface Split {
-  /** What everything but the rational coefficients is trained on. */
+  /** Examples that train everything but the rational coefficients. */
   readonly generators: readonly Example[]
-  /** What the coefficients are trained on; empty when they are trained with everything else. */
+  /** Examples that train the coefficients; empty when they are trained with everything else. */
   readonly heldOut: readonly Example[]
 }
 

@@ -24,7 +24,7 @@ const groups: { readonly [P in Part]: Group } = {
 
 const isPart = (word: string): word is Part => Object.hasOwn(groups, word)
 
-/** What a tensor is: the last word of its name. */
+/** A tensor's part: the last word of its name. */
 export function partOf(name: string): Part {
   const word = name.slice(name.lastIndexOf('.') + 1)
   if (isPart(word)) return word

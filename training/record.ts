@@ -1,4 +1,4 @@
-/** What training measures while it runs. Steps count from 1, losses are mean cross-entropies per response token. */
+/** Measurements of a running training. Steps count from 1, losses are mean cross-entropies per response token. */
 export type TrainRecord =
   | {
       readonly type: 'step'
@@ -15,7 +15,7 @@ export type TrainRecord =
   | {
       readonly type: 'evaluation'
       readonly step: number
-      /** Of the tensors as a file would hold them. */
+      /** The dev loss of the tensors as a file would hold them. */
       readonly devLoss: number
     }
   /** The dev loss of the untuned backbone. */

@@ -17,7 +17,7 @@ export interface CheckpointStore {
 export interface TrainingControl {
   readonly checkpoints?: CheckpointStore | undefined
   readonly onEvent?: ((event: TrainEvent) => void) | undefined
-  /** What a resumed training has recorded before. */
+  /** The earlier records of a resumed training. */
   readonly onResume?: ((state: TrainState) => Promise<void>) | undefined
   readonly signal?: AbortSignal | undefined
 }
@@ -64,7 +64,7 @@ export async function trainAdapter(
   }
 }
 
-/** What must be the same for a checkpoint to be taken up again. */
+/** These must be the same for a checkpoint to be taken up again. */
 function identityOf({ data, metadata, settings, start }: AdapterTraining): Identity {
   const { rates, ...plain } = settings
   const named = { ...metadata, ...plain, ...prefixed('rate of ', rates), start: start.name }

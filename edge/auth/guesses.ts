@@ -1,7 +1,7 @@
 import { QuartetError } from '../../shared/errors.ts'
 import type { GuessThrottle } from './guess-throttle.ts'
 
-/** Of which keys: a tenant's wrong keys hold back no operator. */
+/** The kind of key that is guessed: a tenant's wrong keys hold back no operator. */
 type Door = 'tenant' | 'admin'
 
 /** Who tries keys, where. */

@@ -3,7 +3,7 @@ import { kvRows } from '../../shared/kv-rows.ts'
 import type { Usage } from '../../shared/wire.ts'
 import { sharedTokens } from './meter.ts'
 
-/** What a request may use at most. */
+/** The most that a request may use. */
 export interface Demand {
   /** As the client named it: an alias or the backbone. */
   readonly model: string
@@ -13,9 +13,9 @@ export interface Demand {
   readonly promptRows: number
   /** Choices per prompt; the prompt is paid for once. */
   readonly n: number
-  /** Of each choice. */
+  /** Tokens of each choice at most. */
   readonly maxTokens: number
-  /** What a token counts: less in a batch; 1 when absent. */
+  /** The weight of a token: less in a batch; 1 when absent. */
   readonly tokenShare?: number | undefined
 }
 
@@ -29,9 +29,9 @@ export const tokensOf = ({ maxTokens, n, promptRows, prompts, tokenShare = 1 }: 
     0,
   )
 
-/** What one choice used. */
+/** The usage of one choice. */
 export interface ChoiceUse {
-  /** Of the attempt that served it. */
+  /** The settlement of the attempt that served it. */
   readonly settlement: SettlementId
   /** Where that attempt's node is reached. */
   readonly node: string
@@ -45,7 +45,7 @@ export interface ChoiceUse {
 
 /** Room in a tenant's limits for one request. What is not used returns. */
 export interface Reservation {
-  /** What is to be charged for a choice; goes to its node and comes back in its settlement (shared/settlement.ts). */
+  /** The order to charge a choice; it goes to the choice's node and comes back in its settlement (shared/settlement.ts). */
   meter(choice: number): string
   /** Charges a choice. The first call for a choice counts. */
   settle(choice: number, use: ChoiceUse): void

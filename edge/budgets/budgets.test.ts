@@ -71,14 +71,14 @@ const used = async () => {
     tokens: data.reduce((sum, { total_tokens }) => sum + total_tokens, 0),
   }
 }
-/** What one such request uses, by the stub node's count. */
+/** One such request uses this much, by the stub node's count. */
 const tokensEach = async () => {
   const response = await ask(new TestEdge())
   const { usage: counted } = await response.json<{ usage: { total_tokens: number } }>()
   return counted.total_tokens
 }
 const firstCall = async () => GenerateRequest.parse((await stubs.calls())[0]?.body)
-/** What a node tells of a choice that no isolate has told of. */
+/** A node's settlement of a choice that no isolate has told of. */
 const settlementOf = (
   of: string,
   { meter = {}, usage }: { meter?: object; usage?: { promptTokens: number; completionTokens: number } } = {},

@@ -6,7 +6,7 @@ import { AccountReservation } from './reservation.ts'
 import { type BudgetOwner, type FlushOptions, TenantAccount } from './tenant-account.ts'
 import type { Collect } from './uncounted-choices.ts'
 
-/** What a request brings to reach others with; I/O belongs to the request that begins it. */
+/** A request's means to reach others; I/O belongs to the request that begins it. */
 export interface BudgetAccess {
   readonly owner: BudgetOwner
   readonly collect: Collect
@@ -23,7 +23,7 @@ export interface AdmissionRequest {
   readonly demand: Demand
   /** From the tenant's record. */
   readonly limits: Limits
-  /** What a cached prompt token counts of a token. */
+  /** The share of a token that a cached prompt token counts. */
   readonly cachedTokenShare?: number | undefined
 }
 

@@ -23,7 +23,7 @@ interface Charged {
   [column: string]: string | number | null
 }
 
-/** What a client brings about itself is no failure of the service. */
+/** Outcomes that a client brings about itself are no failures of the service. */
 const fine: ReadonlySet<string> = new Set(['stop', 'length', 'client_closed_request'])
 /** Refused by every node before any work: such a request is none. */
 const refused: ReadonlySet<string> = new Set(['queue_full', 'context_length_exceeded'])

@@ -21,7 +21,7 @@ export interface GrantedAmounts {
   readonly allowance: { readonly requests: Amount; readonly tokens: Amount }
 }
 
-/** Of a limit, the last part that is given out request by request only. */
+/** The last part of a limit, which is given out request by request only. */
 const reserve = 1 / 4
 
 /** Whether no isolate shall hold more of them than its requests need. */

@@ -4,14 +4,14 @@ import type { Usage } from '../../shared/wire.ts'
 import { Amount, LimitName, Limits, Standings } from './limits.ts'
 import { type Meter, payable, tokensIn } from './meter.ts'
 
-/** What isolates and a tenant's budget tell each other. Durations, never points in time: clocks may differ. */
+/** The messages between isolates and a tenant's budget. Durations, never points in time: clocks may differ. */
 
 /** An exchange is not repeated later than this. */
 export const exchangeRetryMs = 60_000
 
-/** What one choice of a request used. */
+/** The charge of one choice of a request. */
 export interface Charge {
-  /** Of the attempt that served the choice. A choice is charged once, however often it is told. */
+  /** The settlement of the attempt that served the choice. A choice is charged once, however often it is told. */
   readonly id: SettlementId
   readonly meter: Meter
   readonly usage: Usage
@@ -46,7 +46,7 @@ export interface LeaseRequest {
   readonly lease: string
   /** Tokens that a waiting request may use at most; null when none waits. */
   readonly need: number | null
-  /** What the isolate would like beyond that, so as not to ask for each request. */
+  /** The isolate would like this beyond it, so as not to ask for each request. */
   readonly extra: { readonly requests: number; readonly tokens: number; readonly slots: number }
   /** How long an admitted request may run. */
   readonly timeoutMs: number
@@ -61,7 +61,7 @@ export interface Exchange {
   readonly ask: LeaseRequest | null
 }
 
-/** What an isolate may spend on its own. */
+/** The room that an isolate may spend on its own. */
 const Grant = z.object({
   lease: z.string(),
   /** UTC day that pays. */

@@ -1,7 +1,7 @@
 import type { Grant, Returned, ReturnedAllowance } from './exchange.ts'
 import type { Amount } from './limits.ts'
 
-/** What one request took from a lease. 0 of what no limit bounds. */
+/** The room that one request took from a lease; 0 of what no limit bounds. */
 export interface Reserved {
   readonly lease: string
   readonly day: string
@@ -14,7 +14,7 @@ export interface Reserved {
 export interface LeaseRest {
   readonly tokens: number
   readonly slots: number
-  /** Of this minute. */
+  /** Room of that minute. */
   readonly requests: number
   readonly allowance: number
 }
@@ -27,7 +27,7 @@ const less = (amount: Amount, taken: number): Amount => (amount === null ? null 
 /** A grant without limit lifts the limit, a grant with one sets it. */
 const plus = (amount: Amount, granted: Amount): Amount => (granted === null ? null : (amount ?? 0) + granted)
 
-/** What an isolate may spend without asking. Times are milliseconds on the isolate's own clock. */
+/** The room that an isolate may spend without asking. Times are milliseconds on the isolate's own clock. */
 export class Lease {
   readonly id: string
   readonly bornAt: number
@@ -39,7 +39,7 @@ export class Lease {
   #minuteEnds = 0
   #requests: Amount = 0
   #allowance: Amount = 0
-  /** What was there after the last grant. */
+  /** The room after the last grant. */
   #full: { tokens: Amount; requests: Amount; allowance: Amount } = { tokens: 0, requests: 0, allowance: 0 }
 
   constructor({ bornAt, id }: { bornAt: number; id: string }) {
@@ -117,7 +117,7 @@ export class Lease {
     )
   }
 
-  /** What it lacks to be as full as `target`; nothing of what no limit bounds. */
+  /** The room that it lacks to be as full as `target`; nothing of what no limit bounds. */
   lacks(target: { readonly requests: number; readonly tokens: number }, now: number) {
     const { allowance, requests, tokens } = this.left(now)
     const lack = (amount: Amount, have: number, want: number) =>
@@ -136,7 +136,7 @@ export class Lease {
     return [this.#tokens, this.#slots, this.#requests, this.#allowance].every((amount) => (amount ?? 0) === 0)
   }
 
-  /** What requests may still take. */
+  /** The room that requests may still take. */
   left(now: number): LeaseRest {
     const isNow = now < this.#minuteEnds
     const isGood = now < this.#admitUntil

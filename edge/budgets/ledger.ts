@@ -105,7 +105,7 @@ export class Ledger {
     return row?.tokens ?? 0
   }
 
-  /** What isolates hold now. */
+  /** The room that isolates hold now. */
   get held(): { readonly tokens: number; readonly slots: number; readonly holders: number } {
     this.#expire(this.#now())
     const [row] = this.#sql.all<{ tokens: number; slots: number; holders: number }>(

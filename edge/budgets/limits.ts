@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { TenantPolicy } from '../../shared/api/policy.ts'
 
-/** What each limit of a policy counts, and the clock that makes room again. */
+/** The unit that each limit of a policy counts, and the clock that makes room again. */
 export const limitRules = {
   requestsPerMinute: { unit: 'requests', clock: 'minute' },
   tokensPerMinute: { unit: 'tokens', clock: 'minute' },

@@ -4,7 +4,7 @@ import type { Usage } from '../../shared/wire.ts'
 
 const Day = z.iso.date()
 
-/** What to charge, and to what, for one choice of a request. */
+/** The order to charge one choice of a request: how much, and to what. */
 export const Meter = z.strictObject({
   /** UTC day that pays. */
   day: Day,
@@ -21,9 +21,9 @@ export const Meter = z.strictObject({
   prompt: z.int().min(0),
   /** … the adapter's prompt rows, which are paid for with it … */
   rows: z.int().min(0).default(0),
-  /** What a cached prompt token counts of a token; the policy's when the request was admitted. */
+  /** The share of a token that a cached prompt token counts; the policy's when the request was admitted. */
   cachedTokenShare: z.number().min(0).max(1).default(1),
-  /** What each of all these counts of a token: less in a batch; the policy's when the request was admitted. */
+  /** The share of a token that each of all these counts: less in a batch; the policy's when the request was admitted. */
   tokenShare: z.number().min(0).max(1).default(1),
   /** … and those generated. Whatever a node says, no more than was reserved is charged. */
   completion: z.int().min(0),
@@ -33,7 +33,7 @@ export type Meter = z.infer<typeof Meter>
 /** Tokens of a choice that are paid for. A prompt row costs what a prompt token costs. */
 export interface Counts {
   readonly prompt: number
-  /** Of `prompt`, those that an earlier request had run. */
+  /** Tokens of `prompt` that an earlier request had run. */
   readonly cached: number
   readonly rows: number
   readonly completion: number

@@ -86,7 +86,7 @@ function restOf(
   return { left: Math.min(limit, left + held[heldAs[name]]), resetMs: remaining }
 }
 
-/** Of the limits on tokens the one that leaves the least. */
+/** The limit on tokens that leaves the least. */
 function tightest(limits: Limits, known: Known): Bound | undefined {
   const left = ({ limit, rest }: Bound) => rest?.left ?? limit
   return (['tokensPerMinute', 'tokensPerDay', 'tokensPerMonth'] as const)

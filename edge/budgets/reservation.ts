@@ -19,7 +19,7 @@ export interface ReservationOptions {
   readonly at: number
 }
 
-/** What one request took of its tenant's account, until it is over. */
+/** The room that one request took of its tenant's account, until it is over. */
 export class AccountReservation implements Reservation {
   readonly #options: ReservationOptions
   readonly #settled = new Set<number>()

@@ -50,7 +50,7 @@ interface Unanswered {
 const leaseLifeMs = 120_000
 /** After a refusal, and near a limit: everything is asked for one by one. */
 const scarceMs = 5_000
-/** What the owner said last is believed this long where the tenant's record says otherwise. */
+/** The owner's last word is believed this long where the tenant's record says otherwise. */
 const limitsKnownMs = 60_000
 const maxChargesPerExchange = 512
 const maxRounds = 4
@@ -77,7 +77,7 @@ export class TenantAccount {
   #allowance: ReturnedAllowance | null = null
   readonly #returned = new Map<string, { tokens: number; slots: number }>()
   #unanswered: Unanswered[] = []
-  /** What nodes may forget. */
+  /** Settlements that nodes may forget. */
   readonly acknowledgements = new Acknowledgements()
   /** Limits as the tenant's record has them. */
   #recorded: Limits | undefined
@@ -150,7 +150,7 @@ export class TenantAccount {
     this.#running -= 1
   }
 
-  /** What a request of a tenant without limits takes: nothing. */
+  /** A request of a tenant without limits takes nothing. */
   admitFreely(): Reserved {
     this.#admitted += 1
     this.#running += 1
@@ -184,7 +184,7 @@ export class TenantAccount {
   /** Has the owner refuse, or grant what the smallest request needs. Throws BudgetRefusal. */
   async askForLeast(owner: BudgetOwner): Promise<void> {
     const { answer } = await this.#send(this.#exchange({ need: leastNeed }), { owner })
-    // What this isolate holds itself may be what is missing: then the request's own need decides.
+    // The missing room may be what this isolate holds itself: then the request's own need decides.
     if (answer.outcome.kind === 'refused' && this.#lease.isEmpty) throw this.#refused(answer.outcome.refusal)
   }
 
@@ -245,7 +245,7 @@ export class TenantAccount {
     const late = this.#take(need)
     if (late !== undefined) return late
     if (refusal.room === 'never' || this.#lease.isEmpty) throw this.#refused(refusal)
-    // What this isolate holds itself may be just what is missing.
+    // The missing room may be just what this isolate holds itself.
     this.#drain()
     const second = await this.#send(this.#exchange({ need }), { owner, need })
     if (second.answer.outcome.kind === 'refused') throw this.#refused(second.answer.outcome.refusal)

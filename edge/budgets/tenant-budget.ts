@@ -13,7 +13,7 @@ import { limitsOf } from './limits.ts'
 import type { Sql } from './sql.ts'
 import { type DayUsage, readUsage, type UsagePage } from './usage-table.ts'
 
-/** What the worker binds for a budget. */
+/** The bindings that a budget uses. */
 interface BudgetBindings {
   /** Signs for webhooks, too. */
   readonly QUARTET_NODE_SECRET: string
@@ -141,7 +141,7 @@ export class TenantBudget extends DurableObject<BudgetBindings> {
       ] as const
     ).flatMap(([budget, period]) => {
       const limit = limits[budget]
-      // What is held for requests that run may come back.
+      // Room held for requests that run may come back.
       const isRefusing = refusal?.limit === budget && typeof refusal.room === 'number'
       return limit === null ? [] : [{ budget, period, limit, spent: this.#ledger.spent(period), isRefusing }]
     })

@@ -7,7 +7,7 @@ export interface UsageRange {
   readonly to: string
 }
 
-/** What a tenant used on one UTC day with one key and one model. */
+/** A tenant's usage on one UTC day with one key and one model. */
 export interface DayUsage {
   readonly day: string
   readonly key: string
@@ -15,7 +15,7 @@ export interface DayUsage {
   readonly requests: number
   readonly errors: number
   readonly promptTokens: number
-  /** Of those, the ones that an earlier request had run. */
+  /** Prompt tokens among them that an earlier request had run. */
   readonly cachedTokens: number
   /** Rows that adapters put in front of prompts. */
   readonly promptRows: number
@@ -25,10 +25,10 @@ export interface DayUsage {
 }
 
 export interface UsagePage extends UsageRange {
-  /** What the last page ended with. */
+  /** The last row of the page before. */
   readonly after: Pick<DayUsage, 'day' | 'key' | 'model'> | null
   readonly limit: number
-  /** Of this tenant, or of deleted ones of its name as well. */
+  /** Rows of this tenant, or of deleted ones of its name as well. */
   readonly of: 'tenant' | 'name'
 }
 

@@ -9,7 +9,7 @@ interface Row extends Record<string, SqlStorageValue> {
   readonly canary: string | null
 }
 
-/** What an alias names from now on; null removes it. */
+/** The adapter that an alias names from now on; null removes the alias. */
 export interface Change extends Pick<Deployment, 'action' | 'by'> {
   readonly alias: AliasName
   readonly to: { readonly digest: AdapterDigest; readonly canary: Canary | null } | null

@@ -9,7 +9,7 @@ import type { AdapterTable } from './adapter-table.ts'
 import type { AliasTable, Change } from './alias-table.ts'
 import { type Outcome, ok, refuse } from './outcome.ts'
 
-/** What is wanted of an alias. */
+/** A change that somebody wants of an alias. */
 type Aim =
   | { readonly action: 'deploy'; readonly digest: AdapterDigest }
   /** To the version before, unless one is named. */

@@ -5,7 +5,7 @@ import { project } from './projection.ts'
 import type { Tables } from './tables.ts'
 import { adaptersRecord, tenantRecord } from './tenant-record.ts'
 
-/** What the worker binds for a directory. */
+/** The bindings that a directory uses. */
 export interface DirectoryBindings {
   readonly STORE: KVNamespace
   readonly FEED: DurableObjectNamespace<ChangeFeed>
@@ -13,7 +13,7 @@ export interface DirectoryBindings {
   readonly TRAINING: DurableObjectNamespace<TenantTraining>
 }
 
-/** What could not be delivered is tried again after this long. */
+/** A change that could not be delivered is tried again after this long. */
 const retryMs = 1_000
 /** KV keys that are deleted at once. */
 const removalsAtOnce = 200

@@ -95,7 +95,7 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
     return id === undefined ? noTenant() : ok(tenantSummary(id, this.#tables))
   }
 
-  /** What requests need to know, past KV; undefined when there is no such tenant. */
+  /** The record that requests read, past KV; undefined when there is no such tenant. */
   async record(): Promise<TenantRecord | undefined> {
     return tenantRecord(this.#tables)
   }

@@ -50,7 +50,7 @@ export class KeyTable {
     return this.#rows('SELECT * FROM keys WHERE id = ?', id)[0]?.sha256
   }
 
-  /** What requests read of a key; null when there is none. */
+  /** A key's record that requests read; null when there is none. */
   record(sha256: string, tenant: TenantId): KeyRecord | null {
     const [row] = this.#rows('SELECT * FROM keys WHERE sha256 = ?', sha256)
     if (row === undefined) return null

@@ -3,7 +3,7 @@ import type { AdapterDigest, TenantId } from '../../shared/ids.ts'
 import type { AdaptersRecord, TenantRecord } from '../store/records.ts'
 import type { Tables } from './tables.ts'
 
-/** What requests need to know of the tenant; undefined when there is none. */
+/** The tenant's record that requests read; undefined when there is none. */
 export function tenantRecord({ adapters, aliases, tenant }: Tables): TenantRecord | undefined {
   const { state } = tenant
   if (state === undefined || state.status === 'deleted') return undefined
@@ -34,13 +34,13 @@ export function tenantRecord({ adapters, aliases, tenant }: Tables): TenantRecor
   }
 }
 
-/** What the tenant has, for lists. */
+/** The tenant's adapters, for lists. */
 export function adaptersRecord({ adapters, tenant }: Tables): AdaptersRecord | undefined {
   const { state } = tenant
   return state && { version: state.version, adapters: adapters.list() }
 }
 
-/** What operators see of the tenant. */
+/** The tenant as operators see it. */
 export function tenantSummary(id: TenantId, { adapters, aliases, keys, tenant }: Tables): TenantSummary {
   const { state } = tenant
   return {

@@ -172,7 +172,7 @@ function silent(): never {
   throw new Error(`the registry did not answer within ${patienceMs} ms`)
 }
 
-/** What failed itself, where it was wrapped for clients. */
+/** The failure itself, where it was wrapped for clients. */
 function reasonOf(thrown: unknown): string {
   if (!(thrown instanceof Error)) return String(thrown)
   return thrown.cause instanceof Error ? thrown.cause.message : thrown.message

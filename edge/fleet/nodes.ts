@@ -7,7 +7,7 @@ import { NodeUrl } from '../../shared/node-url.ts'
 const NodeAddress = z.strictObject({ id: NodeId, url: NodeUrl })
 export type NodeAddress = z.infer<typeof NodeAddress>
 
-/** What a node said of itself, as far as routing needs it. */
+/** A node's report, as far as routing needs it. */
 export interface NodeSelfReport {
   /** Differs for each process. */
   readonly incarnation: string

@@ -5,7 +5,7 @@ import { residentCount } from '../../shared/resident-adapters.ts'
 /** A heartbeat without what only its receiver needs. */
 export type NodeStatus = Omit<Heartbeat, 'settlements'>
 
-/** What an isolate needs to know of a node in order to route. */
+/** A node as an isolate must know it in order to route. */
 export interface NodeSighting {
   readonly status: Omit<NodeStatus, 'resident' | 'rates'>
   /** Which list of residents this is. */

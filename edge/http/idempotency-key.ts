@@ -2,7 +2,7 @@ import type { Context } from 'hono'
 import { z } from 'zod'
 import { QuartetError } from '../../shared/errors.ts'
 
-/** Of a request that is to act once (draft-ietf-httpapi-idempotency-key-header). */
+/** The key of a request that is to act once (draft-ietf-httpapi-idempotency-key-header). */
 export const IdempotencyKey = z.string().regex(/^[\x21-\x7e]{1,255}$/)
 
 const param = 'Idempotency-Key'

@@ -12,12 +12,12 @@ import { pathParameters } from './request-parts.ts'
 const Answer = z.object({
   status: z.int(),
   body: z.string(),
-  /** What the answer said of itself beside its body. */
+  /** The answer's own headers. */
   headers: z.record(z.string(), z.string()).default({}),
 })
 type Answer = z.infer<typeof Answer>
 
-/** What is known of an action by its answer, and so what becomes of its key. */
+/** An answer tells how its action ended, and so decides what becomes of its key. */
 type Ending =
   /** Malformed, one too many, to be tried later: refused before anything was done, so the key may be used again. */
   | 'nothing done'

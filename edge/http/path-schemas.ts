@@ -4,7 +4,7 @@ import { FileId } from '../../shared/api/files.ts'
 import { JobId } from '../../shared/api/fine-tuning.ts'
 import { AdapterDigest, AliasName, BackboneSlug, KeyId, TenantId } from '../../shared/ids.ts'
 
-/** What each parameter of a path must be, by its name in the routes. */
+/** The schema of each parameter of a path, by its name in the routes. */
 export const pathSchemas = {
   id: TenantId,
   keyId: KeyId,

@@ -1,4 +1,4 @@
-/** What `work` gives; if that takes longer than `ms` milliseconds, what `late` gives or throws. The work goes on. */
+/** Gives the result of `work`; if that takes longer than `ms` milliseconds, that of `late`, which may throw. The work goes on. */
 export async function within<T, L>(
   ms: number,
   { late, work }: { work: Promise<T>; late: () => L },

@@ -8,7 +8,7 @@ interface EventStreamOptions {
   readonly failure: (error: QuartetError) => object
   /** Events carry their `type` as the event's name too. */
   readonly isNamed: boolean
-  /** What the line behind the last event holds, if there is one. */
+  /** The content of the line behind the last event, if there is one. */
   readonly end: string | undefined
   /** The reader went away before the end; `close` follows. */
   readonly onLeft: () => void

@@ -3,7 +3,7 @@ import type { FinishReason, GenerateEvent, TokenScore } from '../../shared/wire.
 import type { ChoiceMeter } from '../budgets/choice-meter.ts'
 import { ChoiceText, type PlacedToken, type SampledToken } from './choice-text.ts'
 
-/** What became known of a choice at once. */
+/** The news of a choice that arrived together. */
 export interface ChoiceDelta {
   readonly text: string
   readonly tokens: readonly PlacedToken[]
@@ -16,7 +16,7 @@ export interface ChoiceDelta {
     /** The token that ended it and has no text. */
     readonly stopToken?: SampledToken | undefined
   }
-  /** Of the prompt's tokens from the second on, where the request asks for them: in the first delta. */
+  /** Scores of the prompt's tokens from the second on, where the request asks for them: in the first delta. */
   readonly prompt?: readonly TokenScore[]
 }
 

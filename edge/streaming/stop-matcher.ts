@@ -35,7 +35,7 @@ export class StopMatcher {
     return text.slice(0, shown)
   }
 
-  /** What was held back when the text ended without a stop string. */
+  /** The text that was held back when it ended without a stop string. */
   finish(): string {
     const held = this.#held
     this.#held = ''

@@ -50,7 +50,7 @@ export class AdapterStore {
     return this.#bytes
   }
 
-  /** What is resident, and whose; the most recently used last. */
+  /** The resident adapters with their tenants; the most recently used last. */
   keys(): Iterable<AdapterKey> {
     return this.#resident.keys()
   }
@@ -140,7 +140,7 @@ export class AdapterStore {
     this.#evictions += dropped.length
   }
 
-  /** What is resident, in the order in which it goes. */
+  /** The resident adapters, in the order in which they are evicted. */
   #inTurn(bytes: number, tenant: TenantId): readonly (readonly [AdapterKey, Resident])[] {
     const all = [...this.#resident]
     const isOwn = ([key]: readonly [AdapterKey, Resident]) => key.startsWith(`${tenant}/`)

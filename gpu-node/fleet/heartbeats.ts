@@ -44,7 +44,7 @@ interface SettlementSource {
 }
 
 export interface HeartbeatOptions {
-  /** Of this process. */
+  /** The identity of this process. */
   readonly incarnation: string
   readonly edge: string
   readonly key: Uint8Array
@@ -65,7 +65,7 @@ export class Heartbeats {
   readonly #stopped = new AbortController()
   #sequence = 0
   #epoch = ''
-  /** What kind of failure the last heartbeat met; each is said once. */
+  /** The kind of failure that the last heartbeat met; each is logged once. */
   #trouble: string | undefined
   #loop: Promise<void> = Promise.resolve()
   #wake = () => {}
@@ -171,7 +171,7 @@ export class Heartbeats {
       method: 'POST',
       headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
       body,
-      // What it carries is for that edge alone.
+      // Its content is for that edge alone.
       redirect: 'manual',
       signal,
     })

@@ -15,7 +15,7 @@ export interface Membership {
   readonly region: string
 }
 
-/** What is set of it; absent where nothing is. */
+/** Its settings; absent where there are none. */
 interface FleetSettings {
   readonly advertise?: string | undefined
   readonly edge?: string | undefined

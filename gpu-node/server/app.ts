@@ -61,7 +61,7 @@ export function nodeApp(options: NodeAppOptions): Hono<Env> {
     context.header('x-request-id', requestId)
     context.header('x-content-type-options', 'nosniff')
     const { method, path } = context.req
-    // What the engine took, the engine reports when it is over.
+    // The engine reports the requests that it took when they are over.
     if (trace === undefined || (path === '/v1/generate' && context.res.ok)) return
     const error = context.get('errorCode')
     const route = routePath(context, -1)

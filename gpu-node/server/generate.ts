@@ -79,7 +79,7 @@ async function grammarOf(
   }
 }
 
-/** What the engine takes will have a settlement; what it refuses has none. */
+/** A request that the engine takes will have a settlement; one that it refuses has none. */
 function submit(
   engineRequest: EngineRequest,
   { engine, settlements }: { engine: Engine; settlements: Settlements },

@@ -9,7 +9,7 @@ export function logToStdout(threshold: LogThreshold): { log: Log; dropped: () =>
   return { log: jsonLog(threshold, write), dropped }
 }
 
-/** What a log says about a failure: its own text and those of its causes. */
+/** A failure as a log has it: its own text and those of its causes. */
 export function describeFailure(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const cause = error.cause === undefined ? '' : ` (${describeFailure(error.cause)})`

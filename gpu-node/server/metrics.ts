@@ -6,7 +6,7 @@ import type { LoadedModel, Serving } from './serving.ts'
 const stepSeconds = [0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2, 5]
 const waitSeconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
 
-/** What each gauge reads from the model at the moment it is scraped. */
+/** Each gauge reads this from the model at the moment it is scraped. */
 const gauges: Record<string, { help: string; read: (model: LoadedModel) => number }> = {
   queue_length: { help: 'Requests that wait for a place', read: ({ engine }) => engine.waiting },
   running: { help: 'Requests in prefill or decode', read: ({ engine }) => engine.running },
@@ -18,7 +18,7 @@ const gauges: Record<string, { help: string; read: (model: LoadedModel) => numbe
   adapters_resident_bytes: { help: 'Memory of resident adapters', read: ({ adapters }) => adapters.bytes },
 }
 
-/** What the model counts itself, as of the moment of the scrape. */
+/** Counts that the model keeps itself, as of the moment of the scrape. */
 const modelCounters: Record<string, { help: string; read: (model: LoadedModel) => number }> = {
   adapter_loads_total: { help: 'Adapters loaded', read: ({ adapters }) => adapters.loads },
   adapter_evictions_total: {
@@ -38,7 +38,7 @@ export interface NodeMetrics {
   heartbeat(outcome: 'taken' | 'failed'): void
 }
 
-/** What is read beside the model when it is scraped. */
+/** Sources beside the model that are read at a scrape. */
 export interface NodeGauges {
   /** Lines that the log could not write, as on a full disk. */
   readonly droppedLines: () => number

@@ -3,7 +3,7 @@ import { QuartetError } from '../../shared/errors.ts'
 
 export interface RequestBody {
   readonly bytes: Uint8Array
-  /** Of `bytes`, hex. */
+  /** The SHA-256 of `bytes`, hex. */
   readonly sha256: string
 }
 

@@ -16,7 +16,7 @@ export interface LoadedModel {
   readonly grammars: Grammars | undefined
 }
 
-/** What the process can do for requests at this moment. */
+/** The process's readiness for requests at this moment. */
 export class Serving {
   #model: LoadedModel | undefined
   #draining = false

@@ -35,7 +35,7 @@ interface GgufForm {
   readonly interleaved: boolean
 }
 
-/** What a config may ask of a GGUF's tensors. */
+/** A config may ask this of a GGUF's tensors. */
 export interface GgufTensors {
   has(name: string): boolean
   /** A small f32 tensor that is read before all others. */

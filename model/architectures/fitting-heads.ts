@@ -1,7 +1,7 @@
 import type { Rotary } from '../../shared/backbone.ts'
 import type { TensorName, TensorSource } from './tensor-source.ts'
 
-/** What GroupQueryAttention asks of a head's size and of the numbers that it turns (pairs in multiples of 8). */
+/** The demands of GroupQueryAttention on a head's size and on the numbers that it turns (pairs in multiples of 8). */
 const step = 16
 
 const roundUp = (n: number) => Math.ceil(n / step) * step

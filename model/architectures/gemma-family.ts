@@ -11,7 +11,7 @@ export const gemmaLayer: LayerNames = {
   mlp_post_norm: 'post_feedforward_layernorm',
 }
 
-/** What Gemma 2 and 3 have in common, beside their windows. */
+/** The traits that Gemma 2 and 3 have in common, beside their windows. */
 export function gemmaTraits(
   { d }: StatedConfig,
   scale: number,

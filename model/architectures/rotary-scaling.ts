@@ -1,7 +1,7 @@
 import type { Rotary } from '../../shared/backbone.ts'
 import type { Settings } from './settings.ts'
 
-/** What the factors of a kind of scaling depend on. */
+/** The numbers that the factors of a kind of scaling depend on. */
 interface Unscaled {
   readonly theta: number
   /** How many of a head's numbers are turned. */
@@ -172,7 +172,7 @@ export function yarn(
   }
 }
 
-/** Of a model that never grows beyond the original length, the second list is left out. */
+/** The second list is left out for a model that never grows beyond the original length. */
 export function longRope(of: {
   short: number[]
   long: number[]

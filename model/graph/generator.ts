@@ -1,7 +1,7 @@
 import type { GraphBuilder } from './builder.ts'
 import { shaped, type Value } from './values.ts'
 
-/** Of x = h / rms(h), as the method defines it; not the backbone's. */
+/** The epsilon of x = h / rms(h), as the method defines it; not the backbone's. */
 export const generatorEpsilon = 1e-5
 
 /**

@@ -131,7 +131,7 @@ export function attention(
   return attend(g, linear(g, weights.qkv, normed), { context, layer, qNorm, kNorm })
 }
 
-/** What follows a layer's attention: its output joins the residual stream, and the feed-forward block runs. */
+/** The part of a layer behind its attention: the output joins the residual stream, and the feed-forward block runs. */
 export function afterAttention(
   g: GraphBuilder,
   { stream, attended }: { stream: Value; attended: Value },

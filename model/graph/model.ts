@@ -55,7 +55,7 @@ function tokenInputs(g: GraphBuilder, { config, weights }: Model): TokenRows {
   }
 }
 
-/** What enters the first layer for tokens int64 [batch, tokens]: [n, d]. */
+/** The input of the first layer for tokens int64 [batch, tokens]: [n, d]. */
 export function embedded(
   g: GraphBuilder,
   tokens: Value,

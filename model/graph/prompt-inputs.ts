@@ -41,7 +41,7 @@ export interface PromptInputs {
   readonly rational: Value
   /** int64 scalar: index into `activations`. */
   readonly activation: Value
-  /** Of the program `general` alone. */
+  /** Inputs of the program `general` alone. */
   readonly general: {
     /** int64 scalar: index into `pools`. */
     readonly pool: Value

@@ -17,7 +17,7 @@ import { shaped, type Value } from './values.ts'
 export interface LayerEntry {
   readonly config: ModelConfig
   readonly layer: number
-  /** What the layer before left. */
+  /** The output of the layer before. */
   readonly residual: Residual
   /** The norm in front of the layer's attention, where the architecture has one. */
   readonly norm: Norm | undefined

@@ -136,7 +136,7 @@ export function pairs(values: Uint8Array, length: number): Uint8Array {
   return packed
 }
 
-/** What `pairs` has packed. */
+/** The values that `pairs` has packed. */
 export function unpaired(packed: Uint8Array, length: number): Uint8Array {
   const bytes = Math.ceil(length / 2)
   const values = new Uint8Array((packed.length / bytes) * length)

@@ -163,7 +163,7 @@ export class WeightFile {
   }
 }
 
-/** What a model asks for its weights. */
+/** A model asks this for its weights. */
 export type WeightLayout = Pick<WeightFile, 'matrix' | 'vector' | 'vectors' | 'table'>
 
 /** One write call moves at most 2 GiB. */

@@ -22,7 +22,7 @@ export interface AdapterHost {
 /** An adapter as graph inputs, in its file's own precision, all layers of a tensor in one. */
 export class PromptTensors implements LoadedAdapter {
   readonly metadata: AdapterMetadata
-  /** What this adapter alone brings; inputs it does not name keep their shared values. */
+  /** The inputs that this adapter alone brings; those it does not name keep their shared values. */
   readonly own: Tensors
   readonly table: TokenTable | undefined
 

@@ -1,7 +1,7 @@
 import type { AdapterFile } from '../../shared/adapter-file.ts'
 import type { BackboneDigest } from '../../shared/ids.ts'
 
-/** What runs the model. The engine decides, a backend computes; where the KV cache lies is the backend's secret. */
+/** A backend runs the model. The engine decides, a backend computes; where the KV cache lies is the backend's secret. */
 export interface Backend {
   readonly backbone: BackboneDigest
   readonly limits: BackendLimits
@@ -48,7 +48,7 @@ export interface LoadedAdapter {
    * front of late rows.
    */
   readonly window: number
-  /** Of late rows: how many of the prompt's tokens stand behind them. Undefined where rows stand at its start. */
+  /** So many of the prompt's tokens stand behind late rows. Undefined where rows stand at the prompt's start. */
   readonly tail: number | undefined
   /** Memory it takes, in bytes. */
   readonly bytes: number

@@ -57,7 +57,7 @@ export class HostKvCache implements KvCache {
   readonly #slots: (HostSlot | undefined)[]
   /** Most rows written at each place since its memory was last given back. */
   readonly #touched: number[]
-  /** What is to be given back before anything else is written. */
+  /** Memory to give back before anything else is written. */
   readonly #leftovers: Stretch[] = []
   readonly #turns = new Turns(bytesInTurn)
   #busy = false
@@ -224,7 +224,7 @@ export class HostKvCache implements KvCache {
     return ((index * kvHeads + head) * this.#capacity + row) * headDim
   }
 
-  /** What no slot has reserved is to be given back. */
+  /** Memory that no slot has reserved is to be given back. */
   #giveUpLeftovers(): void {
     for (const [index, slot] of this.#slots.entries()) {
       const from = slot?.reserved ?? 0

@@ -69,7 +69,7 @@ export async function createBackend({
   })
 }
 
-/** What the graph must know of a sequence in every run. */
+/** The inputs that the graph needs for a sequence in every run. */
 interface SequenceRows {
   /** Cache rows that it may have in the end. */
   readonly rows: number

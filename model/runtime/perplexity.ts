@@ -8,7 +8,7 @@ import { range } from './row-places.ts'
 const window = 512
 const scored = range(64, 511)
 
-/** What two forms of one model make of a text. */
+/** Two forms of one model compared on a text. */
 export interface Comparison {
   /** e to the mean negative log-likelihood of a token, of each. */
   readonly perplexity: { readonly exact: number; readonly stored: number }

@@ -52,7 +52,7 @@ function tokenPlacesOf({ rows, tokens, front }: RowPlaces): number[] {
   return [...range(0, front), ...range(front + rows, rows + tokens)]
 }
 
-/** What each layer gains in a run, and where the residual stream's tokens end up. */
+/** The rows that each layer gains in a run, and the places of the residual stream's tokens. */
 export interface RunRows {
   readonly layers: readonly LayerRows[]
   /** The place of each token among the rows of the last layer's residual stream. */

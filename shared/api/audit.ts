@@ -18,7 +18,7 @@ export const AuditEntry = z.object({
   /** `tenant.create`, `key.revoke`, `alias.deploy`, … */
   action: z.string(),
   tenant: TenantId.nullable(),
-  /** What it acted on: ids from the path and the request. */
+  /** The object of the action: ids from the path and the request. */
   target: z.record(z.string(), z.string()),
   /** `ok`, an error's code, or `unknown`: it began, and how it ended was never written. */
   outcome: z.string(),

@@ -95,7 +95,7 @@ export const Batch = z
     created_at: z.int(),
     expires_at: z.int(),
     request_counts: z.object({ total: z.int(), completed: z.int(), failed: z.int() }),
-    /** Of the requests that were answered. */
+    /** The usage of the requests that were answered. */
     usage: z.object({ input_tokens: z.int(), output_tokens: z.int(), total_tokens: z.int() }),
     metadata: Metadata.nullable(),
   })

@@ -123,7 +123,7 @@ const PromptLogprob = z.object({
   decoded_token: z.string(),
 })
 
-/** Of each token of the prompt, by id: its own and those of the likeliest; null for the first token. */
+/** Log-probabilities for each token of the prompt, by id: its own and those of the likeliest; null for the first token. */
 const PromptLogprobs = z.array(z.record(z.string(), PromptLogprob).nullable())
 export type PromptLogprobs = z.infer<typeof PromptLogprobs>
 

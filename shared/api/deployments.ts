@@ -45,7 +45,7 @@ export type CanaryShare = z.infer<typeof CanaryShare>
 
 export const Canary = z.object({
   digest: AdapterDigest,
-  /** Of 100 requests or users, how many it takes. */
+  /** It takes so many of 100 requests or users. */
   percent: z.int().min(1).max(99),
   by: CanaryShare,
 })

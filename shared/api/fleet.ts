@@ -17,7 +17,7 @@ export const NodeState = z.enum([
 ])
 export type NodeState = z.infer<typeof NodeState>
 
-/** What the node last said of itself. */
+/** The node's last report. */
 export const NodeReport = Heartbeat.pick({
   region: true,
   incarnation: true,

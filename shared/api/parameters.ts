@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { unsupportedParameter } from './parse.ts'
 
-/** What `/v1/chat/completions` and `/v1/completions` have in common. `null` means "as if absent", as at OpenAI. */
+/** Parameters that `/v1/chat/completions` and `/v1/completions` have in common. `null` means "as if absent", as at OpenAI. */
 
 export const maxChoices = 16
 /** Choices of all prompts of one request together. */
@@ -222,7 +222,7 @@ export const Usage = z.object({
   prompt_tokens: z.int(),
   completion_tokens: z.int(),
   total_tokens: z.int(),
-  /** Of the prompt tokens, those that an earlier request had run already; absent when there were none. */
+  /** Prompt tokens that an earlier request had run; absent when there were none. */
   prompt_tokens_details: z.object({ cached_tokens: z.int() }).optional(),
 })
 export type Usage = z.infer<typeof Usage>

@@ -62,7 +62,7 @@ interface Located {
   readonly path: Path
 }
 
-/** Of a union's refusals the one that got furthest: the alternative that the client meant. */
+/** The refusal of a union that got furthest: that of the alternative which the client meant. */
 function deepest(issue: Issue, prefix: Path): Located {
   const path = [...prefix, ...issue.path]
   if (issue.code !== 'invalid_union') return { issue, path }

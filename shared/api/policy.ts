@@ -5,13 +5,13 @@ const limit = z.int().min(0).max(Number.MAX_SAFE_INTEGER).nullable()
 /** The models a tenant may ask for; null means all of its aliases and the backbone. */
 const aliases = z.array(AliasName).max(1_000).nullable()
 
-/** What a prompt token that an earlier request had run already counts of a token: 1 as any other, 0 nothing. */
+/** The share of a token that a prompt token counts which an earlier request had run: 1 as any other, 0 nothing. */
 const cachedTokenShare = z.number().min(0).max(1)
 
-/** What a token of a batch counts of a token: 1 as any other, 0 nothing. */
+/** The share of a token that a batch's token counts: 1 as any other, 0 nothing. */
 const batchTokenShare = z.number().min(0).max(1)
 
-/** What a tenant may do; null means without limit. Budget days and months are UTC. */
+/** The limits of a tenant; null means without limit. Budget days and months are UTC. */
 export const TenantPolicy = z.strictObject({
   requestsPerMinute: limit.default(null),
   tokensPerMinute: limit.default(null),

@@ -40,7 +40,7 @@ export const AdminUsageQuery = Range.extend({
 const count = z.int().min(0)
 const milliseconds = z.number().min(0)
 
-/** What was used on one UTC day with one key and one model, by the nodes' own counts. */
+/** The usage on one UTC day with one key and one model, by the nodes' own counts. */
 export const UsageRow = z.object({
   day: Day,
   tenant: TenantId,
@@ -48,7 +48,7 @@ export const UsageRow = z.object({
   /** As the client named it: an alias or a backbone. */
   model: z.string(),
   requests: count,
-  /** Of those, the ones that failed for a reason that was not the client's. */
+  /** Requests among them that failed for a reason that was not the client's. */
   errors: count,
   prompt_tokens: count,
   /** Of those, the ones that an earlier request had run already: of the limits they take the policy's `cachedTokenShare`. */
@@ -90,11 +90,11 @@ const limitStanding = z.object({
 export const BudgetReport = z.object({
   /** Tokens of the running UTC day and month. */
   spent: z.object({ day: count, month: count }),
-  /** What isolates hold for requests that run and requests to come. */
+  /** Isolates hold this for requests that run and requests to come. */
   held: z.object({ tokens: count, slots: count, holders: count }),
   /** The limits that are set. */
   limits: z.record(z.string(), limitStanding),
-  /** What was reached of budgets, newest first. */
+  /** The thresholds of budgets that were reached, newest first. */
   alerts: z.array(BudgetAlert),
   /** Calls to the budget's owner since it started. */
   calls: count,

@@ -35,7 +35,7 @@ export const tokenUsage: HistogramKind = {
   bounds: tokenBounds,
 }
 
-/** What was observed of one kind with one set of attributes since the last collection. */
+/** The observations of one kind with one set of attributes since the last collection. */
 export interface HistogramPoint {
   readonly kind: HistogramKind
   readonly attributes: Attributes
@@ -71,7 +71,7 @@ export class Histograms {
     point.max = Math.max(point.max, value)
   }
 
-  /** What was observed since the last call. */
+  /** The observations since the last call. */
   collect(): readonly HistogramPoint[] {
     const points = [...this.#points.values()]
     this.#points = new Map()

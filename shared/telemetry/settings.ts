@@ -1,9 +1,9 @@
 import { z } from 'zod'
 import { QuartetError } from '../errors.ts'
 
-/** What edge and node know of OpenTelemetry, by variable; off without an endpoint. */
+/** The settings of OpenTelemetry on edge and node, by variable; it is off without an endpoint. */
 export interface TelemetrySettings {
-  /** Of an OTLP/HTTP receiver, without `/v1/traces`. */
+  /** URL of an OTLP/HTTP receiver, without `/v1/traces`. */
   readonly endpoint: string | undefined
   readonly headers: Readonly<Record<string, string>>
   /** Share of the traces that begin here which are recorded, 0..1. */

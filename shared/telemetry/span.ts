@@ -13,7 +13,7 @@ export interface Span {
   readonly endedAt: number
   readonly attributes: Attributes
   readonly events?: readonly SpanEvent[]
-  /** What went wrong; absent when nothing did. */
+  /** The failure; absent when there was none. */
   readonly error?: string
 }
 

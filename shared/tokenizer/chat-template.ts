@@ -19,7 +19,7 @@ type Templated = Pick<EdgeBackbone, 'chat' | 'tokens'>
 
 const templates = new WeakMap<TextCodec, ChatTemplate>()
 
-/** What a request tells the template besides its messages. */
+/** A request's settings for the template, besides its messages. */
 type TemplateSettings = Readonly<Record<string, string | number | boolean>>
 
 /** Where a prompt ends: where the assistant's next answer begins, behind the last message, or within it. */
@@ -31,7 +31,7 @@ interface Encoding {
   readonly settings?: TemplateSettings
   /** 'answer' by default. */
   readonly end?: PromptEnd
-  /** What the client calls the messages; 'messages' by default. */
+  /** The client's name for the messages; 'messages' by default. */
   readonly param?: 'messages' | 'input'
   readonly tools?: ShownTools | undefined
 }

@@ -132,7 +132,7 @@ function mergesOf(
   for (const [rank, merge] of merges.entries()) {
     const [left, right] = typeof merge === 'string' ? halves(merge, rank) : merge
     const pair = { left: idOf(left, rank), right: idOf(right, rank), rank, merged: idOf(left + right, rank) }
-    // Of a pair that is there twice the last counts, as in the reference.
+    // The last of two equal pairs counts, as in the reference.
     seen.set(pair.left * 2 ** 24 + pair.right, pair)
   }
   return [...seen.values()].sort((a, b) => a.left - b.left || a.right - b.right)

@@ -3,7 +3,7 @@ export type Render = (messages: readonly { readonly role: string; readonly conte
 
 /** The text that a template puts into a conversation without a system message. */
 export interface DefaultPrompt {
-  /** What stands in front of it: the beginning-of-sequence token, or what opens the first user's turn. */
+  /** The tokens in front of it: the beginning-of-sequence token, or what opens the first user's turn. */
   readonly before: string
   readonly text: string
 }

@@ -191,7 +191,7 @@ const postProcessors: Readonly<Record<string, (stage: Stage) => Frame>> = {
   BertProcessing: beginAndEnd,
 }
 
-/** What a tokenizer puts around a whole prompt. */
+/** The tokens that a tokenizer puts around a whole prompt. */
 export function promptFrame(file: TokenizerFile): Frame {
   const frames = flattenStages(file.post_processor, 'processors').map((stage) =>
     rowOf(postProcessors, stage, 'post_processor')(stage),

@@ -27,7 +27,7 @@ const Pattern = z.object({
   /** JavaScript's, for the flags `gu`. */
   pattern: z.string(),
   behavior: z.enum(['isolated', 'removed', 'merged-with-previous', 'merged-with-next', 'contiguous']),
-  /** What the pattern does not match takes the place of what it matches. */
+  /** The text between the pattern's matches takes the place of the matches. */
   invert: z.boolean(),
 })
 export const WordStage = z.discriminatedUnion('type', [
@@ -70,7 +70,7 @@ export const TokenizerHead = z.strictObject({
   }),
   normalizer: z.array(NormalizerStep).max(64),
   words: z.array(WordStage).max(64),
-  /** Of what words are made before anything is merged. */
+  /** The tokens of which words are made before anything is merged. */
   alphabet: z.enum(['bytes', 'characters']),
   /** How a token's bytes in the pool are read: as they are, as GPT-2's characters, or as pieces of SentencePiece. */
   spelling: z.enum(['bytes', 'byte-characters', 'pieces']),
@@ -79,7 +79,7 @@ export const TokenizerHead = z.strictObject({
   ignoreMerges: z.boolean(),
   unknown: id.nullable(),
   fuseUnknown: z.boolean(),
-  /** What is put in front of a whole prompt, and behind it. */
+  /** The tokens put in front of a whole prompt, and behind it. */
   before: z.array(id).max(64),
   after: z.array(id).max(64),
   /** The added tokens, column by column, as a vocabulary may have thousands. */

@@ -101,7 +101,7 @@ const probeCalls = (count: number): ToolCall[] =>
 
 export interface ToolConversation {
   readonly turns: readonly Turn[]
-  /** What the model may call; none where it may call nothing. */
+  /** The functions that the model may call; none where it may call nothing. */
   readonly functions: readonly ShownFunction[]
   readonly template: ToolTemplate
   readonly spelling: CallSpelling

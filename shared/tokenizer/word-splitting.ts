@@ -47,7 +47,7 @@ interface Piece {
   readonly matches: boolean
 }
 
-/** What the pattern matches, and what lies between. */
+/** The pattern's matches, and the text between them. */
 function* pieces(text: string, pattern: RegExp): Generator<Piece, void> {
   let from = 0
   for (const { 0: match, index } of text.matchAll(pattern)) {

@@ -49,7 +49,7 @@ export type ClaimResponse = z.infer<typeof ClaimResponse>
 
 const step = z.int().min(0)
 
-/** What a trainer has to tell of its job. */
+/** A trainer's report on its job. */
 export const TrainerReport = z.discriminatedUnion('type', [
   /** The files are read: what training them takes. */
   z.strictObject({
@@ -84,6 +84,6 @@ export const TrainerReport = z.discriminatedUnion('type', [
 ])
 export type TrainerReport = z.infer<typeof TrainerReport>
 
-/** What the trainer is to do from now on. */
+/** The order that the trainer follows from now on. */
 export const TrainerOrder = z.object({ order: z.enum(['continue', 'pause', 'stop']) })
 export type TrainerOrder = z.infer<typeof TrainerOrder>

@@ -4,7 +4,7 @@ import { dimAt, shaped, type Value } from '../../model/graph/values.ts'
 import { formulas } from './formula.ts'
 import type { Rule } from './rule.ts'
 
-/** What a masked score gets: e to it is 0, and finite so that no 0 · ∞ arises. */
+/** The value of a masked score: e to it is 0, and it is finite so that no 0 · ∞ arises. */
 const masked = -1e30
 
 /**

@@ -15,7 +15,7 @@ export interface Segment {
 export interface DifferentiateOptions {
   /** A scalar. */
   readonly loss: Value
-  /** What the loss is differentiated by. */
+  /** The loss is differentiated by these. */
   readonly by: readonly Value[]
   /** Stretches of the graph whose values are computed anew in the backward pass instead of being kept. */
   readonly recompute?: readonly Segment[]

@@ -7,7 +7,7 @@ type Formulas = ReturnType<typeof formulas>
 type Unary = 'Abs' | 'Erf' | 'Exp' | 'Identity' | 'Relu' | 'Sigmoid' | 'Tanh'
 type Binary = 'Add' | 'Sub' | 'Mul' | 'Div'
 
-/** Of y = f(x), element by element: dx from dy. */
+/** y = f(x), element by element: dx from dy. */
 function unary(
   formula: (f: Formulas, of: { x: Value; y: Value; dy: Value; sign: (x: Value) => Value }) => Value,
 ) {
@@ -16,7 +16,7 @@ function unary(
   ]
 }
 
-/** Of y = f(a, b), element by element with broadcasting: da and db from dy. */
+/** y = f(a, b), element by element with broadcasting: da and db from dy. */
 function binary(
   a: (f: Formulas, of: Record<'a' | 'b' | 'y' | 'dy', Value>) => Value,
   b: (f: Formulas, of: Record<'a' | 'b' | 'y' | 'dy', Value>) => Value,

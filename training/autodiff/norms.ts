@@ -5,7 +5,7 @@ import { formulas, unbroadcast } from './formula.ts'
 import type { Rule } from './rule.ts'
 
 interface Normed {
-  /** What was normed, [.., d]. */
+  /** The input of the norm, [.., d]. */
   readonly x: Value
   /** [d] */
   readonly scale: Value

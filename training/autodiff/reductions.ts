@@ -6,7 +6,7 @@ import type { Application, Gradients, Rule } from './rule.ts'
 
 type Reduction = 'ReduceSum' | 'ReduceMax' | 'ReduceLogSumExp' | 'ReduceSumSquare'
 
-/** Of y = f(x) over some axes: dx from dy and y, which are repeated along those axes. */
+/** y = f(x) over some axes: dx from dy and y, which are repeated along those axes. */
 function reduction(
   formula: (g: GraphBuilder, of: { x: Value; y: () => Value; dy: Value; axes: Value }) => Value,
 ) {

@@ -17,10 +17,10 @@ export interface Application<N extends OpName> {
 /** Writes dL/dx of one input into the graph; called only where it is wanted. */
 type Gradient = () => Value
 
-/** What a rule gives: dL/dx for each input; undefined for one that the output does not depend on smoothly. */
+/** The result of a rule: dL/dx for each input; undefined for one that the output does not depend on smoothly. */
 export type Gradients = readonly (Gradient | undefined)[]
 
-/** Of an op whose output carries no gradient, and why. */
+/** The reason why an op's output carries no gradient. */
 interface NoGradient {
   readonly none: string
 }

@@ -22,7 +22,7 @@ export interface BatchLayout {
   readonly share: Float32Array
 }
 
-/** What a score gets outside an instruction: e to it is 0. */
+/** The score outside an instruction: e to it is 0. */
 const masked = -1e30
 
 /**
@@ -50,7 +50,7 @@ export function layOut(batch: readonly Stretch[], metadata: AdapterMetadata | un
   for (const [index, front] of before.entries())
     for (let row = 0; row < l_sp; row++)
       order[index * (longest + l_sp) + front + row] = batch.length * longest + index * l_sp + row
-  // What each generator reads: the first tokens, or the last in front of late rows.
+  // Each generator reads the first tokens, or the last in front of late rows.
   const spans = batch.map(({ instruction }, index) => {
     const end = placement === 'late' ? (before[index] ?? 0) : Math.min(instruction.length, window)
     return { start: Math.max(0, end - window), end }

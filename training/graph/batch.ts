@@ -54,7 +54,7 @@ export function batchInputs(g: GraphBuilder): BatchInputs {
  */
 export const sizes = {
   batch: 'batch',
-  /** Of the longest example. */
+  /** Tokens of the longest example. */
   tokens: 'tokens',
   /** batch · tokens */
   allTokens: 'n',
@@ -97,7 +97,7 @@ export interface SequenceRows {
   readonly totalRows: Value
 }
 
-/** Of sequences that have `promptRows` rows more than tokens. */
+/** For sequences that have `promptRows` rows more than tokens. */
 export function sequenceRows(g: GraphBuilder, { tokens }: BatchInputs, promptRows: number): SequenceRows {
   const int32 = (x: Value) => g.apply('Cast', [x], { to: 'int32' })
   const batch = sizeOf(g, tokens, 0)

@@ -4,7 +4,7 @@ import type { Matrix, MatrixShape } from '../../model/graph/matrix-format.ts'
 import type { Value } from '../../model/graph/values.ts'
 import type { Stack, WeightLayout } from '../../model/graph/weight-file.ts'
 
-/** What the graph's input for one of the backbone's tensors is called. */
+/** The name of the graph's input for one of the backbone's tensors. */
 export const weightInput = (name: string) => `backbone.${name}`
 
 /**

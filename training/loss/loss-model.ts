@@ -10,7 +10,7 @@ export interface LossAndGradients {
   readonly lossSum: number
   /** Scored response tokens of the run. */
   readonly tokens: number
-  /** Of `lossSum` (a sum, so that runs can be added up), by name. Valid until the next call. */
+  /** Gradients of `lossSum` (a sum, so that runs can be added up), by name. Valid until the next call. */
   readonly gradients: Parameters
 }
 

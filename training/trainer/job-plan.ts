@@ -9,7 +9,7 @@ import { choicesOf, describeAdapter } from '../describe.ts'
 import { defaultEvaluateEvery, defaultSteps, Rates, TrainSettings } from '../settings.ts'
 import type { AdapterStart } from '../start/start.ts'
 
-/** What a job's files and hyperparameters come to. */
+/** The plan that a job's files and hyperparameters give. */
 export interface JobPlan {
   readonly metadata: AdapterMetadata
   readonly start: AdapterStart

@@ -14,7 +14,7 @@ import { type TrainedAdapter, trainAdapter } from '../train-adapter.ts'
 import type { EdgeClient } from './edge-client.ts'
 import { type JobPlan, planJob } from './job-plan.ts'
 
-/** What a trainer has on its machine. */
+/** A trainer's means on its machine. */
 export interface Workshop {
   readonly backbone: Backbone
   readonly encoder: PromptEncoder
@@ -130,7 +130,7 @@ async function readPlan(
   return planJob(backbone, { encoder, work, files: { training, validation, adapter } })
 }
 
-/** What has happened since the last report. */
+/** The news since the last report. */
 class Progress {
   #metrics: Metric[] = []
   #secondsLeft: number | null = null

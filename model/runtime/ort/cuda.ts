@@ -8,7 +8,7 @@ import { pinnedRelease } from './library.ts'
 /** Version of CUDA that the provider of the pinned release is built for, as `cuDriverGetVersion` counts. */
 const neededVersion = 13_000
 
-/** What the provider is linked to beside the driver. */
+/** The libraries that the provider needs beside the driver. */
 const neededLibraries = ['libcudart.so.13', 'libcublasLt.so.13', 'libcublas.so.13', 'libcurand.so.10']
 
 /** Where `quartet node setup cuda` puts ONNX Runtime with its CUDA provider: beside each other, as it looks for it there. */
@@ -30,7 +30,7 @@ export function cudaLibrary(): string {
   return library
 }
 
-/** What a CUDA node needs and this machine lacks, each with its remedy. */
+/** The parts that a CUDA node needs and this machine lacks, each with its remedy. */
 export function missingForCuda(): readonly string[] {
   const driver = missingDriver()
   const libraries = neededLibraries.filter((name) => failureToLoad(name) !== undefined)
