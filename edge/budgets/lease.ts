@@ -14,7 +14,7 @@ export interface Reserved {
 export interface LeaseRest {
   readonly tokens: number
   readonly slots: number
-  /** Room of that minute. */
+  /** Room in the running minute. */
   readonly requests: number
   readonly allowance: number
 }
