@@ -22,6 +22,7 @@ const optional = [
   'chat_template.jinja',
   'chat_template.json',
 ]
+const additionalTemplate = /^additional_chat_templates\/[^/]+\.jinja$/
 export const wholeWeights = 'model.safetensors'
 export const shardIndex = 'model.safetensors.index.json'
 const partName = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/
@@ -62,7 +63,8 @@ export function selectFiles(model: HubModel, file: string | undefined): HubSelec
       `${repo} has no ${missing}, which the import needs; choose another repository of this model, or a GGUF of it`,
     )
   const names = [...required, ...optional, ...(files.has(wholeWeights) ? [] : [shardIndex])]
-  const described = names.flatMap((name) => files.get(name) ?? [])
+  const templates = [...files.keys()].filter((name) => additionalTemplate.test(name))
+  const described = [...names, ...templates].flatMap((name) => files.get(name) ?? [])
   const large = described.find(({ bytes }) => bytes > mostDescribedBytes)
   if (large !== undefined)
     throw new QuartetError('backbone_invalid', `${large.path} of ${repo} has ${large.bytes} bytes, too many`)

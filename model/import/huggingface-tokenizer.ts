@@ -1,3 +1,4 @@
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { invalidBackbone } from '../backbone/invalid-backbone.ts'
@@ -35,7 +36,8 @@ export interface TokenizerFiles {
 
 /**
  * Reads tokenizer.json, tokenizer_config.json, special_tokens_map.json, generation_config.json and the chat template,
- * which stands in chat_template.jinja, chat_template.json or tokenizer_config.json. Throws `backbone_invalid`.
+ * which stands in chat_template.jinja, chat_template.json, tokenizer_config.json or additional_chat_templates. Throws
+ * `backbone_invalid`.
  */
 export async function tokenizerFiles(
   folder: string,
@@ -73,8 +75,24 @@ async function chatTemplate(folder: string, inConfig: Stated): Promise<string> {
     inFile === null || inFile === undefined
       ? [inConfig, join(folder, 'tokenizer_config.json')]
       : [inFile, join(folder, name)]
-  if (!Array.isArray(stated)) return stated ?? ''
-  return chosenTemplate(new Map(stated.map(({ name, template }) => [name, template])), path)
+  if (Array.isArray(stated))
+    return chosenTemplate(new Map(stated.map(({ name, template }) => [name, template])), path)
+  return stated ?? chosenTemplate(await additionalTemplates(folder), join(folder, additionalFolder))
+}
+
+/** Templates beside the one that is for every chat, each in a file of its own name. */
+const additionalFolder = 'additional_chat_templates'
+
+async function additionalTemplates(folder: string): Promise<ReadonlyMap<string, string>> {
+  const names = (await readdir(join(folder, additionalFolder)).catch(() => [])).filter((name) =>
+    name.endsWith('.jinja'),
+  )
+  const templates = new Map<string, string>()
+  for (const name of names.toSorted()) {
+    const text = await readTextFile(join(folder, additionalFolder, name))
+    if (text !== undefined) templates.set(name.slice(0, -'.jinja'.length), text)
+  }
+  return templates
 }
 
 async function parseOptional<S extends z.ZodType>(

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -234,6 +234,21 @@ test('several chat templates without a default one are refused, with their names
   expect(await refusal(join(root, 'no-default'))).toMatch(
     /chat_template.json: .*rag, tool_use and none named default/,
   )
+})
+
+test('a chat template of the folder of additional ones is taken where nothing else names one, and several without a default are refused', async () => {
+  await writeHuggingFace(join(root, 'additional'))
+  await files('additional')('tokenizer_config.json', { eos_token: '<|im_end|>' })
+  const folder = join(root, 'additional', 'additional_chat_templates')
+  await mkdir(folder)
+  for (const name of ['rag', 'tool_use']) await writeFile(join(folder, `${name}.jinja`), name)
+  expect(await refusal(join(root, 'additional'))).toMatch(
+    /additional_chat_templates: .*rag, tool_use and none named default/,
+  )
+  await writeFile(join(folder, 'default.jinja'), '{{ messages[0].content }}')
+  const opened = await openHuggingFace(join(root, 'additional'))
+  expect(opened.chat.template).toBe('{{ messages[0].content }}')
+  await opened.close()
 })
 
 test('tokens that begin and end a text are taken from special_tokens_map.json where nothing else names them', async () => {
