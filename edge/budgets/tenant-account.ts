@@ -1,6 +1,5 @@
 import { QuartetError } from '../../shared/errors.ts'
-import type { SettlementId } from '../../shared/ids.ts'
-import { Acknowledgements } from './acknowledgements.ts'
+import type { Acknowledgements } from './acknowledgements.ts'
 import { dayOf } from './clock.ts'
 import { isScarce } from './decide.ts'
 import {
@@ -16,8 +15,9 @@ import {
 import { Lease, type LeaseRest, type Reserved } from './lease.ts'
 import { areSame, isLimited, type Limits, limitNames, limitRules, type Standings } from './limits.ts'
 import { Pace } from './pace.ts'
+import { PendingCharges } from './pending-charges.ts'
 import { BudgetRefusal, leastNeed } from './refusal.ts'
-import { type Collect, type UncountedChoice, UncountedChoices } from './uncounted-choices.ts'
+import type { Collect, UncountedChoice } from './uncounted-choices.ts'
 
 /** The owner of the tenant's budget, as one call reaches it. */
 export interface BudgetOwner {
@@ -52,7 +52,6 @@ const leaseLifeMs = 120_000
 const scarceMs = 5_000
 /** The owner's last word is believed this long where the tenant's record says otherwise. */
 const limitsKnownMs = 60_000
-const maxChargesPerExchange = 512
 const maxRounds = 4
 const renewPauseMs = 2_000
 
@@ -70,15 +69,10 @@ export class TenantAccount {
   #lease: Lease
   /** The one to change to when it is granted. */
   #next: Lease | undefined
-  #charges: { readonly charge: Charge; readonly node: string | undefined }[] = []
-  readonly #uncounted = new UncountedChoices()
-  /** Who keeps the settlements of charges that are under way. */
-  readonly #keptBy = new Map<SettlementId, string>()
+  readonly #charges = new PendingCharges()
   #allowance: ReturnedAllowance | null = null
   readonly #returned = new Map<string, { tokens: number; slots: number }>()
   #unanswered: Unanswered[] = []
-  /** Settlements that nodes may forget. */
-  readonly acknowledgements = new Acknowledgements()
   /** Limits as the tenant's record has them. */
   #recorded: Limits | undefined
   #known: { readonly limits: Limits; readonly standings: Standings; readonly at: number } | undefined
@@ -100,7 +94,12 @@ export class TenantAccount {
 
   /** Charges that the owner has not been told. */
   get pending(): number {
-    return this.#charges.length + this.#uncounted.count
+    return this.#charges.count
+  }
+
+  /** Settlements that nodes may forget. */
+  get acknowledgements(): Acknowledgements {
+    return this.#charges.acknowledgements
   }
 
   /** Nothing is held here and nothing is left to tell. */
@@ -208,12 +207,12 @@ export class TenantAccount {
 
   /** Charges a choice. `node`: who keeps its settlement. */
   charge(charge: Charge, node?: string): void {
-    this.#charges.push({ charge, node })
+    this.#charges.add(charge, node)
   }
 
   /** Charges a choice once its node has told its count. */
   chargeCounted(choice: Omit<UncountedChoice, 'since'>): void {
-    this.#uncounted.add({ ...choice, since: this.#options.now() })
+    this.#charges.addUncounted({ ...choice, since: this.#options.now() })
   }
 
   /** Gives the lease back, for whoever else may need it, until the next request comes. */
@@ -224,8 +223,7 @@ export class TenantAccount {
 
   /** Tells the owner what requests used and what returns. Does nothing when there is nothing to tell. */
   async flush({ collect, heardSince = 0, isLast = false, owner }: FlushOptions): Promise<void> {
-    const now = this.#options.now()
-    this.#charges.push(...(await this.#uncounted.resolve(collect, { now, isLast })))
+    await this.#charges.resolve(collect, { now: this.#options.now(), isLast })
     for (let left = this.#unanswered.length; left > 0; left--) {
       const next = this.#unanswered.shift()
       if (next === undefined) break
@@ -262,7 +260,7 @@ export class TenantAccount {
   }
 
   get #hasNews(): boolean {
-    return this.#charges.length > 0 || this.#returned.size > 0 || this.#allowance !== null
+    return this.#charges.hasNews || this.#returned.size > 0 || this.#allowance !== null
   }
 
   get #isDisputed(): boolean {
@@ -295,15 +293,13 @@ export class TenantAccount {
 
   /** Everything there is to tell, and perhaps a question. */
   #exchange(ask: { readonly need: number | null } | undefined): Exchange {
-    const sent = this.#charges.splice(0, maxChargesPerExchange)
     const returned = [...this.#returned].map(([lease, parts]): Returned => ({ lease, ...parts }))
     this.#returned.clear()
-    for (const { charge, node } of sent) if (node !== undefined) this.#keptBy.set(charge.id, node)
     const allowance = this.#allowance
     this.#allowance = null
     return {
       id: this.#options.newId(),
-      charges: sent.map(({ charge }) => charge),
+      charges: this.#charges.take(),
       returned,
       allowance,
       ask: ask === undefined ? null : this.#ask(ask.need),
@@ -347,11 +343,7 @@ export class TenantAccount {
     sentAt: number,
   ): void {
     this.#known = { limits, standings, at: this.#options.now() }
-    for (const { id } of charges) {
-      const node = this.#keptBy.get(id)
-      this.#keptBy.delete(id)
-      if (node !== undefined) this.acknowledgements.add(node, id)
-    }
+    this.#charges.acknowledge(charges)
     if (outcome.kind === 'over') this.#next = this.#newLease()
     if (outcome.kind !== 'granted') return
     const { grant } = outcome
@@ -389,7 +381,7 @@ export class TenantAccount {
 
   /** Whether it was heard is not known any more: charges are told anew, the rest returns by expiry. */
   #giveUp({ charges }: Exchange): void {
-    for (const charge of charges) this.#charges.push({ charge, node: this.#keptBy.get(charge.id) })
+    this.#charges.tellAnew(charges)
     this.#lease.drain()
     this.#next = undefined
     this.#lease = this.#newLease()
