@@ -13,7 +13,7 @@ export interface StreamRoute {
   readonly model: string
 }
 
-/** What a streamed token costs the worker: 16 streams through one isolate, of a node that writes as fast as it can. */
+/** The worker's cost of a streamed token: 16 streams through one isolate, of a node that writes as fast as it can. */
 export async function benchStreams(route: StreamRoute): Promise<Figure[]> {
   const tokens = Array.from({ length: tokensPerStream }, (_, at) => 1_000 + (at % 500))
   await fetch(`${route.node}/stub/behaviour`, {

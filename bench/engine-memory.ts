@@ -29,7 +29,7 @@ const measures = {
     return settledBytes() / 1024 / 1024
   },
 
-  /** What a thousand resident adapters of 1 MB add, as a multiple of their files' size. */
+  /** The memory that a thousand resident adapters of 1 MB add, as a multiple of their files' size. */
   async adapters({ backend, manifest }: Loaded): Promise<number> {
     const file = serializeAdapterFile(randomAdapter(manifest, { seed: 1, metadata: { m: '14' } }))
     const before = settledBytes()

@@ -29,7 +29,7 @@ async function prefill(backend: Backend, adapter?: LoadedAdapter): Promise<numbe
   return time
 }
 
-/** What each kind of adapter costs in parameters, memory and prefill. Informs; holds nothing to a bound. */
+/** The costs of each kind of adapter in parameters, memory and prefill. Informs; holds nothing to a bound. */
 export async function benchKinds(): Promise<boolean> {
   // One thread: several would wait for each other busily, and count that as work.
   const { backend, manifest } = await openBenchBackend({ threads: 1 })

@@ -30,7 +30,7 @@ import { EdgeCaches } from './tenants/edge-caches.ts'
 import { AdapterPushes } from './uploads/push.ts'
 import { UploadMemory } from './uploads/upload-memory.ts'
 
-/** What wrangler.toml binds. Nothing but this file and the Durable Objects themselves reads a binding by name. */
+/** The bindings of wrangler.toml. Nothing but this file and the Durable Objects themselves reads a binding by name. */
 export interface Bindings extends DirectoryBindings {
   /** The console's files. */
   readonly ASSETS: Fetcher
@@ -63,7 +63,7 @@ export interface Bindings extends DirectoryBindings {
   readonly QUARTET_REQUEST_TIMEOUT_MS?: string
   /** How long an isolate gathers what requests used before it tells their budgets, in milliseconds; 5,000 when absent. */
   readonly QUARTET_GATHER_MS?: string
-  /** Of an OTLP/HTTP receiver; no traces without it. */
+  /** URL of an OTLP/HTTP receiver; no traces without it. */
   readonly QUARTET_OTLP_ENDPOINT?: string
   /** Headers for it, a secret: `authorization=Bearer%20…,x-team=quartet`. */
   readonly QUARTET_OTLP_HEADERS?: string
@@ -82,7 +82,7 @@ export interface Platform {
   readonly directory: (tenant: TenantId) => DurableObjectStub<TenantDirectory>
   /** Which tenants there are, and what changed of them lately. */
   readonly changeFeed: () => DurableObjectStub<ChangeFeed>
-  /** What this isolate knows of that. */
+  /** This isolate's knowledge of that. */
   readonly feed: FeedView
   readonly audit: () => DurableObjectStub<AuditLog>
   /** By the hash of its caller and key. */
@@ -91,12 +91,12 @@ export interface Platform {
   readonly clientAddress: (request: Request) => ClientAddress
   readonly budget: (tenant: TenantId) => DurableObjectStub<TenantBudget>
   readonly budgets: Budgets
-  /** Of a tenant as it was created then: one that is made anew under the same name has none of the old one's. */
+  /** The responses of a tenant as it was created then: one that is made anew under the same name has none of the old one's. */
   readonly responses: (tenant: TenantId, createdAt: number) => DurableObjectStub<TenantResponses>
   readonly registry: () => DurableObjectStub<NodeRegistry>
   readonly training: (tenant: TenantId) => DurableObjectStub<TenantTraining>
   readonly trainingQueue: () => DurableObjectStub<TrainingQueue>
-  /** Of a tenant as it was created then, as `responses`. */
+  /** The batches of a tenant as it was created then, as `responses`. */
   readonly batches: (tenant: TenantId, createdAt: number) => DurableObjectStub<TenantBatches>
   readonly files: R2Bucket
   readonly fleet: FleetView

@@ -7,14 +7,14 @@ import type { TenantRecord } from './store/records.ts'
 import type { RequestReport } from './telemetry/request-report.ts'
 import type { Timings } from './telemetry/server-timing.ts'
 
-/** What every request carries along its hops. */
+/** The context that every request carries along its hops. */
 export interface App {
   Bindings: Bindings
   Variables: {
     platform: Platform
     requestId: RequestId
     timings: Timings
-    /** What becomes known of the request, for the access log and its trace. */
+    /** The facts that become known of the request, for the access log and its trace. */
     report: RequestReport
   }
 }

@@ -18,18 +18,18 @@ export interface Run {
 
 export const batch = 16
 
-/** What a run's files are called. */
+/** The names of a run's files. */
 export function nameOf({ task, variant, seed, steps }: Run): string {
   return `${task}-${variant}-${seed}-${steps}`
 }
 
-/** What is trained in a run; undefined for the untuned backbone. */
+/** The adapter that a run trains; undefined for the untuned backbone. */
 function planOf({ seed, steps, variant }: Run, backbone: Backbone): PlannedTraining | undefined {
   if (variant === 'untuned') return undefined
   return plannedTraining({ variant: variants[variant], seed, steps }, backbone)
 }
 
-/** What tells a run from every other. */
+/** The key that tells a run from every other. */
 export function identityOf(run: Run, backbone: Backbone): Identity {
   const plan = planOf(run, backbone)
   return {

@@ -19,7 +19,7 @@ export interface TrainingRun extends PlannedTraining {
   readonly examples: readonly Example[]
 }
 
-/** What is trained, and how. */
+/** A training: its data and settings. */
 export interface PlannedTraining {
   readonly metadata: AdapterMetadata
   readonly settings: TrainSettings

@@ -6,7 +6,7 @@ interface Event {
   isCancelled: boolean
 }
 
-/** What happens when, in virtual milliseconds (a binary heap). */
+/** Events by their time, in virtual milliseconds (a binary heap). */
 export class EventQueue {
   readonly #heap: Event[] = []
   #now: number

@@ -20,7 +20,7 @@ const DemoFile = z.strictObject({
         trained: z.strictObject({
           /** The adapter that comes with the project. */
           file: z.string().regex(/^[a-z-]+\.safetensors$/),
-          /** What it was trained on, and how: options of `quartet adapter train`. */
+          /** Its training data and settings: options of `quartet adapter train`. */
           data: z.string().regex(/^[a-z.-]+\.jsonl$/),
           options: z.string(),
         }),
@@ -45,7 +45,7 @@ export interface TrainedDemo {
   readonly made: 'trained'
   /** The adapter that comes with the project. */
   readonly path: string
-  /** What it was trained on. */
+  /** Its training data. */
   readonly data: string
   /** Options of `quartet adapter train` besides --data and --out. */
   readonly options: string

@@ -1,7 +1,7 @@
 import { statfs } from 'node:fs/promises'
 import { CliFailure } from '../command/failure.ts'
 
-/** What a stack writes on its first start, logs and a spare included. */
+/** The bytes that a stack writes on its first start, logs and a spare included. */
 const stackBytes = 64 * 1024 * 1024
 
 /** Throws when a folder's disk is too full for a stack to run on. */

@@ -2,7 +2,7 @@ import { mkdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { CliFailure, isSystemError } from '../command/failure.ts'
 
-/** What lies where under QUARTET_HOME. */
+/** The places of files under QUARTET_HOME. */
 export interface Home {
   readonly folder: string
   /** Held by the `quartet start` that runs here. */

@@ -2,13 +2,13 @@ import type { Home } from './home.ts'
 import { readLocalState } from './local-state.ts'
 import { readLocalSecrets } from './secrets.ts'
 
-/** What somebody set for a node, by flag or environment. */
+/** The settings of a node, by flag or environment. */
 interface GivenSettings {
   readonly secret?: string | undefined
   readonly edge?: string | undefined
 }
 
-/** What a home's stack adds to it. */
+/** The settings that a home's stack adds to it. */
 export interface LocalMembership {
   readonly edge: string
   readonly secret: string

@@ -39,7 +39,7 @@ export async function obtainBackbone(slug: BackboneSlug, signal: AbortSignal): P
   })
 }
 
-/** What the edge needs of a backbone: its description and its tokenizer. */
+/** The parts of a backbone that the edge needs: its description and its tokenizer. */
 export async function edgeBackbone(backbone: Backbone): Promise<PutBackboneRequest> {
   const { manifest } = backbone
   const { contextLength, d, layers, vocab } = manifest.config

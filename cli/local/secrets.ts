@@ -3,7 +3,7 @@ import { z } from 'zod'
 import type { Home } from './home.ts'
 import { readJsonFile, writeJsonFile } from './json-file.ts'
 
-/** What the local stack's parts share: edge and node (`nodeSecret`), command line and edge (`adminKey`). */
+/** The secrets that the local stack's parts share: edge and node (`nodeSecret`), command line and edge (`adminKey`). */
 const LocalSecrets = z.strictObject({ nodeSecret: z.string().min(32), adminKey: z.string().min(32) })
 export type LocalSecrets = z.infer<typeof LocalSecrets>
 

@@ -12,7 +12,7 @@ import { untilAnswers } from './until-answers.ts'
 export interface StackOptions {
   readonly home: Home
   readonly edgePort: number
-  /** Of the first node; the others listen on the ports after it. */
+  /** The port of the first node; the others listen on the ports after it. */
   readonly nodePort: number
   /** 1 when absent. */
   readonly nodes?: number

@@ -13,7 +13,7 @@ export interface Column {
   /** The higher, the longer it stays when the terminal is narrow. */
   readonly weight: number
   readonly node: (node: FleetNodeSummary) => Cell
-  /** Of all nodes that take or finish work. */
+  /** The sum over all nodes that take or finish work. */
   readonly total: (fleet: Totals) => Cell
 }
 

@@ -4,7 +4,7 @@ import { type Cell, type Column, columns, type Tone, totalsOf } from './columns.
 export interface FrameInput {
   readonly fleet: FleetResponse
   readonly edge: string
-  /** What is wrong with the latest look, when the fleet shown is an older one. */
+  /** The fault of the latest look, when the fleet shown is an older one. */
   readonly problem?: string | undefined
   /** Characters per line; Infinity where nothing is cut. */
   readonly width: number
@@ -99,6 +99,6 @@ function paintLine(
 const cut = (text: string, width: number): string =>
   text.length <= width ? text : text.slice(0, Math.max(0, width))
 
-/** What nodes and edges say must not steer the terminal. */
+/** Text of nodes and edges must not steer the terminal. */
 const printable = (text: string): string => text.replaceAll(/\p{Cc}/gu, ' ')
 const clean = (cell: Cell): Cell => ({ ...cell, text: printable(cell.text) })

@@ -17,7 +17,7 @@ const eraseToEnd = '\x1b[K'
 const leavingKeys = ['q', 'Q', '\x03', '\x04']
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
-/** What is used of `process.stdin` and `process.stdout`. */
+/** The parts of `process.stdin` and `process.stdout` that are used. */
 export interface Terminal {
   readonly input: {
     readonly isTTY: boolean

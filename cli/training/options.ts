@@ -111,7 +111,7 @@ export function addTrainOptions(command: Command): Command {
   return command
 }
 
-/** What training takes wherever it starts. */
+/** The options of training wherever it starts. */
 function addCommonOptions(command: Command): void {
   command
     .requiredOption('--data <file>', 'examples to train on, as JSONL')

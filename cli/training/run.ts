@@ -50,7 +50,7 @@ export async function runTraining(options: TrainOptions): Promise<void> {
   await withTrainingFiles(files, () => trainInto(files, options))
 }
 
-/** What the options name, read and checked. */
+/** The files that the options name, read and checked. */
 async function readInputs(options: TrainOptions) {
   const backbone = await requireBackbone(options.backbone, options.weights)
   const encoder = await servingEncoder(backbone)
@@ -123,7 +123,7 @@ async function trainInto(files: TrainingFiles, options: TrainOptions): Promise<v
   await finish(trained, { files, json: options.json })
 }
 
-/** What the options say, and else what follows from the start. */
+/** The settings of the options, and else those that follow from the start. */
 function adapterChoices(options: TrainOptions, start: AdapterStart): AdapterChoices {
   const { activation, anchor, at, generator, kind = 'iapt', m, placement, pool, rows, window } = options
   const given = { activation, anchor, at, generator, m, placement, pool, rows, window }

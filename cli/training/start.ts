@@ -59,7 +59,7 @@ function adapterIn(bytes: Uint8Array, path: string): AdapterFile {
   }
 }
 
-/** What every prompt starts with, so that rows behind it are read as they will stand. */
+/** The tokens that every prompt starts with, so that rows behind it are read as they will stand. */
 function firstToken(encoder: ServingEncoder, prompts: PromptFormat): number | undefined {
   if (prompts === 'raw') return encoder.prompt('')[0]
   return encoder.conversation([{ role: 'user', content: 'a', name: undefined }])[0]

@@ -14,7 +14,7 @@ import { initFile } from './start.ts'
 const extension = '.safetensors'
 const mode = 0o644
 
-/** What a training leaves beside its adapter. */
+/** The files that a training leaves beside its adapter. */
 export interface TrainingFiles {
   readonly adapter: string
   readonly checkpoint: string
@@ -234,7 +234,7 @@ export function metricsFile(
   }
 }
 
-/** What killed processes were writing. */
+/** The files that killed processes were writing. */
 async function removePartial({ adapter, checkpoint, curve, metrics }: TrainingFiles): Promise<void> {
   const names = new Set([adapter, checkpoint, curve, metrics].map((path) => basename(path)))
   const folder = dirname(adapter)

@@ -1,7 +1,7 @@
 import type { PathParameters } from '../http/path-schemas.ts'
 
 /**
- * What the audit log is told of an action's object: the ids in its path, and what was asked of it. Never a secret, and
+ * An action's object as the audit log is told of it: the ids in its path, and what was asked of it. Never a secret, and
  * never text that was not checked.
  */
 export type AuditTarget = Partial<
@@ -11,7 +11,7 @@ export type AuditTarget = Partial<
   >
 >
 
-/** What is written stays for ever: a longer setting is cut. */
+/** A log entry stays for ever: a longer setting is cut. */
 const maxLength = 1_000
 
 /** As it is written. */

@@ -44,7 +44,7 @@ export const audited = (audit: AuditedAction): MiddlewareHandler<AdminApp> => {
     c.set('isActionBegun', true)
     const act = async () => {
       await next()
-      // What this isolate changed, its next request sees.
+      // The next request of this isolate sees what it changed.
       feed.expire()
       const outcome = c.error === undefined ? 'ok' : toQuartetError(c.error).code
       const end = () =>

@@ -11,7 +11,7 @@ import { KeyRecord } from '../store/records.ts'
 export const retentionMs = 15 * 60_000
 const maxChanges = 2_000
 
-/** What became of a tenant or key that isolates may remember otherwise. */
+/** A change of a tenant or key that isolates may remember otherwise. */
 export const Change = z.discriminatedUnion('kind', [
   /** The tenant's record has this version by now. */
   z.object({ kind: z.literal('tenant'), id: TenantId, version: z.int() }),
@@ -21,7 +21,7 @@ export const Change = z.discriminatedUnion('kind', [
 export type Change = z.infer<typeof Change>
 
 export interface Changes {
-  /** What to ask from next time. */
+  /** The position to ask from next time. */
   readonly seq: number
   readonly changes: readonly Change[]
   /** Older changes than the ones asked from are forgotten: whoever asked has missed some. */

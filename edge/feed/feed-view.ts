@@ -56,7 +56,7 @@ export class FeedView {
   #asOf = Number.NEGATIVE_INFINITY
   #failedAt = Number.NEGATIVE_INFINITY
 
-  /** What the feed says of a key; undefined when it has not changed lately, and KV may be believed. */
+  /** The feed's change of a key; undefined when the key has not changed lately, and KV may be believed. */
   key(sha256: string): { readonly record: KeyRecord | null } | undefined {
     return this.#keys.get(sha256)
   }

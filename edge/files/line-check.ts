@@ -6,7 +6,7 @@ import { parseRow } from '../../shared/training/row.ts'
 const newline = 10
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
 
-/** What is wrong with a line's value, or undefined. */
+/** The fault of a line's value, or undefined. */
 const checks: Readonly<Record<FilePurpose, (value: unknown) => string | undefined>> = {
   'fine-tune': (value) => {
     const read = parseRow(value)

@@ -34,7 +34,7 @@ export async function* readForm(
   // The first delimiter may open the body without a line end in front of it.
   input.unread(Uint8Array.from(lineEnd))
   for await (const _ of input.until(delimiter)) {
-    // What stands in front of the first part has no meaning.
+    // Text in front of the first part has no meaning.
   }
   while (await input.hasPart()) {
     const head = new TextDecoder().decode(await input.head())

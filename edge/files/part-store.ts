@@ -3,7 +3,7 @@ import { within } from '../http/within.ts'
 
 /** R2 takes parts of at least 5 MiB, all but the last of one size. */
 const partBytes = 8 * 1024 * 1024
-/** What writing a file holds in memory, at most. */
+/** The memory that writing a file holds at most. */
 export const heldBytes = partBytes
 /** A bucket that has not taken a part by then does not answer. */
 const storeMs = 20_000

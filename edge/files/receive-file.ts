@@ -12,7 +12,7 @@ export interface FileArrival {
   readonly boundary: string
   readonly bucket: R2Bucket
   readonly key: string
-  /** What the tenant has room for. */
+  /** The bytes that the tenant has room for. */
   readonly maxBytes: number
   /** Throws where the client may send no file of this purpose. */
   readonly checkPurpose: (purpose: FilePurpose) => void

@@ -257,7 +257,7 @@ function errorHeaders(operation: Operation, status: number): readonly AnswerHead
     ...(status === 401 ? (['www-authenticate'] as const) : []),
     ...(retryable.has(status) ? (['retry-after'] as const) : []),
     ...(operation.auth === 'tenant' && status !== 401 ? limitHeaders : []),
-    // What is ignored is told before anything else of the request can be refused.
+    // Ignored fields are named before anything else of the request can be refused.
     ...(operation.answer.headers?.includes('x-quartet-ignored') === true
       ? (['x-quartet-ignored'] as const)
       : []),

@@ -13,7 +13,7 @@ import { openApiDocument } from './document.ts'
 const documented = (path: string) =>
   path.replaceAll(/:([A-Za-z]+)(\{[^}]*\})?/g, '{$1}').replace(/(.)\/$/, '$1')
 
-/** What the app answers to; middleware and refusals of other methods stand there as `ALL`. */
+/** The app's routes; middleware and refusals of other methods stand there as `ALL`. */
 const registered = new Set(
   app.routes
     .filter(({ method }) => method !== 'ALL')

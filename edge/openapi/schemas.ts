@@ -68,7 +68,7 @@ const generationSchemas = {
 /** The names of schemas that may have further fields. */
 export const openSchemas: ReadonlySet<string> = new Set(Object.keys(generationSchemas))
 
-/** What clients send. */
+/** The schemas of requests. */
 export const requestSchemas = {
   ...generationSchemas,
   CreateTenantRequest,
@@ -86,7 +86,7 @@ export const requestSchemas = {
 export const ChatCompletionEvent = z.union([ChatCompletionChunk, StreamError])
 export const CompletionEvent = z.union([Completion, StreamError])
 
-/** What the edge answers. */
+/** The schemas of answers. */
 export const responseSchemas = {
   ErrorBody,
   StreamError,

@@ -4,18 +4,18 @@ import type { FleetNode } from '../fleet/nodes.ts'
 import type { Standing } from './circuit-breaker.ts'
 import { scorer } from './rendezvous.ts'
 
-/** What a request asks of a node. */
+/** A request's needs of a node. */
 export interface RouteAsk {
   readonly adapter: AdapterKey | null
   readonly backbone: BackboneDigest
   /** Rows of KV cache that it sets aside (shared/kv-rows.ts). */
   readonly rows: number
   readonly promptTokens: number
-  /** Of the edge; empty when unknown. */
+  /** The edge's region; empty when unknown. */
   readonly region: string
 }
 
-/** What this isolate knows at the moment of the decision. */
+/** This isolate's knowledge at the moment of the decision. */
 export interface RouteView {
   readonly nodes: readonly FleetNode[]
   /** Requests at the node, everybody's. */
@@ -37,7 +37,7 @@ export const loadBound = 1.25
 const hotShare = 0.25
 /** A batch this full costs little per request, so that nothing spreads below it. */
 const unboundedShare = 0.25
-/** Of a node that has not said. */
+/** The assumed value for a node that has not told its own. */
 export const assumedCapacity = 16
 
 interface Candidate {

@@ -35,7 +35,7 @@ class Scene {
   }[] = []
   readonly closed: string[] = []
   readonly failures: [number: number, node: string, reason: string][] = []
-  /** What an answering node sends after its first token. */
+  /** An answering node sends these after its first token. */
   rest: (signal: AbortSignal) => AsyncGenerator<readonly GenerateEvent[], void> = async function* () {}
 
   start() {

@@ -14,7 +14,7 @@ export interface NodeCall {
   readonly request: GenerateRequest
   /** Rows that the adapter makes; 0 for the untuned backbone. */
   readonly promptRows: number
-  /** Of the backbone; undefined where its record does not say. */
+  /** Tokens that the backbone knows. */
   readonly vocab: number
   readonly nodeKey: Uint8Array
   readonly signal: AbortSignal

@@ -8,7 +8,7 @@ export interface Asked {
   readonly request: Pick<GenerateRequest, 'prompt' | 'promptLogprobs' | 'maxTokens'>
   /** Rows that the adapter makes; 0 for the untuned backbone. */
   readonly promptRows: number
-  /** Of the backbone; undefined where its record does not say. */
+  /** Tokens that the backbone knows. */
   readonly vocab: number
 }
 

@@ -2,7 +2,7 @@ import { type ErrorCode, isErrorCode, QuartetError } from '../../shared/errors.t
 import type { Usage } from '../../shared/wire.ts'
 import { textUpTo } from '../http/text-up-to.ts'
 
-/** What a node's failure means: for the next attempt, for the node's standing, and for the client. */
+/** The meaning of a node's failure for the next attempt, for the node's standing, and for the client. */
 export interface Verdict {
   /** `roomier`: at another node, if one can hold the request. */
   readonly retry: 'elsewhere' | 'anywhere' | 'roomier' | 'never'
@@ -111,7 +111,7 @@ export class NodeFailure extends Error {
   readonly reason: Cause
   readonly verdict: Verdict
   readonly retryAfterSeconds: number | undefined
-  /** What the node says it used all the same. */
+  /** The tokens that the node says it used all the same. */
   readonly usage: Usage | undefined
   readonly #told: string | undefined
 
@@ -122,7 +122,7 @@ export class NodeFailure extends Error {
       retryAfterSeconds?: number | undefined
       usage?: Usage | undefined
       thrown?: unknown
-      /** What the client is told, where that is the node's to say. */
+      /** The message to the client, where that is the node's to say. */
       told?: string | undefined
     },
   ) {
@@ -134,7 +134,7 @@ export class NodeFailure extends Error {
     this.#told = detail.told
   }
 
-  /** What the client is told; the node's own words stay in the log. */
+  /** The message to the client; the node's own words stay in the log. */
   toQuartetError(): QuartetError {
     const { code } = this.verdict
     const message = this.#told ?? this.verdict.message
@@ -144,7 +144,7 @@ export class NodeFailure extends Error {
   }
 }
 
-/** What the client is told of whatever was thrown while nodes were called. */
+/** The error that the client gets for whatever was thrown while nodes were called. */
 export const forClient = (thrown: unknown): unknown =>
   thrown instanceof NodeFailure ? thrown.toQuartetError() : thrown
 
@@ -152,7 +152,7 @@ function isCause(cause: string): cause is Cause {
   return Object.hasOwn(verdicts, cause)
 }
 
-/** What is read and logged of a node's error answer. */
+/** The part of a node's error answer that is read and logged. */
 const maxFailureBytes = 2_000
 
 /** The failure that a node's error answer describes; `means` has the codes that stand for another cause here. */

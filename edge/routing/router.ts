@@ -21,7 +21,7 @@ export interface RouterOptions {
  */
 const othersAlike = 2
 
-/** What one isolate remembers of its own calls to nodes; every decision about the next call starts from it. */
+/** One isolate's memory of its own calls to nodes; every decision about the next call starts from it. */
 export class Router {
   readonly now: () => number
   readonly random: () => number

@@ -16,7 +16,7 @@ export interface Caller {
   readonly keyId: KeyId
 }
 
-/** What a generation was asked for: parameters and names, never text. */
+/** The parameters and names of a generation, never its text. */
 export interface GenerationFacts {
   readonly operation: 'chat' | 'text_completion'
   /** As the client named it. */
@@ -29,12 +29,12 @@ export interface GenerationFacts {
   readonly sampling: Sampling
 }
 
-/** What a generation has used so far. */
+/** The usage of a generation so far. */
 export interface GenerationUse {
   readonly promptTokens: number
-  /** Of each choice. */
+  /** One entry for each choice. */
   readonly tokens: readonly number[]
-  /** Of each choice that has ended. */
+  /** One entry for each choice that has ended. */
   readonly finishReasons: readonly string[]
 }
 
@@ -92,7 +92,7 @@ export interface ReportOptions {
   readonly telemetry: { readonly on: boolean; readonly ratio: number }
 }
 
-/** What becomes known of a request on its way; its end tells the access log and the trace. */
+/** The facts that become known of a request on its way; its end tells the access log and the trace. */
 export class RequestReport {
   readonly requestId: RequestId
   readonly method: string
@@ -184,7 +184,7 @@ export class RequestReport {
 }
 
 const maxPathLength = 256
-/** What machines ask all the time: told of only where it fails. */
+/** Routes that machines ask all the time: they are logged only where they fail. */
 const probes: ReadonlySet<string> = new Set(['/health', '/fleet/v1/heartbeat'])
 /** A key that someone put into a path by mistake must not reach a log. */
 const keyLike = /qk_[0-9A-Za-z]+/g

@@ -138,7 +138,7 @@ interface Observation {
   readonly attributes: Attributes
 }
 
-/** What a generation adds to the histograms. Labels are bounded: neither tenants nor aliases. */
+/** The observations that a generation adds to the histograms. Labels are bounded: neither tenants nor aliases. */
 export function requestMetrics(request: RequestReport): readonly Observation[] {
   const { ending, errorCode, firstTokenAt, generation, startedAt, use } = request
   if (generation === undefined || ending === undefined) return []

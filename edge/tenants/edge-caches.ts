@@ -21,7 +21,7 @@ const maxListedAdapters = 30_000
 const maxAskingTenants = 1_000
 const maxAbsentNames = 100
 
-/** What an isolate remembers of KV: no tenant's part of it can fill the room of all. */
+/** An isolate's memory of KV: no tenant's part of it can fill the room of all. */
 export class EdgeCaches {
   readonly keys = new RefreshingCache<KeyRecord>({ capacity: 20_000, maxMs: rememberedMs })
   readonly tenants = new RefreshingCache<TenantRecord>({

@@ -11,7 +11,7 @@ import type { Source } from './refreshing-cache.ts'
  * before one only where memory and KV are known to be behind.
  */
 
-/** What a request reads with. */
+/** A request's means to read. */
 export interface Reader {
   readonly platform: Pick<Platform, 'caches' | 'changeFeed' | 'directory' | 'feed' | 'store'>
   /** Keeps work alive that outlasts the request. */

@@ -24,7 +24,7 @@ export class RefreshingCache<V> {
   readonly #maxMs: number
   readonly #failingMs: number
   readonly #weigh: (value: V) => number
-  /** Of all entries. */
+  /** The weight of all entries. */
   #weight = 0
 
   /** `capacity`: what all values together may weigh, one each by default. */

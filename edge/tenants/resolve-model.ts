@@ -4,7 +4,7 @@ import { type AdapterDigest, AliasName, BackboneSlug } from '../../shared/ids.ts
 import type { AliasRecord, BackboneRecord, Target, TenantRecord } from '../store/records.ts'
 import { findBackbone, type Reader, readBackbone, reloadTenant } from './read.ts'
 
-/** What a request's `model` means to the tenant that asks. */
+/** The meaning of a request's `model` to the tenant that asks. */
 export interface ResolvedModel {
   readonly record: BackboneRecord
   readonly adapter: { readonly digest: AdapterDigest; readonly rows: number } | null

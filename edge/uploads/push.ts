@@ -19,7 +19,7 @@ export interface Push {
   readonly background: (work: Promise<unknown>) => void
   /** Told of the call; gives the headers that make it part of the request's trace. */
   readonly report: Pick<RequestReport, 'push'>
-  /** Of the request: when it is over it waits no longer, but the push goes on for the others. */
+  /** The request's signal: when the request is over it waits no longer, but the push goes on for the others. */
   readonly signal: AbortSignal
 }
 
@@ -110,7 +110,7 @@ async function pushOnce({
   }
 }
 
-/** What the edge itself cannot read is no node's fault. */
+/** A file that the edge itself cannot read is no node's fault. */
 const notThere = (cause?: unknown) =>
   new QuartetError('node_unavailable', 'the adapter has not arrived at this location yet; retry', {
     cause,

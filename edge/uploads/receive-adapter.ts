@@ -11,7 +11,7 @@ import type { UploadProgress } from './upload-memory.ts'
 const maxHeaderBytes = 256 * 1024
 const lengthBytes = 8
 
-/** What receiving a file of so many bytes holds in memory at most: until its header is known, and from then on. */
+/** The memory that receiving a file of so many bytes holds at most: until its header is known, and from then on. */
 export const heldBytes = {
   header: (bytes: number) => Math.min(lengthBytes + maxHeaderBytes, bytes),
   part: (bytes: number) => Math.min(partBytes, bytes),

@@ -2,9 +2,9 @@ import { QuartetError } from '../../shared/errors.ts'
 import type { TenantId } from '../../shared/ids.ts'
 import { maxUploadMs, minBytesPerSecond, patienceMs } from './arriving-chunks.ts'
 
-/** Of the 128 MB that Workers give an isolate for everything. */
+/** A part of the 128 MB that Workers give an isolate for everything. */
 export const maxUploadMemoryBytes = 64 * 1024 * 1024
-/** What one tenant may have of it, so that no tenant's uploads keep another's out. */
+/** One tenant's part of it at most, so that no tenant's uploads keep another's out. */
 export const maxTenantUploadBytes = 20 * 1024 * 1024
 /** An upload whose bytes are all there is still written down and made known. */
 const completionMs = 1_000
@@ -48,7 +48,7 @@ export class UploadMemory {
   /**
    * Takes so many bytes for a tenant's upload, until it is disposed of. Throws `queue_full` when the tenant's other uploads
    * hold its share, or all tenants' hold everything, with the time in which enough of them end at the pace they have had.
-   * What is older than an upload may be counts no more: nobody gives anything back for a request that the runtime ended.
+   * Memory held longer than an upload may take counts no more: nobody gives anything back for a request that the runtime ended.
    */
   take(tenant: TenantId, bytes: number, progress: UploadProgress): Disposable {
     const now = Date.now()

@@ -4,7 +4,7 @@ export interface Pair {
   readonly answer: string
 }
 
-/** What a task is measured by; the first is the one that tables compare. */
+/** The metrics of a task; the first is the one that tables compare. */
 export type Score = 'labelAccuracy' | 'loss' | 'bleu' | 'exactMatch'
 
 /** Everything of a task that runs need, in the order in which it is used. */

@@ -9,7 +9,7 @@ interface Message {
 const system: Message = { role: 'system', content: 'Instruction.' }
 const user: Message = { role: 'user', content: 'Question?' }
 
-/** What a template calls `bos_token` and `eos_token`; empty for a model that has none. */
+/** The texts that a template calls `bos_token` and `eos_token`; empty for a model that has none. */
 export interface FrameTokens {
   readonly beginToken: string
   readonly endToken: string

@@ -62,7 +62,7 @@ export async function setUpCuda(options: Pick<ObtainOptions, 'onProgress' | 'sig
     })
     const library = packagedLibrary()
     await copyFile(library, join(staging.folder, basename(library)))
-    // What is there is not whole.
+    // The files that are there are not whole.
     await rm(folder, { recursive: true, force: true })
     await staging.commit()
     return folder

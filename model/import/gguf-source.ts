@@ -60,7 +60,7 @@ export async function openGgufSource(path: string): Promise<BackboneSource> {
   }
 }
 
-/** Of one file its hash; of several the hash of the list of theirs. */
+/** The hash of one file, or the hash of the list of hashes of several. */
 async function partsSha256(paths: readonly string[]): Promise<string> {
   const [path] = paths
   if (paths.length === 1 && path !== undefined) return fileSha256(path)

@@ -1,6 +1,6 @@
 import { getHFHubCachePath, HUB_URL } from '@huggingface/hub'
 
-/** What every call to the model hub needs. */
+/** Every call to the model hub needs these. */
 export interface HubAccess {
   readonly hubUrl: string
   readonly accessToken?: string

@@ -24,7 +24,7 @@ export interface HubPullOptions {
   readonly revision?: string | undefined
   /** Path of a GGUF file in the repository; its first part where it is split. */
   readonly file?: string | undefined
-  /** What the backbone is called here; made from the names of repository or file when absent. */
+  /** The backbone's slug here; made from the names of repository or file when absent. */
   readonly slug?: string | undefined
   readonly weights: BackboneManifest['weights']
   readonly eightBits?: BackboneManifest['eightBits']

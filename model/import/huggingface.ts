@@ -51,7 +51,7 @@ export async function openHuggingFace(folder: string): Promise<BackboneSource> {
   }
 }
 
-/** What a folder's files say beside the weights, which may not be there yet. Throws `backbone_invalid`. */
+/** The description in a folder's files beside the weights, which may not be there yet. Throws `backbone_invalid`. */
 export async function describeHuggingFace(folder: string) {
   const path = join(folder, 'config.json')
   const raw = await requireJsonFile(path)

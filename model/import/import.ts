@@ -31,7 +31,7 @@ export interface ImportOptions {
   readonly eightBits?: BackboneManifest['eightBits']
   /** Folder to make; must not exist yet, unless it holds the same import. */
   readonly destination: string
-  /** What the manifest calls the source; the name of the file or folder when absent. */
+  /** The source's name in the manifest; the name of the file or folder when absent. */
   readonly sourceName?: string | undefined
   readonly onProgress?: OnProgress | undefined
   readonly signal?: AbortSignal | undefined

@@ -17,7 +17,7 @@ export interface Entry {
   readonly start: number
 }
 
-/** What the tensors of a decoder are called in a file. */
+/** The names of a decoder's tensors in a file. */
 interface Names {
   readonly embedding: string
   readonly norm: string
@@ -46,7 +46,7 @@ export interface Located {
 }
 
 export interface LocatedTensor {
-  /** Of the stored tensor that it is, or is a part of. */
+  /** The name of the stored tensor that it is, or is a part of. */
   readonly name: string
   readonly file: TensorFile
   readonly type: ElementType
@@ -102,7 +102,7 @@ function parts(tensor: LayerTensor): { stem: LayerTensor; kind: 'weight' | 'bias
 
 interface Whole {
   readonly stored: string
-  /** Of the stored matrix, and in front of this tensor's own. */
+  /** Rows of the stored matrix, and those in front of this tensor's own. */
   readonly rows: number
   readonly before: number
 }

@@ -18,7 +18,7 @@ export interface ObtainOptions {
 export interface Origin {
   /** As in “not from {name}: …”. */
   readonly name: string
-  /** What an earlier `obtain` left in the folder, with every hash checked; undefined when it is not whole. */
+  /** The files that an earlier `obtain` left in the folder, with every hash checked; undefined when they are not whole. */
   kept(folder: string): Promise<string | undefined>
   /** Fetches the files; throws when that fails, and goes on from there the next time where it can. */
   obtain(options: ObtainOptions): Promise<string>

@@ -1,9 +1,9 @@
-/** What a long job says while it runs. */
+/** The progress that a long job reports while it runs. */
 export type ProgressEvent =
   | { readonly type: 'note'; readonly text: string }
   | {
       readonly type: 'progress'
-      /** What is being done (`downloading model.safetensors`). */
+      /** The work in progress (`downloading model.safetensors`). */
       readonly task: string
       readonly done: number
       readonly total: number

@@ -70,7 +70,7 @@ function originsOf(slug: string, catalogue: Catalogue): readonly Origin[] {
   return origins
 }
 
-/** What an earlier pull left, so that a second conversion starts from the same weights as the first. */
+/** The files that an earlier pull left, so that a second conversion starts from the same weights as the first. */
 async function keptSource(origins: readonly Origin[], folder: string): Promise<string | undefined> {
   for (const origin of origins) {
     const path = await origin.kept(folder)

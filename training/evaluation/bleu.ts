@@ -5,12 +5,12 @@
 
 const orders = [1, 2, 3, 4] as const
 
-/** What one output adds to a corpus: its n-grams that its references have and all of them, per n; and lengths. */
+/** The counts that one output adds to a corpus: its n-grams that its references have and all of them, per n; and lengths. */
 export interface BleuCounts {
   readonly matches: readonly number[]
   readonly totals: readonly number[]
   readonly length: number
-  /** Of the reference nearest in length. */
+  /** Length of the reference nearest in length. */
   readonly referenceLength: number
 }
 

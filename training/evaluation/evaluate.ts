@@ -60,7 +60,7 @@ export async function evaluate(
     ...options
   }: Omit<MeasureOptions, 'parts'> & {
     readonly metrics: readonly MetricName[]
-    /** Of the bootstrap. */
+    /** The seed of the bootstrap. */
     readonly seed: number
     readonly onProgress?: ((progress: MeasureProgress & { readonly name: string }) => void) | undefined
   },

@@ -28,7 +28,7 @@ export function wilson({ successes, trials }: { successes: number; trials: numbe
 
 export interface BootstrapOptions<T extends object> {
   readonly items: readonly T[]
-  /** Of any sample of the items; called once per resample. */
+  /** The statistic of any sample of the items; called once per resample. */
   readonly statistic: (sample: readonly T[]) => number
   readonly seed: number
   readonly resamples?: number

@@ -7,9 +7,9 @@ interface LabelFigures {
   readonly examples: number
   /** Examples that got this label. */
   readonly chosen: number
-  /** Of those that got it, the share whose label it is. */
+  /** The share with this label among the examples that got it. */
   readonly precision?: number
-  /** Of those whose label it is, the share that got it. */
+  /** The share that got this label among the examples that have it. */
   readonly recall?: number
   readonly f1: number
 }

@@ -8,7 +8,7 @@ import { type Read, readPrompts } from './read-prompts.ts'
 import { responseLikelihood } from './response-likelihood.ts'
 import type { ServedModel } from './served-model.ts'
 
-/** What a model made of held-out examples, one entry per example or prompt, before anything is averaged. */
+/** A model's results on held-out examples, one entry per example or prompt, before anything is averaged. */
 export interface Measurements {
   readonly likelihoods: readonly ResponseLikelihood[]
   readonly answers: readonly Answer[]
@@ -46,26 +46,26 @@ export type MeasuredPart = 'likelihood' | 'answers' | 'labels'
 export interface MeasureOptions {
   readonly backend: ServedModel['backend']
   readonly examples: readonly Example[]
-  /** What to measure. */
+  /** The measurements to make. */
   readonly parts: ReadonlySet<MeasuredPart>
   /** Labels are measured over these. */
   readonly choices: readonly Choice[]
-  /** Of a greedy answer. */
+  /** Tokens of a greedy answer at most. */
   readonly maxTokens: number
   readonly stopTokens: readonly number[]
   /** Token ids without control tokens as text. */
   readonly decode: (ids: readonly number[]) => string
 }
 
-/** Of one model: prompts that have been measured. */
+/** Prompts of one model that have been measured. */
 export interface MeasureProgress {
   readonly done: number
   readonly total: number
 }
 
-/** What is measured behind one prompt. */
+/** The measurements behind one prompt. */
 interface PromptMeasurement {
-  /** Of each response, in the order of the prompt's examples. */
+  /** Likelihood of each response, in the order of the prompt's examples. */
   readonly likelihoods: readonly number[]
   /** Index of the likeliest choice. */
   readonly choice: number | undefined

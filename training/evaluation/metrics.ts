@@ -7,7 +7,7 @@ import { rougeL } from './rouge.ts'
 export const metricNames = ['loss', 'perplexity', 'exactMatch', 'labelAccuracy', 'bleu', 'rougeL'] as const
 export type MetricName = (typeof metricNames)[number]
 
-/** What has to be measured for each. */
+/** The measurements that each metric needs. */
 export const partOf: { readonly [M in MetricName]: MeasuredPart } = {
   loss: 'likelihood',
   perplexity: 'likelihood',

@@ -2,7 +2,7 @@ import type { CacheSlot, LoadedAdapter } from '../../model/runtime/backend.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import { QuartetError } from '../../shared/errors.ts'
 
-/** What answers: the backend as a node runs it, with an adapter or as the untuned backbone. */
+/** The model that answers: the backend as a node runs it, with an adapter or as the untuned backbone. */
 export interface ServedModel {
   readonly backend: Pick<OnnxBackend, 'allocate' | 'decode' | 'limits' | 'score'>
   readonly adapter: LoadedAdapter | undefined
