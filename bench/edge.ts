@@ -13,6 +13,7 @@ import { startWorker } from '../cli/local/worker.ts'
 import { type AdapterDigest, AliasName, TenantId } from '../shared/ids.ts'
 import { benchBackbone } from './backend.ts'
 import { benchStreams } from './edge-streams.ts'
+import { benchTokenizers } from './edge-tokenizers.ts'
 import { benchUpload } from './edge-upload.ts'
 import { publishRandomAdapter } from './publish-random-adapter.ts'
 import { report } from './report.ts'
@@ -147,6 +148,7 @@ export async function benchEdge(): Promise<boolean> {
       manifest,
     })
     const streamFigures = await benchStreams({ edge: worker.url, node, key, model: alias })
+    const tokenizerFigures = await benchTokenizers()
     const made = (name: string) => (after[name] ?? 0) - (before[name] ?? 0)
     const per50 = (...names: string[]) =>
       (names.reduce((sum, name) => sum + made(name), 0) * 50) / answers.length
@@ -193,6 +195,7 @@ export async function benchEdge(): Promise<boolean> {
         },
         ...uploadFigures,
         ...streamFigures,
+        ...tokenizerFigures,
       ],
     )
   } finally {

@@ -15,6 +15,8 @@ export type Fused = Readonly<Record<string, readonly LayerTensor[]>>
 interface HuggingFaceForm {
   /** `model_type` of config.json. */
   readonly modelTypes: readonly string[]
+  /** `model_type` of models with more than text whose `text_config` is of this architecture: their text part is taken. */
+  readonly textPartOf?: readonly string[]
   config(settings: Settings): StatedConfig
   /** `tie_word_embeddings` where config.json does not say. */
   readonly tiedByDefault: boolean

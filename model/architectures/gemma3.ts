@@ -18,10 +18,18 @@ export const gemma3: Architecture = {
   name: 'Gemma 3 (text)',
   huggingFace: {
     modelTypes: ['gemma3_text'],
+    textPartOf: ['gemma3'],
     config(settings) {
       settings.demand('use_bidirectional_attention', [false], 'attention in both directions')
       const nested = settings.section('rope_parameters')
-      const sizes = statedSizes(settings, { contextLength: 131_072, headDim: 256, kvHeads: 4, theta: 1e6 })
+      const sizes = statedSizes(settings, {
+        contextLength: 131_072,
+        heads: 8,
+        headDim: 256,
+        kvHeads: 4,
+        theta: 1e6,
+        vocab: 262_208,
+      })
       const global = nested?.section('full_attention')
       const local = nested?.section('sliding_attention')
       const rotaryOf = {

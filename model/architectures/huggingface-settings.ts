@@ -20,6 +20,8 @@ export const llamaLayer: LayerNames = {
 export const qkNormNames: LayerNames = { q_norm: 'self_attn.q_norm', k_norm: 'self_attn.k_norm' }
 
 export interface Defaults {
+  readonly heads?: number
+  readonly vocab?: number
   readonly contextLength?: number
   readonly rmsEps?: number
   readonly theta?: number
@@ -34,7 +36,7 @@ export function statedSizes(
 ): StatedConfig {
   refuseCommon(settings)
   const d = settings.number('hidden_size')
-  const heads = settings.number('num_attention_heads')
+  const heads = settings.number('num_attention_heads', defaults.heads)
   const headDim = settings.number('head_dim', defaults.headDim ?? d / heads)
   const positions = settings.number('max_position_embeddings', contextLength)
   const scaling = rotarySettings(settings)
@@ -45,7 +47,7 @@ export function statedSizes(
     kvHeads: settings.number('num_key_value_heads', defaults.kvHeads ?? heads),
     headDim,
     ffn: settings.number('intermediate_size'),
-    vocab: settings.number('vocab_size'),
+    vocab: settings.number('vocab_size', defaults.vocab),
     contextLength: scaledLength(scaling, positions),
     rmsEps: settings.number('rms_norm_eps', rmsEps),
     rotary: [

@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { z } from 'zod'
 import { BackboneManifest } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import { issuesOf } from '../../shared/issues.ts'
 import { graphVersion } from '../graph/version.ts'
 import { fileSha256 } from './file-digest.ts'
 import { invalidBackbone } from './invalid-backbone.ts'
@@ -34,8 +34,7 @@ export async function openBackbone(folder: string): Promise<Backbone> {
   if (raw === undefined)
     throw new QuartetError('not_found', `there is no backbone in ${folder} (no ${manifestName})`)
   const parsed = BackboneManifest.safeParse(raw)
-  if (!parsed.success)
-    throw invalidBackbone(join(folder, manifestName), z.prettifyError(parsed.error).replaceAll('\n', ' '))
+  if (!parsed.success) throw invalidBackbone(join(folder, manifestName), issuesOf(parsed.error))
   const manifest = parsed.data
   if (manifest.graph !== graphVersion)
     throw invalidBackbone(

@@ -1,5 +1,5 @@
-import { z } from 'zod'
 import { ModelConfig } from '../../shared/backbone.ts'
+import { issuesOf } from '../../shared/issues.ts'
 import { invalidBackbone } from '../backbone/invalid-backbone.ts'
 
 /** Largest sizes that a model file may claim, well above any model this serves: checked before anything is allocated. */
@@ -17,7 +17,7 @@ const limits = [
 /** Checks sizes that come from a file. `file` is named in the `backbone_invalid` it throws. */
 export function checkedConfig(raw: unknown, file: string): ModelConfig {
   const parsed = ModelConfig.safeParse(raw)
-  if (!parsed.success) throw invalidBackbone(file, z.prettifyError(parsed.error).replaceAll('\n', ' '))
+  if (!parsed.success) throw invalidBackbone(file, issuesOf(parsed.error))
   const config = parsed.data
   for (const [key, limit] of limits) {
     const value = config[key]

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { basename } from 'node:path'
 import { z } from 'zod'
+import { issuesOf } from '../../shared/issues.ts'
 import { fileSha256 } from '../backbone/file-digest.ts'
 import { invalidBackbone } from '../backbone/invalid-backbone.ts'
 import type { BackboneSource } from './backbone-source.ts'
@@ -34,7 +35,7 @@ export async function openGgufSource(path: string): Promise<BackboneSource> {
   const model = await openGguf(path)
   try {
     const parsed = Metadata.safeParse(model.metadata)
-    if (!parsed.success) throw invalidBackbone(path, z.prettifyError(parsed.error).replaceAll('\n', ' '))
+    if (!parsed.success) throw invalidBackbone(path, issuesOf(parsed.error))
     const metadata = parsed.data
     const tokenizer = tokenizerFromGguf(model.metadata)
     checkTokenizer(tokenizer, model.config.vocab)

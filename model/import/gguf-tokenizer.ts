@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { issuesOf } from '../../shared/issues.ts'
 import type { GgufMetadata } from './gguf-header.ts'
 import { preTokenizers } from './gguf-pretokenizers.ts'
 import { bytesOnly, invalidTokenizer, parseTokenizer, splitOn, type TokenizerJson } from './tokenizer.ts'
@@ -38,7 +39,7 @@ type Vocabulary = z.infer<typeof Vocabulary>
 /** The tokenizer in a GGUF file's metadata as `tokenizer.json`. Throws `backbone_invalid` for kinds it does not know. */
 export function tokenizerFromGguf(metadata: GgufMetadata): TokenizerJson {
   const parsed = Vocabulary.safeParse(metadata)
-  if (!parsed.success) throw invalidTokenizer(z.prettifyError(parsed.error).replaceAll('\n', ' '))
+  if (!parsed.success) throw invalidTokenizer(issuesOf(parsed.error))
   const { model, types } = parsed.data
   const tokens = pieceTexts(parsed.data)
   const vocabulary: Vocabulary = { ...parsed.data, tokens }
@@ -48,7 +49,7 @@ export function tokenizerFromGguf(metadata: GgufMetadata): TokenizerJson {
   const convert = Object.hasOwn(converters, model) ? converters[model] : undefined
   if (convert === undefined)
     throw invalidTokenizer(
-      `tokenizer.ggml.model ${model} is not supported; ${Object.keys(converters).join(' and ')} are`,
+      `tokenizer.ggml.model ${shown(model)} is not supported; ${Object.keys(converters).join(' and ')} are`,
     )
   return parseTokenizer({
     version: '1.0',
@@ -73,6 +74,12 @@ function beginFirst({ model, pre, tokens, begin, addBegin }: Vocabulary): object
     special_tokens: { [content]: { id: content, ids: [begin], tokens: [content] } },
   }
 }
+
+/** A text of the file as an error shows it. */
+const shown = (text: string) => (text.length > 60 ? `${text.slice(0, 60)}…` : text)
+
+/** The first of many names. */
+const some = (names: readonly string[]) => `${names.slice(0, 16).join(', ')} and ${names.length - 16} more`
 
 const converters: Readonly<Record<string, (vocabulary: Vocabulary) => object>> = {
   gpt2: byteLevelBpe,
@@ -105,7 +112,7 @@ function byteLevelBpe({ pre, tokens, merges }: Vocabulary): object {
   const preTokenizer = Object.hasOwn(preTokenizers, pre) ? preTokenizers[pre] : undefined
   if (preTokenizer === undefined)
     throw invalidTokenizer(
-      `tokenizer.ggml.pre ${pre} is not supported; ${Object.keys(preTokenizers).join(', ')} are`,
+      `tokenizer.ggml.pre ${shown(pre)} is not supported; ${some(Object.keys(preTokenizers))} are (model/import/gguf-pretokenizers.ts)`,
     )
   return {
     normalizer: preTokenizer.composes === true ? { type: 'NFC' } : null,
@@ -129,7 +136,7 @@ function byteLevelBpe({ pre, tokens, merges }: Vocabulary): object {
 /** A merge is two non-empty tokens with a space between; the first may itself begin with a space. */
 function mergePair(merge: string): [string, string] {
   const space = merge.indexOf(' ', 1)
-  if (space === -1) throw invalidTokenizer(`the merge “${merge}” is not two tokens`)
+  if (space === -1) throw invalidTokenizer(`the merge “${shown(merge)}” is not two tokens`)
   return [merge.slice(0, space), merge.slice(space + 1)]
 }
 

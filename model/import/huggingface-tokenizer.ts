@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { issuesOf } from '../../shared/issues.ts'
 import { invalidBackbone } from '../backbone/invalid-backbone.ts'
 import { readJsonFile, readTextFile, requireJsonFile } from '../backbone/json-file.ts'
 import { chosenTemplate } from './chat-template.ts'
@@ -102,7 +103,6 @@ async function parseOptional<S extends z.ZodType>(
   const raw = await readJsonFile(join(folder, name))
   if (raw === undefined) return undefined
   const parsed = schema.safeParse(raw)
-  if (!parsed.success)
-    throw invalidBackbone(join(folder, name), z.prettifyError(parsed.error).replaceAll('\n', ' '))
+  if (!parsed.success) throw invalidBackbone(join(folder, name), issuesOf(parsed.error))
   return parsed.data
 }

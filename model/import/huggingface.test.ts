@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -262,4 +262,28 @@ test('tokens that begin and end a text are taken from special_tokens_map.json wh
   const opened = await openHuggingFace(join(root, 'special'))
   expect(opened.tokens).toEqual({ bos: 301, eos: [300, 302] })
   await opened.close()
+})
+
+test('of a model that reads pictures too, the text part is taken, and only where it is known', async () => {
+  const fixture = join(import.meta.dirname, '../../test/fixtures/backbones/gemma3')
+  const folder = join(root, 'pictures')
+  await cp(fixture, folder, { recursive: true })
+  const path = join(folder, 'config.json')
+  const { architectures: _, ...text } = JSON.parse(await readFile(path, 'utf8'))
+  const nested = (part: unknown, type = 'gemma3') =>
+    writeFile(
+      path,
+      JSON.stringify({ model_type: type, text_config: part, vision_config: { hidden_size: 8 } }),
+    )
+  await nested(text)
+  const [opened, plain] = [await openHuggingFace(folder), await openHuggingFace(fixture)]
+  expect(opened.tensors.config).toEqual(plain.tensors.config)
+  await Promise.all([opened.close(), plain.close()])
+
+  await nested({ ...text, model_type: 'mamba' })
+  expect(await refusal(folder)).toMatch(/config.json: text_config.model_type mamba is not supported/)
+  await nested('x')
+  expect(await refusal(folder)).toMatch(/config.json: text_config, .* must be an object/)
+  await nested(text, 'llava')
+  expect(await refusal(folder)).toMatch(/model_type llava is not supported.*reads more than text/)
 })

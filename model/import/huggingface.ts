@@ -62,15 +62,31 @@ export async function describeHuggingFace(folder: string) {
   return { architecture, settings, sizes, tokenizer, conversation: describeConversation(tokenizer, frame) }
 }
 
-const Described = z.looseObject({ model_type: z.string().optional() })
+const Described = z.looseObject({ model_type: z.string().optional(), text_config: z.unknown().optional() })
 
+/** A model with more than text states its decoder in `text_config`: that part of it is taken. */
 function architectureOf(raw: unknown, path: string): { architecture: Architecture; settings: Settings } {
   const described = Described.safeParse(raw)
   if (!described.success) throw invalidBackbone(path, 'it must be an object with a model_type')
-  const { model_type: type } = described.data
-  const architecture = architectures.find(({ huggingFace }) => huggingFace.modelTypes.includes(type ?? ''))
-  if (architecture === undefined) throw invalidBackbone(path, unsupported('model_type', type))
-  return { architecture, settings: new Settings(path, described.data) }
+  const { model_type: type = '', text_config: text, ...rest } = described.data
+  const architecture = architectures.find(({ huggingFace }) => huggingFace.modelTypes.includes(type))
+  if (architecture !== undefined)
+    return { architecture, settings: new Settings(path, { ...rest, text_config: text }) }
+  const whole = architectures.find(({ huggingFace }) => huggingFace.textPartOf?.includes(type))
+  const part = z.record(z.string(), z.unknown()).safeParse(text)
+  if (whole === undefined)
+    throw invalidBackbone(
+      path,
+      text === undefined
+        ? unsupported('model_type', described.data.model_type)
+        : `${unsupported('model_type', type)}; a model that reads more than text is taken apart only where its text part is known`,
+    )
+  if (!part.success)
+    throw invalidBackbone(path, `text_config, where a ${type} model has its decoder, must be an object`)
+  const { model_type: partType } = part.data
+  if (partType !== undefined && !whole.huggingFace.modelTypes.some((known) => known === partType))
+    throw invalidBackbone(path, unsupported('text_config.model_type', String(partType).slice(0, 60)))
+  return { architecture: whole, settings: new Settings(path, part.data) }
 }
 
 interface Opened {
@@ -131,10 +147,13 @@ function namesIn(entries: ReadonlyMap<string, Entry>) {
   }
 }
 
-/** Tensors that repeat what config.json or another tensor says. */
+/** Tensors that repeat what config.json or another tensor says, or are no part of the decoder. */
 function isDerived(name: string, { tiedHead, head }: { tiedHead: boolean; head: string }): boolean {
-  return name.endsWith('.rotary_emb.inv_freq') || (tiedHead && name === head)
+  return name.endsWith('.rotary_emb.inv_freq') || (tiedHead && name === head) || beyondText.test(name)
 }
+
+/** Of models that read pictures too: what turns those into rows. */
+const beyondText = /^(?:model\.)?(?:vision_tower|vision_model|multi_modal_projector)\./
 
 /** Whether a stored head only repeats the embedding: a model that says it has one matrix may store another head. */
 async function isSameMatrix(head: Entry | undefined, embedding: Entry | undefined): Promise<boolean> {

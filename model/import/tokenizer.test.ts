@@ -127,3 +127,25 @@ test('ids beyond the embedding are refused', () => {
     /token id 302 is beyond the embedding's 300 rows/,
   )
 })
+
+test('a tokenizer that is wrong in every place is one short line', () => {
+  const vocab = Object.fromEntries(Array.from({ length: 20_000 }, (_, id) => [`token ${id}`, -1]))
+  const wrong = {
+    added_tokens: [],
+    normalizer: null,
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: null,
+  }
+  const parse = () => parseTokenizer({ ...wrong, model: { type: 'BPE', vocab, merges: [] } })
+  expect(parse).toThrow(/token 0.*and 19997 more/)
+  const pre = 'x'.repeat(100_000)
+  const read = () =>
+    tokenizerFromGguf({
+      'tokenizer.ggml.model': 'gpt2',
+      'tokenizer.ggml.pre': pre,
+      'tokenizer.ggml.tokens': ['a'],
+      'tokenizer.ggml.token_type': [1],
+    })
+  expect(read).toThrow(/^.{0,900}$/s)
+})

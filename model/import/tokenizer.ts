@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { issuesOf } from '../../shared/issues.ts'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { invalidBackbone } from '../backbone/invalid-backbone.ts'
 
@@ -40,7 +41,7 @@ export const bytesOnly: Component = {
 /** Throws `backbone_invalid`. */
 export function parseTokenizer(json: unknown): TokenizerJson {
   const parsed = TokenizerJson.safeParse(json)
-  if (!parsed.success) throw invalidTokenizer(z.prettifyError(parsed.error).replaceAll('\n', ' '))
+  if (!parsed.success) throw invalidTokenizer(issuesOf(parsed.error))
   return { ...parsed.data, truncation: null, padding: null }
 }
 

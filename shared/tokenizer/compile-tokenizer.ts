@@ -1,5 +1,5 @@
-import { z } from 'zod'
 import { QuartetError } from '../errors.ts'
+import { issuesOf } from '../issues.ts'
 import { fromByteCharacters, toByteCharacters } from './byte-characters.ts'
 import { flattenStages, TokenizerFile } from './tokenizer-file.ts'
 import { normalizerSteps, promptFrame, refuseTokenizer, wordSplitting } from './tokenizer-stages.ts'
@@ -18,11 +18,7 @@ import {
 export function compileTokenizer(json: unknown): Uint8Array<ArrayBuffer> {
   const parsed = TokenizerFile.safeParse(json)
   if (!parsed.success)
-    throw new QuartetError(
-      'invalid_request',
-      `tokenizer: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`,
-      { param: 'tokenizer' },
-    )
+    throw new QuartetError('invalid_request', `tokenizer: ${issuesOf(parsed.error)}`, { param: 'tokenizer' })
   return writeTables(tablesOf(parsed.data))
 }
 
@@ -127,7 +123,8 @@ function mergesOf(
   ids: ReadonlyMap<string, number>,
 ): readonly Merge[] {
   const idOf = (text: string, rank: number) =>
-    ids.get(text) ?? refuseTokenizer('model.merges', `merge ${rank} has “${text}”, which is no token`)
+    ids.get(text) ??
+    refuseTokenizer('model.merges', `merge ${rank} has “${text.slice(0, 60)}”, which is no token`)
   const seen = new Map<number, Merge>()
   for (const [rank, merge] of merges.entries()) {
     const [left, right] = typeof merge === 'string' ? halves(merge, rank) : merge
@@ -141,7 +138,7 @@ function mergesOf(
 function halves(merge: string, rank: number): [string, string] {
   const space = merge.indexOf(' ', 1)
   if (space === -1 || space === merge.length - 1)
-    return refuseTokenizer('model.merges', `merge ${rank}, “${merge}”, is not two tokens`)
+    return refuseTokenizer('model.merges', `merge ${rank}, “${merge.slice(0, 60)}”, is not two tokens`)
   return [merge.slice(0, space), merge.slice(space + 1)]
 }
 

@@ -10,31 +10,36 @@ export interface FoundToken {
 const wordCharacter = /[\p{L}\p{M}\p{N}\p{Pc}]/u
 const units = 2 ** 16
 
+type ContentOf = (token: AddedToken) => string
+
+/** By the units of their contents; of equal ones the last stays the last. */
+export function inSearchOrder(tokens: readonly AddedToken[], contentOf: ContentOf): readonly AddedToken[] {
+  for (let at = 1; at < tokens.length; at++) {
+    const [before, token] = [tokens[at - 1], tokens[at]]
+    if (before !== undefined && token !== undefined && contentOf(before) > contentOf(token))
+      return tokens
+        .map((token) => ({ token, content: contentOf(token) }))
+        .sort((a, b) => (a.content < b.content ? -1 : a.content > b.content ? 1 : 0))
+        .map(({ token }) => token)
+  }
+  return tokens
+}
+
 /** Finds tokens in a text by their content: the leftmost, and of those the longest. */
 export class TokenFinder {
-  /** A tree of prefixes: from a prefix's number and the next unit to the longer prefix's. The root is 0. */
-  readonly #longer = new Map<number, number>()
-  readonly #tokens = new Map<number, AddedToken>()
+  /** Sorted, so that the tokens with one beginning stand together: nothing else is made of them, however many. */
+  readonly #tokens: readonly AddedToken[]
+  readonly #contents: readonly string[]
   /** The units that a token begins with. */
   readonly #starts = new Uint8Array(units)
 
-  constructor(
-    tokens: readonly AddedToken[],
-    contentOf: (token: AddedToken) => string = ({ content }) => content,
-  ) {
-    for (const token of tokens) {
-      const content = contentOf(token)
-      if (content === '') continue
-      let prefix = 0
-      for (let at = 0; at < content.length; at++) {
-        const key = prefix * units + content.charCodeAt(at)
-        const known = this.#longer.get(key)
-        prefix = known ?? this.#longer.size + 1
-        if (known === undefined) this.#longer.set(key, prefix)
-      }
-      this.#tokens.set(prefix, token)
-      this.#starts[content.charCodeAt(0)] = 1
-    }
+  constructor(tokens: readonly AddedToken[], contentOf: ContentOf = ({ content }) => content) {
+    this.#tokens = inSearchOrder(
+      tokens.filter((token) => contentOf(token) !== ''),
+      contentOf,
+    )
+    this.#contents = this.#tokens.map(contentOf)
+    for (const content of this.#contents) this.#starts[content.charCodeAt(0)] = 1
   }
 
   /** Each token of a text that is accepted, when it is asked for. */
@@ -50,15 +55,35 @@ export class TokenFinder {
   }
 
   #longest(text: string, from: number, accepts: (token: AddedToken) => boolean): FoundToken | undefined {
-    let prefix: number | undefined = 0
     let found: FoundToken | undefined
-    for (let at = from; prefix !== undefined; at++) {
-      const token = this.#tokens.get(prefix)
-      if (token !== undefined && accepts(token) && standsAlone(text, { token, from, to: at }))
-        found = { token, from, to: at }
-      prefix = at < text.length ? this.#longer.get(prefix * units + text.charCodeAt(at)) : undefined
+    // The tokens that begin with the text from `from` to `to`.
+    let low = 0
+    let high = this.#contents.length
+    for (let to = from; to < text.length && low < high; ) {
+      const unit = text.charCodeAt(to)
+      const length = to - from
+      low = this.#firstFrom(unit, { low, high, at: length })
+      high = this.#firstFrom(unit + 1, { low, high, at: length })
+      to += 1
+      // Those that end here stand first; of equal ones the last counts.
+      let token: AddedToken | undefined
+      while (low < high && this.#contents[low]?.length === to - from) token = this.#tokens[low++]
+      if (token !== undefined && accepts(token) && standsAlone(text, { token, from, to }))
+        found = { token, from, to }
     }
     return found
+  }
+
+  /** Of the tokens from `low` on, the first whose unit at a place is at least this. */
+  #firstFrom(unit: number, { low, high, at }: { low: number; high: number; at: number }): number {
+    let from = low
+    let to = high
+    while (from < to) {
+      const middle = (from + to) >> 1
+      if ((this.#contents[middle]?.charCodeAt(at) ?? 0) < unit) from = middle + 1
+      else to = middle
+    }
+    return from
   }
 }
 

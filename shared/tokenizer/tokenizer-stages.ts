@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { QuartetError } from '../errors.ts'
+import { issuesOf } from '../issues.ts'
 import { fromOniguruma, literally } from './oniguruma.ts'
 import { flattenStages, type Stage, type TokenizerFile } from './tokenizer-file.ts'
 import type { NormalizerStep, TokenizerHead, WordStage } from './tokenizer-tables.ts'
@@ -16,7 +17,7 @@ export function refuseTokenizer(param: string, why: string): never {
 function parse<S extends z.ZodType>(schema: S, stage: Stage, param: string): z.infer<S> {
   const parsed = schema.safeParse(stage)
   if (parsed.success) return parsed.data
-  return refuseTokenizer(param, `${stage.type}: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`)
+  return refuseTokenizer(param, `${stage.type}: ${issuesOf(parsed.error)}`)
 }
 
 const Pattern = z.union([z.object({ Regex: z.string() }), z.object({ String: z.string().min(1) })])
