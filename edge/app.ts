@@ -17,19 +17,23 @@ import { routes } from './routes/table/routes.ts'
 
 export const app = new Hono<App>()
 app.use(requestContext(platformOf))
-app.use(
-  '/v1/*',
-  cors({
-    origin: '*',
-    allowHeaders: ['*', 'authorization'],
-    exposeHeaders: Object.keys(answerHeaders),
-    maxAge: 86_400,
-  }),
-)
-// Every path needs a key, also one that there is not: nothing is told to anyone else.
-app.use('/v1/*', authenticate)
-app.use('/v1/*', droppingUnread)
-app.use('/v1/*', rateLimits)
+/** What tenants use: their API, and vLLM's paths beside it. */
+const tenantPaths = ['/v1/*', '/tokenize', '/detokenize'] as const
+for (const path of tenantPaths) {
+  app.use(
+    path,
+    cors({
+      origin: '*',
+      allowHeaders: ['*', 'authorization'],
+      exposeHeaders: Object.keys(answerHeaders),
+      maxAge: 86_400,
+    }),
+  )
+  // Every path needs a key, also one that there is not: nothing is told to anyone else.
+  app.use(path, authenticate)
+  app.use(path, droppingUnread)
+  app.use(path, rateLimits)
+}
 app.use('/admin/v1/*', authenticateAdmin)
 app.use('/admin/v1/*', droppingUnread)
 app.use('/admin/v1/tenants/:id/*', tenantOfPath)

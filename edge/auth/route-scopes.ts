@@ -23,6 +23,8 @@ export const routeScopes: Readonly<Record<string, readonly Scope[]>> = {
   'GET /v1/responses/:response/input_items': readAnswers,
   'POST /v1/messages': ask,
   'POST /v1/messages/count_tokens': ask,
+  'POST /tokenize': ask,
+  'POST /detokenize': ask,
   'GET /v1/models': every,
   'GET /v1/models/:model': every,
   'GET /v1/usage': every,

@@ -5,7 +5,7 @@ import type { Platform } from '../platform.ts'
 import type { App } from '../request-context.ts'
 import type { RequestReport } from '../telemetry/request-report.ts'
 
-/** The one place where a failure becomes an answer: OpenAI's error shape, a stable code, the table's status. */
+/** The one place where a failure becomes an answer: the endpoint's error shape, a stable code, the table's status. */
 export function errorResponse(thrown: unknown, c: Context<App>): Response {
   const error = toQuartetError(thrown)
   reportError(error, c)
@@ -17,8 +17,33 @@ export function errorResponse(thrown: unknown, c: Context<App>): Response {
   if (error.retryAfterSeconds !== undefined) headers.set('retry-after', String(error.retryAfterSeconds))
   if (error.allow !== undefined) headers.set('allow', error.allow.join(', '))
   if (error.status === 401) headers.set('www-authenticate', 'Bearer')
-  return new Response(JSON.stringify(error.toBody()), { status: error.status, headers })
+  const body = c.req.path.startsWith('/v1/messages')
+    ? messagesBody(error, c.get('requestId'))
+    : error.toBody()
+  return new Response(JSON.stringify(body), { status: error.status, headers })
 }
+
+/** As at Anthropic, with the code and the field of OpenAI's shape as well. */
+const messagesBody = (error: QuartetError, requestId: string) => ({
+  type: 'error',
+  error: { ...error.toBody().error, type: anthropicType(error) },
+  request_id: requestId,
+})
+
+const anthropicTypes: Readonly<Record<number, string>> = {
+  400: 'invalid_request_error',
+  401: 'authentication_error',
+  403: 'permission_error',
+  404: 'not_found_error',
+  413: 'request_too_large',
+  429: 'rate_limit_error',
+  503: 'overloaded_error',
+  504: 'timeout_error',
+}
+
+/** What Anthropic calls a failure of this status. */
+export const anthropicType = ({ status }: Pick<QuartetError, 'status'>): string =>
+  anthropicTypes[status] ?? (status < 500 ? 'invalid_request_error' : 'api_error')
 
 /** Notes a failure for the request's report, and logs what an operator must know: never a prompt or a secret. */
 export function reportError(error: QuartetError, c: Pick<Context<App>, 'get'>): void {

@@ -1,18 +1,22 @@
-import type { z } from 'zod'
-import type { MessageItem, ResponseObject } from '../../shared/api/responses.ts'
+import type { Item, ResponseObject } from '../../shared/api/responses.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { Platform } from '../platform.ts'
 
-/** A message as conversations keep it. */
-export type Said = Pick<z.infer<typeof MessageItem>, 'role' | 'content'>
+/** An item as conversations keep it: a message, a call or its result. */
+export type Said =
+  | Pick<Extract<Item, { type: 'message' }>, 'role' | 'content'>
+  | Pick<Extract<Item, { type: 'function_call' }>, 'type' | 'call_id' | 'name' | 'arguments'>
+  | Pick<Extract<Item, { type: 'function_call_output' }>, 'type' | 'call_id' | 'output'>
 
 /** A response with its conversation. */
 export interface StoredResponse {
   readonly response: ResponseObject
-  /** All that was said, the response's own text last. */
+  /** All that was said, the response's own output last. */
   readonly conversation: readonly Said[]
   /** Where in it this response's own input begins. */
   readonly inputFrom: number
+  /** How many items at its end the response put out; absent means one. */
+  readonly outputs?: number
 }
 
 /** A tenant's stored responses. */

@@ -75,7 +75,11 @@ async function toGeneration(
   }
 }
 
-function askedTools({ parallel_tool_calls, tool_choice = 'auto', tools }: ChatCompletionRequest): AskedTools {
+export function askedTools({
+  parallel_tool_calls,
+  tool_choice = 'auto',
+  tools,
+}: Pick<ChatCompletionRequest, 'parallel_tool_calls' | 'tool_choice' | 'tools'>): AskedTools {
   return {
     functions: tools.map((tool) => tool.function),
     choice: typeof tool_choice === 'string' ? tool_choice : tool_choice.function,
@@ -89,7 +93,10 @@ function askedTools({ parallel_tool_calls, tool_choice = 'auto', tools }: ChatCo
   }
 }
 
-function promptEndOf({ add_generation_prompt, continue_final_message }: ChatCompletionRequest): PromptEnd {
+export function promptEndOf({
+  add_generation_prompt,
+  continue_final_message,
+}: Pick<ChatCompletionRequest, 'add_generation_prompt' | 'continue_final_message'>): PromptEnd {
   if (continue_final_message) return 'within'
   return add_generation_prompt === false ? 'message' : 'answer'
 }

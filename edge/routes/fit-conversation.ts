@@ -1,15 +1,20 @@
-import type { ChatMessage } from '../../shared/api/chat-completions.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import type { Turn } from '../../shared/tokenizer/conversation.ts'
 
 /**
  * The tokens of a conversation without as many of its oldest messages as do not fit; `kept` messages in front and the last
  * one always stay. `encode` throws `context_length_exceeded` for what is too long.
  */
 export function fitConversation(
-  messages: readonly ChatMessage[],
-  { encode, kept }: { encode: (messages: readonly ChatMessage[]) => number[]; kept: number },
+  messages: readonly Turn[],
+  { encode, kept }: { encode: (messages: readonly Turn[]) => number[]; kept: number },
 ): number[] {
-  const without = (count: number) => [...messages.slice(0, kept), ...messages.slice(kept + count)]
+  const without = (count: number) => {
+    const left = messages.slice(kept + count)
+    // A result says nothing without its call.
+    const from = left.findIndex(({ role }) => role !== 'tool')
+    return [...messages.slice(0, kept), ...(count === 0 || from === -1 ? left : left.slice(from))]
+  }
   const attempt = (count: number): number[] | undefined => {
     try {
       return encode(without(count))

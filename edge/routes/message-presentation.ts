@@ -1,3 +1,4 @@
+import { z } from 'zod'
 import type {
   MessageEvent,
   MessageObject,
@@ -7,24 +8,29 @@ import type {
 } from '../../shared/api/messages.ts'
 import type { Usage } from '../../shared/api/parameters.ts'
 import type { RequestId } from '../../shared/ids.ts'
+import { anthropicType } from '../http/error-response.ts'
 import type { ChoiceDelta } from '../streaming/read-choice.ts'
+import { answered } from '../tools/answered.ts'
+import type { CallPiece } from '../tools/call-pieces.ts'
+import type { ToolUse } from '../tools/tool-use.ts'
 import type { Presentation } from './answer.ts'
 import { type Generation, usageOf } from './generation.ts'
 
 type Finish = NonNullable<ChoiceDelta['finish']>
 
-/** How `/v1/messages` words its answer: one message of one text block, whole or as events. */
+/** How `/v1/messages` words its answer: blocks of text and of calls, whole or as events. */
 export function messagePresentation({
-  generation: { codec, prompts },
+  generation: { codec, prompts, toolUse },
   request,
   requestId,
 }: {
   request: MessagesRequest
-  generation: Generation
+  generation: Generation & { readonly toolUse: ToolUse }
   requestId: RequestId
 }): Presentation<MessageObject, MessageEvent> {
+  const name = requestId.slice('req_'.length)
   const begun: MessageObject = {
-    id: `msg_${requestId.slice('req_'.length)}`,
+    id: `msg_${name}`,
     type: 'message',
     role: 'assistant',
     model: request.model,
@@ -33,44 +39,107 @@ export function messagePresentation({
     stop_sequence: null,
     usage: usageIn(usageOf(prompts, { completionTokens: 0 })),
   }
-  const stop = ({ reason, stopString, stopToken }: Finish) => {
+  const stop = (
+    { reason, stopString, stopToken }: Finish,
+    hasCalled: boolean,
+  ): Pick<MessageObject, 'stop_reason' | 'stop_sequence'> => {
     const spelled = request.stop_sequences.find(
       (text) => stopToken !== undefined && codec.addedTokens.specialId(text) === stopToken.id,
     )
     const sequence = stopString ?? spelled ?? null
-    const why: StopReason =
-      reason === 'length' ? 'max_tokens' : sequence === null ? 'end_turn' : 'stop_sequence'
-    return { stop_reason: why, stop_sequence: sequence }
+    const ended: StopReason = sequence !== null ? 'stop_sequence' : hasCalled ? 'tool_use' : 'end_turn'
+    return { stop_reason: reason === 'length' ? 'max_tokens' : ended, stop_sequence: sequence }
   }
+  const callId = (call: number) => `toolu_${name}_${call}`
+  const blocks = new MessageBlocks(callId)
+  const reader = toolUse.reader()
   let finish: Finish = { reason: 'length' }
   return {
     operation: 'chat',
     isNamed: true,
     endsWithout: true,
-    whole: ([choice], usage) => ({
-      ...begun,
-      content: choice === undefined || choice.text === '' ? [] : [{ type: 'text', text: choice.text }],
-      ...stop(choice?.finish ?? finish),
-      usage: usageIn(usage),
-    }),
+    whole: ([choice], usage) => {
+      const { calls, text } = answered(choice?.text ?? '', toolUse.reader())
+      return {
+        ...begun,
+        content: [
+          ...(text === '' ? [] : [{ type: 'text' as const, text }]),
+          ...calls.map((call, at) => ({
+            type: 'tool_use' as const,
+            id: callId(at),
+            name: call.name,
+            input: inputOf(call.arguments),
+          })),
+        ],
+        ...stop(choice?.finish ?? finish, calls.length > 0),
+        usage: usageIn(usage),
+      }
+    },
     opening: () => [
       { type: 'message_start', message: begun },
-      { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } },
+      // Where functions may be called, the first block may be a call.
+      ...(reader === undefined ? blocks.open({ type: 'text', text: '' }) : []),
     ],
     chunks: (_index, delta) => {
       if (delta.finish !== undefined) finish = delta.finish
-      if (delta.text === '') return []
-      return [{ type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: delta.text } }]
+      if (reader === undefined) return delta.text === '' ? [] : blocks.add({ type: 'text', text: delta.text })
+      const pieces = [...reader.push(delta.text), ...(delta.finish === undefined ? [] : reader.finish())]
+      return pieces.flatMap((piece) => blocks.add(piece))
     },
     closing: (usage) => [
-      { type: 'content_block_stop', index: 0 },
-      { type: 'message_delta', delta: stop(finish), usage: usageIn(usage) },
+      ...blocks.close(),
+      { type: 'message_delta', delta: stop(finish, reader?.hasCalled === true), usage: usageIn(usage) },
       { type: 'message_stop' },
     ],
-    failure: ({ message, status }) => ({
-      type: 'error',
-      error: { type: status === 503 ? 'overloaded_error' : 'api_error', message },
-    }),
+    failure: (error) => ({ type: 'error', error: { type: anthropicType(error), message: error.message } }),
+  }
+}
+
+/** The events of a message's blocks. */
+class MessageBlocks {
+  readonly #callId: (call: number) => string
+  #index = -1
+  #type: 'text' | 'tool_use' | undefined
+
+  constructor(callId: (call: number) => string) {
+    this.#callId = callId
+  }
+
+  open(block: { readonly type: 'text' | 'tool_use' } & Record<string, unknown>): MessageEvent[] {
+    const events = this.close()
+    this.#index += 1
+    this.#type = block.type
+    return [...events, { type: 'content_block_start', index: this.#index, content_block: block }]
+  }
+
+  add(piece: CallPiece): MessageEvent[] {
+    if (piece.type === 'call')
+      return this.open({ type: 'tool_use', id: this.#callId(piece.call), name: piece.name, input: {} })
+    if (piece.type === 'arguments')
+      return [this.#delta({ type: 'input_json_delta', partial_json: piece.text })]
+    const opening = this.#type === 'text' ? [] : this.open({ type: 'text', text: '' })
+    return [...opening, this.#delta({ type: 'text_delta', text: piece.text })]
+  }
+
+  close(): MessageEvent[] {
+    if (this.#type === undefined) return []
+    this.#type = undefined
+    return [{ type: 'content_block_stop', index: this.#index }]
+  }
+
+  #delta(delta: object): MessageEvent {
+    return { type: 'content_block_delta', index: this.#index, delta }
+  }
+}
+
+const Input = z.record(z.string(), z.unknown())
+
+/** A call that was cut off has no input. */
+function inputOf(text: string): Record<string, unknown> {
+  try {
+    return Input.safeParse(JSON.parse(text)).data ?? {}
+  } catch {
+    return {}
   }
 }
 

@@ -141,7 +141,7 @@ test('count_tokens counts what a message would read, and touches no node', async
 
 test.each([
   ['max_tokens', { max_tokens: undefined }],
-  ['tools', { tools: [{ name: 'f', input_schema: { type: 'object' } }] }],
+  ['tools[0].input_schema', { tools: [{ name: 'f' }] }],
   ['stop', { stop: ['x'] }],
   ['messages[0].role', { messages: [{ role: 'system', content: 'x' }] }],
   ['messages[0].content[0].type', { messages: [{ role: 'user', content: [{ type: 'image' }] }] }],

@@ -1,10 +1,13 @@
 import type { Context } from 'hono'
-import type { ChatMessage } from '../../shared/api/chat-completions.ts'
 import type { CountTokensRequest, MessagesRequest } from '../../shared/api/messages.ts'
 import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
+import type { Turn } from '../../shared/tokenizer/conversation.ts'
 import type { TenantApp } from '../request-context.ts'
+import { grammarOfSchema } from '../structure/grammar.ts'
+import { messageTurns } from '../tools/message-turns.ts'
+import { type AskedTools, type Constraint, ToolUse } from '../tools/tool-use.ts'
 import { answer } from './answer.ts'
-import { type EncodedPrompts, encodePrompts } from './encode-prompts.ts'
+import { encodePrompts } from './encode-prompts.ts'
 import { checkContext, type Generation, promptRoom } from './generation.ts'
 import { messagePresentation } from './message-presentation.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
@@ -22,9 +25,23 @@ export async function countTokens(request: CountTokensRequest, c: Context<Tenant
   return c.json({ input_tokens: prompts[0]?.length ?? 0 })
 }
 
-async function toGeneration(request: MessagesRequest, c: Context<TenantApp>): Promise<Generation> {
-  const open = await encoded({ ...request, user: request.metadata?.user_id ?? request.user }, c)
-  const { codec, model, prompts } = open
+async function toGeneration(
+  request: MessagesRequest,
+  c: Context<TenantApp>,
+): Promise<Generation & { readonly toolUse: ToolUse }> {
+  const open = await encoded(
+    { ...request, user: request.metadata?.user_id ?? request.user },
+    c,
+    (toolUse) => {
+      const format = request.output_config?.format
+      const form = grammarOfSchema(format?.schema, {
+        param: 'output_config.format.schema',
+        minTokens: request.min_tokens,
+      })
+      return toolUse.constraint(form, { minTokens: request.min_tokens })
+    },
+  )
+  const { codec, constraint, model, prompts, toolUse } = open
   return {
     ...open,
     n: 1,
@@ -41,30 +58,57 @@ async function toGeneration(request: MessagesRequest, c: Context<TenantApp>): Pr
       { ignoreEos: request.ignore_eos, ids: request.stop_token_ids, strings: request.stop_sequences },
       open,
     ),
-    grammar: undefined,
+    ...constraint,
+    shownTokens: toolUse.shownTokens,
     logprobs: null,
   }
 }
 
-type Conversation = Pick<CountTokensRequest, 'model' | 'messages' | 'system' | 'user'>
+type Conversation = Pick<
+  CountTokensRequest,
+  'model' | 'messages' | 'system' | 'tools' | 'tool_choice' | 'user'
+>
 
-function encoded(request: Conversation, c: Context<TenantApp>): Promise<EncodedPrompts> {
-  const system = request.system === undefined ? [] : [message('system', request.system)]
-  const messages = [...system, ...request.messages.map(({ content, role }) => message(role, content))]
-  return encodePrompts(request, c, ({ codec, model }) => ({
-    prompts: [
-      ChatTemplate.of(model.record, codec).encode(messages, {
-        tuned: model.adapter !== null,
-        room: promptRoom(model),
-        // A last message of the assistant is the beginning of the answer, as at Anthropic.
-        end: request.messages.at(-1)?.role === 'assistant' ? 'within' : 'answer',
-      }),
-    ],
-  }))
+const unconstrained: Constraint = { grammar: undefined, grammarAfter: undefined }
+
+function encoded(
+  request: Conversation,
+  c: Context<TenantApp>,
+  constrain: (toolUse: ToolUse) => Constraint = () => unconstrained,
+) {
+  const system: readonly Turn[] =
+    request.system === undefined ? [] : [{ role: 'system', content: request.system }]
+  const turns = [...system, ...messageTurns(request.messages)]
+  return encodePrompts(request, c, (open) => {
+    const { codec, model } = open
+    const toolUse = new ToolUse(askedTools(request), open)
+    const constraint = constrain(toolUse)
+    const prompt = ChatTemplate.of(model.record, codec).encode(turns, {
+      tuned: model.adapter !== null,
+      room: promptRoom(model),
+      // A last message of the assistant is the beginning of the answer, as at Anthropic.
+      end: request.messages.at(-1)?.role === 'assistant' ? 'within' : 'answer',
+      tools: toolUse.shown,
+    })
+    return { prompts: [prompt], toolUse, constraint }
+  })
 }
 
-const message = (role: ChatMessage['role'], content: string): ChatMessage => ({
-  role,
-  content,
-  name: undefined,
-})
+function askedTools({ tool_choice: choice, tools }: Conversation): AskedTools {
+  return {
+    functions: tools.map(({ description, input_schema, name, strict }) => ({
+      name,
+      description,
+      parameters: input_schema,
+      strict,
+    })),
+    choice: choice?.type === 'any' ? 'required' : choice?.type === 'tool' ? choice : (choice?.type ?? 'auto'),
+    isParallel: choice?.type === 'none' || choice?.disable_parallel_tool_use !== true,
+    places: {
+      name: (index) => `tools[${index}].name`,
+      schema: (index) => `tools[${index}].input_schema`,
+      strict: (index) => `tools[${index}].strict`,
+      choice: 'tool_choice',
+    },
+  }
+}

@@ -1,109 +1,101 @@
 import type { Usage } from '../../shared/api/parameters.ts'
-import type {
-  OutputMessage,
-  OutputText,
-  ResponseEvent,
-  ResponseObject,
-  ResponsesRequest,
-} from '../../shared/api/responses.ts'
+import type { ResponseEvent, ResponseObject, ResponsesRequest } from '../../shared/api/responses.ts'
 import type { RequestId } from '../../shared/ids.ts'
-import type { PlacedToken } from '../streaming/choice-text.ts'
 import type { ChoiceDelta } from '../streaming/read-choice.ts'
 import { contentLogprobs } from '../streaming/token-text.ts'
+import type { CallPiece } from '../tools/call-pieces.ts'
+import type { ToolUse } from '../tools/tool-use.ts'
 import type { Presentation } from './answer.ts'
 import type { Generation } from './generation.ts'
+import { type ItemEvent, ResponseItems } from './response-items.ts'
 
 interface Presented {
   readonly request: ResponsesRequest
-  readonly generation: Generation
+  readonly generation: Generation & { readonly toolUse: ToolUse }
   readonly requestId: RequestId
   /** Called with the response before the client has it. */
-  readonly finished: (response: ResponseObject, text: string) => Promise<void>
+  readonly finished: (response: ResponseObject) => Promise<void>
 }
 
 type Finish = NonNullable<ChoiceDelta['finish']>
 
-/** How `/v1/responses` words its answer: one message, whole or as events that count from 0. */
+/** How `/v1/responses` words its answer: text and calls as items, whole or as events that count from 0. */
 export function responsePresentation({
   finished,
-  generation: { codec, logprobs },
+  generation: { codec, logprobs, toolUse },
   request,
   requestId,
 }: Presented): Presentation<ResponseObject, ResponseEvent> {
   const name = requestId.slice('req_'.length)
   const begun = inProgress(request, `resp_${name}`)
-  const messageOf = (status: OutputMessage['status'], content: readonly OutputText[]): OutputMessage => ({
-    id: `msg_${name}`,
-    type: 'message',
-    status,
-    role: 'assistant',
-    content: [...content],
-  })
-  const textOf = (text: string, tokens: readonly PlacedToken[]): OutputText => ({
-    type: 'output_text',
-    text,
-    annotations: [],
-    logprobs: logprobs === null ? [] : contentLogprobs(tokens, codec.vocabulary),
-  })
-  const ended = (output: OutputText, { finish, usage }: { finish: Finish; usage: Usage }): ResponseObject => {
+  const newItems = () =>
+    new ResponseItems({
+      name,
+      logprobsOf: (tokens) => (logprobs === null ? [] : contentLogprobs(tokens, codec.vocabulary)),
+    })
+  const ended = (
+    output: ResponseObject['output'],
+    { finish, usage }: { finish: Finish; usage: Usage },
+  ): ResponseObject => {
     const isWhole = finish.reason === 'stop'
     return {
       ...begun,
       status: isWhole ? 'completed' : 'incomplete',
       completed_at: isWhole ? seconds() : null,
       incomplete_details: isWhole ? null : { reason: 'max_output_tokens' },
-      output: [messageOf(isWhole ? 'completed' : 'incomplete', [output])],
+      output,
       usage: usageOf(usage),
     }
   }
   let count = 0
-  const event = (type: string, fields: object): ResponseEvent => ({
-    type,
-    sequence_number: count++,
-    ...fields,
-  })
-  const place = { item_id: `msg_${name}`, output_index: 0, content_index: 0 }
-  let shown = ''
-  const tokens: PlacedToken[] = []
+  const numbered = (events: readonly ItemEvent[]): ResponseEvent[] =>
+    events.map((event) => ({ ...event, sequence_number: count++ }))
+  const items = newItems()
+  const reader = toolUse.reader()
   let finish: Finish = { reason: 'length' }
+  const statusOf = ({ reason }: Finish) => (reason === 'stop' ? 'completed' : 'incomplete')
   return {
     operation: 'chat',
     isNamed: true,
     whole: async ([choice], usage) => {
-      const { text = '', tokens: own = [] } = choice ?? {}
-      const response = ended(textOf(text, own), { finish: choice?.finish ?? finish, usage })
-      await finished(response, text)
+      const { finish: end = finish, text = '', tokens = [] } = choice ?? {}
+      const whole = newItems()
+      const calls = toolUse.reader()
+      const pieces: readonly CallPiece[] =
+        calls === undefined ? [{ type: 'text', text }] : [...calls.push(text), ...calls.finish()]
+      for (const piece of pieces) whole.add(piece, tokens)
+      whole.close(statusOf(end))
+      const response = ended(whole.output, { finish: end, usage })
+      await finished(response)
       return response
     },
-    opening: () => [
-      event('response.created', { response: begun }),
-      event('response.in_progress', { response: begun }),
-      event('response.output_item.added', { output_index: 0, item: messageOf('in_progress', []) }),
-      event('response.content_part.added', { ...place, part: textOf('', []) }),
-    ],
+    opening: () =>
+      numbered([
+        { type: 'response.created', response: begun },
+        { type: 'response.in_progress', response: begun },
+        // Where functions may be called, the first item may be a call.
+        ...(reader === undefined ? items.openMessage() : []),
+      ]),
     chunks: (_index, delta) => {
-      shown += delta.text
-      tokens.push(...delta.tokens)
       if (delta.finish !== undefined) finish = delta.finish
-      if (delta.text === '') return []
-      const { logprobs: told } = textOf('', delta.tokens)
-      return [event('response.output_text.delta', { ...place, delta: delta.text, logprobs: told })]
+      if (reader === undefined) {
+        if (delta.text === '') items.keep(delta.tokens)
+        return numbered(delta.text === '' ? [] : items.add({ type: 'text', text: delta.text }, delta.tokens))
+      }
+      const pieces = [...reader.push(delta.text), ...(delta.finish === undefined ? [] : reader.finish())]
+      return numbered(pieces.flatMap((piece, at) => items.add(piece, at === 0 ? delta.tokens : [])))
     },
     closing: async (usage) => {
-      const part = textOf(shown, tokens)
-      const response = ended(part, { finish, usage })
-      await finished(response, shown)
-      return [
-        event('response.output_text.done', { ...place, text: shown, logprobs: part.logprobs }),
-        event('response.content_part.done', { ...place, part }),
-        event('response.output_item.done', { output_index: 0, item: response.output[0] }),
-        event(`response.${response.status}`, { response }),
-      ]
+      const events = items.close(statusOf(finish))
+      const response = ended(items.output, { finish, usage })
+      await finished(response)
+      return numbered([...events, { type: `response.${response.status}`, response }])
     },
-    failure: ({ code, message }, usage) =>
-      event('response.failed', {
-        response: { ...begun, status: 'failed', error: { code, message }, usage: usageOf(usage) },
-      }),
+    failure: ({ code, message }, usage) => ({
+      type: 'response.failed',
+      sequence_number: count++,
+      response: { ...begun, status: 'failed', error: { code, message }, usage: usageOf(usage) },
+    }),
   }
 }
 
@@ -132,7 +124,7 @@ const inProgress = (request: ResponsesRequest, id: string): ResponseObject => ({
   metadata: request.metadata,
   model: request.model,
   output: [],
-  parallel_tool_calls: request.parallel_tool_calls !== false,
+  parallel_tool_calls: request.parallel_tool_calls,
   previous_response_id: request.previous_response_id ?? null,
   prompt_cache_key: request.prompt_cache_key ?? null,
   reasoning: { effort: null, summary: null },
@@ -144,8 +136,14 @@ const inProgress = (request: ResponsesRequest, id: string): ResponseObject => ({
   frequency_penalty: request.frequency_penalty,
   presence_penalty: request.presence_penalty,
   text: { format: request.text?.format ?? { type: 'text' } },
-  tool_choice: request.tool_choice === 'none' ? 'none' : 'auto',
-  tools: [],
+  tool_choice: request.tool_choice,
+  tools: request.tools.map(({ description = null, name, parameters = null, strict, type }) => ({
+    type,
+    name,
+    description,
+    parameters,
+    strict,
+  })),
   top_logprobs: request.top_logprobs ?? 0,
   truncation: request.truncation,
   usage: null,

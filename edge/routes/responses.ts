@@ -1,11 +1,13 @@
 import type { Context } from 'hono'
-import type { ChatMessage } from '../../shared/api/chat-completions.ts'
-import type { ResponsesRequest } from '../../shared/api/responses.ts'
+import type { Item, ResponseObject, ResponsesRequest } from '../../shared/api/responses.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
+import type { Turn } from '../../shared/tokenizer/conversation.ts'
 import type { TenantApp } from '../request-context.ts'
 import { type Said, storedResponse } from '../responses/stored-response.ts'
 import { grammarOfText } from '../structure/grammar.ts'
+import { itemTurns } from '../tools/item-turns.ts'
+import { type AskedTools, ToolUse } from '../tools/tool-use.ts'
 import { answer } from './answer.ts'
 import { defaultChatTokens } from './chat-completions.ts'
 import { encodePrompts } from './encode-prompts.ts'
@@ -26,26 +28,44 @@ export async function createResponse(request: ResponsesRequest, c: Context<Tenan
       ? []
       : (await storedResponse(previous, { own: ownResponses(c), param: 'previous_response_id' })).conversation
   const own: readonly Said[] =
-    typeof input === 'string'
-      ? [{ role: 'user', content: input }]
-      : input.map(({ content, role }) => ({ content, role }))
+    typeof input === 'string' ? [{ role: 'user', content: input }] : input.map(keptItem)
   const conversation = [...earlier, ...own]
   if (request.store) checkStorable(conversation)
-  const generation = await toGeneration(request, conversation, c)
+  const turns = itemTurns(conversation, { inputFrom: earlier.length })
+  const generation = await toGeneration(request, turns, c)
   const presentation = responsePresentation({
     request,
     generation,
     requestId: c.get('requestId'),
-    finished: async (response, text) => {
+    finished: async (response) => {
       if (!request.store) return
+      const output = response.output.map(keptOutput)
       await ownResponses(c).put(response.id, {
         response,
-        conversation: [...conversation, { role: 'assistant', content: text }],
+        conversation: [...conversation, ...output],
         inputFrom: earlier.length,
+        outputs: output.length,
       })
     },
   })
   return answer({ generation, request: { ...request, stream_options: undefined }, presentation }, c)
+}
+
+function keptItem(item: Item): Said {
+  switch (item.type) {
+    case 'message':
+      return { role: item.role, content: item.content }
+    case 'function_call':
+      return { type: item.type, call_id: item.call_id, name: item.name, arguments: item.arguments }
+    case 'function_call_output':
+      return { type: item.type, call_id: item.call_id, output: item.output }
+  }
+}
+
+function keptOutput(item: ResponseObject['output'][number]): Said {
+  return item.type === 'message'
+    ? { role: 'assistant', content: item.content.map(({ text }) => text).join('') }
+    : { type: item.type, call_id: item.call_id, name: item.name, arguments: item.arguments }
 }
 
 function checkStorable(conversation: readonly Said[]): void {
@@ -59,21 +79,29 @@ function checkStorable(conversation: readonly Said[]): void {
 
 async function toGeneration(
   request: ResponsesRequest,
-  conversation: readonly Said[],
+  conversation: readonly Turn[],
   c: Context<TenantApp>,
-): Promise<Generation> {
-  const system = request.instructions === undefined ? [] : [message('system', request.instructions)]
-  const messages = [...system, ...conversation.map(({ content, role }) => message(role, content))]
-  const encoded = await encodePrompts(request, c, ({ codec, model }) => {
+): Promise<Generation & { readonly toolUse: ToolUse }> {
+  const system: readonly Turn[] =
+    request.instructions === undefined ? [] : [{ role: 'system', content: request.instructions }]
+  const turns = [...system, ...conversation]
+  const encoded = await encodePrompts(request, c, (open) => {
+    const { codec, model } = open
+    const toolUse = new ToolUse(askedTools(request), open)
+    const form = grammarOfText(request.text?.format, request.min_tokens)
+    const constraint = toolUse.constraint(form, { minTokens: request.min_tokens })
     const template = ChatTemplate.of(model.record, codec)
     const room = promptRoom(model)
-    const encode = (room: number) => (shown: readonly ChatMessage[]) =>
-      template.encode(shown, { tuned: model.adapter !== null, room, param: 'input' })
-    if (request.truncation === 'disabled') return { prompts: [encode(room)(messages)] }
+    const encode = (room: number) => (shown: readonly Turn[]) =>
+      template.encode(shown, { tuned: model.adapter !== null, room, param: 'input', tools: toolUse.shown })
     const left = Math.max(1, room + 1 - (request.max_output_tokens ?? 1))
-    return { prompts: [fitConversation(messages, { encode: encode(left), kept: system.length })] }
+    const prompt =
+      request.truncation === 'disabled'
+        ? encode(room)(turns)
+        : fitConversation(turns, { encode: encode(left), kept: system.length })
+    return { prompts: [prompt], toolUse, constraint }
   })
-  const { codec, model, prompts } = encoded
+  const { codec, constraint, model, prompts, toolUse } = encoded
   const tellsLogprobs = request.include?.includes('message.output_text.logprobs') === true
   return {
     ...encoded,
@@ -91,13 +119,22 @@ async function toGeneration(
       { ignoreEos: request.ignore_eos, ids: request.stop_token_ids, strings: request.stop },
       encoded,
     ),
-    grammar: grammarOfText(request.text?.format, request.min_tokens),
+    ...constraint,
+    shownTokens: toolUse.shownTokens,
     logprobs: tellsLogprobs ? (request.top_logprobs ?? 0) : null,
   }
 }
 
-const message = (role: ChatMessage['role'], content: string): ChatMessage => ({
-  role,
-  content,
-  name: undefined,
-})
+function askedTools({ parallel_tool_calls, tool_choice, tools }: ResponsesRequest): AskedTools {
+  return {
+    functions: tools,
+    choice: tool_choice,
+    isParallel: parallel_tool_calls,
+    places: {
+      name: (index) => `tools[${index}].name`,
+      schema: (index) => `tools[${index}].parameters`,
+      strict: (index) => `tools[${index}].strict`,
+      choice: 'tool_choice',
+    },
+  }
+}

@@ -44,12 +44,17 @@ export async function listInputItems(c: Context<TenantApp>): Promise<Response> {
 const storedAt = (c: Context<TenantApp>) =>
   storedResponse(pathParameter(c, 'response'), { own: ownResponses(c), param: 'response' })
 
-function inputItems({ conversation, inputFrom, response }: StoredResponse): InputItem[] {
-  return conversation.slice(inputFrom, -1).map(({ content, role }, at) => ({
-    id: `msg_${response.id.slice('resp_'.length)}_${at}`,
-    type: 'message',
-    status: 'completed',
-    role,
-    content: [{ type: role === 'assistant' ? 'output_text' : 'input_text', text: content }],
-  }))
+function inputItems({ conversation, inputFrom, outputs = 1, response }: StoredResponse): InputItem[] {
+  const name = response.id.slice('resp_'.length)
+  return conversation.slice(inputFrom, conversation.length - outputs).map((item, at): InputItem => {
+    if (!('role' in item)) return { id: `fc_${name}_${at}`, status: 'completed', ...item }
+    const { content, role } = item
+    return {
+      id: `msg_${name}_${at}`,
+      type: 'message',
+      status: 'completed',
+      role,
+      content: [{ type: role === 'assistant' ? 'output_text' : 'input_text', text: content }],
+    }
+  })
 }

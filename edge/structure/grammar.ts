@@ -24,6 +24,14 @@ export function grammarOfText(format: TextFormat | undefined, minTokens: number)
   }
 }
 
+/** The same of one schema; undefined without any. */
+export function grammarOfSchema(
+  schema: JsonSchema | undefined,
+  { minTokens, param }: { minTokens: number; param: string },
+): SimpleGrammar | undefined {
+  return schema === undefined ? undefined : theOne([ofSchema(schema, { param, isStrict: false })], minTokens)
+}
+
 function theOne([first, second]: readonly Form[], minTokens: number): SimpleGrammar | undefined {
   if (first === undefined) return undefined
   if (second !== undefined)

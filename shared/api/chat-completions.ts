@@ -94,11 +94,35 @@ const TemplateValue = z.union([z.boolean(), z.number(), Text.max(1024)], {
   error: 'must be true, false, a number or a string',
 })
 
+/** What a conversation's prompt is made of. */
+export const chatPromptParameters = {
+  messages: z.array(RequestMessage).min(1, 'must hold at least one message').max(4096),
+  tools: withDefault(Tools, [], 'Functions that the model may ask its client to call.'),
+  tool_choice: orAbsent(ToolChoiceParameter).meta({
+    description: '`auto` where there are tools; `required` or a named function make the answer a call.',
+  }),
+  parallel_tool_calls: withDefault(z.boolean(), true, 'Whether an answer may hold several calls.'),
+  chat_template_kwargs: withDefault(
+    z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, 'must be a name'), TemplateValue),
+    {},
+    'Extension: what the chat template may ask for, such as `enable_thinking`.',
+  ),
+  add_generation_prompt: orAbsent(z.boolean()).meta({
+    description:
+      'Extension: whether the prompt ends where an answer begins; true unless `continue_final_message` is.',
+  }),
+  continue_final_message: withDefault(
+    z.boolean(),
+    false,
+    'Extension: the last message is the beginning of the answer, which has what follows.',
+  ),
+}
+
 /** `POST /v1/chat/completions`. */
 export const ChatCompletionRequest = z
   .strictObject({
     model: Model,
-    messages: z.array(RequestMessage).min(1, 'must hold at least one message').max(4096),
+    ...chatPromptParameters,
     max_tokens: orAbsent(MaxTokens),
     max_completion_tokens: orAbsent(MaxTokens),
     logprobs: withDefault(z.boolean(), false),
@@ -106,27 +130,8 @@ export const ChatCompletionRequest = z
     ...samplingParameters,
     ...streamParameters,
     ...structureParameters,
-    tools: withDefault(Tools, [], 'Functions that the model may ask its client to call.'),
-    tool_choice: orAbsent(ToolChoiceParameter).meta({
-      description: '`auto` where there are tools; `required` or a named function make the answer a call.',
-    }),
-    parallel_tool_calls: withDefault(z.boolean(), true, 'Whether an answer may hold several calls.'),
     functions: onlyAt({ defaults: [[]], instead: 'use tools' }),
     chat_template: onlyAt({ defaults: [], instead: "the backbone's own is used" }),
-    chat_template_kwargs: withDefault(
-      z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, 'must be a name'), TemplateValue),
-      {},
-      'Extension: what the chat template may ask for, such as `enable_thinking`.',
-    ),
-    add_generation_prompt: orAbsent(z.boolean()).meta({
-      description:
-        'Extension: whether the prompt ends where an answer begins; true unless `continue_final_message` is.',
-    }),
-    continue_final_message: withDefault(
-      z.boolean(),
-      false,
-      'Extension: the last message is the beginning of the answer, which has what follows.',
-    ),
     add_special_tokens: onlyAtDefault(false),
     documents: onlyAt({ defaults: [[]], instead: 'write them into a message' }),
     function_call: onlyAt({ defaults: ['none', 'auto'], instead: 'use tool_choice' }),

@@ -8,7 +8,8 @@ const codes = Object.keys(errorCodes).filter((code): code is ErrorCode => Object
 export const ErrorBody = z.object({
   error: z.object({
     message: z.string(),
-    type: z.enum(Object.values(errorCodes).map(({ type }) => type)),
+    /** In Anthropic's words under `/v1/messages`, where `type: error` and `request_id` stand beside `error`. */
+    type: z.string(),
     /** The field at fault, in the client's own spelling. */
     param: z.string().nullable(),
     code: z.enum(codes),

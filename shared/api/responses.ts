@@ -13,6 +13,7 @@ import {
   withDefault,
 } from './parameters.ts'
 import { TextFormat } from './structure.ts'
+import { functionFields, maxTools } from './tools.ts'
 
 /** `/v1/responses`, as OpenAI and Open Responses have it. */
 
@@ -34,7 +35,10 @@ const Content = z
 /** A message of a conversation; what an earlier response put out may be sent back as it is. */
 export const MessageItem = z.strictObject({
   type: z
-    .literal('message', { error: 'must be message; tools, reasoning and references are not supported' })
+    .literal('message', {
+      error:
+        'must be message, function_call or function_call_output; reasoning and references are not supported',
+    })
     .optional()
     .transform(() => 'message' as const),
   role: z.enum(['system', 'developer', 'user', 'assistant']),
@@ -44,7 +48,29 @@ export const MessageItem = z.strictObject({
   phase: ignored,
 })
 
-const Input = z.union([Text, z.array(MessageItem).min(1, 'must hold at least one item').max(4096)], {
+/** A call that an earlier response put out. */
+const FunctionCallItem = z.strictObject({
+  type: z.literal('function_call'),
+  call_id: Text.min(1).max(256),
+  name: Text.min(1).max(256),
+  arguments: Text,
+  id: ignored,
+  status: ignored,
+  namespace: ignored,
+})
+
+const FunctionOutputItem = z.strictObject({
+  type: z.literal('function_call_output'),
+  call_id: Text.min(1).max(256),
+  output: Content,
+  id: ignored,
+  status: ignored,
+})
+
+const Item = z.union([MessageItem, FunctionCallItem, FunctionOutputItem])
+export type Item = z.infer<typeof Item>
+
+const Input = z.union([Text, z.array(Item).min(1, 'must hold at least one item').max(4096)], {
   error: 'must be a string or an array of items',
 })
 
@@ -56,6 +82,19 @@ const TextParameters = z.strictObject({
   format: orAbsent(TextFormat),
   verbosity: orAbsent(Text.max(512)),
 })
+
+const FunctionTool = z.strictObject({
+  type: z.literal('function', { error: 'must be "function"; there are no other tools' }),
+  ...functionFields,
+})
+
+const ToolChoiceParameter = z.union(
+  [
+    z.enum(['none', 'auto', 'required']),
+    z.strictObject({ type: z.literal('function'), name: z.string().max(128) }),
+  ],
+  { error: 'must be none, auto, required or {"type": "function", "name": …}' },
+)
 
 /** `POST /v1/responses`. */
 export const ResponsesRequest = z.strictObject({
@@ -85,9 +124,13 @@ export const ResponsesRequest = z.strictObject({
     description: 'Alternatives to tell with each token; needs `include` with `message.output_text.logprobs`.',
   }),
   include: orAbsent(z.array(z.string().max(128)).max(16)),
-  tools: onlyAtDefault([]),
-  tool_choice: onlyAtDefault('none', 'auto'),
-  parallel_tool_calls: onlyAtDefault(true, false),
+  tools: withDefault(
+    z.array(FunctionTool).max(maxTools, `must hold at most ${maxTools} tools`),
+    [],
+    'Functions that the model may ask its client to call.',
+  ),
+  tool_choice: withDefault(ToolChoiceParameter, 'auto'),
+  parallel_tool_calls: withDefault(z.boolean(), true),
   max_tool_calls: onlyAtDefault(),
   background: onlyAt({ defaults: [false], instead: 'wait for the answer, or stream it' }),
   conversation: onlyAt({ defaults: [], instead: 'use previous_response_id' }),
@@ -119,6 +162,16 @@ const OutputMessage = z.object({
 })
 export type OutputMessage = z.infer<typeof OutputMessage>
 
+const OutputCall = z.object({
+  id: z.string(),
+  type: z.literal('function_call'),
+  status: Status,
+  call_id: z.string(),
+  name: z.string(),
+  arguments: z.string(),
+})
+export type OutputCall = z.infer<typeof OutputCall>
+
 const ResponsesUsage = z.object({
   input_tokens: z.int(),
   input_tokens_details: z.object({ cached_tokens: z.int() }),
@@ -141,7 +194,7 @@ export const ResponseObject = z.object({
   max_tool_calls: z.null(),
   metadata: z.record(z.string(), z.string()),
   model: z.string(),
-  output: z.array(OutputMessage),
+  output: z.array(z.union([OutputMessage, OutputCall])),
   parallel_tool_calls: z.boolean(),
   previous_response_id: z.string().nullable(),
   prompt_cache_key: z.string().nullable(),
@@ -154,8 +207,19 @@ export const ResponseObject = z.object({
   frequency_penalty: z.number(),
   presence_penalty: z.number(),
   text: z.object({ format: z.looseObject({ type: z.enum(['text', 'json_object', 'json_schema']) }) }),
-  tool_choice: z.enum(['none', 'auto']),
-  tools: z.array(z.never()),
+  tool_choice: z.union([
+    z.enum(['none', 'auto', 'required']),
+    z.object({ type: z.literal('function'), name: z.string() }),
+  ]),
+  tools: z.array(
+    z.object({
+      type: z.literal('function'),
+      name: z.string(),
+      description: z.string().nullable(),
+      parameters: z.record(z.string(), z.unknown()).nullable(),
+      strict: z.boolean(),
+    }),
+  ),
   top_logprobs: z.int(),
   truncation: z.enum(['auto', 'disabled']),
   usage: ResponsesUsage.nullable(),
@@ -167,14 +231,23 @@ export type ResponseObject = z.infer<typeof ResponseObject>
 export const ResponseEvent = z.looseObject({ type: z.string(), sequence_number: z.int() })
 export type ResponseEvent = z.infer<typeof ResponseEvent>
 
-/** A message that was put in, as `input_items` lists it. */
-export const InputItem = z.object({
+/** What was put in, as `input_items` lists it. */
+const InputMessage = z.object({
   id: z.string(),
   type: z.literal('message'),
   status: z.literal('completed'),
   role: z.enum(['system', 'developer', 'user', 'assistant']),
   content: z.array(z.object({ type: z.enum(['input_text', 'output_text']), text: z.string() })),
 })
+const InputCall = OutputCall.extend({ status: z.literal('completed') })
+const InputCallOutput = z.object({
+  id: z.string(),
+  type: z.literal('function_call_output'),
+  status: z.literal('completed'),
+  call_id: z.string(),
+  output: z.string(),
+})
+export const InputItem = z.union([InputMessage, InputCall, InputCallOutput])
 export type InputItem = z.infer<typeof InputItem>
 export const InputItemList = Page(InputItem)
 

@@ -7,6 +7,7 @@ import { messagesRoutes } from './messages.ts'
 import { responsesRoutes } from './responses.ts'
 import type { Route } from './route.ts'
 import { serviceRoutes } from './service.ts'
+import { tokenizeRoutes } from './tokenize.ts'
 import { trainerRoutes } from './trainers.ts'
 import { usageRoutes } from './usage.ts'
 
@@ -15,6 +16,7 @@ export const routes: readonly Route[] = [
   ...generationRoutes,
   ...responsesRoutes,
   ...messagesRoutes,
+  ...tokenizeRoutes,
   ...deploymentRoutes,
   ...batchRoutes,
   ...fineTuningRoutes,

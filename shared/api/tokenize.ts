@@ -1,0 +1,48 @@
+import { z } from 'zod'
+import { chatPromptParameters } from './chat-completions.ts'
+import { Model, orAbsent, Text, withDefault } from './parameters.ts'
+
+/** `/tokenize` and `/detokenize`, as vLLM has them. */
+
+const common = {
+  model: Model,
+  user: orAbsent(Text.max(512)),
+  return_token_strs: withDefault(z.boolean(), false, 'Whether to tell the text of each token, too.'),
+}
+
+const OfText = z.strictObject({
+  ...common,
+  prompt: Text.meta({ description: 'A raw prompt, as `/v1/completions` takes it.' }),
+  add_special_tokens: withDefault(
+    z.boolean(),
+    true,
+    'Whether what the tokenizer puts around a text (a beginning-of-sequence token) is put.',
+  ),
+})
+
+const OfMessages = z.strictObject({
+  ...common,
+  ...chatPromptParameters,
+})
+
+/** `POST /tokenize`: of a text, or of a conversation. */
+export const TokenizeRequest = z.union([OfText, OfMessages], {
+  error: 'has either prompt or messages',
+})
+export type TokenizeRequest = z.infer<typeof TokenizeRequest>
+
+export const TokenizeAnswer = z.object({
+  count: z.int(),
+  max_model_len: z.int(),
+  tokens: z.array(z.int()),
+  token_strs: z.array(z.string()).nullable(),
+})
+
+/** `POST /detokenize`. */
+export const DetokenizeRequest = z.strictObject({
+  model: Model,
+  user: orAbsent(Text.max(512)),
+  tokens: z.array(z.int().min(0)).max(262_144),
+})
+
+export const DetokenizeAnswer = z.object({ prompt: z.string() })
