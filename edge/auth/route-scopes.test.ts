@@ -42,7 +42,7 @@ async function asked(
 const tenantRoutes = [
   ...new Set(
     app.routes
-      .filter(({ method, path }) => method !== 'ALL' && path.startsWith('/v1/'))
+      .filter(({ method, path }) => method !== 'ALL' && /^\/(v1\/|(de)?tokenize$)/.test(path))
       .map(({ method, path }) => `${method} ${path}`),
   ),
 ]

@@ -25,8 +25,8 @@ export function errorResponse(thrown: unknown, c: Context<App>): Response {
 
 /** As at Anthropic, with the code and the field of OpenAI's shape as well. */
 const messagesBody = (error: QuartetError, requestId: string) => ({
-  type: 'error',
   error: { ...error.toBody().error, type: anthropicType(error) },
+  type: 'error',
   request_id: requestId,
 })
 

@@ -101,6 +101,16 @@ test('messages answer what is described, whole, as events and counted', async ()
   expect((await own('POST', '/messages', ask)).status).toBe(400)
 })
 
+test('tokens of a text and text of tokens answer what is described', async () => {
+  for (const body of [
+    { model: 'tone', prompt: 'hello' },
+    { model: 'tone', messages: chat.messages, return_token_strs: true },
+  ])
+    expect((await asked({ method: 'POST', path: '/tokenize', key: tenant.key, body })).status).toBe(200)
+  const body = { model: 'tone', tokens: [97] }
+  expect((await asked({ method: 'POST', path: '/detokenize', key: tenant.key, body })).status).toBe(200)
+})
+
 test('a stream that breaks off ends with an event that is described', async () => {
   await stubs.behave({ tokens: byteIds('Hello'), dieAfter: 2 })
   for (const [path, body] of [

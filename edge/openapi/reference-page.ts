@@ -27,7 +27,7 @@ export function referencePage(document: Document): string {
 <body><nav><a class="home" href="#top">${text(info.title)} API</a>${menu.join('')}<h2><a href="#schemas">Schemas</a></h2></nav>
 <main id="top"><h1>${text(info.title)} API <small>${text(info.version)}</small></h1>
 <p>${code(info.summary)}</p>
-<p>Every failure has OpenAI's shape, <a href="#schema-ErrorBody">ErrorBody</a>. Every answer names its request in
+<p>Every failure has OpenAI's shape (under /v1/messages Anthropic's), <a href="#schema-ErrorBody">ErrorBody</a>. Every answer names its request in
 <code>x-request-id</code>. The same as <a href="/openapi.json">OpenAPI 3.1</a>.</p>
 ${sections.join('\n')}
 <h2 class="tag" id="schemas">Schemas</h2>

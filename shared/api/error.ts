@@ -6,9 +6,13 @@ const codes = Object.keys(errorCodes).filter((code): code is ErrorCode => Object
 
 /** Every answer that is no success. */
 export const ErrorBody = z.object({
+  /** Under `/v1/messages`, as at Anthropic. */
+  type: z.literal('error').optional(),
+  /** Likewise. */
+  request_id: z.string().optional(),
   error: z.object({
     message: z.string(),
-    /** In Anthropic's words under `/v1/messages`, where `type: error` and `request_id` stand beside `error`. */
+    /** In OpenAI's words; under `/v1/messages` in Anthropic's. */
     type: z.string(),
     /** The field at fault, in the client's own spelling. */
     param: z.string().nullable(),
