@@ -6,7 +6,7 @@ import type { Turn } from '../../shared/tokenizer/conversation.ts'
 const Arguments = z.record(z.string(), z.unknown())
 
 /** The arguments of a call in a history. Throws `invalid_request` for text that is no JSON object. */
-function argumentsIn(text: string, param: string): Readonly<Record<string, unknown>> {
+export function argumentsIn(text: string, param: string): Readonly<Record<string, unknown>> {
   try {
     const parsed = Arguments.safeParse(text.trim() === '' ? {} : JSON.parse(text))
     if (parsed.success) return parsed.data
@@ -48,7 +48,7 @@ export function chatTurns(messages: readonly RequestMessage[]): readonly Turn[] 
 }
 
 /** Throws `invalid_request` unless the call of that id stands in front. */
-function requireCall(id: string, { called, param }: { called: ReadonlySet<string>; param: string }): void {
+export function requireCall(id: string, { called, param }: { called: ReadonlySet<string>; param: string }): void {
   if (called.has(id)) return
   throw new QuartetError(
     'invalid_request',

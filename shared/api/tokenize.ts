@@ -45,4 +45,6 @@ export const DetokenizeRequest = z.strictObject({
   tokens: z.array(z.int().min(0)).max(262_144),
 })
 
+export type DetokenizeRequest = z.infer<typeof DetokenizeRequest>
+
 export const DetokenizeAnswer = z.object({ prompt: z.string() })

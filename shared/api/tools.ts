@@ -3,14 +3,14 @@ import { orAbsent, Text, withDefault } from './parameters.ts'
 
 /** Functions that a model may ask its client to call, as OpenAI has them. */
 
-const maxTools = 128
+export const maxTools = 128
 /** Characters of all definitions together. */
 export const maxToolsLength = 256 * 1024
 
-const FunctionName = z.string().regex(/^[A-Za-z0-9_-]{1,128}$/, 'must be 1 to 128 letters, digits, - or _')
+export const FunctionName = z.string().regex(/^[A-Za-z0-9_-]{1,128}$/, 'must be 1 to 128 letters, digits, - or _')
 
 /** What OpenAI's two endpoints say of a function. */
-const functionFields = {
+export const functionFields = {
   name: FunctionName,
   description: orAbsent(Text.max(16 * 1024)),
   parameters: orAbsent(
