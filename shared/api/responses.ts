@@ -33,7 +33,7 @@ const Content = z
   .transform((content) => (typeof content === 'string' ? content : content.map(({ text }) => text).join('')))
 
 /** A message of a conversation; what an earlier response put out may be sent back as it is. */
-export const MessageItem = z.strictObject({
+const MessageItem = z.strictObject({
   type: z
     .literal('message', {
       error:
