@@ -48,7 +48,10 @@ export function chatTurns(messages: readonly RequestMessage[]): readonly Turn[] 
 }
 
 /** Throws `invalid_request` unless the call of that id stands in front. */
-export function requireCall(id: string, { called, param }: { called: ReadonlySet<string>; param: string }): void {
+export function requireCall(
+  id: string,
+  { called, param }: { called: ReadonlySet<string>; param: string },
+): void {
   if (called.has(id)) return
   throw new QuartetError(
     'invalid_request',

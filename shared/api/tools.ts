@@ -7,7 +7,9 @@ export const maxTools = 128
 /** Characters of all definitions together. */
 export const maxToolsLength = 256 * 1024
 
-export const FunctionName = z.string().regex(/^[A-Za-z0-9_-]{1,128}$/, 'must be 1 to 128 letters, digits, - or _')
+export const FunctionName = z
+  .string()
+  .regex(/^[A-Za-z0-9_-]{1,128}$/, 'must be 1 to 128 letters, digits, - or _')
 
 /** What OpenAI's two endpoints say of a function. */
 export const functionFields = {
