@@ -1,6 +1,8 @@
 import { Command } from 'commander'
+import { addEdgeOption } from './admin-access.ts'
 import { CliFailure } from './command/failure.ts'
 import { addTrainOptions, TrainOptions } from './training/options.ts'
+import { addRemoteOptions, trainRemotely } from './training/remote.ts'
 
 const more = `
 Each line of a data file is {"messages": [{"role": "user", "content": "…"}, …, {"role": "assistant", "content": "…"}]}
@@ -11,15 +13,17 @@ Examples:
   quartet adapter train --data tickets.jsonl --out tickets.safetensors
   quartet adapter train --data tickets.jsonl --dev held-out.jsonl --out tickets.safetensors --epochs 3 --seed 1
   quartet adapter train --data tickets.jsonl --out tickets.safetensors --resume
+  QUARTET_API_KEY=qk_… quartet adapter train --remote --data tickets.jsonl --dev held-out.jsonl --suffix tickets
 
 Ctrl-C writes a checkpoint. docs/training.md says what each option does and what to try when training fails.`
 
 /** `quartet adapter train`: from examples to an adapter. */
 export function trainCommand(): Command {
-  return addTrainOptions(new Command('train'))
+  return addEdgeOption(addRemoteOptions(addTrainOptions(new Command('train'))))
     .description('train an adapter on examples')
     .addHelpText('after', more)
     .action(async (_options, self: Command) => {
+      if (self.opts().remote === true) return trainRemotely(self)
       const parsed = TrainOptions.safeParse(self.opts())
       if (!parsed.success)
         throw new CliFailure(parsed.error.issues[0]?.message ?? 'the options do not fit together')

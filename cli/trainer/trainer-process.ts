@@ -9,7 +9,7 @@ import { runTrainer } from '../../training/trainer/trainer.ts'
 import { requireBackbone } from '../local/local-backbone.ts'
 import { stopRequest } from '../local/stop-request.ts'
 import { servingEncoder } from '../tokenizer/serving-encoder.ts'
-import { sampleAnswers } from './sample-answers.ts'
+import { compareAnswers } from './compare-answers.ts'
 
 /** A trainer's settings, by environment as a node's. */
 export const TrainerSettings = z.object({
@@ -38,7 +38,7 @@ export async function trainerProcess(settings: TrainerSettings): Promise<void> {
   await runTrainer(client, {
     backbone,
     encoder,
-    samples: (plan, trained) => sampleAnswers(backbone, { plan, trained }),
+    answers: (plan, trained) => compareAnswers(backbone, { plan, trained }),
     log: (event, fields) => write('info', event, fields),
     signal: stop.signal,
   })

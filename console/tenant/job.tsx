@@ -113,14 +113,19 @@ function Standing({ path, job, onChanged }: { path: string; job: Job; onChanged:
   )
 }
 
+const share = (part: number): string => `${Math.round(100 * part)} %`
+
 function Evaluation({ evaluation }: { evaluation: JobEvaluation }) {
-  const { samples, tuned_loss: tuned, untuned_loss: untuned } = evaluation
+  const { accuracy, samples, tuned_loss: tuned, untuned_loss: untuned } = evaluation
   return (
     <Panel title="Against the untuned model">
       {tuned === null || untuned === null ? (
         <p class="quiet">Nothing was measured: the file leaves no examples to set apart.</p>
       ) : (
         <p>{`Validation loss ${tuned.toFixed(4)}; untuned ${untuned.toFixed(4)}.`}</p>
+      )}
+      {accuracy == null ? null : (
+        <p>{`Of ${accuracy.examples} validation examples ${share(accuracy.tuned)} are answered as expected; untuned ${share(accuracy.untuned)}.`}</p>
       )}
       {samples.length === 0 ? null : (
         <Table

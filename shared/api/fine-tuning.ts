@@ -76,6 +76,8 @@ export type CreateJobRequest = z.infer<typeof CreateJobRequest>
 export const JobEvaluation = z.object({
   untuned_loss: z.number().nullable(),
   tuned_loss: z.number().nullable(),
+  /** Share of the first validation examples that each answers as expected, up to white space around it. */
+  accuracy: z.object({ examples: z.int(), untuned: z.number(), tuned: z.number() }).nullable().optional(),
   /** Validation prompts answered by both, side by side. */
   samples: z.array(
     z.object({ prompt: z.string(), expected: z.string(), untuned: z.string(), tuned: z.string() }),

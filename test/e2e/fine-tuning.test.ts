@@ -42,7 +42,16 @@ test('a file becomes a job, the job a model, and the model answers', async () =>
     method: { type: 'supervised', supervised: { hyperparameters: { n_epochs: 2, batch_size: 12 } } },
   })
   const job = await ended(created.id)
-  expect(job).toMatchObject({ status: 'succeeded', error: null, trained_tokens: expect.any(Number) })
+  expect(job).toMatchObject({
+    status: 'succeeded',
+    error: null,
+    trained_tokens: expect.any(Number),
+    evaluation: {
+      accuracy: { examples: 2 },
+      tuned_loss: expect.any(Number),
+      untuned_loss: expect.any(Number),
+    },
+  })
   const messages: string[] = []
   for await (const event of client.fineTuning.jobs.listEvents(created.id)) messages.push(event.message)
   expect(messages).toContain('The job has successfully completed')

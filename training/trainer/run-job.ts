@@ -19,7 +19,10 @@ export interface Workshop {
   readonly backbone: Backbone
   readonly encoder: PromptEncoder
   /** Answers validation prompts by the untuned and the tuned model, side by side. */
-  readonly samples: (plan: JobPlan, trained: TrainedAdapter) => Promise<JobEvaluation['samples']>
+  readonly answers: (
+    plan: JobPlan,
+    trained: TrainedAdapter,
+  ) => Promise<Pick<JobEvaluation, 'accuracy' | 'samples'>>
   readonly log: (event: string, fields?: LogFields) => void
   readonly reportMs?: number
 }
@@ -35,11 +38,11 @@ export async function runJob(
   client: EdgeClient,
   work: TrainingWork,
   {
+    answers,
     backbone,
     encoder,
     log,
     reportMs = trainerReportMs,
-    samples,
     signal,
   }: Workshop & { readonly signal: AbortSignal },
 ): Promise<void> {
@@ -95,7 +98,7 @@ export async function runJob(
     const evaluation = {
       untuned_loss: progress.untunedLoss ?? null,
       tuned_loss: trained.devLoss ?? null,
-      samples: await samples(plan, trained),
+      ...(await answers(plan, trained)),
     }
     const adapter = await client.putAdapter(work, trained.bytes)
     await report({ type: 'succeeded', adapter, trainedTokens: progress.tokens, evaluation })

@@ -6,16 +6,18 @@ import type { TrainedAdapter } from '../../training/train-adapter.ts'
 import type { JobPlan } from '../../training/trainer/job-plan.ts'
 import { servingDecoder } from '../tokenizer/serving-decoder.ts'
 
-const samples = 4
+/** Examples that are answered, and those of them that are shown. */
+const answered = 16
+const shown = 4
 const maxTokens = 64
 
 /** The first validation prompts, answered by the untuned and by the tuned model as a node serves them. */
-export async function sampleAnswers(
+export async function compareAnswers(
   backbone: Backbone,
   { plan, trained }: { readonly plan: JobPlan; readonly trained: TrainedAdapter },
-): Promise<JobEvaluation['samples']> {
-  const examples = plan.data.dev.examples.slice(0, samples)
-  if (examples.length === 0) return []
+): Promise<Pick<JobEvaluation, 'accuracy' | 'samples'>> {
+  const examples = plan.data.dev.examples.slice(0, answered)
+  if (examples.length === 0) return { accuracy: null, samples: [] }
   const decode = await servingDecoder(backbone)
   const backend = await openEvaluationBackend(backbone, {
     examples,
@@ -35,13 +37,27 @@ export async function sampleAnswers(
   try {
     const untuned = await measure(options, { adapter: undefined })
     const tuned = await measure(options, { adapter: backend.loadAdapter(trained.file) })
-    return untuned.answers.map(({ output, prompt, references }, at) => ({
-      prompt,
-      expected: references[0] ?? '',
-      untuned: output,
-      tuned: tuned.answers[at]?.output ?? '',
-    }))
+    return {
+      accuracy: {
+        examples: untuned.answers.length,
+        untuned: shareRight(untuned.answers),
+        tuned: shareRight(tuned.answers),
+      },
+      samples: untuned.answers.slice(0, shown).map(({ output, prompt, references }, at) => ({
+        prompt,
+        expected: references[0] ?? '',
+        untuned: output,
+        tuned: tuned.answers[at]?.output ?? '',
+      })),
+    }
   } finally {
     await backend.close()
   }
 }
+
+/** Share of the answers that are a reference, up to white space around it. */
+const shareRight = (
+  answers: readonly { readonly output: string; readonly references: readonly string[] }[],
+) =>
+  answers.filter(({ output, references }) => references.some((each) => each.trim() === output.trim()))
+    .length / Math.max(1, answers.length)
