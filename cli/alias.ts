@@ -1,7 +1,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { type AliasSummary, CanaryShare } from '../shared/api/deployments.ts'
 import { AdapterDigest, AliasName, TenantId } from '../shared/ids.ts'
-import { addEdgeOption, adminOf } from './admin-access.ts'
+import { addEdgeOption, adminOf } from './access/admin-access.ts'
 import { parsedBy } from './command/argument.ts'
 import { note, printJson, printTable } from './command/output.ts'
 import { warnIfLeftOut } from './publish.ts'

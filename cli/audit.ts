@@ -1,6 +1,6 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { TenantId } from '../shared/ids.ts'
-import { addEdgeOption, adminOf } from './admin-access.ts'
+import { addEdgeOption, adminOf } from './access/admin-access.ts'
 import { parsedBy } from './command/argument.ts'
 import { note, printJson, printTable } from './command/output.ts'
 import { formatMoment } from './time.ts'

@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander'
 import { Scopes } from '../shared/api/scopes.ts'
 import { KeyId, TenantId } from '../shared/ids.ts'
-import { addEdgeOption, adminOf } from './admin-access.ts'
+import { addEdgeOption, adminOf } from './access/admin-access.ts'
 import { parsedBy } from './command/argument.ts'
 import { note, print, printJson, printTable } from './command/output.ts'
 import { formatMoment, parseMoment } from './time.ts'

@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander'
 import type { TenantStatus, TenantSummary } from '../shared/api/admin.ts'
 import { TenantId } from '../shared/ids.ts'
-import { addEdgeOption, adminOf } from './admin-access.ts'
+import { addEdgeOption, adminOf } from './access/admin-access.ts'
 import { parsedBy } from './command/argument.ts'
 import { CliFailure } from './command/failure.ts'
 import { note, print, printJson, printTable } from './command/output.ts'

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Command, InvalidArgumentError } from 'commander'
 import type { FleetResponse } from '../shared/api/fleet.ts'
-import { addEdgeOption, adminOf } from './admin-access.ts'
+import { addEdgeOption, adminOf } from './access/admin-access.ts'
 import { describeFailure } from './command/failure.ts'
 import { print, printJson } from './command/output.ts'
 import type { AdminClient } from './edge/admin-client.ts'

@@ -1,5 +1,5 @@
 import { Command } from 'commander'
-import { addEdgeOption } from './admin-access.ts'
+import { addEdgeOption } from './access/admin-access.ts'
 import { CliFailure } from './command/failure.ts'
 import { addTrainOptions, TrainOptions } from './training/options.ts'
 import { addRemoteOptions, trainRemotely } from './training/remote.ts'

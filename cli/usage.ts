@@ -2,7 +2,7 @@ import { Command, Option } from 'commander'
 import { type BudgetReport, UsageQuery, type UsageRow } from '../shared/api/usage.ts'
 import { TenantId } from '../shared/ids.ts'
 import { usageCsv } from '../shared/usage-csv.ts'
-import { addEdgeOption, adminOf } from './admin-access.ts'
+import { addEdgeOption, adminOf } from './access/admin-access.ts'
 import { parsedBy } from './command/argument.ts'
 import { note, printJson, printTable } from './command/output.ts'
 

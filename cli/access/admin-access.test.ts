@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Command } from 'commander'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import { addGlobalOptions } from '../command/settings.ts'
+import { homeAt, makeHome } from '../local/home.ts'
+import { LocalState, writeLocalState } from '../local/local-state.ts'
+import { ensureLocalSecrets } from '../local/secrets.ts'
 import { addEdgeOption, adminOf, parseEdge } from './admin-access.ts'
-import { addGlobalOptions } from './command/settings.ts'
-import { homeAt, makeHome } from './local/home.ts'
-import { LocalState, writeLocalState } from './local/local-state.ts'
-import { ensureLocalSecrets } from './local/secrets.ts'
 
 let folder: string
 

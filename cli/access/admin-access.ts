@@ -1,11 +1,11 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { z } from 'zod'
-import { CliFailure } from './command/failure.ts'
-import { homeOf } from './command/settings.ts'
-import { type AdminClient, adminClient } from './edge/admin-client.ts'
-import { homeAt } from './local/home.ts'
-import { readLocalState } from './local/local-state.ts'
-import { readLocalSecrets } from './local/secrets.ts'
+import { CliFailure } from '../command/failure.ts'
+import { homeOf } from '../command/settings.ts'
+import { type AdminClient, adminClient } from '../edge/admin-client.ts'
+import { homeAt } from '../local/home.ts'
+import { readLocalState } from '../local/local-state.ts'
+import { readLocalSecrets } from '../local/secrets.ts'
 
 const AccessOptions = z.object({ edge: z.url().optional() })
 
