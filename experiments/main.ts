@@ -101,7 +101,7 @@ async function runPlan({ task, data, seeds, results, ...plan }: Plan): Promise<v
     if (stop.signal.aborted)
       throw new CliFailure('stopped', { remedy: 'the same command goes on from there' })
     const name = `${task}, ${run.variant}, seed ${run.seed}, ${run.steps} steps`
-    if (isFinished(await readResults(results), identityOf(run, backbone))) {
+    if (isFinished(await readResults(results), identityOf(run, { backbone, header: prepared.header }))) {
       note(`${name}: finished before`)
       continue
     }

@@ -12,6 +12,8 @@ export interface PreparedTask {
   readonly train: readonly Example[]
   readonly test: { readonly [P in MeasuredPart]: readonly Example[] }
   readonly choices: readonly Choice[]
+  /** Tokens of the backbone's generation header, which stand behind late rows. */
+  readonly header: number
 }
 
 /** Reads a task's files and tokenizes them as requests to a tuned model are. Throws that names the files at fault. */
@@ -31,6 +33,7 @@ export async function prepareTask(
       answers: tokenized(test.answers.slice(0, tests)),
     },
     choices: choices.map((text) => ({ text, tokens: encoder.answer(text) })),
+    header: encoder.generationHeader,
   }
 }
 

@@ -16,6 +16,12 @@ export interface Run {
   readonly steps: number
 }
 
+/** A backbone, and how many tokens its generation header has. */
+interface Serving {
+  readonly backbone: Backbone
+  readonly header: number
+}
+
 export const batch = 16
 
 /** The names of a run's files. */
@@ -24,14 +30,14 @@ export function nameOf({ task, variant, seed, steps }: Run): string {
 }
 
 /** The adapter that a run trains; undefined for the untuned backbone. */
-function planOf({ seed, steps, variant }: Run, backbone: Backbone): PlannedTraining | undefined {
+function planOf({ seed, steps, variant }: Run, serving: Serving): PlannedTraining | undefined {
   if (variant === 'untuned') return undefined
-  return plannedTraining({ variant: variants[variant], seed, steps }, backbone)
+  return plannedTraining({ variant: variants[variant], seed, steps }, serving)
 }
 
 /** The key that tells a run from every other. */
-export function identityOf(run: Run, backbone: Backbone): Identity {
-  const plan = planOf(run, backbone)
+export function identityOf(run: Run, { backbone, header }: Serving): Identity {
+  const plan = planOf(run, { backbone, header })
   return {
     ...run,
     ...(plan && { adapter: described(plan.metadata), settings: plan.settings }),
@@ -45,13 +51,14 @@ export async function runExperiment(
   { prepared, bench }: { prepared: PreparedTask; bench: Bench },
 ): Promise<Result> {
   const { backbone } = bench
-  const plan = planOf(run, backbone)
+  const { header } = prepared
+  const plan = planOf(run, { backbone, header })
   const trained =
     plan && (await trainVariant({ ...plan, name: nameOf(run), examples: prepared.train }, bench))
   const scored = await score(prepared, { backbone, adapter: trained?.file })
   const { test, train } = prepared
   return {
-    ...identityOf(run, backbone),
+    ...identityOf(run, { backbone, header }),
     ...scored,
     parameters: trained === undefined ? 0 : parameterCount(trained.file.metadata),
     bytes: trained?.bytes ?? 0,

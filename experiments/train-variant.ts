@@ -57,10 +57,11 @@ export async function dropCheckpoint(
 
 export function plannedTraining(
   { seed, steps, variant }: { variant: Variant; seed: number; steps: number },
-  backbone: Backbone,
+  { backbone, header }: { backbone: Backbone; header: number },
 ): PlannedTraining {
+  const tail = variant.adapter.placement === 'late' ? header : undefined
   return {
-    metadata: describeAdapter(backbone.manifest, variant.adapter),
+    metadata: describeAdapter(backbone.manifest, { ...variant.adapter, tail }),
     settings: TrainSettings.parse({ ...variant.settings, seed, steps, evaluateEvery: checkpointEvery }),
   }
 }

@@ -29,6 +29,31 @@ export const variants = {
     title: 'iapt, fixed anchor, rows first',
     adapter: { kind: 'iapt', anchor: 'sink', placement: 'first' },
   },
+  'iapt-late': { title: 'iapt, late', adapter: { kind: 'iapt', placement: 'late' } },
+  'iapt-late-m16': { title: 'iapt, late, m = 16', adapter: { kind: 'iapt', placement: 'late', m: 16 } },
+  'static-4-late': {
+    title: 'static, 4 rows, late',
+    adapter: { kind: 'static', rows: 4, placement: 'late' },
+  },
+  'static-20-late': {
+    title: 'static, 20 rows, late',
+    adapter: { kind: 'static', rows: 20, placement: 'late' },
+  },
+  'iapt-late-rows-16': {
+    title: 'iapt, late, 16 rows',
+    adapter: { kind: 'iapt', placement: 'late', rows: 16 },
+  },
+  'iapt-late-m256': { title: 'iapt, late, m = 256', adapter: { kind: 'iapt', placement: 'late', m: 256 } },
+  'iapt-late-rate-3e-3': {
+    title: 'iapt, late, generator rate 3e-3',
+    adapter: { kind: 'iapt', placement: 'late' },
+    settings: { rates: Rates.parse({ generator: 3e-3 }) },
+  },
+  'iapt-late-anchor-3e-2': {
+    title: 'iapt, late, anchor rate 3e-2',
+    adapter: { kind: 'iapt', placement: 'late' },
+    settings: { rates: Rates.parse({ anchor: 3e-2 }) },
+  },
   'iapt-clip-0.3': { title: 'iapt, clip 0.3', adapter: { kind: 'iapt' }, settings: { clip: 0.3 } },
   'iapt-warmup-0.2': {
     title: 'iapt, warm-up over a fifth',
