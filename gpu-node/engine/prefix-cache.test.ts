@@ -8,6 +8,7 @@ interface Ask {
   readonly prompt: readonly number[]
   readonly tenant?: string
   readonly adapter?: { readonly identity: number; readonly window?: number; readonly tail?: number }
+  readonly signal?: AbortSignal
 }
 
 function engineWith(prefixBytes = 100_000) {
@@ -18,10 +19,10 @@ function engineWith(prefixBytes = 100_000) {
     prefixBytes,
     now: () => 0,
   })
-  const generate = async ({ adapter, prompt, tenant = 'acme' }: Ask) => {
-    const before = backend.calls.length
-    const events: GenerateEvent[] = []
-    const stream = engine.submit({
+  const prefilled = () =>
+    backend.calls.reduce((sum, call) => sum + (call.type === 'prefill' ? call.tokens : 0), 0)
+  const begin = ({ adapter, prompt, signal, tenant = 'acme' }: Ask) =>
+    engine.submit({
       tenant: TenantId.parse(tenant),
       request: {
         requestId: newRequestId(),
@@ -35,24 +36,30 @@ function engineWith(prefixBytes = 100_000) {
         timeoutMs: 60_000,
       },
       adapter: adapter ? { loaded: fakeAdapter(adapter), release: () => {} } : null,
-      signal: new AbortController().signal,
+      signal: signal ?? new AbortController().signal,
     })
+  const read = async (ask: Ask) => {
+    const { adapter, prompt } = ask
+    const stream = begin(ask)
+    const events: GenerateEvent[] = []
     for await (const piece of stream) events.push(...piece)
     const last = events.at(-1)
     if (last?.type !== 'done') throw new Error('the request did not end well')
-    const run = backend.calls
-      .slice(before)
-      .reduce((sum, call) => sum + (call.type === 'prefill' ? call.tokens : 0), 0)
     const tokens = events.flatMap((event) => (event.type === 'token' ? [event.id] : []))
     expect(tokens).toEqual(continuation(prompt, { count: 8, identity: adapter?.identity ?? 0 }))
     expect(last.usage).toMatchObject({ promptTokens: prompt.length, completionTokens: 8 })
-    expect(run + (last.usage.cachedTokens ?? 0)).toBe(prompt.length)
     const [first] = events
     expect(first).toMatchObject({ type: 'token' })
     if (first?.type === 'token') expect(first.cachedTokens).toBe(last.usage.cachedTokens)
     return { cached: last.usage.cachedTokens ?? 0, tokens }
   }
-  return { backend, engine, generate }
+  const generate = async (ask: Ask) => {
+    const before = prefilled()
+    const answer = await read(ask)
+    expect(prefilled() - before + answer.cached).toBe(ask.prompt.length)
+    return answer
+  }
+  return { backend, begin, engine, generate, prefilled, read }
 }
 
 const text = (length: number, seed = 0) => Array.from({ length }, (_, at) => (at * 7 + seed) % 64)
@@ -118,6 +125,54 @@ it('of a prompt with late rows only what stands in front of them is kept', async
     await generate({ prompt: text(length, length), adapter })
     expect((await generate({ prompt: text(length, length) })).cached).toBe(cached)
   }
+})
+
+it('four late adapters that ask about one conversation at once take one prefill of it', async () => {
+  const { prefilled, read } = engineWith()
+  const prompt = text(1500)
+  const answers = await Promise.all(
+    [1, 2, 3, 4].map((identity) => read({ prompt, adapter: { identity, window: 40, tail: 4 } })),
+  )
+  // All but the first run what is behind the last whole block in front of window and tail.
+  expect(answers.map(({ cached }) => cached)).toEqual([0, 22 * 64, 22 * 64, 22 * 64])
+  expect(prefilled()).toBe(1500 + 3 * (1500 - 22 * 64))
+})
+
+it('several choices of one prompt take one prefill too, and another tenant’s never waits for it', async () => {
+  const { prefilled, read } = engineWith()
+  const prompt = text(300)
+  const asks = [{ prompt }, { prompt }, { prompt, tenant: 'other' }, { prompt, adapter: { identity: 1 } }]
+  const answers = await Promise.all(asks.map(read))
+  expect(answers.map(({ cached }) => cached)).toEqual([0, 256, 0, 0])
+  expect(prefilled()).toBe(4 * 300 - 256)
+})
+
+it('a short prompt does not wait for a long one that begins alike', async () => {
+  const { read } = engineWith()
+  let isLongOver = false
+  const long = read({ prompt: text(4000) }).then(() => {
+    isLongOver = true
+  })
+  const { cached } = await read({ prompt: [...text(128), ...text(70, 5)] })
+  expect({ cached, isLongOver }).toEqual({ cached: 0, isLongOver: false })
+  await long
+})
+
+it('when the one that reads for the others leaves, the next reads for the rest', async () => {
+  const { backend, begin, prefilled, read } = engineWith()
+  const prompt = text(1500)
+  const leaving = new AbortController()
+  backend.beforeCall = () => {
+    if (prefilled() >= 200) leaving.abort()
+  }
+  const left = (async () => {
+    for await (const piece of begin({ prompt, signal: leaving.signal })) if (piece.length > 0) return piece
+    return []
+  })()
+  const [second, third] = await Promise.all([read({ prompt }), read({ prompt })])
+  expect(await left).toMatchObject([{ type: 'error', code: 'client_closed_request' }])
+  expect([second.cached, third.cached]).toEqual([0, 23 * 64])
+  expect(backend.usedRows).toBe(0)
 })
 
 it('at least two tokens of a prompt are run', async () => {

@@ -28,6 +28,8 @@ export class PrefixCache {
   readonly #mostBytes: number
   /** By hash; the least recently used first. */
   readonly #blocks = new Map<string, KeptRows>()
+  /** Blocks that a running prompt is to leave behind, by hash, with the prompt that they are expected of. */
+  readonly #expected = new Map<string, Sequence>()
   #bytes = 0
 
   constructor({ backend, bytes }: PrefixCacheOptions) {
@@ -39,13 +41,42 @@ export class PrefixCache {
     return this.#bytes
   }
 
+  /**
+   * Whether a prompt should wait for another that is being read: it spares at least half of what is left to read there.
+   * So several answers to one conversation that come at once take one prefill, and a short prompt does not wait for a
+   * long one that begins alike.
+   */
+  shouldWait(sequence: Sequence, slot: CacheSlot): boolean {
+    if (this.#expected.size === 0) return false
+    let reader: Sequence | undefined
+    let spared = 0
+    for (const hash of this.#hashes(sequence, slot, reusable(sequence))) {
+      if (spared === 0 && this.#blocks.has(hash)) continue
+      const next = this.#expected.get(hash)
+      if (next === undefined || (reader !== undefined && next !== reader)) break
+      reader = next
+      spared += blockTokens
+    }
+    return reader !== undefined && 2 * spared >= reader.prefillRowsLeft
+  }
+
+  /** Lets others wait for what this prompt is to leave behind; until `forget`. */
+  expect(sequence: Sequence, slot: CacheSlot): void {
+    if (this.#mostBytes === 0) return
+    for (const hash of this.#hashes(sequence, slot, keepable(sequence)))
+      if (!this.#expected.has(hash)) this.#expected.set(hash, sequence)
+  }
+
+  /** Nothing more is expected of it: its blocks are kept, or it has ended. */
+  forget(sequence: Sequence): void {
+    for (const [hash, reader] of this.#expected) if (reader === sequence) this.#expected.delete(hash)
+  }
+
   /** Fills an empty slot with what is kept of a prompt. Returns how many of its tokens need not be run. */
   async restore(sequence: Sequence, slot: CacheSlot): Promise<number> {
     if (this.#blocks.size === 0) return 0
     const found: { hash: string; rows: KeptRows }[] = []
-    const { tail = 0, window = 0 } = sequence.adapter ?? {}
-    const last = tail > 0 ? Math.max(fewestRun, window + tail) : fewestRun
-    for (const hash of this.#hashes(sequence, slot, sequence.prompt.length - last)) {
+    for (const hash of this.#hashes(sequence, slot, reusable(sequence))) {
       const rows = this.#blocks.get(hash)
       if (rows === undefined) break
       found.push({ hash, rows })
@@ -67,7 +98,7 @@ export class PrefixCache {
     const kept: { hash: string; rows: KeptRows }[] = []
     let start = 0
     const tail = sequence.adapter?.tail
-    for (const hash of this.#hashes(sequence, slot, length - (tail ?? 0))) {
+    for (const hash of this.#hashes(sequence, slot, keepable(sequence))) {
       const rows =
         this.#blocks.get(hash) ??
         (await this.#backend.keepRows(slot, { start, end: start + blockTokens, tokens: length, tail }))
@@ -106,6 +137,15 @@ export class PrefixCache {
     }
   }
 }
+
+/** How many of a prompt's first tokens another's rows can stand for: all but those that must be run. */
+function reusable({ adapter, prompt }: Sequence): number {
+  const { tail = 0, window = 0 } = adapter ?? {}
+  return prompt.length - (tail > 0 ? Math.max(fewestRun, window + tail) : fewestRun)
+}
+
+/** How many of a prompt's first tokens have rows that can stand for another's. */
+const keepable = ({ adapter, prompt }: Sequence): number => prompt.length - (adapter?.tail ?? 0)
 
 const hashOf = (before: string, tokens: readonly number[]): string =>
   createHash('sha256').update(before).update(Int32Array.from(tokens)).digest('base64')

@@ -1,4 +1,4 @@
-import type { Backend, BackendLimits } from '../../model/runtime/backend.ts'
+import type { Backend, BackendLimits, CacheSlot } from '../../model/runtime/backend.ts'
 import type { TenantId } from '../../shared/ids.ts'
 import type { PrefixCache } from './prefix-cache.ts'
 import { mostScored } from './prompt-scores.ts'
@@ -31,7 +31,7 @@ export interface SchedulerOptions {
   readonly backend: Pick<Backend, 'allocate' | 'limits'>
   readonly queue: QueueLimits
   readonly budget: Pick<StepBudget, 'mostRows' | 'msOf' | 'prefillMs' | 'rowsIn'>
-  readonly prefixes: Pick<PrefixCache, 'restore'>
+  readonly prefixes: Pick<PrefixCache, 'restore' | 'shouldWait' | 'expect' | 'forget'>
 }
 
 /**
@@ -40,7 +40,7 @@ export interface SchedulerOptions {
  * step at a time, and prompts take turns, so it does not block short ones.
  * Sequences are admitted in the queue's order while there is a batch place and cache for all they may fill; the
  * first that does not fit waits for room and is not overtaken. Those of low priority take at most three quarters of
- * the places.
+ * the places. A prompt most of which another is just reading waits until that is read, and runs what is left.
  */
 export class Scheduler {
   readonly queue: Queue<Sequence>
@@ -49,6 +49,8 @@ export class Scheduler {
   readonly #budget: SchedulerOptions['budget']
   readonly #prefixes: SchedulerOptions['prefixes']
   #prefilling: Sequence[] = []
+  /** Those of `#prefilling` that wait for another to have read what they begin with, in the order of their admission. */
+  #following: { readonly sequence: Sequence; readonly slot: CacheSlot }[] = []
   #decoding: Sequence[] = []
 
   constructor({ backend, budget, prefixes, queue }: SchedulerOptions) {
@@ -80,6 +82,7 @@ export class Scheduler {
   /** The next step. Admits from the queue first. */
   async schedule(now: number): Promise<Step> {
     await this.#admit(now)
+    await this.#release()
     const decode = this.#decoding.filter(({ phase }) => phase.name === 'decoding')
     return { chunks: this.#chunks(decode.length), decode }
   }
@@ -91,6 +94,7 @@ export class Scheduler {
 
   /** Its prompt is in the cache: from the next step on it decodes. */
   promote(sequence: Sequence): void {
+    this.#prefixes.forget(sequence)
     this.#prefilling = this.#prefilling.filter((other) => other !== sequence)
     this.#decoding.push(sequence)
   }
@@ -98,6 +102,8 @@ export class Scheduler {
   /** Forgets an ended sequence, wherever it stood. */
   retire(sequence: Sequence): void {
     this.queue.remove(sequence)
+    this.#prefixes.forget(sequence)
+    this.#following = this.#following.filter((other) => other.sequence !== sequence)
     this.#prefilling = this.#prefilling.filter((other) => other !== sequence)
     this.#decoding = this.#decoding.filter((other) => other !== sequence)
   }
@@ -118,17 +124,37 @@ export class Scheduler {
       sequence.admit(slot, now)
       this.#prefilling.push(sequence)
       // What is kept of a prompt has no logits.
-      const cached = sequence.promptScores === undefined ? await this.#prefixes.restore(sequence, slot) : 0
-      sequence.reuse(slot, cached)
-      const end = sequence.prompt.length
-      const promptRows = sequence.makesRows({ start: cached, end }) ? sequence.promptRows : 0
-      this.queue.charge(sequence.tenant, end - cached + promptRows)
+      if (sequence.promptScores !== undefined) this.#begin(sequence, { slot, cached: 0 })
+      else this.#following.push({ sequence, slot })
     }
+  }
+
+  /** Begins the prompts that need not wait for another's. */
+  async #release(): Promise<void> {
+    const waiting = this.#following
+    this.#following = []
+    for (const { sequence, slot } of waiting) {
+      if (sequence.phase.name !== 'prefilling') continue
+      if (this.#prefixes.shouldWait(sequence, slot)) {
+        this.#following.push({ sequence, slot })
+        continue
+      }
+      this.#prefixes.expect(sequence, slot)
+      this.#begin(sequence, { slot, cached: await this.#prefixes.restore(sequence, slot) })
+    }
+  }
+
+  #begin(sequence: Sequence, { cached, slot }: { cached: number; slot: CacheSlot }): void {
+    sequence.reuse(slot, cached)
+    const end = sequence.prompt.length
+    const promptRows = sequence.makesRows({ start: cached, end }) ? sequence.promptRows : 0
+    this.queue.charge(sequence.tenant, end - cached + promptRows)
   }
 
   /** The first prompt in turn gets what the time has room for; what is left goes to prompts that it finishes. */
   #chunks(decoding: number): Chunk[] {
-    const [first, ...others] = this.#prefilling
+    const following = new Set(this.#following.map(({ sequence }) => sequence))
+    const [first, ...others] = this.#prefilling.filter((sequence) => !following.has(sequence))
     let ms = this.#budget.prefillMs(decoding)
     const chunk = first && this.#nextChunk(first, ms)
     if (first === undefined || chunk === undefined) return []
@@ -143,7 +169,7 @@ export class Scheduler {
       ms -= this.#budget.msOf(rest)
       chunks.push(rest)
     }
-    this.#prefilling = [...others, first]
+    this.#prefilling = [...others, first, ...following]
     return chunks
   }
 
