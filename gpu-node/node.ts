@@ -110,7 +110,15 @@ export async function startNode(
       count: config.adapterCacheCount,
     })
     const grammars = vocabulary && new Grammars({ vocabulary })
-    serving.loaded({ grammars, slug, digest: backend.backbone, limits: backend.limits, engine, adapters })
+    serving.loaded({
+      grammars,
+      slug,
+      digest: backend.backbone,
+      limits: backend.limits,
+      engine,
+      adapters,
+      stack: (parts) => backend.stack(parts),
+    })
     log('info', 'ready', {
       backbone: slug,
       digest: backend.backbone,

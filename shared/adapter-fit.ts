@@ -1,6 +1,7 @@
 import type { AdapterMetadata } from './adapter-file.ts'
 import type { BackboneShape } from './backbone.ts'
 import { QuartetError } from './errors.ts'
+import { maxTail } from './wire.ts'
 
 /**
  * Holds an adapter to the sizes of its backbone, as far as they are known. Throws `backbone_mismatch` that names the
@@ -50,12 +51,21 @@ export function checkTail({ backbone, tail }: AdapterMetadata, header: number): 
 }
 
 /** Throws `invalid_request` for a prompt without a token in front of late rows, `tail` of which stand behind them. */
-export function checkPromptLength({ tokens, tail }: { tokens: number; tail: number }): void {
+export function checkPromptLength(
+  { tokens, tail }: { tokens: number; tail: number },
+  param: 'messages' | 'prompt' | 'input' = 'prompt',
+): void {
+  if (tail > maxTail)
+    throw new QuartetError(
+      'invalid_request',
+      `${param}: ${tail} tokens would stand behind the adapter's rows, the beginning of the answer among them; at most ${maxTail} can: continue a shorter beginning`,
+      { param },
+    )
   if (tokens <= tail)
     throw new QuartetError(
       'invalid_request',
-      `the prompt has ${tokens} tokens; the adapter's rows stand in front of the last ${tail}, the generation header, and need at least one more in front of them`,
-      { param: 'prompt' },
+      `${param}: the prompt has ${tokens} tokens; the adapter's rows stand in front of the last ${tail}, the generation header and what of the answer is given, and need at least one more in front of them`,
+      { param },
     )
 }
 

@@ -18,6 +18,8 @@ export const NodeTokenClaims = z.object({
   rid: RequestId,
   /** The adapter this call may touch; null for the untuned backbone. */
   adapter: AdapterDigest.nullable(),
+  /** The adapters stacked behind it. */
+  behind: z.array(AdapterDigest).optional(),
   /** SHA-256 of the request body, hex; of the empty string when there is none. */
   body: z.string().regex(/^[0-9a-f]{64}$/),
 })

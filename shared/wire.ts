@@ -16,6 +16,10 @@ import { AdapterDigest, BackboneDigest, BackboneSlug, RequestId, SettlementId } 
 export const maxAdapterBytes = 95 * 1024 * 1024
 export const maxGenerateBytes = 4 * 1024 * 1024
 const maxStopTokens = 64
+/** Late adapters whose rows may stand one behind the other. */
+export const maxStacked = 4
+/** Tokens of a prompt that may stand behind late rows. */
+export const maxTail = 512
 export const maxTopLogprobs = 20
 /** Log-probabilities of one prompt's tokens, alternatives included: what a node and an edge hold of them at a time. */
 export const maxPromptLogprobs = 131_072
@@ -89,6 +93,14 @@ export const GenerateRequest = z.strictObject({
   backbone: BackboneDigest,
   /** null asks for the untuned backbone. */
   adapter: AdapterDigest.nullable(),
+  /** Further late adapters, whose rows stand behind those of `adapter`, in order. */
+  behind: z
+    .array(AdapterDigest)
+    .min(1)
+    .max(maxStacked - 1)
+    .optional(),
+  /** How many of the prompt's tokens stand behind late rows; absent means as many as the adapter says. */
+  tail: z.int().min(1).max(maxTail).optional(),
   prompt: z.array(tokenId).min(1).max(262_144),
   /** 0 reads the prompt and generates nothing. */
   maxTokens: z.int().min(0).max(262_144),
@@ -108,11 +120,18 @@ export const GenerateRequest = z.strictObject({
   /** The node gives up this long after it received the request, in milliseconds. */
   timeoutMs: z.int().min(1).max(3_600_000),
   /** Under which the node keeps what this call used until an edge acknowledges it; without it, it keeps nothing. */
-  settlement: z.strictObject({ id: SettlementId, meter: z.string().max(512) }).optional(),
+  settlement: z.strictObject({ id: SettlementId, meter: z.string().max(1024) }).optional(),
   /** Earlier settlements of the same tenant that are charged: the node forgets them. */
   acknowledge: z.array(SettlementId).max(maxAcknowledged).optional(),
 })
 export type GenerateRequest = z.infer<typeof GenerateRequest>
+
+/** Whose rows a request is to have, in order; none for the untuned backbone. */
+export const adaptersOf = ({
+  adapter,
+  behind = [],
+}: Pick<GenerateRequest, 'adapter' | 'behind'>): readonly AdapterDigest[] =>
+  adapter === null ? [] : [adapter, ...behind]
 
 export const FinishReason = z.enum(['stop', 'length'])
 export type FinishReason = z.infer<typeof FinishReason>

@@ -17,17 +17,31 @@ export interface Demand {
   readonly maxTokens: number
   /** The weight of a token: less in a batch; 1 when absent. */
   readonly tokenShare?: number | undefined
+  /** Models of their own for the choices of a prompt, `n` of them, instead of `model` and `promptRows`. */
+  readonly answerers?: readonly { readonly model: string; readonly promptRows: number }[]
 }
 
-/** Tokens that a request may use: each prompt with the adapter's rows, and `max_tokens` of every choice. */
-export const tokensOf = ({ maxTokens, n, promptRows, prompts, tokenShare = 1 }: Demand): number =>
-  prompts.reduce(
+/** Who answers with a choice of a prompt, and the rows that are paid for with it. */
+export function answererOf({ answerers, model, n, promptRows }: Demand, choice: number) {
+  const place = choice % n
+  return answerers?.[place] ?? { model, promptRows: place === 0 ? promptRows : 0 }
+}
+
+/** Tokens that a request may use: each prompt, the adapters' rows, and `max_tokens` of every choice. */
+export function tokensOf(demand: Demand): number {
+  const { maxTokens, n, prompts, tokenShare = 1 } = demand
+  const ofChoice = (promptTokens: number, choice: number) => {
+    const { promptRows } = answererOf(demand, choice)
+    const paid = choice === 0 ? promptTokens : 0
+    return sharedTokens(kvRows({ promptRows, promptTokens: paid, maxTokens }), tokenShare)
+  }
+  const choices = Array.from({ length: n }, (_, choice) => choice)
+  return prompts.reduce(
     (sum, promptTokens) =>
-      sum +
-      sharedTokens(kvRows({ promptRows, promptTokens, maxTokens }), tokenShare) +
-      (n - 1) * sharedTokens(maxTokens, tokenShare),
+      choices.reduce((tokens, choice) => tokens + ofChoice(promptTokens, choice), sum),
     0,
   )
+}
 
 /** The usage of one choice. */
 export interface ChoiceUse {

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { maxModelLength } from '../../shared/api/parameters.ts'
 import { KeyId } from '../../shared/ids.ts'
 import type { Usage } from '../../shared/wire.ts'
 
@@ -16,7 +17,7 @@ export const Meter = z.strictObject({
   /** When the tenant was created; null where that is not known. */
   tenancy: z.int().nullable().default(null),
   /** As the client named it. */
-  model: z.string().min(1).max(64),
+  model: z.string().min(1).max(maxModelLength),
   /** Tokens charged at most: those of the prompt (none where an earlier choice of the same prompt pays them) … */
   prompt: z.int().min(0),
   /** … the adapter's prompt rows, which are paid for with it … */

@@ -1,5 +1,5 @@
 import { type KeyId, type RequestId, settlementId } from '../../shared/ids.ts'
-import type { ChoiceUse, Demand, Reservation } from './admission.ts'
+import { answererOf, type ChoiceUse, type Demand, type Reservation } from './admission.ts'
 import { type Charge, tokensOfCharge } from './exchange.ts'
 import type { Reserved } from './lease.ts'
 import { type Meter, writeMeter } from './meter.ts'
@@ -94,7 +94,8 @@ export class AccountReservation implements Reservation {
 
   #meterOf(choice: number): Meter {
     const { at, cachedTokenShare = 1, demand, key, taken, tenancy = null } = this.#options
-    const { maxTokens, model, n, promptRows, prompts, tokenShare = 1 } = demand
+    const { maxTokens, n, prompts, tokenShare = 1 } = demand
+    const { model, promptRows } = answererOf(demand, choice)
     const isFirstOfPrompt = choice % n === 0
     return {
       day: taken.day,
@@ -104,7 +105,7 @@ export class AccountReservation implements Reservation {
       tenancy,
       model,
       prompt: isFirstOfPrompt ? (prompts[choice / n] ?? 0) : 0,
-      rows: isFirstOfPrompt ? promptRows : 0,
+      rows: promptRows,
       cachedTokenShare,
       tokenShare,
       completion: maxTokens,

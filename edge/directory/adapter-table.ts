@@ -11,6 +11,7 @@ interface Row extends Record<string, SqlStorageValue> {
   readonly backbone: string
   readonly kind: string
   readonly rows: number
+  readonly tail: number | null
   readonly bytes: number
   readonly created_at: number
   readonly parts: string | null
@@ -88,10 +89,19 @@ export class AdapterTable {
   }
 
   add(adapter: AdapterSummary, parts: Parts | null): void {
-    const { backbone, bytes, createdAt, digest, kind, rows } = adapter
+    const { backbone, bytes, createdAt, digest, kind, rows, tail } = adapter
     this.#sql.exec(
-      'INSERT INTO adapters (digest, backbone, kind, rows, bytes, created_at, parts) VALUES (?, ?, ?, ?, ?, ?, ?)',
-      ...[digest, backbone, kind, rows, bytes, createdAt, parts === null ? null : JSON.stringify(parts)],
+      'INSERT INTO adapters (digest, backbone, kind, rows, tail, bytes, created_at, parts) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+      ...[
+        digest,
+        backbone,
+        kind,
+        rows,
+        tail ?? null,
+        bytes,
+        createdAt,
+        parts === null ? null : JSON.stringify(parts),
+      ],
     )
   }
 
@@ -176,5 +186,5 @@ export class AdapterTable {
   }
 }
 
-const toSummary = ({ created_at, parts: _, ...rest }: Row): AdapterSummary =>
-  AdapterSummary.parse({ ...rest, createdAt: created_at })
+const toSummary = ({ created_at, parts: _, tail, ...rest }: Row): AdapterSummary =>
+  AdapterSummary.parse({ ...rest, ...(tail === null ? {} : { tail }), createdAt: created_at })

@@ -10,7 +10,9 @@ export function tenantRecord({ adapters, aliases, tenant }: Tables): TenantRecor
   const known = new Map(adapters.list().map((adapter) => [adapter.digest, adapter]))
   const target = (digest: AdapterDigest) => {
     const adapter = known.get(digest)
-    return adapter && { digest, backbone: adapter.backbone, rows: adapter.rows }
+    if (adapter === undefined) return undefined
+    const { backbone, rows, tail } = adapter
+    return { digest, backbone, rows, ...(tail === undefined ? {} : { tail }) }
   }
   const targets = aliases.list().flatMap(({ alias, canary, digest, updatedAt, version }) => {
     const stable = target(digest)

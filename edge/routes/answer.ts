@@ -10,7 +10,8 @@ import { eventStream } from '../streaming/event-stream.ts'
 import type { ChoiceDelta } from '../streaming/read-choice.ts'
 import type { GenerationFacts } from '../telemetry/request-report.ts'
 import { tallied } from '../telemetry/tally.ts'
-import { type Generation, type RunningChoices, startChoices, usageOf } from './generation.ts'
+import { askedOf } from './encode-prompts.ts'
+import { adaptersNamed, type Generation, type RunningChoices, startChoices, usageOf } from './generation.ts'
 
 export interface CompleteChoice {
   readonly text: string
@@ -44,7 +45,6 @@ export interface Presentation<Whole extends object, Chunk extends object> {
 export interface Answer<Whole extends object, Chunk extends object> {
   readonly generation: Generation
   readonly request: {
-    readonly model: string
     readonly stream: boolean
     readonly stream_options?:
       | { readonly include_usage: boolean; readonly continuous_usage_stats: boolean }
@@ -58,13 +58,13 @@ export async function answer<Whole extends object, Chunk extends object>(
   { generation, presentation, request }: Answer<Whole, Chunk>,
   c: Context<TenantApp>,
 ): Promise<Response> {
-  const { maxTokens, model, n, prompts, sampling } = generation
+  const { answerers, maxTokens, model, n, prompts, sampling } = generation
   const report = c.get('report')
   report.generation = {
     operation: presentation.operation,
-    model: request.model,
+    model: askedOf(answerers),
     backbone: model.record.backbone.slug,
-    adapter: model.adapter?.digest ?? null,
+    adapter: adaptersNamed(answerers),
     stream: request.stream,
     choices: n * prompts.length,
     maxTokens,

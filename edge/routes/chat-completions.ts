@@ -5,7 +5,7 @@ import type {
   ChatCompletionRequest,
 } from '../../shared/api/chat-completions.ts'
 import type { CallPiece as ToolCallPiece } from '../../shared/api/tools.ts'
-import { ChatTemplate, type PromptEnd } from '../../shared/tokenizer/chat-template.ts'
+import type { PromptEnd } from '../../shared/tokenizer/chat-template.ts'
 import type { FinishReason } from '../../shared/wire.ts'
 import type { TenantApp } from '../request-context.ts'
 import type { PlacedToken } from '../streaming/choice-text.ts'
@@ -16,8 +16,9 @@ import type { CallPiece } from '../tools/call-pieces.ts'
 import { chatTurns } from '../tools/chat-turns.ts'
 import { type AskedTools, ToolUse } from '../tools/tool-use.ts'
 import { answer, type Presentation } from './answer.ts'
-import { encodePrompts } from './encode-prompts.ts'
-import { checkContext, type Generation, promptRoom } from './generation.ts'
+import { encodeConversation } from './encode-conversation.ts'
+import { askedOf, encodePrompts } from './encode-prompts.ts'
+import { checkContext, type Generation } from './generation.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
 
 /** Tokens generated at most when a request does not say how many: room in the KV cache is reserved for them. */
@@ -39,13 +40,11 @@ async function toGeneration(
   c: Context<TenantApp>,
 ): Promise<Generation & { readonly toolUse: ToolUse }> {
   const turns = chatTurns(request.messages)
-  const encoded = await encodePrompts(request, c, (open) => {
-    const { codec, model } = open
+  const encoded = await encodePrompts({ ...request, param: 'messages' }, c, (open) => {
     const toolUse = new ToolUse(askedTools(request), open)
     const constraint = toolUse.constraint(grammarOf(request), { minTokens: request.min_tokens })
-    const prompt = ChatTemplate.of(model.record, codec).encode(turns, {
-      tuned: model.adapter !== null,
-      room: promptRoom(model),
+    const prompt = encodeConversation(turns, {
+      ...open,
       settings: request.chat_template_kwargs,
       end: promptEndOf(request),
       tools: toolUse.shown,
@@ -55,7 +54,7 @@ async function toGeneration(
   const { codec, constraint, model, prompts, toolUse } = encoded
   return {
     ...encoded,
-    n: request.n,
+    n: request.n * encoded.answerers.length,
     maxTokens: checkContext(prompts, {
       model,
       requested: request.max_completion_tokens ?? request.max_tokens,
@@ -103,23 +102,30 @@ export function promptEndOf({
 
 function presentation(
   request: ChatCompletionRequest,
-  { codec, model, n, toolUse }: Generation & { readonly toolUse: ToolUse },
+  { answerers, codec, model, n, toolUse }: Generation & { readonly toolUse: ToolUse },
   c: Context<TenantApp>,
 ): Presentation<ChatCompletion, ChatCompletionChunk> {
   const name = c.get('requestId').slice('req_'.length)
   const head = {
     id: `chatcmpl-${name}`,
     created: Math.floor(Date.now() / 1000),
-    model: request.model,
+    model: askedOf(answerers),
     system_fingerprint: `fp_${model.record.backbone.digest.slice(0, 12)}`,
   }
   const callId = (choice: number, call: number) => `call_${name}_${choice}_${call}`
   const logprobs = (tokens: readonly PlacedToken[]) =>
     request.logprobs ? { content: contentLogprobs(tokens, codec.vocabulary), refusal: null } : null
+  /** Of several that answer together each choice tells which it is of. */
+  const named = <Choice extends { readonly index: number }>(choice: Choice): Choice & { model?: string } => {
+    const answerer = answerers[choice.index % n]
+    return request.models === undefined || answerer === undefined
+      ? choice
+      : { ...choice, model: answerer.asked }
+  }
   const chunk = (choice: ChatCompletionChunk['choices'][number]): ChatCompletionChunk => ({
     ...head,
     object: 'chat.completion.chunk',
-    choices: [choice],
+    choices: [named(choice)],
   })
   const readers = Array.from({ length: n }, () => toolUse.reader())
   const deltaOf = (index: number, piece: CallPiece): Delta => {
@@ -148,17 +154,17 @@ function presentation(
           type: 'function' as const,
           function: call,
         }))
-        return {
+        return named({
           index,
           message: {
-            role: 'assistant',
+            role: 'assistant' as const,
             content: calls.length > 0 && text === '' ? null : text,
             refusal: null,
             ...(calls.length > 0 && { tool_calls }),
           },
           logprobs: logprobs(tokens),
           finish_reason: finishReason(finish.reason, calls.length > 0),
-        }
+        })
       }),
       usage,
     }),

@@ -7,6 +7,7 @@ import type { TenantApp } from '../request-context.ts'
 import type { ChoiceDelta } from '../streaming/read-choice.ts'
 import { completionLogprobs } from '../streaming/token-text.ts'
 import { grammarOf } from '../structure/grammar.ts'
+import type { ResolvedModel } from '../tenants/resolve-model.ts'
 import { answer, type CompleteChoice, type Presentation } from './answer.ts'
 import { behindPrompt, echoOf, promptLogprobs, scoredPrompt } from './echo.ts'
 import { encodePrompts } from './encode-prompts.ts'
@@ -20,8 +21,8 @@ export async function completions(request: CompletionRequest, c: Context<TenantA
 }
 
 async function toGeneration(request: CompletionRequest, c: Context<TenantApp>): Promise<Generation> {
-  const encoded = await encodePrompts(request, c, ({ codec, model }) => ({
-    prompts: request.prompt.map((prompt) => toIds(prompt, { codec, room: promptRoom(model) })),
+  const encoded = await encodePrompts({ ...request, param: 'prompt' }, c, ({ codec, model }) => ({
+    prompts: request.prompt.map((prompt) => ({ ids: toIds(prompt, { codec, room: promptRoom(model) }) })),
   }))
   const { codec, model, prompts } = encoded
   return {
@@ -43,7 +44,11 @@ async function toGeneration(request: CompletionRequest, c: Context<TenantApp>): 
     grammar: grammarOf(request),
     // The best of them are known by their log-probabilities.
     logprobs: request.logprobs ?? (request.best_of === undefined ? null : 0),
-    promptLogprobs: checkedScores(promptLogprobsOf(request), { prompts, n: request.best_of ?? request.n }),
+    promptLogprobs: checkedScores(promptLogprobsOf(request), {
+      model,
+      prompts,
+      n: request.best_of ?? request.n,
+    }),
   }
 }
 
@@ -59,8 +64,14 @@ function promptLogprobsOf({ echo, logprobs, prompt_logprobs }: CompletionRequest
 /** All that one answer tells of prompts is held in memory until it is told. */
 function checkedScores(
   alternatives: number | undefined,
-  { n, prompts }: { n: number; prompts: readonly (readonly number[])[] },
+  { model, n, prompts }: { model: ResolvedModel; n: number; prompts: readonly (readonly number[])[] },
 ): number | undefined {
+  if (alternatives !== undefined && model.adapters.length > 1)
+    throw new QuartetError(
+      'invalid_request',
+      'echo, prompt_logprobs: log-probabilities of a prompt are not told where adapters are stacked; ask one of them',
+      { param: 'model' },
+    )
   const tokens = n * prompts.reduce((sum, { length }) => sum + length, 0)
   if (alternatives === undefined || tokens * (1 + alternatives) <= maxPromptLogprobs) return alternatives
   throw new QuartetError(

@@ -1,33 +1,80 @@
 import type { Context } from 'hono'
+import { checkPromptLength } from '../../shared/adapter-fit.ts'
 import { readerOf } from '../http/reader.ts'
 import type { TenantApp } from '../request-context.ts'
+import { type Answerer, checkSeveral } from '../tenants/answerers.ts'
 import { chooseTarget } from '../tenants/choose-target.ts'
 import { loadCodec, type OpenModel } from '../tenants/load-codec.ts'
-import { resolveModel } from '../tenants/resolve-model.ts'
+import { promptRowsOf, type ResolvedModel, resolveModel, tailOf } from '../tenants/resolve-model.ts'
 
-export interface EncodedPrompts extends OpenModel {
-  readonly asked: string
-  readonly prompts: readonly (readonly number[])[]
+/** One prompt. */
+export interface Encoded {
+  readonly ids: readonly number[]
+  /** How many of them stand behind late rows, where that is not the adapter's own number. */
+  readonly tail?: number | undefined
 }
 
-/** Finds the model that a request asks for and has its prompts written in that model's tokens. */
-export async function encodePrompts<Encoded extends Pick<EncodedPrompts, 'prompts'>>(
-  { model: asked, user }: { readonly model: string; readonly user: string | undefined },
+export interface EncodedPrompts extends OpenModel {
+  /** Who answers: one model, or several that answer each prompt together; `model` is the one with the most prompt rows. */
+  readonly answerers: readonly Answerer[]
+  readonly prompts: readonly (readonly number[])[]
+  /** Of the prompts, as `Encoded` has it. */
+  readonly tails: readonly (number | undefined)[]
+}
+
+interface Asking {
+  readonly model?: string | undefined
+  /** Instead of `model`: several that answer together. */
+  readonly models?: readonly string[] | undefined
+  readonly user: string | undefined
+  /** The request's field that holds the prompts. */
+  readonly param: 'messages' | 'prompt' | 'input'
+}
+
+/** Finds the model, or models, that a request asks for and has its prompts written in that model's tokens. */
+export async function encodePrompts<Written extends { readonly prompts: readonly Encoded[] }>(
+  { model: one = '', models, param, user }: Asking,
   c: Context<TenantApp>,
-  encode: (open: OpenModel) => Encoded,
-): Promise<EncodedPrompts & Encoded> {
+  encode: (open: OpenModel) => Written,
+): Promise<EncodedPrompts & Omit<Written, 'prompts'>> {
   const arrived = performance.now()
   const asker = { requestId: c.get('requestId'), user }
-  const model = await resolveModel(asked, {
-    tenant: c.get('tenantRecord'),
-    reader: readerOf(c),
-    choose: (alias, record) => chooseTarget(alias, record, asker),
-  })
+  const answerers = await Promise.all(
+    (models ?? [one]).map(async (asked, at): Promise<Answerer> => {
+      const model = await resolveModel(asked, {
+        tenant: c.get('tenantRecord'),
+        reader: readerOf(c),
+        choose: (alias, record) => chooseTarget(alias, record, asker),
+        param: models === undefined ? 'model' : `models[${at}]`,
+      })
+      return { asked, model }
+    }),
+  )
+  if (models !== undefined) checkSeveral(answerers)
+  const model = widest(answerers.map((answerer) => answerer.model))
   const codec = await loadCodec(model.record, c.get('platform'))
   const found = performance.now()
-  const encoded = encode({ model, codec })
+  const { prompts, ...rest } = encode({ model, codec })
   const timings = c.get('timings')
   timings.push({ name: 'resolve', ms: found - arrived })
   timings.push({ name: 'tokenize', ms: performance.now() - found })
-  return { asked, model, codec, ...encoded }
+  const own = tailOf(model)
+  if (own !== undefined)
+    for (const { ids, tail = own } of prompts) checkPromptLength({ tokens: ids.length, tail }, param)
+  return {
+    ...rest,
+    answerers,
+    model,
+    codec,
+    prompts: prompts.map(({ ids }) => ids),
+    tails: prompts.map(({ tail }) => tail),
+  }
+}
+
+/** The models of a request as the client named them. */
+export const askedOf = (answerers: readonly Answerer[]): string =>
+  answerers.map(({ asked }) => asked).join(',')
+
+function widest(models: readonly ResolvedModel[]): ResolvedModel {
+  return models.reduce((most, model) => (promptRowsOf(model) > promptRowsOf(most) ? model : most))
 }

@@ -42,17 +42,24 @@ export async function createJob(c: C): Promise<Response> {
 /** What is trained, with everything that the request left open decided. */
 async function specOf(c: C, request: CreateJobRequest): Promise<JobSpec> {
   const tenant = c.get('tenantRecord')
-  const { adapter, record } = await resolveModel(request.model, {
+  const { adapters, record } = await resolveModel(request.model, {
     tenant,
     reader: readerOf(c),
     // A job goes on from what the alias serves, never from its canary.
     choose: (_, alias) => alias,
   })
+  const [from, ...others] = adapters
+  if (others.length > 0)
+    throw new QuartetError(
+      'invalid_request',
+      `model: ${JSON.stringify(request.model)} stacks ${adapters.length} adapters; a job goes on from one of them`,
+      { param: 'model' },
+    )
   const { digest, slug } = record.backbone
   return {
     model: request.model,
     backbone: { slug, digest },
-    from: adapter?.digest ?? null,
+    from: from?.digest ?? null,
     trainingFile: request.training_file,
     validationFile: request.validation_file ?? null,
     suffix: request.suffix ?? null,

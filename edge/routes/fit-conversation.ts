@@ -1,5 +1,6 @@
 import { QuartetError } from '../../shared/errors.ts'
 import type { Turn } from '../../shared/tokenizer/conversation.ts'
+import type { Encoded } from './encode-prompts.ts'
 
 /**
  * The tokens of a conversation without as many of its oldest messages as do not fit; `kept` messages in front and the last
@@ -7,15 +8,15 @@ import type { Turn } from '../../shared/tokenizer/conversation.ts'
  */
 export function fitConversation(
   messages: readonly Turn[],
-  { encode, kept }: { encode: (messages: readonly Turn[]) => number[]; kept: number },
-): number[] {
+  { encode, kept }: { encode: (messages: readonly Turn[]) => Encoded; kept: number },
+): Encoded {
   const without = (count: number) => {
     const left = messages.slice(kept + count)
     // A result says nothing without its call.
     const from = left.findIndex(({ role }) => role !== 'tool')
     return [...messages.slice(0, kept), ...(count === 0 || from === -1 ? left : left.slice(from))]
   }
-  const attempt = (count: number): number[] | undefined => {
+  const attempt = (count: number): Encoded | undefined => {
     try {
       return encode(without(count))
     } catch (thrown) {

@@ -6,11 +6,13 @@ import { kvRows } from '../../shared/kv-rows.ts'
 import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
 import type { Grammar, Sampling } from '../../shared/wire.ts'
+import type { Demand } from '../budgets/admission.ts'
 import { admit } from '../budgets/admit.ts'
 import { ChoiceMeter } from '../budgets/choice-meter.ts'
 import { currentFleet } from '../fleet/current-fleet.ts'
 import { readerOf } from '../http/reader.ts'
 import type { TenantApp } from '../request-context.ts'
+import type { Companions } from '../routing/dispatch.ts'
 import { forClient } from '../routing/node-failures.ts'
 import {
   GenerationAttempts,
@@ -22,15 +24,19 @@ import { merge } from '../streaming/merge.ts'
 import { type ChoiceDelta, readChoice } from '../streaming/read-choice.ts'
 import { RequestScope } from '../streaming/request-scope.ts'
 import { serverTiming } from '../telemetry/server-timing.ts'
-import type { ResolvedModel } from '../tenants/resolve-model.ts'
+import type { Answerer } from '../tenants/answerers.ts'
+import { promptRowsOf, type ResolvedModel, tailOf } from '../tenants/resolve-model.ts'
 
 /** A validated request in token ids: what both endpoints ask of the nodes. */
 export interface Generation {
-  /** The model as the client named it. */
-  readonly asked: string
+  /** Choice `i` of a prompt is answered by the one at `i` modulo their number. */
+  readonly answerers: readonly Answerer[]
+  /** Of the answerers the one with the most prompt rows: it has the least room. */
   readonly model: ResolvedModel
   readonly codec: TextCodec
   readonly prompts: readonly (readonly number[])[]
+  /** Of the prompts: how many tokens stand behind late rows, where that is not the adapter's own number. */
+  readonly tails: readonly (number | undefined)[]
   /** Choices per prompt; choice `i` of the request draws with `seed + i`. */
   readonly n: number
   readonly maxTokens: number
@@ -74,17 +80,10 @@ export async function startChoices(
   { isStreamed }: { isStreamed: boolean },
   c: Context<TenantApp>,
 ): Promise<RunningChoices> {
-  const { asked, codec, maxTokens, n, prompts, sampling, stops } = generation
-  const promptRows = generation.model.adapter?.rows ?? 0
+  const { answerers, codec, n, sampling, stops } = generation
   const payer = { tenant: c.get('tenantRecord'), ...readerOf(c) }
-  const demand = {
-    model: asked,
-    prompts: prompts.map(({ length }) => length),
-    promptRows,
-    n,
-    maxTokens,
-    ...(c.get('isBatch') ? { tokenShare: payer.tenant.policy.batchTokenShare } : {}),
-  }
+  const tokenShare = c.get('isBatch') ? payer.tenant.policy.batchTokenShare : undefined
+  const demand = demandOf(generation, { tokenShare })
   const requestId = c.get('requestId')
   const arrived = performance.now()
   const reservation = await admit({ demand, key: c.get('keyId'), requestId }, payer)
@@ -94,13 +93,17 @@ export async function startChoices(
   const requester = requesterOf(c)
   const scope = new RequestScope({ client: c.req.raw.signal, timeoutMs: requestTimeoutMs })
   const { deadline, signal } = scope
-  const choices = nodeRequests(generation, c).map((request, choice) => {
+  const companions: Companions = {}
+  const choices = nodeRequests(generation, c).map(({ model, request }, choice) => {
+    const promptRows = promptRowsOf(model)
     const settlement = (attempt: number) => settlementId({ requestId, choice, attempt })
     const attempts = new GenerationAttempts(
       {
         request,
         promptRows,
-        vocab: generation.model.record.backbone.vocab,
+        vocab: model.record.backbone.vocab,
+        isLate: tailOf(model) !== undefined,
+        ...(answerers.length > 1 ? { companions } : {}),
         settlement: (attempt) => ({ id: settlement(attempt), meter: reservation.meter(choice) }),
         signal,
         deadline,
@@ -182,7 +185,7 @@ export async function startChoices(
         ),
       close: () => close('client_closed_request'),
       headers: {
-        'x-quartet-adapter': generation.model.adapter?.digest ?? 'none',
+        'x-quartet-adapter': adaptersNamed(answerers),
         'x-quartet-node': [...new Set(nodes)].join(', '),
         'x-quartet-retries': String(choices.reduce((sum, { attempts }) => sum + attempts.retries, 0)),
         'server-timing': serverTiming(c.get('timings')),
@@ -211,25 +214,55 @@ function requesterOf(c: Context<TenantApp>): GenerationRequester {
   }
 }
 
-function nodeRequests({ prompts, n, ...generation }: Generation, c: Context<TenantApp>) {
-  const { backbone } = generation.model.record
-  return prompts
-    .flatMap((prompt) => Array.from({ length: n }, () => prompt))
-    .map((prompt, index) => ({
+/** Each of several answerers pays for its own rows; of several choices by one, the first pays for all. */
+function demandOf(
+  { answerers, maxTokens, model, n, prompts }: Generation,
+  { tokenShare }: Pick<Demand, 'tokenShare'>,
+): Demand {
+  const ofEach = () =>
+    answerers.map(({ asked, model: own }) => ({ model: asked, promptRows: promptRowsOf(own) }))
+  return {
+    model: answerers[0]?.asked ?? '',
+    prompts: prompts.map(({ length }) => length),
+    promptRows: promptRowsOf(model),
+    n,
+    maxTokens,
+    tokenShare,
+    ...(answerers.length === 1 ? {} : { answerers: ofEach() }),
+  }
+}
+
+function nodeRequests({ answerers, n, prompts, tails, ...generation }: Generation, c: Context<TenantApp>) {
+  const byAnswerer = prompts.flatMap((prompt, at) =>
+    Array.from({ length: n / answerers.length }, () =>
+      answerers.map(({ model }) => ({ model, prompt, tail: tails[at] })),
+    ).flat(),
+  )
+  return byAnswerer.map(({ model, prompt, tail }, index) => {
+    const [adapter = null, ...behind] = model.adapters.map(({ digest }) => digest)
+    const request = {
       requestId: c.get('requestId'),
-      backbone: backbone.digest,
-      adapter: generation.model.adapter?.digest ?? null,
+      backbone: model.record.backbone.digest,
+      adapter,
+      ...(behind.length === 0 ? {} : { behind }),
+      ...(tail === undefined ? {} : { tail }),
       prompt: [...prompt],
       maxTokens: generation.maxTokens,
-      sampling: withSeed(generation.sampling, index),
+      sampling: withSeed(generation.sampling, Math.floor(index / answerers.length)),
       stopTokens: [...generation.stopTokens],
       ...(generation.grammar === undefined ? {} : { grammar: generation.grammar }),
       ...(generation.grammarAfter === undefined ? {} : { grammarAfter: [...generation.grammarAfter] }),
       logprobs: generation.logprobs,
       ...(c.get('isBatch') ? { priority: 'low' as const } : {}),
       ...(generation.promptLogprobs === undefined ? {} : { promptLogprobs: generation.promptLogprobs }),
-    }))
+    }
+    return { model, request }
+  })
 }
+
+/** The digests behind an answer: a stack's with + between them, `none` for the untuned model. */
+export const adaptersNamed = (answerers: readonly Answerer[]): string =>
+  answerers.map(({ model }) => model.adapters.map(({ digest }) => digest).join('+') || 'none').join(', ')
 
 /** A special token adds no text to an answer, but for those that are `shown`. */
 function withShown(
@@ -244,8 +277,8 @@ const withSeed = (sampling: Sampling, index: number): Sampling =>
   sampling.seed === undefined ? sampling : { ...sampling, seed: sampling.seed + index }
 
 /** Tokens a prompt may have so that one more can follow it. */
-export function promptRoom({ adapter, record }: ResolvedModel): number {
-  return record.backbone.contextLength - (adapter?.rows ?? 0) - 1
+export function promptRoom(model: ResolvedModel): number {
+  return model.record.backbone.contextLength - promptRowsOf(model) - 1
 }
 
 export interface ContextNeed {
@@ -264,12 +297,12 @@ export function checkContext(
   { cap, limitParam, model, param, requested }: ContextNeed,
 ): number {
   const { contextLength } = model.record.backbone
-  const rows = model.adapter?.rows ?? 0
+  const rows = promptRowsOf(model)
   const longest = Math.max(...prompts.map(({ length }) => length))
   const rowsWith = (maxTokens: number) => kvRows({ promptRows: rows, promptTokens: longest, maxTokens })
   const room = contextLength - rowsWith(0)
   if ((requested ?? 1) > room) {
-    const adapter = rows > 0 ? ` and ${rows} of the adapter` : ''
+    const adapter = rows > 0 ? ` and ${rows} of the adapter${model.adapters.length > 1 ? 's' : ''}` : ''
     // No prompt is short enough for a limit that takes the whole context.
     const isLimitAlone = (requested ?? 1) > contextLength - rows - 1
     throw new QuartetError(

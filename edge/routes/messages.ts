@@ -1,14 +1,14 @@
 import type { Context } from 'hono'
 import type { CountTokensRequest, MessagesRequest } from '../../shared/api/messages.ts'
-import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
 import type { Turn } from '../../shared/tokenizer/conversation.ts'
 import type { TenantApp } from '../request-context.ts'
 import { grammarOfSchema } from '../structure/grammar.ts'
 import { messageTurns } from '../tools/message-turns.ts'
 import { type AskedTools, type Constraint, ToolUse } from '../tools/tool-use.ts'
 import { answer } from './answer.ts'
+import { encodeConversation } from './encode-conversation.ts'
 import { encodePrompts } from './encode-prompts.ts'
-import { checkContext, type Generation, promptRoom } from './generation.ts'
+import { checkContext, type Generation } from './generation.ts'
 import { messagePresentation } from './message-presentation.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
 
@@ -79,13 +79,11 @@ function encoded(
   const system: readonly Turn[] =
     request.system === undefined ? [] : [{ role: 'system', content: request.system }]
   const turns = [...system, ...messageTurns(request.messages)]
-  return encodePrompts(request, c, (open) => {
-    const { codec, model } = open
+  return encodePrompts({ ...request, param: 'messages' }, c, (open) => {
     const toolUse = new ToolUse(askedTools(request), open)
     const constraint = constrain(toolUse)
-    const prompt = ChatTemplate.of(model.record, codec).encode(turns, {
-      tuned: model.adapter !== null,
-      room: promptRoom(model),
+    const prompt = encodeConversation(turns, {
+      ...open,
       // A last message of the assistant is the beginning of the answer, as at Anthropic.
       end: request.messages.at(-1)?.role === 'assistant' ? 'within' : 'answer',
       tools: toolUse.shown,

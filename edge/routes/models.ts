@@ -29,26 +29,29 @@ export async function listModels(c: Context<TenantApp>): Promise<Response> {
   return c.json(toPage(page, { limit, id: ({ id }) => id }) satisfies ModelList)
 }
 
-/** `GET /v1/models/{model}`: of an alias the adapter that is deployed, whatever takes its canary. */
+/** `GET /v1/models/{model}`: of an alias, or a stack of them, what is deployed, whatever takes a canary. */
 export async function getModel(c: Context<TenantApp>): Promise<Response> {
   const id = pathParameter(c, 'model')
-  const { adapter, createdAt, record } = await resolveModel(id, {
+  const { adapters, createdAt, record } = await resolveModel(id, {
     tenant: c.get('tenantRecord'),
     reader: readerOf(c),
     choose: (_alias, deployed) => deployed,
   })
-  return c.json(toModel({ id, backbone: record.backbone.slug, adapter: adapter?.digest, createdAt }))
+  const [adapter, ...behind] = adapters.map(({ digest }) => digest)
+  return c.json(toModel({ id, backbone: record.backbone.slug, adapter, behind, createdAt }))
 }
 
 function toModel({
   adapter,
   backbone,
+  behind = [],
   createdAt,
   id,
 }: {
   id: string
   backbone: BackboneSlug
   adapter: AdapterDigest | undefined
+  behind?: readonly AdapterDigest[]
   createdAt: number
 }): Model {
   return {
@@ -58,5 +61,6 @@ function toModel({
     owned_by: adapter === undefined ? 'quartet' : 'tenant',
     backbone,
     ...(adapter === undefined ? {} : { adapter }),
+    ...(behind.length === 0 ? {} : { behind: [...behind] }),
   }
 }

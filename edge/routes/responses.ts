@@ -1,7 +1,6 @@
 import type { Context } from 'hono'
 import type { Item, ResponseObject, ResponsesRequest } from '../../shared/api/responses.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
 import type { Turn } from '../../shared/tokenizer/conversation.ts'
 import type { TenantApp } from '../request-context.ts'
 import { type Said, storedResponse } from '../responses/stored-response.ts'
@@ -10,6 +9,7 @@ import { itemTurns } from '../tools/item-turns.ts'
 import { type AskedTools, ToolUse } from '../tools/tool-use.ts'
 import { answer } from './answer.ts'
 import { defaultChatTokens } from './chat-completions.ts'
+import { encodeConversation } from './encode-conversation.ts'
 import { encodePrompts } from './encode-prompts.ts'
 import { fitConversation } from './fit-conversation.ts'
 import { checkContext, type Generation, promptRoom } from './generation.ts'
@@ -85,15 +85,13 @@ async function toGeneration(
   const system: readonly Turn[] =
     request.instructions === undefined ? [] : [{ role: 'system', content: request.instructions }]
   const turns = [...system, ...conversation]
-  const encoded = await encodePrompts(request, c, (open) => {
-    const { codec, model } = open
+  const encoded = await encodePrompts({ ...request, param: 'input' }, c, (open) => {
     const toolUse = new ToolUse(askedTools(request), open)
     const form = grammarOfText(request.text?.format, request.min_tokens)
     const constraint = toolUse.constraint(form, { minTokens: request.min_tokens })
-    const template = ChatTemplate.of(model.record, codec)
-    const room = promptRoom(model)
+    const room = promptRoom(open.model)
     const encode = (room: number) => (shown: readonly Turn[]) =>
-      template.encode(shown, { tuned: model.adapter !== null, room, param: 'input', tools: toolUse.shown })
+      encodeConversation(shown, { ...open, room, param: 'input', tools: toolUse.shown })
     const left = Math.max(1, room + 1 - (request.max_output_tokens ?? 1))
     const prompt =
       request.truncation === 'disabled'

@@ -7,6 +7,8 @@ import { scorer } from './rendezvous.ts'
 /** A request's needs of a node. */
 export interface RouteAsk {
   readonly adapter: AdapterKey | null
+  /** What nodes are ranked by instead of the adapter: late adapters of a tenant share what a node has read. */
+  readonly home?: string | undefined
   readonly backbone: BackboneDigest
   /** Rows of KV cache that it sets aside (shared/kv-rows.ts). */
   readonly rows: number
@@ -54,7 +56,7 @@ interface Candidate {
 /**
  * Where a request goes; undefined when no node serves the backbone.
  *
- * A tuned request goes by rendezvous hashing on tenant and adapter with bounded loads (Mirrokni, Thorup and
+ * A tuned request goes by rendezvous hashing on tenant and adapter, or with late rows on the tenant, with bounded loads (Mirrokni, Thorup and
  * Zadimoghaddam, 2018): to the first node in the key's own order that has not more than its share of the load, before
  * that to one that holds the adapter. A hot adapter has as many homes, the first k of its order, as its demand needs,
  * and its requests spread over them: demand is known at once, where loads are as old as a snapshot. An untuned request
@@ -141,7 +143,7 @@ function totalsOf(group: readonly Candidate[]): { load: number; capacity: number
 function candidatesFor(ask: RouteAsk, { load, mayHold, nodes, standing }: RouteView): Candidate[] {
   const serving = nodes.filter((node) => serves(node, ask))
   const roomy = serving.filter((node) => mayHold(node, ask.rows))
-  const score = scorer(ask.adapter ?? '')
+  const score = scorer(ask.home ?? ask.adapter ?? '')
   return (roomy.length > 0 ? roomy : serving).map((node) => {
     const { report } = node
     const capacity = report?.capacity ?? assumedCapacity

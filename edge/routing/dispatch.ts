@@ -16,6 +16,11 @@ const hedgeBelowLoad = 0.75
 /** A node whose queue is longer than its batch is no better than one that is only unheard of. */
 const leaveForLoad = 2
 
+/** Where the first of several choices went that are to share a prefill: the others go there too. */
+export interface Companions {
+  node?: FleetNode['id'] | undefined
+}
+
 /** One call to a node on behalf of a request. Ends once, by whichever method is called first. */
 export interface Attempt {
   readonly node: FleetNode
@@ -42,21 +47,26 @@ export class Dispatch {
   readonly #router: Router
   readonly #ask: RouteAsk
   readonly #tried = new Set<string>()
+  readonly #companions: Companions
   #attempts = 0
   #gone = 0
   #freeRepeatLeft = true
   #hedged = false
 
-  constructor(router: Router, ask: RouteAsk) {
+  constructor(router: Router, ask: RouteAsk, companions: Companions = {}) {
     this.#router = router
     this.#ask = ask
+    this.#companions = companions
   }
 
   /** The first attempt; undefined when there is no node at all. */
   first(nodes: readonly FleetNode[]): Attempt | undefined {
     this.#router.retryBudget.request()
     if (this.#ask.adapter !== null) this.#router.demand.asked(this.#ask.adapter)
-    return this.#attempt(this.#choose(nodes))
+    const shared = nodes.find((node) => node.id === this.#companions.node && serves(node, this.#ask))
+    const chosen = shared ?? this.#choose(nodes)
+    this.#companions.node = chosen?.id
+    return this.#attempt(chosen)
   }
 
   /** The attempt after one that failed, if there may be one. */

@@ -45,6 +45,7 @@ export async function generateOn({
     act: 'generate',
     rid: request.requestId,
     adapter: request.adapter,
+    ...(request.behind === undefined ? {} : { behind: request.behind }),
     body: await sha256Hex(body),
   } as const
   const { attempt, headers } = report.attempt(node)

@@ -1,12 +1,18 @@
 import { QuartetError } from '../../shared/errors.ts'
-import { adapterKey, type SettlementId, type TenantId } from '../../shared/ids.ts'
+import { type AdapterDigest, adapterKey, type SettlementId, type TenantId } from '../../shared/ids.ts'
 import { kvRows } from '../../shared/kv-rows.ts'
 import { residentPrefix } from '../../shared/resident-adapters.ts'
-import { type GenerateEvent, type GenerateRequest, maxAcknowledged, type Usage } from '../../shared/wire.ts'
+import {
+  adaptersOf,
+  type GenerateEvent,
+  type GenerateRequest,
+  maxAcknowledged,
+  type Usage,
+} from '../../shared/wire.ts'
 import type { FleetNode } from '../fleet/nodes.ts'
 import type { Platform } from '../platform.ts'
 import type { RequestReport } from '../telemetry/request-report.ts'
-import { type Attempt, Dispatch } from './dispatch.ts'
+import { type Attempt, type Companions, Dispatch } from './dispatch.ts'
 import { type FirstAnswerSource, firstAnswer } from './first-answer.ts'
 import { generateOn } from './node-client.ts'
 import { forClient, NodeFailure } from './node-failures.ts'
@@ -27,6 +33,9 @@ export interface GenerationStart {
   readonly vocab: number
   /** How attempt `n` (from 0) is settled; an attempt that gave no first token is not charged. */
   readonly settlement?: (attempt: number) => GenerateRequest['settlement']
+  /** Whether its rows are late. */
+  readonly isLate?: boolean
+  readonly companions?: Companions
   readonly signal: AbortSignal
   /** When the whole request must be over, in milliseconds since 1970. */
   readonly deadline: number
@@ -55,16 +64,21 @@ export class GenerationAttempts {
   constructor(start: GenerationStart, requester: GenerationRequester) {
     const { nodes, region, tenant } = requester
     const { log, router } = requester.platform
-    const { promptRows, request, signal } = start
+    const { companions, isLate = false, promptRows, request, signal } = start
     const { adapter, backbone, maxTokens, prompt } = request
     this.#source = {
-      dispatch: new Dispatch(router, {
-        adapter: adapter === null ? null : adapterKey(tenant, adapter),
-        backbone,
-        promptTokens: prompt.length,
-        rows: kvRows({ promptRows, promptTokens: prompt.length, maxTokens }),
-        region,
-      }),
+      dispatch: new Dispatch(
+        router,
+        {
+          adapter: adapter === null ? null : adapterKey(tenant, adapter),
+          ...(isLate ? { home: `${tenant}/late` } : {}),
+          backbone,
+          promptTokens: prompt.length,
+          rows: kvRows({ promptRows, promptTokens: prompt.length, maxTokens }),
+          region,
+        },
+        companions,
+      ),
       nodes,
       open: (attempt, attemptSignal) => {
         this.#waiting.add(attempt)
@@ -135,7 +149,7 @@ export class GenerationAttempts {
 
 const noNode = () => new QuartetError('node_unavailable', 'no node serves this backbone at the moment; retry')
 
-/** Calls the node, up to its first events; brings it the adapter when it lacks it, once. */
+/** Calls the node, up to its first events; brings it each adapter that it lacks, once. */
 async function openEvents(
   { node, number }: Attempt,
   { deadline, promptRows, request, settlement, signal, vocab }: GenerationStart,
@@ -164,10 +178,13 @@ async function openEvents(
       vocab,
     })
   let answer = await call()
-  if (answer.kind === 'adapter-missing' && request.adapter !== null) {
-    const { adapter: digest, requestId } = request
-    const key = adapterKey(tenant, digest)
-    if (node.report?.resident.has(residentPrefix(key)) === true) router.falseClaims.note(node.id, key)
+  const { requestId } = request
+  // A node names none of several that it lacks: those that it says it holds are brought last.
+  const holds = (digest: AdapterDigest) =>
+    node.report?.resident.has(residentPrefix(adapterKey(tenant, digest))) === true
+  for (const digest of adaptersOf(request).toSorted((a, b) => Number(holds(a)) - Number(holds(b)))) {
+    if (answer.kind !== 'adapter-missing') break
+    if (holds(digest)) router.falseClaims.note(node.id, adapterKey(tenant, digest))
     await pushes.push({ background, digest, node, nodeKey, report, requestId, signal, store, tenant })
     answer = await call()
   }

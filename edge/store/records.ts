@@ -27,6 +27,8 @@ const Target = z.object({
   backbone: BackboneSlug,
   /** Prompt rows the adapter puts in the context. */
   rows: z.int().min(0),
+  /** Of late rows: how many of a prompt's tokens stand behind them; absent where rows stand at its start. */
+  tail: z.int().min(1).optional(),
 })
 export type Target = z.infer<typeof Target>
 

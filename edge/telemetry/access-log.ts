@@ -19,7 +19,7 @@ export function logAccess(log: Log, request: RequestReport): void {
     tenant: caller?.tenant,
     keyId: caller?.keyId,
     model: generation?.model,
-    adapter: generation === undefined ? undefined : (generation.adapter ?? 'none'),
+    adapter: generation?.adapter,
     ignored: ignored?.join(','),
     node: attempts.findLast(({ error }) => error === undefined)?.node.id,
     attempts: generation === undefined ? undefined : attempts.length,

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../../shared/errors.ts'
-import type { AdapterDigest, BackboneSlug, KeyId, RequestId, TenantId } from '../../shared/ids.ts'
+import type { BackboneSlug, KeyId, RequestId, TenantId } from '../../shared/ids.ts'
 import { preciseNow } from '../../shared/telemetry/span.ts'
 import {
   isSampled,
@@ -22,7 +22,8 @@ export interface GenerationFacts {
   /** As the client named it. */
   readonly model: string
   readonly backbone: BackboneSlug
-  readonly adapter: AdapterDigest | null
+  /** Digests, as `x-quartet-adapter` has them. */
+  readonly adapter: string
   readonly stream: boolean
   readonly choices: number
   readonly maxTokens: number

@@ -97,7 +97,7 @@ function generationAttributes(request: RequestReport): Attributes {
     'gen_ai.usage.input_tokens': use?.promptTokens,
     'gen_ai.usage.output_tokens': use && completionTokens(use),
     'error.type': errorCode,
-    'quartet.adapter.digest': generation.adapter ?? 'none',
+    'quartet.adapter.digest': generation.adapter,
     'quartet.tenant.id': caller?.tenant,
     'quartet.attempts': attempts.length,
   }

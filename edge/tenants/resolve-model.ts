@@ -1,28 +1,81 @@
+import { stackSeparator } from '../../shared/api/parameters.ts'
 import type { TenantPolicy } from '../../shared/api/policy.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { type AdapterDigest, AliasName, BackboneSlug } from '../../shared/ids.ts'
+import { AliasName, BackboneSlug } from '../../shared/ids.ts'
+import { maxStacked } from '../../shared/wire.ts'
 import type { AliasRecord, BackboneRecord, Target, TenantRecord } from '../store/records.ts'
 import { findBackbone, type Reader, readBackbone, reloadTenant } from './read.ts'
 
 /** The meaning of a request's `model` to the tenant that asks. */
 export interface ResolvedModel {
   readonly record: BackboneRecord
-  readonly adapter: { readonly digest: AdapterDigest; readonly rows: number } | null
+  /** Whose rows stand in its prompts, in order; none for the untuned model. */
+  readonly adapters: readonly Target[]
   /** Milliseconds since 1970. */
   readonly createdAt: number
 }
 
+/** Prompt rows that a model's adapters put in the context. */
+export const promptRowsOf = ({ adapters }: Pick<ResolvedModel, 'adapters'>): number =>
+  adapters.reduce((sum, { rows }) => sum + rows, 0)
+
+/** Of late rows: how many of a prompt's tokens stand behind them; undefined where rows stand at its start, or none. */
+export const tailOf = ({ adapters: [first] }: Pick<ResolvedModel, 'adapters'>): number | undefined =>
+  first?.tail
+
 /** The adapter that is meant by an alias. */
 type Choose = (alias: AliasName, record: AliasRecord) => Target
+
+interface Lookup {
+  readonly tenant: TenantRecord
+  readonly reader: Reader
+  readonly choose: Choose
+  /** The request's field that names the model. */
+  readonly param?: string
+}
+
+/**
+ * Looks `model` up: one name, or the aliases of a stack with + between them, each by itself. Throws what `resolveOne`
+ * throws, and `invalid_request` for aliases that cannot be stacked.
+ */
+export async function resolveModel(model: string, lookup: Lookup): Promise<ResolvedModel> {
+  if (!model.includes(stackSeparator)) return resolveOne(model, lookup)
+  const { param = 'model' } = lookup
+  const refuse = (why: string): never => {
+    throw new QuartetError('invalid_request', `${param}: ${JSON.stringify(model)}: ${why}`, { param })
+  }
+  const names = model.split(stackSeparator)
+  if (names.length > maxStacked) refuse(`stacks ${names.length} adapters; at most ${maxStacked} are possible`)
+  const twice = names.find((name, at) => names.indexOf(name) < at)
+  if (twice !== undefined) refuse(`names ${JSON.stringify(twice)} twice; name it once`)
+  const parts = await Promise.all(names.map((name) => resolveOne(name, lookup)))
+  const [first] = parts
+  if (first === undefined) return refuse('names nothing')
+  for (const [at, part] of parts.entries()) {
+    if (part.adapters.length === 0) refuse(`${names[at]} is an untuned model; only aliases are stacked`)
+    if (tailOf(part) === undefined) refuse(`${names[at]} has rows at the prompt's start; ${onlyLate}`)
+    if (part.record.backbone.digest !== first.record.backbone.digest)
+      refuse(
+        `${names[0]} is for the backbone ${first.record.backbone.slug} and ${names[at]} for ${part.record.backbone.slug}; stack adapters of one backbone`,
+      )
+  }
+  return {
+    record: first.record,
+    adapters: parts.flatMap(({ adapters }) => adapters),
+    createdAt: Math.max(...parts.map(({ createdAt }) => createdAt)),
+  }
+}
+
+const onlyLate = 'only adapters with late rows (--placement late) are stacked'
 
 /**
  * Looks `model` up among the backbones, whose names always mean the untuned model, and among the tenant's own aliases.
  * An alias that this isolate does not know may be younger than its memory, so it is looked up once more. Whatever else
  * exists elsewhere is `model_not_found` in the same words; what the tenant's policy leaves out is `model_not_allowed`.
  */
-export async function resolveModel(
+async function resolveOne(
   model: string,
-  { choose, reader, tenant }: { tenant: TenantRecord; reader: Reader; choose: Choose },
+  { choose, param = 'model', reader, tenant }: Lookup,
 ): Promise<ResolvedModel> {
   const asked: Asked = { model, choose, reader }
   const untuned = await findUntuned(asked, tenant)
@@ -34,13 +87,13 @@ export async function resolveModel(
     throw new QuartetError(
       'model_not_found',
       `the model ${JSON.stringify(model)} does not exist; GET /v1/models lists yours`,
-      { param: 'model' },
+      { param },
     )
   if (!isAllowed(model, tenant.policy.aliases))
     throw new QuartetError(
       'model_not_allowed',
       `this tenant may not ask for the model ${JSON.stringify(model)}; GET /v1/models lists those it may`,
-      { param: 'model' },
+      { param },
     )
   return found
 }
@@ -61,7 +114,7 @@ async function findUntuned(
 ): Promise<ResolvedModel | undefined> {
   const slug = BackboneSlug.safeParse(model)
   const record = slug.success ? await findBackbone(slug.data, { reader, tenant: tenant.id }) : undefined
-  return record && { record, adapter: null, createdAt: record.createdAt }
+  return record && { record, adapters: [], createdAt: record.createdAt }
 }
 
 async function findAlias(
@@ -75,5 +128,5 @@ async function findAlias(
   if (named === undefined) return undefined
   const target = choose(alias.data, named)
   const record = await readBackbone(target.backbone, reader)
-  return record && { record, adapter: target, createdAt: named.updatedAt }
+  return record && { record, adapters: [target], createdAt: named.updatedAt }
 }

@@ -125,10 +125,10 @@ class Known extends Error {
 const emptyFile = () => new QuartetError('adapter_invalid', 'the file is empty')
 
 function describe(
-  { backbone, kind, l_sp: rows }: AdapterMetadata,
+  { backbone, kind, l_sp: rows, tail }: AdapterMetadata,
   { bytes, digest }: { bytes: number; digest: AdapterDigest },
 ): Omit<AdapterSummary, 'createdAt'> {
-  return { digest, backbone, kind, rows, bytes }
+  return { digest, backbone, kind, rows, bytes, ...(tail === undefined ? {} : { tail }) }
 }
 
 function checkDigest(actual: AdapterDigest, expected: AdapterDigest | undefined): void {

@@ -7,7 +7,7 @@ import type { Sequence } from './sequence.ts'
 /** Throws when a request can never run here: `invalid_request` or `context_length_exceeded`. */
 export function checkRunnable(sequence: Sequence, limits: BackendLimits): void {
   const { maxTokens, prompt, promptLogprobs, sampling } = sequence.engineRequest.request
-  const tail = sequence.adapter?.tail
+  const { tail } = sequence
   if (tail !== undefined) checkPromptLength({ tokens: prompt.length, tail })
   checkIds(prompt, { param: 'prompt', vocab: limits.vocab })
   checkIds(

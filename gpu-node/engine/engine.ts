@@ -234,7 +234,7 @@ export class Engine {
     const makesRows = sequence.makesRows({ start: done, end: done + tokens.length })
     const adapter = makesRows ? sequence.adapter : undefined
     const start = this.#now()
-    const run = { slot, tokens, ...(adapter && { adapter }) }
+    const run = { slot, tokens, ...(adapter && { adapter, tail: sequence.tail }) }
     const isScored = sequence.promptScores !== undefined
     const computed = await this.#compute([sequence], () =>
       isScored ? this.#backend.score(run, [...tokens.keys()]) : this.#backend.prefill(run),

@@ -1,11 +1,26 @@
 import { createHash } from 'node:crypto'
 import type { Backend, CacheSlot, KeptRows } from '../../model/runtime/backend.ts'
+import type { RequestId } from '../../shared/ids.ts'
 import type { Sequence } from './sequence.ts'
 
 /** Tokens of a block. */
 const blockTokens = 64
 /** A prompt's last tokens are always run: they give the logits, and a run of one token takes other kernels. */
 const fewestRun = 2
+
+interface Block {
+  readonly rows: KeptRows
+  /** The request that ran it. */
+  readonly by: RequestId
+}
+
+/** What a prompt found in the cache. */
+export interface Restored {
+  /** Tokens that need not be run. */
+  readonly tokens: number
+  /** Of those, the tokens that an earlier request had run, and not another choice of this one. */
+  readonly earlier: number
+}
 
 export interface PrefixCacheOptions {
   readonly backend: Pick<Backend, 'backbone' | 'keepRows' | 'putRows' | 'variantOf'>
@@ -27,7 +42,7 @@ export class PrefixCache {
   readonly #backend: PrefixCacheOptions['backend']
   readonly #mostBytes: number
   /** By hash; the least recently used first. */
-  readonly #blocks = new Map<string, KeptRows>()
+  readonly #blocks = new Map<string, Block>()
   /** Blocks that a running prompt is to leave behind, by hash, with the prompt that they are expected of. */
   readonly #expected = new Map<string, Sequence>()
   #bytes = 0
@@ -72,51 +87,54 @@ export class PrefixCache {
     for (const [hash, reader] of this.#expected) if (reader === sequence) this.#expected.delete(hash)
   }
 
-  /** Fills an empty slot with what is kept of a prompt. Returns how many of its tokens need not be run. */
-  async restore(sequence: Sequence, slot: CacheSlot): Promise<number> {
-    if (this.#blocks.size === 0) return 0
-    const found: { hash: string; rows: KeptRows }[] = []
-    for (const hash of this.#hashes(sequence, slot, reusable(sequence))) {
-      const rows = this.#blocks.get(hash)
-      if (rows === undefined) break
-      found.push({ hash, rows })
-    }
-    if (found.length === 0) return 0
+  /** Fills an empty slot with what is kept of a prompt. */
+  async restore(sequence: Sequence, slot: CacheSlot): Promise<Restored> {
+    const found: { hash: string; block: Block }[] = []
+    if (this.#blocks.size > 0)
+      for (const hash of this.#hashes(sequence, slot, reusable(sequence))) {
+        const block = this.#blocks.get(hash)
+        if (block === undefined) break
+        found.push({ hash, block })
+      }
+    if (found.length === 0) return { tokens: 0, earlier: 0 }
     await this.#backend.putRows(
       slot,
-      found.map(({ rows }) => rows),
+      found.map(({ block }) => block.rows),
     )
     // The first blocks last, as the others are of no use without them.
-    for (const { hash, rows } of found.toReversed()) this.#touch(hash, rows)
-    return found.length * blockTokens
+    for (const { hash, block } of found.toReversed()) this.#touch(hash, block)
+    const { requestId } = sequence.engineRequest.request
+    const earlier = found.filter(({ block }) => block.by !== requestId)
+    return { tokens: found.length * blockTokens, earlier: earlier.length * blockTokens }
   }
 
   /** Keeps the blocks of a prompt that lies in the slot, and nothing behind it. */
   async keep(sequence: Sequence, slot: CacheSlot): Promise<void> {
     if (this.#mostBytes === 0) return
     const { length } = sequence.prompt
-    const kept: { hash: string; rows: KeptRows }[] = []
+    const kept: { hash: string; block: Block }[] = []
+    const by = sequence.engineRequest.request.requestId
     let start = 0
-    const tail = sequence.adapter?.tail
+    const { tail } = sequence
     for (const hash of this.#hashes(sequence, slot, keepable(sequence))) {
-      const rows =
-        this.#blocks.get(hash) ??
-        (await this.#backend.keepRows(slot, { start, end: start + blockTokens, tokens: length, tail }))
-      kept.push({ hash, rows })
+      const range = { start, end: start + blockTokens, tokens: length, tail }
+      const known = this.#blocks.get(hash)
+      const block = known ?? { rows: await this.#backend.keepRows(slot, range), by }
+      kept.push({ hash, block })
       start += blockTokens
-      if (kept.reduce((sum, { rows: { bytes } }) => sum + bytes, 0) > this.#mostBytes) break
+      if (kept.reduce((sum, { block: { rows } }) => sum + rows.bytes, 0) > this.#mostBytes) break
     }
-    for (const { hash, rows } of kept.toReversed()) this.#touch(hash, rows)
-    for (const [hash, { bytes }] of this.#blocks) {
+    for (const { hash, block } of kept.toReversed()) this.#touch(hash, block)
+    for (const [hash, { rows }] of this.#blocks) {
       if (this.#bytes <= this.#mostBytes) break
       this.#blocks.delete(hash)
-      this.#bytes -= bytes
+      this.#bytes -= rows.bytes
     }
   }
 
-  #touch(hash: string, rows: KeptRows): void {
-    if (!this.#blocks.delete(hash)) this.#bytes += rows.bytes
-    this.#blocks.set(hash, rows)
+  #touch(hash: string, block: Block): void {
+    if (!this.#blocks.delete(hash)) this.#bytes += block.rows.bytes
+    this.#blocks.set(hash, block)
   }
 
   /** The hashes of a prompt's whole blocks within its first `most` tokens, each over all in front of it. */
@@ -139,13 +157,13 @@ export class PrefixCache {
 }
 
 /** How many of a prompt's first tokens another's rows can stand for: all but those that must be run. */
-function reusable({ adapter, prompt }: Sequence): number {
-  const { tail = 0, window = 0 } = adapter ?? {}
+function reusable({ adapter, prompt, tail = 0 }: Sequence): number {
+  const { window = 0 } = adapter ?? {}
   return prompt.length - (tail > 0 ? Math.max(fewestRun, window + tail) : fewestRun)
 }
 
 /** How many of a prompt's first tokens have rows that can stand for another's. */
-const keepable = ({ adapter, prompt }: Sequence): number => prompt.length - (adapter?.tail ?? 0)
+const keepable = ({ prompt, tail = 0 }: Sequence): number => prompt.length - tail
 
 const hashOf = (before: string, tokens: readonly number[]): string =>
   createHash('sha256').update(before).update(Int32Array.from(tokens)).digest('base64')

@@ -47,7 +47,12 @@ test('a run holds no more logits than its memory, however long the prompt', asyn
   const limits = { vocab: 262_144, contextLength: 8192, chunkTokens: 512, maxBatch: 4, cacheRows: 65_536 }
   const backend = new FakeBackend(limits)
   const budget = { mostRows: 512, msOf: () => 1, prefillMs: () => 100, rowsIn: () => 512 }
-  const prefixes = { restore: async () => 0, shouldWait: () => false, expect: () => {}, forget: () => {} }
+  const prefixes = {
+    restore: async () => ({ tokens: 0, earlier: 0 }),
+    shouldWait: () => false,
+    expect: () => {},
+    forget: () => {},
+  }
   const scheduler = new Scheduler({ backend, queue, budget, prefixes })
   const prompt = Array.from({ length: 1000 }, () => 1)
   for (const promptLogprobs of [1, undefined])

@@ -1,6 +1,6 @@
 import type { Backend, BackendLimits, CacheSlot } from '../../model/runtime/backend.ts'
 import type { TenantId } from '../../shared/ids.ts'
-import type { PrefixCache } from './prefix-cache.ts'
+import type { PrefixCache, Restored } from './prefix-cache.ts'
 import { mostScored } from './prompt-scores.ts'
 import { Queue, type QueueLimits } from './queue.ts'
 import type { Sequence } from './sequence.ts'
@@ -124,7 +124,8 @@ export class Scheduler {
       sequence.admit(slot, now)
       this.#prefilling.push(sequence)
       // What is kept of a prompt has no logits.
-      if (sequence.promptScores !== undefined) this.#begin(sequence, { slot, cached: 0 })
+      if (sequence.promptScores !== undefined)
+        this.#begin(sequence, { slot, restored: { tokens: 0, earlier: 0 } })
       else this.#following.push({ sequence, slot })
     }
   }
@@ -140,15 +141,15 @@ export class Scheduler {
         continue
       }
       this.#prefixes.expect(sequence, slot)
-      this.#begin(sequence, { slot, cached: await this.#prefixes.restore(sequence, slot) })
+      this.#begin(sequence, { slot, restored: await this.#prefixes.restore(sequence, slot) })
     }
   }
 
-  #begin(sequence: Sequence, { cached, slot }: { cached: number; slot: CacheSlot }): void {
-    sequence.reuse(slot, cached)
-    const end = sequence.prompt.length
-    const promptRows = sequence.makesRows({ start: cached, end }) ? sequence.promptRows : 0
-    this.queue.charge(sequence.tenant, end - cached + promptRows)
+  #begin(sequence: Sequence, { restored, slot }: { restored: Restored; slot: CacheSlot }): void {
+    sequence.reuse(slot, restored)
+    const [start, end] = [restored.tokens, sequence.prompt.length]
+    const promptRows = sequence.makesRows({ start, end }) ? sequence.promptRows : 0
+    this.queue.charge(sequence.tenant, end - start + promptRows)
   }
 
   /** The first prompt in turn gets what the time has room for; what is left goes to prompts that it finishes. */
@@ -182,7 +183,8 @@ export class Scheduler {
     const rest = remainder(sequence)
     if (rest === undefined) return undefined
     const promptRows = rest.rows - rest.tokens.length
-    const { tail, window = 0 } = sequence.adapter ?? {}
+    const { window = 0 } = sequence.adapter ?? {}
+    const { tail } = sequence
     if (tail !== undefined) return this.#nextLateChunk(rest, { last: window + tail, ms })
     const isFirst = rest.depth === 0
     const most = Math.min(this.#budget.rowsIn(ms, rest.depth) - promptRows, this.#mostTokens(sequence))

@@ -5,6 +5,7 @@ import { kvRows } from '../../shared/kv-rows.ts'
 import type { FinishReason, GenerateEvent, GenerateRequest, Timings, Usage } from '../../shared/wire.ts'
 import type { GrammarSession } from '../grammar/grammar-session.ts'
 import type { CallTrace } from './call-trace.ts'
+import type { Restored } from './prefix-cache.ts'
 import { PromptScores } from './prompt-scores.ts'
 import { SamplingState } from './sampler.ts'
 import { SequenceEvents } from './sequence-events.ts'
@@ -94,6 +95,12 @@ export class Sequence {
     return this.adapter?.rows ?? 0
   }
 
+  /** Of late rows: how many of the prompt's tokens stand behind them. Undefined where rows stand at its start, or none. */
+  get tail(): number | undefined {
+    const own = this.adapter?.tail
+    return own === undefined ? undefined : (this.engineRequest.request.tail ?? own)
+  }
+
   /** Whether prompt tokens `start` to `end` run with its prompt rows: the first of the prompt, or its last. */
   makesRows({ start, end }: { start: number; end: number }): boolean {
     if (this.adapter === undefined) return false
@@ -141,10 +148,10 @@ export class Sequence {
     this.phase = { name: 'prefilling', slot, done: 0 }
   }
 
-  /** Its first `cached` prompt tokens lie in the slot already. */
-  reuse(slot: CacheSlot, cached: number): void {
-    this.#cached = cached
-    this.phase = { name: 'prefilling', slot, done: cached }
+  /** Its first prompt tokens lie in the slot already. */
+  reuse(slot: CacheSlot, { earlier, tokens }: Restored): void {
+    this.#cached = earlier
+    this.phase = { name: 'prefilling', slot, done: tokens }
   }
 
   /** Records that prompt tokens up to `done` lie in the cache. */

@@ -9,6 +9,7 @@ import { DeferredGrammar } from '../grammar/deferred-grammar.ts'
 import type { Grammars } from '../grammar/grammars.ts'
 import type { Settlements } from '../settlements/settlements.ts'
 import { type Authorization, requireClaim } from './authorization.ts'
+import { pinWanted } from './pin-wanted.ts'
 import { parseJson } from './request-body.ts'
 import type { Serving } from './serving.ts'
 
@@ -32,7 +33,7 @@ export async function generate(
       maxBytes: maxGenerateBytes,
     })
     const wanted = wantedBy(body.bytes, claims)
-    const { adapters, digest, engine, grammars } = serving.open()
+    const { adapters, digest, engine, grammars, stack } = serving.open()
     if (wanted.backbone !== digest)
       throw new QuartetError(
         'backbone_mismatch',
@@ -41,7 +42,7 @@ export async function generate(
           param: 'backbone',
         },
       )
-    const adapter = wanted.adapter === null ? null : adapters.pin(claims.sub, wanted.adapter)
+    const adapter = pinWanted(wanted, { pin: (part) => adapters.pin(claims.sub, part), stack })
     const grammar = await grammarOf(wanted, { grammars, adapter })
     settlements.acknowledge(wanted.acknowledge ?? [], claims.sub)
     const engineRequest = {
@@ -97,6 +98,7 @@ function wantedBy(bytes: Uint8Array, claims: NodeTokenClaims): GenerateRequest {
   const wanted = parseRequest(GenerateRequest, parseJson(bytes))
   requireClaim(wanted.requestId === claims.rid, 'request')
   requireClaim(wanted.adapter === claims.adapter, 'adapter')
+  requireClaim(wanted.behind?.join() === claims.behind?.join(), 'adapter')
   return wanted
 }
 

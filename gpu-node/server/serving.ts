@@ -1,4 +1,4 @@
-import type { BackendLimits } from '../../model/runtime/backend.ts'
+import type { Backend, BackendLimits } from '../../model/runtime/backend.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
 import type { AdapterStore } from '../adapters/store.ts'
@@ -12,6 +12,7 @@ export interface LoadedModel {
   readonly limits: BackendLimits
   readonly engine: Engine
   readonly adapters: AdapterStore
+  readonly stack: Backend['stack']
   /** Absent where the tokenizer is not one that grammars go with. */
   readonly grammars: Grammars | undefined
 }

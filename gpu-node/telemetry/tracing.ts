@@ -6,6 +6,7 @@ import type { TelemetrySettings } from '../../shared/telemetry/settings.ts'
 import { preciseNow, type Span } from '../../shared/telemetry/span.ts'
 import { isSampled, newSpanId, parseTraceContext } from '../../shared/telemetry/trace-context.ts'
 import { version } from '../../shared/version.ts'
+import { adaptersOf } from '../../shared/wire.ts'
 import type { CallTrace } from '../engine/call-trace.ts'
 import type { RequestReport } from '../engine/reports.ts'
 
@@ -142,7 +143,7 @@ function generationSpans(report: RequestReport, trace: CallTrace): readonly Span
         'gen_ai.response.finish_reasons': failed === undefined ? [outcome] : undefined,
         'error.type': failed,
         'quartet.request.id': request.requestId,
-        'quartet.adapter.digest': request.adapter ?? 'none',
+        'quartet.adapter.digest': adaptersOf(request).join(', ') || 'none',
         'quartet.backbone.digest': request.backbone,
         'quartet.tenant.id': tenant,
       },

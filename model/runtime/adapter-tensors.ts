@@ -44,9 +44,12 @@ export class PromptTensors implements LoadedAdapter {
     return this.metadata.tail
   }
 
-  /** Where its rows stand in a chunk of so many tokens: the prompt's first, or with late rows its last. */
-  placesIn(tokens: number): RowPlaces {
-    const { l_sp: rows, placement, tail = 0 } = this.metadata
+  /**
+   * Where its rows stand in a chunk of so many tokens: the prompt's first, or with late rows its last, `tail` of which
+   * stand behind them.
+   */
+  placesIn(tokens: number, tail = this.metadata.tail ?? 0): RowPlaces {
+    const { l_sp: rows, placement } = this.metadata
     return { rows, tokens, front: tokensInFront[placement]({ tokens, tail }) }
   }
 
@@ -117,14 +120,21 @@ export class AdapterLoader {
     return float32(rows, [layers, l_sp, d])
   }
 
-  /** All inputs of the run that makes an adapter's rows at these places among a chunk's `tokens`. */
+  /**
+   * All inputs of the run that makes an adapter's rows at these places among a chunk's `tokens`. Late rows read what
+   * ends at `front`.
+   */
   feeds(
     adapter: PromptTensors,
-    { tokens, places }: { tokens: readonly number[]; places: RowPlaces },
+    {
+      tokens,
+      places,
+      front = places.front,
+    }: { tokens: readonly number[]; places: RowPlaces; front?: number },
   ): Tensors {
     const { metadata, own, table, window } = adapter
     const { l_sp, placement, anchor } = metadata
-    const { start, end } = instructionOf[placement]({ ...places, window })
+    const { start, end } = instructionOf[placement]({ tokens: places.tokens, front, window })
     const given = table?.mean(tokens.slice(start, end))
     return {
       ...this.absent,

@@ -7,6 +7,8 @@ export interface Backend {
   readonly limits: BackendLimits
   /** Checks the adapter against this backbone and makes it ready to prefill with. Throws `backbone_mismatch`. */
   loadAdapter(file: AdapterFile): LoadedAdapter
+  /** Late adapters as one, their rows one behind the other in this order. Throws `invalid_request`. */
+  stack(parts: readonly LoadedAdapter[]): LoadedAdapter
   /** Room for `rows` cache rows (prompt rows + prompt tokens + tokens to generate), or undefined when there is none now. */
   allocate(rows: number): CacheSlot | undefined
   /** Copies the rows of some of a slot's tokens, to put them into other slots later. */
@@ -84,6 +86,8 @@ export interface PrefillChunk {
   readonly tokens: readonly number[]
   /** Only on the chunk that makes a tuned request's rows: the prompt's first, or with late rows its last. */
   readonly adapter?: LoadedAdapter
+  /** How many of the chunk's tokens stand behind late rows; by default the adapter's own `tail`. */
+  readonly tail?: number | undefined
 }
 
 export interface DecodeRow {

@@ -19,6 +19,7 @@ import { HostKvCache } from './host-kv-cache.ts'
 import { plainRows, prefixRows, type RunRows, tunedRows } from './row-places.ts'
 import { type Run, Runner, tableOffset } from './runner.ts'
 import type { Device } from './session.ts'
+import { StackedAdapter } from './stacked-adapter.ts'
 import type { Tensors } from './tensors.ts'
 
 export interface BackendOptions {
@@ -77,6 +78,16 @@ interface SequenceRows {
   readonly prefix: (layer: number) => number
 }
 
+/** One sequence's tokens in a run, and the rows that they and an adapter's become. */
+interface PlannedRun {
+  readonly slot: CacheSlot
+  readonly tokens: readonly number[]
+  readonly rows: RunRows & { readonly prompt: Tensors }
+}
+
+/** A run of one token takes other kernels. */
+const fewestTokens = 2
+
 /** A backbone on ONNX Runtime. */
 export class OnnxBackend implements Backend {
   readonly backbone: Backend['backbone']
@@ -103,6 +114,10 @@ export class OnnxBackend implements Backend {
 
   loadAdapter(file: AdapterFile): LoadedAdapter {
     return this.#adapters.load(file)
+  }
+
+  stack(parts: readonly LoadedAdapter[]): LoadedAdapter {
+    return new StackedAdapter(parts.map(ownAdapter))
   }
 
   allocate(rows: number): CacheSlot | undefined {
@@ -135,8 +150,15 @@ export class OnnxBackend implements Backend {
   }
 
   async score(chunk: PrefillChunk, positions: readonly number[]): Promise<Float32Array> {
-    const { slot, tokens } = chunk
-    const { layers, tokenPlaces, prompt } = this.#rowsOf(chunk)
+    const { adapter, slot, tokens } = chunk
+    if (adapter instanceof StackedAdapter) return this.#scoreStacked({ ...chunk, adapter }, positions)
+    return this.#run({ slot, tokens, rows: this.#rowsOf(chunk) }, positions)
+  }
+
+  #run(
+    { rows: { layers, prompt, tokenPlaces }, slot, tokens }: PlannedRun,
+    positions: readonly number[],
+  ): Promise<Float32Array> {
     return this.#runner.run({
       ...this.#rowsOfSlots,
       slots: [slot],
@@ -148,20 +170,67 @@ export class OnnxBackend implements Backend {
     })
   }
 
-  #rowsOf({ slot, tokens, adapter: loaded }: PrefillChunk): RunRows & { prompt: Tensors } {
-    if (loaded === undefined)
-      return {
-        ...plainRows(this.#config.layers, { sequences: 1, each: tokens.length }),
-        prompt: this.#adapters.absent,
+  /**
+   * Makes the rows of the last part first, behind as many tokens that stand for the rows in front of them, takes them
+   * out and goes back; then runs what stands in front of the rows once more, with the first part's, puts the others' back
+   * and runs the tail. What a part's rows read is short: its window.
+   */
+  async #scoreStacked(
+    { adapter, slot, tail = adapter.tail, tokens }: PrefillChunk & { adapter: StackedAdapter },
+    positions: readonly number[],
+  ): Promise<Float32Array> {
+    checkLatePlace(slot, { tokens: tokens.length, tail, window: adapter.window })
+    const front = tokens.slice(0, tokens.length - tail)
+    if (positions.some((position) => position < front.length))
+      throw new QuartetError('internal_error', 'stacked adapters have logits of the tail alone')
+    const alone = Math.max(0, front.length - Math.max(fewestTokens, adapter.window))
+    if (alone >= fewestTokens)
+      await this.#run({ slot, tokens: front.slice(0, alone), rows: this.#plainRows(alone) }, [alone - 1])
+    const read = alone >= fewestTokens ? front.slice(alone) : front
+    const behind: KeptRows[] = []
+    for (const { part, rowsInFront } of [...adapter.places()].toReversed()) {
+      // Any token will do: none that counts sees it.
+      const shown = [...read, ...Array<number>(rowsInFront).fill(read.at(-1) ?? 0)]
+      const places = part.placesIn(shown.length, 0)
+      this.#sequences.set(slot, { ...this.#sequenceOf(slot), prefix: prefixRows(part.metadata) })
+      const rows = {
+        ...tunedRows(part.metadata, places),
+        prompt: this.#adapters.feeds(part, { tokens: shown, places, front: read.length }),
       }
+      await this.#run({ slot, tokens: shown, rows }, [shown.length - 1])
+      if (rowsInFront === 0) break
+      const end = slot.length
+      behind.unshift(
+        await this.#runner.cache.keep(slot, { start: end - part.rows, end, tokens: end, tail: 0 }),
+      )
+      slot.rewind(shown.length + part.rows)
+    }
+    await this.#runner.cache.put(slot, behind)
+    return await this.#run(
+      { slot, tokens: tokens.slice(front.length), rows: this.#plainRows(tail) },
+      positions.map((position) => position - front.length),
+    )
+  }
+
+  #plainRows(tokens: number): PlannedRun['rows'] {
+    return {
+      ...plainRows(this.#config.layers, { sequences: 1, each: tokens }),
+      prompt: this.#adapters.absent,
+    }
+  }
+
+  #sequenceOf(slot: CacheSlot): SequenceRows {
+    return this.#sequences.get(slot) ?? { rows: 0, prefix: () => 0 }
+  }
+
+  #rowsOf({ slot, tail, tokens, adapter: loaded }: PrefillChunk): PlannedRun['rows'] {
+    if (loaded === undefined) return this.#plainRows(tokens.length)
     const adapter = ownAdapter(loaded)
-    const places = adapter.placesIn(tokens.length)
-    const { tail, window } = adapter
-    if (tail !== undefined) checkLatePlace(slot, { tokens: tokens.length, tail, window })
-    this.#sequences.set(slot, {
-      rows: this.#sequences.get(slot)?.rows ?? 0,
-      prefix: prefixRows(adapter.metadata),
-    })
+    const { window } = adapter
+    const behind = adapter.tail === undefined ? undefined : (tail ?? adapter.tail)
+    const places = adapter.placesIn(tokens.length, behind)
+    if (behind !== undefined) checkLatePlace(slot, { tokens: tokens.length, tail: behind, window })
+    this.#sequences.set(slot, { ...this.#sequenceOf(slot), prefix: prefixRows(adapter.metadata) })
     return {
       ...tunedRows(adapter.metadata, places),
       prompt: this.#adapters.feeds(adapter, { tokens, places }),

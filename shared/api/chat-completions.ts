@@ -4,6 +4,7 @@ import {
   idleParameters,
   MaxTokens,
   Model,
+  maxChoices,
   onlyAt,
   onlyAtDefault,
   orAbsent,
@@ -121,7 +122,11 @@ export const chatPromptParameters = {
 /** `POST /v1/chat/completions`. */
 export const ChatCompletionRequest = z
   .strictObject({
-    model: Model,
+    model: orAbsent(Model),
+    models: orAbsent(z.array(Model).min(1).max(maxChoices)).meta({
+      description:
+        'Extension, instead of `model`: aliases of late adapters that answer the same conversation, each with a choice that carries its name, on one prefill.',
+    }),
     ...chatPromptParameters,
     max_tokens: orAbsent(MaxTokens),
     max_completion_tokens: orAbsent(MaxTokens),
@@ -141,6 +146,27 @@ export const ChatCompletionRequest = z
     web_search_options: onlyAtDefault(),
     ...idleParameters,
   })
+  .refine(({ model, models }) => model !== undefined || models !== undefined, {
+    path: ['model'],
+    error: 'is missing; name an alias or the backbone',
+  })
+  .refine(({ model, models }) => model === undefined || models === undefined, {
+    path: ['models'],
+    error: 'does not go with model; give one of them',
+  })
+  .refine(({ models = [], n }) => models.length === 0 || n === 1, {
+    path: ['n'],
+    error: 'does not go with models, each of which answers once',
+  })
+  .superRefine(({ models = [] }, context) => {
+    const twice = models.findIndex((model, at) => models.indexOf(model) < at)
+    if (twice !== -1)
+      context.addIssue({
+        code: 'custom',
+        path: ['models', twice],
+        message: `${JSON.stringify(models[twice])} stands there twice; name it once`,
+      })
+  })
   .refine((request) => request.logprobs || request.top_logprobs === undefined, {
     path: ['top_logprobs'],
     error: 'needs logprobs to be true',
@@ -155,6 +181,7 @@ export const ChatCompletionRequest = z
     error: 'does not go with add_generation_prompt; set that to false',
   })
   .refine(streamOptionsNeedStream.check, streamOptionsNeedStream.detail)
+  .meta({ anyOf: [{ required: ['model'] }, { required: ['models'] }] })
 export type ChatCompletionRequest = z.infer<typeof ChatCompletionRequest>
 
 const TokenLogprob = z.object({
@@ -178,6 +205,8 @@ export const ChatCompletion = z.object({
   choices: z.array(
     z.object({
       index: z.int(),
+      /** Of a request with `models`: the one that answers. */
+      model: z.string().optional(),
       message: z.object({
         role: z.literal('assistant'),
         /** Null where it is calls alone. */
@@ -199,6 +228,8 @@ export const ChatCompletionChunk = z.object({
   choices: z.array(
     z.object({
       index: z.int(),
+      /** As in a whole answer. */
+      model: z.string().optional(),
       delta: z.object({
         role: z.literal('assistant').optional(),
         content: z.string().optional(),

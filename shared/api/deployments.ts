@@ -17,6 +17,8 @@ export const AdapterSummary = z.object({
   kind: z.string(),
   /** Prompt rows (`l_sp`): context the adapter takes. */
   rows: z.int(),
+  /** Of late rows: how many of a prompt's tokens stand behind them; absent where rows stand at its start. */
+  tail: z.int().min(1).optional(),
   bytes: z.int(),
   createdAt: z.int(),
 })

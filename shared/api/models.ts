@@ -9,6 +9,8 @@ export const Model = z.object({
   owned_by: z.string(),
   /** The adapter behind the name; absent for an untuned backbone. */
   adapter: z.string().optional(),
+  /** Of a stack: the adapters whose rows stand behind those of `adapter`, in order. */
+  behind: z.array(z.string()).optional(),
   backbone: z.string(),
 })
 export type Model = z.infer<typeof Model>

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { maxStacked } from '../wire.ts'
 import { unsupportedParameter } from './parse.ts'
 
 /** Parameters that `/v1/chat/completions` and `/v1/completions` have in common. `null` means "as if absent", as at OpenAI. */
@@ -207,9 +208,18 @@ export const streamParameters = {
   ),
 }
 
-export const Model = z.string().min(1).max(128).meta({
-  description: "One of the tenant's aliases, or the backbone's name for the untuned model.",
-})
+/** Between the aliases of a stack, none of which has it in its name. */
+export const stackSeparator = '+'
+/** A stack of as many aliases as there may be, each as long as there may be. */
+export const maxModelLength = maxStacked * 65 - 1
+
+export const Model = z
+  .string()
+  .min(1)
+  .max(maxModelLength)
+  .meta({
+    description: `One of the tenant's aliases, or the backbone's name for the untuned model. Extension: up to ${maxStacked} aliases of late adapters with + between them, whose rows stand one behind the other.`,
+  })
 
 /** OpenAI refuses `stream_options` without `stream`. */
 export const streamOptionsNeedStream = {

@@ -25,7 +25,7 @@ type TemplateSettings = Readonly<Record<string, string | number | boolean>>
 /** Where a prompt ends: where the assistant's next answer begins, behind the last message, or within it. */
 export type PromptEnd = 'answer' | 'message' | 'within'
 
-interface Encoding {
+export interface Encoding {
   readonly tuned: boolean
   readonly room: number
   readonly settings?: TemplateSettings
@@ -88,6 +88,29 @@ export class ChatTemplate {
         ? 'this model has no chat template; use /v1/completions'
         : "the model's chat template renders them to nothing"
     throw new QuartetError('invalid_request', `${param}: ${why}`, { param })
+  }
+
+  /**
+   * How many of a conversation's tokens stand behind late prompt rows: the generation header, as these settings write it,
+   * and what is given of the answer. Undefined where that is the header that `generationHeader` tells of, or none.
+   */
+  tailOf(
+    { ids, messages }: { messages: readonly Turn[]; ids: readonly number[] },
+    encoding: Encoding,
+  ): number | undefined {
+    const { end = 'answer', settings = {}, tools } = encoding
+    const isOpened = (tools?.opening ?? '') !== ''
+    const isUsual = end === 'answer' && Object.keys(settings).length === 0 && !isOpened
+    if (isUsual || end === 'message') return undefined
+    const front = end === 'within' ? messages.slice(0, -1) : messages
+    if (front.length === 0) return ids.length
+    const closed = this.encode(front, {
+      ...encoding,
+      end: 'message',
+      tools: tools && { ...tools, opening: '' },
+    })
+    const alike = ids.findIndex((id, at) => id !== closed[at])
+    return alike === -1 ? undefined : ids.length - alike
   }
 
   /**

@@ -66,6 +66,8 @@ class FakeSlot implements CacheSlot {
   readonly rows: number
   readonly tokens: number[] = []
   adapter: FakeAdapter | undefined
+  /** Of late rows. */
+  tail: number | undefined
   readonly #free: (rows: number) => void
   #released = false
 
@@ -128,6 +130,19 @@ export class FakeBackend implements Backend {
     })
   }
 
+  stack(parts: readonly LoadedAdapter[]): LoadedAdapter {
+    const own = parts.map((part) => {
+      if (part instanceof FakeAdapter && part.tail !== undefined) return part
+      throw new QuartetError('invalid_request', 'only late adapters are stacked', { param: 'behind' })
+    })
+    return fakeAdapter({
+      rows: own.reduce((sum, { rows }) => sum + rows, 0),
+      window: Math.max(...own.map(({ window }) => window)),
+      tail: own[0]?.tail,
+      identity: own.map(({ identity }) => identity).reduce(mix, 23),
+    })
+  }
+
   allocate(rows: number): CacheSlot | undefined {
     if (this.usedRows + rows > this.limits.cacheRows) return undefined
     this.usedRows += rows
@@ -139,7 +154,7 @@ export class FakeBackend implements Backend {
   async keepRows(given: CacheSlot, { end, start, tail, tokens }: TokenRange): Promise<KeptRows> {
     const slot = this.#own(given)
     if (slot.tokens.length !== tokens || start >= end || end > tokens) throw new Error('not that many tokens')
-    if (tail !== slot.adapter?.tail || end > tokens - (tail ?? 0)) throw new Error('not where the rows stand')
+    if (tail !== slot.tail || end > tokens - (tail ?? 0)) throw new Error('not where the rows stand')
     const withRows = start === 0 && tail === undefined
     return new FakeRows(slot.tokens.slice(start, end), withRows ? slot.adapter : undefined)
   }
@@ -182,18 +197,20 @@ export class FakeBackend implements Backend {
     })
   }
 
-  #begun({ adapter, slot: given, tokens }: PrefillChunk): FakeSlot {
+  #begun({ adapter, slot: given, tail: asked, tokens }: PrefillChunk): FakeSlot {
     const slot = this.#own(given)
-    if (tokens.length > this.limits.chunkTokens + (adapter?.tail ?? 0))
+    if (tokens.length > this.limits.chunkTokens + (asked ?? adapter?.tail ?? 0))
       throw new Error('the chunk is too long')
     if (adapter !== undefined) {
       if (!(adapter instanceof FakeAdapter)) throw new Error('not an adapter of this backend')
-      const { tail, window } = adapter
+      const { window } = adapter
+      const tail = adapter.tail === undefined ? undefined : (asked ?? adapter.tail)
       if (slot.adapter !== undefined || (tail === undefined && slot.length > 0))
         throw new Error('prompt rows come once, with the first chunk unless they are late')
       if (tail !== undefined && slot.length > 0 && tokens.length - tail < window)
         throw new Error('the chunk does not hold the window of late rows')
       slot.adapter = adapter
+      slot.tail = tail
     }
     return slot
   }

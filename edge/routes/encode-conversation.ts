@@ -1,0 +1,22 @@
+import { ChatTemplate, type Encoding } from '../../shared/tokenizer/chat-template.ts'
+import type { Turn } from '../../shared/tokenizer/conversation.ts'
+import type { OpenModel } from '../tenants/load-codec.ts'
+import { tailOf } from '../tenants/resolve-model.ts'
+import type { Encoded } from './encode-prompts.ts'
+import { promptRoom } from './generation.ts'
+
+interface Conversation extends OpenModel, Partial<Omit<Encoding, 'tuned'>> {}
+
+/**
+ * A conversation as the model was trained to read it, and where late rows stand in it. By default it has room for so many
+ * tokens that one more can follow.
+ */
+export function encodeConversation(
+  messages: readonly Turn[],
+  { codec, model, room = promptRoom(model), ...asked }: Conversation,
+): Encoded {
+  const template = ChatTemplate.of(model.record, codec)
+  const encoding = { ...asked, room, tuned: model.adapters.length > 0 }
+  const ids = template.encode(messages, encoding)
+  return { ids, tail: tailOf(model) === undefined ? undefined : template.tailOf({ messages, ids }, encoding) }
+}
