@@ -24,6 +24,9 @@ export interface Upload {
   readonly bytes: number
 }
 
+/** Adapters, with the `tail` of those whose rows are late. */
+const listed = 'SELECT * FROM adapters LEFT JOIN late_adapters USING (digest)'
+
 /** A tenant's adapters, the room that uploads on their way have taken, and what is to be removed from KV. */
 export class AdapterTable {
   readonly #sql: SqlStorage
@@ -33,11 +36,11 @@ export class AdapterTable {
   }
 
   list(): AdapterSummary[] {
-    return this.#rows('SELECT * FROM adapters ORDER BY created_at, digest').map(toSummary)
+    return this.#rows(`${listed} ORDER BY created_at, digest`).map(toSummary)
   }
 
   find(digest: AdapterDigest): AdapterSummary | undefined {
-    return this.#rows('SELECT * FROM adapters WHERE digest = ?', digest).map(toSummary)[0]
+    return this.#rows(`${listed} WHERE digest = ?`, digest).map(toSummary)[0]
   }
 
   count(): number {
@@ -91,25 +94,18 @@ export class AdapterTable {
   add(adapter: AdapterSummary, parts: Parts | null): void {
     const { backbone, bytes, createdAt, digest, kind, rows, tail } = adapter
     this.#sql.exec(
-      'INSERT INTO adapters (digest, backbone, kind, rows, tail, bytes, created_at, parts) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
-      ...[
-        digest,
-        backbone,
-        kind,
-        rows,
-        tail ?? null,
-        bytes,
-        createdAt,
-        parts === null ? null : JSON.stringify(parts),
-      ],
+      'INSERT INTO adapters (digest, backbone, kind, rows, bytes, created_at, parts) VALUES (?, ?, ?, ?, ?, ?, ?)',
+      ...[digest, backbone, kind, rows, bytes, createdAt, parts === null ? null : JSON.stringify(parts)],
     )
+    if (tail !== undefined) this.#sql.exec('INSERT OR REPLACE INTO late_adapters VALUES (?, ?)', digest, tail)
   }
 
   /** Forgets an adapter and notes its bytes for removal. */
   remove(tenant: TenantId, digest: AdapterDigest): void {
-    const [row] = this.#rows('SELECT * FROM adapters WHERE digest = ?', digest)
+    const [row] = this.#rows(`${listed} WHERE digest = ?`, digest)
     if (row === undefined) return
     this.#sql.exec('DELETE FROM adapters WHERE digest = ?', digest)
+    this.#sql.exec('DELETE FROM late_adapters WHERE digest = ?', digest)
     this.discardEntry(tenant, digest)
     if (row.parts !== null) this.#discardParts(tenant, Parts.parse(JSON.parse(row.parts)))
   }

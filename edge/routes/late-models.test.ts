@@ -1,0 +1,267 @@
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { ChatCompletion, ChatCompletionChunk } from '../../shared/api/chat-completions.ts'
+import { ErrorBody } from '../../shared/api/error.ts'
+import { GenerateRequest } from '../../shared/wire.ts'
+import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
+import { readSse, stubs, TestEdge, type TestTenant, tinyBackbone } from '../../test/edge/edge.ts'
+import { byteIds, tinySpecials } from '../../test/fakes/tiny-tokenizer.ts'
+
+const edge = new TestEdge()
+const tinyHeader = [tinySpecials.imStart, ...byteIds('assistant\n')]
+const tail = tinyHeader.length
+/** Late aliases, by the number of rows that their adapters make. */
+const rowsOf = { safe: 2, topic: 3, answer: 4, extra: 1, fifth: 5 } as const
+const adapters = new Map<string, TestAdapter>()
+let tenant: TestTenant
+
+const digestOf = (alias: keyof typeof rowsOf) => adapters.get(alias)?.digest ?? ''
+
+beforeAll(async () => {
+  await edge.seedBackbone()
+  tenant = await edge.seedTenant()
+  for (const [alias, rows] of Object.entries(rowsOf)) {
+    const adapter = await makeAdapter({ backbone: tinyBackbone, seed: 100 + rows, rows, tail })
+    adapters.set(alias, adapter)
+    const published = await edge.own(tenant, 'POST', `/adapters?alias=${alias}`, adapter.file)
+    expect(published.status).toBe(201)
+    expect(await published.json()).toMatchObject({ rows, tail })
+  }
+})
+
+beforeEach(() => stubs.behave({ tokens: byteIds('yes'), reason: 'stop' }))
+
+const messages = [{ role: 'user', content: 'hello' }]
+const ask = (body: object) =>
+  edge.post('/v1/chat/completions', { key: tenant.key, body: { messages, max_tokens: 8, ...body } })
+const sent = async () =>
+  (await stubs.calls())
+    .filter(({ kind }) => kind === 'generate')
+    .map(({ body }) => GenerateRequest.parse(body))
+
+async function refusal(body: object) {
+  const response = await ask(body)
+  const { error } = ErrorBody.parse(await response.json())
+  expect(await stubs.calls()).toEqual([])
+  return { status: response.status, code: error.code, param: error.param, message: error.message }
+}
+
+describe('several models in one request', () => {
+  const models = ['safe', 'topic', 'answer'] as const
+
+  test('answer the same conversation at one node, each with a choice that carries its name', async () => {
+    const response = await ask({ models, seed: 7 })
+    expect(response.status).toBe(200)
+    const { choices, model, usage } = ChatCompletion.parse(await response.json())
+    expect(model).toBe('safe,topic,answer')
+    expect(choices.map((choice) => [choice.index, choice.model, choice.message.content])).toEqual([
+      [0, 'safe', 'yes'],
+      [1, 'topic', 'yes'],
+      [2, 'answer', 'yes'],
+    ])
+    expect(response.headers.get('x-quartet-adapter')).toBe(models.map(digestOf).join(', '))
+    expect(response.headers.get('x-quartet-node')).toMatch(/^stub-[01]$/)
+    const requests = await sent()
+    expect(requests.map(({ adapter }) => adapter).sort()).toEqual(models.map(digestOf).sort())
+    expect(new Set(requests.map(({ prompt }) => prompt.join())).size).toBe(1)
+    expect(new Set(requests.map(({ sampling }) => sampling.seed))).toEqual(new Set([7]))
+    // The conversation counts once.
+    const prompt = requests[0]?.prompt.length ?? 0
+    expect(usage).toMatchObject({ prompt_tokens: prompt, completion_tokens: 9, total_tokens: prompt + 9 })
+  })
+
+  test('are streamed together, every chunk with its name', async () => {
+    const events = await readSse(await ask({ models, stream: true, stream_options: { include_usage: true } }))
+    expect(events.pop()).toBe('[DONE]')
+    const chunks = events.map((event) => ChatCompletionChunk.parse(JSON.parse(event)))
+    expect(chunks.pop()?.usage?.completion_tokens).toBe(9)
+    const texts = new Map<string, string>()
+    for (const { choices } of chunks)
+      for (const { delta, index, model = '' } of choices) {
+        expect(model).toBe(models[index])
+        texts.set(model, (texts.get(model) ?? '') + (delta.content ?? ''))
+      }
+    expect(Object.fromEntries(texts)).toEqual({ safe: 'yes', topic: 'yes', answer: 'yes' })
+  })
+
+  test('go to the same node that the next request about the conversation goes to', async () => {
+    const nodes = new Set<string | null>()
+    for (const body of [{ models }, { model: 'safe' }, { model: 'answer' }])
+      nodes.add((await ask(body)).headers.get('x-quartet-node'))
+    expect(nodes.size).toBe(1)
+  })
+
+  test('are counted apart in the usage, each with its own rows, the conversation with the first', async () => {
+    const earlier = await usageOf()
+    await ask({ models })
+    const later = await usageOf()
+    const prompt = (await sent())[0]?.prompt.length
+    for (const [alias, tokens] of [
+      ['safe', prompt],
+      ['topic', 0],
+      ['answer', 0],
+    ] as const)
+      expect(later(alias, 'prompt_tokens') - earlier(alias, 'prompt_tokens'), alias).toBe(tokens)
+    for (const alias of models)
+      expect(later(alias, 'completion_tokens') - earlier(alias, 'completion_tokens')).toBe(3)
+  })
+
+  test('need room in the budget for all of them at once', async () => {
+    await stubs.behave({ tokens: byteIds('yes'), reason: 'stop' })
+    await ask({ model: 'safe' })
+    const prompt = (await sent())[0]?.prompt.length ?? 0
+    await stubs.behave({ tokens: byteIds('yes'), reason: 'stop' })
+    const rows = rowsOf.safe + rowsOf.topic + rowsOf.answer
+    const need = prompt + rows + 3 * 8
+    const limit = async (tokensPerMinute: number | null) =>
+      expect(
+        (await edge.admin('PATCH', `/tenants/${tenant.id}`, { policy: { tokensPerMinute } })).status,
+      ).toBe(200)
+    await limit(need - 1)
+    expect(await refusal({ models })).toMatchObject({ status: 400, code: 'exceeds_limit' })
+    await limit(null)
+    expect((await ask({ models })).status).toBe(200)
+  })
+
+  test.each([
+    [{ models: ['safe', 'nobody'] }, 404, 'model_not_found', 'models[1]', 'nobody'],
+    [{ models: ['safe', 'tone'] }, 400, 'invalid_request', 'models[1]', 'late rows'],
+    [{ models: ['safe', 'tiny'] }, 400, 'invalid_request', 'models[1]', 'untuned'],
+    [{ models: ['safe', 'topic', 'safe'] }, 400, 'invalid_request', 'models[2]', 'twice'],
+    [{ models: [] }, 400, 'invalid_request', 'models', ''],
+    [{ models: ['safe'], model: 'safe' }, 400, 'invalid_request', 'models', 'does not go with model'],
+    [{ models: ['safe', 'topic'], n: 2 }, 400, 'invalid_request', 'n', 'does not go with models'],
+    [{}, 400, 'invalid_request', 'model', 'missing'],
+    [
+      { models: ['safe', 'answer'], max_tokens: 512 },
+      400,
+      'context_length_exceeded',
+      'max_tokens',
+      '4 of the adapter',
+    ],
+  ])('%j is refused, by name', async (body, status, code, param, words) => {
+    const refused = await refusal(body)
+    expect(refused).toMatchObject({ status, code, param })
+    expect(refused.message).toContain(words)
+  })
+
+  test('that the policy leaves out are refused, by name', async () => {
+    const allow = (aliases: readonly string[] | null) =>
+      edge.admin('PATCH', `/tenants/${tenant.id}`, { policy: { aliases } })
+    await allow(['safe'])
+    expect(await refusal({ models })).toMatchObject({ code: 'model_not_allowed', param: 'models[1]' })
+    expect(await refusal({ model: 'safe+topic' })).toMatchObject({
+      code: 'model_not_allowed',
+      param: 'model',
+    })
+    await allow(null)
+  })
+})
+
+describe('a stack', () => {
+  test('has the rows of its parts in order, each as its own alias stands', async () => {
+    const response = await ask({ model: 'topic+safe' })
+    expect(response.status).toBe(200)
+    expect(ChatCompletion.parse(await response.json()).model).toBe('topic+safe')
+    expect(response.headers.get('x-quartet-adapter')).toBe(`${digestOf('topic')}+${digestOf('safe')}`)
+    const [request] = await sent()
+    expect(request).toMatchObject({ adapter: digestOf('topic'), behind: [digestOf('safe')] })
+    expect(await (await edge.own(tenant, 'GET', '/models/topic+safe')).json()).toMatchObject({
+      id: 'topic+safe',
+      adapter: digestOf('topic'),
+      behind: [digestOf('safe')],
+    })
+    await edge.own(tenant, 'PUT', '/aliases/safe', { digest: digestOf('extra') })
+    const moved = (await ask({ model: 'topic+safe' })).headers.get('x-quartet-adapter')
+    await edge.own(tenant, 'PUT', '/aliases/safe', { digest: digestOf('safe') })
+    expect(moved).toBe(`${digestOf('topic')}+${digestOf('extra')}`)
+  })
+
+  test('brings a node every part that it lacks', async () => {
+    await stubs.behave({ tokens: byteIds('yes'), adapterMissing: true })
+    expect((await ask({ model: 'answer+safe+topic' })).status).toBe(200)
+    const pushed = (await stubs.calls()).filter(({ kind }) => kind === 'put-adapter')
+    expect(pushed.length).toBeGreaterThan(0)
+  })
+
+  test('may be one of several that answer together', async () => {
+    const { choices } = ChatCompletion.parse(await (await ask({ models: ['safe', 'topic+answer'] })).json())
+    expect(choices.map(({ model }) => model)).toEqual(['safe', 'topic+answer'])
+  })
+
+  test.each([
+    ['safe+nobody', 404, 'model_not_found', 'nobody'],
+    ['safe+', 404, 'model_not_found', ''],
+    ['safe+tone', 400, 'invalid_request', "tone has rows at the prompt's start"],
+    ['safe+tiny', 400, 'invalid_request', 'tiny is an untuned model'],
+    ['safe+safe', 400, 'invalid_request', 'twice'],
+    ['safe+topic+answer+extra+fifth', 400, 'invalid_request', 'at most 4'],
+  ])('%s is refused, by name', async (model, status, code, words) => {
+    const refused = await refusal({ model })
+    expect(refused).toMatchObject({ status, code, param: 'model' })
+    expect(refused.message).toContain(words)
+  })
+
+  test('whose rows, prompt and answer are over the context is refused with all its rows counted', async () => {
+    await ask({ model: 'safe' })
+    const prompt = (await sent())[0]?.prompt.length ?? 0
+    await stubs.behave({ tokens: byteIds('yes') })
+    const model = 'safe+topic+answer'
+    const max_tokens = tinyBackbone.contextLength - prompt - 9
+    const refused = await refusal({ model, max_tokens: max_tokens + 1 })
+    expect(refused.code).toBe('context_length_exceeded')
+    expect(refused.message).toContain('9 of the adapters')
+    expect((await ask({ model, max_tokens })).status).toBe(200)
+  })
+
+  test('tells no log-probabilities of a prompt', async () => {
+    const response = await edge.complete(tenant, {
+      model: 'safe+topic',
+      prompt: 'a prompt that is long enough',
+      echo: true,
+      logprobs: 1,
+    })
+    expect(response.status).toBe(400)
+    expect(ErrorBody.parse(await response.json()).error.message).toContain('stacked')
+  })
+})
+
+describe('where late rows stand', () => {
+  test('in front of the header, of which the node needs no telling', async () => {
+    await ask({ model: 'safe' })
+    const [{ prompt = [], tail: told } = {}] = await sent()
+    expect(told).toBeUndefined()
+    expect(prompt.slice(-tail)).toEqual(tinyHeader)
+  })
+
+  test('in front of the header too where the last message is the beginning of the answer', async () => {
+    const beginning = { role: 'assistant', content: 'It is' }
+    await ask({ model: 'safe', messages: [...messages, beginning], continue_final_message: true })
+    const [{ prompt = [], tail: told = 0 } = {}] = await sent()
+    expect(prompt.slice(-told)).toEqual([...tinyHeader, ...byteIds('It is')])
+  })
+
+  test('a beginning with nothing in front of it is refused', async () => {
+    const beginning = { role: 'assistant', content: 'It is' }
+    expect(
+      await refusal({ model: 'safe', messages: [beginning], continue_final_message: true }),
+    ).toMatchObject({ status: 400, code: 'invalid_request', param: 'messages' })
+  })
+
+  test('a raw prompt that is no longer than the header is refused, by name', async () => {
+    const prompt = byteIds('x'.repeat(tail))
+    const response = await edge.complete(tenant, { model: 'safe', prompt })
+    expect(response.status).toBe(400)
+    expect(ErrorBody.parse(await response.json()).error).toMatchObject({
+      code: 'invalid_request',
+      param: 'prompt',
+    })
+    expect((await edge.complete(tenant, { model: 'safe', prompt: [...prompt, 1] })).status).toBe(200)
+  })
+})
+
+async function usageOf() {
+  const { data } = (await (await edge.own(tenant, 'GET', '/usage')).json()) as {
+    data: readonly Record<string, string | number>[]
+  }
+  return (model: string, field: string) => Number(data.find((row) => row.model === model)?.[field] ?? 0)
+}
