@@ -210,6 +210,7 @@ export const streamParameters = {
 
 /** Between the aliases of a stack, none of which has it in its name. */
 export const stackSeparator = '+'
+const maxNameLength = 128
 /** A stack of as many aliases as there may be, each as long as there may be. */
 export const maxModelLength = maxStacked * 65 - 1
 
@@ -217,6 +218,10 @@ export const Model = z
   .string()
   .min(1)
   .max(maxModelLength)
+  .refine(
+    (model) => model.length <= maxNameLength || model.includes(stackSeparator),
+    `must have at most ${maxNameLength} characters`,
+  )
   .meta({
     description: `One of the tenant's aliases, or the backbone's name for the untuned model. Extension: up to ${maxStacked} aliases of late adapters with + between them, whose rows stand one behind the other.`,
   })
