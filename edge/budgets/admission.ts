@@ -37,8 +37,7 @@ export function tokensOf(demand: Demand): number {
   }
   const choices = Array.from({ length: n }, (_, choice) => choice)
   return prompts.reduce(
-    (sum, promptTokens) =>
-      choices.reduce((tokens, choice) => tokens + ofChoice(promptTokens, choice), sum),
+    (sum, promptTokens) => choices.reduce((tokens, choice) => tokens + ofChoice(promptTokens, choice), sum),
     0,
   )
 }
