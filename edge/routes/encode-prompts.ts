@@ -27,8 +27,8 @@ interface Asking {
   /** Instead of `model`: several that answer together. */
   readonly models?: readonly string[] | undefined
   readonly user: string | undefined
-  /** The request's field that holds the prompts. */
-  readonly param: 'messages' | 'prompt' | 'input'
+  /** The request's field that holds the prompts; without it no model is to run them, and they may be short. */
+  readonly param?: 'messages' | 'prompt' | 'input'
 }
 
 /** Finds the model, or models, that a request asks for and has its prompts written in that model's tokens. */
@@ -59,7 +59,7 @@ export async function encodePrompts<Written extends { readonly prompts: readonly
   timings.push({ name: 'resolve', ms: found - arrived })
   timings.push({ name: 'tokenize', ms: performance.now() - found })
   const own = tailOf(model)
-  if (own !== undefined)
+  if (own !== undefined && param !== undefined)
     for (const { ids, tail = own } of prompts) checkPromptLength({ tokens: ids.length, tail }, param)
   return {
     ...rest,

@@ -37,7 +37,7 @@ function tokensOf(request: TokenizeRequest, open: OpenModel): number[] {
       : codec.encodeRendered(request.prompt, limit)
   }
   return ChatTemplate.of(model.record, codec).encode(chatTurns(request.messages), {
-    tuned: model.adapter !== null,
+    tuned: model.adapters.length > 0,
     room,
     settings: request.chat_template_kwargs,
     end: promptEndOf(request),
