@@ -14,7 +14,7 @@ import { promptRoom } from './generation.ts'
 /** `POST /tokenize`: the tokens of a prompt as the model would read them. Charges nothing. */
 export async function tokenize(request: TokenizeRequest, c: Context<TenantApp>): Promise<Response> {
   const { codec, model, prompts } = await encodePrompts(request, c, (open) => ({
-    prompts: [tokensOf(request, open)],
+    prompts: [{ ids: tokensOf(request, open) }],
   }))
   const tokens = prompts[0] ?? []
   return c.json({
