@@ -15,8 +15,8 @@ const measured = ['gpt-oss', 'Gemma 3']
 const Mapped = z.object({ cpuMs: z.number(), megabytes: z.number() })
 
 /**
- * What an isolate pays to map a compiled tokenizer that it has not had: each round is a process of its own that checks
- * the hash, reads the tables and encodes one text. The vocabularies come from the package index.
+ * Measures the cost for an isolate to map a compiled tokenizer for the first time. Each round is a process of its own
+ * that checks the hash, reads the tables and encodes one text. The vocabularies come from the package index.
  */
 export async function benchTokenizers(): Promise<readonly Figure[]> {
   const folder = await mkdtemp(join(tmpdir(), 'quartet-bench-tokenizers-'))

@@ -8,14 +8,14 @@ import { quantile } from './statistics.ts'
 import { cpuSeconds, workerdProcess } from './worker-cpu.ts'
 
 const paceMs = 20
-/** Of other requests, with and without an upload beside them. */
+/** The fewest timed requests of the neighbour, in each case: with an upload beside them and without. */
 const minSamples = 300
 
 interface UploadBench {
   readonly edge: string
-  /** Of the tenant that uploads. */
+  /** The key of the tenant that uploads. */
   readonly uploader: string
-  /** Of the tenant whose requests are timed. */
+  /** The key of the tenant whose requests are timed. */
   readonly neighbour: string
   readonly manifest: BackboneManifest
 }

@@ -67,7 +67,7 @@ interface Route {
   readonly node: string
   readonly key: string
   readonly alias: AliasName
-  /** What the alias names. */
+  /** The adapter that the alias names. */
   readonly adapter: AdapterDigest
 }
 

@@ -67,7 +67,7 @@ async function run(name: string | undefined): Promise<boolean> {
 try {
   process.exitCode = (await run(positionals[0])) ? 0 : 1
 } catch (error) {
-  // What the reader can put right needs no stack.
+  // The reader can mend these failures without a stack trace.
   if (!(error instanceof CliFailure || error instanceof QuartetError)) throw error
   console.error(`bench: ${describeFailure(error)}`)
   process.exitCode = 1

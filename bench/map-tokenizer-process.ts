@@ -11,7 +11,7 @@ const memory = () => {
   const { arrayBuffers, heapUsed } = process.memoryUsage()
   return arrayBuffers + heapUsed
 }
-// What the runtime makes at its first hash is no part of a tokenizer.
+// The runtime allocates memory at its first hash. That memory is no part of a tokenizer.
 await sha256Hex(new Uint8Array(1024))
 const before = memory()
 const bytes = new Uint8Array(readFileSync(path))

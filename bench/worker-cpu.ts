@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 
-/** Of /proc's times (`getconf CLK_TCK`). */
+/** The unit of the times in /proc (`getconf CLK_TCK`). */
 const ticksPerSecond = 100
 
 /** The worker's process: this process's child of that name. */

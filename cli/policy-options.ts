@@ -61,7 +61,7 @@ const Options = z.record(z.string(), z.unknown()).and(
   }),
 )
 
-/** What the options change; empty when none is given. */
+/** Reads the policy change that the options ask for; it is empty when no option is given. */
 export function policyOf(command: Command): TenantPolicyChange {
   const { batchTokenShare, cachedTokenShare, models, unknownParameters, ...options } = Options.parse(
     command.opts(),

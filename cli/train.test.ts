@@ -89,7 +89,9 @@ async function succeeds(out: string, ...more: readonly string[]): Promise<Outcom
   return outcome
 }
 
-/** What the command says of options that it refuses; in this process, which is quicker. */
+/**
+ * Runs the command with options that it refuses, and returns its message. It runs in this process, which is quicker.
+ */
 async function refusal(...more: readonly string[]): Promise<string> {
   const command = trainCommand()
     .exitOverride()

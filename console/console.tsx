@@ -23,7 +23,7 @@ interface Entry {
   readonly page: string
   readonly label: string
   readonly list: ComponentType
-  /** What the page shows with an argument: one entry of the list. */
+  /** The page for an address with an argument: it shows one entry of the list. */
   readonly one?: ComponentType<{ name: string }>
 }
 

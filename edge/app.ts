@@ -17,7 +17,7 @@ import { routes } from './routes/table/routes.ts'
 
 export const app = new Hono<App>()
 app.use(requestContext(platformOf))
-/** What tenants use: their API, and vLLM's paths beside it. */
+/** The paths for tenants: their API, and vLLM's paths beside it. */
 const tenantPaths = ['/v1/*', '/tokenize', '/detokenize'] as const
 for (const path of tenantPaths) {
   app.use(

@@ -114,7 +114,7 @@ export interface Platform {
 }
 
 const minAdminKeyLength = 16
-/** Of `letterBits`: what repeats itself is tried first. */
+/** The least `letterBits` of the key. An attacker tries repeating keys first. */
 const minAdminKeyBits = 32
 const TimeoutMs = z.coerce.number().int().min(1).max(3_600_000).default(300_000)
 

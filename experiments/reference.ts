@@ -10,7 +10,7 @@ export interface ReferenceRow {
 export const referenceBackbone = 'smollm2-135m-instruct'
 
 /**
- * What an independent PyTorch implementation reached on the same data, in f32, with the same schedule and learning
+ * The scores of an independent PyTorch implementation on the same data, in f32, with the same schedule and learning
  * rates; accuracies in %, E2E in loss per token. Standard error of an accuracy: 1.4 to 1.8 points.
  */
 export const reference: readonly ReferenceRow[] = [

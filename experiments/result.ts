@@ -9,7 +9,7 @@ export const Result = z.strictObject({
   task: z.string(),
   /** `untuned` or a variant. */
   variant: z.string(),
-  /** Of the training; 0 for the untuned backbone. */
+  /** The seed of the training; 0 for the untuned backbone. */
   seed: z.int().min(0),
   /** Optimiser steps; 0 for the untuned backbone. */
   steps: z.int().min(0),
@@ -17,7 +17,7 @@ export const Result = z.strictObject({
   adapter: z.record(z.string(), z.unknown()).optional(),
   settings: z.record(z.string(), z.unknown()).optional(),
   parameters: z.int().min(0),
-  /** Of the adapter's file. */
+  /** The size of the adapter's file. */
   bytes: z.int().min(0),
   trained: z.int().min(0),
   tested: z.strictObject({ likelihood: z.int(), labels: z.int(), answers: z.int() }),
@@ -64,7 +64,7 @@ export async function appendResult(path: string, result: Result): Promise<void> 
   await appendFile(path, `${JSON.stringify(result)}\n`)
 }
 
-/** What a run is: a result counts for it alone. */
+/** The identity of a run. A result counts only for the run with the same identity. */
 export type Identity = Pick<
   Result,
   'task' | 'variant' | 'seed' | 'steps' | 'adapter' | 'settings' | 'backbone'

@@ -79,7 +79,7 @@ export async function runExperiment(
   }
 }
 
-/** What an adapter is, without what is the same for all of a backbone. */
+/** Describes an adapter, without the fields that are the same for all adapters of a backbone. */
 function described(metadata: AdapterMetadata): Record<string, unknown> {
   const { format, backbone, backbone_sha256, ...rest } = metadata
   return rest

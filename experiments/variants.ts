@@ -1,7 +1,7 @@
 import type { AdapterChoices } from '../training/describe.ts'
 import { Rates, type TrainSettings } from '../training/settings.ts'
 
-/** What is trained in an experiment: an adapter and what differs from the trainer's own settings. */
+/** One subject of an experiment: an adapter, and the settings that differ from the trainer's own. */
 export interface Variant {
   readonly title: string
   readonly adapter: AdapterChoices

@@ -196,7 +196,10 @@ export function readConfig(
   throw new QuartetError('invalid_request', `${name} ${issue?.message}`, { param: name })
 }
 
-/** What flags, else the environment say, as text that nobody checked. Throws `invalid_request` for an unknown flag. */
+/**
+ * Reads the settings as unchecked text, first from the flags, then from the environment. Throws `invalid_request` for
+ * an unknown flag.
+ */
 export function givenSettings(
   args: readonly string[],
   env: Readonly<Record<string, string | undefined>>,

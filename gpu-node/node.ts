@@ -38,7 +38,7 @@ export interface NodeParts {
   readonly log: Log
   /** Lines that the log could not write. */
   readonly droppedLines?: () => number
-  /** What runs the model; the real one by default. */
+  /** Opens the model that the node runs; by default the real one. */
   readonly openModel?: (config: NodeConfig) => Promise<OpenModel>
 }
 

@@ -103,8 +103,8 @@ export const BackboneManifest = z.strictObject({
   graph: z.int().min(1),
   tokens: z.strictObject({
     /**
-     * What a template calls `bos_token`; null for a model without. Whether a raw prompt starts with it is for
-     * tokenizer.json's post-processor to say.
+     * The template's `bos_token`; null for a model without one. The post-processor in tokenizer.json decides whether a
+     * raw prompt starts with it.
      */
     bos: z.int().nullable(),
     /** Ids that end a response; the first is what a template calls `eos_token`. */
@@ -128,8 +128,8 @@ export const BackboneShape = ModelConfig.pick({ d: true, layers: true, vocab: tr
 export type BackboneShape = z.infer<typeof BackboneShape>
 
 /**
- * What the edge needs of a backbone: text in, token ids out, and which adapters fit it. Its tokenizer.json travels
- * beside it.
+ * The part of a backbone that the edge needs: it turns text into token ids and tells which adapters fit. Its
+ * tokenizer.json travels beside it.
  */
 export const EdgeBackbone = BackboneManifest.pick({
   slug: true,

@@ -11,7 +11,7 @@ export const errorCodes = {
   /** An adapter's weights are finite and what they compute is not. */
   adapter_unusable: { status: 422, type: 'invalid_request_error' },
   adapter_invalid: { status: 400, type: 'invalid_request_error' },
-  /** What an answer is to keep to cannot be taken: too large, too slow to compile, or not well formed. */
+  /** The grammar or schema for an answer cannot be taken: it is too large, too slow to compile, or not well formed. */
   grammar_invalid: { status: 400, type: 'invalid_request_error' },
   digest_mismatch: { status: 400, type: 'invalid_request_error' },
   backbone_invalid: { status: 400, type: 'invalid_request_error' },
@@ -65,7 +65,7 @@ interface ErrorDetail {
   readonly param?: string | undefined
   /** When there is room, unless somebody else takes it; becomes a Retry-After header. Only where that is known. */
   readonly retryAfterSeconds?: number | undefined
-  /** What stands in the way passes by itself, nobody knows when. */
+  /** The obstacle passes by itself, but nobody knows when. */
   readonly isTransient?: true | undefined
   /** The methods that the path has; becomes an Allow header. */
   readonly allow?: readonly string[] | undefined

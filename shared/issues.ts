@@ -3,7 +3,7 @@ import type { z } from 'zod'
 const shown = 3
 const maxCharacters = 200
 
-/** What a schema found wrong, in one short line: hostile input can be wrong in a hundred thousand places. */
+/** Says in one short line what a schema found wrong. Hostile input can be wrong in a hundred thousand places. */
 export function issuesOf({ issues }: z.ZodError): string {
   const texts = issues.slice(0, shown).map(({ message, path }) => {
     const place = path.map(String).join('.')

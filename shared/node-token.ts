@@ -5,8 +5,8 @@ import type { NodeId } from './heartbeat.ts'
 import { AdapterDigest, RequestId, TenantId } from './ids.ts'
 
 /**
- * What lets an edge's call into a node: a JWT (RFC 7519, HS256) signed with the secret that edge and node share,
- * valid for a minute, for one node (`aud`), one action of one tenant on one adapter and one body, once (`jti`).
+ * The token of an edge's call to a node: a JWT (RFC 7519, HS256) under the secret that edge and node share. It is valid
+ * for a minute, for one node (`aud`), one action of one tenant on one adapter and one body, once (`jti`).
  */
 export const NodeTokenClaims = z.object({
   sub: TenantId,

@@ -8,8 +8,8 @@ const maxMeterLength = 512
 export const settlementKeepMs = 6 * 3_600_000
 
 /**
- * What a generation used, by the node's own count. A node keeps it until an edge has acknowledged it, so that
- * nothing is lost when the isolate that asked is gone (budgets and usage are settled with it).
+ * The tokens that a generation used, as the node counts them. A node keeps a settlement until an edge has acknowledged
+ * it, so that nothing is lost when the isolate that asked is gone. Budgets and usage are settled with it.
  */
 export const Settlement = z.strictObject({
   id: SettlementId,

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { QuartetError } from '../../shared/errors.ts'
 
 interface FailureDetail {
-  /** What the reader can do about it. */
+  /** The step that solves the problem, for the reader. */
   readonly remedy?: string
   /** Lines of a log that show the cause, oldest first. */
   readonly log?: readonly string[]
@@ -32,7 +32,7 @@ export function isSystemError(thrown: unknown): thrown is SystemError {
   return thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string'
 }
 
-/** What the operating system refused, in words. A new code is one row here. */
+/** Words for the failures of the operating system. A new code is one row here. */
 const systemFailures: Record<string, (of: string) => string> = {
   ENOSPC: (of) => `the disk is full${of}; free some space, or move the state elsewhere with QUARTET_HOME`,
   EDQUOT: (of) =>

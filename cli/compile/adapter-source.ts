@@ -13,12 +13,12 @@ export const Messages = z
   .min(1, 'at least one message is needed')
 export type Messages = z.infer<typeof Messages>
 
-/** What an adapter is compiled from: text as it is, or a conversation that the chat template turns into text. */
+/** The input of a compilation: plain text, or a conversation that the chat template turns into text. */
 export type AdapterSource =
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'messages'; readonly messages: Messages }
 
-/** What a text means to a backbone. */
+/** The parts of a backbone that turn text into tokens. */
 interface Reader {
   readonly manifest: Pick<BackboneManifest, 'chat' | 'tokens'>
   readonly codec: TextCodec

@@ -7,7 +7,7 @@ import { type MetricName, metricNames } from '../../training/evaluation/metrics.
 import { note, print, printTable } from '../command/output.ts'
 import type { NamedAdapter } from './candidates.ts'
 
-/** What `--json` writes. Intervals are 95 %. */
+/** The JSON document that `--json` writes. Intervals are 95 %. */
 export interface EvaluationReport {
   readonly backbone: { readonly slug: string; readonly digest: string }
   readonly data: { readonly name: string; readonly sha256: string; readonly examples: number }

@@ -3,7 +3,7 @@ import { rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeFileAtomically } from './atomic-file.ts'
 
-/** What the stack's databases need to go on when nobody else leaves them room. */
+/** The room that the stack's databases need to go on when the disk is full otherwise. */
 const ballastBytes = 16 * 1024 * 1024
 /** Less free space than this, in bytes, is a full disk. */
 const fullBytes = 2 * 1024 * 1024

@@ -12,7 +12,7 @@ export interface SeedOptions {
   readonly edge: string
   readonly backbone: Backbone
   readonly adapters: readonly DemoAdapter[]
-  /** What the last start wrote: keys that still work are kept. */
+  /** The state that the last start wrote. Keys in it that still work are kept. */
   readonly previous: LocalState | undefined
 }
 

@@ -9,7 +9,7 @@ import { CliFailure } from '../command/failure.ts'
 import { note, print, printJson } from '../command/output.ts'
 import { type EdgeAccess, send } from '../edge/edge-call.ts'
 
-/** What a job takes of the options of training here; the others belong to the trainer. */
+/** The options that a remote job accepts. The trainer sets all other training options itself. */
 const RemoteOptions = z.object({
   data: z.string().min(1),
   dev: z.string().min(1).optional(),

@@ -109,7 +109,7 @@ async function trainInto(files: TrainingFiles, options: TrainOptions): Promise<v
     },
   ).catch(async (error: unknown): Promise<never> => {
     await metrics.complete(history).catch(() => undefined)
-    // What went wrong is best seen.
+    // A curve shows best where the training went wrong.
     if (history.length > 0) await writeCurve(files, lossCurve(history, 'Loss')).catch(() => undefined)
     throw error
   })

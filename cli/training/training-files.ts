@@ -131,7 +131,7 @@ const noRoom: Readonly<Record<string, string>> = {
   EFBIG: 'files may not grow so large here (ulimit -f)',
 }
 
-/** What to tell of a write that failed: of a lack of room, which file and how to go on; all else as it is. */
+/** Explains a failed write. For a lack of room it names the file and the remedy; any other error stays as it is. */
 function writeFailure(error: unknown, { path, remedy }: { path: string; remedy: string }): unknown {
   const problem = isSystemError(error) ? noRoom[error.code] : undefined
   return problem === undefined

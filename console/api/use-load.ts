@@ -3,7 +3,7 @@ import type { Session } from '../session/session.ts'
 import { useSignedIn } from '../session/session-context.ts'
 import { CallFailure } from './call.ts'
 
-/** What a page shows of something that it reads. A failed reload keeps the last value, marked with its failure. */
+/** The state of a value that a page reads. A failed reload keeps the last value and adds its failure. */
 type Loaded<T> =
   | { readonly state: 'loading' }
   | { readonly state: 'failed'; readonly failure: CallFailure }

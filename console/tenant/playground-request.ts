@@ -1,4 +1,4 @@
-/** What the playground asks, as its controls hold it. */
+/** The values of the playground's controls. */
 export interface PlaygroundForm {
   readonly system: string
   readonly question: string

@@ -18,7 +18,7 @@ const told = ({ attempts, delivery, problem }: BudgetAlert): string => {
       : `is tried again; attempt ${attempts} failed: ${problem}`
 }
 
-/** What was reached of budgets: 50, 80 and 100 %, and whether the webhook was told. */
+/** Lists the shares of budgets that were reached (50, 80 and 100 %), and whether the webhook was told. */
 export function Alerts({ alerts }: { alerts: readonly BudgetAlert[] }) {
   if (alerts.length === 0)
     return <p class="quiet">No budget has been half spent. At 50, 80 and 100 % it is noted here.</p>

@@ -4,7 +4,7 @@ import { AuditPage } from '../../shared/api/audit.ts'
 import { TestEdge, type TestTenant } from '../../test/edge/edge.ts'
 import { app } from '../app.ts'
 
-/** What changes nothing of the control plane: work that is metered, its answers, and what nodes and trainers say. */
+/** These routes change nothing of the control plane: metered work, its answers, and messages of nodes and trainers. */
 const exempt = [
   'POST /v1/chat/completions',
   'POST /v1/completions',

@@ -40,7 +40,10 @@ export const authenticate = createMiddleware<TenantApp>(async (c, next) => {
   await next()
 })
 
-/** What no route answers is told so, whatever the key may do. */
+/**
+ * Requires the scopes of the matched route. A path without a route passes, so that the client gets its 404 with any
+ * key.
+ */
 function requireRouteScope(c: Context<TenantApp>, scopes: Scopes): void {
   const route = matchedRoutes(c).find(({ method }) => method !== 'ALL')
   if (route === undefined) return

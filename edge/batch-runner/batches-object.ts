@@ -98,7 +98,7 @@ export abstract class BatchesObject extends DurableObject<Bindings> {
     if (batch === undefined) return undefined
     const { platform } = this
     const tenant = await platform.directory(this.#tenant).record()
-    // Of a tenant that was deleted nothing is left to answer; another one may have its name.
+    // A deleted tenant has no requests left to answer. Another tenant may have its name by now.
     if (tenant === undefined || (tenant.createdAt ?? null) !== this.#createdAt) return undefined
     switch (batch.status) {
       case 'validating':

@@ -15,12 +15,15 @@ const roundMs = 4_000
 const mostInRound = 100
 /** A request that failed at nodes this often is not repeated. */
 const mostFailures = 5
-/** What one row of SQLite holds, with room for the rest of the row. */
+/** The longest result: one row of SQLite holds it, with room for the rest of the row. */
 const maxResultLength = 1_500_000
 
 const UsageIn = z.object({ usage: z.object({ prompt_tokens: z.int(), completion_tokens: z.int() }) })
 
-/** What the limits or the fleet have no room for now is asked again until the batch's time is over. */
+/**
+ * The statuses of requests that the limits or the fleet have no room for now. They are tried again until the batch's
+ * time is over.
+ */
 const waits: ReadonlySet<number> = new Set([429, 503])
 
 export interface Round {

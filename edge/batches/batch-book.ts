@@ -17,7 +17,7 @@ const maxUnended = 50
 export interface BatchRequest {
   readonly line: number
   readonly customId: string
-  /** Of its line in the file, in bytes. */
+  /** The position of its line in the file, in bytes. */
   readonly at: number
   readonly bytes: number
 }
@@ -25,7 +25,7 @@ export interface BatchRequest {
 export interface PendingRequest extends BatchRequest {
   /** Runs whose end is known: a run that a crash cut off is no try, and the next one stands for it. */
   readonly tries: number
-  /** Of those, the ones that failed at a node. */
+  /** The number of those tries that failed at a node. */
   readonly failures: number
 }
 

@@ -11,7 +11,7 @@ import { FileId } from '../../shared/api/files.ts'
 import { KeyId } from '../../shared/ids.ts'
 import type { Sql, SqlValue } from '../budgets/sql.ts'
 
-/** What is asked of a batch: fixed when it is created. */
+/** A client's order for a batch. It is fixed when the batch is created. */
 export interface BatchSpec {
   readonly inputFile: FileId
   readonly endpoint: BatchEndpoint

@@ -32,8 +32,9 @@ export const isScarce = (standings: Standings): boolean =>
 const caution = 4
 
 /**
- * What of the rooms an isolate gets: all that its waiting request needs or nothing, and an extra that shrinks with the
- * room, to zero in the last quarter, so that nobody is refused for what another isolate holds idle.
+ * Decides how much of each limit's room an isolate gets. It gets all that its waiting request needs, or nothing. It
+ * also gets an extra that shrinks with the room, to zero in the last quarter, so that no request is refused for room
+ * that another isolate holds idle.
  */
 export function decide(
   rooms: LimitLevels,

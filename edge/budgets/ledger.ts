@@ -29,9 +29,9 @@ const exchangesKeptMs = 5 * exchangeRetryMs
 const pruneMs = 60_000
 
 /**
- * What one tenant has spent and what isolates hold of its budget. For each budget, spent and held together never
- * exceed it: a grant moves tokens from free to held, a charge from held to spent, a return or expiry back to free.
- * Every method is one transaction and safe to repeat.
+ * The record of one tenant's spent tokens and of the tokens that isolates hold of its budget. For each budget, spent
+ * and held together never exceed it: a grant moves tokens from free to held, a charge from held to spent, a return or
+ * expiry back to free. Every method is one transaction and safe to repeat.
  */
 export class Ledger {
   readonly #sql: Sql

@@ -29,8 +29,8 @@ export class Pace {
   }
 
   /**
-   * What to hold ahead at this pace. Nothing on the strength of the running second alone: a burst is no load that goes
-   * on, and what it would strand in one isolate another may need.
+   * The requests and tokens to hold ahead at this pace; undefined when only the running second has requests. A burst may
+   * end at once, and another isolate may need the tokens that it would strand here.
    */
   ahead(now: number): { readonly requests: number; readonly tokens: number } | undefined {
     const current = Math.floor(now / 1000)

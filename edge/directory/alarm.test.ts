@@ -25,7 +25,7 @@ const alarm = () => runInDurableObject(directory(), (_directory, { storage }) =>
 const at = (ms: number) => vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + ms })
 const setPolicy = (policy: object) => edge.admin('PATCH', `/tenants/${tenant.id}`, { policy })
 
-/** What the directory tells of its changes from then on. */
+/** Connects the directory to the feed to which it tells its changes from then on. */
 async function connectFeed(namespace: typeof env.FEED): Promise<void> {
   await runInDurableObject(directory(), (object) => {
     // biome-ignore lint/complexity/useLiteralKeys: `env` is protected

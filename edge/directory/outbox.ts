@@ -1,8 +1,9 @@
 type Kind = 'tenant' | 'key' | 'policy'
 
 /**
- * What a directory has changed and not yet told everybody. Written with the change itself, so that nothing is lost
- * when the object stops midway. An entry says what to look at again, not what it looked like.
+ * The changes of a directory that it has not yet told everybody. An entry is written with the change itself, so that
+ * nothing is lost when the object stops midway. An entry names the record to read again; it holds no copy of the
+ * record.
  */
 export class Outbox {
   readonly #sql: SqlStorage

@@ -44,7 +44,7 @@ const complete = (upload: string) =>
   directory().completeUpload(upload, { adapter, parts: { upload, count: 2, bytes } })
 const abandon = (upload: string) => directory().abandonUpload({ id: upload, digest: null, bytes })
 
-/** What the tenant has in KV beside the adapter that it began with. */
+/** The keys that the tenant has in KV besides those of its first adapter. */
 const stored = async () => {
   const lists = await Promise.all(
     [`adapter:${id}:`, `adapter-part:${id}:`].map((prefix) => env.STORE.list({ prefix })),

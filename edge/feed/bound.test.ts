@@ -8,7 +8,7 @@ import { heldStore, staleStore, unreachable, withCalls } from '../../test/edge/s
 import { retentionMs } from './change-feed.ts'
 import { maxViewAgeMs } from './feed-view.ts'
 
-/** What the product promises: a revoked key, a suspended tenant, a moved alias take effect within five seconds. */
+/** The promise of the product: a revoked key, a suspended tenant, a moved alias take effect within five seconds. */
 const promisedMs = 5_000
 
 const operator = new TestEdge()

@@ -29,7 +29,7 @@ export const seqOf = (id: string): number | undefined => {
   return digits === undefined ? undefined : Number(digits)
 }
 
-/** What happened to a tenant's jobs, in order. */
+/** The events of a tenant's jobs, in order. */
 export class EventTable {
   readonly #sql: Sql
 

@@ -16,7 +16,7 @@ const maxUnended = 50
 /** A claim or report of the trainer that holds a job's lease. */
 export interface TrainerHold {
   readonly job: JobId
-  /** Of two trainers the one with the higher fence has the job. */
+  /** If two trainers claim the job, the one with the higher fence has it. */
   readonly fence: number
 }
 
@@ -24,7 +24,7 @@ export interface Checkpoint {
   readonly step: number
   readonly at: number
   readonly validLoss: number | null
-  /** Of the trainer that wrote it: its bytes lie under that. */
+  /** The fence of the trainer that wrote it. Its bytes are stored under that fence. */
   readonly fence: number
 }
 

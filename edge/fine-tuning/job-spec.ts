@@ -3,7 +3,7 @@ import { FileId } from '../../shared/api/files.ts'
 import { Hyperparameters } from '../../shared/api/fine-tuning.ts'
 import { AdapterDigest, BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
 
-/** What a job trains: fixed when it is created. */
+/** The training that a job does. It is fixed when the job is created. */
 export const JobSpec = z.object({
   /** As the client named it. */
   model: z.string(),

@@ -15,7 +15,7 @@ export interface JobRecord {
   readonly createdAt: number
   readonly spec: JobSpec
   readonly status: JobStatus
-  /** Of the trainer that has it, or had it last: a later trainer has a higher one. */
+  /** The fence of the trainer that has the job, or had it last. A later trainer has a higher one. */
   readonly fence: number
   readonly progress: { readonly step: number; readonly steps: number } | null
   readonly plannedTokens: number
@@ -49,7 +49,7 @@ interface Row extends Record<string, SqlValue> {
 const ended: ReadonlySet<JobStatus> = new Set(['succeeded', 'failed', 'cancelled'])
 export const isEnded = (status: JobStatus): boolean => ended.has(status)
 
-/** What a change may set of a job. */
+/** The fields of a job that a change may set. */
 export type JobChange = Partial<Omit<JobRecord, 'id' | 'createdAt' | 'spec'>>
 
 /** A tenant's jobs. */

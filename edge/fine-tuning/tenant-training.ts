@@ -9,7 +9,7 @@ import { type Checkpoint, JobBook, type TrainerHold } from './job-book.ts'
 import type { JobSpec } from './job-spec.ts'
 import type { JobRecord } from './job-table.ts'
 
-/** What the worker binds for it. */
+/** The bindings of the worker that this object uses. */
 interface TrainingBindings {
   readonly FILES: R2Bucket
 }

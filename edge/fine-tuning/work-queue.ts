@@ -141,7 +141,7 @@ export class WorkQueue {
     )
   }
 
-  /** What waits and runs, in order of arrival. */
+  /** The jobs that wait or run, in order of arrival. */
   list(limit: number): readonly QueuedWork[] {
     const now = this.#now()
     return this.#sql.all<Row>('SELECT * FROM work ORDER BY queued_at, job LIMIT ?', limit).map((row) => ({

@@ -41,7 +41,7 @@ const anthropicTypes: Readonly<Record<number, string>> = {
   504: 'timeout_error',
 }
 
-/** What Anthropic calls a failure of this status. */
+/** Anthropic's error type for a failure of this status. */
 export const anthropicType = ({ status }: Pick<QuartetError, 'status'>): string =>
   anthropicTypes[status] ?? (status < 500 ? 'invalid_request_error' : 'api_error')
 

@@ -144,7 +144,7 @@ test('a repeated Idempotency-Key answers as described, and says so', async () =>
   const path = `/tenants/${tenant.id}/keys`
   for (const [body, replayed] of [
     [{ name: 'made once' }, 'true'],
-    // What did nothing frees its key.
+    // A request that did nothing frees its key.
     [{ name: 7 }, null],
   ] as const) {
     const key = { 'idempotency-key': `name-is-${typeof body.name}` }

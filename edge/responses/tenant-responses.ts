@@ -3,7 +3,7 @@ import type { StoredResponse } from './stored-response.ts'
 
 /** How long a response is kept. */
 export const keptMs = 30 * 24 * 3_600_000
-/** What one tenant's responses take at most; the oldest go first. */
+/** The most bytes that one tenant's responses may take; the oldest are removed first. */
 const maxKeptBytes = 256 * 1024 * 1024
 const maxKept = 10_000
 

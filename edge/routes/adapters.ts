@@ -22,7 +22,7 @@ import { moveAlias, requireOwnName } from './aliases.ts'
 
 type C = Context<ControlApp>
 
-/** What an upload's query asks, for the audit log. */
+/** The adapter and alias that an upload's query names, for the audit log. */
 export const publication = (c: Pick<C, 'req'>): AuditTarget => parseQuery(PublishQuery, c)
 
 /** `POST …/adapters`: an adapter file, checked while it arrives; with `alias`, deployed as well. */

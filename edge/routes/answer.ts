@@ -16,7 +16,7 @@ import { adaptersNamed, type Generation, type RunningChoices, startChoices, usag
 export interface CompleteChoice {
   readonly text: string
   readonly tokens: readonly PlacedToken[]
-  /** Of the prompt's tokens from the second on, where the request asks for them. */
+  /** The scores of the prompt's tokens from the second on, if the request asks for them. */
   readonly prompt: readonly TokenScore[]
   readonly completionTokens: number
   readonly finish: NonNullable<ChoiceDelta['finish']>

@@ -115,7 +115,7 @@ function presentation(
   const callId = (choice: number, call: number) => `call_${name}_${choice}_${call}`
   const logprobs = (tokens: readonly PlacedToken[]) =>
     request.logprobs ? { content: contentLogprobs(tokens, codec.vocabulary), refusal: null } : null
-  /** Of several that answer together each choice tells which it is of. */
+  /** Where several models answer together, adds to each choice the model that gives it. */
   const named = <Choice extends { readonly index: number }>(choice: Choice): Choice & { model?: string } => {
     const answerer = answerers[choice.index % n]
     return request.models === undefined || answerer === undefined

@@ -18,7 +18,7 @@ export interface EncodedPrompts extends OpenModel {
   /** Who answers: one model, or several that answer each prompt together; `model` is the one with the most prompt rows. */
   readonly answerers: readonly Answerer[]
   readonly prompts: readonly (readonly number[])[]
-  /** Of the prompts, as `Encoded` has it. */
+  /** The `tail` of each prompt (see `Encoded`). */
   readonly tails: readonly (number | undefined)[]
 }
 

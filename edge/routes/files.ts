@@ -26,7 +26,7 @@ import { UploadProgress } from '../uploads/upload-memory.ts'
 
 type C = Context<TenantApp>
 
-/** What a bucket does not remove in time stays; nothing names it. */
+/** A file that the bucket does not remove in this time stays; no record names it. */
 const removeMs = 5_000
 /** Boundaries and headers of a form around a file. */
 const formBytes = 64 * 1024

@@ -39,7 +39,7 @@ export async function createJob(c: C): Promise<Response> {
   return shown(c, job)
 }
 
-/** What is trained, with everything that the request left open decided. */
+/** Makes the job's spec. It decides everything that the request left open. */
 async function specOf(c: C, request: CreateJobRequest): Promise<JobSpec> {
   const tenant = c.get('tenantRecord')
   const { adapters, record } = await resolveModel(request.model, {

@@ -31,11 +31,11 @@ import { promptRowsOf, type ResolvedModel, tailOf } from '../tenants/resolve-mod
 export interface Generation {
   /** Choice `i` of a prompt is answered by the one at `i` modulo their number. */
   readonly answerers: readonly Answerer[]
-  /** Of the answerers the one with the most prompt rows: it has the least room. */
+  /** The answerer with the most prompt rows: it has the least room. */
   readonly model: ResolvedModel
   readonly codec: TextCodec
   readonly prompts: readonly (readonly number[])[]
-  /** Of the prompts: how many tokens stand behind late rows, where that is not the adapter's own number. */
+  /** For each prompt, the number of tokens behind late rows; undefined where the adapter's own number applies. */
   readonly tails: readonly (number | undefined)[]
   /** Choices per prompt; choice `i` of the request draws with `seed + i`. */
   readonly n: number
@@ -149,7 +149,7 @@ export async function startChoices(
       reservation.settle(choice, {
         settlement: settlement(ended.number),
         node: ended.node.url,
-        // Of one that it left, its node alone knows how much of the prompt it had read.
+        // The client left this attempt. Only its node knows how much of the prompt it had read.
         usage: unusable?.usage ?? { promptTokens: 0, completionTokens: 0 },
         countedBy: unusable === undefined ? 'edge' : 'node',
         outcome: unusable === undefined ? outcome : 'adapter_unusable',
@@ -284,10 +284,10 @@ export function promptRoom(model: ResolvedModel): number {
 export interface ContextNeed {
   readonly model: ResolvedModel
   readonly requested: number | undefined
-  /** What a request that does not say gets at most. */
+  /** The most tokens for a request that names no limit. */
   readonly cap: number
   readonly param: 'messages' | 'prompt' | 'input'
-  /** What `requested` is called in the request. */
+  /** The name of `requested` in the request. */
   readonly limitParam: 'max_tokens' | 'max_completion_tokens' | 'max_output_tokens'
 }
 

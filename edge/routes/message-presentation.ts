@@ -143,7 +143,7 @@ function inputOf(text: string): Record<string, unknown> {
   }
 }
 
-/** What was read of an earlier request is no new input, as at Anthropic. */
+/** Leaves tokens that an earlier request had read out of `input_tokens`, as Anthropic does. */
 function usageIn({ completion_tokens, prompt_tokens, prompt_tokens_details }: Usage): MessagesUsage {
   const cached = prompt_tokens_details?.cached_tokens ?? 0
   return {

@@ -17,7 +17,7 @@ import { responsePresentation } from './response-presentation.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
 import { ownResponses } from './stored-responses.ts'
 
-/** Of a conversation as it is stored. */
+/** The bound on a conversation as it is stored. */
 const maxConversationBytes = 1024 * 1024
 
 /** `POST /v1/responses`. */

@@ -154,7 +154,7 @@ async function succeed(
         ifVersion: undefined,
       }),
     )
-    // What this isolate changed, its next request sees.
+    // The next request in this isolate must see the change.
     feed.expire()
   }
   return unwrap(await training(lease.tenant).succeed(lease, report, alias))

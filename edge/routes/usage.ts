@@ -155,14 +155,14 @@ const placeOf = ({ day, key, model }: Place): string => `${day}/${key}/${model}`
 const noPlace = () =>
   new QuartetError('invalid_request', "after: must be a page's last_id", { param: 'after' })
 
-/** Of a tenant's row. */
+/** Reads the place of a row in one tenant's usage. */
 function place(after: string): Place {
   const [day, key, model] = after.split('/')
   if (day === undefined || key === undefined || model === undefined) throw noPlace()
   return { day, key, model }
 }
 
-/** Of a tenant, or of a row among all tenants' rows. */
+/** Reads the place of a tenant, or of a row among all tenants' rows. */
 function placeAmongAll(after: string): { readonly tenant: TenantId; readonly row: Place | undefined } {
   const [first, ...rest] = after.split('/')
   const tenant = TenantId.safeParse(first)

@@ -7,7 +7,9 @@ import { scorer } from './rendezvous.ts'
 /** A request's needs of a node. */
 export interface RouteAsk {
   readonly adapter: AdapterKey | null
-  /** What nodes are ranked by instead of the adapter: late adapters of a tenant share what a node has read. */
+  /**
+   * The key that ranks nodes instead of the adapter: late adapters of a tenant share the prompts that a node has read.
+   */
   readonly home?: string | undefined
   readonly backbone: BackboneDigest
   /** Rows of KV cache that it sets aside (shared/kv-rows.ts). */

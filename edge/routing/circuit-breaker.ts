@@ -16,9 +16,9 @@ interface Trip {
 type BreakerNode = Pick<FleetNode, 'id' | 'report'>
 
 /**
- * What this isolate saw of each node (circuit breaker; Nygard, Release It!, 2007). A failure opens a node's circuit for
- * a second, doubled with each failed probe up to 15 s; then one request at a time probes it, and its success closes it.
- * A new process in the node's place starts closed.
+ * The failures of each node that this isolate saw (circuit breaker; Nygard, Release It!, 2007). A failure opens a
+ * node's circuit for a second, doubled with each failed probe up to 15 s; then one request at a time probes it, and its
+ * success closes it. A new process in the node's place starts closed.
  */
 export class CircuitBreakers {
   readonly #now: () => number

@@ -37,11 +37,11 @@ export interface Attempt {
  * Decides where one request goes, attempt by attempt; makes no calls and reads no clock but the router's. Every attempt
  * goes to a node of its own.
  *
- * What may follow a failure: an attempt that took nothing from the fleet (the node was gone, or refused because it
- * drains) may be repeated once at a node in good standing for free, so that the death of a node loses no request. So
- * may one that a node's cache is too small for, at each node that is known to hold it, then at each that has not said how
- * large it is: it was refused before any work. All
- * other repeats, and hedges, draw on the isolate's retry budget, so that failures and overload are never multiplied.
+ * Some failed attempts may be repeated for free. An attempt took nothing from the fleet when its node was gone, or
+ * refused it because it drains: it is repeated once, at a node in good standing, so that the death of a node loses no
+ * request. A node whose cache is too small refuses an attempt before any work: it is repeated at the nodes that are
+ * known to have the room, then at those that have not said how large their caches are. All other repeats, and hedges,
+ * draw on the isolate's retry budget, so that failures and overload are never multiplied.
  */
 export class Dispatch {
   readonly #router: Router

@@ -2,7 +2,7 @@
 const rememberedMs = 10 * 60_000
 
 /**
- * What nodes that do not say how large their caches are have refused as too large: the fewest rows of each. Keys are the ids
+ * For nodes that do not say how large their caches are: the fewest rows that each refused as too many. Keys are the ids
  * of listed nodes, which are few.
  */
 export class RefusedRows {

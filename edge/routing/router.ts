@@ -16,8 +16,9 @@ export interface RouterOptions {
 }
 
 /**
- * What this isolate began since a node's report, others are likely to have begun too: they route alike. Counting it this
- * many times steadies the loads of a simulated fleet (`npm run bench -- fleet`); more reacts to chance.
+ * Other isolates route alike. They have probably begun as many calls as this isolate since a node's report. Counting
+ * this isolate's calls this many times steadies the loads of a simulated fleet (`npm run bench -- fleet`); a larger
+ * number reacts to chance.
  */
 const othersAlike = 2
 

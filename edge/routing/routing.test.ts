@@ -491,7 +491,7 @@ describe('a dispatch', () => {
     }
     for (const key of keys.slice(0, 20)) expect(askedBy(key, 1_000).at(-1)).toBe('node-3')
     for (const key of keys.slice(0, 20)) expect(askedBy(key, 1_500)).toEqual(['node-3'])
-    // What is smaller than anything that was refused goes to its own home.
+    // A request smaller than every refused one goes to its own home.
     const homes = new Set(keys.map((key) => home(key, nodes)))
     expect(new Set(keys.map((key) => new Dispatch(via, ask(key)).first(nodes)?.node.id))).toEqual(homes)
   })

@@ -7,8 +7,8 @@ import { EdgeBackbone } from '../../shared/backbone.ts'
 import { AdapterDigest, AliasName, BackboneSlug, KeyId, TenantId } from '../../shared/ids.ts'
 
 /**
- * What lies in KV: projections that `TenantDirectory` (and, for backbones, the admin API) writes and requests read.
- * KV may be a minute late; what is too old is known by its version (feed/feed-view.ts).
+ * The records in KV: projections that `TenantDirectory` (and, for backbones, the admin API) writes and requests read.
+ * KV may be a minute late; a record's version tells when it is too old (feed/feed-view.ts).
  */
 
 /** `key:{sha256 of the key}`. Deleted when the key is revoked. */
@@ -27,7 +27,7 @@ const Target = z.object({
   backbone: BackboneSlug,
   /** Prompt rows the adapter puts in the context. */
   rows: z.int().min(0),
-  /** Of late rows: how many of a prompt's tokens stand behind them; absent where rows stand at its start. */
+  /** The number of prompt tokens behind late rows; absent where rows stand at the prompt's start. */
   tail: z.int().min(1).optional(),
 })
 export type Target = z.infer<typeof Target>

@@ -5,7 +5,7 @@ import { checkedSchema } from './json-schema.ts'
 
 type Request = Structured & { readonly min_tokens: number }
 
-/** What an answer must keep to, if anything; a request may ask for one form. */
+/** The grammar of an answer, if the request asks for one. A request may ask for one form only. */
 export function grammarOf(request: Request): SimpleGrammar | undefined {
   return theOne(formsOf(request), request.min_tokens)
 }
@@ -56,7 +56,7 @@ function theOne([first, second]: readonly Form[], minTokens: number): SimpleGram
   return grammar
 }
 
-/** What the wire bounds. */
+/** The length that the wire limits. */
 export const grammarLength = (grammar: object): number => JSON.stringify(grammar).length
 
 interface Form {

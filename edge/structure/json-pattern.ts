@@ -1,7 +1,10 @@
 /** First and last code point. */
 type Range = readonly [first: number, last: number]
 
-/** What a JSON string holds as it is. The rest is written with a backslash, or is no character at all. */
+/**
+ * The characters that a JSON string holds as they are. Any other is written with a backslash, or is no character at
+ * all.
+ */
 const writable: readonly Range[] = [
   [0x20, 0x21],
   [0x23, 0x5b],
@@ -20,7 +23,7 @@ const named: Readonly<Record<string, readonly Range[]>> = {
 const opposite: Readonly<Record<string, readonly Range[]>> = { D: digits, W: word, S: space }
 const controls = 'nrtfv0'
 
-/** What no class may let through, in a class's own writing. */
+/** The characters that no class may match, in the syntax of a class. */
 const unwritable = '"\\\\\\x00-\\x1f'
 
 /** A class of all that a JSON string holds as it is. */
@@ -97,7 +100,7 @@ function itemAt(characters: readonly string[], at: number): { length: number; ra
   return { length: 1, ranges: [[code, code]] }
 }
 
-/** What an escape stands for; undefined for one that stands for no character. */
+/** The characters that an escape stands for; undefined for an escape that stands for no character. */
 function escapeAt(
   characters: readonly string[],
   at: number,

@@ -73,7 +73,7 @@ describe('a warm request', () => {
   }
 
   test('reads neither KV nor a Durable Object', async () => {
-    // What is looked at again after a while is not looked at here, however slow the machine.
+    // The clock stands still, so that nothing gets old enough to be read again, however slow the machine is.
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() })
     const { ask, calls } = await warmIsolate()
     const before = calls()

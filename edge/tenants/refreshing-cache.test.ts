@@ -69,7 +69,7 @@ test('it holds no more than its capacity weighs, and keeps nothing that alone we
   expect(['aa', 'bb', 'c', 'dd'].map((key) => cache.has(key))).toEqual([false, true, true, true])
   expect(await cache.get('large', counted(['larger']).source)).toBe('larger')
   expect(['bb', 'c', 'dd', 'large'].map((key) => cache.has(key))).toEqual([true, true, true, false])
-  // What is read again, forgotten or cleared weighs nothing any more.
+  // A value that is read again, forgotten or cleared no longer counts with its old weight.
   await cache.reload('bb', counted(['b']).source)
   cache.delete('c')
   await cache.get('ee', counted(['ee']).source)

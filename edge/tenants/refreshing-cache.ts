@@ -14,9 +14,9 @@ interface Entry<V> {
 /**
  * A bounded cache of values that may be at most `maxMs` old, or `failingMs` while they cannot be loaded. A value older
  * than half of `maxMs` is served and renewed behind the request, so that a busy key never waits. Absence is not cached.
- * What was read longest ago goes first, and a value that weighs more than all may is not kept. Loads are not shared
- * between requests: a Worker's I/O belongs to the request that began it, and one that is cancelled would leave the others
- * waiting.
+ * A full cache drops the values that were read longest ago, and keeps no value that weighs more than all may weigh
+ * together. Loads are not shared between requests: a Worker's I/O belongs to the request that began it, and one that is
+ * cancelled would leave the others waiting.
  */
 export class RefreshingCache<V> {
   readonly #entries = new Map<string, Entry<V>>()

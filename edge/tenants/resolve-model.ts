@@ -19,7 +19,10 @@ export interface ResolvedModel {
 export const promptRowsOf = ({ adapters }: Pick<ResolvedModel, 'adapters'>): number =>
   adapters.reduce((sum, { rows }) => sum + rows, 0)
 
-/** Of late rows: how many of a prompt's tokens stand behind them; undefined where rows stand at its start, or none. */
+/**
+ * The number of prompt tokens behind late rows; undefined where rows stand at the prompt's start, or where there are
+ * none.
+ */
 export const tailOf = ({ adapters: [first] }: Pick<ResolvedModel, 'adapters'>): number | undefined =>
   first?.tail
 

@@ -182,7 +182,7 @@ describe('calls are told from text, wherever it is cut:', () => {
   })
 })
 
-/** What looks like a call and is none. */
+/** Texts that look like a call and are none. */
 const texts: [format: ToolFormat['name'], text: string][] = [
   ['hermes', 'Use <tool_call> with care, or <tool'],
   ['hermes', '<tool_call>\n{"name": "rm", "arguments": {"path": "/"}}\n</tool_call>'],

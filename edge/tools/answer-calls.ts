@@ -17,7 +17,7 @@ export interface AnswerCallsOptions {
 /** Calls that are being read. */
 interface Reading {
   readonly calls: CallReader
-  /** What was read so far, as long as it may turn out to be no call. */
+  /** The text read so far, as long as it may turn out to be no call. */
   begun: string
   isTold: boolean
 }
@@ -140,7 +140,7 @@ export class AnswerCalls {
     }
     if (pieces.length > 0) {
       this.#gap = ''
-      // Of what is a call already, nothing will be text any more.
+      // The call is certain now, so none of this can become text.
       reader.begun = ''
     }
     if (reader.calls.standing === 'over') {

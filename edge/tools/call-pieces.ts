@@ -1,4 +1,4 @@
-/** What became known of an answer in which functions may be called. Calls count from 0. */
+/** A new part of an answer in which functions may be called. Calls count from 0. */
 export type CallPiece =
   | { readonly type: 'text'; readonly text: string }
   | { readonly type: 'call'; readonly call: number; readonly name: string }
@@ -11,9 +11,9 @@ export interface CallReader {
   push(text: string): number
   /** `more`: it wants what follows; `over`: its calls are whole; `none`: it was none, from its first character on. */
   readonly standing: 'more' | 'over' | 'none'
-  /** What it read of a call that turned out to be none, behind others. */
+  /** The text of a later call that turned out to be none. */
   readonly rest: string
-  /** What became known since the last time. */
+  /** Takes the pieces that were found since the last time. */
   take(): CallPiece[]
 }
 

@@ -15,7 +15,7 @@ export interface ToolFormat extends CallSpelling {
   readonly closers: readonly string[]
   /** Calls of Python's form are read, too. */
   readonly isPythonic?: true
-  /** What an answer is held to behind its marker, around the arguments. */
+  /** The text that an answer must have behind its marker, around the arguments. */
   readonly frame: {
     readonly open: string
     readonly before: (name: string) => string

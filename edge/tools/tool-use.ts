@@ -14,7 +14,7 @@ export interface AskedTools {
   readonly functions: readonly FunctionDefinition[]
   readonly choice: ToolChoice
   readonly isParallel: boolean
-  /** What a client calls a function and its schema. */
+  /** The client's names for the fields of a function. */
   readonly places: {
     readonly name: (index: number) => string
     readonly schema: (index: number) => string
@@ -65,7 +65,7 @@ export class ToolUse {
     return this.#offered.some(({ strict }) => strict)
   }
 
-  /** What the template is told. A model that must call finds its special token written already. */
+  /** The functions as the template gets them. A model that must call finds its special token written already. */
   get shown(): ShownTools {
     return {
       functions: this.#offered.map(shownFunction),
@@ -79,7 +79,7 @@ export class ToolUse {
     return isWritten ? (this.#format.markers[0] ?? '') : ''
   }
 
-  /** What the answer keeps to, where `form` is what the request asks for besides. */
+  /** The constraint on the answer. `form` is the form that the request asks for besides its functions. */
   constraint(form: SimpleGrammar | undefined, { minTokens }: { minTokens: number }): Constraint {
     const constraint = this.#constraint(form)
     if (constraint.grammar === undefined || minTokens === 0) return constraint

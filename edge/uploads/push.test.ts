@@ -94,7 +94,7 @@ describe('a push that two requests wait for', () => {
 
 const key = nodeTokenKey(env.QUARTET_NODE_SECRET)
 
-/** What calls' tokens say, each of which must be for the node that the call went to. */
+/** The claims of the calls' tokens. Each token must be for the node that the call went to. */
 async function claimsOf(calls: readonly StubCall[]): Promise<NodeTokenClaims[]> {
   const nodes = await Promise.all(
     stubs.addresses().map(async ({ id, url }) => ({

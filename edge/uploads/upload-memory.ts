@@ -22,7 +22,7 @@ export class UploadProgress {
   readonly #startedAt = Date.now()
   #arrived = 0
 
-  /** Of an upload of so many bytes that begins now. */
+  /** Starts the progress of an upload of `bytes` bytes now. */
   constructor(bytes: number) {
     this.#bytes = bytes
   }

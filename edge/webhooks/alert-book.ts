@@ -3,7 +3,7 @@ import type { Sql, SqlValue } from '../budgets/sql.ts'
 
 /** After each failure; behind the last one an alert is given up. About a day in all. */
 const retryMs = [5_000, 30_000, 120_000, 600_000, 3_600_000, 4 * 3_600_000, 8 * 3_600_000, 12 * 3_600_000]
-/** Of a tenant, the oldest go first. */
+/** The most alerts of a tenant; the oldest are removed first. */
 const maxAlerts = 200
 
 const schema: readonly string[] = [

@@ -25,7 +25,7 @@ test('a budget that is spent to 50, 80 and 100 % is told of, and the tenant sees
   await expect.poll(spent).toBeGreaterThan(0)
   await edge.admin('PATCH', `/tenants/${tenant.id}`, { policy: { tokensPerDay: 2 * (await spent()) } })
   expect((await report()).alerts.map(({ percent }) => percent)).toEqual([50])
-  // What is left suffices for no request: the budget is as good as spent.
+  // The rest of the budget suffices for no request, so the budget counts as spent.
   await expect
     .poll(async () => {
       await edge.chat(tenant, { max_tokens: 4 })

@@ -1,7 +1,7 @@
 /** A call's place in the trace that the edge handed on. */
 export interface CallTrace {
   readonly traceId: string
-  /** Of the span that the node records for the call. */
+  /** The id of the span that the node records for the call. */
   readonly spanId: string
   readonly parentSpanId?: string
 }

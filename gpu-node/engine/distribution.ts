@@ -21,7 +21,7 @@ const powerOfHalf = Float64Array.from({ length: negligibleBits + 1 }, (_, k) => 
 export class Distribution {
   /** [vocab] */
   readonly logits: Float32Array
-  /** Of the `#count` tokens in play, relative to the heaviest, in (0, 1]. */
+  /** The weights of the `#count` tokens in play, relative to the heaviest, in (0, 1]. */
   readonly #weights: Float32Array
   readonly #weightBits: Uint32Array
   readonly #ids: Int32Array

@@ -363,7 +363,7 @@ export class Engine {
     return Math.max(1, Math.ceil(Math.min(atThisPace, atAnyPace)))
   }
 
-  /** What a step did and how long it took: for Retry-After, metrics and logs. */
+  /** Records the work of a step and its time, for Retry-After, metrics and logs. */
   #account({ chunks, decode }: Step, { decodeMs, prefillMs }: StepTime): void {
     const sum = (count: (chunk: Chunk) => number) => chunks.reduce((total, chunk) => total + count(chunk), 0)
     const rows = sum((chunk) => chunk.rows)

@@ -14,11 +14,11 @@ interface Block {
   readonly by: RequestId
 }
 
-/** What a prompt found in the cache. */
+/** The tokens of a prompt that the cache gave. */
 export interface Restored {
   /** Tokens that need not be run. */
   readonly tokens: number
-  /** Of those, the tokens that an earlier request had run, and not another choice of this one. */
+  /** The number of those that an earlier request had run, not another choice of this request. */
   readonly earlier: number
 }
 

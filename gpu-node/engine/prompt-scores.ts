@@ -23,7 +23,7 @@ export class PromptScores {
     this.#scores.push(this.#score(logits, next))
   }
 
-  /** What there is, once. */
+  /** Takes the scores that are ready, as events. Each score is taken once. */
   take(): GenerateEvent[] {
     const scores = this.#scores
     this.#scores = []

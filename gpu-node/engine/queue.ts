@@ -8,7 +8,7 @@ export interface QueueLimits {
   readonly perTenant: number
 }
 
-/** What waits: whose it is. */
+/** An entry of the queue, with the tenant that it belongs to. */
 export interface Waiting {
   readonly tenant: TenantId
   /** Waits behind all that is not. */
@@ -19,7 +19,7 @@ interface Share<T> {
   /** Service received, in rows of prompts and weighted tokens, on the clock of `#virtualTime`. */
   served: number
   readonly waiting: T[]
-  /** Of low priority. */
+  /** Entries of low priority. */
   readonly low: T[]
 }
 

@@ -14,7 +14,10 @@ export interface Choice {
 /** The parts of a request that its choices depend on. */
 export type SampledRequest = Pick<GenerateRequest, 'sampling' | 'logprobs' | 'prompt' | 'stopTokens'>
 
-/** What one sequence's choices depend on besides the logits: its parameters, its draws and what it has generated. */
+/**
+ * The state that decides one sequence's choices besides the logits: its parameters, its draws and the tokens that it
+ * has generated.
+ */
 export class SamplingState {
   readonly sampling: Sampling
   /** Alternatives to report, or null for no log-probabilities at all. */

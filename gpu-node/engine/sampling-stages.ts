@@ -1,7 +1,7 @@
 import type { Sampling } from '../../shared/wire.ts'
 import type { Distribution } from './distribution.ts'
 
-/** What a stage may look at besides the logits. */
+/** The values that a stage may read besides the logits. */
 interface Given {
   readonly sampling: Sampling
   /** How often this sequence has generated each token. */
@@ -31,7 +31,7 @@ function add(logits: Float32Array, id: number, delta: number): void {
   if (logit !== undefined) logits[id] = logit + delta
 }
 
-/** What moves logits, in order. Greedy choice takes the largest after these. */
+/** The stages that change logits, in order. Greedy choice takes the largest logit after them. */
 export const logitStages: readonly LogitStage[] = [
   {
     name: 'logit_bias',
@@ -90,7 +90,10 @@ export function maskStage(mask: Int32Array): LogitStage {
   }
 }
 
-/** What narrows the distribution, in order; each sees only what the one before it left, renormalised. */
+/**
+ * The stages that narrow the distribution, in order. Each sees only the tokens that the one before it left,
+ * renormalised.
+ */
 export const weightStages: readonly WeightStage[] = [
   {
     name: 'temperature',

@@ -21,7 +21,7 @@ export interface Chunk {
   readonly depth: number
 }
 
-/** What one step runs: chunks first, then one token for each decoding sequence. */
+/** The work of one step: chunks first, then one token for each decoding sequence. */
 export interface Step {
   readonly chunks: readonly Chunk[]
   readonly decode: readonly Sequence[]
@@ -123,7 +123,7 @@ export class Scheduler {
       // Among the running ones before anything can fail, so that it ends with them.
       sequence.admit(slot, now)
       this.#prefilling.push(sequence)
-      // What is kept of a prompt has no logits.
+      // The cache keeps no logits, so a prompt that is scored runs from its first token.
       if (sequence.promptScores !== undefined)
         this.#begin(sequence, { slot, restored: { tokens: 0, earlier: 0 } })
       else this.#following.push({ sequence, slot })

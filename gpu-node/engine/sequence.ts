@@ -22,7 +22,7 @@ export interface EngineRequest {
   readonly request: GenerateRequest
   /** null for the untuned backbone. The engine releases it, also when it refuses the request. */
   readonly adapter: PinnedAdapter | null
-  /** What its answer must keep to, if anything. The engine closes it, also when it refuses the request. */
+  /** The grammar that the answer must follow, if any. The engine closes it, also when it refuses the request. */
   readonly grammar?: Pick<GrammarSession, 'mask' | 'standing' | 'accept' | 'settled' | 'close'> | undefined
   /** Aborting it frees what the request holds at the next step. */
   readonly signal: AbortSignal
@@ -52,7 +52,7 @@ export class Sequence {
   readonly events: SequenceEvents
   readonly sampling: SamplingState
   readonly arrivedAt: number
-  /** Of its prompt's tokens, where the request asks for them. */
+  /** The scores of its prompt's tokens, if the request asks for them. */
   readonly promptScores: PromptScores | undefined
   phase: Phase = { name: 'waiting' }
   /** Set from outside the step loop; the loop acts on it. */
@@ -95,7 +95,10 @@ export class Sequence {
     return this.adapter?.rows ?? 0
   }
 
-  /** Of late rows: how many of the prompt's tokens stand behind them. Undefined where rows stand at its start, or none. */
+  /**
+   * The number of prompt tokens behind late rows; undefined where rows stand at the prompt's start, or where there are
+   * none.
+   */
   get tail(): number | undefined {
     const own = this.adapter?.tail
     return own === undefined ? undefined : (this.engineRequest.request.tail ?? own)

@@ -75,7 +75,7 @@ export class StepBudget {
     this.#decodeMs += weight * (ms - this.#decodeMs)
   }
 
-  /** Of that depth, else of the next less deep one that was measured. */
+  /** The estimate of that depth, or else of the nearest measured depth below it. */
   #estimateAt(depth: number): Estimate | undefined {
     for (let at = depthClass(depth); at >= 0; at--) {
       const estimate = this.#estimates[at]

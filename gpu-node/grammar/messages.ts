@@ -43,8 +43,8 @@ export interface FromWorker {
 }
 
 /**
- * What both sides see of a session: how many masks were made, its standing, and the mask: a bit per token, set where the
- * grammar allows it.
+ * The memory of a session that the node and its worker share: the number of masks made so far, the session's standing,
+ * and the mask. The mask has one bit per token, set where the grammar allows the token.
  */
 export const stateLayout = { version: 0, standing: 1, mask: 2 } as const
 export const standings = { open: 0, complete: 1, failed: 2 } as const

@@ -11,8 +11,8 @@ interface Shelf {
 }
 
 /**
- * What a request's rows are made of, resident until released; null for the untuned backbone. Throws `adapter_missing`, or
- * `invalid_request` for adapters that cannot be stacked, with nothing kept.
+ * Pins the adapters of a request: they stay resident until released. Returns null for the untuned backbone. Throws
+ * `adapter_missing`, or `invalid_request` for adapters that cannot be stacked; then nothing stays pinned.
  */
 export function pinWanted(
   wanted: Pick<GenerateRequest, 'adapter' | 'behind' | 'promptLogprobs'>,

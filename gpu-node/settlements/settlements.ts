@@ -28,8 +28,9 @@ export interface SettlementsOptions {
 }
 
 /**
- * What finished generations used, kept until an edge has acknowledged it. In memory and bounded: a node that is killed
- * loses what it still kept (the edge then charges what it saw), and of too many, or too old ones, the oldest go.
+ * The settlements of finished generations, kept until an edge has acknowledged them. They are in memory and bounded: a
+ * node that is killed loses those that it still kept (the edge then charges the usage that it saw). When there are too
+ * many, or some are too old, the oldest are removed first.
  */
 export class Settlements {
   readonly #kept = new Map<SettlementId, Kept>()

@@ -15,7 +15,7 @@ export interface Cache {
   backbone(slug: string, weights: Weights): string
   /** Folder of the files a backbone was converted from. */
   source(slug: string): string
-  /** What only one process at a time may work on. */
+  /** The lock for work that only one process at a time may do. */
   lock(slug: string): string
 }
 
@@ -48,7 +48,7 @@ export async function cachedBackbone(folder: string): Promise<Backbone | undefin
   }
 }
 
-/** What lies in the cache: whole backbones, and for others why they cannot be used. */
+/** Lists the cache: whole backbones, and for each other folder the reason why it cannot be used. */
 export async function listBackbones(
   cache: Cache,
 ): Promise<readonly (Backbone | { folder: string; problem: string })[]> {

@@ -17,7 +17,7 @@ export const f32: MatrixFormat = {
 }
 
 interface SixteenBits {
-  /** Of the tensor: the type's own, so that no two formats have one of a name. */
+  /** The tensor's name. Each type has its own, so that no two formats share a name. */
   readonly name: string
   readonly type: ElementType
   readonly encode: (rows: Float32Array) => Uint8Array

@@ -121,7 +121,7 @@ export function servingGraph({ config, weights, invertibleNorms }: ServingModel)
     g.output(`present_key.${layer}`, key)
     g.output(`present_value.${layer}`, value)
     const ofLayer = tokenRows[layer] ?? missing(layer)
-    // What follows the last layer's attention is needed only where logits are.
+    // Only rows whose logits are needed go on behind the last layer's attention.
     const isLast = layer === layers - 1
     const kept = isLast ? g.apply('Gather', [ofLayer, logitRows], { axis: 0 }) : ofLayer
     const stream = isLast ? g.apply('Gather', [entering.hidden, logitRows], { axis: 0 }) : entering.hidden

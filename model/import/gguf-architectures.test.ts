@@ -9,7 +9,7 @@ import { decoderTensors } from '../architectures/decoder-tensors.ts'
 import { openGguf } from './gguf.ts'
 import { openSource } from './source.ts'
 
-/** What llama.cpp's `gguf` Python package 0.19.0 calls each checkpoint's tensors, and the metadata it writes of them. */
+/** The tensor names and the metadata that llama.cpp's `gguf` Python package 0.19.0 writes for each checkpoint. */
 const Written = z.record(
   z.string(),
   z.object({

@@ -152,7 +152,7 @@ function isDerived(name: string, { tiedHead, head }: { tiedHead: boolean; head: 
   return name.endsWith('.rotary_emb.inv_freq') || (tiedHead && name === head) || beyondText.test(name)
 }
 
-/** Of models that read pictures too: what turns those into rows. */
+/** Tensors of models that also read pictures: they turn pictures into rows. */
 const beyondText = /^(?:model\.)?(?:vision_tower|vision_model|multi_modal_projector)\./
 
 /** Whether a stored head only repeats the embedding: a model that says it has one matrix may store another head. */

@@ -10,7 +10,9 @@ import { checkTokenizer, encode, endTokens, parseTokenizer } from './tokenizer.t
 const fixture = (name: string) => readFile(new URL(`../../test/fixtures/tokenizer/${name}`, import.meta.url))
 const Cases = z.array(z.object({ text: z.string(), ids: z.array(z.int()) }))
 
-/** What the reference tokenizers (Hugging Face's and llama.cpp's, which agree) make of 32 awkward texts. */
+/**
+ * The token ids that the reference tokenizers (Hugging Face's and llama.cpp's, which agree) give for 32 awkward texts.
+ */
 const golden = Cases.parse(JSON.parse((await fixture('golden.json')).toString()))
 /** The metadata `tokenizer.*` of SmolLM2-135M-Instruct's GGUF file (Apache-2.0). */
 const Metadata = z.record(

@@ -19,7 +19,7 @@ const config: ModelConfig = {
 }
 
 let cache: HostKvCache
-/** What each slot's rows should hold, in order. */
+/** The rows that each slot should hold, in order. */
 let written: Map<CacheSlot, number[]>
 let next = 1
 beforeEach(() => {

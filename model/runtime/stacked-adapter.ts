@@ -31,7 +31,7 @@ export class StackedAdapter implements LoadedAdapter {
     return Math.max(...this.parts.map(({ window }) => window))
   }
 
-  /** Of its own; its parts are counted where they are held. */
+  /** The stack has no bytes of its own; its parts are counted where they are held. */
   get bytes(): number {
     return 0
   }

@@ -95,7 +95,7 @@ const TemplateValue = z.union([z.boolean(), z.number(), Text.max(1024)], {
   error: 'must be true, false, a number or a string',
 })
 
-/** What a conversation's prompt is made of. */
+/** The parameters that make a conversation's prompt. */
 export const chatPromptParameters = {
   messages: z.array(RequestMessage).min(1, 'must hold at least one message').max(4096),
   tools: withDefault(Tools, [], 'Functions that the model may ask its client to call.'),
@@ -205,7 +205,7 @@ export const ChatCompletion = z.object({
   choices: z.array(
     z.object({
       index: z.int(),
-      /** Of a request with `models`: the one that answers. */
+      /** The model that answers, in a request with `models`. */
       model: z.string().optional(),
       message: z.object({
         role: z.literal('assistant'),

@@ -17,7 +17,7 @@ export const AdapterSummary = z.object({
   kind: z.string(),
   /** Prompt rows (`l_sp`): context the adapter takes. */
   rows: z.int(),
-  /** Of late rows: how many of a prompt's tokens stand behind them; absent where rows stand at its start. */
+  /** The number of prompt tokens behind late rows; absent where rows stand at the prompt's start. */
   tail: z.int().min(1).optional(),
   bytes: z.int(),
   createdAt: z.int(),

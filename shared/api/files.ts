@@ -14,7 +14,7 @@ export const FilePurpose = z.enum(['fine-tune', 'batch'], {
 })
 export type FilePurpose = z.infer<typeof FilePurpose>
 
-/** Of files that are there: those that a batch wrote as well. */
+/** The purpose of a stored file. It may also be a file that a batch wrote. */
 export const StoredPurpose = z.enum([...FilePurpose.options, 'batch_output'], {
   error: 'must be fine-tune, batch or batch_output',
 })

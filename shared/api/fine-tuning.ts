@@ -125,7 +125,7 @@ export const JobEvent = z.object({
   level: z.enum(['info', 'warn', 'error']),
   message: z.string(),
   type: z.enum(['message', 'metrics']),
-  /** Of `metrics`: `step`, `train_loss`, `valid_loss`, … */
+  /** The values of an event of type `metrics`: `step`, `train_loss`, `valid_loss`, … */
   data: z.record(z.string(), z.union([z.number(), z.string(), z.null()])),
 })
 export type JobEvent = z.infer<typeof JobEvent>

@@ -102,7 +102,7 @@ function toError({ issue, path }: Located): QuartetError {
 
 const units: Readonly<Record<string, string>> = { string: ' characters', array: ' entries' }
 
-/** What is wrong with a value, and what it may be. A schema's own message says it better where it has one. */
+/** Says why a value is wrong, and which values are allowed. A schema's own message goes first. */
 function inOurWords(issue: Issue): string {
   switch (issue.code) {
     case 'invalid_type':

@@ -231,7 +231,7 @@ export type ResponseObject = z.infer<typeof ResponseObject>
 export const ResponseEvent = z.looseObject({ type: z.string(), sequence_number: z.int() })
 export type ResponseEvent = z.infer<typeof ResponseEvent>
 
-/** What was put in, as `input_items` lists it. */
+/** A message of the request, as `input_items` lists it. */
 const InputMessage = z.object({
   id: z.string(),
   type: z.literal('message'),

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 
 /**
- * What a tenant's key may do. `inference`: ask models, and batches with their files. `deploy`: adapters and aliases.
+ * The rights of a tenant's key. `inference`: ask models, and batches with their files. `deploy`: adapters and aliases.
  * `train`: files of examples and fine-tuning jobs. `read-only`: look at all of it and change nothing.
  */
 export const Scope = z.enum(['inference', 'deploy', 'train', 'read-only'], {

@@ -11,7 +11,7 @@ export const FunctionName = z
   .string()
   .regex(/^[A-Za-z0-9_-]{1,128}$/, 'must be 1 to 128 letters, digits, - or _')
 
-/** What OpenAI's two endpoints say of a function. */
+/** The fields of a function that OpenAI's two endpoints share. */
 export const functionFields = {
   name: FunctionName,
   description: orAbsent(Text.max(16 * 1024)),

@@ -51,7 +51,10 @@ export const UsageRow = z.object({
   /** Requests among them that failed for a reason that was not the client's. */
   errors: count,
   prompt_tokens: count,
-  /** Of those, the ones that an earlier request had run already: of the limits they take the policy's `cachedTokenShare`. */
+  /**
+   * The prompt tokens that an earlier request had run already. They count in the limits with the policy's
+   * `cachedTokenShare`.
+   */
   cached_tokens: count,
   /** Rows that adapters put in front of those prompts. A row takes as much of the limits as a token. */
   prompt_rows: count,

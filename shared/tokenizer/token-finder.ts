@@ -74,7 +74,7 @@ export class TokenFinder {
     return found
   }
 
-  /** Of the tokens from `low` on, the first whose unit at a place is at least this. */
+  /** The first token from `low` on whose unit at place `at` is at least `unit`. */
   #firstFrom(unit: number, { low, high, at }: { low: number; high: number; at: number }): number {
     let from = low
     let to = high

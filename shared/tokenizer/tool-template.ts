@@ -48,7 +48,9 @@ const offered: ShownFunction = {
 const question: TemplateMessage = { role: 'user', content: 'Question?' }
 const instruction: TemplateMessage = { role: 'system', content: 'Instruction.' }
 
-/** What a template makes of functions, learned by rendering: one that shows them has been written for them. */
+/**
+ * Learns how a template writes functions, by rendering it. A template that shows the functions was written for them.
+ */
 export function toolTemplate(render: RenderWith): ToolTemplate {
   const shown = (messages: readonly TemplateMessage[], settings = {}): string => {
     try {

@@ -108,7 +108,10 @@ const rowKeys = {
 const known = (message: Readonly<Record<string, unknown>>) =>
   Object.fromEntries(Object.entries(message).filter(([key]) => messageKeys.has(key)))
 
-/** What a line's value has to learn, at least one row, and the keys beside it that say nothing; or why there is none. */
+/**
+ * Reads a line's value: its rows to learn, at least one, and the keys beside them that are not read; or the problem
+ * with it.
+ */
 export function parseRow(
   value: unknown,
 ): { rows: readonly Row[]; ignored: readonly string[] } | { problem: string } {

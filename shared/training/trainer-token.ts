@@ -4,9 +4,9 @@ import { QuartetError } from '../errors.ts'
 import { TrainerId } from './trainer-protocol.ts'
 
 /**
- * What lets a trainer's call into an edge: a JWT (RFC 7519, HS256) under the secret that the edge shares with nodes and
- * trainers, for one edge, one method and path, and one body. A call that is sent twice changes nothing, as each names
- * its job's fence and step.
+ * The token of a trainer's call to an edge: a JWT (RFC 7519, HS256) under the secret that the edge shares with nodes
+ * and trainers. It is for one edge, one method and path, and one body. A call that is sent twice changes nothing, as
+ * each names its job's fence and step.
  */
 const Claims = z.object({
   sub: TrainerId,

@@ -20,7 +20,7 @@ const promptTokens = 1
 interface Work {
   readonly id: SettlementId
   readonly choice: number
-  /** What it may use at most. */
+  /** The most tokens that it may use. */
   readonly most: number
   readonly meter: string
   /** UTC day that pays. */
@@ -53,7 +53,7 @@ const usageOf = ({ choice, used = 0 }: Work) => ({
   completionTokens: used - (choice === 0 ? promptTokens : 0),
 })
 
-/** What happens to a message between an isolate and the ledger. */
+/** The fate of a message between an isolate and the ledger. */
 export type Fate = 'arrives' | 'lost' | 'answer lost'
 
 /**
@@ -63,7 +63,7 @@ export type Fate = 'arrives' | 'lost' | 'answer lost'
 export class BudgetWorld {
   now: number
   readonly works: Work[] = []
-  /** What isolates have told the ledger that choices used, by the nodes' counts: the last word. */
+  /** The last word of isolates to the ledger on the tokens that choices used, by the nodes' counts. */
   readonly told = new Map<string, number>()
   readonly isolates: Isolate[] = []
   readonly limits: Limits

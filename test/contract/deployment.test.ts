@@ -6,10 +6,10 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 
-/** What `wrangler deploy` would send, without sending it. */
+/** These tests read the worker that `wrangler deploy` would send, without sending it. */
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-/** Of Cloudflare's free plan: compressed, 3 MB. Ours stays far below, as a larger worker starts later. */
+/** Cloudflare's free plan allows 3 MB, compressed. Ours stays far below, as a larger worker starts later. */
 const mostKilobytes = 512
 
 let folder: string

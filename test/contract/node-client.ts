@@ -134,7 +134,7 @@ export async function readEvents(response: Response): Promise<GenerateEvent[]> {
 export const tokenIds = (events: readonly GenerateEvent[]) =>
   events.flatMap((event) => (event.type === 'token' ? [event.id] : []))
 
-/** What every refusal must look like. */
+/** Reads a refusal, and throws when it lacks a field that every refusal must have. */
 export async function refusal(
   response: Response,
 ): Promise<{ status: number; code: string; param: string | null }> {

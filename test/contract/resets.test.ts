@@ -111,7 +111,7 @@ const eventually = { timeout: 15_000 }
 const logged = ({ id }: Tenant) =>
   edge.log.filter(({ event, path: of, tenant }) => event === 'request' && tenant === id && of === path)
 
-/** What the node counted of all calls that it took. */
+/** The tokens that the node sent, over all calls that it took. */
 const counted = () => node.calls.reduce((sum, call) => sum + (call.kind === 'generate' ? call.sent : 0), 0)
 
 const Prompt = z.object({ prompt: z.array(z.int()) })

@@ -57,7 +57,7 @@ function setUp(limits: Limits) {
         reservation.settle(0, { ...told, settlement, node: 'node', usage, countedBy: 'node' })
         reservation.close('stop')
       },
-      /** What its node tells of its own accord. */
+      /** The settlement that its node sends of its own accord. */
       settledBy: (completionTokens: number): Settlement => ({
         ...told,
         id: settlement,

@@ -11,7 +11,7 @@ import { Random } from '../../shared/prng.ts'
 import type { Grammar } from '../../shared/wire.ts'
 import { byteIds, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
 
-/** What grammars of calls let through, drawn at random, is read as calls whose arguments validate. */
+/** Answers are drawn at random under grammars of calls. They must be read as calls whose arguments validate. */
 
 const vocab = 320
 const { endOfText } = tinySpecials

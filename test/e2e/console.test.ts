@@ -26,7 +26,7 @@ afterAll(() => browser.close())
 
 const Violations = z.array(z.object({ id: z.string(), nodes: z.array(z.object({ html: z.string() })) }))
 
-/** What axe finds wrong with a page, by rule. */
+/** The faults that axe finds in a page, by rule. */
 async function violations(page: Page): Promise<readonly string[]> {
   // Through the debugger: the page's own policy lets no script in.
   const found: unknown = await page.evaluate(

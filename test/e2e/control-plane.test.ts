@@ -147,7 +147,10 @@ const Line = z.object({
   completionTokens: z.int(),
 })
 
-/** What the nodes' own logs say they ran since they had so many lines: a prompt once, however many choices it has. */
+/**
+ * Counts the work in the nodes' own logs behind the given numbers of lines. A prompt counts once, however many choices
+ * it has.
+ */
 async function nodesCount(since: readonly number[]): Promise<Counts> {
   const logs = await Promise.all(nodes.map((node) => logLines(node)))
   const runs = logs
@@ -244,7 +247,7 @@ describe('a budget of tokens', () => {
       if (wait !== null) expect(Number(wait)).toBeGreaterThanOrEqual(1)
       expect(error.headers.get('x-ratelimit-limit-tokens')).toBe(String(budget))
     }
-    // What came back of the reservations can be spent, down to less than a request's worth.
+    // Tokens that came back from reservations can be spent, down to less than a request needs.
     await expect
       .poll(
         () =>

@@ -35,7 +35,7 @@ declare module 'vitest' {
 
 export interface SharedStack {
   readonly home: string
-  /** What `quartet start` wrote to stdout. */
+  /** The text that `quartet start` wrote to stdout. */
   readonly printed: string
   readonly edge: string
   readonly node: string

@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises'
 
-/** What /proc says about the processes of this machine (Linux). */
+/** Reads the processes of this machine from /proc (Linux). */
 
 interface ProcessState {
   readonly pid: number

@@ -12,7 +12,7 @@ import { helpDesk, stack } from './shared-stack.ts'
 
 const main = fileURLToPath(new URL('../../cli/main.ts', import.meta.url))
 
-/** What a command wrote to stdout; throws with its stderr when it failed. */
+/** Runs a command and returns its stdout; throws with its stderr when it failed. */
 async function quartet(...words: readonly string[]): Promise<string> {
   const env = { ...process.env, QUARTET_HOME: stack.home }
   return (await promisify(execFile)(process.execPath, [main, ...words], { env })).stdout.trim()

@@ -10,7 +10,7 @@ const Failure = z.object({ error: z.object({ code: z.string() }) })
 
 export interface Answered {
   readonly method: string
-  /** Of the URL, without its query. */
+  /** The path of the URL, without its query. */
   readonly path: string
   readonly response: Response
   /** The response's body. */
@@ -44,7 +44,7 @@ export class DocumentedAnswers {
     return this.#find({ method, path })?.operation.operationId
   }
 
-  /** What of an answer the document does not say, or says otherwise; nothing of a request that is no operation. */
+  /** Lists where an answer differs from the document. The list is empty for a request that is no operation. */
   problems(answered: Answered): string[] {
     const { response, text } = answered
     const found = this.#find(answered)

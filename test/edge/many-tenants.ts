@@ -89,7 +89,7 @@ async function lookUp(
     const answer = await app.fetch(request, bindings, ctx)
     if (!answer.ok) throw new Error(await answer.text())
   }
-  // What an isolate reads once, whoever asks: the feed, the backbone.
+  // The first request loads the feed and the backbone, which an isolate reads once for all tenants.
   await ask(keys[0])
   const started = performance.now()
   for (const key of keys.slice(1)) await ask(key)

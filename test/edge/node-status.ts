@@ -3,7 +3,7 @@ import { Heartbeat } from '../../shared/heartbeat.ts'
 
 const incarnations = ['a', 'b', 'c', 'd'].map((digit) => `${digit.repeat(8)}-0000-4000-8000-000000000000`)
 
-/** What a node says of itself in a test; `process` tells its incarnations apart. */
+/** A node's status in a test; `process` tells its incarnations apart. */
 export function nodeStatus({
   process = 0,
   ...more

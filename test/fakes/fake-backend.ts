@@ -31,7 +31,7 @@ class FakeAdapter implements LoadedAdapter {
   readonly window: number
   readonly tail: number | undefined
   readonly bytes: number
-  /** What it does to the logits. */
+  /** The adapter's effect on the logits. */
   readonly identity: number
 
   constructor({ bytes = 1, identity, rows = 4, tail, window = 0 }: FakeAdapterOptions) {
@@ -66,7 +66,7 @@ class FakeSlot implements CacheSlot {
   readonly rows: number
   readonly tokens: number[] = []
   adapter: FakeAdapter | undefined
-  /** Of late rows. */
+  /** The number of tokens behind late rows. */
   tail: number | undefined
   readonly #free: (rows: number) => void
   #released = false

@@ -28,7 +28,7 @@ export const untunedLoss = 3
 
 interface Behaviour {
   readonly metadata?: AdapterMetadata
-  /** What each call adds to the loss per token; calls count from 0. */
+  /** The extra loss per token of each call; calls count from 0. */
   readonly trouble?: (call: number) => number
   /** Told of every batch that is differentiated. */
   readonly onBatch?: (batch: readonly Example[]) => void

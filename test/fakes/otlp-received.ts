@@ -1,6 +1,6 @@
 import { z } from 'zod'
 
-/** What an OTLP receiver gets, decoded from the JSON encoding by its letter. */
+/** The messages that an OTLP receiver gets, decoded strictly by the rules of the JSON encoding. */
 
 const Nano = z.string().regex(/^[0-9]{19}$/)
 const AttributeValue = z.union([

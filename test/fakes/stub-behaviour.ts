@@ -8,7 +8,7 @@ export interface Refusal {
   readonly endless?: boolean
 }
 
-/** What a stub node does with the next requests. */
+/** The behaviour of a stub node for the next requests. */
 export interface StubBehaviour {
   /** Ids of the tokens it answers with. */
   readonly tokens: readonly number[]

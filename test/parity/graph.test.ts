@@ -10,7 +10,10 @@ import { randomAdapter } from './random-adapter.ts'
 import { referenceLogits } from './reference.ts'
 import { openBackend, type TinyBackbone, tinyBackbone } from './tiny-backbone.ts'
 
-/** What f32 and another order of summation leave between the graph and the reference in double precision. */
+/**
+ * The difference between the graph and the reference in double precision that f32 and another order of summation
+ * explain.
+ */
 const tolerance = 2e-4
 
 const tokens = range(0, 19).map((i) => (i * 47 + 3) % 256)

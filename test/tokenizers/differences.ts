@@ -3,7 +3,7 @@ import { compileTokenizer } from '../../shared/tokenizer/compile-tokenizer.ts'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { checkTables, readTables } from '../../shared/tokenizer/tokenizer-tables.ts'
 
-/** What the reference makes of texts, in their order: with what goes around a whole prompt, and without. */
+/** The reference's ids of each text, in order: with the tokens around a whole prompt, and without them. */
 export const ReferenceIds = z.array(z.object({ prompt: z.array(z.int()), bare: z.array(z.int()) }))
 export type ReferenceIds = z.infer<typeof ReferenceIds>
 

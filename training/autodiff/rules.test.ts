@@ -14,7 +14,7 @@ interface Case {
   build(g: GraphBuilder, ...x: Value[]): Value | readonly Value[]
   /** Values are spread evenly over this range, in random order; −1.5 to 1.5 when absent. */
   readonly range?: readonly [number, number]
-  /** Of each input, in place of a range. */
+  /** The values of each input, in place of a range. */
   readonly values?: readonly (readonly number[])[]
   readonly feeds?: Tensors
 }

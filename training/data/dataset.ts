@@ -34,7 +34,7 @@ export interface FileExample extends Example {
 /** A file of examples in token ids. */
 export interface Dataset {
   readonly name: string
-  /** Of the file's bytes. */
+  /** The hash of the file's bytes. */
   readonly sha256: string
   readonly examples: readonly FileExample[]
 }

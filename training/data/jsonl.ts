@@ -74,7 +74,7 @@ function firstLine(file: Uint8Array): string {
   return new TextDecoder().decode(file.subarray(0, shownBytes)).trimStart().split('\n', 1)[0] ?? ''
 }
 
-/** What to do with a text that is no JSONL, by its first line. */
+/** The remedy for a text that is no JSONL, judged by its first line. */
 function remedyOfText(line: string): string | undefined {
   if (line.startsWith('['))
     return "it is a JSON array; write one object per line: jq -c '.[]' FILE > FILE.jsonl"

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Example } from './example.ts'
 
-/** What can be said of a file of examples before training on it. */
+/** The facts about a file of examples that are known before training. */
 export interface Survey {
   readonly examples: number
   readonly promptTokens: Percentiles

@@ -16,11 +16,11 @@ export interface BatchInputs {
   /** int64 [r]: the tokens that they shall predict. */
   readonly targets: Value
   /**
-   * Of late rows. int64 [all rows]: which row stands at each place of a layer's sequences, among all tokens with all
+   * For late rows: int64 [all rows]. The row at each place of a layer's sequences, counted among all tokens with all
    * prompt rows behind them.
    */
   readonly order: Value
-  /** Of late rows. int64 [n]: the place of each token among those. */
+  /** For late rows: int64 [n]. The place of each token among those. */
   readonly tokenRows: Value
 }
 

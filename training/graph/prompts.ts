@@ -9,7 +9,7 @@ import {
 import { type BatchInputs, batchInputNames, toSequences } from './batch.ts'
 import { expand, InstructionInputs, type Pool, poolRules, project } from './generator.ts'
 
-/** What the graph's input for one of the adapter's tensors, and the output for its gradient, are called. */
+/** The names of the graph's input for an adapter's tensor and of the output for its gradient. */
 export const parameterInput = (name: string) => `adapter.${name}`
 export const gradientOutput = (name: string) => `gradient.${name}`
 

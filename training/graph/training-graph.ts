@@ -136,7 +136,7 @@ function backbone(
       },
       layer,
     })
-    // What follows the last layer's attention is needed only where a loss is.
+    // Only rows whose loss is needed go on behind the last layer's attention.
     const isLast = layer === layers - 1
     const at = (x: Value, which: Value) => g.apply('Gather', [x, which], { axis: 0 })
     const drops = rows !== undefined && !carries && placed !== undefined

@@ -5,7 +5,7 @@ import { partOf } from '../parameter-groups.ts'
 import { ownRows } from './own-rows.ts'
 import { drawsOf, normal } from './random-rows.ts'
 
-/** What rows start as: the backbone's own first-token state, or noise of the same size. */
+/** The start of rows: the backbone's own first-token state, or noise of the same size. */
 export type RowStart = 'anchor' | 'random'
 
 export interface FreshStart {

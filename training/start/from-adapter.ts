@@ -5,7 +5,7 @@ import type { Parameters } from '../loss/loss-model.ts'
 import { unitRows } from './from-text.ts'
 import { ownRows } from './own-rows.ts'
 
-/** What may differ between an adapter and the one it starts from: neither changes a tensor. */
+/** The metadata that may differ between an adapter and the one it starts from: it changes no tensor. */
 const free = new Set(['window', 'precision', 'backbone', 'backbone_sha256'])
 
 /**

@@ -36,7 +36,7 @@ const ofJob = {
 const bytes = (description: string, type = 'application/octet-stream') =>
   ({ status: 200, description, content: { [type]: z.string() } }) as const
 
-/** What trainers call; each call is signed with the secret that they share with the edge. */
+/** The routes that trainers call. Each call is signed with the secret that trainers share with the edge. */
 export const trainerRoutes: readonly Route[] = [
   {
     method: 'post',

@@ -79,7 +79,7 @@ async function checkAnswer({ body, headers, method, operation, target }: FuzzReq
   return response.status
 }
 
-/** What a damaged path or method meets, which is no operation of the document. */
+/** The answer to a damaged path or method that is no operation of the document. */
 const refusal = { error: { message: expect.any(String), code: expect.stringMatching(/^[a-z_]+$/) } }
 
 /** The registry's epoch, which every heartbeat's token names. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 
-/** What nobody should send. */
+/** Values that no client should send. */
 const junk: fc.Arbitrary<unknown> = fc.oneof(
   fc.constantFrom<unknown>(
     null,

@@ -14,7 +14,7 @@ export interface FuzzRequest {
 
 export interface FuzzSource extends SchemaSource {
   readonly document: Document
-  /** What authenticates, by security scheme. */
+  /** The credentials, by security scheme. */
   readonly credentials: Readonly<Record<string, readonly string[]>>
   /** Bodies of files, some of them good. */
   readonly files: readonly Uint8Array<ArrayBuffer>[]
