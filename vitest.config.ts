@@ -12,7 +12,7 @@ export default defineConfig({
           ],
           testTimeout: 120_000,
           hookTimeout: 300_000,
-          // By default a core is left idle.
+          // Vitest's default leaves one core idle.
           maxWorkers: 2,
           sequence: { groupOrder: 0 },
         },

@@ -31,7 +31,7 @@ async function spend(
   const ledger = new Ledger(memorySql())
   ledger.setLimits({ ...noLimits, tokensPerDay: affordable * each })
   let calls = 0
-  /** That something was granted to. */
+  /** The leases that were granted something. */
   const leases = new Set<string>()
   const owner = {
     async exchange(exchange: Exchange) {

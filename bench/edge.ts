@@ -89,7 +89,7 @@ const generous = {
   tokensPerMonth: 1_000_000_000_000,
 }
 
-/** By binding. */
+/** The keys are names of bindings. */
 const durableObjects = {
   BUDGETS: "the budget's owner",
   FEED: 'the change feed',

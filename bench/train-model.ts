@@ -9,7 +9,7 @@ import { type OnnxLossModel, openLossModel } from '../training/loss/onnx-loss-mo
 const slug = BackboneSlug.parse('smollm2-135m-instruct')
 
 export const examples = 16
-/** That the backbone reads of each example: the last token of a response is only predicted. */
+/** The tokens of each example that the backbone reads. It only predicts the last token of a response. */
 export const tokensPerExample = 48
 
 const settings = {

@@ -23,7 +23,7 @@ const tokens = examples * tokensPerExample
 /** About a quarter of the tokens are response, as in a task with short answers; and the worst case, all but one. */
 const responses = { quarter: 12, all: tokensPerExample } as const
 const roundCount = 5
-/** With these, the batch is one run of the model. */
+/** These settings make the batch one run of the model. */
 const settings = TrainSettings.parse({ steps: 1, evaluateEvery: 1 })
 
 /** Milliseconds of one batch. */

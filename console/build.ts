@@ -34,7 +34,7 @@ export async function buildConsole(): Promise<void> {
 async function replace(path: string, contents: Uint8Array): Promise<void> {
   const before = await readFile(path).catch(() => undefined)
   if (before?.equals(contents) === true) return
-  // Beside the served folder, not in it: a worker that starts lists what is there.
+  // The file lies beside the served folder, not in it: a worker that starts lists the served folder.
   const written = here(`.new-${process.pid}`)
   await writeFile(written, contents)
   await rename(written, path)

@@ -80,12 +80,12 @@ export interface Bindings extends DirectoryBindings {
 export interface Platform {
   readonly store: KVNamespace
   readonly directory: (tenant: TenantId) => DurableObjectStub<TenantDirectory>
-  /** Which tenants there are, and what changed of them lately. */
+  /** Knows which tenants there are, and which changed lately. */
   readonly changeFeed: () => DurableObjectStub<ChangeFeed>
   /** This isolate's knowledge of that. */
   readonly feed: FeedView
   readonly audit: () => DurableObjectStub<AuditLog>
-  /** By the hash of its caller and key. */
+  /** Finds the record by the hash of its caller and key. */
   readonly idempotentCall: (sha256: string) => DurableObjectStub<IdempotentCall>
   readonly guesses: GuessThrottle
   readonly clientAddress: (request: Request) => ClientAddress
@@ -118,7 +118,7 @@ const minAdminKeyLength = 16
 const minAdminKeyBits = 32
 const TimeoutMs = z.coerce.number().int().min(1).max(3_600_000).default(300_000)
 
-/** Below the age at which a node offers a settlement itself (gpu-node/settlements). */
+/** The bound is below the age at which a node offers a settlement itself (gpu-node/settlements). */
 const GatherMs = z.coerce.number().int().min(1).max(7_000).default(5_000)
 
 const platforms = new WeakMap<Bindings, Platform>()

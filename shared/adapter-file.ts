@@ -23,7 +23,10 @@ const shape = {
   format: z.literal('quartet-adapter/1'),
   anchor: z.enum(['sink', 'own', 'none']).default('none'),
   placement: z.enum(['first', 'after-first', 'late']).default('first'),
-  /** With the placement `late` alone: so many of the prompt's tokens, its generation header, stand behind the rows. */
+  /**
+   * Only for the placement `late`: the number of the prompt's tokens, its generation header, that stand behind the
+   * rows.
+   */
   tail: count(maxTail).optional(),
   backbone: BackboneSlug,
   backbone_sha256: BackboneDigest,

@@ -9,7 +9,7 @@ export const Rotary = z.strictObject({
   theta: z.number().gt(0),
   /** How many of a head's numbers are turned; all of them when absent. */
   dims: z.int().min(2).optional(),
-  /** By which each pair's frequency is divided, [dims / 2]; 1 when absent. */
+  /** The divisor of each pair's frequency, [dims / 2]; 1 when absent. */
   factors: z.array(z.number().gt(0)).optional(),
   /** Scales the sines and cosines. */
   magnitude: z.number().gt(0).optional(),
@@ -64,7 +64,7 @@ export const ModelConfig = z.strictObject({
   qkNorms: z.enum(['each-head', 'all-heads']).optional(),
   /** Epsilon of those norms, where it is another than `rmsEps`. */
   qkNormEps: z.number().gt(0).optional(),
-  /** Which products have a bias added. */
+  /** The products that have a bias added. */
   biases: z.array(z.enum(['qkv', 'o', 'gate_up', 'down'])).optional(),
   activation: z.enum(['gelu', 'gelu-tanh']).optional(),
   embeddingScale: z.number().gt(0).optional(),
@@ -84,7 +84,7 @@ export type MatrixKind = z.infer<typeof MatrixKind>
 
 export const StoredWeights = z.strictObject({
   weights: WeightFormat,
-  /** Which matrices have 8 bits among those of 4, besides the embedding. */
+  /** The matrices that keep 8 bits where the others have 4; the embedding always does. */
   eightBits: z.array(MatrixKind).optional(),
 })
 export type StoredWeights = z.infer<typeof StoredWeights>

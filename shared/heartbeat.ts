@@ -12,7 +12,7 @@ export const heartbeatMs = 1_000
 export const nodeLostMs = 5_000
 export const maxHeartbeatBytes = 1024 * 1024
 export const maxSettlementsPerHeartbeat = 256
-/** Those a node lists; it keeps the most recently used. */
+/** The most adapters that a node lists; it lists those used most recently. */
 export const maxResidentAdapters = 50_000
 
 /** Names a node in its fleet: adapters are placed by it, and tokens are made for it. */

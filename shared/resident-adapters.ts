@@ -1,10 +1,10 @@
 import type { AdapterKey } from './ids.ts'
 
 /**
- * Which adapters a node holds and for whom, compactly: six bytes of each, which are eight characters of base64, one after
- * the other. They are the first bytes of the digest, mixed with its tenant, so that a tenant with the same file learns
- * nothing of another's. Two of a million adapters share them with probability 0.2 %; then a node is asked in vain and is
- * brought the adapter.
+ * A compact list of the adapters that a node holds, and for whom: six bytes of each, which are eight characters of
+ * base64, one after the other. They are the first bytes of the digest, mixed with its tenant, so that a tenant with the
+ * same file learns nothing of another's. Two of a million adapters share them with probability 0.2 %; then a node is
+ * asked in vain and is brought the adapter.
  */
 const prefixBytes = 6
 const prefixLength = 8

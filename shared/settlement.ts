@@ -39,9 +39,9 @@ export const SettlementsRequest = z.strictObject({
 export type SettlementsRequest = z.infer<typeof SettlementsRequest>
 
 export const SettlementsResponse = z.object({
-  /** Those wanted that are over and not yet acknowledged. */
+  /** The wanted settlements that are over and not yet acknowledged. */
   settlements: z.array(Settlement),
-  /** Those wanted that still run. The node does not know the rest. */
+  /** The wanted settlements that still run. The node does not know the rest. */
   running: z.array(SettlementId),
 })
 export type SettlementsResponse = z.infer<typeof SettlementsResponse>

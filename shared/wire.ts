@@ -12,7 +12,7 @@ import { AdapterDigest, BackboneDigest, BackboneSlug, RequestId, SettlementId } 
  * Each call carries `authorization: Bearer {node token}` (node-token.ts). Errors are ErrorBody (errors.ts).
  */
 
-/** Below the 100 MB that Cloudflare lets a request's body have. */
+/** The limit is below the 100 MB that Cloudflare lets a request's body have. */
 export const maxAdapterBytes = 95 * 1024 * 1024
 export const maxGenerateBytes = 4 * 1024 * 1024
 const maxStopTokens = 64
@@ -119,14 +119,17 @@ export const GenerateRequest = z.strictObject({
   priority: z.literal('low').optional(),
   /** The node gives up this long after it received the request, in milliseconds. */
   timeoutMs: z.int().min(1).max(3_600_000),
-  /** Under which the node keeps what this call used until an edge acknowledges it; without it, it keeps nothing. */
+  /**
+   * The name under which the node keeps this call's usage until an edge acknowledges it. Without it, the node keeps
+   * nothing.
+   */
   settlement: z.strictObject({ id: SettlementId, meter: z.string().max(1024) }).optional(),
   /** Earlier settlements of the same tenant that are charged: the node forgets them. */
   acknowledge: z.array(SettlementId).max(maxAcknowledged).optional(),
 })
 export type GenerateRequest = z.infer<typeof GenerateRequest>
 
-/** Whose rows a request is to have, in order; none for the untuned backbone. */
+/** The adapters whose rows a request is to have, in order; none for the untuned backbone. */
 export const adaptersOf = ({
   adapter,
   behind = [],
@@ -174,7 +177,7 @@ export const GenerateEvent = z.discriminatedUnion('type', [
     id: tokenId,
     /** True for the stop token itself, which has no text. */
     stop: z.boolean().optional(),
-    /** With the first token, as in `Usage`. */
+    /** Comes with the first token, as in `Usage`. */
     cachedTokens: z.int().min(1).optional(),
     logprob: z.number().optional(),
     /** Most likely first. */

@@ -11,9 +11,12 @@ export function divergence(what: string): QuartetError {
 /** Steps over which a loss is averaged: single spikes come and go. */
 const span = 10
 
-/** By half of it and by one nat at least. */
+/** The loss is above the base by half of the base, and by one nat at least. */
 const liesFarAbove = (loss: number, base: number) => loss > base + Math.max(1, base / 2)
-/** Above the lowest of many, which is low by chance as well: by all of it and by two nats at least. */
+/**
+ * The lowest of many losses is low by chance as well. So the loss must be above it by all of it, and by two nats at
+ * least.
+ */
 const liesFarAboveBest = (loss: number, best: number) => loss > best + Math.max(2, best)
 
 interface Mean {

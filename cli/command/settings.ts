@@ -40,12 +40,12 @@ export const nodesOption = () =>
     .default(1)
     .argParser(parseNodes)
 
-/** Which stored form of a backbone is meant. */
+/** The option that chooses the stored form of a backbone. */
 export const weightsOption = (
   about = 'how weights are stored: in 8 or 4 bits, as f32, or for GPUs as f16 or bf16',
 ) => new Option('--weights <format>', about).choices(WeightFormat.options).default('q8')
 
-/** Which matrices keep 8 bits among weights of 4. */
+/** The option that names the matrices with 8 bits among weights of 4. */
 export const eightBitsOption = () =>
   new Option(
     '--keep-8-bits <matrices>',

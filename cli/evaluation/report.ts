@@ -23,7 +23,7 @@ export interface EvaluationReport {
     readonly kind?: string
     readonly seconds: number
     readonly metrics: Evaluated['metrics']
-    /** With `--choices`. */
+    /** Present with `--choices`. */
     readonly labels?: LabelReport
   }[]
 }

@@ -20,7 +20,7 @@ export interface StackOptions {
   readonly backbone: Backbone
   /** Gives up starting. */
   readonly signal: AbortSignal
-  /** Told what happened to a node that ended by itself while others go on. */
+  /** Called when a node ended by itself while others go on. */
   readonly nodeEnded?: (ended: {
     readonly node: LocalNode
     readonly failure: unknown

@@ -138,7 +138,7 @@ function adapterChoices(options: TrainOptions, start: AdapterStart): AdapterChoi
   return { ...from, ...chosen }
 }
 
-/** With the length of the generation header, where rows stand in front of it. */
+/** Adds the length of the generation header, if rows stand in front of it. */
 function placed(
   { tail: _, ...choices }: AdapterChoices,
   { generationHeader: tail }: ServingEncoder,

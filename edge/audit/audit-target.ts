@@ -14,7 +14,7 @@ export type AuditTarget = Partial<
 /** A log entry stays for ever: a longer setting is cut. */
 const maxLength = 1_000
 
-/** As it is written. */
+/** The target as the log stores it: each value is cut to a bounded length. */
 export const writtenTarget = (target: AuditTarget): Record<string, string> =>
   Object.fromEntries(
     Object.entries(target).flatMap(([name, value]) =>

@@ -9,7 +9,7 @@ const deploy = ['deploy'] as const
 const readDeployments = ['deploy', 'read-only'] as const
 const train = ['train'] as const
 const readJobs = ['train', 'read-only'] as const
-/** Which of the files is for the route to say: `purposeScopes`. */
+/** The route decides which of the files a key may use: `purposeScopes`. */
 const files = ['train', 'inference'] as const
 const readFiles = ['train', 'inference', 'read-only'] as const
 

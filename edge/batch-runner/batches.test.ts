@@ -127,7 +127,7 @@ describe('a batch', () => {
     await keepOut()
     const batch = await create([line('a'), line('b'), line('c')])
     await until(batch, 'in_progress')
-    // As after a crash: one request has its result, the file is not written.
+    // This is the state after a crash: one request has its result, the file is not written.
     const stub = await object()
     await runInDurableObject(stub, (_object, { storage }) => {
       storage.sql.exec(

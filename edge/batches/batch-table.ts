@@ -16,7 +16,7 @@ export interface BatchSpec {
   readonly inputFile: FileId
   readonly endpoint: BatchEndpoint
   readonly metadata: Record<string, string> | null
-  /** Whose requests they count as. */
+  /** Its requests count as requests of this key. */
   readonly key: KeyId
 }
 

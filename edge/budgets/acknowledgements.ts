@@ -13,7 +13,7 @@ export class Acknowledgements {
     else if (ids.length < mostPerNode) ids.push(id)
   }
 
-  /** Those to tell a node with the next call; they are not told again. */
+  /** Takes the ids to tell a node with the next call. They are told once. */
   take(node: string, most: number): SettlementId[] {
     const ids = this.#ids.get(node)
     const taken = ids?.splice(0, most) ?? []

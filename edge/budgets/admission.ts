@@ -5,7 +5,7 @@ import { sharedTokens } from './meter.ts'
 
 /** The most that a request may use. */
 export interface Demand {
-  /** As the client named it: an alias or the backbone. */
+  /** The name that the client used: an alias or the backbone. */
   readonly model: string
   /** Prompt tokens of each prompt. */
   readonly prompts: readonly number[]

@@ -7,7 +7,7 @@ import type { NodeAddress } from '../fleet/nodes.ts'
 import { textUpTo } from '../http/text-up-to.ts'
 
 const patienceMs = 3_000
-/** Above what as many settlements take as one call may ask for. */
+/** The bound is above the size of as many settlements as one call may ask for. */
 const maxAnswerBytes = 1024 * 1024
 
 /** `POST /v1/settlements` of a node. Throws when it cannot be reached or does not answer as it should. */

@@ -44,7 +44,9 @@ export class Ledger {
     for (const statement of ledgerSchema) sql.all(statement)
   }
 
-  /** With another tenancy than before, nothing is spent or held any more, and usage belongs to the past. */
+  /**
+   * Sets the limits. When the tenancy is a new one, nothing is spent or held any more, and usage belongs to the past.
+   */
   setLimits(limits: Limits, tenancy?: number): { readonly isNewTenancy: boolean } {
     return this.#sql.atomically(() => {
       const isNewTenancy = tenancy !== undefined && beginTenancy(this.#sql, tenancy)

@@ -11,12 +11,12 @@ export const Meter = z.strictObject({
   day: Day,
   /** When the request was admitted, by the edge's clock: milliseconds since 1970. */
   at: z.int().min(0),
-  /** Whose tokens were reserved; null when no limit is set. */
+  /** The lease whose tokens were reserved; null when no limit is set. */
   lease: z.uuid().nullable(),
   key: KeyId,
   /** When the tenant was created; null where that is not known. */
   tenancy: z.int().nullable().default(null),
-  /** As the client named it. */
+  /** The name that the client used. */
   model: z.string().min(1).max(maxModelLength),
   /** Tokens charged at most: those of the prompt (none where an earlier choice of the same prompt pays them) … */
   prompt: z.int().min(0),
@@ -75,7 +75,7 @@ export function payable(
   }
 }
 
-/** As it travels to a node and back. */
+/** Writes a meter as it travels to a node and back. */
 export const writeMeter = (meter: Meter): string => JSON.stringify(meter)
 
 export function readMeter(text: string): Meter | undefined {

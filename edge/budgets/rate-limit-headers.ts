@@ -97,7 +97,7 @@ function tightest(limits: Limits, known: Known): Bound | undefined {
     )
 }
 
-/** As OpenAI writes it: `120ms`, `6s`, `1m30s`, `13h4m0s`. */
+/** Writes a duration as OpenAI does: `120ms`, `6s`, `1m30s`, `13h4m0s`. */
 function duration(ms: number): string {
   if (ms < 1_000) return `${Math.max(0, Math.ceil(ms))}ms`
   const seconds = Math.ceil(ms / 1_000)

@@ -6,13 +6,13 @@ import { type Charge, tokensOfCharge } from './exchange.ts'
 export type Collect = (node: string, ids: readonly SettlementId[]) => Promise<SettlementsResponse>
 
 export interface UncountedChoice {
-  /** With what the edge saw. */
+  /** The charge, with the usage that the edge saw. */
   readonly charge: Charge
   /** Where its node is reached. */
   readonly node: string
   /** Milliseconds since 1970. */
   readonly since: number
-  /** Told the tokens that are charged, once nothing more is asked for. */
+  /** Called with the tokens that are charged, once no more questions are asked. */
   readonly counted: (tokens: number) => void
 }
 
@@ -32,7 +32,7 @@ const askedForMs = 30_000
 export class UncountedChoices {
   #choices: { readonly choice: UncountedChoice; readonly isEstimated: boolean }[] = []
 
-  /** Those of which nothing has been told yet. */
+  /** The number of choices of which nothing has been told yet. */
   get count(): number {
     return this.#choices.filter(({ isEstimated }) => !isEstimated).length
   }

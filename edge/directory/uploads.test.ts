@@ -94,7 +94,7 @@ describe('an upload in parts', () => {
         adapter,
         parts: { upload: 'racing', count: 2, bytes },
       })
-      // As far as it comes without KV's answer.
+      // The upload goes on as far as it can without KV's answer.
       for (let turn = 0; turn < 20; turn++) await Promise.resolve()
       expect(await own.remove()).toMatchObject({ ok: true })
       expect(await completed).toMatchObject({ ok: false, code: 'not_found' })

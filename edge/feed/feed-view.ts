@@ -26,7 +26,7 @@ interface Asking {
 
 interface Feed extends Asking {
   readonly changes: (since: number | undefined) => Promise<Changes>
-  /** Told what changed, after the view knows it. */
+  /** Called with the changes, after the view knows them. */
   readonly onChanges: (changes: readonly Change[], missed: boolean) => void
 }
 

@@ -5,7 +5,7 @@ import { AdapterDigest, BackboneDigest, BackboneSlug } from '../../shared/ids.ts
 
 /** The training that a job does. It is fixed when the job is created. */
 export const JobSpec = z.object({
-  /** As the client named it. */
+  /** The name that the client used. */
   model: z.string(),
   backbone: z.object({ slug: BackboneSlug, digest: BackboneDigest }),
   /** The adapter to go on from; null for a new one. */

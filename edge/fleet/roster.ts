@@ -8,7 +8,7 @@ export type NodeStatus = Omit<Heartbeat, 'settlements'>
 /** A node as an isolate must know it in order to route. */
 export interface NodeSighting {
   readonly status: Omit<NodeStatus, 'resident' | 'rates'>
-  /** Which list of residents this is. */
+  /** The version of the node's list of residents. */
   readonly residentVersion: number
   /** Milliseconds since the registry heard it. */
   readonly ageMs: number
@@ -34,7 +34,7 @@ export type BeatOutcome =
 
 interface Entry {
   readonly status: NodeStatus
-  /** By the registry's clock. */
+  /** The time by the registry's clock. */
   readonly heardAt: number
   /** False for what was remembered over a restart and not heard of since. */
   readonly heard: boolean

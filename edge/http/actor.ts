@@ -3,5 +3,5 @@ import type { KeyId } from '../../shared/ids.ts'
 /** Who changes something. */
 export type Actor = { readonly kind: 'admin' } | { readonly kind: 'key'; readonly keyId: KeyId }
 
-/** As the audit log and a deployment's history know them. */
+/** The actor's name in the audit log and in a deployment's history. */
 export const actorName = (actor: Actor): string => (actor.kind === 'admin' ? 'admin' : actor.keyId)

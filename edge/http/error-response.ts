@@ -23,7 +23,7 @@ export function errorResponse(thrown: unknown, c: Context<App>): Response {
   return new Response(JSON.stringify(body), { status: error.status, headers })
 }
 
-/** As at Anthropic, with the code and the field of OpenAI's shape as well. */
+/** The body has Anthropic's shape, and the code and the field of OpenAI's shape as well. */
 const messagesBody = (error: QuartetError, requestId: string) => ({
   error: { ...error.toBody().error, type: anthropicType(error) },
   type: 'error',

@@ -72,7 +72,7 @@ export const idempotent: MiddlewareHandler<AdminApp> = async (c, next) => {
     }
   }
   const acted = act()
-  // Whoever loses the connection may ask for the answer.
+  // A client that loses the connection may ask for the answer later.
   c.executionCtx.waitUntil(acted.catch(() => undefined))
   await acted
 }

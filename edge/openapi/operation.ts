@@ -6,7 +6,7 @@ import { IdempotencyKey } from '../http/idempotency-key.ts'
 /** One route as the document describes it. Schemas are the very ones that validate. */
 export interface Operation {
   readonly method: 'get' | 'put' | 'post' | 'patch' | 'delete'
-  /** With its parameters in braces: `/v1/models/{model}`. */
+  /** The path with its parameters in braces: `/v1/models/{model}`. */
   readonly path: string
   /** `operationId`. */
   readonly id: string
@@ -50,7 +50,7 @@ type Body = { readonly json: z.ZodType; readonly optional?: true } | { readonly 
 export interface Answer {
   readonly status: 200 | 201 | 202 | 204
   readonly description: string
-  /** By media type; a stream's schema is that of one event. */
+  /** The keys are media types. A stream's schema is that of one event. */
   readonly content?: Readonly<Record<string, z.ZodType>>
   readonly headers?: readonly AnswerHeader[]
 }

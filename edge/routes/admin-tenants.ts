@@ -107,7 +107,7 @@ export async function revokeKey(c: C): Promise<Response> {
   return c.body(null, 204)
 }
 
-/** As the audit log has it. */
+/** The scopes as the audit log writes them. */
 const scopesText = (scopes: Scopes): string => scopes?.join(' ') ?? 'all'
 
 /** A new key that has expired is a mistake: seconds in place of milliseconds, perhaps. */

@@ -50,7 +50,7 @@ export function behindPrompt(
   return stopToken === undefined ? answered : [...answered, { ...stopToken, offset: length + end }]
 }
 
-/** As vLLM has them. */
+/** The log-probabilities of a prompt in vLLM's form. */
 export function promptLogprobs(
   ids: readonly number[],
   { scores, vocabulary }: { scores: readonly TokenScore[]; vocabulary: Vocabulary },

@@ -141,7 +141,7 @@ function present(
   })
 }
 
-/** By default the running month up to today. */
+/** The range of the request; by default the running month up to today. */
 function rangeOf({ from, to }: Wanted): UsageRange {
   const today = dayOf(Date.now())
   const end = to ?? (from !== undefined && from > today ? from : today)

@@ -29,7 +29,7 @@ export interface RouteView {
   readonly mayHold: (node: FleetNode, rows: number) => boolean
   /** Whether the node is believed that it holds the adapter. */
   readonly believes: (node: FleetNode, adapter: AdapterKey) => boolean
-  /** Which share of all requests asks for the adapter, 0 to 1. */
+  /** The share of all requests that ask for the adapter, 0 to 1. */
   readonly demand: (adapter: AdapterKey) => number
   /** In [0, 1). */
   readonly random: () => number

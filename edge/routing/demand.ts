@@ -8,7 +8,7 @@ interface Count {
   readonly at: number
 }
 
-/** Which share of this isolate's recent requests asked for each adapter. */
+/** Measures the share of this isolate's recent requests that asked for each adapter. */
 export class Demand {
   readonly #now: () => number
   readonly #counts = new Map<string, Count>()

@@ -22,7 +22,7 @@ export interface FirstAnswerSource {
   readonly nodes: () => Promise<readonly FleetNode[]>
   /** Calls a node; resolves with its events once the first is there. Throws NodeFailure. */
   readonly open: (attempt: Attempt, signal: AbortSignal) => Promise<Events>
-  /** Told of each attempt that fails, before its first token or after. */
+  /** Called for each attempt that fails, before its first token or after. */
   readonly failed: (attempt: Attempt, failure: NodeFailure) => void
   /** Ends everything. */
   readonly signal: AbortSignal

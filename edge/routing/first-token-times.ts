@@ -1,5 +1,5 @@
 const remembered = 128
-/** Below this, a p95 says little. */
+/** A p95 of fewer times says little. */
 const minSamples = 20
 const buckets = 20
 

@@ -18,7 +18,7 @@ export interface NodeCall {
   readonly vocab: number
   readonly nodeKey: Uint8Array
   readonly signal: AbortSignal
-  /** Told of the call; gives the headers that make it part of the request's trace. */
+  /** Notes the call, and gives the headers that make it part of the request's trace. */
   readonly report: Pick<RequestReport, 'attempt'>
 }
 

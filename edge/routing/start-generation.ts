@@ -19,7 +19,7 @@ import { forClient, NodeFailure } from './node-failures.ts'
 
 export interface RunningGeneration {
   readonly node: FleetNode
-  /** Which attempt this one is, from 0. */
+  /** The number of this attempt, from 0. */
   readonly attempt: number
   /** From the first token on. Throws NodeFailure. */
   readonly events: AsyncGenerator<readonly GenerateEvent[], void>

@@ -63,7 +63,7 @@ export class ChoiceText {
     return this.#stops.stopped
   }
 
-  /** That stop string. */
+  /** The stop string that ended the text. */
   get stopString(): string | undefined {
     return this.#stops.matched
   }

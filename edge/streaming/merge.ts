@@ -15,7 +15,7 @@ export async function* merge<T>(
   }
   const next = (index: number) => {
     const value = (async () => ({ index, result: await streams[index]?.next() }))()
-    // Whoever stops early no longer looks at what is pending.
+    // A reader that stops early leaves pending values unread; their failures must not go unhandled.
     value.catch(() => undefined)
     return value
   }

@@ -22,7 +22,7 @@ export interface ChoiceDelta {
 
 export interface ChoiceSource {
   readonly events: AsyncGenerator<readonly GenerateEvent[], void>
-  /** Told of every event and of the end. */
+  /** Sees every event and the end. */
   readonly meter: Pick<ChoiceMeter, 'see' | 'failed' | 'end'>
   readonly vocabulary: Pick<Vocabulary, 'bytes'>
   readonly stops: readonly string[]

@@ -196,7 +196,7 @@ class Checker {
     }
   }
 
-  /** As a list of values: xgrammar's own ranges let others through (0.1.27: 137 in −1 to 130). */
+  /** Writes the bounds as a list of values: xgrammar's own ranges let others through (0.1.27: 137 in −1 to 130). */
   #number(schema: SchemaObject, at: string): SchemaObject {
     const bounds = Object.keys(schema).filter((key) => key !== 'type')
     const [bound] = bounds
@@ -300,7 +300,7 @@ class Checker {
     }
   }
 
-  /** As a pattern: xgrammar's own would let control characters and broken UTF-8 through (0.1.27). */
+  /** Writes the lengths as a pattern: xgrammar's own would let control characters and broken UTF-8 through (0.1.27). */
   #length({ maxLength, minLength = 0, type }: SchemaObject, at: string): SchemaObject {
     const Length = z.int().min(0).max(maxStringLength)
     const most = Length.optional().safeParse(maxLength)

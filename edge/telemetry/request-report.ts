@@ -19,7 +19,7 @@ export interface Caller {
 /** The parameters and names of a generation, never its text. */
 export interface GenerationFacts {
   readonly operation: 'chat' | 'text_completion'
-  /** As the client named it. */
+  /** The name that the client used. */
   readonly model: string
   readonly backbone: BackboneSlug
   /** Digests, as `x-quartet-adapter` has them. */

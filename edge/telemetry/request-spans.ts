@@ -69,7 +69,7 @@ export function requestSpans(request: RequestReport): readonly Span[] {
   return [root, ...hops, generating, ...attempts, ...pushes]
 }
 
-/** By https://github.com/open-telemetry/semantic-conventions-genai, as far as it asks for what is no content. */
+/** Follows https://github.com/open-telemetry/semantic-conventions-genai, but leaves out all attributes with content. */
 function generationAttributes(request: RequestReport): Attributes {
   const { attempts, caller, errorCode, firstTokenAt, generation, use } = request
   if (generation === undefined) return {}

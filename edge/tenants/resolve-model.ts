@@ -9,7 +9,7 @@ import { findBackbone, type Reader, readBackbone, reloadTenant } from './read.ts
 /** The meaning of a request's `model` to the tenant that asks. */
 export interface ResolvedModel {
   readonly record: BackboneRecord
-  /** Whose rows stand in its prompts, in order; none for the untuned model. */
+  /** The adapters whose rows stand in its prompts, in order; none for the untuned model. */
   readonly adapters: readonly Target[]
   /** Milliseconds since 1970. */
   readonly createdAt: number

@@ -1,7 +1,7 @@
 import type { CallCounter, CallPiece, CallReader } from './call-pieces.ts'
 
 type Place =
-  /** Between calls: in front of one, or behind it. */
+  /** Stands in front of a call or behind one. */
   | 'between'
   | 'before-key'
   | 'key'

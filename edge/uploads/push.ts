@@ -17,7 +17,7 @@ export interface Push {
   readonly nodeKey: Uint8Array
   /** Keeps the push going when the request that began it is gone: others wait for it. */
   readonly background: (work: Promise<unknown>) => void
-  /** Told of the call; gives the headers that make it part of the request's trace. */
+  /** Notes the call, and gives the headers that make it part of the request's trace. */
   readonly report: Pick<RequestReport, 'push'>
   /** The request's signal: when the request is over it waits no longer, but the push goes on for the others. */
   readonly signal: AbortSignal

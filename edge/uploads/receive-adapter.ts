@@ -19,7 +19,7 @@ export const heldBytes = {
 
 export interface ArrivingFile {
   readonly body: ReadableStream<Uint8Array>
-  /** As announced; a body of another length is refused. */
+  /** The announced length. A body of another length is refused. */
   readonly bytes: number
   readonly progress: UploadProgress
 }

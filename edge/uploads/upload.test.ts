@@ -256,7 +256,7 @@ describe('an upload', () => {
     const isolate = new TestEdge()
     const end = await stalled(2, { isolate, bytes: 65_536 })
     const refused = await upload(large.file, { isolate })
-    // By the pace of the uploads that hold the room.
+    // The wait follows from the pace of the uploads that hold the room.
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
     await expectRefusal(refused, 429, 'queue_full', /this tenant's uploads/)
     expect((await upload(small.file, { isolate })).status).toBe(201)

@@ -258,7 +258,7 @@ export class Engine {
     const first = phase.done + 1
     try {
       const { vocab } = this.#backend.limits
-      // Behind the prompt's last token follows none.
+      // No token follows the prompt's last one, so it has no score.
       for (const [row, next] of prompt.slice(first, first + tokens.length).entries()) {
         await this.#turns.before(vocab)
         promptScores.add(logits.subarray(row * vocab, (row + 1) * vocab), next)

@@ -41,7 +41,7 @@ export interface PrefixCacheOptions {
 export class PrefixCache {
   readonly #backend: PrefixCacheOptions['backend']
   readonly #mostBytes: number
-  /** By hash; the least recently used first. */
+  /** The keys are hashes. The least recently used block stands first. */
   readonly #blocks = new Map<string, Block>()
   /** Blocks that a running prompt is to leave behind, by hash, with the prompt that they are expected of. */
   readonly #expected = new Map<string, Sequence>()

@@ -21,7 +21,7 @@ export interface RequestReport {
   readonly timings: Timings
 }
 
-/** Told what happens, for metrics and logs. Must not throw. */
+/** Hears the engine's events, for metrics and logs. Must not throw. */
 export interface EngineObserver {
   stepped(step: StepReport): void
   ended(request: RequestReport): void

@@ -49,7 +49,10 @@ export class Scheduler {
   readonly #budget: SchedulerOptions['budget']
   readonly #prefixes: SchedulerOptions['prefixes']
   #prefilling: Sequence[] = []
-  /** Those of `#prefilling` that wait for another to have read what they begin with, in the order of their admission. */
+  /**
+   * The sequences of `#prefilling` that wait until another has read the tokens they begin with, in the order of their
+   * admission.
+   */
   #following: { readonly sequence: Sequence; readonly slot: CacheSlot }[] = []
   #decoding: Sequence[] = []
 

@@ -52,7 +52,7 @@ export interface HeartbeatOptions {
   readonly settlements: SettlementSource
   readonly clock: EdgeClock
   readonly log: Log
-  /** Told of each heartbeat whether the edge took it. */
+  /** Called for each heartbeat: says whether the edge took it. */
   readonly sent?: (outcome: 'taken' | 'failed') => void
 }
 

@@ -150,7 +150,7 @@ function parsed(statement: string): Rule | undefined {
   return undefined
 }
 
-/** By its number where xgrammar's own writing is read in another way: `\xe8a` as one character. */
+/** Writes a character by its number if xgrammar reads its own form in another way: `\xe8a` as one character. */
 function literal(character: string): Element {
   const code = codePointOf(character)
   return /^[\w !#-/:-@[\]^`{-~]$/.test(character)

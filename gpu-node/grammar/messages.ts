@@ -2,7 +2,7 @@ import type { Grammar } from '../../shared/wire.ts'
 
 /** A tokenizer as xgrammar reads it. */
 export interface GrammarVocabulary {
-  /** By id, as long as the model's logits; an empty text is a token that no grammar allows. */
+  /** The texts by id, as many as the model has logits. No grammar allows a token with an empty text. */
   readonly tokens: readonly string[]
   /** How the texts write bytes. */
   readonly spelling: 'byte_level' | 'byte_fallback'

@@ -1,6 +1,6 @@
 import type { GrammarVocabulary } from './messages.ts'
 
-/** Which bytes may come next within a UTF-8 sequence (Unicode, table 3-7): how many more, and what the next may be. */
+/** A place within a UTF-8 sequence (Unicode, table 3-7): how many bytes are left, and the range of the next one. */
 interface Place {
   readonly left: number
   readonly from: number
@@ -17,7 +17,7 @@ const places: readonly Place[] = [
   { left: 3, from: 0x80, to: 0x8f },
 ]
 
-/** Behind `byte` at a place; undefined where no UTF-8 has it. */
+/** The place behind `byte`; undefined where no UTF-8 has this byte. */
 function next({ from, left, to }: Place, byte: number): Place | undefined {
   if (left > 0) return byte < from || byte > to ? undefined : left === 1 ? border : places[left - 1]
   if (byte < 0x80) return border

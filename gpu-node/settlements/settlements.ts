@@ -23,7 +23,7 @@ export interface SettlementsOptions {
   readonly mostKept?: number
   /** Monotonic milliseconds. */
   readonly now?: () => number
-  /** Told how many had to be forgotten without being acknowledged. */
+  /** Called with the number of settlements that were forgotten without being acknowledged. */
   readonly forgot?: (count: number) => void
 }
 

@@ -151,7 +151,7 @@ export interface Yarn {
   readonly truncate: boolean
 }
 
-/** Between the pairs that turn often, which are kept, and those that turn seldom, which are stretched, a ramp. */
+/** Keeps the pairs that turn often and stretches those that turn seldom. A ramp joins the two. */
 export function yarn(
   { theta, dims }: Pick<Unscaled, 'theta' | 'dims'>,
   { factor, original, magnitude, fast, slow, truncate }: Yarn,

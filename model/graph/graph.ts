@@ -22,7 +22,7 @@ export interface Initializer extends ValueType {
 export interface Graph {
   readonly name: string
   readonly inputs: readonly Value[]
-  /** Under the name that the graph's caller sees. */
+  /** The keys are the names that the graph's caller sees. */
   readonly outputs: ReadonlyMap<string, Value>
   readonly initializers: readonly Initializer[]
   readonly nodes: readonly Node[]

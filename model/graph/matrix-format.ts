@@ -18,7 +18,7 @@ export interface Matrix {
   gather(g: GraphBuilder, ids: Value): Value
 }
 
-/** Which numbers a graph multiplies 16-bit weights with: 16-bit ones, as GPUs do, or f32, as every CPU can. */
+/** The numbers by which a graph multiplies 16-bit weights: 16-bit ones, as GPUs do, or f32, as every CPU can. */
 export type Arithmetic = 'as stored' | 'f32'
 
 /** A way to store and use weight matrices. */

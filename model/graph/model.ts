@@ -174,7 +174,7 @@ function missing(layer: number): never {
   throw new Error(`no input is of layer ${layer}`)
 }
 
-/** Which rows each layer has. `size` int64 [2]: batch, tokens. */
+/** The inputs that say which rows each layer has. `size` int64 [2]: batch, tokens. */
 function layerInputs(g: GraphBuilder, { config, size }: { config: ModelConfig; size: Value }) {
   const { layers } = config
   const perEach = (value: number) => g.constant('int64', Array<number>(layers).fill(value))

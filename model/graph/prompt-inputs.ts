@@ -115,7 +115,7 @@ export function perLayer(g: GraphBuilder, input: Value, { sizes }: { sizes: Valu
   return g.applyNamed(splitNode(input.name), 'Split', { inputs: [input, sizes], attributes: { axis: 0 } })
 }
 
-/** Which of the inputs in 16-bit floats each program reads. */
+/** The inputs in 16-bit floats that each program reads. */
 const halfInputs = {
   generated: ['own', 'down', 'query', 'up'],
   fixed: ['own', 'static'],

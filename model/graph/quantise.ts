@@ -69,7 +69,7 @@ function wholeRange(weights: Float32Array, highest: number): Range {
 /** Shares of the whole range that are tried. */
 const shares = [1, 0.95, 0.9, 0.85, 0.8, 0.75]
 
-/** With few bits, cutting off the ends may cost less than the wider steps of the whole range. */
+/** Tries narrower ranges: with few bits, cutting off the ends may cost less than the wider steps of the whole range. */
 function nearestRange(weights: Float32Array, highest: number): Range {
   const whole = wholeRange(weights, highest)
   let best = whole

@@ -14,7 +14,7 @@ const Written = z.record(
   z.string(),
   z.object({
     metadata: z.record(z.string(), z.union([z.string(), z.number(), z.array(z.number())])),
-    /** By transformers' names. */
+    /** The keys are transformers' names. */
     names: z.record(z.string(), z.string()),
     ropeFreqs: z.array(z.number()).optional(),
   }),

@@ -100,7 +100,7 @@ function value(read: Cursor, { type, depth, key }: { type: number; depth: number
   return values
 }
 
-/** By `gguf_metadata_value_type`. */
+/** The keys are values of `gguf_metadata_value_type`. */
 const scalars: Readonly<Record<number, (read: Cursor) => GgufValue>> = {
   0: (read) => read.number(1, (view, at) => view.getUint8(at)),
   1: (read) => read.number(1, (view, at) => view.getInt8(at)),

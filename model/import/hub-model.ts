@@ -7,9 +7,9 @@ import { type HubAccess, hubAccess } from './hub-access.ts'
 export interface HubModel {
   readonly repo: string
   readonly commit: string
-  /** As its card states it (`apache-2.0`); undefined where it states none. */
+  /** The licence that the model's card states (`apache-2.0`); undefined where it states none. */
   readonly licence: string | undefined
-  /** By their path. */
+  /** The keys are the files' paths. */
   readonly files: ReadonlyMap<string, HubFile>
 }
 

@@ -80,7 +80,7 @@ async function usableBackbone(folder: string): Promise<Backbone | undefined> {
   }
 }
 
-/** As in `qwen2.5-0.5b-instruct`. */
+/** Makes a slug such as `qwen2.5-0.5b-instruct`. */
 function slugOf(repo: string, file: string | undefined): string {
   const name = file === undefined ? repo : file.replace(/(-\d{5}-of-\d{5})?\.gguf$/, '')
   const slug = (name.split('/').at(-1) ?? '').toLowerCase()

@@ -1,7 +1,7 @@
 import { QuartetError } from '../../shared/errors.ts'
 import type { HubFile, HubModel } from './hub-model.ts'
 
-/** Which of a repository's files make a backbone. */
+/** The files of a repository that make a backbone. */
 export type HubSelection =
   | {
       readonly format: 'safetensors'

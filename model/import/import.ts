@@ -27,7 +27,7 @@ export interface ImportOptions {
   readonly path: string
   readonly slug: string
   readonly weights: BackboneManifest['weights']
-  /** With weights in 4 bits: which matrices keep 8. The head when absent. */
+  /** For weights in 4 bits, the matrices that keep 8; the head when absent. */
   readonly eightBits?: BackboneManifest['eightBits']
   /** Folder to make; must not exist yet, unless it holds the same import. */
   readonly destination: string

@@ -35,7 +35,7 @@ export interface Locating {
   readonly types: Readonly<Record<string, ElementType>>
   /** Named in the error for a tensor that is missing. */
   readonly source: string
-  /** As in “has shape [..]; {settings} mean [..]”. */
+  /** The subject of the error “has shape [..]; {settings} mean [..]”. */
   readonly settings: string
 }
 

@@ -16,7 +16,7 @@ export interface ObtainOptions {
 
 /** A place that a model's files come from. Both ways give the path that `openSource` takes. */
 export interface Origin {
-  /** As in “not from {name}: …”. */
+  /** The name in “not from {name}: …”. */
   readonly name: string
   /** The files that an earlier `obtain` left in the folder, with every hash checked; undefined when they are not whole. */
   kept(folder: string): Promise<string | undefined>

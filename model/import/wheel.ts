@@ -45,7 +45,7 @@ export interface PinnedWheel {
   readonly package: string
   readonly version: string
   readonly wheel: PinnedFile
-  /** Which of the version's wheels, in pip's own options; the one for this Python when absent. */
+  /** Chooses one of the version's wheels, in pip's own options; the wheel for this Python when absent. */
   readonly tags?: readonly string[]
 }
 

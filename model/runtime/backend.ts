@@ -22,7 +22,7 @@ export interface Backend {
   variantOf(slot: CacheSlot): number
   /** Runs one chunk of a prompt; the first, or with late rows the last, also makes the adapter's prompt rows. */
   prefill(chunk: PrefillChunk): Promise<Float32Array>
-  /** As `prefill`, with the logits of the chunk's tokens at these positions: [positions, vocab]. */
+  /** Runs a chunk as `prefill` does, and returns the logits of its tokens at these positions: [positions, vocab]. */
   score(chunk: PrefillChunk, positions: readonly number[]): Promise<Float32Array>
   /** One token for each of a batch; logits [batch, vocab] in the batch's order. Valid until the next call. */
   decode(batch: readonly DecodeRow[]): Promise<Float32Array>

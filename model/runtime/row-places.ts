@@ -25,7 +25,7 @@ export const tokensInFront: {
   late: ({ tokens, tail }) => tokens - tail,
 }
 
-/** Which of a chunk's tokens the generator reads, from `start` to `end`. */
+/** The tokens of a chunk that the generator reads, from `start` to `end`. */
 export const instructionOf: {
   readonly [P in Placement]: (chunk: { tokens: number; front: number; window: number }) => {
     start: number
@@ -37,7 +37,7 @@ export const instructionOf: {
   late: ({ front, window }) => ({ start: Math.max(0, front - window), end: front }),
 }
 
-/** Which token stands at each place of a layer's sequence; token 0 where a prompt row will. */
+/** The token at each place of a layer's sequence; token 0 where a prompt row will stand. */
 export function tokenOrder({ rows, tokens, front }: RowPlaces): number[] {
   return [...range(0, front), ...Array<number>(rows).fill(0), ...range(front, tokens)]
 }

@@ -10,7 +10,7 @@ import { float32, int32, int64, type Tensor, type Tensors } from './tensors.ts'
 export interface LayerRows {
   /** Rows that each slot gains in the layer's cache. */
   readonly gained: number
-  /** Which of all the rows gained stay in the residual stream; the others are prompt rows that are made anew. */
+  /** The gained rows that stay in the residual stream. The others are prompt rows, which are made anew. */
   readonly kept: readonly number[]
 }
 
@@ -20,7 +20,7 @@ export interface Run {
   /** One for each layer. */
   readonly layers: readonly LayerRows[]
   readonly tokensOf: (slot: CacheSlot) => readonly number[]
-  /** Which of the last layer's rows in the residual stream get logits, by the order in which the batch holds the slots. */
+  /** The last layer's rows in the residual stream that get logits, by the order in which the batch holds the slots. */
   readonly logitRows: (order: readonly CacheSlot[]) => readonly number[]
   /** How many those are. */
   readonly logitCount: number

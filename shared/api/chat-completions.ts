@@ -209,7 +209,7 @@ export const ChatCompletion = z.object({
       model: z.string().optional(),
       message: z.object({
         role: z.literal('assistant'),
-        /** Null where it is calls alone. */
+        /** Null when the message holds only calls. */
         content: z.string().nullable(),
         refusal: z.null(),
         tool_calls: z.array(AnsweredCall).optional(),
@@ -228,7 +228,7 @@ export const ChatCompletionChunk = z.object({
   choices: z.array(
     z.object({
       index: z.int(),
-      /** As in a whole answer. */
+      /** The same as in a whole answer. */
       model: z.string().optional(),
       delta: z.object({
         role: z.literal('assistant').optional(),
@@ -240,8 +240,8 @@ export const ChatCompletionChunk = z.object({
     }),
   ),
   /**
-   * With `include_usage`: null on every chunk but the last, which has no choices. With `continuous_usage_stats`: what
-   * was used so far.
+   * With `include_usage`, the last chunk has the usage and no choices, and all others have null. With
+   * `continuous_usage_stats`, each chunk has the usage so far.
    */
   usage: Usage.nullable().optional(),
 })

@@ -106,7 +106,7 @@ const Logprobs = z
   .object({
     /** A token's text; one that is no UTF-8 on its own is written `bytes:\xNN…`. */
     tokens: z.array(z.string()),
-    /** Null for the first token of an echoed prompt, which nothing stands in front of. */
+    /** The first token of an echoed prompt has null, as no token stands in front of it. */
     token_logprobs: z.array(z.number().nullable()),
     /** The likeliest tokens and the chosen one; null when none was asked for. */
     top_logprobs: z.array(z.record(z.string(), z.number()).nullable()).nullable(),

@@ -36,7 +36,7 @@ export const PublishQuery = z.strictObject({
   alias: AliasName.optional(),
 })
 export const PublishResponse = AdapterSummary.extend({
-  /** With `alias`: its version from now on. */
+  /** The alias of the request and its new version, if the request names an alias. */
   alias: z.object({ alias: AliasName, version: z.int() }).nullable(),
 })
 export type PublishResponse = z.infer<typeof PublishResponse>

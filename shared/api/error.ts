@@ -6,7 +6,7 @@ const codes = Object.keys(errorCodes).filter((code): code is ErrorCode => Object
 
 /** Every answer that is no success. */
 export const ErrorBody = z.object({
-  /** Under `/v1/messages`, as at Anthropic. */
+  /** Present under `/v1/messages`, as at Anthropic. */
   type: z.literal('error').optional(),
   /** Likewise. */
   request_id: z.string().optional(),

@@ -47,7 +47,7 @@ export type FleetNodeSummary = z.infer<typeof FleetNodeSummary>
 export const FleetResponse = z.object({
   /** Milliseconds since the registry began; it begins anew when its Durable Object moves or restarts. */
   registryUpMs: z.number().min(0),
-  /** By id. */
+  /** Ordered by id. */
   nodes: z.array(FleetNodeSummary),
 })
 export type FleetResponse = z.infer<typeof FleetResponse>

@@ -208,7 +208,7 @@ export const streamParameters = {
   ),
 }
 
-/** Between the aliases of a stack, none of which has it in its name. */
+/** Stands between the aliases of a stack. No alias has it in its name. */
 export const stackSeparator = '+'
 const maxNameLength = 128
 /** A stack of as many aliases as there may be, each as long as there may be. */

@@ -29,7 +29,7 @@ export interface Tolerated<T> {
   readonly unknown: readonly string[]
 }
 
-/** As `parseRequest`, but fields that the schema does not know are left out and named. */
+/** Parses as `parseRequest` does, but leaves out the fields that the schema does not know, and names them. */
 export function parseTolerantly<S extends z.ZodType>(schema: S, body: unknown): Tolerated<z.output<S>> {
   const unknown: string[] = []
   let left = body

@@ -9,7 +9,7 @@ export const Scope = z.enum(['inference', 'deploy', 'train', 'read-only'], {
 })
 export type Scope = z.infer<typeof Scope>
 
-/** Null lets the key do everything. */
+/** The scopes of a key. A key with null may do everything. */
 export const Scopes = z
   .array(Scope)
   .min(1, 'is empty; name at least one scope, or null for a key that may do everything')

@@ -33,7 +33,7 @@ export interface FunctionDefinition {
   readonly strict: boolean
 }
 
-/** Which functions may, must or may not be called. */
+/** Says which functions the model may, must or must not call. */
 export type ToolChoice = 'none' | 'auto' | 'required' | { readonly name: string }
 
 const Tool = z.strictObject({

@@ -45,7 +45,7 @@ export const UsageRow = z.object({
   day: Day,
   tenant: TenantId,
   key: KeyId,
-  /** As the client named it: an alias or a backbone. */
+  /** The name that the client used: an alias or a backbone. */
   model: z.string(),
   requests: count,
   /** Requests among them that failed for a reason that was not the client's. */

@@ -10,7 +10,7 @@ export interface ExporterOptions {
   readonly endpoint: string
   readonly headers: Readonly<Record<string, string>>
   readonly resource: Resource
-  /** Told once when exports of a signal begin to fail and once when they work again. */
+  /** Called once when exports of a signal begin to fail, and once when they work again. */
   readonly onChange?: (state: {
     readonly signal: ExportSignal
     readonly failing: boolean

@@ -9,7 +9,7 @@ import type { Attributes, AttributeValue, Span } from './span.ts'
 export interface Resource {
   readonly service: string
   readonly version: string
-  /** Which process of the service. */
+  /** Names the process of the service. */
   readonly instance: string
 }
 

@@ -7,7 +7,7 @@ export interface TraceContext {
   readonly traceId: string
   /** 16 digits: the span that what follows belongs to. */
   readonly spanId: string
-  /** Whoever began the trace wants it recorded. */
+  /** True if the caller that began the trace wants it recorded. */
   readonly sampled: boolean
   /** `tracestate`: other vendors' positions, passed on as they came. */
   readonly state?: string

@@ -38,7 +38,7 @@ export interface Encoding {
 
 /** Functions that a conversation tells of. */
 export interface ShownTools {
-  /** Those that may be called; there may be calls of others in the history. */
+  /** The functions that the model may call. The history may hold calls of others. */
   readonly functions: readonly ShownFunction[]
   readonly spelling: CallSpelling
   /** How the answer begins, which the prompt ends with; empty where that is the model's choice. */

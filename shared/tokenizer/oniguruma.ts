@@ -14,7 +14,7 @@ export const literally = (text: string): string => text.replace(/[.*+?^${}()|[\]
 
 const wordCharacters = '\\p{L}\\p{M}\\p{N}\\p{Pc}'
 
-/** By the letter behind the backslash: how it is written outside a class of characters, and within. */
+/** The meaning of each letter behind a backslash, outside a class of characters and within one. */
 const escapes: Readonly<Record<string, { readonly outside: string; readonly within?: string }>> = {
   s: { outside: '\\p{White_Space}', within: '\\p{White_Space}' },
   S: { outside: '\\P{White_Space}', within: '\\P{White_Space}' },

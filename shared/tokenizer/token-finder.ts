@@ -12,7 +12,7 @@ const units = 2 ** 16
 
 type ContentOf = (token: AddedToken) => string
 
-/** By the units of their contents; of equal ones the last stays the last. */
+/** Sorts tokens by the units of their contents. Among equal ones the last stays the last. */
 export function inSearchOrder(tokens: readonly AddedToken[], contentOf: ContentOf): readonly AddedToken[] {
   for (let at = 1; at < tokens.length; at++) {
     const [before, token] = [tokens[at - 1], tokens[at]]
@@ -65,7 +65,7 @@ export class TokenFinder {
       low = this.#firstFrom(unit, { low, high, at: length })
       high = this.#firstFrom(unit + 1, { low, high, at: length })
       to += 1
-      // Those that end here stand first; of equal ones the last counts.
+      // The tokens that end here stand first. Among equal ones the last counts.
       let token: AddedToken | undefined
       while (low < high && this.#contents[low]?.length === to - from) token = this.#tokens[low++]
       if (token !== undefined && accepts(token) && standsAlone(text, { token, from, to }))

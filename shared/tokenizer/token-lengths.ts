@@ -10,7 +10,10 @@ export class TokenLengths {
     this.#tables = tables
   }
 
-  /** As many as if from each byte on the longest token stood that begins so. */
+  /**
+   * A lower bound on a word's number of tokens. It supposes that at each byte the longest token with this beginning
+   * could stand.
+   */
   least(word: Uint8Array): number {
     this.#longest ??= longestByStart(this.#tables)
     let tokens = 0

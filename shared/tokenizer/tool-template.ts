@@ -23,7 +23,10 @@ export interface CallSpelling {
 
 /** How a chat template tells of functions, of their calls and of the results. */
 export interface ToolTemplate {
-  /** By the variable `tools` (of objects or of texts), by a field of the system message, or not at all. */
+  /**
+   * The place where the template reads functions: the variable `tools` (of objects or of texts), a field of the system
+   * message, or nowhere.
+   */
   readonly functions: 'objects' | 'texts' | 'system-field' | 'unknown'
   /** How many calls of one message it shows. */
   readonly calls: 'many' | 'one' | 'none'

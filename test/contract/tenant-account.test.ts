@@ -129,10 +129,10 @@ describe('an isolate’s account', () => {
   test('gives what a request left over to no other before the owner has its charge: it may crash first', async () => {
     const { begin, ledger } = setUp({ ...noLimits, tokensPerDay: 100 })
     const first = await begin(90)
-    // By its isolate’s word it failed and costs nothing; its node had generated 45 tokens.
+    // The isolate says that it failed, which costs nothing; its node had generated 45 tokens.
     first.fail()
     const second = begin(90).catch(() => undefined)
-    // Whatever of that the isolate has told when it crashes, the nodes tell what they ran.
+    // The nodes tell what they ran, however much the isolate had told when it crashed.
     const told = [first, await second].flatMap((each, i) => (each ? [each.settledBy(i === 0 ? 45 : 90)] : []))
     ledger.settle(told)
     expect(ledger.spent('2026-11-24')).toBeLessThanOrEqual(100)

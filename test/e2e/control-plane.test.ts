@@ -242,7 +242,7 @@ describe('a budget of tokens', () => {
     for (const error of refused) {
       expect(error).toMatchObject({ status: 429, code: 'budget_exhausted' })
       expect(error.message).toMatch(/\d+/)
-      // None where what is missing is only held by requests that still run.
+      // The header is absent if only running requests hold the missing tokens.
       const wait = error.headers.get('retry-after')
       if (wait !== null) expect(Number(wait)).toBeGreaterThanOrEqual(1)
       expect(error.headers.get('x-ratelimit-limit-tokens')).toBe(String(budget))

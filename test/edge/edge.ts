@@ -42,7 +42,7 @@ export class TestEdge {
   async fetch(path: string, init: RequestInit = {}): Promise<Response> {
     const context = createExecutionContext()
     const request = new Request(`http://edge${path}`, init)
-    // As every HTTP client does that has the body in memory.
+    // Every HTTP client that has the body in memory sends its length.
     if (init.body instanceof Uint8Array) request.headers.set('content-length', String(init.body.length))
     const response = await app.fetch(request, this.#bindings, context)
     if (response.headers.get('content-type')?.startsWith('text/event-stream') !== true)

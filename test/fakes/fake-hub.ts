@@ -7,7 +7,7 @@ export interface FakeHubModel {
   /** Branches and tags that name the commit. */
   readonly revisions: readonly string[]
   readonly licence?: string
-  /** By path; those of a `large` file's name are kept as LFS does. */
+  /** The keys are paths. A file whose name `large` matches is kept as LFS does. */
   readonly files: ReadonlyMap<string, Uint8Array>
   readonly large: RegExp
   /** Sent in place of what the listing is of. */

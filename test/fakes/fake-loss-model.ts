@@ -30,7 +30,7 @@ interface Behaviour {
   readonly metadata?: AdapterMetadata
   /** The extra loss per token of each call; calls count from 0. */
   readonly trouble?: (call: number) => number
-  /** Told of every batch that is differentiated. */
+  /** Called with every batch that is differentiated. */
   readonly onBatch?: (batch: readonly Example[]) => void
 }
 

@@ -112,7 +112,7 @@ async function handle(
   await generate(response, { call, state })
 }
 
-/** As a node: what the calls that are over used. */
+/** Answers as a node does: with the usage of the calls that are over. */
 function settlementsOf(body: Buffer, { behaviour: { cachedTokens }, calls }: State) {
   const { collect } = JSON.parse(body.toString()) as { collect: string[] }
   const asked = calls.flatMap((call) => {

@@ -75,7 +75,8 @@ describe.each(trained)('$alias', ({ alias, least }) => {
 
   test('has the loss in training, in f32, that it has where it is served, in 8 bits', async ({ skip }) => {
     const file = await adapterOf(alias, skip)
-    // As many as give tickets' short answers a hundred tokens: the two differ by chance from token to token.
+    // So many examples give tickets' short answers a hundred tokens: the two losses differ by chance from token
+    // to token.
     const examples = (await examplesOf(`${alias}.heldout.jsonl`)).slice(0, alias === 'tickets' ? 50 : 16)
     const model = await openLossModel({ backbone, metadata: file.metadata })
     onTestFinished(() => model.close())

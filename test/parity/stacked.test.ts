@@ -98,7 +98,7 @@ test('each part of a stack reads its own window, and sees none of the others', a
   const stack = backend.stack([narrow, wide, idpg])
   expect(stack).toMatchObject({ rows: 3 * rows, window: 30 })
   expect(farthest(await rowsBehind(stack, firstRows), alone)).toBeLessThan(1e-4)
-  // Whoever stands in front of it, a part's rows stand so much farther behind.
+  // Parts in front move a part's rows farther behind, whichever parts they are.
   const behindOthers = await rowsBehind(backend.stack([wide, narrow]), secondRows)
   expect(
     farthest(await rowsBehind(backend.stack([idpg, narrow, wide]), secondRows), behindOthers),

@@ -142,7 +142,7 @@ function backward(g: GraphBuilder, { node, inputs, outputs, gradients }: Behind)
 
 interface Recomputation {
   readonly segment: Segment
-  /** By name: the value that stands for it in the backward pass. */
+  /** The keys are names, the values stand for them in the backward pass. */
   readonly replaced: ReadonlyMap<string, Value>
 }
 

@@ -37,7 +37,7 @@ export interface Label {
 /** A response that is one of several. */
 export interface Choice {
   readonly text: string
-  /** With the token that ends it. */
+  /** The tokens, with the one that ends it. */
   readonly tokens: readonly number[]
 }
 

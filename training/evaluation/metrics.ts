@@ -20,7 +20,7 @@ export const partOf: { readonly [M in MetricName]: MeasuredPart } = {
 /** Tokens below which BLEU has nothing to count. */
 const leastForBleu = 4
 
-/** Those that were measured. */
+/** The metrics that were measured. */
 export type Metrics = { readonly [M in MetricName]?: Estimate }
 
 /**

@@ -6,7 +6,7 @@ import { batchInputNames, sizeOf, sizes } from './batch.ts'
 /** How a generator's vectors come from the instruction's tokens. */
 export type Pool = 'attention' | 'mean' | 'max'
 
-/** Which of a batch's tokens are instruction, in two forms; a graph has those that it reads. */
+/** Tells which of a batch's tokens are instruction, in two forms. A graph has those forms that it reads. */
 export class InstructionInputs {
   readonly #g: GraphBuilder
   #mask: Value | undefined

@@ -59,7 +59,7 @@ const starts: { readonly [P in ReturnType<typeof partOf>]: Start } = {
   /** Rows are averaged over the instruction. */
   table: (of) => draw(1, of),
   anchor: anchorRows,
-  /** Beside an anchor that the graph or another tensor adds, only the difference from it. */
+  /** If the graph or another tensor adds an anchor, these rows hold only the difference from it. */
   static: (of) => (ownRows(of.metadata) === 'static' ? anchorRows(of) : draw(rowNoise, of)),
   rational: () => Float32Array.from(rationalGelu),
 }
