@@ -6,7 +6,7 @@ import { report } from './report.ts'
 const queue = { total: 16, perTenant: 16 }
 const stepMs = 100
 
-/** `npm run bench -- long-prompt`: what a long prompt costs, and what it costs the streams beside it. */
+/** `npm run bench -- long-prompt` measures the cost of a long prompt, and its cost for the streams beside it. */
 export async function benchLongPrompt(): Promise<boolean> {
   const { backend } = await openBenchBackend()
   const engine = new Engine({ backend, queue, stepMs })

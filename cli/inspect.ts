@@ -8,7 +8,7 @@ import { adapterBytes, parameterCount } from '../training/describe.ts'
 import { CliFailure } from './command/failure.ts'
 import { note, printJson, printTable } from './command/output.ts'
 
-/** `quartet adapter inspect`: what an adapter file is and where it comes from. */
+/** `quartet adapter inspect` shows an adapter file's contents and origin. */
 export function inspectCommand(): Command {
   return new Command('inspect')
     .description('check an adapter or a training’s checkpoint and say what is in it')

@@ -16,7 +16,7 @@ interface Options {
 
 const Day = UsageQuery.shape.from.unwrap()
 
-/** `quartet usage`: what tenants used, by the nodes' own counts. */
+/** `quartet usage` shows the tenants' usage, by the nodes' own counts. */
 export function usageCommand(): Command {
   return addEdgeOption(new Command('usage'))
     .description('what tenants used, by UTC day, key and model; with one tenant also how its limits stand')

@@ -1,9 +1,9 @@
 import { QuartetError } from '../shared/errors.ts'
 
 /**
- * A Durable Object's stub, KV or a bucket, as the worker calls it: a call that fails throws `control_unavailable` with what
- * failed as its cause. Refusals are data (directory/outcome.ts) and pass as they are. `name` is what clients are told
- * does not answer. What a call of `opening` gives is called likewise.
+ * A Durable Object's stub, KV or a bucket, as the worker calls it: a call that fails throws `control_unavailable` with
+ * what failed as its cause. Refusals are data (directory/outcome.ts) and pass as they are. The error tells clients that
+ * `name` does not answer. The result of a call of `opening` is wrapped likewise.
  */
 export function controlCalls<T extends object>(target: T, name: string, opening?: keyof T): T {
   return new Proxy(target, {

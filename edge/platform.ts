@@ -74,8 +74,8 @@ export interface Bindings extends DirectoryBindings {
 }
 
 /**
- * The bindings as the rest of the worker uses them, and the state that lives as long as the isolate. What cannot be
- * reached throws `control_unavailable`.
+ * The bindings as the rest of the worker uses them, and the state that lives as long as the isolate. A binding that
+ * cannot be reached throws `control_unavailable`.
  */
 export interface Platform {
   readonly store: KVNamespace

@@ -32,7 +32,7 @@ export const LayerAttention = z.strictObject({
 export type LayerAttention = z.infer<typeof LayerAttention>
 
 /**
- * Shape of a decoder. What is optional says how its layers differ from the common one (Llama's): a norm before each
+ * Shape of a decoder. The optional fields say how its layers differ from the common one (Llama's): a norm before each
  * block, grouped-query attention with rotary positions over all rows before, and a gated feed-forward block with SiLU.
  */
 export const ModelConfig = z.strictObject({

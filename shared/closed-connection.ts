@@ -1,4 +1,7 @@
-/** A kept connection that its other side has just closed breaks at once; what breaks later broke over the work. */
+/**
+ * A kept connection that its other side has just closed breaks at once. A connection that breaks later broke during the
+ * work.
+ */
 const atOnceMs = 1_000
 /** A pool may hold several such connections. */
 const mostCalls = 3

@@ -116,7 +116,9 @@ export interface ErrorBody {
   }
 }
 
-/** Any thrown value as a QuartetError; what is not one becomes `internal_error`, its text kept as cause only. */
+/**
+ * Any thrown value as a QuartetError. A value that is none becomes `internal_error`, with its text kept as cause only.
+ */
 export function toQuartetError(thrown: unknown): QuartetError {
   if (thrown instanceof QuartetError) return thrown
   return new QuartetError(

@@ -4,8 +4,8 @@ import { NodeUrl } from './node-url.ts'
 import { Settlement } from './settlement.ts'
 
 /**
- * `POST /fleet/v1/heartbeat`: what a node says of itself to the edge, every `heartbeatMs`, signed with the secret that
- * both share (heartbeat-token.ts: one use, bound to the body).
+ * `POST /fleet/v1/heartbeat`: a node tells the edge its status, every `heartbeatMs`, signed with the secret that both
+ * share (heartbeat-token.ts: one use, bound to the body).
  */
 export const heartbeatMs = 1_000
 /** A node unheard of for this long is not routed to. */

@@ -16,7 +16,7 @@ export const AdapterDigest = z
   .brand('AdapterDigest')
 export type AdapterDigest = z.infer<typeof AdapterDigest>
 
-/** One tenant's adapter: what two tenants have of the same file is apart everywhere. */
+/** One tenant's adapter. Two tenants with the same file have two adapters, which are apart everywhere. */
 export type AdapterKey = `${TenantId}/${AdapterDigest}`
 export const adapterKey = (tenant: TenantId, digest: AdapterDigest): AdapterKey => `${tenant}/${digest}`
 

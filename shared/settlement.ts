@@ -29,7 +29,10 @@ export type Settlement = z.infer<typeof Settlement>
 
 export const maxSettlementsPerCall = 512
 
-/** `POST /v1/settlements` of a node: what a tenant's settlements an edge has charged, and which it wants to see. */
+/**
+ * `POST /v1/settlements` of a node: the edge names the settlements of a tenant that it has charged, and those that it
+ * wants to see.
+ */
 export const SettlementsRequest = z.strictObject({
   /** These are charged: the node forgets them. */
   acknowledge: z.array(SettlementId).max(maxSettlementsPerCall),

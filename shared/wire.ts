@@ -139,7 +139,10 @@ export const adaptersOf = ({
 export const FinishReason = z.enum(['stop', 'length'])
 export type FinishReason = z.infer<typeof FinishReason>
 
-/** Counts are the node's own and final: what was prefilled and what was sampled (a stop token included). */
+/**
+ * Counts are the node's own and final: the tokens that were prefilled and those that were sampled (a stop token
+ * included).
+ */
 export const Usage = z.strictObject({
   promptTokens: z.int().min(0),
   /** Rows that were made of the adapter, which are work like prompt tokens; absent when there were none. */

@@ -12,8 +12,9 @@ export function endWithReader(): void {
 }
 
 /**
- * Text as a terminal may show it. What came from a server or a file could else move the cursor, change what is shown
- * above, or write the clipboard: escape sequences go, and so does every other control character but a tab and a newline.
+ * Text as a terminal may show it. A text from a server or a file could else move the cursor, change what is shown
+ * above, or write the clipboard: escape sequences go, and so does every other control character but a tab and a
+ * newline.
  */
 export function printable(text: string): string {
   return stripVTControlCharacters(text).replaceAll(controlCharacter, '')

@@ -17,8 +17,8 @@ export interface SeedOptions {
 }
 
 /**
- * Brings an edge to the state that the demo shows: backbone, tenants, keys, adapters, aliases. What is there already
- * stays, an alias that somebody moved included. Returns the tenants as `local.json` lists them.
+ * Brings an edge to the state that the demo shows: backbone, tenants, keys, adapters, aliases. Things that are there
+ * already stay, an alias that somebody moved included. Returns the tenants as `local.json` lists them.
  */
 export async function seed(admin: AdminClient, options: SeedOptions): Promise<LocalState['tenants']> {
   const { home, edge, backbone, adapters, previous } = options

@@ -33,8 +33,8 @@ const schema = `
 `
 
 /**
- * One for all: what was done to the control plane. An action is written down before it is begun and once more when it
- * has ended; nothing here changes or removes what is written.
+ * One for all: the actions on the control plane. An action is written down before it is begun and once more when it has
+ * ended; nothing here changes or removes what is written.
  */
 export class AuditLog extends DurableObject {
   readonly #sql: SqlStorage

@@ -12,9 +12,9 @@ export type AuditedAction =
   | { readonly action: string; readonly asked: (c: Pick<Context<AdminApp>, 'req'>) => AuditTarget }
 
 /**
- * Writes an action into the audit log before it begins and when it has ended, whoever acts and however it ends. What
- * cannot be written down is not done. Of a path that names nothing it writes nothing: whatever stands in it, a key
- * perhaps, would stay.
+ * Writes an action into the audit log before it begins and when it has ended, whoever acts and however it ends. An
+ * action that cannot be written down is not done. A path that names nothing is not written down: its text, a key
+ * perhaps, would stay in the log.
  */
 export const audited = (audit: AuditedAction): MiddlewareHandler<AdminApp> => {
   const { action, asked } = typeof audit === 'string' ? { action: audit, asked: () => ({}) } : audit

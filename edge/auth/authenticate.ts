@@ -15,8 +15,9 @@ import { requireScope, routeScopes } from './route-scopes.ts'
 
 /**
  * Lets in whoever holds a key of an active tenant whose scopes open the route, before anything else of the request is
- * read; sets `tenant`, `keyId` and `scopes`. The secret is only ever hashed: look-ups, caches and storage know its SHA-256, so that how long they take
- * tells nothing of a key. What this isolate remembers of the key is at most `maxViewAgeMs` old.
+ * read; sets `tenant`, `keyId` and `scopes`. The secret is only ever hashed: look-ups, caches and storage know its
+ * SHA-256, so that how long they take tells nothing of a key. This isolate's memory of the key is at most
+ * `maxViewAgeMs` old.
  */
 export const authenticate = createMiddleware<TenantApp>(async (c, next) => {
   const started = performance.now()

@@ -56,7 +56,7 @@ export interface ChoiceUse {
   readonly firstTokenMs: number | null
 }
 
-/** Room in a tenant's limits for one request. What is not used returns. */
+/** Room in a tenant's limits for one request. Unused room returns. */
 export interface Reservation {
   /** The order to charge a choice; it goes to the choice's node and comes back in its settlement (shared/settlement.ts). */
   meter(choice: number): string

@@ -158,7 +158,9 @@ export class Budgets {
     if (kept.settlingSince === since) kept.settlingSince = undefined
   }
 
-  /** Whether it succeeded. What is told to nobody stays for the next time, and the nodes tell it as well. */
+  /**
+   * Returns whether it succeeded. Counts that were not told stay for the next time, and the nodes tell them as well.
+   */
   async #flush(
     account: TenantAccount,
     { collect, owner }: BudgetAccess,

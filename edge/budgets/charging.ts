@@ -39,10 +39,11 @@ interface Told extends Omit<Charge, 'countedBy'> {
 }
 
 /**
- * Charges a choice, once: to its day and month, to the lease it was admitted under, to usage. With the first word of its
- * isolate the rest of its reservation is free again, and not before: until then a node may tell of more. Of an estimate
- * and several attempts at one choice the largest counts. What a node tells beyond an estimate enters the usage whole,
- * and the spent tokens as far as the limits have room: what the estimate freed may be someone else's by then.
+ * Charges a choice, once: to its day and month, to the lease it was admitted under, to usage. With the first word of
+ * its isolate the rest of its reservation is free again, and not before: until then a node may tell of more. If a
+ * choice has an estimate and several attempts, the largest count is charged. A node's count beyond an estimate enters
+ * the usage whole. It enters the spent tokens as far as the limits have room: another request may hold the tokens that
+ * the estimate freed.
  */
 export function charge(sql: Sql, told: Told): void {
   const { id, leftOn, meter, now, outcome, toldBy, usage } = told

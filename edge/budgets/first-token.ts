@@ -1,6 +1,6 @@
 import { z } from 'zod'
 
-/** Upper bounds, in milliseconds, of the histogram of times to first token; what is longer goes into one more bucket. */
+/** Upper bounds, in milliseconds, of the histogram of times to first token; longer times go into one more bucket. */
 const firstTokenBounds = [
   5, 10, 20, 35, 50, 75, 100, 150, 200, 350, 500, 750, 1_000, 2_000, 3_500, 5_000, 10_000, 30_000, 60_000,
 ] as const

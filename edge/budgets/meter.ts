@@ -47,7 +47,7 @@ export const tokensIn = (
 ): number =>
   sharedTokens(prompt - Math.floor(cached * (1 - cachedTokenShare)) + rows + completion, tokenShare)
 
-/** Whole tokens, rounded up: what is not free costs something. */
+/** Whole tokens, rounded up: a token that is not free costs something. */
 export const sharedTokens = (tokens: number, share: number): number => Math.ceil(tokens * share)
 
 /** Tokens that a choice may take of the limits at most, whatever turns out to be cached. */

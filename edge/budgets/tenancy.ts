@@ -1,6 +1,6 @@
 import type { Sql } from './sql.ts'
 
-/** A deleted tenant's name may be given to a new one: what the old one spent and used is not the new one's. */
+/** A deleted tenant's name may be given to a new one. The old one's spending and usage do not count for the new one. */
 
 /** Whether another tenancy was told before; does nothing in the running one, nor in the first that is told. */
 export function beginTenancy(sql: Sql, tenancy: number): boolean {

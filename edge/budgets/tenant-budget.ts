@@ -30,7 +30,7 @@ export interface BudgetStanding {
   readonly standings: Ledger['standings']
   /** Newest first. */
   readonly alerts: readonly BudgetAlert[]
-  /** Calls since this object started: what isolates and heartbeats cost it. */
+  /** Calls since this object started, from isolates and heartbeats. */
   readonly calls: number
 }
 

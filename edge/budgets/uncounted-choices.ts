@@ -18,7 +18,10 @@ export interface UncountedChoice {
 
 interface PendingCharge {
   readonly charge: Charge
-  /** Who keeps its settlement. What the edge saw is no receipt: the node keeps its own count, which then counts. */
+  /**
+   * The node that keeps its settlement. The edge's estimate is no receipt: the node keeps its own count, which then
+   * counts.
+   */
   readonly node: string | undefined
 }
 

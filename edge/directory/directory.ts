@@ -76,7 +76,7 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
     })
   }
 
-  /** Nothing of the tenant works from then on; its bytes leave KV after it. What it used stays on record. */
+  /** Nothing of the tenant works from then on; its bytes leave KV after it. Its usage stays on record. */
   async remove(): Promise<Outcome<null>> {
     return this.#change((id) => {
       const { adapters, aliases, keys, outbox, tenant } = this.#tables

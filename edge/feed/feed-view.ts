@@ -42,7 +42,10 @@ interface Verdict {
   readonly generation: number
 }
 
-/** An isolate's view of the change feed: what must not be believed of KV and of the isolate's own memory. */
+/**
+ * An isolate's view of the change feed: it says which records of KV and of the isolate's own memory must not be
+ * believed.
+ */
 export class FeedView {
   readonly #polls = new SharedWork({ maxWaitMs: patienceMs })
   readonly #inquiries = new SharedWork({ maxWaitMs: patienceMs })
@@ -50,7 +53,7 @@ export class FeedView {
   readonly #versions = new Map<TenantId, { readonly version: number; readonly at: number }>()
   readonly #verdicts = new Map<string, number>()
   #seq: number | undefined
-  /** Counts expiries: what was asked for before the last one is not new enough. */
+  /** Counts expiries. An answer asked for before the last expiry is not new enough. */
   #generation = 0
   /** The view holds every change that was published before then. */
   #asOf = Number.NEGATIVE_INFINITY

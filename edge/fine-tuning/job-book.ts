@@ -31,8 +31,8 @@ export interface Checkpoint {
 const monthNow = (): string => new Date().toISOString().slice(0, 7)
 
 /**
- * One tenant's files and fine-tuning jobs: every change of a job's status, in one place. What trainers may do is bound
- * to the fence of their lease.
+ * One tenant's files and fine-tuning jobs: every change of a job's status, in one place. A trainer may act only under
+ * the fence of its lease.
  */
 export class JobBook {
   readonly #sql: Sql

@@ -33,8 +33,9 @@ function endingOf({ error, res: { status } }: Pick<Context, 'error' | 'res'>, is
 
 /**
  * Lets a request with an `Idempotency-Key` act once: whoever repeats it within a day, at the same time even, gets the
- * first answer. Of one that failed after it had begun nobody knows whether it acted: its key stays used. An answer may
- * hold a new key's secret, so it is kept sealed with the Idempotency-Key itself, of which nothing but a hash is stored.
+ * first answer. If a request failed after it had begun, nobody knows whether it acted: its key stays used. An answer
+ * may hold a new key's secret, so it is kept sealed with the Idempotency-Key itself, of which nothing but a hash is
+ * stored.
  */
 export const idempotent: MiddlewareHandler<AdminApp> = async (c, next) => {
   const given = idempotencyKeyOf(c)

@@ -16,7 +16,7 @@ export type Turn =
 const keptMs = 24 * 3_600_000
 const patienceMs = 30_000
 
-/** One per Idempotency-Key of a caller: what was asked with it and what was answered. */
+/** One per Idempotency-Key of a caller: the request with this key, and its answer. */
 export class IdempotentCall extends DurableObject {
   readonly #sql: SqlStorage
   #settled: PromiseWithResolvers<void> | undefined

@@ -60,7 +60,7 @@ export async function getBatch(c: C): Promise<Response> {
   return shown(c, batch)
 }
 
-/** `POST /v1/batches/{batch}/cancel`: what has been answered by then is in its files. */
+/** `POST /v1/batches/{batch}/cancel`: requests that were answered by then are in its files. */
 export async function cancelBatch(c: C): Promise<Response> {
   return shown(c, unwrap(await batchesOf(c).cancel(pathParameter(c, 'batch'))))
 }

@@ -15,7 +15,7 @@ export interface Echo {
   readonly ids: readonly number[]
 }
 
-/** A text comes back as it was given; of token ids the text, special tokens by their names. */
+/** A text comes back as it was given. Token ids come back as their text, special tokens by their names. */
 export function echoOf(prompt: Prompt, { codec, ids }: { codec: TextCodec; ids: readonly number[] }): Echo {
   const text = typeof prompt === 'string' ? prompt : spelled(codec, ids).text
   return { text, length: [...text].length, ids }

@@ -27,7 +27,7 @@ import { serverTiming } from '../telemetry/server-timing.ts'
 import type { Answerer } from '../tenants/answerers.ts'
 import { promptRowsOf, type ResolvedModel, tailOf } from '../tenants/resolve-model.ts'
 
-/** A validated request in token ids: what both endpoints ask of the nodes. */
+/** A validated request in token ids, as both endpoints send it to the nodes. */
 export interface Generation {
   /** Choice `i` of a prompt is answered by the one at `i` modulo their number. */
   readonly answerers: readonly Answerer[]
@@ -58,7 +58,7 @@ export interface RunningChoices {
   readonly headers: Readonly<Record<string, string>>
   /** Tokens generated so far, of all choices. */
   readonly completionTokens: () => number
-  /** Prompt tokens that nodes had run for earlier requests; of several choices of a prompt the first one's. */
+  /** Prompt tokens that nodes had run for earlier requests. For a prompt with several choices, the first one's count. */
   readonly cachedTokens: () => number
   /** Stops what still runs; must be called on every path. */
   readonly close: () => void
@@ -214,7 +214,10 @@ function requesterOf(c: Context<TenantApp>): GenerationRequester {
   }
 }
 
-/** Each of several answerers pays for its own rows; of several choices by one, the first pays for all. */
+/**
+ * Each of several answerers pays for its own rows. If one answerer gives several choices, the first choice pays for
+ * all.
+ */
 function demandOf(
   { answerers, maxTokens, model, n, prompts }: Generation,
   { tokenShare }: Pick<Demand, 'tokenShare'>,

@@ -29,7 +29,7 @@ export async function listModels(c: Context<TenantApp>): Promise<Response> {
   return c.json(toPage(page, { limit, id: ({ id }) => id }) satisfies ModelList)
 }
 
-/** `GET /v1/models/{model}`: of an alias, or a stack of them, what is deployed, whatever takes a canary. */
+/** `GET /v1/models/{model}` shows the deployed adapter of an alias, or those of a stack; it never shows a canary. */
 export async function getModel(c: Context<TenantApp>): Promise<Response> {
   const id = pathParameter(c, 'model')
   const { adapters, createdAt, record } = await resolveModel(id, {

@@ -18,13 +18,13 @@ import type { AdminApp, App, ControlApp, TenantApp } from '../request-context.ts
 
 type Wanted = { from?: string | undefined; to?: string | undefined; format?: 'json' | 'csv' | undefined }
 
-/** `GET /v1/usage`: what the tenant used, by day, key and model. */
+/** `GET /v1/usage` lists the tenant's usage by day, key and model. */
 export async function getUsage(c: Context<TenantApp>): Promise<Response> {
   const query = parseQuery(UsageQuery, c)
   return present(await ofTenant(c.get('tenant'), { ...query, of: 'tenant' }, c), query, c)
 }
 
-/** `GET /admin/v1/usage`: of one tenant, or of all. */
+/** `GET /admin/v1/usage` lists one tenant's usage, or that of all tenants. */
 export async function getAllUsage(c: Context<AdminApp>): Promise<Response> {
   const query = parseQuery(AdminUsageQuery, c)
   const list =

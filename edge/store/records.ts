@@ -52,7 +52,7 @@ export const TenantRecord = z.object({
 })
 export type TenantRecord = z.infer<typeof TenantRecord>
 
-/** `adapters:{id}`: what the tenant has, for lists. */
+/** `adapters:{id}`: the tenant's adapters, for lists. */
 export const AdaptersRecord = z.object({ version: z.int(), adapters: z.array(AdapterSummary) })
 export type AdaptersRecord = z.infer<typeof AdaptersRecord>
 

@@ -33,7 +33,7 @@ export function completionLogprobs(
 ): NonNullable<CompletionLogprobs> {
   const text = (id: number) => tokenText(vocabulary.spelling(id), 'bytes:')
   const isAsked = tokens.some(({ top = [] }) => top.length > 0)
-  // As at OpenAI, the chosen token is among them even where it is not likely. Of two of one text the likelier counts.
+  // The chosen token is among them even if it is not likely, as at OpenAI. If two have one text, the likelier counts.
   const likeliest = ({ id, logprob = 0, top = [] }: PlacedToken) => {
     const all: (readonly [number, number])[] = [...top, [id, logprob]]
     return Object.fromEntries(

@@ -4,7 +4,7 @@ import type { AdaptersRecord, BackboneRecord, KeyRecord, TenantRecord } from '..
 import { RefreshingCache } from './refreshing-cache.ts'
 
 /**
- * How long an isolate remembers what it read of tenants. What changes meanwhile is told by the change feed, which
+ * An isolate remembers records of tenants for so long. It hears of changes meanwhile from the change feed, which
  * remembers changes three times as long (feed/change-feed.ts).
  */
 const rememberedMs = 5 * 60_000

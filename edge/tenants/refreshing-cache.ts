@@ -27,7 +27,7 @@ export class RefreshingCache<V> {
   /** The weight of all entries. */
   #weight = 0
 
-  /** `capacity`: what all values together may weigh, one each by default. */
+  /** `capacity` bounds the weight of all values together; by default each weighs one. */
   constructor({
     capacity,
     maxMs,

@@ -18,7 +18,7 @@ function read(
 const weather = (city: string) => ({ name: 'get_weather', arguments: `{"city": "${city}"}` })
 const call = (city: string, key = 'arguments') => `{"name": "get_weather", "${key}": {"city": "${city}"}}`
 
-/** Answers in the words of each family's own description, as tokens: what each text and its calls are. */
+/** Answers in the words of each family's own description, as tokens, with the text and the calls of each. */
 const streams: [format: ToolFormat['name'], tokens: string[], text: string, calls: object[]][] = [
   [
     'hermes',

@@ -23,8 +23,8 @@ interface Reading {
 }
 
 /**
- * Tells the calls of an answer from its text, while it comes. What looks like a call and is none stays text; white space
- * around calls is left out. The pieces joined do not depend on where the text was cut.
+ * Tells the calls of an answer from its text, while it comes. A text that looks like a call and is none stays text;
+ * white space around calls is left out. The pieces joined do not depend on where the text was cut.
  */
 export class AnswerCalls {
   readonly #options: AnswerCallsOptions

@@ -118,7 +118,7 @@ export class PythonicCalls implements CallReader {
   }
 }
 
-/** A Python literal as JSON; what is none becomes a string of its text. */
+/** A Python literal as JSON. Any other text becomes a string. */
 function pythonAsJson(literal: string): string {
   const reader = { text: literal, at: 0 }
   const value = readLiteral(reader)

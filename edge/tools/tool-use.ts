@@ -23,7 +23,7 @@ export interface AskedTools {
   }
 }
 
-/** The form of an answer: what it keeps to, and behind which tokens. */
+/** The constraint on an answer: its grammar, and the tokens behind which the grammar applies. */
 export interface Constraint {
   readonly grammar: Grammar | undefined
   readonly grammarAfter: readonly number[] | undefined

@@ -22,9 +22,9 @@ export interface Publication {
 }
 
 /**
- * Takes an adapter in for the tenant: checks it while it arrives, lets it in by its header (backbone, room in the tenant's
- * storage, then memory) before any of its tensors is kept, writes it, and only then lets it be seen. What is cut off in
- * the middle is given up, even when the client is gone.
+ * Takes an adapter in for the tenant: checks it while it arrives, lets it in by its header (backbone, room in the
+ * tenant's storage, then memory) before any of its tensors is kept, writes it, and only then lets it be seen. An upload
+ * that is cut off in the middle is given up, even when the client is gone.
  */
 export function publishAdapter(file: ArrivingFile, publication: Publication): Promise<AdapterSummary> {
   const publishing = publish(file, publication)

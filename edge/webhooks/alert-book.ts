@@ -43,7 +43,7 @@ export interface BudgetLevel {
   readonly period: string
   readonly spent: number
   readonly limit: number
-  /** A request was refused for it: what is left suffices for none. */
+  /** A request was refused for it: the rest suffices for none. */
   readonly isRefusing?: boolean
 }
 

@@ -25,8 +25,8 @@ interface Resident {
 }
 
 /**
- * Adapters that are ready to prefill with: a cache bounded in bytes and number that drops the least recently used.
- * A tenant finds only what was pushed for it. What a request has pinned stays until the request has prefilled.
+ * Adapters that are ready to prefill with: a cache bounded in bytes and number that drops the least recently used. A
+ * tenant finds only adapters that were pushed for it. A pinned adapter stays until its request has prefilled.
  */
 export class AdapterStore {
   readonly #load: Backend['loadAdapter']

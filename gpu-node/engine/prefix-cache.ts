@@ -30,9 +30,10 @@ export interface PrefixCacheOptions {
 
 /**
  * Cache rows of prompts that were run, kept in blocks of tokens, so that a prompt that begins alike runs only what
- * follows. A block is found by a hash over all that its rows depend on: the tenant, the backbone, the adapter unless its
- * rows are late, the tokens that the adapter's rows depend on, and every token up to its end (block hashes as in vLLM's
- * automatic prefix caching). What the backbone or one late adapter has read is kept for all late adapters. The key starts with the tenant, so that nobody's prompts make another's quicker.
+ * follows. A block is found by a hash over all that its rows depend on: the tenant, the backbone, the adapter unless
+ * its rows are late, the tokens that the adapter's rows depend on, and every token up to its end (block hashes as in
+ * vLLM's automatic prefix caching). The rows that the backbone or one late adapter has read are kept for all late
+ * adapters. The key starts with the tenant, so that nobody's prompts make another's quicker.
  *
  * Kept rows are copies in memory of their own: a running request never waits for one to go, and writes to none. The
  * least recently used go first. Only rows that were run as a prompt are kept, as decode steps take other kernels: the

@@ -24,8 +24,8 @@ export class Authorization {
   }
 
   /**
-   * Reads the call's body only once its token has proved genuine. What the claims say about the call's own fields
-   * (request, adapter) is the caller's to compare. Throws `invalid_node_token`, or what `readBody` throws.
+   * Reads the call's body only once its token has proved genuine. The caller must compare the claims about the call's
+   * own fields (request, adapter). Throws `invalid_node_token`, or what `readBody` throws.
    */
   async admit(
     request: Request,

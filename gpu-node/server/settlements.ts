@@ -6,7 +6,7 @@ import { parseJson } from './request-body.ts'
 
 const maxBytes = 256 * 1024
 
-/** `POST /v1/settlements`: what a tenant's generations used, and which of it is charged. */
+/** `POST /v1/settlements` tells the usage of a tenant's generations, and hears which of it is charged. */
 export async function answerSettlements(
   request: Request,
   { authorization, settlements }: { authorization: Authorization; settlements: Settlements },

@@ -112,7 +112,7 @@ export class Settlements {
       if (tenant === undefined || this.#kept.get(id)?.settlement.tenant === tenant) this.#kept.delete(id)
   }
 
-  /** `POST /v1/settlements` of one tenant; of another's it knows nothing. */
+  /** `POST /v1/settlements` of one tenant. It shows nothing of another's settlements. */
   answer({ acknowledge, collect }: SettlementsRequest, tenant: TenantId): SettlementsResponse {
     this.acknowledge(acknowledge, tenant)
     return {

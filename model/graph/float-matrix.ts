@@ -24,7 +24,9 @@ interface SixteenBits {
   readonly decode: (bytes: Uint8Array<ArrayBuffer>) => Float32Array
 }
 
-/** Weights of 16 bits. What enters a product is rounded to the same type; everything between products stays in f32. */
+/**
+ * Weights of 16 bits. The inputs of a product are rounded to the same type; everything between products stays in f32.
+ */
 function sixteenBits({ name, type, encode, decode }: SixteenBits): MatrixFormat {
   return {
     tensors: ({ rows, columns }) => ({ [name]: { type, shape: [rows, columns] } }),

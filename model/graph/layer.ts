@@ -93,8 +93,8 @@ export function layerWeights(
 }
 
 /**
- * The residual stream [n, d]. What a block added last is kept apart until the next norm, which adds and normalises
- * in one op.
+ * The residual stream [n, d]. The last block's addition is kept apart until the next norm, which adds and normalises in
+ * one op.
  */
 export interface Residual {
   readonly stream: Value

@@ -34,8 +34,8 @@ export interface HubPullOptions {
 }
 
 /**
- * A backbone from any model of the hub, through the hub's own cache. What can be refused is refused before weights are
- * downloaded: what the hub does not show, architectures that are not served, tokenizers, a full disk.
+ * A backbone from any model of the hub, through the hub's own cache. Every refusal comes before weights are downloaded,
+ * if possible: models that the hub does not show, architectures that are not served, tokenizers, a full disk.
  */
 export async function pullFromHub(options: HubPullOptions): Promise<Backbone> {
   const { repo, revision = 'main', file, weights, cache = openCache(), onProgress, signal } = options

@@ -112,7 +112,7 @@ async function findPython(signal: AbortSignal | undefined): Promise<string> {
   throw new Error('there is no python3 with pip on the PATH')
 }
 
-/** Runs `pip download`. What it has received lies under `folder` all along, so that its progress can be seen. */
+/** Runs `pip download`. The received bytes lie under `folder` all along, so that its progress can be seen. */
 async function pipDownload(
   python: string,
   {

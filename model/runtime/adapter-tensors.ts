@@ -59,7 +59,7 @@ export class PromptTensors implements LoadedAdapter {
   }
 }
 
-/** Turns adapter files into graph inputs; what all adapters of a backbone share is held once. */
+/** Turns adapter files into graph inputs; tensors that all adapters of a backbone share are held once. */
 export class AdapterLoader {
   /** The inputs of a run without prompt rows. */
   readonly absent: Tensors

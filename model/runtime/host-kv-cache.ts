@@ -39,9 +39,9 @@ interface Stretch {
  * which the graph reads as its past and appends to in place, so that a run copies nothing. The sequences of a batch
  * must be neighbours: those that are not are moved.
  *
- * The buffers are made once, unless `firstCapacity` is less than a sequence needs. They take memory only for what was
- * written, as the operating system commits it then. What ended sequences left behind counts in `cacheRows`, and is
- * given back when it and the reserved rows together would pass that.
+ * The buffers are made once, unless `firstCapacity` is less than a sequence needs. They take memory only for rows that
+ * were written, as the operating system commits it then. The memory that ended sequences left behind counts in
+ * `cacheRows`, and is given back when it and the reserved rows together would pass that.
  *
  * Copying is done in pieces, between which the event loop has its turn.
  */

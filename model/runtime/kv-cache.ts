@@ -9,7 +9,7 @@ export interface KvBinding {
   readonly lengths: readonly (readonly number[])[]
   /** `past_key.{l}`, `past_value.{l}` */
   readonly feeds: Tensors
-  /** `present_key.{l}`, `present_value.{l}`: what the run writes to. */
+  /** `present_key.{l}`, `present_value.{l}`: the run writes to these. */
   readonly outputs: Tensors
 }
 

@@ -172,8 +172,8 @@ export class OnnxBackend implements Backend {
 
   /**
    * Makes the rows of the last part first, behind as many tokens that stand for the rows in front of them, takes them
-   * out and goes back; then runs what stands in front of the rows once more, with the first part's, puts the others' back
-   * and runs the tail. What a part's rows read is short: its window.
+   * out and goes back; then runs what stands in front of the rows once more, with the first part's, puts the others'
+   * back and runs the tail. A part's rows read few tokens: its window.
    */
   async #scoreStacked(
     { adapter, slot, tail = adapter.tail, tokens }: PrefillChunk & { adapter: StackedAdapter },

@@ -6,7 +6,7 @@ import { pageQuery } from './paging.ts'
 import { TenantPolicy, TenantPolicyChange } from './policy.ts'
 import { Scopes } from './scopes.ts'
 
-/** `/admin/v1`: what an operator's key may do. Times are milliseconds since 1970. */
+/** `/admin/v1` is the API for an operator's key. Times are milliseconds since 1970. */
 
 /**
  * `PUT /admin/v1/backbones/{slug}`: the backbone and its tokenizer, compiled (`quartet` sends that, in base64) or as

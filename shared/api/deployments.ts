@@ -67,7 +67,7 @@ export const AliasList = Page(AliasSummary)
 
 const DeploymentAction = z.enum(['deploy', 'rollback', 'canary', 'promote', 'abort', 'delete'])
 
-/** One change of an alias: what it named from then on. */
+/** One change of an alias, with the adapter that it named from then on. */
 export const Deployment = z.object({
   version: z.int(),
   action: DeploymentAction,

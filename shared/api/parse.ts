@@ -20,7 +20,7 @@ export function parseRequest<S extends z.ZodType>(schema: S, body: unknown): z.o
     : toError(deepest(issue, []))
 }
 
-/** Rounds of dropping what is unknown: what is nested in a choice of forms shows only once its surroundings fit. */
+/** Rounds of dropping unknown fields: a field nested in a choice of forms shows only once its surroundings fit. */
 const maxRounds = 8
 
 export interface Tolerated<T> {

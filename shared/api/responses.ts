@@ -32,7 +32,7 @@ const Content = z
   .union([Text, z.array(TextPart).min(1).max(1024)], { error: 'must be a string or an array of text parts' })
   .transform((content) => (typeof content === 'string' ? content : content.map(({ text }) => text).join('')))
 
-/** A message of a conversation; what an earlier response put out may be sent back as it is. */
+/** A message of a conversation. The output of an earlier response may be sent back as it is. */
 const MessageItem = z.strictObject({
   type: z
     .literal('message', {

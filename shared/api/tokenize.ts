@@ -25,7 +25,7 @@ const OfMessages = z.strictObject({
   ...chatPromptParameters,
 })
 
-/** `POST /tokenize`: of a text, or of a conversation. */
+/** `POST /tokenize` takes a text or a conversation. */
 export const TokenizeRequest = z.union([OfText, OfMessages], {
   error: 'has either prompt or messages',
 })

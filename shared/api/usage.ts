@@ -26,7 +26,7 @@ export const UsageQuery = Range.extend(pageQuery({ usual: 1_000, most: 10_000 })
   .refine(inOrder, { path: ['from'], error: 'is after to' })
   .refine(notTooLong, { path: ['from'], error: `lies more than ${maxUsageDays} days back from to` })
 
-/** `GET /admin/v1/usage`: of one tenant, or of all, deleted ones too. */
+/** `GET /admin/v1/usage` lists one tenant's usage, or that of all tenants, deleted ones too. */
 export const AdminUsageQuery = Range.extend({
   ...pageQuery({ usual: 1_000, most: 10_000 }),
   /** A page's `last_id`, which names a tenant, day, key and model. */

@@ -47,7 +47,7 @@ export interface HistogramPoint {
   max: number
 }
 
-/** More would be a mistake in the attributes; what is beyond them is counted without any. */
+/** More would be a mistake in the attributes; observations beyond them are counted without attributes. */
 const maxPoints = 1_000
 
 /** Histograms with delta temporality: each collection starts them anew. */

@@ -121,7 +121,7 @@ export interface TemplateInput {
   readonly isInstructed?: true
 }
 
-/** A conversation in the words that a template has for functions; what it has none for is written into messages. */
+/** A conversation in the words that a template has for functions; anything else is written into messages. */
 export function forTemplate(conversation: ToolConversation): TemplateInput {
   const { functions, protect, spelling, template } = conversation
   const messages = template.calls === 'one' ? oneCallEach(conversation.turns) : conversation.turns

@@ -34,7 +34,7 @@ export class Vocabulary {
     return added === undefined ? this.#spell(this.#stored(id)) : new TextEncoder().encode(added.content)
   }
 
-  /** Text of ids, without special tokens; what is no UTF-8 reads U+FFFD. */
+  /** Text of ids, without special tokens; bytes that are no UTF-8 read U+FFFD. */
   text(ids: readonly number[]): string {
     const parts = ids.map((id) => this.bytes(id))
     const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0))

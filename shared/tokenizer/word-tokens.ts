@@ -85,7 +85,10 @@ export class WordTokens {
   }
 }
 
-/** A word's first tokens. What is no token becomes the unknown token, a run of it one where the model says so, or vanishes. */
+/**
+ * A word's first tokens. A piece that is no token vanishes or becomes the unknown token; if the model says so, a run of
+ * such pieces becomes one.
+ */
 class Unknowns {
   readonly #tokens: number[] = []
   readonly #unknown: number | null

@@ -51,7 +51,7 @@ const step = z.int().min(0)
 
 /** A trainer's report on its job. */
 export const TrainerReport = z.discriminatedUnion('type', [
-  /** The files are read: what training them takes. */
+  /** The files are read, and the work of training them is known. */
   z.strictObject({
     type: z.literal('planned'),
     steps: step,

@@ -154,8 +154,8 @@ interface Surroundings {
 }
 
 /**
- * Writes a segment's nodes once more. What enters it gets 0 · (a gradient that leaves it) added: equal nodes would be
- * merged by the runtime otherwise, or run early, and the memory of the first run kept.
+ * Writes a segment's nodes once more. Its inputs get 0 · (a gradient that leaves it) added: equal nodes would be merged
+ * by the runtime otherwise, or run early, and the memory of the first run kept.
  */
 function startRecomputation(
   g: GraphBuilder,

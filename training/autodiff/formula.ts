@@ -4,7 +4,7 @@ import { type Shape, shaped, unknownDim, type Value } from '../../model/graph/va
 
 type Binary = { [N in OpName]: N extends 'Add' | 'Sub' | 'Mul' | 'Div' ? N : never }[OpName]
 
-/** Writes formulas into a graph: what the rules are made of. */
+/** Writes formulas into a graph; the rules are made of them. */
 export function formulas(g: GraphBuilder) {
   const binary = (op: Binary) => (a: Value, b: Value | number) =>
     g.apply(op, [a, typeof b === 'number' ? g.constant('float32', [b], []) : b])

@@ -8,7 +8,7 @@ interface BatchOptions {
   readonly batch: number
   /** Most tokens of one run, padding and prompt rows included. */
   readonly batchTokens: number
-  /** Called before each run of the model; what it throws ends the work. */
+  /** Called before each run of the model. If it throws, the work ends. */
   readonly beforeRun?: () => void
 }
 

@@ -4,7 +4,7 @@ import { Session } from '../../model/runtime/session.ts'
 import type { Tensors } from '../../model/runtime/tensors.ts'
 import { sizes } from '../graph/batch.ts'
 
-/** A graph that lives in memory and gets all its weights as inputs: what training runs. */
+/** The graph that training runs. It lives in memory and gets all its weights as inputs. */
 export class LossSession {
   readonly #session: Session
 

@@ -35,7 +35,10 @@ const Published = z.object({ digest: AdapterDigest })
 const defaultBackoffMs = [250, 500, 1_000, 2_000, 4_000, 8_000]
 const callTimeoutMs = 120_000
 
-/** A trainer's calls to the edge. What failed on the way or with a 5xx is tried again; each call changes the same once or twice. */
+/**
+ * A trainer's calls to the edge. A call that failed on the way or with a 5xx is tried again; a call that arrives twice
+ * changes the same as one that arrives once.
+ */
 export class EdgeClient {
   readonly #options: EdgeClientOptions
 

@@ -91,7 +91,7 @@ export class OrtApi {
     this.#status.check(this.#function(name)(...args))
   }
 
-  /** Runs the call on another thread. What the arguments point at is kept alive until it has returned. */
+  /** Runs the call on another thread. The memory behind the arguments is kept alive until the call has returned. */
   async callAside<N extends keyof ApiTable>(name: N, ...args: Values<ApiTable[N]['takes']>): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>()
     fix(args)
