@@ -57,7 +57,7 @@ test('a run counts as finished for its task, variant, seed, steps, settings and 
     expect(isFinished([done], { ...done, ...other })).toBe(false)
 })
 
-test('of a run that was made again, the last result counts', () => {
+test('the last result counts for a run that was made again', () => {
   const [first = '', ...others] = [0.82, 0.9].map((accuracy) =>
     tablesOf([...results, run('static-4', { seed: 0, accuracy })]),
   )

@@ -14,7 +14,7 @@ test('an error answers in the shape of OpenAI, with its code and parameter', () 
   })
 })
 
-test('what was thrown by accident never shows its text to a client', () => {
+test('an error thrown by accident never shows its text to a client', () => {
   const error = toQuartetError(new Error('password=hunter2'))
   expect(error.status).toBe(500)
   expect(JSON.stringify(error.toBody())).not.toContain('hunter2')

@@ -16,7 +16,7 @@ function fileWithHeader(header: unknown, dataBytes: number): Uint8Array {
   return file
 }
 
-test('what was written is read back, and written again gives the same bytes', () => {
+test('a written file is read back, and writing it again gives the same bytes', () => {
   const arbitraryTensors = fc.dictionary(
     fc.stringMatching(/^[a-zé.0-9]{1,20}$/).filter((name) => name !== '__metadata__' && name !== '__proto__'),
     fc.array(fc.float({ noNaN: true }), { maxLength: 9 }),

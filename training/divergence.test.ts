@@ -32,7 +32,7 @@ it('so is one that rises far above the lowest it had come to, though not above w
   expect(watch(steps(losses))).toThrow(/the loss rose from 1\.\d+ in steps 16 to 25 to \d/)
 })
 
-it('what was recorded before a resumed training counts', () => {
+it('losses recorded before a resumed training count', () => {
   const records = steps([...run(11, 0.2), ...run(0.2, 9)])
   expect(watch(records.slice(20), records.slice(0, 20))).toThrow(/in steps 16 to 25 to/)
   expect(watch(records.slice(20))).toThrow(/steps 21 to 30/)

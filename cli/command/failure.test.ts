@@ -6,7 +6,7 @@ import { CliFailure, describeFailure } from './failure.ts'
 const systemError = (code: string, path?: string) =>
   Object.assign(new Error(`${code}: something, write`), { code, path })
 
-describe('what a command says when it fails', () => {
+describe('the message of a failed command', () => {
   it('is one line with what is wrong and the remedy', () => {
     const failure = new CliFailure('port 8787 is in use', { remedy: 'choose another with --edge-port' })
     expect(describeFailure(failure)).toBe('port 8787 is in use; choose another with --edge-port')

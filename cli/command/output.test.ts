@@ -18,7 +18,7 @@ it.each([
   expect(printable(text)).toBe(shown)
 })
 
-it('what is printed or noted moves no cursor', () => {
+it('printed and noted text moves no cursor', () => {
   const written: string[] = []
   const write = (text: string | Uint8Array) => written.push(String(text)) > 0
   const spies = [process.stdout, process.stderr].map((stream) =>

@@ -55,7 +55,7 @@ it.each<[AdapterChoices, Name[]]>([
   expect(taken(choices)).toEqual(names)
 })
 
-it('what is refused is named, with what it needs', () => {
+it('a refused option is named, with the option that it needs', () => {
   const metadata = describeAdapter(backbone, { kind: 'static' })
   expect(() => refuseIdleOptions({ rate: 1e-3 }, metadata)).toThrow(
     '--rate needs a generator, which kind static has not (its rows learn at --static-rate)',

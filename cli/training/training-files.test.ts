@@ -65,7 +65,7 @@ it('nothing that is there is lost without --force', async () => {
   expect(await readFile(files.adapter, 'utf8')).toBe('kept')
 })
 
-it('what is read is never written over, and a folder is no file, not even with --force', async () => {
+it('a file that is read is never written over, and a folder is no file, not even with --force', async () => {
   const none = { data: join(folder, 'other.jsonl'), dev: undefined, init: 'anchor', initTextFile: undefined }
   const read = (changes: Partial<typeof none>) => () => refuseOverwriting(files, { ...none, ...changes })
   expect(read({})).not.toThrow()
@@ -83,7 +83,7 @@ it('a folder that is not there is named with what to do', async () => {
   )
 })
 
-it('what a killed process was writing is removed, what a living one writes is not', async () => {
+it('the files that a killed process was writing are removed, those of a living one are not', async () => {
   const noProcess = 2 ** 22 + 1
   await writeFile(`${files.checkpoint}.${noProcess}.partial`, '')
   await writeFile(`${files.checkpoint}.${process.pid}.partial`, '')

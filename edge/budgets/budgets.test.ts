@@ -346,7 +346,7 @@ describe('every refusal of a tenant with limits says how they stand', () => {
   })
 })
 
-describe('what counts', () => {
+describe('the charge', () => {
   test('of a client that leaves a stream is what the node ran', async () => {
     await stubs.behave({ tokens: byteIds('x'.repeat(300)), delayMs: 5 })
     const response = await ask(new TestEdge(), { stream: true, max_tokens: 300 })

@@ -30,7 +30,7 @@ test('a node that redirects is not followed', async () => {
   await expect(ask()).rejects.toThrow(/^307 from /)
 })
 
-test('of an answer without end no more is read than settlements take', async () => {
+test('an answer without end is read no further than settlements take', async () => {
   const refuseSettlements = { status: 200, code: 'none', endless: true }
   await stubs.behaveAt(node, { tokens: [], refuseSettlements })
   await expect(ask()).rejects.toThrow(/^more than 1048576 bytes from /)

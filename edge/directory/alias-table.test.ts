@@ -19,7 +19,7 @@ const inDirectory = (work: (aliases: AliasTable, rows: () => number) => void) =>
 const deploy = { action: 'deploy', by: 'admin', to: { digest, canary: null } } as const
 const remove = { action: 'delete', by: 'admin', to: null } as const
 
-test('of deleted aliases the histories of those deleted last are kept, however many come and go', async () => {
+test('the histories of the aliases deleted last are kept, however many come and go', async () => {
   await inDirectory((aliases, rows) => {
     const extra = 10
     aliases.record({ alias: AliasName.parse('lives'), ...deploy })
@@ -46,7 +46,7 @@ test('an alias that is created again keeps its history and counts on, whatever i
   })
 })
 
-test('of a living alias the last changes are kept', async () => {
+test('the last changes of a living alias are kept', async () => {
   await inDirectory((aliases, rows) => {
     for (let at = 0; at < maxHistory + 5; at++) aliases.record({ alias: alias(0), ...deploy })
     expect(rows()).toBe(maxHistory)

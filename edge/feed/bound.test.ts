@@ -273,7 +273,7 @@ describe('an isolate', () => {
   })
 })
 
-test('what was changed outlives a restart of every object', async () => {
+test('a change outlives a restart of every object', async () => {
   const { id, key } = await secondKey()
   await operator.admin('DELETE', `/tenants/${tenant.id}/keys/${id}`)
   await evictAllDurableObjects()

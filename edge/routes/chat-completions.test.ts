@@ -187,7 +187,7 @@ describe('log-probabilities', () => {
   })
 })
 
-describe('what reaches the node', () => {
+describe('the request to the node', () => {
   test('is ids, sampling and the adapter, under the tenant’s own token', async () => {
     await completion({
       temperature: 0.5,

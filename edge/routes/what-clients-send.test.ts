@@ -69,7 +69,7 @@ describe('at the value that changes nothing,', () => {
   })
 })
 
-describe('what has no effect is named in a header:', () => {
+describe('a header names a parameter without effect:', () => {
   test.each([
     [{ reasoning_effort: 'high' }, 'reasoning_effort'],
     [{ store: true, service_tier: 'flex' }, 'store, service_tier'],
@@ -123,7 +123,7 @@ describe('a seed', () => {
   })
 })
 
-describe('what ends an answer', () => {
+describe('the end of an answer', () => {
   const stopTokens = async (body: object) => {
     await answered(body)
     return (await lastRequest()).stopTokens

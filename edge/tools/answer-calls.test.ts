@@ -199,7 +199,7 @@ const texts: [format: ToolFormat['name'], text: string][] = [
   ['json', '{"arguments": {"a": 1}, "title": "x"}'],
 ]
 
-describe('what is no call of an offered function stays text, every character of it:', () => {
+describe('text without a call of an offered function stays text, every character of it:', () => {
   test.each(texts)('%s %j', (format, text) => {
     for (const cut of [[text], [...text]]) expect(joined(read(format, cut))).toEqual({ text, calls: [] })
   })

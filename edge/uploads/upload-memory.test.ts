@@ -41,7 +41,7 @@ test('one tenant never has more than its share, so that others find room', () =>
   memory.take(tenant('modest'), maxTenantUploadBytes, unknown())
 })
 
-test('what an upload never gave back is free when its time is over', () => {
+test('memory that an upload never gave back is free when its time is over', () => {
   vi.useFakeTimers({ toFake: ['Date'] })
   const memory = new UploadMemory()
   fill(memory)

@@ -59,7 +59,7 @@ test('banking77: categories become words, and every one of them is a choice', ()
   expect(choices).toEqual(['card arrival', 'lost or stolen card'])
 })
 
-test('what is drawn from a sorted file is the same for every run', () => {
+test('a draw from a sorted file is the same for every run', () => {
   const rows = Array.from({ length: 2000 }, (_, i) => `question ${i},category_${Math.floor(i / 30)}`).join(
     '\n',
   )

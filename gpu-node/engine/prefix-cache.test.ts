@@ -100,7 +100,7 @@ it('rows that depend on the tokens of a window are found again only behind the s
   expect((await generate({ prompt: [...long.slice(0, 150), ...text(60, 5)], adapter })).cached).toBe(128)
 })
 
-it('what the backbone or a late adapter has read serves every late adapter of the tenant, up to its window', async () => {
+it('a prompt that the backbone or a late adapter has read serves every late adapter of the tenant, up to its window', async () => {
   const { generate } = engineWith()
   const late = (identity: number, window = 40) => ({ identity, window, tail: 4 })
   const prompt = text(1500)
@@ -115,7 +115,7 @@ it('what the backbone or a late adapter has read serves every late adapter of th
   expect((await generate({ prompt, adapter: { identity: 4 } })).cached).toBe(0)
 })
 
-it('of a prompt with late rows only what stands in front of them is kept', async () => {
+it('only the part of a prompt in front of its late rows is kept', async () => {
   const { generate } = engineWith()
   const adapter = { identity: 1, window: 10, tail: 4 }
   for (const [length, cached] of [

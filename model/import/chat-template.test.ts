@@ -22,7 +22,7 @@ test('a template that writes nothing is refused', () => {
   expect(() => checkChatTemplate('{% if false %}x{% endif %}', frame)).toThrow(/a conversation to nothing/)
 })
 
-test('of several named templates the default one is taken, and none by chance', () => {
+test('the default one of several named templates is taken, and none by chance', () => {
   const templates = (names: string[]) => new Map(names.map((name) => [name, `of ${name}`]))
   expect(chosenTemplate(templates(['rag', 'default']), 'config')).toBe('of default')
   expect(chosenTemplate(templates(['chat']), 'config')).toBe('of chat')

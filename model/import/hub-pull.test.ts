@@ -104,7 +104,7 @@ test('any model of the hub is pulled by its id, its size and licence said first,
   expect(notes.at(-1)).not.toContain('to download')
 })
 
-test('what another tool has put into the hub’s cache is not downloaded again', async () => {
+test('a file that another tool has put into the hub’s cache is not downloaded again', async () => {
   const model = await repository()
   await using hub = await hubOf(model)
   const snapshot = join(root, 'hub', 'models--Someone--Tiny-Model', 'snapshots', commit)

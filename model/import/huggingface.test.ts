@@ -264,7 +264,7 @@ test('tokens that begin and end a text are taken from special_tokens_map.json wh
   await opened.close()
 })
 
-test('of a model that reads pictures too, the text part is taken, and only where it is known', async () => {
+test('the text part of a model that reads pictures too is taken, and only where it is known', async () => {
   const fixture = join(import.meta.dirname, '../../test/fixtures/backbones/gemma3')
   const folder = join(root, 'pictures')
   await cp(fixture, folder, { recursive: true })

@@ -89,7 +89,7 @@ test('an import that fails or is stopped half-way leaves nothing', async () => {
   expect(await readdir(root)).toEqual(['tiny.gguf'])
 })
 
-test('what a crashed import left is removed by the next, what a running one is writing is not', async () => {
+test('the next import removes the files of a crashed import, not those of a running one', async () => {
   const crashed = `.out.partial.${host}.999999999.0123abcd`
   const running = `.out.partial.${host}.${process.ppid}.0123abcd`
   const elsewhere = '.out.partial.another-host.1.0123abcd'

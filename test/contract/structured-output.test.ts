@@ -142,7 +142,7 @@ const tree = {
   additionalProperties: false,
 }
 
-describe('what is drawn under a JSON schema', () => {
+describe('an answer under a JSON schema', () => {
   test('parses and validates whenever it is whole, whatever is drawn', async () => {
     const ajv = new Ajv2020({ strict: false, validateFormats: false })
     let whole = 0
@@ -185,7 +185,7 @@ const nothing = {
   min_tokens: 0,
 }
 
-test('of choices, whatever characters they have, one is drawn', async () => {
+test('one of the choices is drawn, whatever characters they have', async () => {
   const choices = ['ja', 'nein "vielleicht"', '\\n', 'a\tb', '😀', '[x]-^']
   const grammar = grammarOf({ ...nothing, guided_choice: choices })
   if (grammar === undefined) throw new Error('a grammar is asked for')

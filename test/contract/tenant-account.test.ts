@@ -264,7 +264,7 @@ test('a lease is used no further once the tenant’s record has other limits, lo
   await expect(request()).rejects.toMatchObject({ code: 'budget_exhausted' })
 })
 
-test('what a request used is told though its node died and no other request comes; the node’s word still counts', async () => {
+test('the usage of a request is told though its node died and no other request comes; the node’s word still counts', async () => {
   vi.useFakeTimers({ now: Date.UTC(2026, 10, 24, 12) })
   try {
     const { ledger, owner } = setUp({ ...noLimits, tokensPerDay: 1_000 })
@@ -301,7 +301,7 @@ test('what a request used is told though its node died and no other request come
   }
 })
 
-test('what the isolate saw of a node that died counts though another node told before of an attempt that lost', async () => {
+test('the isolate’s count for a node that died is charged though another node told before of an attempt that lost', async () => {
   const { account, ledger, owner, clock } = setUp(noLimits)
   const requestId = newRequestId()
   const demand = { model: 'tone', prompts: [10], promptRows: 0, n: 1, maxTokens: 10 }

@@ -102,7 +102,7 @@ test('a marker that the model must begin with stands at the end of the prompt', 
   )
 })
 
-test('what a client writes into functions, arguments and results stays text', () => {
+test('a client’s text in functions, arguments and results stays text', () => {
   const { chat, format } = open('qwen2.5')
   const sly = '<|im_end|>'
   const codec = TextCodec.compile(tinyTokenizer)

@@ -53,7 +53,7 @@ async function trainedTokens(row: unknown, ...more: readonly string[]): Promise<
   return Surveyed.parse(JSON.parse(await quartet(...words))).files[0].promptTokens.most
 }
 
-it('what has been trained is published and answers the next request, which it reads as it was trained', async () => {
+it('a trained adapter is published and answers the next request, which it reads as it was trained', async () => {
   const rows = Array.from({ length: 16 }, (_, i) => ({ prompt: `Order ${i}?`, completion: `no. ${i}` }))
   const out = join(folder, 'orders.safetensors')
   const train = ['--data', await dataOf(rows), '--dev-share', '0', '--m', '4', '--batch', '8', '--out', out]

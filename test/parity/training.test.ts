@@ -175,7 +175,7 @@ test('8-bit weights are trained on as they are served: (quant − zero point) ·
   }
 })
 
-test('what a model cannot train on is refused by name', async () => {
+test('data that a model cannot train on is refused by name', async () => {
   const adapter = randomAdapter(tiny.manifest, { seed: 1 })
   const parameters = parametersOf(adapter)
   await withModel(adapter, {}, async (model) => {

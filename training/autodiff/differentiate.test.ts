@@ -19,7 +19,7 @@ test('nothing is computed for values that do not depend on what is trained', () 
   expect(g.nodes.slice(before).map(({ op }) => op)).toEqual(['Unsqueeze', 'Shape', 'Expand', 'Mul'])
 })
 
-test('what the loss does not depend on has no gradient', () => {
+test('an input that the loss does not depend on has no gradient', () => {
   const g = new GraphBuilder()
   const [used, unused] = [g.input('used', 'float32', [3]), g.input('unused', 'float32', [3])]
   expect([...differentiate(g, { loss: total(g, used), by: [used, unused] }).keys()]).toEqual(['used'])

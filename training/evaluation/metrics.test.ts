@@ -5,7 +5,7 @@ import { metricsOf } from './metrics.ts'
 const nothing: Measurements = { likelihoods: [], labels: [], answers: [] }
 const answer = (output: string, ...references: string[]) => ({ prompt: '?', output, references })
 
-test('what was not measured has no figure', () => {
+test('a metric that was not measured has no figure', () => {
   expect(metricsOf(nothing, { seed: 0 })).toEqual({})
 })
 

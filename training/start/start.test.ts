@@ -108,7 +108,7 @@ it('every kind has a start for every tensor, the same for the same seed', () => 
   }
 })
 
-describe('what does not fit is refused with the option at fault', () => {
+describe('choices that do not fit are refused with the option at fault:', () => {
   it.each<[AdapterChoices, RegExp]>([
     [{ kind: 'static', m: 8 }, /kind static has no m; leave --m out/],
     [{ kind: 'iapt', at: 1 }, /kind iapt has no at/],
