@@ -276,6 +276,34 @@ describe('limits of a minute and of concurrency', () => {
   })
 })
 
+test.each([
+  ['requests per minute', () => ({ requestsPerMinute: 1 })],
+  ['tokens per minute', (tokens: number) => ({ tokensPerMinute: tokens })],
+  ['tokens per day', (tokens: number) => ({ tokensPerDay: tokens })],
+  ['tokens per month', (tokens: number) => ({ tokensPerMonth: tokens })],
+])('the Retry-After of a refusal by %s is true to the second', async (_name, policyFor) => {
+  const like = await ask(new TestEdge(), {}, await admin.seedTenant())
+  const { usage } = await like.json<{ usage: { total_tokens: number } }>()
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() })
+  try {
+    vi.setSystemTime(Date.now() - (Date.now() % 60_000) + 70_400)
+    await limit(policyFor(usage.total_tokens))
+    const isolate = new TestEdge()
+    expect((await ask(isolate)).status).toBe(200)
+    const refused = await ask(isolate)
+    expect(refused.status).toBe(429)
+    const seconds = Number(refused.headers.get('retry-after'))
+    expect(seconds).toBeGreaterThan(1)
+    vi.setSystemTime(Date.now() + 1_000 * (seconds - 1))
+    const early = await ask(isolate)
+    expect([early.status, early.headers.get('retry-after')]).toEqual([429, '1'])
+    vi.setSystemTime(Date.now() + 1_000)
+    expect((await ask(isolate)).status).toBe(200)
+  } finally {
+    vi.useRealTimers()
+  }
+})
+
 describe('every answer of a tenant with limits', () => {
   test('says how they stand, as OpenAI does', async () => {
     await farFromNextMinute()

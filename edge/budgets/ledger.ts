@@ -38,7 +38,7 @@ export class Ledger {
   readonly #now: () => number
   #prunedAt = 0
 
-  constructor(sql: Sql, now: () => number = Date.now) {
+  constructor(sql: Sql, now: () => number = () => Date.now()) {
     this.#sql = sql
     this.#now = now
     for (const statement of ledgerSchema) sql.all(statement)

@@ -193,9 +193,15 @@ export async function startChoices(
     }
   } catch (thrown) {
     close(toQuartetError(thrown).code)
-    throw thrown
+    throw choices.length > 1 ? withoutTime(thrown) : thrown
   }
 }
+
+/** A full queue tells when one choice more has room, not when several have. */
+const withoutTime = (thrown: unknown): unknown =>
+  thrown instanceof QuartetError && thrown.retryAfterSeconds !== undefined
+    ? new QuartetError(thrown.code, thrown.message, { cause: thrown })
+    : thrown
 
 function requesterOf(c: Context<TenantApp>): GenerationRequester {
   const reader = readerOf(c)

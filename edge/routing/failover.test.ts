@@ -230,6 +230,14 @@ describe('when no node can answer', () => {
     expect(await errorOf(response)).toMatchObject({ code: 'queue_full', type: 'rate_limit_error' })
   })
 
+  test('all full, for several choices: 429 without a time, as a queue tells when it has room for one', async () => {
+    await stubs.behave({ tokens: [], refuse: { status: 429, code: 'queue_full', retryAfter: 7 } })
+    const response = await edge.chat(tenant, { n: 2 })
+    expect(response.status).toBe(429)
+    expect(response.headers.get('retry-after')).toBeNull()
+    expect((await errorOf(response)).code).toBe('queue_full')
+  })
+
   test('none reachable: 503', async () => {
     edge = new TestEdge({ QUARTET_NODES: JSON.stringify([nowhere('a'), nowhere('b')]) })
     const response = await edge.chat(tenant, { stream: true })

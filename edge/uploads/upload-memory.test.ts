@@ -100,6 +100,22 @@ test.each([
   expect(wait('busy', bytes)).toBe(0)
 })
 
+test('the wait of a tenant whose share is full is true where the others fill the memory as well', () => {
+  const { goOn, wait } = uploading([
+    { tenant: 'busy', bytes: 10 * MiB, held: 5 * MiB, bytesPerSecond: 2 * MiB },
+    { tenant: 'a', bytes: 90 * MiB, held: 20 * MiB, bytesPerSecond: 3 * MiB },
+    { tenant: 'b', bytes: 60 * MiB, held: 20 * MiB, bytesPerSecond: 3 * MiB },
+    { tenant: 'c', bytes: 90 * MiB, held: 19 * MiB, bytesPerSecond: 3 * MiB },
+  ])
+  goOn(2)
+  const seconds = wait('busy', 16 * MiB)
+  expect(seconds).toBe(19)
+  goOn(seconds - 1)
+  expect(wait('busy', 16 * MiB)).toBeGreaterThan(0)
+  goOn(1)
+  expect(wait('busy', 16 * MiB)).toBe(0)
+})
+
 test('an upload that sends nothing is cut off when its patience ends: no longer is anybody told to wait for it', () => {
   const { goOn, wait } = uploading([
     { tenant: 'silent', bytes: 90 * MiB, held: 20 * MiB, bytesPerSecond: 0 },

@@ -54,23 +54,23 @@ export class UploadMemory {
     const now = Date.now()
     for (const each of this.#held) if (each.until <= now) this.#held.delete(each)
     const others = [...this.#held].filter((each) => each.progress !== progress)
-    const refuse = (held: readonly Held[], tooMuch: number, message: string): never => {
-      throw new QuartetError('queue_full', message, { retryAfterSeconds: secondsUntil(held, tooMuch, now) })
-    }
     const own = others.filter((each) => each.tenant === tenant)
-    const ownBytes = this.#bytes((each) => each.tenant === tenant)
-    if (ownBytes + bytes > maxTenantUploadBytes)
-      refuse(
-        own,
-        ownBytes + bytes - maxTenantUploadBytes,
-        "as many of this tenant's uploads are on their way here as its share of the memory holds; let one end, then retry",
-      )
-    const allBytes = this.#bytes(() => true)
-    if (allBytes + bytes > maxUploadMemoryBytes)
-      refuse(
-        others,
-        allBytes + bytes - maxUploadMemoryBytes,
-        'as many uploads as there is memory for are on their way here; retry after the time in Retry-After',
+    const tooMuch = {
+      ofTenant: this.#bytes((each) => each.tenant === tenant) + bytes - maxTenantUploadBytes,
+      ofAll: this.#bytes(() => true) + bytes - maxUploadMemoryBytes,
+    }
+    if (tooMuch.ofTenant > 0 || tooMuch.ofAll > 0)
+      throw new QuartetError(
+        'queue_full',
+        tooMuch.ofTenant > 0
+          ? "as many of this tenant's uploads are on their way here as its share of the memory holds; let one end, then retry"
+          : 'as many uploads as there is memory for are on their way here; retry after the time in Retry-After',
+        {
+          retryAfterSeconds: Math.max(
+            secondsUntil(own, tooMuch.ofTenant, now),
+            secondsUntil(others, tooMuch.ofAll, now),
+          ),
+        },
       )
     const held: Held = { tenant, bytes, progress, until: now + maxUploadMs }
     this.#held.add(held)

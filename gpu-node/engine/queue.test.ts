@@ -83,6 +83,24 @@ describe('the queue', () => {
     )
   })
 
+  it('names no time to a request of low priority whose share is full, unless one of those is next', () => {
+    const queue = new Queue<Waiting & { isLowPriority: boolean }>({ total: 4, perTenant: 4 })
+    const low = { ...item(modest), isLowPriority: true }
+    const usual = { ...item(greedy), isLowPriority: false }
+    const refused = (retryAfterSeconds: number | undefined) =>
+      expect.objectContaining({ code: 'queue_full', retryAfterSeconds })
+    queue.push(low, () => 1)
+    queue.push(low, () => 1)
+    expect(() => queue.push(low, () => 7)).toThrow(refused(7))
+    queue.push(usual, () => 1)
+    expect(() => queue.push(low, () => 7)).toThrow(refused(undefined))
+    queue.push(usual, () => 1)
+    expect(() => queue.push(low, () => 7)).toThrow(refused(undefined))
+    expect(() => queue.push(usual, () => 7)).toThrow(refused(7))
+    queue.shift()
+    queue.push(usual, () => 1)
+  })
+
   it('loses and doubles nothing, and keeps each tenant in order', () => {
     const action = fc.oneof(
       fc.record({

@@ -47,27 +47,32 @@ export class Queue<T extends Waiting> {
 
   /**
    * Throws `queue_full`. `nextAfterSeconds` says when the next one begins at the latest. That is when the tenant has room
-   * again, except where its own share is full and others wait as well: then nobody knows whose turn is next.
+   * again, except where a share is full and others wait as well, be it the tenant's or that of low priority: then nobody
+   * knows whose turn is next.
    */
   push(item: T, nextAfterSeconds: () => number | undefined): void {
     const known = this.#shares.get(item.tenant)
     const ofTenant = known === undefined ? 0 : known.waiting.length + known.low.length
+    const isLowFull = item.isLowPriority === true && this.#lowLength >= this.#limits.total / 2
+    const roomAfterSeconds = () =>
+      isLowFull && this.#lowLength < this.#length ? undefined : nextAfterSeconds()
     if (ofTenant >= this.#limits.perTenant)
       throw new QuartetError(
         'queue_full',
         `${ofTenant} of your requests already wait at this node, the most it allows; retry later`,
-        { retryAfterSeconds: ofTenant === this.#length ? nextAfterSeconds() : undefined },
+        { retryAfterSeconds: ofTenant === this.#length ? roomAfterSeconds() : undefined },
       )
     if (this.#length >= this.#limits.total)
       throw new QuartetError(
         'queue_full',
         `the node already has ${this.#length} requests waiting; retry later`,
-        { retryAfterSeconds: nextAfterSeconds() },
+        { retryAfterSeconds: roomAfterSeconds() },
       )
-    if (item.isLowPriority === true && this.#lowLength >= this.#limits.total / 2)
+    if (isLowFull)
       throw new QuartetError(
         'queue_full',
         `the node already has ${this.#lowLength} requests of low priority waiting; retry later`,
+        { retryAfterSeconds: roomAfterSeconds() },
       )
     const share = this.#share(item.tenant)
     if (share.waiting.length + share.low.length === 0)

@@ -15,8 +15,8 @@ import { memorySql } from '../fakes/memory-sql.ts'
 const key = KeyId.parse('key_000000000000')
 const collect = async () => ({ settlements: [], running: [] })
 
-function setUp(limits: Limits) {
-  const clock = { now: Date.UTC(2026, 10, 24, 12, 0, 0) }
+function setUp(limits: Limits, { at = '2026-11-24T12:00:00Z' } = {}) {
+  const clock = { now: Date.parse(at) }
   const sql = memorySql()
   const ledger = new Ledger(sql, () => clock.now)
   ledger.setLimits(limits)
@@ -392,11 +392,19 @@ describe('a refusal’s Retry-After is true', () => {
     },
   }
 
-  test.each(Object.entries(full))(
-    'whoever waits so long is admitted: %s',
-    async (_limit, { limits, requests }) => {
+  const asked = [
+    '2026-11-24T12:00:00Z',
+    '2026-11-30T23:58:59.400Z',
+    '2026-12-31T23:59:59.999Z',
+    '2028-02-28T08:09:10.001Z',
+  ]
+  const cases = Object.entries(full).flatMap(([limit, of]) => asked.map((at) => [limit, at, of] as const))
+
+  test.each(cases)(
+    'whoever waits so long is admitted, and nobody who waits a second less: %s at %s',
+    async (_limit, at, { limits, requests }) => {
       for (const isOver of [false, true]) {
-        const { account, begin, clock, owner } = setUp(limits)
+        const { account, begin, clock, owner } = setUp(limits, { at })
         const running = []
         for (let i = 0; i < requests; i++) running.push(await begin(10))
         // All that it may use is used, or it still runs.
@@ -414,11 +422,29 @@ describe('a refusal’s Retry-After is true', () => {
           expect(isOver).toBe(false)
           running[0]?.fail()
           await account.flush({ owner, collect })
-        } else clock.now += wait * 1_000
+        } else {
+          clock.now += (wait - 1) * 1_000
+          await expect(begin(10)).rejects.toMatchObject({ retryAfterSeconds: 1 })
+          clock.now += 1_000
+        }
         await expect(begin(10)).resolves.toBeDefined()
       }
     },
   )
+})
+
+test('what runs over midnight takes nothing of the next day, for which a refusal told to wait', async () => {
+  const { account, begin, clock, owner } = setUp(
+    { ...noLimits, tokensPerDay: 40, tokensPerMonth: 40 },
+    { at: '2026-11-30T23:59:30Z' },
+  )
+  const { end } = await begin(10)
+  end(10)
+  await begin(10)
+  await account.flush({ owner, collect })
+  await expect(begin(20)).rejects.toMatchObject({ code: 'budget_exhausted', retryAfterSeconds: 30 })
+  clock.now += 30_000
+  await expect(begin(20)).resolves.toBeDefined()
 })
 
 test('an adapter’s prompt rows are reserved and charged like the tokens of the prompt', async () => {
