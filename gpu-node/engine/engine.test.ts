@@ -287,6 +287,39 @@ describe('the engine', () => {
     expect(kept).toBeGreaterThan(10)
   })
 
+  it('has room when a full queue’s Retry-After is over, and not a second before, where steps keep their pace', async () => {
+    const { backend, passTime, submit } = engineWith({ maxBatch: 1 }, { total: 1 })
+    const streams: Promise<unknown>[] = []
+    const waits: (number | undefined)[] = []
+    const ask = () => {
+      try {
+        streams.push(read(submit({ maxTokens: 40 })))
+      } catch (thrown) {
+        waits.push(thrown instanceof QuartetError ? thrown.retryAfterSeconds : undefined)
+      }
+    }
+    const stepMs = 250
+    let now = 0
+    let due: number | undefined
+    backend.beforeCall = ({ type }) => {
+      if (type === 'prefill') return
+      // Behind the first decode step the pace is known.
+      if (now === stepMs) {
+        ask()
+        due = now + 1_000 * (waits[0] ?? 0)
+      } else if (due !== undefined && (now === due - 1_000 || now === due)) ask()
+      now += stepMs
+      passTime(stepMs)
+    }
+    ask()
+    await until(() => backend.calls.length > 0)
+    ask()
+    for (let at = 0; at < streams.length; at++) await streams[at]
+    // Prefill gave the first of 40 tokens, and a step the second.
+    expect(waits).toEqual([Math.ceil((38 * stepMs) / 1_000), 1])
+    expect(streams).toHaveLength(3)
+  })
+
   it('refuses with queue_full and a Retry-After beyond the bound', async () => {
     const { submit } = engineWith({ maxBatch: 1 }, { total: 2 })
     const streams = [submit({}), submit({})].map(read)
@@ -479,6 +512,22 @@ describe('a backend that fails', () => {
     expect(engine.failing).toBe(false)
     expect(failures).toEqual([])
     expect((await running).at(-1)).toMatchObject({ type: 'done' })
+  })
+
+  it('charges the tokens it ran of a prompt whose adapter makes the logits NaN, also where scores are asked for', async () => {
+    const { backend, submit } = engineWith()
+    backend.alterLogits = (logits) => logits.fill(Number.NaN)
+    const usageOf = async (ask: Ask) => (await read(submit({ pin: pinned(), ...ask }))).at(-1)
+    const prompt = range(12)
+    for (const asked of [{}, { promptLogprobs: 1 }, { promptLogprobs: 0, maxTokens: 0 }])
+      expect(await usageOf({ prompt, ...asked })).toMatchObject({
+        code: 'adapter_unusable',
+        usage: { promptTokens: 12, promptRows: 4, completionTokens: 0 },
+      })
+    // The first chunk of several: its scores end the request.
+    expect(await usageOf({ prompt: range(40), promptLogprobs: 1 })).toMatchObject({
+      usage: { promptTokens: 12, promptRows: 4 },
+    })
   })
 
   it('does not stop the engine by throwing where nothing should throw', async () => {

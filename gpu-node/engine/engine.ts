@@ -240,22 +240,28 @@ export class Engine {
       isScored ? this.#backend.score(run, [...tokens.keys()]) : this.#backend.prefill(run),
     )
     if (computed === undefined) return undefined
-    if (!(await this.#scorePrompt(chunk, computed.logits))) return undefined
+    // The run is paid for, also where its logits are of no use.
+    sequence.advance(slot, done + tokens.length)
+    if (!(await this.#scorePrompt(chunk, { first: done + 1, logits: computed.logits }))) return undefined
     const ms = isScored ? this.#now() - start : computed.ms
     time.prefillMs += ms
     this.#budget.prefilled({ depth, ms, rows })
-    sequence.advance(slot, done + tokens.length)
     if (done + tokens.length < sequence.prompt.length) return undefined
     await this.#prefixes.keep(sequence, slot)
     this.#scheduler.promote(sequence)
     return computed.logits.subarray(-this.#backend.limits.vocab)
   }
 
-  /** Takes down how likely a chunk's tokens are, where the request asks; false when that ended the sequence. */
-  async #scorePrompt({ sequence, tokens }: Chunk, logits: Float32Array): Promise<boolean> {
-    const { phase, prompt, promptScores } = sequence
-    if (promptScores === undefined || phase.name !== 'prefilling') return true
-    const first = phase.done + 1
+  /**
+   * Takes down how likely a chunk's tokens are, where the request asks; false when that ended the sequence. `first`: the
+   * prompt's token that follows the chunk's first.
+   */
+  async #scorePrompt(
+    { sequence, tokens }: Chunk,
+    { first, logits }: { first: number; logits: Float32Array },
+  ): Promise<boolean> {
+    const { prompt, promptScores } = sequence
+    if (promptScores === undefined) return true
     try {
       const { vocab } = this.#backend.limits
       // No token follows the prompt's last one, so it has no score.

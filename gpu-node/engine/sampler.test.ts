@@ -163,6 +163,14 @@ describe('sampling', () => {
     expect(sampler([-1, -1.5], { temperature: 0, repetitionPenalty: 2 }, { prompt: [0] })().id).toBe(1)
   })
 
+  it.each([0, 1])(
+    'chooses a repeated token at temperature %d, however small repetition_penalty is',
+    (temperature) => {
+      for (const repetitionPenalty of [1e-7, 1e-45, Number.MIN_VALUE])
+        expect(sampler([30, 2, -1], { temperature, repetitionPenalty }, { prompt: [1, 2] })().id).toBe(1)
+    },
+  )
+
   it('leaves everything as it is with a repetition_penalty of 1', () => {
     expect(sampler([3, 2], { temperature: 0, repetitionPenalty: 1 }, { prompt: [0] })().id).toBe(0)
   })

@@ -26,6 +26,9 @@ export interface WeightStage {
   apply(distribution: Distribution, sampling: Sampling): void
 }
 
+/** A repetition penalty below this makes what it lifts as good as certain, and must not overflow. */
+const leastRepetitionPenalty = 1e-6
+
 function add(logits: Float32Array, id: number, delta: number): void {
   const logit = logits[id]
   if (logit !== undefined) logits[id] = logit + delta
@@ -45,10 +48,10 @@ export const logitStages: readonly LogitStage[] = [
     name: 'repetition',
     applies: ({ repetitionPenalty = 1 }) => repetitionPenalty !== 1,
     apply: (logits, { counts, promptTokens, sampling: { repetitionPenalty = 1 } }) => {
+      const penalty = Math.max(repetitionPenalty, leastRepetitionPenalty)
       const scale = (id: number) => {
         const logit = logits[id]
-        if (logit !== undefined)
-          logits[id] = logit > 0 ? logit / repetitionPenalty : logit * repetitionPenalty
+        if (logit !== undefined) logits[id] = logit > 0 ? logit / penalty : logit * penalty
       }
       for (const id of promptTokens) scale(id)
       for (const id of counts.keys()) if (!promptTokens.has(id)) scale(id)

@@ -433,7 +433,7 @@ describe('a refusal’s Retry-After is true', () => {
   )
 })
 
-test('what runs over midnight takes nothing of the next day, for which a refusal told to wait', async () => {
+test('a request that runs over midnight takes nothing of the next day, for which a refusal told to wait', async () => {
   const { account, begin, clock, owner } = setUp(
     { ...noLimits, tokensPerDay: 40, tokensPerMonth: 40 },
     { at: '2026-11-30T23:59:30Z' },
