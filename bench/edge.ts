@@ -99,7 +99,7 @@ const durableObjects = {
   IDEMPOTENCY: "Idempotency-Keys' records",
 }
 
-/** Calls to KV and Durable Objects since the worker's start, by binding: what test/edge/counted-calls.ts counts. */
+/** Calls to KV and Durable Objects since the worker's start, by binding, as test/edge/counted-calls.ts counts them. */
 async function callsOf(edge: string): Promise<Readonly<Record<string, number>>> {
   return z.record(z.string(), z.int()).parse(await (await fetch(`${edge}/bench/calls`)).json())
 }
@@ -128,7 +128,7 @@ export async function benchEdge(): Promise<boolean> {
     await admin.putBackbone(await edgeBackbone(backbone))
     const tenant = TenantId.parse('bench')
     await admin.createTenant(tenant)
-    // All limits are set, none is reached: what is measured is the whole control plane.
+    // All limits are set and none is reached, so the whole control plane is measured.
     await admin.changeTenant(tenant, { policy: generous })
     const { key } = await admin.createKey(tenant)
     const alias = AliasName.parse('tuned')

@@ -18,7 +18,7 @@ const gelu = [0.000028, 0.5, 0.398502, 0.162301, 0.064052, 0.018317, 0.0021, 0, 
 
 /**
  * An adapter with small random weights around the backbone's sink. By default of the kind iapt, at m = 16 about 1.1 MB
- * for 30 layers of 576; `metadata`: what is not the default.
+ * for 30 layers of 576; `metadata`: the fields that are not the default.
  */
 export function randomAdapter(
   manifest: BackboneManifest,

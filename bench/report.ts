@@ -1,4 +1,4 @@
-/** One line of a benchmark's table: what was measured, and the bound it is held to. */
+/** One line of a benchmark's table: the figure, and the bound it is held to. */
 export interface Figure {
   readonly name: string
   readonly value: number

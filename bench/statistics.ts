@@ -15,7 +15,7 @@ export async function timed(work: () => Promise<unknown>): Promise<number> {
   return performance.now() - start
 }
 
-/** Milliseconds of CPU time that a piece of work takes in this process: what other processes take does not count. */
+/** Milliseconds of CPU time that a piece of work takes in this process: the time of other processes does not count. */
 export async function cpuTimed(work: () => Promise<unknown>): Promise<number> {
   const start = process.cpuUsage()
   await work()

@@ -35,7 +35,9 @@ const backbone = {
 
 interface World extends AsyncDisposable {
   readonly keys: readonly string[]
-  /** Milliseconds per look-up: of tenants that the isolate has never seen, or of those it saw in the last round. */
+  /**
+   * Milliseconds per look-up. The tenants are new to the isolate (`cold`), or it saw them in the last round (`warm`).
+   */
   look(how: 'cold' | 'warm'): Promise<number>
   /** A new isolate's first request, whoever asks. */
   first(): Promise<number>

@@ -39,7 +39,7 @@ app.use('/admin/v1/*', droppingUnread)
 app.use('/admin/v1/tenants/:id/*', tenantOfPath)
 app.use('/console/*', consoleFiles)
 registerRoutes(app, routes)
-// Returned, not thrown: what is thrown here passes by the outermost middleware.
+// The error is returned, not thrown: an error thrown here passes by the outermost middleware.
 app.notFound((c) =>
   errorResponse(new QuartetError('not_found', `nothing is at ${c.req.method} ${c.req.path}`), c),
 )

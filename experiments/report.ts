@@ -13,7 +13,7 @@ export const resultsFile = 'docs/results/results.jsonl'
 const begin = '<!-- rendered by `npm run experiment -- report` from docs/results/results.jsonl -->'
 const end = '<!-- end of what is rendered -->'
 
-/** Writes the tables of docs/results.md from the results beside it; what stands around them stays. */
+/** Writes the tables of docs/results.md from the results beside it; the text around them stays. */
 export async function writeReport(root: string): Promise<void> {
   const path = join(root, 'docs/results.md')
   const text = await readFile(path, 'utf8')

@@ -60,7 +60,7 @@ export const ModelConfig = z.strictObject({
   logitCap: z.number().gt(0).optional(),
   /** Where the norms of attention and feed-forward blocks stand. */
   norms: z.enum(['after', 'around']).optional(),
-  /** Norms of q and k: of each head by itself, or of all heads as one vector. */
+  /** Norms of q and k, over each head by itself or over all heads as one vector. */
   qkNorms: z.enum(['each-head', 'all-heads']).optional(),
   /** Epsilon of those norms, where it is another than `rmsEps`. */
   qkNormEps: z.number().gt(0).optional(),
@@ -91,7 +91,7 @@ export type StoredWeights = z.infer<typeof StoredWeights>
 
 const FileEntry = z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/), bytes: z.int().min(0) })
 
-/** `manifest.json` of a backbone folder: what it is and the hash of every file in it. */
+/** `manifest.json` of a backbone folder describes the backbone and has the hash of every file in the folder. */
 export const BackboneManifest = z.strictObject({
   format: z.literal('quartet-backbone/1'),
   slug: BackboneSlug,

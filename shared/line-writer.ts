@@ -11,8 +11,9 @@ export interface LineWriter {
 }
 
 /**
- * Writes lines to a stream that may fail, as a log on a full disk does: what it does not take is dropped and counted, and
- * nothing else ends. With the first line that it takes again, `describe` tells how many are missing before it.
+ * Writes lines to a stream that may fail, as a log on a full disk does. Lines that the stream does not take are dropped
+ * and counted, and nothing else ends. With the first line that it takes again, `describe` tells how many are missing
+ * before it.
  */
 export function lineWriter(stream: LineStream, describe: (missing: number) => string): LineWriter {
   let dropped = 0

@@ -20,7 +20,7 @@ export const NodeTokenClaims = z.object({
   adapter: AdapterDigest.nullable(),
   /** The adapters stacked behind it. */
   behind: z.array(AdapterDigest).optional(),
-  /** SHA-256 of the request body, hex; of the empty string when there is none. */
+  /** SHA-256 of the request body, hex. A call without a body has that of the empty string. */
   body: z.string().regex(/^[0-9a-f]{64}$/),
 })
 export type NodeTokenClaims = z.infer<typeof NodeTokenClaims>

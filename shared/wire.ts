@@ -21,7 +21,7 @@ export const maxStacked = 4
 /** Tokens of a prompt that may stand behind late rows. */
 export const maxTail = 512
 export const maxTopLogprobs = 20
-/** Log-probabilities of one prompt's tokens, alternatives included: what a node and an edge hold of them at a time. */
+/** The most log-probabilities of one prompt's tokens, alternatives included, that a node and an edge hold at a time. */
 export const maxPromptLogprobs = 131_072
 /** Tokens of a prompt in one event. */
 export const maxScoresPerEvent = 64

@@ -1,6 +1,7 @@
 /**
  * Reads Prometheus's text exposition format by its letter
- * (https://prometheus.io/docs/instrumenting/exposition_formats/), for tests: what a scraper would refuse throws.
+ * (https://prometheus.io/docs/instrumenting/exposition_formats/), for tests. It throws on a text that a scraper would
+ * refuse.
  */
 
 export interface Metric {

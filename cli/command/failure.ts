@@ -56,7 +56,7 @@ function* causes(thrown: unknown): Generator<unknown> {
   }
 }
 
-/** One line for whatever was thrown: what is wrong and what to do about it. */
+/** One line for anything thrown: it names the fault and the remedy. */
 export function describeFailure(thrown: unknown): string {
   for (const cause of causes(thrown)) {
     const describe = isSystemError(cause) ? systemFailures[cause.code] : undefined

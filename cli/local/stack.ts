@@ -49,7 +49,9 @@ const edgeStopGraceMs = 3000
 const trainerStopGraceMs = 10_000
 const joinTimeoutMs = 30_000
 
-/** Starts all and returns once they answer and the nodes have joined; what was started is stopped when one does not. */
+/**
+ * Starts all and returns once they answer and the nodes have joined; if one fails, all started processes are stopped.
+ */
 export async function startStack(options: StackOptions): Promise<Stack> {
   const edge = `http://${localHost}:${options.edgePort}`
   const nodes = localNodes(options)

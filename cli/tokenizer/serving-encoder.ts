@@ -17,7 +17,7 @@ export interface ServingEncoder extends PromptEncoder {
   readonly generationHeader: number
 }
 
-/** Token ids for training from the edge's own tokenizer and template: what is trained is what is served. */
+/** Token ids for training from the edge's own tokenizer and template: training sees the same tokens as serving. */
 export async function servingEncoder(installed: Backbone): Promise<ServingEncoder> {
   return encoderOf(await edgeBackbone(installed))
 }

@@ -68,7 +68,7 @@ const summed = (
     total: ({ reports }) => ({ text: column.show(sum(reports, column.of)) }),
   })
 
-/** Times to the first token: of all requests together a quantile is at most the largest of any node. */
+/** Times to the first token. A quantile of all requests together is at most the largest of any node. */
 const firstToken = (title: string, weight: number, of: (report: NodeReport) => number | null): Column =>
   reported({
     title,

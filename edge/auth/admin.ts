@@ -39,7 +39,7 @@ export function canBeGuessed(key: string): boolean {
   return key.length < unguessableLength || letterBits(key) < unguessableBits
 }
 
-/** The entropy of a text's letters, in bits: of a random key about what it takes to guess it, of a word far more. */
+/** The entropy of a text's letters, in bits. It is about the strength of a random key; a word is far weaker than that. */
 export function letterBits(text: string): number {
   const counts = new Map<string, number>()
   for (const letter of text) counts.set(letter, (counts.get(letter) ?? 0) + 1)

@@ -9,7 +9,7 @@ const shared: ClientAddress = { address: 'unknown', isShared: true }
 
 /**
  * Reads a client's address. Cloudflare says it (`cf-connecting-ip`) and overwrites what the client says of itself; that
- * Cloudflare is in front shows in `request.cf`. Behind another proxy `header` names the one that the proxy writes; of a
+ * Cloudflare is in front shows in `request.cf`. Behind another proxy `header` names the one that the proxy writes. In a
  * list (`x-forwarded-for`) the last entry is the proxy's own. Any other header may be the client's invention.
  */
 export function clientAddressOf(header: string | undefined): (request: Request) => ClientAddress {

@@ -184,7 +184,7 @@ export class BatchBook {
     })
   }
 
-  /** All requests have their results: what is left is to write the files. Their ids are fixed from here on. */
+  /** All requests have their results, and only the files must still be written. Their ids are fixed from here on. */
   finalize(id: BatchId): BatchRecord {
     return this.#sql.atomically(() => {
       const batch = this.#require(id)

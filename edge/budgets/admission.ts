@@ -49,7 +49,7 @@ export interface ChoiceUse {
   /** Where that attempt's node is reached. */
   readonly node: string
   readonly usage: Usage
-  /** `node`: by the node's own count. `edge`: what the edge saw of a choice that it ended before the node did. */
+  /** `node`: the node's own count. `edge`: the edge's count of a choice that it ended before the node did. */
   readonly countedBy: 'node' | 'edge'
   /** `stop`, `length` or an error code. */
   readonly outcome: string

@@ -46,7 +46,7 @@ export async function admit(
   }
 }
 
-/** An owner that is silent counts as one that is down; what it did all the same is found out by asking again. */
+/** An owner that is silent counts as one that is down; asking again finds out whether it acted all the same. */
 const ownerPatienceMs = 2_000
 
 const silent = (): never => {

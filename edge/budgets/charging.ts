@@ -28,7 +28,7 @@ const fine: ReadonlySet<string> = new Set(['stop', 'length', 'client_closed_requ
 /** Refused by every node before any work: such a request is none. */
 const refused: ReadonlySet<string> = new Set(['queue_full', 'context_length_exceeded'])
 
-/** Longer ago than any node still tells: what was charged then need not be remembered. */
+/** No node tells of generations longer ago than this, so older charges need not be remembered. */
 export const chargesKeptMs = 2 * settlementKeepMs
 
 interface Told extends Omit<Charge, 'countedBy'> {

@@ -18,7 +18,7 @@ export interface Charge {
   /** `stop`, `length` or an error code. */
   readonly outcome: string
   readonly firstTokenMs: number | null
-  /** `node`: by the node's own count. `edge`: what the edge saw, where the node's count is lost. */
+  /** `node`: the node's own count. `edge`: the edge's count, because the node's is lost. */
   readonly countedBy: 'node' | 'edge'
 }
 

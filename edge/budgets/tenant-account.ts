@@ -60,8 +60,8 @@ const unavailable = (message: string, cause?: unknown) =>
 
 /**
  * An isolate's account with one tenant's budget: admits requests from its lease, asks the owner when that does not
- * suffice, and tells it in batches what requests used. Requests come and go while calls are under way; what has no
- * answer is sent again as it was, so that it counts once.
+ * suffice, and tells it in batches what requests used. Requests come and go while calls are under way; a message
+ * without an answer is sent again as it was, so that it counts once.
  */
 export class TenantAccount {
   readonly #options: AccountOptions
@@ -197,7 +197,7 @@ export class TenantAccount {
     await this.#send(this.#exchange({ need: null }), { owner })
   }
 
-  /** Room that a request did not need, or no longer needs; of tokens that a budget pays, its charges tell. */
+  /** Room that a request did not need, or no longer needs. Its charges give back the tokens that a budget pays. */
   giveBack({ lease, minute }: Reserved, { allowance, slots }: { slots: number; allowance: number }): void {
     if (allowance > 0) this.#lease.allow(minute, allowance)
     if (slots === 0) return

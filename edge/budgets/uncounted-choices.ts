@@ -29,8 +29,8 @@ interface PendingCharge {
 const askedForMs = 30_000
 
 /**
- * Choices that ended without their node's count: the node is asked for it. A node that does not answer holds up nobody's
- * tokens: what the edge saw is charged at once, and the node's own count takes its place when it comes.
+ * Choices that ended without their node's count: the node is asked for it. A node that does not answer holds up
+ * nobody's tokens: the edge's estimate is charged at once, and the node's own count takes its place when it comes.
  */
 export class UncountedChoices {
   #choices: { readonly choice: UncountedChoice; readonly isEstimated: boolean }[] = []

@@ -97,7 +97,7 @@ export class FeedView {
   }
 
   /**
-   * Asks the tenant's directory of a key, where no view of the feed counts; what it says counts for as long as a view
+   * Asks the tenant's directory of a key, where no view of the feed counts; its answer counts for as long as a view
    * would. Throws when the directory does not answer.
    */
   async inquire(sha256: string, { background, verdict }: Directory): Promise<void> {
@@ -116,7 +116,7 @@ export class FeedView {
     return Date.now() - (this.#verdicts.get(sha256) ?? Number.NEGATIVE_INFINITY) < maxViewAgeMs
   }
 
-  /** A verdict may be slow: what has become known of the key since it was asked for stays. */
+  /** A verdict may be slow. Anything learned of the key after the question was asked stays. */
   #believe(sha256: string, { at, changes, generation }: Verdict): void {
     const knownAt = this.#keys.get(sha256)?.at ?? Number.NEGATIVE_INFINITY
     this.#apply(changes.filter(({ kind }) => kind === 'tenant' || knownAt < at))

@@ -82,8 +82,8 @@ export class WorkQueue {
   }
 
   /**
-   * Gives a trainer the next job for its backbone: of the tenant that was served longest ago, the oldest one that
-   * nobody has a living lease of. Each lease has a higher fence than all before it.
+   * Gives a trainer the next job for its backbone. It is the oldest job without a living lease of the tenant that was
+   * served longest ago. Each lease has a higher fence than all before it.
    */
   claim(trainer: TrainerId, backbone: BackboneDigest): Lease | undefined {
     const now = this.#now()

@@ -7,9 +7,9 @@ interface Work {
 }
 
 /**
- * Work that requests want at once is done once, and fails once: whoever waited for it is told of the failure rather than
- * trying it again. Work that does not end in `maxWaitMs` is taken for lost with the request that began it; of those who
- * waited, one does it again.
+ * Work that requests want at once is done once, and fails once: whoever waited for it is told of the failure rather
+ * than trying it again. Work that does not end in `maxWaitMs` is taken for lost with the request that began it; one of
+ * the waiting requests does it again.
  */
 export class SharedWork {
   readonly #running = new Map<string, Promise<void>>()

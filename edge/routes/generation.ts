@@ -164,7 +164,7 @@ export async function startChoices(
     // The client left, or the deadline passed: whatever broke then broke because of it.
     const outcome = signal.aborted ? toQuartetError(signal.reason).code : why
     for (const { settleUnanswered } of choices) settleUnanswered(outcome)
-    // Before the scope: what its end breaks is no failure.
+    // The meters end before the scope: a stream that the scope's end breaks is no failure.
     for (const meter of meters()) meter.end(outcome)
     scope.close()
     reservation.close(outcome)

@@ -15,7 +15,7 @@ interface Record {
 
 /**
  * Claims of nodes that proved false: a node said that it holds a tenant's adapter and then asked for it. That claim is
- * ignored for a while, and no other: what one tenant causes changes nothing for the adapters of another.
+ * ignored for a while, and no other: one tenant's false claims change nothing for the adapters of another.
  */
 export class FalseClaims {
   readonly #now: () => number

@@ -84,7 +84,7 @@ export class NodeEvents {
     return lines
   }
 
-  /** The events of some lines as far as they are sound; what is wrong with the next one is thrown on the next call. */
+  /** The events of some lines as far as they are sound; a fault of the next line is thrown on the next call. */
   #checked(lines: readonly string[]): GenerateEvent[] {
     const group: GenerateEvent[] = []
     for (const line of lines) {
@@ -149,7 +149,7 @@ export class NodeEvents {
     )
   }
 
-  /** Scores that it was asked for: of each of the prompt's tokens but the first. */
+  /** The number of scores that it was asked for: one for each of the prompt's tokens but the first. */
   get #scored(): number {
     const { prompt, promptLogprobs } = this.#asked.request
     return promptLogprobs === undefined ? 0 : prompt.length - 1

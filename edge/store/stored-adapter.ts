@@ -3,8 +3,8 @@ import type { AdapterDigest, TenantId } from '../../shared/ids.ts'
 import { storeKeys } from './records.ts'
 
 /**
- * How adapters lie in KV. One that fits into a part is the value itself; of a larger one the value is empty, its
- * metadata say where the parts are, and it is written after them: what can be read is whole.
+ * The form of adapters in KV. One that fits into a part is the value itself. A larger one has an empty value, whose
+ * metadata say where the parts are. It is written after them, so an adapter that can be read is whole.
  */
 
 /**

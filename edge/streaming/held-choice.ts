@@ -37,7 +37,7 @@ export class HeldChoice<R extends Reading> {
     this.settled.catch(() => undefined)
   }
 
-  /** The attempt that gives the deltas; of a choice that failed, its last. */
+  /** The attempt that gives the deltas; for a choice that failed, its last attempt. */
   get reading(): R | undefined {
     return this.#reading
   }

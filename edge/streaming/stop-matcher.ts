@@ -42,7 +42,7 @@ export class StopMatcher {
     return held
   }
 
-  /** The stop string that ends first, and where it begins; of two that end together, the longer. */
+  /** The stop string that ends first, and where it begins; if two end together, the longer one. */
   #firstStop(text: string): { readonly stop: string; readonly start: number } | undefined {
     let best: { stop: string; start: number; end: number } | undefined
     for (const stop of this.#stops) {

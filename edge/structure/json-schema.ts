@@ -55,9 +55,9 @@ const SchemaObject = z.record(z.string(), z.unknown())
 type SchemaObject = z.infer<typeof SchemaObject>
 
 /**
- * A JSON schema (draft 2020-12) as far as every text of its grammar validates against it: what the grammar would leave
- * out is refused, with the keyword's place. `isStrict` adds OpenAI's own demands. An object without any properties said
- * may have all.
+ * A JSON schema (draft 2020-12) as far as every text of its grammar validates against it. A keyword that the grammar
+ * would leave out is refused, with its place. `isStrict` adds OpenAI's own demands. An object without any properties
+ * said may have all.
  */
 export function checkedSchema(schema: unknown, options: { isStrict: boolean; param: string }): unknown {
   return new Checker(schema, options).check()

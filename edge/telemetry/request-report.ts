@@ -103,7 +103,7 @@ export class RequestReport {
   readonly attempts: NodeAttempt[] = []
   /** Adapters that this request brought to nodes. */
   readonly pushes: NodeAttempt[] = []
-  /** This request's place in its trace; what follows hangs under its span. */
+  /** This request's place in its trace; later spans hang under its span. */
   readonly trace: TraceContext
   /** The caller's span, when it sent one. */
   readonly parentSpanId: string | undefined

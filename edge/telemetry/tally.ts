@@ -2,7 +2,7 @@ import type { Indexed } from '../streaming/merge.ts'
 import type { ChoiceDelta } from '../streaming/read-choice.ts'
 import type { RequestReport } from './request-report.ts'
 
-/** The same deltas; what they use is noted in the report as they pass, so that a broken answer has its counts too. */
+/** Passes the deltas on unchanged and notes their usage in the report, so that a broken answer has its counts too. */
 export async function* tallied(
   deltas: AsyncGenerator<Indexed<ChoiceDelta>, void>,
   { promptTokens, report }: { promptTokens: number; report: RequestReport },

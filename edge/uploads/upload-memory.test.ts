@@ -59,7 +59,7 @@ function uploading(of: readonly { tenant: string; bytes: number; held: number; b
     const progress = new UploadProgress(upload.bytes)
     return { ...upload, progress, sent: 0, memory: memory.take(tenant(upload.tenant), upload.held, progress) }
   })
-  /** Lets them go on for so many seconds; what is whole gives its memory back within one more. */
+  /** Lets them go on for so many seconds; a whole upload gives its memory back within one more. */
   const goOn = (seconds: number) => {
     for (let second = 0; second < seconds; second++) {
       vi.setSystemTime(Date.now() + 1_000)

@@ -93,7 +93,7 @@ export class Distribution {
     return this.#ids[this.#count - 1] ?? 0
   }
 
-  /** Keeps the heaviest tokens until their measures add up to `target`; of equal weights the lower id goes first. */
+  /** Keeps the heaviest tokens until their measures add up to `target`; among equal weights the lower id goes first. */
   #keepFrom(measure: (weight: number) => number, target: number): void {
     const bucketMass = this.#bucketMass.fill(0)
     for (let at = 0; at < this.#count; at++) {

@@ -354,7 +354,7 @@ export class Engine {
   }
 
   /**
-   * When the request that is next in the queue begins at the latest: what runs now is over then, at the pace of the
+   * The latest begin of the request that is next in the queue: the running requests are over then, at the pace of the
    * last steps, and by its deadline at any pace. Whole seconds; undefined before such steps have run.
    */
   #placeAfterSeconds(): number | undefined {

@@ -7,7 +7,7 @@ import { type LogitStage, logitStages, maskStage, type WeightStage, weightStages
 export interface Choice {
   readonly id: number
   readonly logprob?: number
-  /** The likeliest tokens, most likely first; of equals the lower id first. */
+  /** The likeliest tokens, most likely first; among equals the lower id first. */
   readonly top?: [id: number, logprob: number][]
 }
 

@@ -155,7 +155,7 @@ export class Scheduler {
     this.queue.charge(sequence.tenant, end - start + promptRows)
   }
 
-  /** The first prompt in turn gets what the time has room for; what is left goes to prompts that it finishes. */
+  /** The first prompt in turn gets the tokens that the time has room for. The rest goes to prompts that it finishes. */
   #chunks(decoding: number): Chunk[] {
     const following = new Set(this.#following.map(({ sequence }) => sequence))
     const [first, ...others] = this.#prefilling.filter((sequence) => !following.has(sequence))

@@ -3,8 +3,9 @@ import type { GenerateEvent } from '../../shared/wire.ts'
 type Piece = readonly GenerateEvent[]
 
 /**
- * One request's events on their way to its one reader. Writing never waits: what is unread piles up, and it is
- * bounded because a request has at most `maxTokens` events, those of its prompt and one end. Whatever is there is read in one piece.
+ * One request's events on their way to its one reader. Writing never waits: unread events pile up. They are bounded
+ * because a request has at most `maxTokens` events, those of its prompt and one end. The reader takes all waiting
+ * events in one piece.
  */
 export class SequenceEvents implements AsyncIterableIterator<Piece> {
   #unread: GenerateEvent[] = []

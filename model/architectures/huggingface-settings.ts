@@ -125,7 +125,7 @@ export function statedBiases(settings: Settings): Pick<ModelConfig, 'biases'> {
   return biases.length === 0 ? {} : { biases }
 }
 
-/** Qwen's windows: of the layers from `max_window_layers` on, where `use_sliding_window` is true. */
+/** Qwen's windows: the layers from `max_window_layers` on have one if `use_sliding_window` is true. */
 export function qwenWindows(
   settings: Settings,
   { layers }: { layers: number },

@@ -24,7 +24,10 @@ export const architectures: readonly Architecture[] = [
   gemma3,
 ]
 
-/** Architectures that people ask for and that are not served: what they would need (docs/backbones.md says more). */
+/**
+ * Architectures that people ask for and that are not served, with the parts that they would need (docs/backbones.md
+ * says more).
+ */
 const refused: Readonly<Record<string, string>> = {
   mixtral: 'mixture of experts',
   qwen2_moe: 'mixture of experts',

@@ -11,10 +11,10 @@ import {
 } from './values.ts'
 
 /**
- * The ops a graph is written in: what each takes, its attributes, and what comes out. They are ONNX's
+ * The ops a graph is written in, with the inputs, the attributes and the outputs of each. They are ONNX's
  * (https://onnx.ai/onnx/operators) and ONNX Runtime's own (`com.microsoft`,
- * https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md). A new op is one line of `Ops`
- * and the row of `opRows` that the compiler then asks for.
+ * https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md). A new op is one line of `Ops` and the
+ * row of `opRows` that the compiler then asks for.
  */
 export interface Ops {
   Abs: Op<[x: Value]>

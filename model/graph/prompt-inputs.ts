@@ -110,7 +110,7 @@ const layered = ['prompt.made', 'last_row', 'total_rows', 'token_rows'] as const
 
 const splitNode = (input: string) => `${input}.layers`
 
-/** Each layer's part of such an input, in one op for all of them. `sizes` int64 [layers]: of the parts. */
+/** Each layer's part of such an input, in one op for all of them. `sizes` int64 [layers]: the sizes of the parts. */
 export function perLayer(g: GraphBuilder, input: Value, { sizes }: { sizes: Value }): readonly Value[] {
   return g.applyNamed(splitNode(input.name), 'Split', { inputs: [input, sizes], attributes: { axis: 0 } })
 }

@@ -64,7 +64,7 @@ export const q8: MatrixFormat = {
 
 /**
  * Four bits, two weights a byte (the first in the low half), with a scale and a zero point of four bits for each block
- * of 32. For products alone: what is read row by row keeps eight bits.
+ * of 32. It is for products alone: a matrix that is read row by row keeps eight bits.
  */
 export const q4: MatrixFormat = {
   tensors({ rows, columns }) {

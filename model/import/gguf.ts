@@ -22,7 +22,7 @@ export interface GgufModel extends TensorSource {
 }
 
 /**
- * Opens a GGUF file of one of the architectures in the table; of a file that is split in parts, all of them
+ * Opens a GGUF file of one of the architectures in the table. If the file is split in parts, it opens all of them
  * (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md). Throws `backbone_invalid` that names what the file has
  * and this does not support.
  */

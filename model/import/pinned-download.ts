@@ -9,7 +9,7 @@ import type { PinnedFile } from './origin.ts'
 
 export interface PinnedDownload {
   readonly file: PinnedFile
-  /** Where it goes; what has arrived so far lies in `{target}.part`. */
+  /** The path of the whole file. The bytes that have arrived so far lie in `{target}.part`. */
   readonly target: string
   /** The file's bytes from `offset` on. */
   open(offset: number, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>
@@ -58,7 +58,10 @@ export async function downloadPinned(download: PinnedDownload): Promise<void> {
 
 const stallMs = 30_000
 
-/** More bytes than the file has: of another file, or from its start although a later part was asked for. */
+/**
+ * The answer has more bytes than the file: it is another file, or it starts at the beginning although a later part was
+ * asked for.
+ */
 class TooLong extends Error {}
 
 /** Appends to `part` what arrives. Throws when nothing arrives for 30 s or more than the file's bytes do. */

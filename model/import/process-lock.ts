@@ -52,7 +52,7 @@ async function take(path: string): Promise<boolean> {
     return true
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false
-    // It may have been made and not written: of nobody, and for a while in everybody's way.
+    // The file may exist without its text. It would belong to nobody, and be in everybody's way for a while.
     await rm(path, { force: true })
     throw error
   }

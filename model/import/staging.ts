@@ -48,7 +48,7 @@ async function flush(path: string): Promise<void> {
 const leftover = /^\..+\.partial\.([A-Za-z0-9-]+)\.(\d+)\.[0-9a-f]{8}$/
 const abandonedAfterMs = 24 * 60 * 60 * 1000
 
-/** Staging folders of processes that are gone: of this host by process id, of another by age. */
+/** Removes staging folders of processes that are gone. This host's processes are known by id, another host's by age. */
 async function removeLeftovers(parent: string): Promise<void> {
   for (const name of await readdir(parent)) {
     const match = leftover.exec(name)

@@ -2,8 +2,8 @@ import type { AdapterFile } from '../../shared/adapter-file.ts'
 import { concatenated } from './kind-tensors.ts'
 
 /**
- * The table of an `ipt` adapter, a row for each token id. It stays outside the graph: what a generator takes of it is
- * one vector, the mean of as many rows as the instruction has tokens.
+ * The table of an `ipt` adapter, a row for each token id. It stays outside the graph: a generator takes one vector of
+ * it, the mean of as many rows as the instruction has tokens.
  */
 export class TokenTable {
   /** [vocab, m] */

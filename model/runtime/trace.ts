@@ -2,7 +2,7 @@ import { graphFiles } from '../graph/export.ts'
 import { Session } from './session.ts'
 import { floats, int32, int64 } from './tensors.ts'
 
-/** The graph that reads a text: what enters each layer, token by token. */
+/** The graph that reads a text and gives the inputs of each layer, token by token. */
 export class Trace {
   readonly #session: Session
 

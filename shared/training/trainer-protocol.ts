@@ -4,7 +4,7 @@ import { AdapterDigest, BackboneDigest, BackboneSlug, TenantId } from '../ids.ts
 
 /**
  * The protocol between a trainer and the edge, under `/fleet/v1/training`. Each call carries a trainer's token
- * (trainer-token.ts). A lease names the job and a fence: of two trainers that hold the same job's lease the one with the
+ * (trainer-token.ts). A lease names the job and a fence. If two trainers hold the same job's lease, the one with the
  * higher fence has it, and the other one's calls are refused (`conflict`).
  *
  * - `POST claim`: ClaimRequest in, ClaimResponse out.

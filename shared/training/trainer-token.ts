@@ -14,7 +14,7 @@ const Claims = z.object({
   exp: z.number(),
   /** `PUT /fleet/v1/training/…`. */
   call: z.string().max(512),
-  /** SHA-256 of the body, hex; of the empty string when there is none. */
+  /** SHA-256 of the body, hex. A call without a body has that of the empty string. */
   body: z.string().regex(/^[0-9a-f]{64}$/),
 })
 

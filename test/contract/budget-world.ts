@@ -88,7 +88,7 @@ export class BudgetWorld {
     return this.#ledger
   }
 
-  /** The Durable Object starts anew; what it has stored stays. */
+  /** The Durable Object starts anew; its storage stays. */
   restart(): void {
     this.#ledger = this.#open()
   }

@@ -13,7 +13,7 @@ type Step =
   | { readonly do: 'restart' | 'heartbeat' | 'deliver' }
 
 const isolates = 3
-/** One of them is busy: what its requests leave over its next ones would like to have. */
+/** One of them is busy: its next requests want the tokens that earlier ones leave over. */
 const isolate = fc.constantFrom(0, 0, 0, 1, isolates - 1)
 const step: fc.Arbitrary<Step> = fc.oneof(
   {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { Messages } from '../../cli/compile/adapter-source.ts'
 import { cafe, clientOf, helpDesk, pirate, stack } from './shared-stack.ts'
 
-/** The demo tenants: what their trained and compiled adapters do, and what they must not do. */
+/** These tests try the trained and compiled adapters of the demo tenants. */
 
 type Message = Messages[number]
 

@@ -21,7 +21,7 @@ import {
 } from './quartet-start.ts'
 import { stack } from './shared-stack.ts'
 
-/** `quartet start` as a person meets it: what it prints, keeps, refuses and leaves behind. */
+/** `quartet start` as a person meets it: its output, its state, its refusals and its remains. */
 
 const run = promisify(execFile)
 

@@ -1,4 +1,4 @@
-/** KV as it may be far from where it is written: what was read of a key once stays as it was. */
+/** KV as it may be far from where it is written: a key that was read once keeps its value. */
 export function staleStore(store: KVNamespace): KVNamespace {
   const seen = new Map<string, unknown>()
   const get = async (key: string, type: 'json'): Promise<unknown> => {

@@ -12,7 +12,7 @@ export interface FakeHubModel {
   readonly large: RegExp
   /** Sent in place of what the listing is of. */
   readonly sentInstead?: ReadonlyMap<string, Uint8Array>
-  /** Its files are for callers with this token alone; what there is, everybody sees. */
+  /** Only callers with this token get its files. Everybody sees the list of files. */
   readonly gatedBy?: string
 }
 

@@ -52,7 +52,7 @@ test('three turns are trained as they are served: each answer behind rows of its
   const backend = await openBackend(tiny)
   const loaded = backend.loadAdapter(adapter)
   const { vocab } = backend.limits
-  // The untuned backbone reads the whole talk; what each turn shares with it is taken from there.
+  // The untuned backbone reads the whole talk; the part that each turn shares with it is taken from there.
   const whole = dataset.examples.at(-1)?.instruction ?? []
   const base = backend.allocate(whole.length)
   if (base === undefined) throw new Error('no room')

@@ -14,7 +14,9 @@ const rationalGelu = [
   0.000028, 0.5, 0.398502, 0.162301, 0.064052, 0.018317, 0.0021, 0, 0.324603, 0, 0.036634, 0,
 ]
 
-/** An adapter with random weights that passed through its file format. `metadata`: what is not the default. */
+/**
+ * An adapter with random weights that passed through its file format. `metadata`: the fields that are not the default.
+ */
 export function randomAdapter(
   { slug, digest, config }: BackboneManifest,
   {

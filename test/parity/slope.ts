@@ -23,7 +23,7 @@ export interface Slope {
 }
 
 /**
- * The loss's slope as one tensor moves along its gradient and along random signs at once: what the gradient says, and
+ * The loss's slope as one tensor moves along its gradient and along random signs at once: by the gradient, and by
  * fourth-order central differences of the loss.
  */
 export async function slope(model: OnnxLossModel, { name, parameters, gradients, batch }: Slope) {
