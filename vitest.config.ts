@@ -26,7 +26,8 @@ export default defineConfig({
           testTimeout: 120_000,
           hookTimeout: 600_000,
           fileParallelism: false,
-          sequence: { groupOrder: 2 },
+          // Beside the worker's: these wait for processes, those for a processor.
+          sequence: { groupOrder: 1 },
         },
       },
     ],
