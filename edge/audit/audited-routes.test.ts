@@ -12,6 +12,8 @@ const exempt = [
   'DELETE /v1/responses/:response',
   'POST /v1/messages',
   'POST /v1/messages/count_tokens',
+  'POST /tokenize',
+  'POST /detokenize',
   'POST /fleet/v1/heartbeat',
   'POST /fleet/v1/training/claim',
   'PUT /fleet/v1/training/:id/:job/adapter',
