@@ -41,10 +41,11 @@ export async function compareOnText(
           const next = tokens[position + 1] ?? 0
           const rows = [p, q].map((logits) => logits.subarray(row * exact.vocab, (row + 1) * exact.vocab))
           const [a = p, b = q] = rows
-          const sums = { exact: logSumExp(a), stored: logSumExp(b) }
+          const exactSum = logSumExp(a)
+          const sums = { exact: exactSum, stored: q === p ? exactSum : logSumExp(b) }
           loss.exact += sums.exact - (a[next] ?? Number.NaN)
           loss.stored += sums.stored - (b[next] ?? Number.NaN)
-          divergence += divergenceOf(a, b, sums)
+          if (q !== p) divergence += divergenceOf(a, b, sums)
         }
       }
       const count = windows * scored.length

@@ -71,9 +71,8 @@ test('the anchors are what the first token makes of each layer', async () => {
 test('perplexity is the reference’s', async () => {
   const { ids, value } = golden.perplexity
   const { folder } = backbone
-  const { perplexity, divergence } = await compareOnText({ exact: folder, stored: folder }, ids)
+  const { perplexity } = await compareOnText({ exact: folder, stored: folder }, ids)
   expect(Math.abs(perplexity.exact - value)).toBeLessThan(0.01)
-  expect(divergence).toBe(0)
 }, 120_000)
 
 test('serving a compiled text equals serving the backbone with the text in front, bit for bit', async () => {
