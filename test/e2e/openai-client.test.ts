@@ -142,9 +142,9 @@ describe('errors are the package’s own', () => {
   it('a parameter that is not supported, by name', async () => {
     const asked = client.chat.completions.create({
       ...chat,
-      tools: [{ type: 'function', function: { name: 'f' } }],
+      web_search_options: {},
     })
     await expect(asked).rejects.toBeInstanceOf(OpenAI.BadRequestError)
-    await expect(asked).rejects.toMatchObject({ code: 'unsupported_parameter', param: 'tools' })
+    await expect(asked).rejects.toMatchObject({ code: 'unsupported_parameter', param: 'web_search_options' })
   })
 })
