@@ -2,6 +2,7 @@ import { evictDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { SignJWT } from 'jose'
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { z } from 'zod'
 import { FleetResponse } from '../../shared/api/fleet.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import type { ErrorBody } from '../../shared/errors.ts'
@@ -234,14 +235,16 @@ describe('requests', () => {
   })
 
   test('go to a node that can hold them, the adapter’s rows counted', async () => {
-    // 5 of the prompt, 2 of the adapter and 40 to generate.
-    const rows = 47
+    // 1 of the prompt, 2 of the adapter and 40 to generate.
+    const rows = 43
     const resident = residentPrefix(tenant.adapter.key)
     const small = await join(0, { resident, contextLength: rows - 1 })
     const large = await join(1, { resident, contextLength: rows })
     const ask = { model: 'tone', prompt: 'hello', max_tokens: 40 }
     const answered = await edge.complete(tenant, ask)
     expect(answered.status).toBe(200)
+    const { usage } = z.object({ usage: z.object({ prompt_tokens: z.int() }) }).parse(await answered.json())
+    expect(usage.prompt_tokens + 2 + ask.max_tokens).toBe(rows)
     expect(nodeOf(answered)).not.toBe(small.id)
     expect(large.id).toBeTruthy()
   })

@@ -21,7 +21,7 @@ const { seconds, seed: givenSeed } = inject('fuzz')
 const budgetMs = Number(seconds ?? 0) * 1000
 const seed = givenSeed === undefined ? Date.now() % 2 ** 31 : Number(givenSeed)
 const perRound = 100
-const leastRounds = 10
+const leastRounds = 18
 const document = openApiDocument(routes)
 const answers = new DocumentedAnswers(document)
 const edge = new TestEdge({ QUARTET_LOG_LEVEL: 'off' })
