@@ -4,12 +4,7 @@ import { type CountedBindings, countedBindings } from './counted-bindings.ts'
 
 /** The worker as it is, with its calls to KV and Durable Objects counted: `GET /bench/calls` answers how many, by binding. */
 
-export { AuditLog } from '../../edge/audit/audit-log.ts'
-export { TenantBudget } from '../../edge/budgets/tenant-budget.ts'
-export { TenantDirectory } from '../../edge/directory/directory.ts'
-export { ChangeFeed } from '../../edge/feed/change-feed.ts'
-export { NodeRegistry } from '../../edge/fleet/node-registry.ts'
-export { IdempotentCall } from '../../edge/http/idempotent-call.ts'
+export * from '../../edge/index.ts'
 
 let isolate: CountedBindings | undefined
 

@@ -14,12 +14,7 @@ import { AdapterDigest, AliasName, BackboneSlug, KeyId, TenantId } from '../../s
  * change feed and the projection that a tenant's directory uses; `POST /bench/lookup` looks keys up.
  */
 
-export { AuditLog } from '../../edge/audit/audit-log.ts'
-export { TenantBudget } from '../../edge/budgets/tenant-budget.ts'
-export { TenantDirectory } from '../../edge/directory/directory.ts'
-export { ChangeFeed } from '../../edge/feed/change-feed.ts'
-export { NodeRegistry } from '../../edge/fleet/node-registry.ts'
-export { IdempotentCall } from '../../edge/http/idempotent-call.ts'
+export * from '../../edge/index.ts'
 
 const Seed = z.object({ from: z.int(), count: z.int(), adapterBytes: z.int(), backbone: BackboneSlug })
 const Lookup = z.object({
