@@ -34,13 +34,13 @@ export function addPolicyOptions(command: Command): Command {
     .addOption(
       new Option(
         '--cached-token-share <share>',
-        'what a prompt token that an earlier request had run counts of a token, from 0 (nothing) to 1 (as any other)',
+        'how much of its price a cached prompt token costs, from 0 (free) to 1 (the full price)',
       ).argParser(checkShare),
     )
     .addOption(
       new Option(
         '--batch-token-share <share>',
-        'what a token of a batch counts of a token, from 0 (nothing) to 1 (as any other); 0.5 at first',
+        'how much of its price a token of a batch costs, from 0 (free) to 1 (the full price); 0.5 by default',
       ).argParser(checkShare),
     )
     .option('--models <names>', 'the models it may ask for, separated by commas; all is every one')

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -35,7 +36,7 @@ async function replace(path: string, contents: Uint8Array): Promise<void> {
   const before = await readFile(path).catch(() => undefined)
   if (before?.equals(contents) === true) return
   // The file lies beside the served folder, not in it: a worker that starts lists the served folder.
-  const written = here(`.new-${process.pid}`)
+  const written = here(`.new-${randomUUID()}`)
   await writeFile(written, contents)
   await rename(written, path)
 }

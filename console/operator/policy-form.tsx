@@ -94,20 +94,8 @@ export function PolicyForm({
             }
           />
         ))}
-        <TextField
-          label="What a cached prompt token counts"
-          value={share}
-          onValue={setShare}
-          hint="From 0 (nothing) to 1 (as any other token)."
-          wrong={asShare(share) === undefined ? 'Must be a number from 0 to 1, such as 0.1.' : undefined}
-        />
-        <TextField
-          label="What a token of a batch counts"
-          value={batchShare}
-          onValue={setBatchShare}
-          hint="From 0 (nothing) to 1 (as any other token)."
-          wrong={asShare(batchShare) === undefined ? 'Must be a number from 0 to 1, such as 0.5.' : undefined}
-        />
+        <ShareField label="Price of a cached prompt token" value={share} onValue={setShare} />
+        <ShareField label="Price of a token of a batch" value={batchShare} onValue={setBatchShare} />
         <TextField
           label="Models that it may ask for"
           value={aliases}
@@ -122,5 +110,15 @@ export function PolicyForm({
         </button>
       </div>
     </form>
+  )
+}
+
+function ShareField(props: { label: string; value: string; onValue: (value: string) => void }) {
+  return (
+    <TextField
+      {...props}
+      hint="From 0 (free) to 1 (as any other token)."
+      wrong={asShare(props.value) === undefined ? 'Must be a number from 0 to 1, such as 0.5.' : undefined}
+    />
   )
 }

@@ -5,10 +5,10 @@ const limit = z.int().min(0).max(Number.MAX_SAFE_INTEGER).nullable()
 /** The models a tenant may ask for; null means all of its aliases and the backbone. */
 const aliases = z.array(AliasName).max(1_000).nullable()
 
-/** The share of a token that a prompt token counts which an earlier request had run: 1 as any other, 0 nothing. */
+/** A cached prompt token (an earlier request ran it) is charged as this part of a token, from 0 to 1. */
 const cachedTokenShare = z.number().min(0).max(1)
 
-/** The share of a token that a batch's token counts: 1 as any other, 0 nothing. */
+/** A token of a batch is charged as this part of a token, from 0 to 1. */
 const batchTokenShare = z.number().min(0).max(1)
 
 /** The limits of a tenant; null means without limit. Budget days and months are UTC. */

@@ -208,6 +208,8 @@ test('a regex and a grammar are kept to', async () => {
 test.each([
   [{ kind: 'ebnf', grammar: 'root ::= nowhere' }, /"nowhere" is not defined/],
   [{ kind: 'regex', pattern: '[a-' }, /Unclosed/],
+  [{ kind: 'regex', pattern: 'x[\\^a]' }, /put the \^ behind another character/],
+  [{ kind: 'ebnf', grammar: 'root ::= [\\x5ea]' }, /put the \^ behind another character/],
   [{ kind: 'json_schema', schema: '{"type":"strange"}' }, /strange/],
 ] as const)(
   'a grammar that cannot be compiled is refused with the reason, and others go on: %j',
