@@ -1,13 +1,11 @@
 import { createHash } from 'node:crypto'
 import type { Backend, CacheSlot, KeptRows } from '../../model/runtime/backend.ts'
 import type { RequestId } from '../../shared/ids.ts'
+import { lastTokens, runsOnlyWhole } from './chunk.ts'
 import type { Sequence } from './sequence.ts'
 
 /** Tokens of a block. */
 const blockTokens = 64
-/** A prompt's last tokens are always run: they give the logits, and a run of one token takes other kernels. */
-const fewestRun = 2
-
 interface Block {
   readonly rows: KeptRows
   /** The request that ran it. */
@@ -157,10 +155,9 @@ export class PrefixCache {
   }
 }
 
-/** How many of a prompt's first tokens another's rows can stand for: all but those that must be run. */
-function reusable({ adapter, prompt, tail = 0 }: Sequence): number {
-  const { window = 0 } = adapter ?? {}
-  return prompt.length - (tail > 0 ? Math.max(fewestRun, window + tail) : fewestRun)
+/** How many of a prompt's first tokens another's rows can stand for. The last ones are always run: they give the logits. */
+function reusable(sequence: Sequence): number {
+  return runsOnlyWhole(sequence) ? 0 : sequence.prompt.length - lastTokens(sequence)
 }
 
 /** How many of a prompt's first tokens have rows that can stand for another's. */

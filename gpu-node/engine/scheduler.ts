@@ -1,5 +1,6 @@
 import type { Backend, BackendLimits, CacheSlot } from '../../model/runtime/backend.ts'
 import type { TenantId } from '../../shared/ids.ts'
+import { type Chunk, cutChunk, remainder } from './chunk.ts'
 import type { PrefixCache, Restored } from './prefix-cache.ts'
 import { mostScored } from './prompt-scores.ts'
 import { Queue, type QueueLimits } from './queue.ts'
@@ -8,18 +9,6 @@ import type { StepBudget } from './step-budget.ts'
 
 /** Service that one generated token stands for, against one row of a prompt (Sheng et al., section 4.1). */
 const generatedTokenWeight = 2
-
-/** A run of one token takes other kernels, which would make the tokens that follow depend on how a prompt was cut. */
-const fewestTokens = 2
-
-export interface Chunk {
-  readonly sequence: Sequence
-  readonly tokens: readonly number[]
-  /** Cache rows that the chunk fills: its tokens, and the adapter's prompt rows where it makes them. */
-  readonly rows: number
-  /** Cache rows in front of it. */
-  readonly depth: number
-}
 
 /** The work of one step: chunks first, then one token for each decoding sequence. */
 export interface Step {
@@ -155,7 +144,7 @@ export class Scheduler {
     this.queue.charge(sequence.tenant, end - start + promptRows)
   }
 
-  /** The first prompt in turn gets the tokens that the time has room for. The rest goes to prompts that it finishes. */
+  /** The first prompt in turn gets the tokens that the time has room for. The rest goes to prompts that it has room for. */
   #chunks(decoding: number): Chunk[] {
     const following = new Set(this.#following.map(({ sequence }) => sequence))
     const [first, ...others] = this.#prefilling.filter((sequence) => !following.has(sequence))
@@ -169,9 +158,10 @@ export class Scheduler {
       const rest = remainder(sequence)
       if (rest === undefined || ms <= 0 || rest.tokens.length > this.#mostTokens(sequence)) continue
       if (rest.rows > Math.min(rows, this.#budget.rowsIn(ms, rest.depth))) continue
-      rows -= rest.rows
-      ms -= this.#budget.msOf(rest)
-      chunks.push(rest)
+      const next = cutChunk(rest, { rows: rest.rows, tokens: rest.tokens.length })
+      rows -= next.rows
+      ms -= this.#budget.msOf(next)
+      chunks.push(next)
     }
     this.#prefilling = [...others, first, ...following]
     return chunks
@@ -184,41 +174,9 @@ export class Scheduler {
 
   #nextChunk(sequence: Sequence, ms: number): Chunk | undefined {
     const rest = remainder(sequence)
-    if (rest === undefined) return undefined
-    const promptRows = rest.rows - rest.tokens.length
-    const { window = 0 } = sequence.adapter ?? {}
-    const { tail } = sequence
-    if (tail !== undefined) return this.#nextLateChunk(rest, { last: window + tail, ms })
-    const isFirst = rest.depth === 0
-    const most = Math.min(this.#budget.rowsIn(ms, rest.depth) - promptRows, this.#mostTokens(sequence))
-    const wanted = Math.max(fewestTokens, most, isFirst ? window : 0)
-    const left = rest.tokens.length - wanted
-    const tokens = rest.tokens.slice(0, left > 0 && left < fewestTokens ? wanted + left : wanted)
-    return { ...rest, tokens, rows: promptRows + tokens.length }
-  }
-
-  /** All that is left, or tokens in front of the `last`, which late rows run with. */
-  #nextLateChunk(rest: Chunk, { last, ms }: { last: number; ms: number }): Chunk {
-    const room = Math.min(this.#budget.rowsIn(ms, rest.depth), this.#mostTokens(rest.sequence))
-    const plain = rest.tokens.length - Math.max(last, fewestTokens)
-    if (rest.rows <= room || plain < fewestTokens) return rest
-    const count = Math.min(plain, Math.max(room, fewestTokens))
-    const tokens = rest.tokens.slice(0, plain - count < fewestTokens ? plain : count)
-    return { ...rest, tokens, rows: tokens.length }
-  }
-}
-
-/** All that is left of a prompt, as one chunk. */
-function remainder(sequence: Sequence): Chunk | undefined {
-  if (sequence.phase.name !== 'prefilling') return undefined
-  const { done, slot } = sequence.phase
-  const tokens = sequence.prompt.slice(done)
-  return {
-    sequence,
-    tokens,
-    rows:
-      tokens.length +
-      (sequence.makesRows({ start: done, end: sequence.prompt.length }) ? sequence.promptRows : 0),
-    depth: slot.length,
+    return (
+      rest &&
+      cutChunk(rest, { rows: this.#budget.rowsIn(ms, rest.depth), tokens: this.#mostTokens(sequence) })
+    )
   }
 }

@@ -16,6 +16,7 @@ import type {
   TokenRange,
 } from './backend.ts'
 import { HostKvCache } from './host-kv-cache.ts'
+import { hasLoneQuery } from './lone-query.ts'
 import { plainRows, prefixRows, type RunRows, tunedRows } from './row-places.ts'
 import { type Run, Runner, tableOffset } from './runner.ts'
 import type { Device } from './session.ts'
@@ -84,9 +85,6 @@ interface PlannedRun {
   readonly tokens: readonly number[]
   readonly rows: RunRows & { readonly prompt: Tensors }
 }
-
-/** A run of one token takes other kernels. */
-const fewestTokens = 2
 
 /** A backbone on ONNX Runtime. */
 export class OnnxBackend implements Backend {
@@ -183,10 +181,10 @@ export class OnnxBackend implements Backend {
     const front = tokens.slice(0, tokens.length - tail)
     if (positions.some((position) => position < front.length))
       throw new QuartetError('internal_error', 'stacked adapters have logits of the tail alone')
-    const alone = Math.max(0, front.length - Math.max(fewestTokens, adapter.window))
-    if (alone >= fewestTokens)
+    const alone = tokensAlone(front.length, adapter.window)
+    if (alone > 0)
       await this.#run({ slot, tokens: front.slice(0, alone), rows: this.#plainRows(alone) }, [alone - 1])
-    const read = alone >= fewestTokens ? front.slice(alone) : front
+    const read = front.slice(alone)
     const behind: KeptRows[] = []
     for (const { part, rowsInFront } of [...adapter.places()].toReversed()) {
       // Any token will do: none that counts sees it.
@@ -258,6 +256,13 @@ export class OnnxBackend implements Backend {
   close(): Promise<void> {
     return this.#runner.release()
   }
+}
+
+/** How many tokens in front of late rows run without them: most that leave the window, and no lone query in either run. */
+function tokensAlone(front: number, window: number): number {
+  for (let count = front - window; count > 1; count--)
+    if (!hasLoneQuery(count) && !hasLoneQuery(front - count)) return count
+  return 0
 }
 
 /** Throws `invalid_request` where nothing stands in front of late rows, `internal_error` for a cut through the window. */

@@ -3,6 +3,7 @@ import { dirname } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { CacheSlot } from '../../model/runtime/backend.ts'
 import { compileText } from '../../model/runtime/compile.ts'
+import { hasLoneQuery } from '../../model/runtime/lone-query.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import { range } from '../../model/runtime/row-places.ts'
 import { AdapterMetadata, metadataStrings } from '../../shared/adapter-file.ts'
@@ -59,6 +60,29 @@ describe.for<WeightFormat>(['f32', 'q8'])('with %s weights', (weights) => {
       expect(largestDifference(logits, expected)).toBeLessThan(weights === 'f32' ? 1e-4 : 1e-3)
       whole.release()
       chunked.release()
+    }
+  })
+
+  test('a prompt gives the very logits however it is cut, where no query is alone', async () => {
+    const tokens = range(0, 162).map((n) => (n * 31) % 256)
+    const logitsOf = async (cuts: readonly number[]) => {
+      const slot = backend.allocate(tokens.length)
+      if (slot === undefined) throw new Error('no room')
+      let logits = new Float32Array(0)
+      for (const [at, start] of cuts.entries())
+        logits = Float32Array.from(await backend.prefill({ slot, tokens: tokens.slice(start, cuts[at + 1]) }))
+      slot.release()
+      return logits
+    }
+    const whole = await logitsOf([0])
+    const random = new Random(5)
+    let tried = 0
+    while (tried < 12) {
+      const cuts = [0, ...range(1, 162).filter(() => random.next() < 0.03)]
+      const lengths = cuts.map((start, at) => (cuts[at + 1] ?? tokens.length) - start)
+      if (lengths.some(hasLoneQuery)) continue
+      tried++
+      expect(await logitsOf(cuts), cuts.join()).toEqual(whole)
     }
   })
 
