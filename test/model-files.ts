@@ -27,7 +27,7 @@ export const tinySource = (config: Partial<ModelConfig> = {}) => seededSource({ 
 
 type GgufValue = string | number | boolean | readonly string[] | readonly number[]
 
-const tinyVocabulary = Array.from({ length: tinyConfig.vocab }, (_, id) => `unused${id}`)
+export const tinyVocabulary: string[] = Array.from({ length: tinyConfig.vocab }, (_, id) => `unused${id}`)
 for (const [token, id] of Object.entries(tinyTokenizer.model.vocab)) tinyVocabulary[id] = token
 for (const { id, content } of tinyTokenizer.added_tokens) tinyVocabulary[id] = content
 

@@ -64,7 +64,7 @@ function renderBehind(
 
 function endToken({ codec, manifest }: Reader): string {
   const [end] = manifest.tokens.eos
-  return end === undefined ? '' : new TextDecoder().decode(codec.vocabulary.spelling(end))
+  return end === undefined ? '' : codec.vocabulary.spelledText(end)
 }
 
 /** The token that every prompt of a backbone starts with, put there by its tokenizer or its chat template. */

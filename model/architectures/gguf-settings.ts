@@ -93,7 +93,9 @@ function ggufScaling(
 ): Omit<Rotary, 'theta' | 'dims'> {
   const { theta, dims, tensors, contextLength } = of
   const type = metadata.text('rope.scaling.type')
-  const factor = metadata.optionalNumber('rope.scaling.factor') ?? metadata.number('rope.scale_linear', 1)
+  // llama.cpp takes 0 for none.
+  const factor =
+    (metadata.optionalNumber('rope.scaling.factor') ?? metadata.number('rope.scale_linear', 1)) || 1
   const original = metadata.number('rope.scaling.original_context_length', contextLength)
   const vector = (name: string) => {
     const factors = tensors.vector(name)
@@ -120,10 +122,10 @@ function ggufScaling(
     case 'none':
       return stored === undefined ? {} : neutral(each(1))
     case 'linear':
-      return stored === undefined && factor === 1 ? {} : neutral(each(factor || 1))
+      return stored === undefined && factor === 1 ? {} : neutral(each(factor))
     case 'yarn': {
       const usual = factor <= 1 ? 1 : 0.1 * Math.log(factor) + 1
-      return yarn(
+      const scaled = yarn(
         { theta, dims },
         {
           factor,
@@ -134,6 +136,9 @@ function ggufScaling(
           truncate: true,
         },
       )
+      return stored === undefined
+        ? scaled
+        : { ...scaled, factors: stored.map((factor, i) => factor * (scaled.factors?.[i] ?? 1)) }
     }
     default:
       throw metadata.invalid(

@@ -64,7 +64,8 @@ export function statedSizes(
 
 /** `rope_parameters`, or `rope_scaling` as files before transformers 5 call it. */
 function rotarySettings(settings: Settings): Settings | undefined {
-  return settings.section('rope_scaling') ?? settings.section('rope_parameters')
+  const older = settings.section('rope_scaling')
+  return older === undefined || older.isEmpty ? (settings.section('rope_parameters') ?? older) : older
 }
 
 export function statedRotary(

@@ -13,6 +13,10 @@ export class Settings {
     this.#prefix = prefix
   }
 
+  get isEmpty(): boolean {
+    return Object.values(this.#values).every((value) => value === null)
+  }
+
   /** The value itself; undefined where the file says nothing, or null. */
   raw(key: string): unknown {
     const name = this.#prefix + key

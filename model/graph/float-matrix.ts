@@ -1,9 +1,12 @@
-import { QuartetError } from '../../shared/errors.ts'
 import { bytesOf } from './bytes.ts'
 import type { MatrixFormat } from './matrix-format.ts'
 import type { ElementType } from './values.ts'
 
+/** The largest finite f32. */
+export const largestFloat32 = (2 - 2 ** -23) * 2 ** 127
+
 export const f32: MatrixFormat = {
+  largest: largestFloat32,
   tensors: ({ rows, columns }) => ({ weights: { type: 'float32', shape: [rows, columns] } }),
   encode: (rows) => ({ weights: bytesOf(rows) }),
   decode: (_shape, stored) => new Float32Array(stored('weights').buffer),
@@ -19,6 +22,7 @@ export const f32: MatrixFormat = {
 interface SixteenBits {
   /** The tensor's name. Each type has its own, so that no two formats share a name. */
   readonly name: string
+  readonly largest: number
   readonly type: ElementType
   readonly encode: (rows: Float32Array) => Uint8Array
   readonly decode: (bytes: Uint8Array<ArrayBuffer>) => Float32Array
@@ -27,8 +31,9 @@ interface SixteenBits {
 /**
  * Weights of 16 bits. The inputs of a product are rounded to the same type; everything between products stays in f32.
  */
-function sixteenBits({ name, type, encode, decode }: SixteenBits): MatrixFormat {
+function sixteenBits({ name, largest, type, encode, decode }: SixteenBits): MatrixFormat {
   return {
+    largest,
     tensors: ({ rows, columns }) => ({ [name]: { type, shape: [rows, columns] } }),
     encode: (rows) => ({ [name]: encode(rows) }),
     decode: (_shape, stored) => decode(stored(name)),
@@ -48,27 +53,19 @@ function sixteenBits({ name, type, encode, decode }: SixteenBits): MatrixFormat 
   }
 }
 
-const largestFloat16 = 65_504
-
-/** IEEE 754 binary16. Throws `backbone_invalid` for weights beyond it. */
+/** IEEE 754 binary16. */
 export const float16 = sixteenBits({
   name: 'float16',
+  largest: 65_504,
   type: 'float16',
-  encode(rows) {
-    const beyond = rows.find((weight) => Math.abs(weight) > largestFloat16)
-    if (beyond !== undefined)
-      throw new QuartetError(
-        'backbone_invalid',
-        `a weight is ${beyond}, and f16 ends at ${largestFloat16}: convert with bf16 weights`,
-      )
-    return bytesOf(Float16Array.from(rows))
-  },
+  encode: (rows) => bytesOf(Float16Array.from(rows)),
   decode: (bytes) => Float32Array.from(new Float16Array(bytes.buffer)),
 })
 
 /** The upper half of an f32, rounded to the nearest, ties to even. */
 export const bfloat16 = sixteenBits({
   name: 'bfloat16',
+  largest: (2 - 2 ** -7) * 2 ** 127,
   type: 'bfloat16',
   encode(rows) {
     const bits = new Uint32Array(Float32Array.from(rows).buffer)

@@ -23,6 +23,8 @@ export type Arithmetic = 'as stored' | 'f32'
 
 /** A way to store and use weight matrices. */
 export interface MatrixFormat {
+  /** The largest magnitude that a weight may have. */
+  readonly largest: number
   /** The tensors that a matrix is stored as, by name; the first axis of each is the matrix's rows. */
   tensors(shape: MatrixShape): Readonly<Record<string, ValueType>>
   /** Some whole rows of a matrix as bytes of each of these tensors. */

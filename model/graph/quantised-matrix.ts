@@ -1,6 +1,7 @@
 import { QuartetError } from '../../shared/errors.ts'
 import type { GraphBuilder } from './builder.ts'
 import { bytesOf } from './bytes.ts'
+import { largestFloat32 } from './float-matrix.ts'
 import type { MatrixFormat, MatrixShape } from './matrix-format.ts'
 import { blockSize, blocksIn, dequantiseRows, pairs, quantiseRows, unpaired } from './quantise.ts'
 import type { Value } from './values.ts'
@@ -21,8 +22,12 @@ function multiply(
   })
 }
 
+/** A block's range, which is the distance of two weights, is an f32. */
+const largestInBlock = largestFloat32 / 2
+
 /** Eight bits with a scale and a zero point for each block of 32 along a row. */
 export const q8: MatrixFormat = {
+  largest: largestInBlock,
   tensors({ rows, columns }) {
     const blocks = blocksIn(columns)
     return {
@@ -67,6 +72,7 @@ export const q8: MatrixFormat = {
  * of 32. It is for products alone: a matrix that is read row by row keeps eight bits.
  */
 export const q4: MatrixFormat = {
+  largest: largestInBlock,
   tensors({ rows, columns }) {
     const blocks = blocksIn(columns)
     return {

@@ -1,5 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import type { StoredWeights } from '../../shared/backbone.ts'
+import { QuartetError } from '../../shared/errors.ts'
 import type { TensorName, TensorSource } from '../architectures/tensor-source.ts'
 import type { GraphBuilder } from './builder.ts'
 import { bytesOf } from './bytes.ts'
@@ -133,15 +134,23 @@ export class WeightFile {
   }
 
   #planMatrix(name: string, { parts, columns }: { parts: Stack; columns: number }): void {
-    const { encode } = this.#formatOf(name)
+    const { encode, largest } = this.#formatOf(name)
     let before = 0
     for (const { tensor, rows } of parts) {
       const firstRow = before
-      const produce: Piece['produce'] = async (source) =>
-        Object.entries(encode(await source.read(tensor), columns)).map(([key, bytes]) => ({
+      const produce: Piece['produce'] = async (source) => {
+        const weights = await source.read(tensor)
+        const beyond = weights.find((weight) => Math.abs(weight) > largest)
+        if (beyond !== undefined)
+          throw new QuartetError(
+            'backbone_invalid',
+            `tensor ${tensor} holds ${beyond}, and weights in ${this.#stored.weights} end at ${largest.toPrecision(5)}: convert with --weights f32`,
+          )
+        return Object.entries(encode(weights, columns)).map(([key, bytes]) => ({
           offset: this.#offset(`${name}.${key}`) + (bytes.length / rows) * firstRow,
           bytes,
         }))
+      }
       this.#pieces.push({ produce })
       before += rows
     }

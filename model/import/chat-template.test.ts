@@ -18,6 +18,15 @@ test('a template that demands a system message is taken', () => {
   expect(renderQuestion(demanding, frame)).toBe('[system]Instruction.[user]Question?')
 })
 
+test('a template that leaves out what the user wrote is refused', () => {
+  const parts =
+    "{% for m in messages %}[{{ m.role }}]{{ m.content | selectattr('type', 'equalto', 'text') | map(attribute='text') | join }}{% endfor %}"
+  expect(() => checkChatTemplate(parts, frame)).toThrow(/chat template/)
+  const first = '{% for m in messages %}[{{ m.role }}]{{ m.content[0].text }}{% endfor %}'
+  expect(() => checkChatTemplate(first, frame)).toThrow(/leaves the text of the user's message out/)
+  expect(() => checkChatTemplate('Hello', frame)).toThrow(/leaves the text of the user's message out/)
+})
+
 test('a template that writes nothing is refused', () => {
   expect(() => checkChatTemplate('{% if false %}x{% endif %}', frame)).toThrow(/a conversation to nothing/)
 })

@@ -61,15 +61,24 @@ export function checkChatTemplate(template: string, frame: FrameTokens): void {
     )
   }
   if (rendered === '') throw invalidBackbone('the chat template', 'it renders a conversation to nothing')
+  if (!rendered.includes(user.content))
+    throw invalidBackbone(
+      'the chat template',
+      "it leaves the text of the user's message out; take one that reads a message's content as a text, not as a list of parts",
+    )
 }
 
-/** The template for chats among those that a model has by name. Throws `backbone_invalid` when that is unclear. */
+/**
+ * The template for chats among those that a model has by name; empty where all are blank. Throws `backbone_invalid`
+ * when that is unclear.
+ */
 export function chosenTemplate(templates: ReadonlyMap<string, string>, path: string): string {
-  const [only] = templates.size === 1 ? templates.values() : []
-  const chosen = templates.get('default') ?? only
-  if (chosen !== undefined || templates.size === 0) return chosen ?? ''
+  const written = new Map([...templates].filter(([, template]) => template.trim() !== ''))
+  const [only] = written.size === 1 ? written.values() : []
+  const chosen = written.get('default') ?? only
+  if (chosen !== undefined || written.size === 0) return chosen ?? ''
   throw invalidBackbone(
     path,
-    `chat_template has the templates ${[...templates.keys()].join(', ')} and none named default; name one of them default`,
+    `chat_template has the templates ${[...written.keys()].join(', ')} and none named default; name one of them default`,
   )
 }

@@ -1,4 +1,5 @@
 import type { BackboneManifest } from '../../shared/backbone.ts'
+import { invalidBackbone } from '../backbone/invalid-backbone.ts'
 import { checkChatTemplate, type FrameTokens } from './chat-template.ts'
 import { endTokens, type TokenizerJson } from './tokenizer.ts'
 
@@ -12,6 +13,26 @@ export function describeConversation(
   const tokens = { bos: begin ?? null, eos: endTokens(tokenizer, end) }
   if (template !== '') checkChatTemplate(template, frameTokens(tokenizer, tokens))
   return { tokens, chat: { template } }
+}
+
+const largestU32 = 2 ** 32 - 1
+
+/**
+ * The token ids that a file states under a key. −1 stands for none, and so does what −1 is without a sign. Throws
+ * `backbone_invalid` for an id that the model does not have.
+ */
+export function statedTokens(
+  ids: readonly number[],
+  { key, path, vocab }: { key: string; path: string; vocab: number },
+): number[] {
+  const stated = ids.filter((id) => id !== -1 && id !== largestU32)
+  const unknown = stated.find((id) => id < 0 || id >= vocab)
+  if (unknown !== undefined)
+    throw invalidBackbone(
+      path,
+      `${key} names token ${unknown}, and the model has ${vocab}, from 0 on; take the file that belongs to this model, or remove the id`,
+    )
+  return stated
 }
 
 /** The texts of the tokens that a template may ask for. */

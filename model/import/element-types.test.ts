@@ -24,3 +24,23 @@ test.for(cases)('$type blocks have the values that llama.cpp gives them', ({ typ
       2e-7 * Math.max(1, Math.abs(value)),
     )
 })
+
+test.for(Object.entries(ggmlTypes))(
+  '%s blocks whose scale is no number give no finite weight',
+  ([, type]) => {
+    const decoded = new Float32Array(type.elements)
+    const bytes = new Uint8Array(type.bytes).fill(0xff)
+    type.decode({ from: new DataView(bytes.buffer), count: 1, to: decoded })
+    expect(decoded.filter((value) => Number.isFinite(value))).toEqual(new Float32Array())
+  },
+)
+
+/** Types whose scale is an f16 at an even place of a block. */
+const halfScaled = Object.entries(ggmlTypes).filter(([name]) => !['F32', 'BF16', 'MXFP4'].includes(name))
+
+test.for(halfScaled)('%s blocks whose scale is infinite give weights that are not finite', ([, type]) => {
+  const decoded = new Float32Array(type.elements)
+  const bytes = Uint8Array.from({ length: type.bytes }, (_, at) => (at % 2 === 0 ? 0x00 : 0x7c))
+  type.decode({ from: new DataView(bytes.buffer), count: 1, to: decoded })
+  expect(decoded.some((value) => !Number.isFinite(value))).toBe(true)
+})

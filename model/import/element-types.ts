@@ -201,8 +201,9 @@ export const ggmlTypes: Readonly<Record<string, ElementType>> = {
 
   // https://www.opencompute.org/documents/ocp-microscaling-formats-mx-v1-0-spec-final-pdf
   MXFP4: blocks(32, 17, (view, at, to, out) => {
-    // The values are twice what the format says, so that they are whole.
-    const scale = 2 ** (view.getUint8(at) - 128)
+    const exponent = view.getUint8(at)
+    // The values are twice what the format says, so that they are whole. 255 is the format's NaN.
+    const scale = exponent === 255 ? Number.NaN : 2 ** (exponent - 128)
     for (let j = 0; j < 16; j++) {
       const pair = view.getUint8(at + 1 + j)
       to[out + j] = scale * (doubledE2m1[pair & 15] ?? 0)

@@ -6,27 +6,29 @@ import { fileSha256 } from '../backbone/file-digest.ts'
 import { invalidBackbone } from '../backbone/invalid-backbone.ts'
 import type { BackboneSource } from './backbone-source.ts'
 import { chosenTemplate } from './chat-template.ts'
-import { describeConversation } from './conversation.ts'
+import { describeConversation, statedTokens } from './conversation.ts'
 import { openGguf } from './gguf.ts'
 import type { GgufMetadata } from './gguf-header.ts'
 import { tokenizerFromGguf } from './gguf-tokenizer.ts'
 import { checkTokenizer } from './tokenizer.ts'
 
-const tokenId = z.int().min(0).optional()
+const tokenId = z.union([z.int(), z.bigint().transform(Number)]).optional()
 const Metadata = z.object({
   'tokenizer.ggml.bos_token_id': tokenId,
   'tokenizer.ggml.eos_token_id': tokenId,
   'tokenizer.ggml.eot_token_id': tokenId,
   'tokenizer.ggml.eom_token_id': tokenId,
-  'tokenizer.chat_template': z.string().optional(),
+  'tokenizer.chat_template': z.string().default(''),
 })
 
 /** The chat template of a file that has several and no usual one: `tokenizer.chat_template.NAME`. */
 function namedTemplate(path: string, metadata: GgufMetadata): string {
   const prefix = 'tokenizer.chat_template.'
-  const named = Object.entries(metadata).flatMap(([key, value]) =>
-    key.startsWith(prefix) && typeof value === 'string' ? [[key.slice(prefix.length), value] as const] : [],
-  )
+  const named = Object.entries(metadata).flatMap(([key, value]) => {
+    if (!key.startsWith(prefix)) return []
+    if (typeof value !== 'string') throw invalidBackbone(path, `${key} is not a text`)
+    return [[key.slice(prefix.length), value] as const]
+  })
   return chosenTemplate(new Map(named), path)
 }
 
@@ -36,17 +38,18 @@ export async function openGgufSource(path: string): Promise<BackboneSource> {
   try {
     const parsed = Metadata.safeParse(model.metadata)
     if (!parsed.success) throw invalidBackbone(path, issuesOf(parsed.error))
-    const metadata = parsed.data
+    const { 'tokenizer.chat_template': usual, ...ids } = parsed.data
+    const stated = (name: 'bos' | 'eos' | 'eot' | 'eom') => {
+      const key = `tokenizer.ggml.${name}_token_id` as const
+      const id = ids[key]
+      return statedTokens(id === undefined ? [] : [id], { key, path, vocab: model.config.vocab })
+    }
     const tokenizer = tokenizerFromGguf(model.metadata)
     checkTokenizer(tokenizer, model.config.vocab)
     const conversation = describeConversation(tokenizer, {
-      begin: metadata['tokenizer.ggml.bos_token_id'],
-      end: [
-        metadata['tokenizer.ggml.eos_token_id'],
-        metadata['tokenizer.ggml.eot_token_id'],
-        metadata['tokenizer.ggml.eom_token_id'],
-      ].filter((id) => id !== undefined),
-      template: metadata['tokenizer.chat_template'] ?? namedTemplate(path, model.metadata),
+      begin: stated('bos')[0],
+      end: [...stated('eos'), ...stated('eot'), ...stated('eom')],
+      template: usual.trim() === '' ? namedTemplate(path, model.metadata) : usual,
     })
     return {
       tensors: model,

@@ -19,7 +19,7 @@ const Vocabulary = z
     'tokenizer.ggml.scores': z.array(z.number()).max(maxTokens).default([]),
     'tokenizer.ggml.unknown_token_id': z.number().optional(),
     'tokenizer.ggml.add_space_prefix': z.boolean().default(true),
-    'tokenizer.ggml.bos_token_id': z.int().min(0).optional(),
+    'tokenizer.ggml.bos_token_id': z.union([z.int(), z.bigint().transform(Number)]).optional(),
     'tokenizer.ggml.add_bos_token': z.boolean().optional(),
   })
   .transform((raw) => ({

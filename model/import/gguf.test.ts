@@ -67,6 +67,29 @@ test('rope_freqs divide the frequencies, and those that are all 1 say nothing', 
   await plain.close()
 })
 
+test('rope_freqs divide the frequencies that yarn has scaled, and a factor of 0 scales nothing', async () => {
+  const yarn = {
+    'llama.rope.scaling.type': 'yarn',
+    'llama.rope.scaling.factor': 4,
+    'llama.rope.scaling.original_context_length': 256,
+  }
+  const factorsOf = async (metadata: typeof yarn, ...freqs: readonly number[]) => {
+    await writeGguf(at('yarn'), {
+      metadata,
+      tensors: (all) => (freqs.length === 0 ? all : [...all, ropeFreqs(...freqs)]),
+    })
+    const model = await openGguf(at('yarn'))
+    await model.close()
+    return model.config.rotary[0]?.factors ?? []
+  }
+  const plain = await factorsOf(yarn)
+  expect(await factorsOf(yarn, 1, 1, 1, 1, 2, 4, 8, 8)).toEqual(
+    plain.map((factor, pair) => factor * ([1, 1, 1, 1, 2, 4, 8, 8][pair] ?? 0)),
+  )
+  const none = await factorsOf({ ...yarn, 'llama.rope.scaling.factor': 0 })
+  expect(none).toEqual(plain.map(() => 1))
+})
+
 test('a file that is split in parts is one model, whichever part is named', async () => {
   const source = tinySource()
   const part = (i: number) => join(folder, `split-0000${i}-of-00003.gguf`)
@@ -203,10 +226,16 @@ test('a header that lies about its lengths is refused', async () => {
 
 test('a leading byte order mark of a string is kept, so that tokens with and without it differ', async () => {
   const tokens = ['\ufeffusing', 'using', '\ufeff', 'a\ufeff']
-  await writeGguf(at('bom'), { metadata: { 'tokenizer.test.tokens': tokens, 'general.name': '\ufeffname' } })
+  const metadata = { 'tokenizer.test.tokens': tokens, 'general.name': '\ufeffname', '\ufeffkey': 'x' }
+  await writeGguf(at('bom'), {
+    metadata,
+    tensors: (all) =>
+      all.map((tensor, i) => (i === 0 ? { ...tensor, name: `\ufeff${tensor.name}` } : tensor)),
+  })
+  expect(await refusal(at('bom'))).toMatch(/tensor token_embd.weight is missing/)
+  await writeGguf(at('bom'), { metadata })
   const model = await openGguf(at('bom'))
-  expect(model.metadata['tokenizer.test.tokens']).toEqual(tokens)
-  expect(model.metadata['general.name']).toBe('\ufeffname')
+  expect(model.metadata).toMatchObject(metadata)
   await model.close()
 })
 

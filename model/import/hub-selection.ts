@@ -21,6 +21,7 @@ const optional = [
   'special_tokens_map.json',
   'chat_template.jinja',
   'chat_template.json',
+  'processor_config.json',
 ]
 const additionalTemplate = /^additional_chat_templates\/[^/]+\.jinja$/
 export const wholeWeights = 'model.safetensors'

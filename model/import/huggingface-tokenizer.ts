@@ -5,6 +5,7 @@ import { issuesOf } from '../../shared/issues.ts'
 import { invalidBackbone } from '../backbone/invalid-backbone.ts'
 import { readJsonFile, readTextFile, requireJsonFile } from '../backbone/json-file.ts'
 import { chosenTemplate } from './chat-template.ts'
+import { statedTokens } from './conversation.ts'
 import { checkTokenizer, parseTokenizer, type TokenizerJson, tokenId } from './tokenizer.ts'
 
 const ids = z
@@ -15,12 +16,16 @@ const tokenText = z
   .union([z.string(), z.looseObject({ content: z.string() }).transform(({ content }) => content)])
   .nullish()
 
-const ModelConfig = z.looseObject({ eos_token_id: ids })
-const GenerationConfig = z.looseObject({ eos_token_id: ids })
+const EndTokens = z.looseObject({ eos_token_id: ids })
+const ModelConfig = EndTokens.extend({ text_config: EndTokens.nullish() })
 const SpecialTokens = z.looseObject({ bos_token: tokenText, eos_token: tokenText })
 const Templates = z.looseObject({
   chat_template: z
-    .union([z.string(), z.array(z.looseObject({ name: z.string(), template: z.string() }))])
+    .union([
+      z.string(),
+      z.array(z.looseObject({ name: z.string(), template: z.string() })),
+      z.record(z.string(), z.string()),
+    ])
     .nullish(),
 })
 const TokenizerConfig = SpecialTokens.extend(Templates.shape)
@@ -37,8 +42,8 @@ export interface TokenizerFiles {
 
 /**
  * Reads tokenizer.json, tokenizer_config.json, special_tokens_map.json, generation_config.json and the chat template,
- * which stands in chat_template.jinja, chat_template.json, tokenizer_config.json or additional_chat_templates. Throws
- * `backbone_invalid`.
+ * which stands in chat_template.jinja, chat_template.json, tokenizer_config.json, processor_config.json or
+ * additional_chat_templates. Throws `backbone_invalid`.
  */
 export async function tokenizerFiles(
   folder: string,
@@ -48,37 +53,55 @@ export async function tokenizerFiles(
   checkTokenizer(tokenizer, vocab)
   const settings = await parseOptional(folder, { name: 'tokenizer_config.json', schema: TokenizerConfig })
   const special = await parseOptional(folder, { name: 'special_tokens_map.json', schema: SpecialTokens })
-  const generation = await parseOptional(folder, { name: 'generation_config.json', schema: GenerationConfig })
-  const model = ModelConfig.safeParse(modelConfig)
-  const id = (text: string | null | undefined) =>
-    typeof text === 'string' ? tokenId(tokenizer, text) : undefined
-  const end = [
-    id(settings?.eos_token ?? special?.eos_token),
-    ...(generation?.eos_token_id ?? []),
-    ...(model.data?.eos_token_id ?? []),
-  ].filter((token) => token !== undefined)
+  const name = 'generation_config.json'
+  const generation = await parseOptional(folder, { name, schema: EndTokens })
+  const model = parsedAs(ModelConfig, { raw: modelConfig, path: join(folder, 'config.json') })
+  /** The first of these texts that is a token. */
+  const id = (...texts: readonly (string | null | undefined)[]) =>
+    texts
+      .map((text) => (typeof text === 'string' ? tokenId(tokenizer, text) : undefined))
+      .find((token) => token !== undefined)
+  const stated = (tokens: readonly number[] = [], file: string) =>
+    statedTokens(tokens, { path: join(folder, file), key: 'eos_token_id', vocab })
+  const byText = id(settings?.eos_token, special?.eos_token)
   return {
     tokenizer,
-    begin: id(settings?.bos_token ?? special?.bos_token),
-    end,
+    begin: id(settings?.bos_token, special?.bos_token),
+    end: [
+      ...(byText === undefined ? [] : [byText]),
+      ...stated(generation?.eos_token_id, name),
+      ...stated([...model.eos_token_id, ...(model.text_config?.eos_token_id ?? [])], 'config.json'),
+    ],
     template: await chatTemplate(folder, settings?.chat_template),
   }
 }
 
 type Stated = z.infer<typeof Templates>['chat_template']
 
-async function chatTemplate(folder: string, inConfig: Stated): Promise<string> {
-  const jinja = await readTextFile(join(folder, 'chat_template.jinja'))
-  if (jinja !== undefined) return jinja
-  const name = 'chat_template.json'
-  const inFile = (await parseOptional(folder, { name, schema: Templates }))?.chat_template
-  const [stated, path] =
-    inFile === null || inFile === undefined
-      ? [inConfig, join(folder, 'tokenizer_config.json')]
-      : [inFile, join(folder, name)]
-  if (Array.isArray(stated))
-    return chosenTemplate(new Map(stated.map(({ name, template }) => [name, template])), path)
-  return stated ?? chosenTemplate(await additionalTemplates(folder), join(folder, additionalFolder))
+/** The first template that is not blank, in the order in which transformers looks for one. */
+async function chatTemplate(folder: string, inTokenizerConfig: Stated): Promise<string> {
+  const inFile = async (name: string) =>
+    (await parseOptional(folder, { name, schema: Templates }))?.chat_template
+  const places = [
+    ['chat_template.jinja', await readTextFile(join(folder, 'chat_template.jinja'))],
+    ['chat_template.json', await inFile('chat_template.json')],
+    ['tokenizer_config.json', inTokenizerConfig],
+    ['processor_config.json', await inFile('processor_config.json')],
+    [additionalFolder, Object.fromEntries(await additionalTemplates(folder))],
+  ] as const
+  for (const [name, stated] of places) {
+    const template = chosenTemplate(byName(stated), join(folder, name))
+    if (template !== '') return template
+  }
+  return ''
+}
+
+function byName(stated: Stated): ReadonlyMap<string, string> {
+  if (stated === null || stated === undefined) return new Map()
+  if (typeof stated === 'string') return new Map([['default', stated]])
+  return new Map(
+    Array.isArray(stated) ? stated.map(({ name, template }) => [name, template]) : Object.entries(stated),
+  )
 }
 
 /** Templates beside the one that is for every chat, each in a file of its own name. */
@@ -99,10 +122,17 @@ async function additionalTemplates(folder: string): Promise<ReadonlyMap<string, 
 async function parseOptional<S extends z.ZodType>(
   folder: string,
   { name, schema }: { name: string; schema: S },
-): Promise<z.infer<S> | undefined> {
-  const raw = await readJsonFile(join(folder, name))
-  if (raw === undefined) return undefined
+): Promise<z.output<S> | undefined> {
+  const path = join(folder, name)
+  const raw = await readJsonFile(path)
+  return raw === undefined ? undefined : parsedAs(schema, { raw, path })
+}
+
+function parsedAs<S extends z.ZodType>(
+  schema: S,
+  { raw, path }: { raw: unknown; path: string },
+): z.output<S> {
   const parsed = schema.safeParse(raw)
-  if (!parsed.success) throw invalidBackbone(join(folder, name), issuesOf(parsed.error))
+  if (!parsed.success) throw invalidBackbone(path, issuesOf(parsed.error))
   return parsed.data
 }

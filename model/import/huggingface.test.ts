@@ -1,4 +1,4 @@
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -85,17 +85,63 @@ test('a config that says tied is believed only when the stored head is the embed
   await repeated.close()
 })
 
-test.for(['', 'language_model.model.', 'model.language_model.'])(
-  'tensors whose names begin with “%s” are a decoder’s too',
-  async (prefix) => {
-    const folder = join(root, `prefix-${prefix.length}`)
-    const source = tinySource()
-    await writeHuggingFace(folder, { source, rename: (name) => name.replace(/^model\./, prefix) })
-    const opened = await openHuggingFace(folder)
-    expect(await opened.tensors.read('layers.1.q')).toEqual(await source.read('layers.1.q'))
-    await opened.close()
-  },
-)
+test('a config that says untied, or nothing, and a checkpoint without a head are refused with what helps', async () => {
+  const folder = join(root, 'no-head')
+  await writeHuggingFace(folder, { config: { tie_word_embeddings: false } })
+  expect(await refusal(folder)).toMatch(/lm_head.weight is missing, .*set tie_word_embeddings to true/)
+  await writeHuggingFace(folder, { config: { tie_word_embeddings: null } })
+  expect(await refusal(folder)).toMatch(/lm_head.weight is missing/)
+})
+
+/** The same checkpoint with other names of tensors. */
+async function renamed(from: string, { to, rename }: { to: string; rename: (name: string) => string }) {
+  await cp(from, to, { recursive: true })
+  const path = join(to, 'model.safetensors')
+  const file = await readFile(path)
+  const length = Number(file.readBigUInt64LE(0))
+  const header: Record<string, unknown> = JSON.parse(file.toString('utf8', 8, 8 + length))
+  const entries = Object.entries(header).map(([name, entry]) => [
+    name === '__metadata__' ? name : rename(name),
+    entry,
+  ])
+  const json = Buffer.from(JSON.stringify(Object.fromEntries(entries)))
+  const size = Buffer.alloc(8)
+  size.writeBigUInt64LE(BigInt(json.length))
+  await writeFile(path, Buffer.concat([size, json, file.subarray(8 + length)]))
+}
+
+const architectureFixtures = join(import.meta.dirname, '../../test/fixtures/backbones')
+const fronts = ['', '_orig_mod.model.', 'module.model.', 'language_model.model.'] as const
+/** One checkpoint of each architecture, with what stands in front of its tensors' names here. */
+const inFront = [
+  'llama-bias',
+  'mistral-window',
+  'qwen2',
+  'qwen3',
+  'smollm3',
+  'phi3',
+  'granite',
+  'olmo2',
+  'gemma2',
+  'gemma3',
+].map((name, at) => [name, fronts[at % fronts.length] ?? ''] as const)
+
+test.for(inFront)('tensors of %s are found behind “%s” in place of “model.”', async ([name, front]) => {
+  const to = join(root, `front-${name}`)
+  const outer = front.replace(/model\.$/, '')
+  await renamed(join(architectureFixtures, name), {
+    to,
+    rename: (stored) =>
+      stored.startsWith('model.') ? front + stored.slice('model.'.length) : outer + stored,
+  })
+  const [usual, opened] = [await openHuggingFace(join(architectureFixtures, name)), await openHuggingFace(to)]
+  expect(opened.tensors.config).toEqual(usual.tensors.config)
+  for (const tensor of [...decoderTensors(usual.tensors.config).keys()].filter((_, at) => at % 4 === 0)) {
+    const [own, other] = [await usual.tensors.read(tensor), await opened.tensors.read(tensor)]
+    expect(Buffer.from(own.buffer).equals(Buffer.from(other.buffer)), tensor).toBe(true)
+  }
+  await Promise.all([opened.close(), usual.close()])
+})
 
 test.for([Number.NaN, Number.NEGATIVE_INFINITY])(
   'weights of %s are refused, naming the tensor, and nothing is left behind',
@@ -115,6 +161,35 @@ test.for([Number.NaN, Number.NEGATIVE_INFINITY])(
       importBackbone({ path: folder, slug: 'broken', weights: 'q8', destination }),
     ).rejects.toThrow(`model.layers.1.mlp.down_proj.weight holds ${value} at place 17`)
     await expect(readdir(destination)).rejects.toThrow(/ENOENT/)
+  },
+)
+
+test.for([
+  [
+    'f16',
+    70_000,
+    /tensor layers.1.down holds 70000, and weights in f16 end at 65504: convert with --weights f32/,
+  ],
+  ['bf16', 3.4e38, /tensor layers.1.down holds 3\.\d+e\+38, and weights in bf16 end at 3.3895e\+38/],
+  ['q8', -3e38, /tensor layers.1.down holds -3\d*\.?\d*e\+38, and weights in q8 end at 1.7014e\+38/],
+  ['q4', 3e38, /tensor layers.1.down holds 3\d*\.?\d*e\+38, and weights in q4 end at/],
+  ['f32', 3e38, /the model gives no numbers: the hidden state of token \d+ that enters layer/],
+] as const)(
+  'finite weights that are too large for %s are refused, and nothing is left behind',
+  async ([weights, value, says]) => {
+    const source = tinySource()
+    const absurd: TensorSource = {
+      config: source.config,
+      read: async (name) => {
+        const values = await source.read(name)
+        return name === `layers.${weights === 'f32' ? 0 : 1}.down` ? values.map(() => value) : values
+      },
+    }
+    const folder = join(root, `absurd-${weights}`)
+    await writeHuggingFace(folder, { source: absurd })
+    const destination = join(root, `absurd-${weights}-imported`)
+    await expect(importBackbone({ path: folder, slug: 'absurd', weights, destination })).rejects.toThrow(says)
+    expect((await readdir(root)).filter((name) => name.includes('imported'))).toEqual([])
   },
 )
 
@@ -194,74 +269,6 @@ test('a safetensors header that lies about its length is refused', async () => {
   await writeHuggingFace(folder)
   await writeFile(join(folder, 'model.safetensors'), new Uint8Array(64).fill(0xff))
   expect(await refusal(folder)).toMatch(/model.safetensors: .*header claims/)
-})
-
-const files = (folder: string) => (name: string, value: unknown) =>
-  writeFile(join(root, folder, name), JSON.stringify(value))
-
-test('a chat template is taken from whichever file has it', async () => {
-  await writeHuggingFace(join(root, 'templates'))
-  const write = files('templates')
-  const template = async () => {
-    const opened = await openHuggingFace(join(root, 'templates'))
-    await opened.close()
-    return opened.chat.template
-  }
-  const text = (name: string) => `${name}{{ messages[0].content }}`
-  await write('tokenizer_config.json', { eos_token: '<|im_end|>' })
-  expect(await template()).toBe('')
-  await write('tokenizer_config.json', {
-    eos_token: '<|im_end|>',
-    chat_template: [
-      { name: 'tool_use', template: text('tools') },
-      { name: 'default', template: text('config') },
-    ],
-  })
-  expect(await template()).toBe(text('config'))
-  await write('chat_template.json', { chat_template: text('json') })
-  expect(await template()).toBe(text('json'))
-  await write('chat_template.json', { chat_template: [{ name: 'default', template: text('list') }] })
-  expect(await template()).toBe(text('list'))
-  await writeFile(join(root, 'templates', 'chat_template.jinja'), text('jinja'))
-  expect(await template()).toBe(text('jinja'))
-})
-
-test('several chat templates without a default one are refused, with their names', async () => {
-  await writeHuggingFace(join(root, 'no-default'))
-  await files('no-default')('chat_template.json', {
-    chat_template: ['rag', 'tool_use'].map((name) => ({ name, template: 'x' })),
-  })
-  expect(await refusal(join(root, 'no-default'))).toMatch(
-    /chat_template.json: .*rag, tool_use and none named default/,
-  )
-})
-
-test('a chat template of the folder of additional ones is taken where nothing else names one, and several without a default are refused', async () => {
-  await writeHuggingFace(join(root, 'additional'))
-  await files('additional')('tokenizer_config.json', { eos_token: '<|im_end|>' })
-  const folder = join(root, 'additional', 'additional_chat_templates')
-  await mkdir(folder)
-  for (const name of ['rag', 'tool_use']) await writeFile(join(folder, `${name}.jinja`), name)
-  expect(await refusal(join(root, 'additional'))).toMatch(
-    /additional_chat_templates: .*rag, tool_use and none named default/,
-  )
-  await writeFile(join(folder, 'default.jinja'), '{{ messages[0].content }}')
-  const opened = await openHuggingFace(join(root, 'additional'))
-  expect(opened.chat.template).toBe('{{ messages[0].content }}')
-  await opened.close()
-})
-
-test('tokens that begin and end a text are taken from special_tokens_map.json where nothing else names them', async () => {
-  await writeHuggingFace(join(root, 'special'), { config: { eos_token_id: null } })
-  const write = files('special')
-  await write('tokenizer_config.json', {})
-  await write('special_tokens_map.json', {
-    bos_token: { content: '<|im_start|>', lstrip: false },
-    eos_token: '<|endoftext|>',
-  })
-  const opened = await openHuggingFace(join(root, 'special'))
-  expect(opened.tokens).toEqual({ bos: 301, eos: [300, 302] })
-  await opened.close()
 })
 
 test('the text part of a model that reads pictures too is taken, and only where it is known', async () => {

@@ -114,6 +114,11 @@ async function openTensors({ folder, files, sizes, architecture, settings }: Ope
     })
   const isStatedTied = settings.flag('tie_word_embeddings', tiedByDefault)
   const tiedHead = isStatedTied && (await isSameMatrix(entries.get(names.head), entries.get(names.embedding)))
+  if (!isStatedTied && !entries.has(names.head))
+    throw invalidBackbone(
+      folder,
+      `tensor ${names.head} is missing, and config.json does not say that the head is the embedding; download the file that has it, or set tie_word_embeddings to true where the model has one matrix for both`,
+    )
   const config = { ...sizes, tiedHead }
   const { tensors, unused } = locate(config)
   const strange = unused.find((name) => !isDerived(name, { tiedHead, head: names.head }))
@@ -134,11 +139,17 @@ async function openTensors({ folder, files, sizes, architecture, settings }: Ope
 }
 
 /** Where a whole model keeps its decoder; a bare decoder has no prefix. */
-const prefixes = ['model.', '', 'language_model.model.', 'model.language_model.']
+const usualPrefixes = ['model.', '', 'language_model.model.', 'model.language_model.']
+const embedding = /^(.*\.)?embed_tokens\.weight$/
 
+/** The names of a decoder's tensors, whatever stands in front of all of them (torch.compile writes `_orig_mod.`). */
 function namesIn(entries: ReadonlyMap<string, Entry>) {
-  const prefix = prefixes.find((each) => entries.has(`${each}embed_tokens.weight`)) ?? 'model.'
-  const heads = ['lm_head.weight', 'language_model.lm_head.weight']
+  const found = [...entries.keys()].flatMap((name) => {
+    const match = embedding.exec(name)
+    return match === null ? [] : [match[1] ?? '']
+  })
+  const prefix = usualPrefixes.find((each) => found.includes(each)) ?? found[0] ?? 'model.'
+  const heads = [prefix, prefix.replace(/model\.$/, ''), ''].map((front) => `${front}lm_head.weight`)
   return {
     embedding: `${prefix}embed_tokens.weight`,
     norm: `${prefix}norm.weight`,

@@ -19,18 +19,25 @@ export async function computeAnchors(
   const trace = await Trace.open(folder)
   try {
     const hidden = await trace.hiddenStates([firstToken])
-    if (config.norms === 'after') return hidden
-    for (let layer = 0; layer < config.layers; layer++)
-      scaleToUnitRms(hidden.subarray(layer * config.d, (layer + 1) * config.d))
+    for (let layer = 0; layer < config.layers; layer++) {
+      const row = hidden.subarray(layer * config.d, (layer + 1) * config.d)
+      if (config.norms !== 'after') scaleToUnitRms(row)
+      if (!row.every(Number.isFinite))
+        throw new QuartetError(
+          'backbone_invalid',
+          `the model gives no numbers: the hidden state of token ${firstToken} that enters layer ${layer} is not finite, though every weight is; the weights in front of it are too large: download or convert the model again`,
+        )
+    }
     return hidden
   } finally {
     await trace.release()
   }
 }
 
+/** A row of zeros, which a token that was never trained may have, stays as it is. */
 function scaleToUnitRms(row: Float32Array): void {
   const rms = Math.sqrt(row.reduce((sum, x) => sum + x * x, 0) / row.length)
-  for (const [i, x] of row.entries()) row[i] = x / rms
+  for (const [i, x] of row.entries()) row[i] = rms === 0 ? 0 : x / rms
 }
 
 /** The anchors of a backbone folder, [layers, d]. Throws `backbone_invalid`. */

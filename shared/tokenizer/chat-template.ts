@@ -238,9 +238,7 @@ export class ChatTemplate {
   }
 
   #spell(token: number | null | undefined): string {
-    return token === null || token === undefined
-      ? ''
-      : new TextDecoder().decode(this.#codec.vocabulary.spelling(token))
+    return token === null || token === undefined ? '' : this.#codec.vocabulary.spelledText(token)
   }
 }
 

@@ -34,6 +34,11 @@ export class Vocabulary {
     return added === undefined ? this.#spell(this.#stored(id)) : new TextEncoder().encode(added.content)
   }
 
+  /** The same as text; bytes that are no UTF-8 read U+FFFD. */
+  spelledText(id: number): string {
+    return text(this.spelling(id))
+  }
+
   /** Text of ids, without special tokens; bytes that are no UTF-8 read U+FFFD. */
   text(ids: readonly number[]): string {
     const parts = ids.map((id) => this.bytes(id))
@@ -43,7 +48,7 @@ export class Vocabulary {
       whole.set(part, at)
       at += part.length
     }
-    return new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(whole)
+    return text(whole)
   }
 
   /** The token of the vocabulary that is stored as these bytes. */
@@ -80,6 +85,7 @@ export class Vocabulary {
   }
 }
 
+/** A leading byte order mark stays. */
 const text = (stored: Uint8Array) =>
   new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(stored)
 
