@@ -23,6 +23,8 @@ export const maxTail = 512
 export const maxTopLogprobs = 20
 /** The most log-probabilities of one prompt's tokens, alternatives included, that a node and an edge hold at a time. */
 export const maxPromptLogprobs = 131_072
+/** Numbers in the longest embedding. */
+const maxDimensions = 32_768
 /** Tokens of a prompt in one event. */
 export const maxScoresPerEvent = 64
 export const maxAcknowledged = 256
@@ -88,7 +90,8 @@ export const Grammar = z.discriminatedUnion('kind', [
 ])
 export type Grammar = z.infer<typeof Grammar>
 
-export const GenerateRequest = z.strictObject({
+export const GenerateRequest = z
+  .strictObject({
   requestId: RequestId,
   backbone: BackboneDigest,
   /** null asks for the untuned backbone. */
@@ -115,6 +118,8 @@ export const GenerateRequest = z.strictObject({
   logprobs: z.int().min(0).max(maxTopLogprobs).nullable(),
   /** Log-probabilities of the prompt's tokens and this many alternatives; absent sends none. */
   promptLogprobs: z.int().min(0).max(maxTopLogprobs).optional(),
+  /** The mean of the last hidden states of the prompt's tokens, scaled to length 1; needs 0 `maxTokens`. */
+  embedding: z.literal('mean').optional(),
   /** Runs when nobody else waits; absent: in turn. */
   priority: z.literal('low').optional(),
   /** The node gives up this long after it received the request, in milliseconds. */
@@ -127,6 +132,14 @@ export const GenerateRequest = z.strictObject({
   /** Earlier settlements of the same tenant that are charged: the node forgets them. */
   acknowledge: z.array(SettlementId).max(maxAcknowledged).optional(),
 })
+  .refine(({ embedding, maxTokens }) => embedding === undefined || maxTokens === 0, {
+    path: ['embedding'],
+    error: 'needs 0 maxTokens, as nothing is generated',
+  })
+  .refine(({ embedding, promptLogprobs }) => embedding === undefined || promptLogprobs === undefined, {
+    path: ['embedding'],
+    error: 'does not go with promptLogprobs',
+  })
 export type GenerateRequest = z.infer<typeof GenerateRequest>
 
 /** The adapters whose rows a request is to have, in order; none for the untuned backbone. */
@@ -175,6 +188,8 @@ export type TokenScore = z.infer<typeof TokenScore>
 export const GenerateEvent = z.discriminatedUnion('type', [
   /** In front of the first token, of the prompt's tokens from the second on, in order. */
   z.strictObject({ type: z.literal('prompt'), scores: z.array(TokenScore).min(1).max(maxScoresPerEvent) }),
+  /** In front of the end, where the request asks for it: base64 of its numbers (vector.ts). */
+  z.strictObject({ type: z.literal('embedding'), vector: z.string().max(Math.ceil((4 * maxDimensions) / 3) * 4) }),
   z.strictObject({
     type: z.literal('token'),
     id: tokenId,

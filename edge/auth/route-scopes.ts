@@ -22,6 +22,7 @@ export const routeScopes: Readonly<Record<string, readonly Scope[]>> = {
   'DELETE /v1/responses/:response': ask,
   'GET /v1/responses/:response/input_items': readAnswers,
   'POST /v1/messages': ask,
+  'POST /v1/embeddings': ask,
   'POST /v1/messages/count_tokens': ask,
   'POST /tokenize': ask,
   'POST /detokenize': ask,

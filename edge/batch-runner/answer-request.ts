@@ -3,6 +3,7 @@ import { createMiddleware } from 'hono/factory'
 import type { BatchEndpoint } from '../../shared/api/batches.ts'
 import { ChatCompletionRequest } from '../../shared/api/chat-completions.ts'
 import { CompletionRequest } from '../../shared/api/completions.ts'
+import { EmbeddingsRequest } from '../../shared/api/embeddings.ts'
 import type { KeyId, RequestId } from '../../shared/ids.ts'
 import { errorResponse } from '../http/error-response.ts'
 import { generationBody, handleGeneration } from '../http/generation-request.ts'
@@ -11,6 +12,7 @@ import type { Bindings, Platform } from '../platform.ts'
 import type { App, TenantApp } from '../request-context.ts'
 import { chatCompletions } from '../routes/chat-completions.ts'
 import { completions } from '../routes/completions.ts'
+import { embeddings } from '../routes/embeddings.ts'
 import type { TenantRecord } from '../store/records.ts'
 
 /** Who asks, and where answers are made. */
@@ -52,6 +54,10 @@ export async function answerRequest(
     .post(
       '/v1/completions',
       handleGeneration({ readBody: generationBody(CompletionRequest), handle: completions }),
+    )
+    .post(
+      '/v1/embeddings',
+      handleGeneration({ readBody: generationBody(EmbeddingsRequest), handle: embeddings }),
     )
   const app = new Hono<App>()
     .use(

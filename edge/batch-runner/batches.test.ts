@@ -105,6 +105,18 @@ describe('a batch', () => {
     expect(file).toMatchObject({ purpose: 'batch_output', lines: 3 })
   })
 
+  test('of embeddings has a vector for each text, and counts their tokens', async () => {
+    await stubs.behave({ tokens: [], embedding: [1, 0, 0, 0] })
+    const texts = ['a', 'b'].map((input) => ({
+      ...{ custom_id: input, method: 'POST', url: '/v1/embeddings' },
+      body: { model: 'tone', input },
+    }))
+    const done = await until(await create(texts, '/v1/embeddings'), 'completed')
+    expect(done.usage).toEqual({ input_tokens: 2, output_tokens: 0, total_tokens: 2 })
+    const [first] = await linesIn(done.output_file_id)
+    expect(first?.response?.body).toMatchObject({ data: [{ index: 0, embedding: [1, 0, 0, 0] }] })
+  })
+
   test('asks nodes at low priority, and its tokens count by the policy’s share', async () => {
     const before = await edge.admin('PATCH', `/tenants/${tenant.id}`, {
       policy: { tokensPerDay: 1_000_000, batchTokenShare: 0.5 },
@@ -198,7 +210,7 @@ describe('a batch', () => {
 
   test.each([
     [{ completion_window: '1h' }, /completion_window: must be 24h/],
-    [{ endpoint: '/v1/embeddings' }, /endpoint: must be \/v1\/chat\/completions/],
+    [{ endpoint: '/v1/responses' }, /endpoint: must be \/v1\/chat\/completions/],
     [{ input_file_id: 'x' }, /input_file_id/],
   ])('with %j is refused in words', async (change, words) => {
     const asked = {

@@ -18,7 +18,10 @@ const mostFailures = 5
 /** The longest result: one row of SQLite holds it, with room for the rest of the row. */
 const maxResultLength = 1_500_000
 
-const UsageIn = z.object({ usage: z.object({ prompt_tokens: z.int(), completion_tokens: z.int() }) })
+/** Embeddings have no tokens of an answer. */
+const UsageIn = z.object({
+  usage: z.object({ prompt_tokens: z.int(), completion_tokens: z.int().default(0) }),
+})
 
 /**
  * The statuses of requests that the limits or the fleet have no room for now. They are tried again until the batch's

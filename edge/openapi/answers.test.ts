@@ -101,6 +101,13 @@ test('messages answer what is described, whole, as events and counted', async ()
   expect((await own('POST', '/messages', ask)).status).toBe(400)
 })
 
+test('embeddings answer what is described, as numbers and as base64', async () => {
+  await stubs.behave({ tokens: [], embedding: [1, 0, 0, 0] })
+  for (const encoding_format of ['float', 'base64'])
+    expect((await own('POST', '/embeddings', { model: 'tone', input: ['a'], encoding_format })).status).toBe(200)
+  expect((await own('POST', '/embeddings', { model: 'tone', input: 'a', dimensions: 2 })).status).toBe(400)
+})
+
 test('tokens of a text and text of tokens answer what is described', async () => {
   for (const body of [
     { model: 'tone', prompt: 'hello' },

@@ -31,6 +31,7 @@ import {
   PutCanaryRequest,
   RollbackRequest,
 } from '../../shared/api/deployments.ts'
+import { EmbeddingList, EmbeddingsRequest } from '../../shared/api/embeddings.ts'
 import { ErrorBody, StreamError } from '../../shared/api/error.ts'
 import { FleetNodeSummary, FleetResponse } from '../../shared/api/fleet.ts'
 import {
@@ -63,6 +64,7 @@ const generationSchemas = {
   ResponsesRequest,
   MessagesRequest,
   CountTokensRequest,
+  EmbeddingsRequest,
 } as const satisfies Record<string, z.ZodType>
 
 /** The names of schemas that may have further fields. */
@@ -103,6 +105,7 @@ export const responseSchemas = {
   MessageObject,
   MessageEvent,
   TokenCount,
+  EmbeddingList,
   Usage,
   Model,
   ModelList,

@@ -18,6 +18,8 @@ export interface CompleteChoice {
   readonly tokens: readonly PlacedToken[]
   /** The scores of the prompt's tokens from the second on, if the request asks for them. */
   readonly prompt: readonly TokenScore[]
+  /** The prompt's embedding, if the request asks for it. */
+  readonly embedding?: string | undefined
   readonly completionTokens: number
   readonly finish: NonNullable<ChoiceDelta['finish']>
 }
@@ -121,6 +123,7 @@ async function collect({ deltas }: RunningChoices, { n, prompts }: Generation): 
     text: '',
     tokens: [] as PlacedToken[],
     prompt: [] as TokenScore[],
+    embedding: undefined as ChoiceDelta['embedding'],
     completionTokens: 0,
     finish: undefined as ChoiceDelta['finish'],
   }))
@@ -130,6 +133,7 @@ async function collect({ deltas }: RunningChoices, { n, prompts }: Generation): 
     choice.text += value.text
     choice.tokens.push(...value.tokens)
     choice.prompt.push(...(value.prompt ?? []))
+    choice.embedding = value.embedding
     choice.completionTokens = value.completionTokens
     choice.finish = value.finish
   }

@@ -259,7 +259,7 @@ describe('without a valid key nothing else of a request is looked at', () => {
 describe('not found:', () => {
   test('a path', async () => {
     await expectError(await edge.fetch('/nowhere'), { status: 404, code: 'not_found' })
-    await expectError(await edge.post('/v1/embeddings', { key: tenant.key, body: {} }), {
+    await expectError(await edge.post('/v1/images/generations', { key: tenant.key, body: {} }), {
       status: 404,
       code: 'not_found',
     })

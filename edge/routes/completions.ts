@@ -1,7 +1,6 @@
 import type { Context } from 'hono'
-import type { Completion, CompletionRequest, Prompt } from '../../shared/api/completions.ts'
+import type { Completion, CompletionRequest } from '../../shared/api/completions.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { maxPromptLogprobs } from '../../shared/wire.ts'
 import type { TenantApp } from '../request-context.ts'
 import type { ChoiceDelta } from '../streaming/read-choice.ts'
@@ -12,6 +11,7 @@ import { answer, type CompleteChoice, type Presentation } from './answer.ts'
 import { behindPrompt, echoOf, promptLogprobs, scoredPrompt } from './echo.ts'
 import { encodePrompts } from './encode-prompts.ts'
 import { checkContext, type Generation, promptRoom } from './generation.ts'
+import { promptTokens } from './prompt-tokens.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
 
 /** `POST /v1/completions`. */
@@ -22,7 +22,9 @@ export async function completions(request: CompletionRequest, c: Context<TenantA
 
 async function toGeneration(request: CompletionRequest, c: Context<TenantApp>): Promise<Generation> {
   const encoded = await encodePrompts({ ...request, param: 'prompt' }, c, ({ codec, model }) => ({
-    prompts: request.prompt.map((prompt) => ({ ids: toIds(prompt, { codec, room: promptRoom(model) }) })),
+    prompts: request.prompt.map((prompt) => ({
+      ids: promptTokens(prompt, { codec, param: 'prompt', room: promptRoom(model) }),
+    })),
   }))
   const { codec, model, prompts } = encoded
   return {
@@ -79,20 +81,6 @@ function checkedScores(
     `prompt: ${tokens} tokens with ${1 + alternatives} log-probabilities each are more than the ${maxPromptLogprobs} that one answer tells; send fewer prompts at a time, or ask for fewer log-probabilities`,
     { param: 'prompt' },
   )
-}
-
-function toIds(prompt: Prompt, { codec, room }: { codec: TextCodec; room: number }): number[] {
-  const fail = (message: string): never => {
-    throw new QuartetError('invalid_request', `prompt: ${message}`, { param: 'prompt' })
-  }
-  if (typeof prompt === 'string') {
-    const ids = codec.encodePrompt(prompt, { tokens: room, param: 'prompt' })
-    return ids.length > 0 ? ids : fail('is empty; give at least one token')
-  }
-  const unknown = prompt.find((id) => !codec.vocabulary.has(id))
-  return unknown === undefined
-    ? prompt
-    : fail(`${unknown} is no token of this model, which has ${codec.vocabulary.size}`)
 }
 
 /** The likeliest per token of each prompt's choices, in that order, each with its place among all that were generated. */

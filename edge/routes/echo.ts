@@ -1,4 +1,5 @@
-import type { Prompt, PromptLogprobs } from '../../shared/api/completions.ts'
+import type { PromptLogprobs } from '../../shared/api/completions.ts'
+import type { Prompt } from '../../shared/api/prompts.ts'
 import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
 import type { TokenScore } from '../../shared/wire.ts'

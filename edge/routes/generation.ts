@@ -21,6 +21,7 @@ import {
 } from '../routing/start-generation.ts'
 import { allReady, HeldChoice } from '../streaming/held-choice.ts'
 import { merge } from '../streaming/merge.ts'
+import { Places } from '../streaming/places.ts'
 import { type ChoiceDelta, readChoice } from '../streaming/read-choice.ts'
 import { RequestScope } from '../streaming/request-scope.ts'
 import { serverTiming } from '../telemetry/server-timing.ts'
@@ -39,6 +40,8 @@ export interface Generation {
   readonly tails: readonly (number | undefined)[]
   /** Choices per prompt; choice `i` of the request draws with `seed + i`. */
   readonly n: number
+  /** Choices that run at a time, of an answer that is not streamed; all when absent. */
+  readonly atOnce?: number
   readonly maxTokens: number
   readonly sampling: Sampling
   readonly stops: readonly string[]
@@ -51,6 +54,8 @@ export interface Generation {
   readonly logprobs: number | null
   /** Alternatives to report with the log-probabilities of the prompt's tokens; undefined reports none. */
   readonly promptLogprobs?: number | undefined
+  /** The node answers with the prompt's embedding. */
+  readonly embedding?: 'mean'
 }
 
 export interface RunningChoices {
@@ -94,6 +99,7 @@ export async function startChoices(
   const scope = new RequestScope({ client: c.req.raw.signal, timeoutMs: requestTimeoutMs })
   const { deadline, signal } = scope
   const companions: Companions = {}
+  const places = new Places(generation.atOnce ?? n * generation.prompts.length)
   const choices = nodeRequests(generation, c).map(({ model, request }, choice) => {
     const promptRows = promptRowsOf(model)
     const settlement = (attempt: number) => settlementId({ requestId, choice, attempt })
@@ -101,7 +107,7 @@ export async function startChoices(
       {
         request,
         promptRows,
-        vocab: model.record.backbone.vocab,
+        shape: model.record.backbone,
         isLate: tailOf(model) !== undefined,
         ...(answerers.length > 1 ? { companions } : {}),
         settlement: (attempt) => ({ id: settlement(attempt), meter: reservation.meter(choice) }),
@@ -134,13 +140,18 @@ export async function startChoices(
       }
     }
     const held = new HeldChoice<Attempt>({
-      begin: async () => read(await attempts.begin()),
+      begin: async () => {
+        await places.take()
+        signal.throwIfAborted()
+        return read(await attempts.begin())
+      },
       again: async ({ running }, thrown) => read(await attempts.again(running, thrown)),
       forClient(thrown) {
         signal.throwIfAborted()
         return forClient(thrown)
       },
     })
+    held.settled.catch(() => undefined).finally(() => places.giveBack())
     const settleUnanswered = (outcome: string) => {
       if (held.reading !== undefined) return
       const { unusable } = attempts
@@ -264,6 +275,7 @@ function nodeRequests({ answerers, n, prompts, tails, ...generation }: Generatio
       logprobs: generation.logprobs,
       ...(c.get('isBatch') ? { priority: 'low' as const } : {}),
       ...(generation.promptLogprobs === undefined ? {} : { promptLogprobs: generation.promptLogprobs }),
+      ...(generation.embedding === undefined ? {} : { embedding: generation.embedding }),
     }
     return { model, request }
   })
@@ -296,8 +308,8 @@ export interface ContextNeed {
   /** The most tokens for a request that names no limit. */
   readonly cap: number
   readonly param: 'messages' | 'prompt' | 'input'
-  /** The name of `requested` in the request. */
-  readonly limitParam: 'max_tokens' | 'max_completion_tokens' | 'max_output_tokens'
+  /** The name of `requested` in the request; absent where a request has none and generates nothing. */
+  readonly limitParam?: 'max_tokens' | 'max_completion_tokens' | 'max_output_tokens'
 }
 
 /** How many tokens to generate. Throws `context_length_exceeded` before any node is touched. */
@@ -313,10 +325,12 @@ export function checkContext(
   if ((requested ?? 1) > room) {
     const adapter = rows > 0 ? ` and ${rows} of the adapter${model.adapters.length > 1 ? 's' : ''}` : ''
     // No prompt is short enough for a limit that takes the whole context.
-    const isLimitAlone = (requested ?? 1) > contextLength - rows - 1
+    const isLimitAlone = limitParam !== undefined && (requested ?? 1) > contextLength - rows - 1
+    const shorten = isLimitAlone ? [] : ['shorten the prompt']
+    const lower = limitParam === undefined ? [] : [`lower ${limitParam}`]
     throw new QuartetError(
       'context_length_exceeded',
-      `the model's context is ${contextLength} tokens; you asked for ${rowsWith(requested ?? 1)} (${longest} in the prompt${adapter}, ${requested ?? 1} to generate); ${isLimitAlone ? '' : 'shorten the prompt or '}lower ${limitParam}`,
+      `the model's context is ${contextLength} tokens; you asked for ${rowsWith(requested ?? 1)} (${longest} in the prompt${adapter}, ${requested ?? 1} to generate); ${[...shorten, ...lower].join(' or ')}`,
       { param: isLimitAlone ? limitParam : param },
     )
   }

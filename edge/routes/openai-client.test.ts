@@ -53,6 +53,16 @@ test('its stream helper puts the pieces together', async () => {
   expect((await stream.totalUsage()).completion_tokens).toBe(5)
 })
 
+test('embeddings, which it takes as base64', async () => {
+  await stubs.behave({ tokens: [], embedding: [1, -0.5, 0, 0.25] })
+  const { data, usage } = await openai.embeddings.create({ model: 'tone', input: ['a', 'ab'] })
+  expect(data.map(({ embedding }) => embedding)).toEqual([
+    [1, -0.5, 0, 0.25],
+    [2, -1, 0, 0.5],
+  ])
+  expect(usage).toEqual({ prompt_tokens: 3, total_tokens: 3 })
+})
+
 test('legacy completions and models', async () => {
   expect((await openai.completions.create({ model: 'tiny', prompt: 'hi' })).choices[0]?.text).toBe('Hello')
   const ids = []

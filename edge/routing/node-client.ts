@@ -5,7 +5,7 @@ import { signNodeToken } from '../../shared/node-token.ts'
 import type { GenerateRequest } from '../../shared/wire.ts'
 import type { NodeAddress } from '../fleet/nodes.ts'
 import type { RequestReport } from '../telemetry/request-report.ts'
-import { type EventGroup, NodeEvents } from './node-events.ts'
+import { type Asked, type EventGroup, NodeEvents } from './node-events.ts'
 import { failureOf, NodeFailure } from './node-failures.ts'
 
 export interface NodeCall {
@@ -14,8 +14,7 @@ export interface NodeCall {
   readonly request: GenerateRequest
   /** Rows that the adapter makes; 0 for the untuned backbone. */
   readonly promptRows: number
-  /** Tokens that the backbone knows. */
-  readonly vocab: number
+  readonly shape: Asked['shape']
   readonly nodeKey: Uint8Array
   readonly signal: AbortSignal
   /** Notes the call, and gives the headers that make it part of the request's trace. */
@@ -35,8 +34,8 @@ export async function generateOn({
   report,
   request,
   signal,
+  shape,
   tenant,
-  vocab,
 }: NodeCall): Promise<NodeAnswer> {
   const body = JSON.stringify(request)
   const grant = {
@@ -65,7 +64,7 @@ export async function generateOn({
     throw new NodeFailure('unreachable', { message: `node ${node.id} cannot be reached`, thrown })
   })
   if (response.ok && response.body !== null) {
-    const events = new NodeEvents(response.body, { node, promptRows, request, vocab, attempt })
+    const events = new NodeEvents(response.body, { node, promptRows, request, shape, attempt })
     return { kind: 'events', events: eventsFrom(await events.read(), events) }
   }
   if (response.status === 409) {

@@ -1,3 +1,5 @@
+import type { BackboneShape } from '../../shared/backbone.ts'
+import { decodeVector } from '../../shared/vector.ts'
 import { GenerateEvent, type GenerateRequest, type Usage } from '../../shared/wire.ts'
 import type { NodeAddress } from '../fleet/nodes.ts'
 import type { NodeAttempt } from '../telemetry/request-report.ts'
@@ -5,11 +7,11 @@ import { NodeFailure } from './node-failures.ts'
 
 export interface Asked {
   readonly node: NodeAddress
-  readonly request: Pick<GenerateRequest, 'prompt' | 'promptLogprobs' | 'maxTokens'>
+  readonly request: Pick<GenerateRequest, 'embedding' | 'prompt' | 'promptLogprobs' | 'maxTokens'>
   /** Rows that the adapter makes; 0 for the untuned backbone. */
   readonly promptRows: number
-  /** Tokens that the backbone knows. */
-  readonly vocab: number
+  /** The backbone's: how many tokens it knows, and how many numbers its embeddings have. */
+  readonly shape: Pick<BackboneShape, 'd' | 'vocab'>
 }
 
 export type EventGroup = readonly GenerateEvent[]
@@ -30,6 +32,7 @@ export class NodeEvents {
   #tokens = 0
   /** Tokens of the prompt whose scores came. */
   #scores = 0
+  #hasEmbedding = false
   #isOver = false
   #failure: NodeFailure | undefined
 
@@ -102,7 +105,11 @@ export class NodeEvents {
   }
 
   #failureIn(event: GenerateEvent): NodeFailure | undefined {
-    const { node, request, vocab } = this.#asked
+    const {
+      node,
+      request,
+      shape: { d, vocab },
+    } = this.#asked
     const broken = (what: string) => this.#broken('other', `node ${node.id} ${what}`)
     switch (event.type) {
       case 'prompt':
@@ -122,8 +129,19 @@ export class NodeEvents {
           return broken(`sent more than the ${request.maxTokens} tokens that it was asked for`)
         this.#tokens += 1
         return undefined
+      case 'embedding': {
+        if (request.embedding === undefined || this.#hasEmbedding)
+          return broken('sent an embedding that it was not asked for')
+        this.#hasEmbedding = true
+        const vector = decodeVector(event.vector)
+        return vector?.length === d && vector.every(Number.isFinite)
+          ? undefined
+          : broken(`sent an embedding that is not ${d} numbers`)
+      }
       case 'done': {
         if (this.#scores < this.#scored) return broken('ended without the scores of the prompt')
+        if (request.embedding !== undefined && !this.#hasEmbedding)
+          return broken('ended without the embedding of the prompt')
         const { promptTokens } = event.usage
         if (this.#isOwn(event.usage) && promptTokens === request.prompt.length) return undefined
         const there = { promptTokens: request.prompt.length, completionTokens: this.#tokens }
@@ -156,8 +174,7 @@ export class NodeEvents {
   }
 
   #isUnknown(id: number): boolean {
-    const { vocab } = this.#asked
-    return id >= vocab
+    return id >= this.#asked.shape.vocab
   }
 
   #broken(cause: 'truncated' | 'other', message: string, thrown?: unknown): NodeFailure {

@@ -14,7 +14,7 @@ import type { Platform } from '../platform.ts'
 import type { RequestReport } from '../telemetry/request-report.ts'
 import { type Attempt, type Companions, Dispatch } from './dispatch.ts'
 import { type FirstAnswerSource, firstAnswer } from './first-answer.ts'
-import { generateOn } from './node-client.ts'
+import { generateOn, type NodeCall } from './node-client.ts'
 import { forClient, NodeFailure } from './node-failures.ts'
 
 export interface RunningGeneration {
@@ -29,8 +29,7 @@ export interface GenerationStart {
   readonly request: Omit<GenerateRequest, 'timeoutMs' | 'settlement'>
   /** Rows that the adapter makes; 0 for the untuned backbone. */
   readonly promptRows: number
-  /** Tokens that the backbone knows. */
-  readonly vocab: number
+  readonly shape: NodeCall['shape']
   /** How attempt `n` (from 0) is settled; an attempt that gave no first token is not charged. */
   readonly settlement?: (attempt: number) => GenerateRequest['settlement']
   /** Whether its rows are late. */
@@ -152,7 +151,7 @@ const noNode = () => new QuartetError('node_unavailable', 'no node serves this b
 /** Calls the node, up to its first events; brings it each adapter that it lacks, once. */
 async function openEvents(
   { node, number }: Attempt,
-  { deadline, promptRows, request, settlement, signal, vocab }: GenerationStart,
+  { deadline, promptRows, request, settlement, shape, signal }: GenerationStart,
   { background, platform, report, tenant }: GenerationRequester,
 ) {
   const { budgets, nodeKey, pushes, router, store } = platform
@@ -173,9 +172,9 @@ async function openEvents(
         timeoutMs: Math.max(1, deadline - Date.now()),
       },
       report,
+      shape,
       signal,
       tenant,
-      vocab,
     })
   let answer = await call()
   const { requestId } = request

@@ -18,6 +18,8 @@ export interface ChoiceDelta {
   }
   /** Scores of the prompt's tokens from the second on, where the request asks for them: in the first delta. */
   readonly prompt?: readonly TokenScore[]
+  /** The prompt's embedding (`shared/vector.ts`), where the request asks for it: in the last delta. */
+  readonly embedding?: string
 }
 
 export interface ChoiceSource {
@@ -46,6 +48,7 @@ export async function* readChoice({
   const prompt = () => (scores.length === 0 ? {} : { prompt: scores.splice(0) })
   let completionTokens = 0
   let stopToken: SampledToken | undefined
+  let embedding: string | undefined
   let hasFailed = false
   try {
     for await (const group of events) {
@@ -59,6 +62,7 @@ export async function* readChoice({
       for (const event of group) meter.see(event)
       for (const event of group) {
         if (event.type === 'prompt') scores.push(...event.scores)
+        if (event.type === 'embedding') embedding = event.vector
         if (event.type === 'token') {
           completionTokens += 1
           if (event.stop === true) stopToken = event
@@ -81,6 +85,7 @@ export async function* readChoice({
           text,
           tokens,
           completionTokens: event.usage.completionTokens,
+          ...(embedding !== undefined && { embedding }),
           finish: { reason, stopToken, stopString: choice.stopString },
         }
         return

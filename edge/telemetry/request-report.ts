@@ -18,7 +18,7 @@ export interface Caller {
 
 /** The parameters and names of a generation, never its text. */
 export interface GenerationFacts {
-  readonly operation: 'chat' | 'text_completion'
+  readonly operation: 'chat' | 'text_completion' | 'embeddings'
   /** The name that the client used. */
   readonly model: string
   readonly backbone: BackboneSlug

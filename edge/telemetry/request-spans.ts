@@ -80,7 +80,7 @@ function generationAttributes(request: RequestReport): Attributes {
   return {
     'gen_ai.operation.name': generation.operation,
     'gen_ai.provider.name': 'quartet',
-    'gen_ai.output.type': 'text',
+    'gen_ai.output.type': generation.operation === 'embeddings' ? undefined : 'text',
     'gen_ai.request.model': generation.model,
     'gen_ai.request.stream': stream,
     'gen_ai.request.choice.count': choices === 1 ? undefined : choices,

@@ -236,40 +236,53 @@ export class Engine {
     const adapter = makesRows ? sequence.adapter : undefined
     const start = this.#now()
     const run = { slot, tokens, ...(adapter && { adapter, tail: sequence.tail }) }
-    const isScored = sequence.promptScores !== undefined
-    const computed = await this.#compute([sequence], () =>
-      isScored ? this.#backend.score(run, [...tokens.keys()]) : this.#backend.prefill(run),
+    const { promptReading } = sequence
+    const computed = await this.#compute(
+      [sequence],
+      () => promptReading?.run(this.#backend, run) ?? this.#backend.prefill(run),
     )
     if (computed === undefined) return undefined
-    // The run is paid for, also where its logits are of no use.
+    // The run is paid for, also where its results are of no use.
     sequence.advance(slot, done + tokens.length)
-    if (!(await this.#scorePrompt(chunk, { first: done + 1, logits: computed.logits }))) return undefined
-    const ms = isScored ? this.#now() - start : computed.ms
+    if (!(await this.#readPrompt(chunk, { first: done + 1, results: computed.results }))) return undefined
+    const ms = promptReading === undefined ? computed.ms : this.#now() - start
     time.prefillMs += ms
     this.#budget.prefilled({ depth, ms, rows })
     if (done + tokens.length < sequence.prompt.length) return undefined
     await this.#prefixes.keep(sequence, slot)
     this.#scheduler.promote(sequence)
-    return computed.logits.subarray(-this.#backend.limits.vocab)
+    if (sequence.engineRequest.request.maxTokens > 0)
+      return computed.results.subarray(-this.#backend.limits.vocab)
+    this.#endPrompt(sequence)
+    return undefined
+  }
+
+  /** The request wants nothing but its prompt read. */
+  #endPrompt(sequence: Sequence): void {
+    try {
+      sequence.sendPromptReading()
+      this.#end(sequence, { type: 'done', reason: 'length' })
+    } catch (error) {
+      this.#failComputed(sequence, error)
+    }
   }
 
   /**
-   * Takes down how likely a chunk's tokens are, where the request asks; false when that ended the sequence. `first`: the
+   * Takes down what the request wants to be told of a chunk's tokens; false when that ended the sequence. `first`: the
    * prompt's token that follows the chunk's first.
    */
-  async #scorePrompt(
+  async #readPrompt(
     { sequence, tokens }: Chunk,
-    { first, logits }: { first: number; logits: Float32Array },
+    { first, results }: { first: number; results: Float32Array },
   ): Promise<boolean> {
-    const { prompt, promptScores } = sequence
-    if (promptScores === undefined) return true
+    const { prompt, promptReading } = sequence
     try {
-      const { vocab } = this.#backend.limits
-      // No token follows the prompt's last one, so it has no score.
-      for (const [row, next] of prompt.slice(first, first + tokens.length).entries()) {
-        await this.#turns.before(vocab)
-        promptScores.add(logits.subarray(row * vocab, (row + 1) * vocab), next)
-      }
+      await promptReading?.add({
+        results,
+        next: prompt.slice(first, first + tokens.length),
+        tokens: tokens.length,
+        turn: (numbers) => this.#turns.before(numbers),
+      })
       return true
     } catch (error) {
       this.#failComputed(sequence, error)
@@ -283,24 +296,24 @@ export class Engine {
     )
     const computed = await this.#compute(batch, () => this.#backend.decode(rows))
     if (computed === undefined) return
-    const { logits, ms } = computed
+    const { results, ms } = computed
     time.decodeMs += ms
     this.#budget.decoded(ms)
     const { vocab } = this.#backend.limits
     for (const [row, sequence] of batch.entries())
-      yield { sequence, logits: logits.subarray(row * vocab, (row + 1) * vocab) }
+      yield { sequence, logits: results.subarray(row * vocab, (row + 1) * vocab) }
   }
 
   /** Runs one backend call for `sequences`; when it fails they end with `node_error` and the engine goes on. */
   async #compute(
     sequences: readonly Sequence[],
     call: () => Promise<Float32Array>,
-  ): Promise<{ readonly logits: Float32Array; readonly ms: number } | undefined> {
+  ): Promise<{ readonly results: Float32Array; readonly ms: number } | undefined> {
     const start = this.#now()
     try {
-      const logits = await call()
+      const results = await call()
       this.#failuresInARow = 0
-      return { logits, ms: this.#now() - start }
+      return { results, ms: this.#now() - start }
     } catch (cause) {
       this.#failuresInARow++
       this.#observer.failed(cause)
@@ -317,11 +330,7 @@ export class Engine {
     const { phase } = sequence
     if (phase.name !== 'prefilling' && phase.name !== 'decoding' && phase.name !== 'held') return
     try {
-      sequence.sendPromptScores()
-      if (sequence.engineRequest.request.maxTokens === 0) {
-        this.#end(sequence, { type: 'done', reason: 'length' })
-        return
-      }
+      sequence.sendPromptReading()
       const standing = sequence.engineRequest.grammar?.standing
       if (standing === 'waiting') {
         if (phase.name !== 'held') sequence.phase = { name: 'held', slot: phase.slot, logits: logits.slice() }

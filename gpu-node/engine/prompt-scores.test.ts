@@ -3,7 +3,7 @@ import { TenantId } from '../../shared/ids.ts'
 import { generateRequest } from '../../test/contract/node-client.ts'
 import { FakeBackend } from '../../test/fakes/fake-backend.ts'
 import { Engine } from './engine.ts'
-import { mostScored } from './prompt-scores.ts'
+import { PromptScores } from './prompt-scores.ts'
 import { Scheduler } from './scheduler.ts'
 import { Sequence } from './sequence.ts'
 
@@ -61,7 +61,7 @@ test('a run holds no more logits than its memory, however long the prompt', asyn
       () => 1,
     )
   const first = (await scheduler.schedule(0)).chunks.map(({ tokens }) => tokens.length)
-  expect(first).toEqual([mostScored(limits.vocab)])
+  expect(first).toEqual([new PromptScores(1).mostTokens(limits.vocab)])
   expect(first[0]).toBe(64)
 })
 

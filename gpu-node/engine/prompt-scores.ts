@@ -1,16 +1,15 @@
+import type { Backend, PrefillChunk } from '../../model/runtime/backend.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { type GenerateEvent, maxScoresPerEvent, type TokenScore } from '../../shared/wire.ts'
 import { logNormaliser } from './distribution.ts'
+import type { PromptReading, ReadTokens } from './prompt-reading.ts'
 import { likeliest } from './sampler.ts'
 
 /** Memory of the logits of one run's prompt tokens, as far as an adapter's window can be parted. */
 const mostLogitBytes = 64 * 1024 * 1024
 
-/** Tokens of a prompt whose logits one run gives at most. */
-export const mostScored = (vocab: number): number => Math.max(1, Math.floor(mostLogitBytes / (4 * vocab)))
-
 /** How likely the tokens of one prompt are, as its chunks are run, until they are sent. */
-export class PromptScores {
+export class PromptScores implements PromptReading {
   readonly #alternatives: number
   #scores: TokenScore[] = []
 
@@ -18,12 +17,23 @@ export class PromptScores {
     this.#alternatives = alternatives
   }
 
-  /** Takes the logits [vocab] behind a token of the prompt, and the next one. Throws `node_error` when they are not numbers. */
-  add(logits: Float32Array, next: number): void {
-    this.#scores.push(this.#score(logits, next))
+  mostTokens(vocab: number): number {
+    return Math.max(1, Math.floor(mostLogitBytes / (4 * vocab)))
   }
 
-  /** Takes the scores that are ready, as events. Each score is taken once. */
+  run(backend: Backend, chunk: PrefillChunk): Promise<Float32Array> {
+    return backend.score(chunk, [...chunk.tokens.keys()])
+  }
+
+  async add({ next, results, tokens, turn }: ReadTokens): Promise<void> {
+    const vocab = results.length / tokens
+    // No token follows the prompt's last one, so it has no score.
+    for (const [row, id] of next.entries()) {
+      await turn(vocab)
+      this.#scores.push(this.#score(results.subarray(row * vocab, (row + 1) * vocab), id))
+    }
+  }
+
   take(): GenerateEvent[] {
     const scores = this.#scores
     this.#scores = []

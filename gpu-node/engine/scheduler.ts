@@ -2,7 +2,6 @@ import type { Backend, BackendLimits, CacheSlot } from '../../model/runtime/back
 import type { TenantId } from '../../shared/ids.ts'
 import { type Chunk, cutChunk, remainder } from './chunk.ts'
 import type { PrefixCache, Restored } from './prefix-cache.ts'
-import { mostScored } from './prompt-scores.ts'
 import { Queue, type QueueLimits } from './queue.ts'
 import type { Sequence } from './sequence.ts'
 import type { StepBudget } from './step-budget.ts'
@@ -115,8 +114,8 @@ export class Scheduler {
       // Among the running ones before anything can fail, so that it ends with them.
       sequence.admit(slot, now)
       this.#prefilling.push(sequence)
-      // The cache keeps no logits, so a prompt that is scored runs from its first token.
-      if (sequence.promptScores !== undefined)
+      // The cache keeps no logits and no hidden states, so a prompt of which they are wanted runs from its first token.
+      if (sequence.promptReading !== undefined)
         this.#begin(sequence, { slot, restored: { tokens: 0, earlier: 0 } })
       else this.#following.push({ sequence, slot })
     }
@@ -167,9 +166,9 @@ export class Scheduler {
     return chunks
   }
 
-  /** Tokens of its prompt in one run, as far as the memory for their logits goes. */
-  #mostTokens({ promptScores }: Sequence): number {
-    return promptScores === undefined ? Number.POSITIVE_INFINITY : mostScored(this.#limits.vocab)
+  /** Tokens of its prompt in one run, as far as the memory for their results goes. */
+  #mostTokens({ promptReading }: Sequence): number {
+    return promptReading?.mostTokens(this.#limits.vocab) ?? Number.POSITIVE_INFINITY
   }
 
   #nextChunk(sequence: Sequence, ms: number): Chunk | undefined {

@@ -6,6 +6,8 @@ import type { FinishReason, GenerateEvent, GenerateRequest, Timings, Usage } fro
 import type { GrammarSession } from '../grammar/grammar-session.ts'
 import type { CallTrace } from './call-trace.ts'
 import type { Restored } from './prefix-cache.ts'
+import { PromptEmbedding } from './prompt-embedding.ts'
+import type { PromptReading } from './prompt-reading.ts'
 import { PromptScores } from './prompt-scores.ts'
 import { SamplingState } from './sampler.ts'
 import { SequenceEvents } from './sequence-events.ts'
@@ -52,8 +54,8 @@ export class Sequence {
   readonly events: SequenceEvents
   readonly sampling: SamplingState
   readonly arrivedAt: number
-  /** The scores of its prompt's tokens, if the request asks for them. */
-  readonly promptScores: PromptScores | undefined
+  /** The request's wish to be told of its prompt's tokens, if it has one. */
+  readonly promptReading: PromptReading | undefined
   phase: Phase = { name: 'waiting' }
   /** Set from outside the step loop; the loop acts on it. */
   cancelled = false
@@ -67,8 +69,7 @@ export class Sequence {
     this.engineRequest = engineRequest
     this.arrivedAt = arrivedAt
     this.sampling = new SamplingState(engineRequest.request, engineRequest.grammar?.mask)
-    const { promptLogprobs } = engineRequest.request
-    this.promptScores = promptLogprobs === undefined ? undefined : new PromptScores(promptLogprobs)
+    this.promptReading = promptReadingOf(engineRequest.request)
     this.events = new SequenceEvents(() => {
       this.cancelled = true
     })
@@ -164,9 +165,9 @@ export class Sequence {
     if (done === this.prompt.length) this.engineRequest.adapter?.release()
   }
 
-  /** Sends how likely the prompt's tokens are, where they are asked for. */
-  sendPromptScores(): void {
-    for (const event of this.promptScores?.take() ?? []) this.events.push(event)
+  /** Sends what the request wants to be told of the prompt's tokens. Throws `node_error` where that is no number. */
+  sendPromptReading(): void {
+    for (const event of this.promptReading?.take() ?? []) this.events.push(event)
   }
 
   /** Records and sends a chosen token; why the sequence is over when it was the last. */
@@ -203,4 +204,9 @@ export class Sequence {
     const first = this.#firstTokenAt ?? now
     return { queueMs: admitted - this.arrivedAt, prefillMs: first - admitted, decodeMs: now - first }
   }
+}
+
+function promptReadingOf({ embedding, promptLogprobs }: GenerateRequest): PromptReading | undefined {
+  if (embedding !== undefined) return new PromptEmbedding()
+  return promptLogprobs === undefined ? undefined : new PromptScores(promptLogprobs)
 }

@@ -78,10 +78,11 @@ export function embedded(
  *   part begins.
  * - `token_rows` int32, layer by layer, `token_counts` int64 [layers] of each: which rows of the layer's flattened
  *   sequences stay in the residual stream. The others are prompt rows that the next layer makes anew.
- * - `logit_rows` int64 [r]: which of the last layer's rows in the residual stream get logits.
+ * - `output_rows` int64 [o]: which of the last layer's rows in the residual stream go on to the model's end.
+ * - `logit_rows` int64 [r]: which of those get logits.
  * - `past_key.{l}`, `past_value.{l}` [batch, kvHeads, capacity, headDim]; `present_…` the same with the new rows
  *   written in, and may be the same memory.
- * - `logits` [r, vocab].
+ * - `hidden` [o, d], the last hidden states, behind the last norm; `logits` [r, vocab].
  */
 export function servingGraph({ config, weights, invertibleNorms }: ServingModel): Graph {
   const { layers, kvHeads, headDim } = config
@@ -89,6 +90,7 @@ export function servingGraph({ config, weights, invertibleNorms }: ServingModel)
   const { hidden, embedding, size, ...rows } = tokenInputs(g, { config, weights })
   const { lastRows, totalRows, tokenRows, prefixRows } = layerInputs(g, { config, size })
   const tableOffset = hasLongTables(config) ? g.input('table_offset', 'int32', ['batch']) : undefined
+  const outputRows = g.input('output_rows', 'int64', ['output_rows'])
   const logitRows = g.input('logit_rows', 'int64', ['logit_rows'])
   const prompts = promptInputs(g, config)
   const cacheShape = ['batch', kvHeads, 'capacity', headDim]
@@ -121,26 +123,34 @@ export function servingGraph({ config, weights, invertibleNorms }: ServingModel)
     g.output(`present_key.${layer}`, key)
     g.output(`present_value.${layer}`, value)
     const ofLayer = tokenRows[layer] ?? missing(layer)
-    // Only rows whose logits are needed go on behind the last layer's attention.
+    // Only rows that are needed at the end go on behind the last layer's attention.
     const isLast = layer === layers - 1
-    const kept = isLast ? g.apply('Gather', [ofLayer, logitRows], { axis: 0 }) : ofLayer
-    const stream = isLast ? g.apply('Gather', [entering.hidden, logitRows], { axis: 0 }) : entering.hidden
+    const kept = isLast ? g.apply('Gather', [ofLayer, outputRows], { axis: 0 }) : ofLayer
+    const stream = isLast ? g.apply('Gather', [entering.hidden, outputRows], { axis: 0 }) : entering.hidden
     const rowsKept = g.apply('Gather', [attended, kept], { axis: 0 })
     residual = afterAttention(g, { stream, attended: rowsKept }, { weights: w, config })
   }
   const head = outputHead(g, { config, weights, embedding })
-  g.output('logits', logits(g, finalNorm(g, residual, { config, weights }), { head, config }))
+  const states = lastHiddenStates(g, residual, { config, weights })
+  g.output('hidden', states)
+  const read = scaled(g, g.apply('Gather', [states, logitRows], { axis: 0 }), config.logitScale)
+  g.output('logits', capped(g, head.multiply(g, read), config.logitCap))
   return g.build('serving')
 }
 
 /** The rows that the head reads: normed, and scaled as the logits are to be, [n, d]. */
-export function finalNorm(
+export function finalNorm(g: GraphBuilder, residual: Residual, model: Model): Value {
+  return scaled(g, lastHiddenStates(g, residual, model), model.config.logitScale)
+}
+
+/** The residual stream behind the model's last norm, [n, d]. */
+function lastHiddenStates(
   g: GraphBuilder,
   residual: Residual,
-  { config: { d, rmsEps, logitScale }, weights }: { config: ModelConfig; weights: WeightLayout },
+  { config: { d, rmsEps }, weights }: Model,
 ): Value {
   const norm = { weight: weights.vector(g, 'norm', d), epsilon: rmsEps }
-  return scaled(g, addAndNorm(g, residual, norm).normed, logitScale)
+  return addAndNorm(g, residual, norm).normed
 }
 
 export function outputHead(
@@ -154,14 +164,6 @@ export function outputHead(
   return tiedHead
     ? embedding
     : weights.matrix(g, 'head', { parts: [{ tensor: 'head', rows: vocab }], columns: d })
-}
-
-function logits(
-  g: GraphBuilder,
-  normed: Value,
-  { head, config }: { head: Matrix; config: ModelConfig },
-): Value {
-  return capped(g, head.multiply(g, normed), config.logitCap)
 }
 
 export const hasWindows = ({ attention }: ModelConfig): boolean =>

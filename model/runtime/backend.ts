@@ -24,6 +24,8 @@ export interface Backend {
   prefill(chunk: PrefillChunk): Promise<Float32Array>
   /** Runs a chunk as `prefill` does, and returns the logits of its tokens at these positions: [positions, vocab]. */
   score(chunk: PrefillChunk, positions: readonly number[]): Promise<Float32Array>
+  /** Runs a chunk as `prefill` does, and returns the last hidden states of its tokens: [tokens, d]. */
+  hidden(chunk: PrefillChunk): Promise<Float32Array>
   /** One token for each of a batch; logits [batch, vocab] in the batch's order. Valid until the next call. */
   decode(batch: readonly DecodeRow[]): Promise<Float32Array>
   close(): Promise<void>

@@ -18,7 +18,7 @@ import type {
 import { HostKvCache } from './host-kv-cache.ts'
 import { hasLoneQuery } from './lone-query.ts'
 import { plainRows, prefixRows, type RunRows, tunedRows } from './row-places.ts'
-import { type Run, Runner, tableOffset } from './runner.ts'
+import { type RowResult, type Run, Runner, tableOffset } from './runner.ts'
 import type { Device } from './session.ts'
 import { StackedAdapter } from './stacked-adapter.ts'
 import type { Tensors } from './tensors.ts'
@@ -153,19 +153,30 @@ export class OnnxBackend implements Backend {
     return this.#run({ slot, tokens, rows: this.#rowsOf(chunk) }, positions)
   }
 
+  async hidden(chunk: PrefillChunk): Promise<Float32Array> {
+    const { adapter, slot, tokens } = chunk
+    if (adapter instanceof StackedAdapter)
+      throw new QuartetError('internal_error', 'stacked adapters have results of the tail alone')
+    return this.#run({ slot, tokens, rows: this.#rowsOf(chunk) }, [...tokens.keys()], 'hidden')
+  }
+
   #run(
     { rows: { layers, prompt, tokenPlaces }, slot, tokens }: PlannedRun,
     positions: readonly number[],
+    result?: RowResult,
   ): Promise<Float32Array> {
-    return this.#runner.run({
-      ...this.#rowsOfSlots,
-      slots: [slot],
-      layers,
-      tokensOf: () => tokens,
-      logitRows: () => positions.map((position) => tokenPlaces[position] ?? position),
-      logitCount: positions.length,
-      prompt,
-    })
+    return this.#runner.run(
+      {
+        ...this.#rowsOfSlots,
+        slots: [slot],
+        layers,
+        tokensOf: () => tokens,
+        outputRows: () => positions.map((position) => tokenPlaces[position] ?? position),
+        outputCount: positions.length,
+        prompt,
+      },
+      result,
+    )
   }
 
   /**
@@ -242,8 +253,8 @@ export class OnnxBackend implements Backend {
       slots: batch.map(({ slot }) => slot),
       layers: plainRows(this.#config.layers, { sequences: batch.length, each: 1 }).layers,
       tokensOf: (slot) => tokens.get(slot) ?? [],
-      logitRows: (order) => batch.map(({ slot }) => order.indexOf(slot)),
-      logitCount: batch.length,
+      outputRows: (order) => batch.map(({ slot }) => order.indexOf(slot)),
+      outputCount: batch.length,
       prompt: this.#adapters.absent,
     })
   }

@@ -20,10 +20,10 @@ export interface Run {
   /** One for each layer. */
   readonly layers: readonly LayerRows[]
   readonly tokensOf: (slot: CacheSlot) => readonly number[]
-  /** The last layer's rows in the residual stream that get logits, by the order in which the batch holds the slots. */
-  readonly logitRows: (order: readonly CacheSlot[]) => readonly number[]
+  /** The last layer's rows in the residual stream whose result is wanted, by the order in which the batch holds the slots. */
+  readonly outputRows: (order: readonly CacheSlot[]) => readonly number[]
   /** How many those are. */
-  readonly logitCount: number
+  readonly outputCount: number
   /** How many of a sequence's first rows in a layer stay in view behind a window. */
   readonly prefixOf: (slot: CacheSlot, layer: number) => number
   /** Rows that a sequence is to have in the end, which chooses its rotary table. */
@@ -32,13 +32,16 @@ export interface Run {
   readonly prompt: Tensors
 }
 
+/** What a run gives of a row: its logits [vocab], or its last hidden state [d]. */
+export type RowResult = 'logits' | 'hidden'
+
 /** The serving graph with its cache. */
 export class Runner {
   readonly cache: KvCache
   readonly #session: Session
   readonly #config: ModelConfig
   /** Grows to what the largest run needs. */
-  #logits = new Float32Array(0)
+  #results = new Float32Array(0)
 
   private constructor({ session, cache, config }: { session: Session; cache: KvCache; config: ModelConfig }) {
     this.#session = session
@@ -58,20 +61,17 @@ export class Runner {
     })
   }
 
-  /** Logits [logit rows, vocab]; overwritten by the next run. */
-  async run({
-    slots,
-    layers,
-    tokensOf,
-    logitRows,
-    logitCount,
-    prefixOf,
-    rowsOf,
-    prompt,
-  }: Run): Promise<Float32Array> {
-    const size = logitCount * this.#config.vocab
-    if (this.#logits.length < size) this.#logits = new Float32Array(size)
-    const logits = this.#logits.subarray(0, size)
+  /** One result for each output row, one behind the other; overwritten by the next run. */
+  async run(
+    { slots, layers, tokensOf, outputRows, outputCount, prefixOf, rowsOf, prompt }: Run,
+    result: RowResult = 'logits',
+  ): Promise<Float32Array> {
+    const width = result === 'logits' ? this.#config.vocab : this.#config.d
+    const size = outputCount * width
+    if (this.#results.length < size) this.#results = new Float32Array(size)
+    const results = this.#results.subarray(0, size)
+    // Logits cost far more than all else behind the last layer: where none are wanted, one row has them.
+    const logitCount = result === 'logits' ? outputCount : 1
     const gained = layers.map((layer) => layer.gained)
     await this.cache.append({ slots, gained }, (binding) => {
       const order = binding.slots
@@ -88,7 +88,8 @@ export class Runner {
           total_rows: int32(totals.map((rows) => Math.max(...rows))),
           token_rows: concatenated(layers.map(({ kept }) => kept)),
           token_counts: int64(layers.map(({ kept }) => kept.length)),
-          logit_rows: int64(logitRows(order)),
+          output_rows: int64(outputRows(order)),
+          logit_rows: int64(Array.from({ length: logitCount }, (_, row) => row)),
           ...(hasWindows(this.#config)
             ? {
                 prefix_rows: int32(layers.flatMap((_, layer) => order.map((slot) => prefixOf(slot, layer)))),
@@ -98,10 +99,10 @@ export class Runner {
             ? { table_offset: int32(order.map((slot) => tableOffset(this.#config, rowsOf(slot)))) }
             : {}),
         },
-        { ...binding.outputs, logits: float32(logits, [logitCount, this.#config.vocab]) },
+        { ...binding.outputs, [result]: float32(results, [outputCount, width]) },
       )
     })
-    return logits
+    return results
   }
 
   release(): Promise<void> {

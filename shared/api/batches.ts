@@ -10,8 +10,8 @@ export const BatchId = z
   .brand('BatchId')
 export type BatchId = z.infer<typeof BatchId>
 
-export const BatchEndpoint = z.enum(['/v1/chat/completions', '/v1/completions'], {
-  error: 'must be /v1/chat/completions or /v1/completions',
+export const BatchEndpoint = z.enum(['/v1/chat/completions', '/v1/completions', '/v1/embeddings'], {
+  error: 'must be /v1/chat/completions, /v1/completions or /v1/embeddings',
 })
 export type BatchEndpoint = z.infer<typeof BatchEndpoint>
 

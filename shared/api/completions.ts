@@ -11,49 +11,23 @@ import {
   samplingParameters,
   streamOptionsNeedStream,
   streamParameters,
-  Text,
   Usage,
   wholeBetween,
   withDefault,
 } from './parameters.ts'
+import { promptsUpTo } from './prompts.ts'
 import { structureParameters } from './structure.ts'
 
 const atLeastNone = 'must be a whole number, at least 0'
 
-const TokenIds = z.array(z.int().min(0)).min(1, 'must hold at least one token id')
-
-/** One prompt: text, in which special tokens are parsed as such, or token ids. */
-const Prompt = z.union([Text, TokenIds], { error: 'must be a string or an array of token ids' })
-export type Prompt = z.infer<typeof Prompt>
-
 /** Prompts of one request; each is answered by `n` choices, in order. */
 const maxPrompts = 128
-
-const Prompts = z
-  .union(
-    [Text, TokenIds, z.array(Prompt).min(1, 'must hold at least one prompt').meta({ maxItems: maxPrompts })],
-    {
-      error: `must be a string, an array of token ids, or an array of up to ${maxPrompts} of those`,
-    },
-  )
-  .transform((prompts): Prompt[] => {
-    if (typeof prompts === 'string') return [prompts]
-    return isTokenIds(prompts) ? [prompts] : prompts
-  })
-  .refine((prompts) => prompts.length <= maxPrompts, {
-    error: ({ input }) =>
-      `holds ${Array.isArray(input) ? input.length : 'too many'} prompts; a request has at most ${maxPrompts}, so send several`,
-  })
-
-function isTokenIds(prompts: readonly Prompt[] | readonly number[]): prompts is number[] {
-  return typeof prompts[0] === 'number'
-}
 
 /** `POST /v1/completions`. */
 export const CompletionRequest = z
   .strictObject({
     model: Model,
-    prompt: Prompts,
+    prompt: promptsUpTo(maxPrompts),
     max_tokens: withDefault(
       z.int(atLeastNone).min(0, atLeastNone),
       16,

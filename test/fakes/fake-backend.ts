@@ -197,6 +197,11 @@ export class FakeBackend implements Backend {
     })
   }
 
+  /** The last hidden state of each token is its logits, so that `d` is `vocab`. */
+  hidden(chunk: PrefillChunk): Promise<Float32Array> {
+    return this.score(chunk, [...chunk.tokens.keys()])
+  }
+
   #begun({ adapter, slot: given, tail: asked, tokens }: PrefillChunk): FakeSlot {
     const slot = this.#own(given)
     if (tokens.length > this.limits.chunkTokens + (asked ?? adapter?.tail ?? 0))

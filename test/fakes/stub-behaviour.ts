@@ -50,6 +50,8 @@ export interface StubBehaviour {
   readonly logprob?: number
   /** Log-probability of each token of a prompt; with null it sends none though it is asked to. */
   readonly promptLogprob?: number | null
+  /** Numbers of each prompt's embedding, scaled by its length in tokens; with null it sends none though it is asked to. */
+  readonly embedding?: readonly number[] | null
   /** The likeliest tokens instead of the chosen one and token 0. */
   readonly top?: readonly (readonly [id: number, logprob: number])[]
 }

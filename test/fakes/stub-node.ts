@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
+import { encodeVector } from '../../shared/vector.ts'
 import type { Refusal, StubBehaviour, StubCall } from './stub-behaviour.ts'
 
 export interface StubNode {
@@ -150,12 +151,14 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
   const { adapters, behaviour } = state
   const {
     adapter = null,
+    embedding,
     maxTokens,
     prompt,
     promptLogprobs,
   } = call.body as {
     adapter?: string | null
     prompt: number[]
+    embedding?: 'mean'
     promptLogprobs?: number
     maxTokens: number
   }
@@ -190,6 +193,11 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
         scores: [{ logprob: promptLogprob, rank: 1, top: top.slice(0, promptLogprobs) }],
       })
     }
+  if (embedding !== undefined && behaviour.embedding !== null)
+    line({
+      type: 'embedding',
+      vector: encodeVector(Float32Array.from(behaviour.embedding ?? [], (x) => x * prompt.length)),
+    })
   for (const [at, id] of tokens.entries()) {
     if (behaviour.delayMs !== undefined) await sleep(behaviour.delayMs)
     if (behaviour.isEachWritten === true) await new Promise((resolve) => setImmediate(resolve))

@@ -151,35 +151,44 @@ describe.for<WeightFormat>(['f32', 'q8'])('with %s weights', (weights) => {
     return { engine, failures, submit }
   }
 
-  /** Answers to requests for the adapter, with and without scores of the prompt, while and after neighbours run. */
+  /** Answers to requests for the adapter, of tokens, scores of the prompt and its embedding, while and after neighbours run. */
   async function ask(absurd: Absurd) {
     const { engine, failures, submit } = engineOver()
     const file = adapterOf(absurd)
-    const streams = [{ maxTokens: 40 }, { file }, { file, promptLogprobs: 1 }, {}].map(submit)
-    const [before = [], plain = [], scored = [], beside = []] = await Promise.all(streams.map(read))
+    const asked: readonly Parameters<typeof submit>[0][] = [
+      { maxTokens: 40 },
+      { file },
+      { file, promptLogprobs: 1 },
+      { file, maxTokens: 0, embedding: 'mean' },
+      {},
+    ]
+    const [before = [], plain = [], scored = [], embedded = [], beside = []] = await Promise.all(
+      asked.map((each) => read(submit(each))),
+    )
     const after = await read(submit({ maxTokens: 40 }))
     expect(ids(before)).toEqual(alone)
     expect(ids(beside)).toEqual(alone.slice(0, 12))
     expect(ids(after)).toEqual(alone)
     expect([failures, engine.failing]).toEqual([[], false])
-    return { plain, scored }
+    return { plain, scored, embedded }
   }
 
   test.each(Object.entries(withoutNumbers))(
     'its own request alone ends, with its own code and its prompt paid: %s',
     async (_name, absurd) => {
-      const { plain, scored } = await ask(absurd)
+      const { embedded, plain, scored } = await ask(absurd)
       const ending = { type: 'error', code: 'adapter_unusable' }
       const paid = { promptRows: 4, completionTokens: 0 }
-      expect(plain).toMatchObject([{ ...ending, usage: { ...paid, promptTokens: prompt.length } }])
+      for (const events of [plain, embedded])
+        expect(events).toMatchObject([{ ...ending, usage: { ...paid, promptTokens: prompt.length } }])
       // Scores end it with the first chunk that has none; the rows count once they were made.
       expect(scored).toMatchObject([{ ...ending, usage: paid }])
     },
   )
 
   test.each(Object.entries(withNumbers))('one that gives numbers is answered: %s', async (_name, absurd) => {
-    const { plain, scored } = await ask(absurd)
-    for (const events of [plain, scored]) expect(events.at(-1)).toMatchObject({ type: 'done' })
+    const { embedded, plain, scored } = await ask(absurd)
+    for (const events of [plain, scored, embedded]) expect(events.at(-1)).toMatchObject({ type: 'done' })
   })
 
   test('one sequence’s logits that are no numbers leave those of the next in the batch bit for bit', async () => {

@@ -59,6 +59,23 @@ async function lastLogits(
   return found
 }
 
+/** The logits of last hidden states [n, d], by the checkpoint's own head. */
+async function logitsOfHidden(name: string, hidden: Float32Array): Promise<Float32Array> {
+  const source = await openSource(join(fixtures, name))
+  try {
+    const { d, logitCap, logitScale = 1, tiedHead, vocab } = source.tensors.config
+    const head = await source.tensors.read(tiedHead ? 'embedding' : 'head')
+    return Float32Array.from({ length: (hidden.length / d) * vocab }, (_, at) => {
+      const [row, id] = [Math.floor(at / vocab), at % vocab]
+      let sum = 0
+      for (let i = 0; i < d; i++) sum += (hidden[row * d + i] ?? Number.NaN) * (head[id * d + i] ?? Number.NaN)
+      return logitCap === undefined ? sum * logitScale : logitCap * Math.tanh((sum * logitScale) / logitCap)
+    })
+  } finally {
+    await source.close()
+  }
+}
+
 const largestDifference = (a: Float32Array, b: Float32Array) =>
   a.reduce((most, x, i) => Math.max(most, Math.abs(x - (b[i] ?? Number.NaN))), 0)
 
@@ -139,6 +156,19 @@ describe.each(names)('%s', (name) => {
         const last = await lastLogits(backend, { ids: long.ids, count: 8, chunk })
         expect(largestDifference(last, long.logits)).toBeLessThan(1e-4)
       }
+    } finally {
+      await backend.close()
+    }
+  })
+
+  test('the last hidden states give the reference’s logits through the head', async () => {
+    const { short } = await golden(name)
+    const backend = await openBackend(await importFixture(name, 'f32'))
+    const slot = backend.allocate(short.ids.length)
+    try {
+      if (slot === undefined) throw new Error('no room')
+      const hidden = await backend.hidden({ slot, tokens: short.ids })
+      expect(largestDifference(await logitsOfHidden(name, hidden), short.logits)).toBeLessThan(1e-4)
     } finally {
       await backend.close()
     }

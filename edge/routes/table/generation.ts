@@ -1,12 +1,14 @@
 import { ChatCompletion, ChatCompletionRequest } from '../../../shared/api/chat-completions.ts'
 import { Completion, CompletionRequest } from '../../../shared/api/completions.ts'
 import { Model, ModelList, ModelListQuery } from '../../../shared/api/models.ts'
+import { EmbeddingList, EmbeddingsRequest } from '../../../shared/api/embeddings.ts'
 import type { ErrorCode } from '../../../shared/errors.ts'
 import { pathSchemas } from '../../http/path-schemas.ts'
 import { type AnswerHeader, json } from '../../openapi/operation.ts'
 import { ChatCompletionEvent, CompletionEvent } from '../../openapi/schemas.ts'
 import { chatCompletions } from '../chat-completions.ts'
 import { completions } from '../completions.ts'
+import { embeddings } from '../embeddings.ts'
 import { getModel, listModels } from '../models.ts'
 import { generationRoute, type Route } from './route.ts'
 
@@ -72,6 +74,20 @@ export const generationRoutes: readonly Route[] = [
       headers: generationHeaders,
     },
     errors: generating,
+  }),
+  generationRoute({
+    method: 'post',
+    path: '/v1/embeddings',
+    id: 'createEmbeddings',
+    handle: embeddings,
+    tag: 'Generation',
+    summary: 'Turn texts into vectors',
+    description:
+      'The mean of the last hidden states of the text’s tokens, scaled to length 1: of the untuned model, or behind the prompt rows of an adapter.',
+    idempotency: 'generation',
+    request: EmbeddingsRequest,
+    answer: { ...json('A vector for each text, in order.', EmbeddingList), headers: generationHeaders },
+    errors: generating.filter((code) => code !== 'grammar_invalid'),
   }),
   {
     method: 'get',

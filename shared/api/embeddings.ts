@@ -1,0 +1,40 @@
+import { z } from 'zod'
+import { Model, onlyAt, orAbsent, Text, withDefault } from './parameters.ts'
+import { promptsUpTo } from './prompts.ts'
+
+/** `/v1/embeddings`, as OpenAI has it. */
+
+/** Texts of one request. */
+const maxInputs = 2_048
+
+export const EmbeddingsRequest = z.strictObject({
+  model: Model,
+  input: promptsUpTo(maxInputs),
+  encoding_format: withDefault(
+    z.enum(['float', 'base64'], { error: 'must be float or base64' }),
+    'float',
+    '`base64`: little-endian f32 numbers.',
+  ),
+  dimensions: onlyAt({
+    defaults: [],
+    instead: 'an embedding has as many numbers as the hidden states of the model; remove it',
+  }),
+  user: orAbsent(Text.max(512)),
+})
+export type EmbeddingsRequest = z.infer<typeof EmbeddingsRequest>
+
+const Embedding = z.object({
+  object: z.literal('embedding'),
+  /** The place of its text in `input`. */
+  index: z.int(),
+  /** Numbers, or their base64. */
+  embedding: z.union([z.array(z.number()), z.string()]),
+})
+
+export const EmbeddingList = z.object({
+  object: z.literal('list'),
+  data: z.array(Embedding),
+  model: z.string(),
+  usage: z.object({ prompt_tokens: z.int(), total_tokens: z.int() }),
+})
+export type EmbeddingList = z.infer<typeof EmbeddingList>
