@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { type AliasSummary, CanaryShare } from '../shared/api/deployments.ts'
 import { AdapterDigest, AliasName, TenantId } from '../shared/ids.ts'
 import { addEdgeOption, adminOf } from './access/admin-access.ts'
+import { answerFormOption, readAnswerForm } from './answer-form.ts'
 import { parsedBy } from './command/argument.ts'
 import { note, printJson, printTable } from './command/output.ts'
 import { warnIfLeftOut } from './publish.ts'
@@ -51,16 +52,20 @@ export function aliasCommand(): Command {
   changing(alias.command('set'))
     .description('let an alias name an adapter: a deployment')
     .argument('<digest>', 'SHA-256 of a published adapter', parsedBy(AdapterDigest))
+    .addOption(answerFormOption())
     .action(
       async (
         tenant: TenantId,
         name: AliasName,
         digest: AdapterDigest,
-        options: Options,
+        options: Options & { responseFormat?: string },
         command: Command,
       ) => {
+        const responseFormat = await readAnswerForm(options.responseFormat, { name })
         const admin = await adminOf(command)
-        changed(tenant, await admin.deployments(tenant).setAlias(name, { digest, ...options }), options)
+        const { ifVersion } = options
+        const alias = await admin.deployments(tenant).setAlias(name, { digest, ifVersion, responseFormat })
+        changed(tenant, alias, options)
         await warnIfLeftOut(admin, { tenant, alias: name })
       },
     )
@@ -144,11 +149,12 @@ function show(aliases: readonly AliasSummary[], { json }: Options): void {
   if (json) printJson(aliases)
   else
     printTable(
-      ['alias', 'adapter', 'version', 'canary'],
-      aliases.map(({ alias, canary, digest, version }) => [
+      ['alias', 'adapter', 'version', 'form', 'canary'],
+      aliases.map(({ alias, canary, digest, response_format: form, version }) => [
         alias,
         digest,
         String(version),
+        form === null ? '' : (form.name ?? form.type),
         canary === null ? '' : `${canary.percent} % by ${canary.by}: ${canary.digest}`,
       ]),
     )

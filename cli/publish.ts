@@ -3,9 +3,11 @@ import { Command, Option } from 'commander'
 import { z } from 'zod'
 import { parseAdapterFile } from '../shared/adapter-file.ts'
 import type { AdapterSummary } from '../shared/api/deployments.ts'
+import type { AnswerForm } from '../shared/api/structure.ts'
 import { sha256Hex } from '../shared/digest.ts'
 import { AdapterDigest, AliasName, TenantId } from '../shared/ids.ts'
 import { addEdgeOption, adminOf, edgeOf } from './access/admin-access.ts'
+import { answerFormOption, readAnswerForm } from './answer-form.ts'
 import { parsedBy } from './command/argument.ts'
 import { CliFailure } from './command/failure.ts'
 import { note, print, printJson, printTable } from './command/output.ts'
@@ -20,11 +22,23 @@ export interface Publication {
   readonly alias: AliasName | undefined
   readonly digest: AdapterDigest
   readonly bytes: Uint8Array<ArrayBuffer>
+  /** The form of the alias's answers; null takes it away, absent keeps it. */
+  readonly responseFormat?: AnswerForm | null | undefined
 }
 
 /** Stores an adapter, and lets the alias name it. */
-export async function publish(command: Command, { tenant, ...file }: Publication): Promise<void> {
-  const { alias, digest } = await (await deploymentsOf(command, tenant)).publish(file)
+export async function publish(
+  command: Command,
+  { responseFormat, tenant, ...file }: Publication,
+): Promise<void> {
+  const deployments = await deploymentsOf(command, tenant)
+  const isFormSet = responseFormat !== undefined && file.alias !== undefined
+  // The alias never answers in another form than the one it is deployed with.
+  const { alias: deployed, digest } = await deployments.publish(isFormSet ? { ...file, alias: undefined } : file)
+  const alias =
+    isFormSet && file.alias !== undefined
+      ? await deployments.setAlias(file.alias, { digest, responseFormat })
+      : deployed
   if (alias === null) return note(namingNote(tenant))
   note(`${tenant ?? 'your tenant'}: ${alias.alias} is ${digest} (version ${alias.version})`)
   if (tenant !== undefined) await warnIfLeftOut(await adminOf(command), { tenant, alias: alias.alias })
@@ -55,7 +69,11 @@ const tenantOption = () =>
     parsedBy(TenantId),
   )
 
-const PublishOptions = z.object({ tenant: TenantId.optional(), alias: AliasName.optional() })
+const PublishOptions = z.object({
+  tenant: TenantId.optional(),
+  alias: AliasName.optional(),
+  responseFormat: z.string().optional(),
+})
 
 export function publishCommand(): Command {
   const command = new Command('publish')
@@ -63,12 +81,18 @@ export function publishCommand(): Command {
     .argument('<file>', 'the adapter')
     .addOption(tenantOption())
     .addOption(new Option('--alias <alias>', 'let this alias name it').argParser(parsedBy(AliasName)))
+    .addOption(answerFormOption())
   return addEdgeOption(command).action(async (file: string, _options, self: Command) => {
-    const { alias, tenant } = PublishOptions.parse(self.opts())
+    const { alias, responseFormat: form, tenant } = PublishOptions.parse(self.opts())
+    if (form !== undefined && alias === undefined)
+      throw new CliFailure('--response-format is the form of an alias, and there is none', {
+        remedy: 'name it with --alias',
+      })
+    const responseFormat = await readAnswerForm(form, { name: alias ?? '' })
     const bytes = new Uint8Array(await readFile(file))
     parseAdapterFile(bytes)
     const digest = AdapterDigest.parse(await sha256Hex(bytes))
-    await publish(self, { tenant, alias, digest, bytes })
+    await publish(self, { tenant, alias, digest, bytes, responseFormat })
     print(digest)
   })
 }

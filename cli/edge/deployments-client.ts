@@ -6,6 +6,7 @@ import {
   History,
   PublishResponse,
 } from '../../shared/api/deployments.ts'
+import type { AnswerForm } from '../../shared/api/structure.ts'
 import type { AdapterDigest, AliasName } from '../../shared/ids.ts'
 import { type EdgeAccess, send } from './edge-call.ts'
 
@@ -39,11 +40,22 @@ export function deploymentsClient(access: EdgeAccess) {
     deleteAdapter: (digest: AdapterDigest) =>
       send(access, { method: 'DELETE', path: `adapters/${digest}`, answer: anything }),
 
-    setAlias: (name: AliasName, { digest, ifVersion }: Precondition & { readonly digest: AdapterDigest }) =>
+    setAlias: (
+      name: AliasName,
+      {
+        digest,
+        ifVersion,
+        responseFormat,
+      }: Precondition & {
+        readonly digest: AdapterDigest
+        /** The form of its answers; null takes it away, absent keeps it. */
+        readonly responseFormat?: AnswerForm | null | undefined
+      },
+    ) =>
       send(access, {
         method: 'PUT',
         path: alias(name),
-        json: { digest, if_version: ifVersion },
+        json: { digest, response_format: responseFormat, if_version: ifVersion },
         answer: AliasSummary,
       }),
 

@@ -1,5 +1,7 @@
 import { AliasSummary, Canary, Deployment, maxHistory, maxPastAliases } from '../../shared/api/deployments.ts'
+import type { AnswerForm } from '../../shared/api/structure.ts'
 import type { AdapterDigest, AliasName } from '../../shared/ids.ts'
+import { AliasForms } from './alias-forms.ts'
 
 interface Row extends Record<string, SqlStorageValue> {
   readonly alias: string
@@ -7,28 +9,41 @@ interface Row extends Record<string, SqlStorageValue> {
   readonly updated_at: number
   readonly version: number
   readonly canary: string | null
+  readonly form_type: string | null
+  readonly form_name: string | null
 }
 
-/** The adapter that an alias names from now on; null removes the alias. */
+/** Versions of aliases with the forms of their answers, as far as they have any. */
+const withForms = (table: 'aliases' | 'deployments') =>
+  `SELECT ${table}.*, json_extract(text, '$.type') AS form_type, json_extract(text, '$.json_schema.name') AS form_name
+   FROM ${table} LEFT JOIN alias_forms USING (alias, version) LEFT JOIN forms ON id = form`
+
+/** The adapter that an alias names, and the form of its answers, from now on; null removes the alias. */
 export interface Change extends Pick<Deployment, 'action' | 'by'> {
   readonly alias: AliasName
-  readonly to: { readonly digest: AdapterDigest; readonly canary: Canary | null } | null
+  readonly to: {
+    readonly digest: AdapterDigest
+    readonly canary: Canary | null
+    readonly form: AnswerForm | null
+  } | null
 }
 
 /** A tenant's aliases and the history of each, of deleted ones for a while. Every change is one version, in both at once. */
 export class AliasTable {
+  readonly forms: AliasForms
   readonly #sql: SqlStorage
 
   constructor(sql: SqlStorage) {
     this.#sql = sql
+    this.forms = new AliasForms(sql)
   }
 
   list(): AliasSummary[] {
-    return this.#rows('SELECT * FROM aliases ORDER BY alias').map(toSummary)
+    return this.#rows(`${withForms('aliases')} ORDER BY alias`).map(toSummary)
   }
 
   find(alias: AliasName): AliasSummary | undefined {
-    return this.#rows('SELECT * FROM aliases WHERE alias = ?', alias).map(toSummary)[0]
+    return this.#rows(`${withForms('aliases')} WHERE alias = ?`, alias).map(toSummary)[0]
   }
 
   /** The first alias that sends requests to an adapter. */
@@ -39,12 +54,14 @@ export class AliasTable {
   /** Newest first, those before the version `before`. */
   history(alias: AliasName, { before, limit }: { before?: number | undefined; limit: number }): Deployment[] {
     return this.#sql
-      .exec<Record<string, SqlStorageValue>>(
-        'SELECT * FROM deployments WHERE alias = ? AND version < ? ORDER BY version DESC LIMIT ?',
+      .exec<Record<string, SqlStorageValue> & Partial<Pick<Row, 'form_name' | 'form_type'>>>(
+        `${withForms('deployments')} WHERE alias = ? AND version < ? ORDER BY version DESC LIMIT ?`,
         ...[alias, before ?? Number.MAX_SAFE_INTEGER, limit],
       )
       .toArray()
-      .map(({ canary, ...row }) => Deployment.parse({ ...row, canary: parseCanary(canary) }))
+      .map(({ canary, ...row }) =>
+        Deployment.parse({ ...row, canary: parseCanary(canary), response_format: parseBrief(row) }),
+      )
   }
 
   version(alias: AliasName, version: number): Deployment | undefined {
@@ -66,7 +83,9 @@ export class AliasTable {
       'INSERT INTO deployments (alias, version, action, digest, canary, by, at) VALUES (?, ?, ?, ?, ?, ?, ?)',
       ...[alias, version, action, to?.digest ?? null, canary, by, at],
     )
+    this.forms.keep({ alias, version }, to?.form ?? null)
     this.#sql.exec('DELETE FROM deployments WHERE alias = ? AND version <= ?', alias, version - maxHistory)
+    this.forms.forget({ alias, version: version - maxHistory })
     this.#sql.exec('DELETE FROM past_aliases WHERE alias = ?', alias)
     if (to === null) {
       this.#sql.exec('DELETE FROM aliases WHERE alias = ?', alias)
@@ -82,20 +101,24 @@ export class AliasTable {
 
   clear(): void {
     for (const table of ['aliases', 'past_aliases', 'deployments']) this.#sql.exec(`DELETE FROM ${table}`)
+    this.forms.clear()
   }
 
   /** Drops the histories of aliases that were deleted longest ago. */
   #forgetPast(): void {
     const forgotten = this.#sql
-      .exec<{ alias: string }>(
+      .exec<{ alias: AliasName }>(
         'SELECT alias FROM past_aliases ORDER BY seq DESC LIMIT -1 OFFSET ?',
         maxPastAliases,
       )
       .toArray()
-    for (const { alias } of forgotten)
+    for (const { alias } of forgotten) {
+      this.forms.forget({ alias, version: Number.MAX_SAFE_INTEGER })
       for (const table of ['deployments', 'past_aliases'])
         this.#sql.exec(`DELETE FROM ${table} WHERE alias = ?`, alias)
+    }
   }
+
 
   #rows(query: string, ...bindings: SqlStorageValue[]): Row[] {
     return this.#sql.exec<Row>(query, ...bindings).toArray()
@@ -105,5 +128,13 @@ export class AliasTable {
 const parseCanary = (json: SqlStorageValue | undefined): Canary | null =>
   typeof json === 'string' ? Canary.parse(JSON.parse(json)) : null
 
+const parseBrief = ({ form_name, form_type }: Partial<Pick<Row, 'form_name' | 'form_type'>>): object | null =>
+  form_type == null ? null : { type: form_type, ...(form_name == null ? {} : { name: form_name }) }
+
 const toSummary = ({ canary, updated_at, ...rest }: Row): AliasSummary =>
-  AliasSummary.parse({ ...rest, updatedAt: updated_at, canary: parseCanary(canary) })
+  AliasSummary.parse({
+    ...rest,
+    updatedAt: updated_at,
+    canary: parseCanary(canary),
+    response_format: parseBrief(rest),
+  })

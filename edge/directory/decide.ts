@@ -4,14 +4,21 @@ import {
   maxAliasesPerTenant,
   maxHistory,
 } from '../../shared/api/deployments.ts'
+import type { AnswerForm } from '../../shared/api/structure.ts'
 import type { AdapterDigest, AliasName } from '../../shared/ids.ts'
 import type { AdapterTable } from './adapter-table.ts'
+import { maxFormsLength } from './alias-forms.ts'
 import type { AliasTable, Change } from './alias-table.ts'
 import { type Outcome, ok, refuse } from './outcome.ts'
 
 /** A change that somebody wants of an alias. */
 type Aim =
-  | { readonly action: 'deploy'; readonly digest: AdapterDigest }
+  | {
+      readonly action: 'deploy'
+      readonly digest: AdapterDigest
+      /** The form of its answers; null takes it away, absent keeps it. */
+      readonly form?: AnswerForm | null | undefined
+    }
   /** To the version before, unless one is named. */
   | { readonly action: 'rollback'; readonly version: number | undefined }
   | {
@@ -54,7 +61,12 @@ export function decide({ aim, alias, by, ifVersion }: Wish, tables: Tables): Out
   const target = targetOf(aim, { now, tables })
   if (!target.ok) return target
   const to = target.value
-  const isSo = to !== null && to.canary === null && now?.canary === null && to.digest === now.digest
+  const isSo =
+    to !== null &&
+    to.canary === null &&
+    now?.canary === null &&
+    to.digest === now.digest &&
+    JSON.stringify(to.form) === JSON.stringify(formNow({ now, tables }))
   return ok(isSo ? null : { action: aim.action, alias, by, to })
 }
 
@@ -66,8 +78,12 @@ interface Situation {
 function targetOf(aim: Aim, situation: Situation): Target {
   const { now, tables } = situation
   switch (aim.action) {
-    case 'deploy':
-      return has(tables, aim.digest) ? ok({ digest: aim.digest, canary: null }) : noAdapter(aim.digest)
+    case 'deploy': {
+      if (!has(tables, aim.digest)) return noAdapter(aim.digest)
+      const form = aim.form === undefined ? formNow(situation) : aim.form
+      if (form !== null && !tables.aliases.forms.hasRoomFor(form)) return noRoomForForm()
+      return ok({ digest: aim.digest, canary: null, form })
+    }
     case 'rollback':
       return rollBack(aim.version, situation)
     case 'canary': {
@@ -75,18 +91,33 @@ function targetOf(aim: Aim, situation: Situation): Target {
       if (now === undefined || digest === now.digest)
         return refuse('conflict', 'the alias names that adapter already; a canary needs another one')
       if (!has(tables, digest)) return noAdapter(digest)
-      return ok({ digest: now.digest, canary: { digest, percent, by: share } })
+      return ok({
+        digest: now.digest,
+        canary: { digest, percent, by: share },
+        form: formNow(situation),
+      })
     }
     case 'promote':
-      return now?.canary == null ? noCanary() : ok({ digest: now.canary.digest, canary: null })
+      return now?.canary == null
+        ? noCanary()
+        : ok({ digest: now.canary.digest, canary: null, form: formNow(situation) })
     case 'abort':
-      return now?.canary == null ? noCanary() : ok({ digest: now.digest, canary: null })
+      return now?.canary == null
+        ? noCanary()
+        : ok({ digest: now.digest, canary: null, form: formNow(situation) })
     case 'delete':
       return ok(null)
   }
 }
 
-/** Ends a canary as well: it alone, where the alias has named no other adapter before. */
+/** The form that the alias gives its answers. */
+const formNow = ({ now, tables }: Situation): AnswerForm | null =>
+  (now && tables.aliases.forms.ofVersion(now)?.form) ?? null
+
+/**
+ * Ends a canary as well: it alone, where the alias has named no other adapter before. The form of answers goes back with
+ * the adapter.
+ */
 function rollBack(version: number | undefined, { now, tables }: Situation): Target {
   if (now === undefined) return refuse('not_found', 'there is no such alias')
   const past =
@@ -94,7 +125,7 @@ function rollBack(version: number | undefined, { now, tables }: Situation): Targ
       ? tables.aliases.previous(now.alias, now.digest)
       : tables.aliases.version(now.alias, version)
   if (version === undefined && past === undefined && now.canary !== null)
-    return ok({ digest: now.digest, canary: null })
+    return ok({ digest: now.digest, canary: null, form: formNow({ now, tables }) })
   if (past === undefined || past.digest === null)
     return refuse(
       'conflict',
@@ -107,7 +138,8 @@ function rollBack(version: number | undefined, { now, tables }: Situation): Targ
       'conflict',
       `version ${past.version} of ${now.alias} named the adapter ${past.digest}, which was deleted; upload it again`,
     )
-  return ok({ digest: past.digest, canary: null })
+  const form = tables.aliases.forms.ofVersion({ alias: now.alias, version: past.version })?.form ?? null
+  return ok({ digest: past.digest, canary: null, form })
 }
 
 /** A deleted alias still has its history, and its last adapter there. */
@@ -125,5 +157,11 @@ const has = ({ adapters }: Tables, digest: AdapterDigest) => adapters.find(diges
 
 const noAdapter = (digest: AdapterDigest) =>
   refuse('not_found', `this tenant has no adapter ${digest}; upload it first`)
+
+const noRoomForForm = () =>
+  refuse(
+    'conflict',
+    `response_format: the forms of this tenant's aliases and their histories take ${maxFormsLength} characters already; use one of them, or delete aliases that nobody needs`,
+  )
 
 const noCanary = () => refuse('conflict', 'the alias has no canary')

@@ -14,15 +14,24 @@ export function tenantRecord({ adapters, aliases, tenant }: Tables): TenantRecor
     const { backbone, rows, tail } = adapter
     return { digest, backbone, rows, ...(tail === undefined ? {} : { tail }) }
   }
+  const forms = aliases.forms.current()
+  const formOf = new Map(forms.map(({ alias, id }) => [alias, String(id)]))
   const targets = aliases.list().flatMap(({ alias, canary, digest, updatedAt, version }) => {
     const stable = target(digest)
     const trial = canary && target(canary.digest)
     if (stable === undefined) return []
     const { by, percent } = canary ?? { by: 'request', percent: 0 }
+    const form = formOf.get(alias)
     return [
       [
         alias,
-        { ...stable, updatedAt, version, ...(trial && { canary: { ...trial, by, percent } }) },
+        {
+          ...stable,
+          updatedAt,
+          version,
+          ...(form !== undefined && { form }),
+          ...(trial && { canary: { ...trial, by, percent } }),
+        },
       ] as const,
     ]
   })
@@ -33,6 +42,7 @@ export function tenantRecord({ adapters, aliases, tenant }: Tables): TenantRecor
     status: state.status,
     policy: tenant.policy,
     aliases: Object.fromEntries(targets),
+    forms: Object.fromEntries(forms.map(({ form, id }) => [String(id), form])),
   }
 }
 

@@ -21,6 +21,7 @@ import { Completion, CompletionRequest } from '../../shared/api/completions.ts'
 import {
   AdapterList,
   AdapterSummary,
+  AliasDetail,
   AliasList,
   AliasSummary,
   CanaryEndRequest,
@@ -112,6 +113,7 @@ export const responseSchemas = {
   AdapterSummary,
   AdapterList,
   AliasSummary,
+  AliasDetail,
   AliasList,
   Deployment,
   History,

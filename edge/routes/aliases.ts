@@ -1,6 +1,7 @@
 import type { Context } from 'hono'
 import type { z } from 'zod'
 import {
+  type AliasDetail,
   AliasListQuery,
   type AliasSummary,
   CanaryEndRequest,
@@ -11,6 +12,7 @@ import {
 } from '../../shared/api/deployments.ts'
 import { toPage } from '../../shared/api/paging.ts'
 import { parseRequest } from '../../shared/api/parse.ts'
+import { type AnswerForm, briefOf } from '../../shared/api/structure.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { AliasName, BackboneSlug } from '../../shared/ids.ts'
 import type { AuditTarget } from '../audit/audit-target.ts'
@@ -21,6 +23,7 @@ import { maxJsonBytes, readBytes, readJson } from '../http/json-body.ts'
 import { readerOf } from '../http/reader.ts'
 import { behind, byId, parseQuery, pathParameter } from '../http/request-parts.ts'
 import type { ControlApp } from '../request-context.ts'
+import { checkForm } from '../structure/grammar.ts'
 import { findBackbone } from '../tenants/read.ts'
 
 type C = Context<ControlApp>
@@ -53,8 +56,15 @@ const targetOf = ({ aim, alias }: Omit<Wish, 'by'>): AuditTarget => ({
   alias,
   ...('digest' in aim ? { digest: aim.digest } : {}),
   ...('percent' in aim ? { percent: String(aim.percent), by: aim.share } : {}),
+  ...('form' in aim && aim.form !== undefined ? { form: labelOf(aim.form) } : {}),
   ...('version' in aim && aim.version !== undefined ? { version: String(aim.version) } : {}),
 })
+
+const labelOf = (form: AnswerForm | null): string => {
+  if (form === null) return 'none'
+  const { name, type } = briefOf(form)
+  return name ?? type
+}
 
 /** An empty body asks for nothing special. */
 async function readOptional<S extends z.ZodType>(schema: S, c: C): Promise<z.output<S>> {
@@ -65,8 +75,12 @@ async function readOptional<S extends z.ZodType>(schema: S, c: C): Promise<z.out
 /** `PUT …/aliases/{alias}`: deploys an adapter under a name. */
 export async function putAlias(c: C): Promise<Response> {
   const alias = aliasOf(c)
-  const { digest, if_version } = parseRequest(PutAliasRequest, await readJson(c.req.raw))
-  return c.json(await moveAlias(c, { alias, aim: { action: 'deploy', digest }, ifVersion: if_version }))
+  const { digest, if_version, response_format: form } = parseRequest(
+    PutAliasRequest,
+    await readJson(c.req.raw),
+  )
+  if (form != null) checkForm(form)
+  return c.json(await moveAlias(c, { alias, aim: { action: 'deploy', digest, form }, ifVersion: if_version }))
 }
 
 /** `POST …/aliases/{alias}/rollback`. */
@@ -115,7 +129,7 @@ export async function getAlias(c: C): Promise<Response> {
   const name = aliasOf(c)
   const found = (await aliasesOf(c)).find(({ alias }) => alias === name)
   if (found === undefined) throw new QuartetError('not_found', `this tenant has no alias ${name}`)
-  return c.json(found)
+  return c.json({ ...found, response_format: await formOf(name, c) } satisfies AliasDetail)
 }
 
 /** `GET …/aliases/{alias}/history`, newest first. */
@@ -129,17 +143,33 @@ export async function getHistory(c: C): Promise<Response> {
   return c.json(toPage(history, { limit, id: ({ version }) => String(version) }))
 }
 
+/** The form that an alias gives its answers, as `aliasesOf` reads it. */
+async function formOf(name: AliasName, c: C): Promise<AliasDetail['response_format']> {
+  const record =
+    c.get('actor').kind === 'admin'
+      ? await c.get('platform').directory(c.get('tenant')).record()
+      : c.get('tenantRecord')
+  const form = record?.aliases[name]?.form
+  return (form === undefined ? undefined : record?.forms[form]) ?? null
+}
+
 /** A tenant reads what requests read; an operator reads the source. */
 async function aliasesOf(c: C): Promise<AliasSummary[]> {
   const tenant = c.get('tenant')
   if (c.get('actor').kind === 'admin')
     return unwrap(await c.get('platform').directory(tenant).summary()).aliases
-  return Object.entries(c.get('tenantRecord')?.aliases ?? {})
-    .map(([alias, { canary, digest, updatedAt, version }]) => ({
+  const { aliases = {}, forms = {} } = c.get('tenantRecord') ?? {}
+  const brief = (form: string | undefined) => {
+    const kept = form === undefined ? undefined : forms[form]
+    return kept === undefined ? null : briefOf(kept)
+  }
+  return Object.entries(aliases)
+    .map(([alias, { canary, digest, form, updatedAt, version }]) => ({
       alias: AliasName.parse(alias),
       digest,
       version,
       updatedAt,
+      response_format: brief(form),
       canary: canary === undefined ? null : { digest: canary.digest, percent: canary.percent, by: canary.by },
     }))
     .toSorted(byId(idOf))

@@ -11,6 +11,7 @@ import type { TenantApp } from '../request-context.ts'
 import type { PlacedToken } from '../streaming/choice-text.ts'
 import { contentLogprobs } from '../streaming/token-text.ts'
 import { grammarOf } from '../structure/grammar.ts'
+import { ownForm } from '../tenants/own-form.ts'
 import { answered } from '../tools/answered.ts'
 import type { CallPiece } from '../tools/call-pieces.ts'
 import { chatTurns } from '../tools/chat-turns.ts'
@@ -40,9 +41,10 @@ async function toGeneration(
   c: Context<TenantApp>,
 ): Promise<Generation & { readonly toolUse: ToolUse }> {
   const turns = chatTurns(request.messages)
-  const encoded = await encodePrompts({ ...request, param: 'messages' }, c, (open) => {
+  const encoded = await encodePrompts({ ...request, param: 'messages' }, c, (open, answerers) => {
     const toolUse = new ToolUse(askedTools(request), open)
-    const constraint = toolUse.constraint(grammarOf(request), { minTokens: request.min_tokens })
+    const form = grammarOf(request, () => ownForm(answerers.map(({ model }) => model)))
+    const constraint = toolUse.constraint(form, { minTokens: request.min_tokens })
     const prompt = encodeConversation(turns, {
       ...open,
       settings: request.chat_template_kwargs,

@@ -6,6 +6,7 @@ import type { TenantApp } from '../request-context.ts'
 import type { ChoiceDelta } from '../streaming/read-choice.ts'
 import { completionLogprobs } from '../streaming/token-text.ts'
 import { grammarOf } from '../structure/grammar.ts'
+import { ownForm } from '../tenants/own-form.ts'
 import type { ResolvedModel } from '../tenants/resolve-model.ts'
 import { answer, type CompleteChoice, type Presentation } from './answer.ts'
 import { behindPrompt, echoOf, promptLogprobs, scoredPrompt } from './echo.ts'
@@ -43,7 +44,8 @@ async function toGeneration(request: CompletionRequest, c: Context<TenantApp>): 
       { ignoreEos: request.ignore_eos, ids: request.stop_token_ids, strings: request.stop },
       encoded,
     ),
-    grammar: grammarOf(request),
+    // Where nothing is generated, nothing has a form.
+    grammar: grammarOf(request, () => (request.max_tokens === 0 ? undefined : ownForm([model]))),
     // The best of them are known by their log-probabilities.
     logprobs: request.logprobs ?? (request.best_of === undefined ? null : 0),
     promptLogprobs: checkedScores(promptLogprobsOf(request), {

@@ -35,7 +35,7 @@ interface Asking {
 export async function encodePrompts<Written extends { readonly prompts: readonly Encoded[] }>(
   { model: one = '', models, param, user }: Asking,
   c: Context<TenantApp>,
-  encode: (open: OpenModel) => Written,
+  encode: (open: OpenModel, answerers: readonly Answerer[]) => Written,
 ): Promise<EncodedPrompts & Omit<Written, 'prompts'>> {
   const arrived = performance.now()
   const asker = { requestId: c.get('requestId'), user }
@@ -54,7 +54,7 @@ export async function encodePrompts<Written extends { readonly prompts: readonly
   const model = widest(answerers.map((answerer) => answerer.model))
   const codec = await loadCodec(model.record, c.get('platform'))
   const found = performance.now()
-  const { prompts, ...rest } = encode({ model, codec })
+  const { prompts, ...rest } = encode({ model, codec }, answerers)
   const timings = c.get('timings')
   timings.push({ name: 'resolve', ms: found - arrived })
   timings.push({ name: 'tokenize', ms: performance.now() - found })

@@ -3,6 +3,8 @@ import type { CountTokensRequest, MessagesRequest } from '../../shared/api/messa
 import type { Turn } from '../../shared/tokenizer/conversation.ts'
 import type { TenantApp } from '../request-context.ts'
 import { grammarOfSchema } from '../structure/grammar.ts'
+import type { OpenModel } from '../tenants/load-codec.ts'
+import { ownForm } from '../tenants/own-form.ts'
 import { messageTurns } from '../tools/message-turns.ts'
 import { type AskedTools, type Constraint, ToolUse } from '../tools/tool-use.ts'
 import { answer } from './answer.ts'
@@ -32,11 +34,12 @@ async function toGeneration(
   const open = await encoded(
     { ...request, user: request.metadata?.user_id ?? request.user },
     c,
-    (toolUse) => {
+    (toolUse, { model }) => {
       const format = request.output_config?.format
       const form = grammarOfSchema(format?.schema, {
         param: 'output_config.format.schema',
         minTokens: request.min_tokens,
+        own: () => ownForm([model]),
       })
       return toolUse.constraint(form, { minTokens: request.min_tokens })
     },
@@ -74,7 +77,7 @@ const unconstrained: Constraint = { grammar: undefined, grammarAfter: undefined 
 function encoded(
   request: Conversation,
   c: Context<TenantApp>,
-  constrain: (toolUse: ToolUse) => Constraint = () => unconstrained,
+  constrain: (toolUse: ToolUse, open: OpenModel) => Constraint = () => unconstrained,
 ) {
   const system: readonly Turn[] =
     request.system === undefined ? [] : [{ role: 'system', content: request.system }]

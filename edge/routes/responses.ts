@@ -5,6 +5,7 @@ import type { Turn } from '../../shared/tokenizer/conversation.ts'
 import type { TenantApp } from '../request-context.ts'
 import { type Said, storedResponse } from '../responses/stored-response.ts'
 import { grammarOfText } from '../structure/grammar.ts'
+import { ownForm } from '../tenants/own-form.ts'
 import { itemTurns } from '../tools/item-turns.ts'
 import { type AskedTools, ToolUse } from '../tools/tool-use.ts'
 import { answer } from './answer.ts'
@@ -87,7 +88,10 @@ async function toGeneration(
   const turns = [...system, ...conversation]
   const encoded = await encodePrompts({ ...request, param: 'input' }, c, (open) => {
     const toolUse = new ToolUse(askedTools(request), open)
-    const form = grammarOfText(request.text?.format, request.min_tokens)
+    const form = grammarOfText(request.text?.format, {
+      minTokens: request.min_tokens,
+      own: () => ownForm([open.model]),
+    })
     const constraint = toolUse.constraint(form, { minTokens: request.min_tokens })
     const room = promptRoom(open.model)
     const encode = (room: number) => (shown: readonly Turn[]) =>

@@ -3,6 +3,7 @@ import { TenantStatus } from '../../shared/api/admin.ts'
 import { AdapterSummary, CanaryShare } from '../../shared/api/deployments.ts'
 import { TenantPolicy } from '../../shared/api/policy.ts'
 import { Scopes } from '../../shared/api/scopes.ts'
+import { AnswerForm } from '../../shared/api/structure.ts'
 import { EdgeBackbone } from '../../shared/backbone.ts'
 import { AdapterDigest, AliasName, BackboneSlug, KeyId, TenantId } from '../../shared/ids.ts'
 
@@ -35,6 +36,8 @@ export type Target = z.infer<typeof Target>
 export const AliasRecord = Target.extend({
   updatedAt: z.int(),
   version: z.int().default(1),
+  /** The form of its answers, by its key in the tenant's `forms`; absent where it has none. */
+  form: z.string().optional(),
   canary: Target.extend({ percent: z.int(), by: CanaryShare }).optional(),
 })
 export type AliasRecord = z.infer<typeof AliasRecord>
@@ -49,6 +52,8 @@ export const TenantRecord = z.object({
   status: TenantStatus,
   policy: TenantPolicy,
   aliases: z.record(AliasName, AliasRecord),
+  /** Several aliases may share a form. */
+  forms: z.record(z.string(), AnswerForm).default({}),
 })
 export type TenantRecord = z.infer<typeof TenantRecord>
 

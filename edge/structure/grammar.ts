@@ -1,18 +1,41 @@
-import type { JsonSchema, Structured, TextFormat } from '../../shared/api/structure.ts'
+import type { AnswerForm, JsonSchema, Structured, TextFormat } from '../../shared/api/structure.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { maxGrammarLength, type SimpleGrammar } from '../../shared/wire.ts'
 import { checkedSchema } from './json-schema.ts'
 
 type Request = Structured & { readonly min_tokens: number }
 
-/** The grammar of an answer, if the request asks for one. A request may ask for one form only. */
-export function grammarOf(request: Request): SimpleGrammar | undefined {
-  return theOne(formsOf(request), request.min_tokens)
+/** Tells the form that the models give their answers. It is asked where the request brings none. */
+type OwnForm = () => AnswerForm | undefined
+
+/**
+ * The grammar of an answer: of the form that the request asks for, or else of the models' own. A request may ask for one
+ * form only, and for `text`, which is none.
+ */
+export function grammarOf(request: Request, own: OwnForm): SimpleGrammar | undefined {
+  const asked = formsOf(request)
+  const isFree = request.response_format?.type === 'text'
+  return theOne(asked.length > 0 || isFree ? asked : formsOfOwn(own), request.min_tokens)
+}
+
+const formsOfOwn = (own: OwnForm): Form[] => {
+  const form = own()
+  return form === undefined ? [] : [ofResponseFormat(form)]
+}
+
+/** Throws `grammar_invalid` for a form that no answer could be held to. */
+export function checkForm(form: AnswerForm): void {
+  theOne([ofResponseFormat(form)], 0)
 }
 
 /** The same of `text.format`, as the Responses API has it. */
-export function grammarOfText(format: TextFormat | undefined, minTokens: number): SimpleGrammar | undefined {
+export function grammarOfText(
+  format: TextFormat | undefined,
+  { minTokens, own }: { minTokens: number; own: OwnForm },
+): SimpleGrammar | undefined {
   switch (format?.type) {
+    case undefined:
+      return theOne(formsOfOwn(own), minTokens)
     case 'json_object':
       return theOne([anyObject('text.format')], minTokens)
     case 'json_schema': {
@@ -24,12 +47,13 @@ export function grammarOfText(format: TextFormat | undefined, minTokens: number)
   }
 }
 
-/** The same of one schema; undefined without any. */
+/** The same of one schema. */
 export function grammarOfSchema(
   schema: JsonSchema | undefined,
-  { minTokens, param }: { minTokens: number; param: string },
+  { minTokens, own, param }: { minTokens: number; own: OwnForm; param: string },
 ): SimpleGrammar | undefined {
-  return schema === undefined ? undefined : theOne([ofSchema(schema, { param, isStrict: false })], minTokens)
+  const forms = schema === undefined ? formsOfOwn(own) : [ofSchema(schema, { param, isStrict: false })]
+  return theOne(forms, minTokens)
 }
 
 function theOne([first, second]: readonly Form[], minTokens: number): SimpleGrammar | undefined {
@@ -67,13 +91,7 @@ interface Form {
 function formsOf(request: Request): Form[] {
   const { response_format: format, structured_outputs: outputs = {} } = request
   const forms: (Form | undefined)[] = [
-    format?.type === 'json_object' ? anyObject('response_format') : undefined,
-    format?.type === 'json_schema'
-      ? ofSchema(format.json_schema.schema, {
-          param: 'response_format.json_schema.schema',
-          isStrict: format.json_schema.strict,
-        })
-      : undefined,
+    format === undefined || format.type === 'text' ? undefined : ofResponseFormat(format),
     ...spelled('guided_', {
       json: request.guided_json,
       regex: request.guided_regex,
@@ -86,6 +104,12 @@ function formsOf(request: Request): Form[] {
       : undefined,
   ]
   return forms.filter((form) => form !== undefined)
+}
+
+function ofResponseFormat(format: AnswerForm): Form {
+  if (format.type === 'json_object') return anyObject('response_format')
+  const { schema, strict } = format.json_schema
+  return ofSchema(schema, { param: 'response_format.json_schema.schema', isStrict: strict })
 }
 
 interface Spelled {

@@ -1,5 +1,6 @@
 import { stackSeparator } from '../../shared/api/parameters.ts'
 import type { TenantPolicy } from '../../shared/api/policy.ts'
+import type { AnswerForm } from '../../shared/api/structure.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { AliasName, BackboneSlug } from '../../shared/ids.ts'
 import { maxStacked } from '../../shared/wire.ts'
@@ -11,6 +12,8 @@ export interface ResolvedModel {
   readonly record: BackboneRecord
   /** The adapters whose rows stand in its prompts, in order; none for the untuned model. */
   readonly adapters: readonly Target[]
+  /** The forms that its aliases give their answers where a request asks for none. */
+  readonly forms: readonly AnswerForm[]
   /** Milliseconds since 1970. */
   readonly createdAt: number
 }
@@ -65,6 +68,7 @@ export async function resolveModel(model: string, lookup: Lookup): Promise<Resol
   return {
     record: first.record,
     adapters: parts.flatMap(({ adapters }) => adapters),
+    forms: parts.flatMap(({ forms }) => forms),
     createdAt: Math.max(...parts.map(({ createdAt }) => createdAt)),
   }
 }
@@ -118,7 +122,7 @@ async function findUntuned(
 ): Promise<ResolvedModel | undefined> {
   const slug = BackboneSlug.safeParse(model)
   const record = slug.success ? await findBackbone(slug.data, { reader, tenant: tenant.id }) : undefined
-  return record && { record, adapters: [], createdAt: record.createdAt }
+  return record && { record, adapters: [], forms: [], createdAt: record.createdAt }
 }
 
 async function findAlias(
@@ -132,5 +136,13 @@ async function findAlias(
   if (named === undefined) return undefined
   const target = choose(alias.data, named)
   const record = await readBackbone(target.backbone, reader)
-  return record && { record, adapters: [target], createdAt: named.updatedAt }
+  const form = named.form === undefined ? undefined : tenant?.forms[named.form]
+  return (
+    record && {
+      record,
+      adapters: [target],
+      forms: form === undefined ? [] : [form],
+      createdAt: named.updatedAt,
+    }
+  )
 }

@@ -98,7 +98,7 @@ export class ToolUse {
       if (isLate)
         throw new QuartetError(
           'invalid_request',
-          `${this.#asked.places.choice}: this model cannot be held to a form and be free to call; choose none or required`,
+          `${this.#asked.places.choice}: this model cannot be held to a form and be free to call; choose none or required, or ask for no form`,
           { param: this.#asked.places.choice },
         )
       return { grammar: formOrCalls(form, this.#held), grammarAfter: undefined }

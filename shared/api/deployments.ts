@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { AdapterDigest, AliasName, BackboneSlug } from '../ids.ts'
 import { Page, pageQuery } from './paging.ts'
+import { AnswerForm, FormBrief } from './structure.ts'
 
 /** A tenant's adapters and the aliases that deploy them. Times are milliseconds since 1970. */
 
@@ -57,11 +58,16 @@ export const AliasSummary = z.object({
   alias: AliasName,
   digest: AdapterDigest,
   canary: Canary.nullable(),
+  /** The form of its answers where a request asks for none. */
+  response_format: FormBrief.nullable(),
   /** Counts every change of the alias. */
   version: z.int(),
   updatedAt: z.int(),
 })
 export type AliasSummary = z.infer<typeof AliasSummary>
+/** `GET …/aliases/{alias}` tells the form as it was deployed. */
+export const AliasDetail = AliasSummary.extend({ response_format: AnswerForm.nullable() })
+export type AliasDetail = z.infer<typeof AliasDetail>
 export const AliasListQuery = z.strictObject(pageQuery({ usual: 100, most: 1_000 }))
 export const AliasList = Page(AliasSummary)
 
@@ -74,6 +80,7 @@ export const Deployment = z.object({
   /** null: the alias was deleted. */
   digest: AdapterDigest.nullable(),
   canary: Canary.nullable(),
+  response_format: FormBrief.nullable(),
   /** `admin`, or the id of the tenant's key. */
   by: z.string(),
   at: z.int(),
@@ -87,7 +94,14 @@ export const History = Page(Deployment)
 const precondition = { if_version: z.int().min(0).optional() }
 
 /** `PUT …/aliases/{alias}`. */
-export const PutAliasRequest = z.strictObject({ digest: AdapterDigest, ...precondition })
+export const PutAliasRequest = z.strictObject({
+  digest: AdapterDigest,
+  response_format: AnswerForm.nullable().optional().meta({
+    description:
+      'The form of the alias’s answers where a request asks for none. null takes it away; without it the alias keeps the one it has.',
+  }),
+  ...precondition,
+})
 /** `POST …/aliases/{alias}/rollback`: to the version before, unless told. */
 export const RollbackRequest = z.strictObject({ version: z.int().min(1).optional(), ...precondition })
 /** `PUT …/aliases/{alias}/canary`. */

@@ -35,18 +35,38 @@ export const TextFormat = z.discriminatedUnion(
 )
 export type TextFormat = z.infer<typeof TextFormat>
 
+const jsonForms = [
+  z.strictObject({ type: z.literal('json_object') }),
+  z.strictObject({ type: z.literal('json_schema'), json_schema: z.strictObject(JsonForm) }),
+] as const
+
 const ResponseFormat = z.discriminatedUnion(
   'type',
-  [
-    z.strictObject({ type: z.literal('text') }),
-    z.strictObject({ type: z.literal('json_object') }),
-    z.strictObject({
-      type: z.literal('json_schema'),
-      json_schema: z.strictObject(JsonForm),
-    }),
-  ],
+  [z.strictObject({ type: z.literal('text') }), ...jsonForms],
   { error: 'must have the type text, json_object or json_schema' },
 )
+
+/** Characters of JSON in the form that an alias gives its answers. */
+const maxAliasFormLength = 16 * 1024
+
+/** The form that an alias gives its answers where a request asks for none. */
+export const AnswerForm = z
+  .discriminatedUnion('type', jsonForms, { error: 'must have the type json_object or json_schema' })
+  .refine(
+    (form) => JSON.stringify(form).length <= maxAliasFormLength,
+    `is longer than ${maxAliasFormLength} characters; an alias keeps shorter ones`,
+  )
+export type AnswerForm = z.infer<typeof AnswerForm>
+
+/** A form by its kind, and its schema's name. */
+export const FormBrief = z.object({
+  type: z.enum(['json_object', 'json_schema']),
+  name: z.string().optional(),
+})
+export type FormBrief = z.infer<typeof FormBrief>
+
+export const briefOf = (form: AnswerForm): FormBrief =>
+  form.type === 'json_schema' ? { type: form.type, name: form.json_schema.name } : { type: form.type }
 
 const StructuredOutputs = z.strictObject({
   json: orAbsent(JsonOrText),

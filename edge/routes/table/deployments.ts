@@ -3,6 +3,7 @@ import {
   AdapterList,
   AdapterListQuery,
   AdapterSummary,
+  AliasDetail,
   AliasList,
   AliasListQuery,
   AliasSummary,
@@ -153,7 +154,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route
       handle: getAlias,
       summary: 'Show an alias',
       parameters: alias,
-      answer: json('The alias.', AliasSummary),
+      answer: json('The alias.', AliasDetail),
       errors: ['not_found', 'control_unavailable'],
     },
     {
@@ -167,7 +168,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route
       parameters: alias,
       body: { json: PutAliasRequest },
       answer: json('The alias from now on.', AliasSummary),
-      errors: moving,
+      errors: [...moving, 'grammar_invalid'],
     },
     {
       ...at,
