@@ -12,6 +12,7 @@ import { platformOf } from './platform.ts'
 import type { App } from './request-context.ts'
 import { tenantOfPath } from './routes/admin-tenants.ts'
 import { consoleFiles } from './routes/console.ts'
+import { nearestRoute } from './routes/nearest-route.ts'
 import { registerRoutes } from './routes/table/route.ts'
 import { routes } from './routes/table/routes.ts'
 
@@ -40,7 +41,10 @@ app.use('/admin/v1/tenants/:id/*', tenantOfPath)
 app.use('/console/*', consoleFiles)
 registerRoutes(app, routes)
 // The error is returned, not thrown: an error thrown here passes by the outermost middleware.
-app.notFound((c) =>
-  errorResponse(new QuartetError('not_found', `nothing is at ${c.req.method} ${c.req.path}`), c),
-)
+app.notFound((c) => {
+  const { method, path } = c.req
+  const nearest = nearestRoute({ method, path }, routes)
+  const remedy = nearest === undefined ? 'GET /docs lists what there is' : `${nearest} serves what is like it`
+  return errorResponse(new QuartetError('not_found', `nothing is at ${method} ${path}; ${remedy}`), c)
+})
 app.onError(errorResponse)

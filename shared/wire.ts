@@ -16,6 +16,9 @@ import { AdapterDigest, BackboneDigest, BackboneSlug, RequestId, SettlementId } 
 export const maxAdapterBytes = 95 * 1024 * 1024
 export const maxGenerateBytes = 4 * 1024 * 1024
 const maxStopTokens = 64
+/** Token sequences that an answer may be kept from, and tokens in one. */
+const maxBadWords = 128
+const maxBadWordTokens = 512
 /** Late adapters whose rows may stand one behind the other. */
 export const maxStacked = 4
 /** Tokens of a prompt that may stand behind late rows. */
@@ -32,8 +35,8 @@ export const maxAcknowledged = 256
 const tokenId = z.int().min(0).max(0x7fffffff)
 
 /**
- * How the next token is chosen. Stages apply in the order bias, repetition, penalties, minimum, temperature, top_k, top_p,
- * min_p.
+ * How the next token is chosen. Stages apply in the order bias, repetition, penalties, bad words, minimum, temperature,
+ * top_k, top_p, min_p.
  */
 export const Sampling = z.strictObject({
   /** 0 is greedy. */
@@ -49,6 +52,8 @@ export const Sampling = z.strictObject({
   /** So many tokens are chosen before a stop token may be; absent means none. */
   minTokens: z.int().min(0).max(262_144).optional(),
   logitBias: z.array(z.tuple([tokenId, z.number().min(-100).max(100)])).max(1024),
+  /** The last token of each is not chosen behind the others, unless a grammar leaves no other choice. */
+  badWords: z.array(z.array(tokenId).min(1).max(maxBadWordTokens)).max(maxBadWords).optional(),
   /** The same seed gives the same draws for the same logits; absent means a fresh random seed. */
   seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
 })
@@ -122,6 +127,8 @@ export const GenerateRequest = z
   embedding: z.literal('mean').optional(),
   /** Runs when nobody else waits; absent: in turn. */
   priority: z.literal('low').optional(),
+  /** Among the waiting requests of its tenant it goes before those of a larger number; 0 when absent. */
+  ownPriority: z.int().min(-(2 ** 31)).max(2 ** 31 - 1).optional(),
   /** The node gives up this long after it received the request, in milliseconds. */
   timeoutMs: z.int().min(1).max(3_600_000),
   /**

@@ -265,6 +265,14 @@ describe('not found:', () => {
     })
   })
 
+  test('a path that is like another names that one', async () => {
+    const message = await expectError(await edge.post('/v1/chat/completion', { key: tenant.key, body: {} }), {
+      status: 404,
+      code: 'not_found',
+    })
+    expect(message).toMatch(/POST \/v1\/chat\/completions/)
+  })
+
   test('a method', async () => {
     const response = await edge.fetch('/v1/chat/completions', {
       headers: { authorization: `Bearer ${tenant.key}` },

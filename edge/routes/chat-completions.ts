@@ -64,7 +64,8 @@ async function toGeneration(
       param: 'messages',
       limitParam: request.max_completion_tokens === undefined ? 'max_tokens' : 'max_completion_tokens',
     }),
-    sampling: toSampling(request, codec.vocabulary),
+    sampling: toSampling(request, codec),
+    ownPriority: request.priority,
     stops: request.stop,
     stopTokens: stopTokensOf(
       { ignoreEos: request.ignore_eos, ids: request.stop_token_ids, strings: request.stop },

@@ -232,3 +232,22 @@ describe('for evaluation', () => {
     })
   })
 })
+
+test('bad words reach the node as their tokens, with and without a space in front, and priority as a number', async () => {
+  await completion({ bad_words: ['ab', 'c'], priority: -3 })
+  const [request] = await requests()
+  expect(request?.sampling.badWords).toEqual([[97, 98], [32, 97, 98], [99], [32, 99]])
+  expect(request?.ownPriority).toBe(-3)
+})
+
+test.each([
+  [{ bad_words: [''] }, 'bad_words[0]'],
+  [{ bad_words: Array.from({ length: 65 }, () => 'a') }, 'bad_words'],
+  [{ bad_words: 'a' }, 'bad_words'],
+  [{ priority: 0.5 }, 'priority'],
+  [{ priority: 2 ** 31 }, 'priority'],
+])('%j is refused by name', async (body, param) => {
+  const response = await edge.complete(tenant, body)
+  expect(response.status).toBe(400)
+  expect(await response.json()).toMatchObject({ error: { param } })
+})

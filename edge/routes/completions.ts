@@ -38,7 +38,8 @@ async function toGeneration(request: CompletionRequest, c: Context<TenantApp>): 
       param: 'prompt',
       limitParam: 'max_tokens',
     }),
-    sampling: toSampling(request, codec.vocabulary),
+    sampling: toSampling(request, codec),
+    ownPriority: request.priority,
     stops: request.stop,
     stopTokens: stopTokensOf(
       { ignoreEos: request.ignore_eos, ids: request.stop_token_ids, strings: request.stop },

@@ -54,6 +54,8 @@ export interface Generation {
   readonly logprobs: number | null
   /** Alternatives to report with the log-probabilities of the prompt's tokens; undefined reports none. */
   readonly promptLogprobs?: number | undefined
+  /** Among the tenant's own waiting requests, those of a lower number go first. */
+  readonly ownPriority?: number
   /** The node answers with the prompt's embedding. */
   readonly embedding?: 'mean'
 }
@@ -273,6 +275,7 @@ function nodeRequests({ answerers, n, prompts, tails, ...generation }: Generatio
       ...(generation.grammar === undefined ? {} : { grammar: generation.grammar }),
       ...(generation.grammarAfter === undefined ? {} : { grammarAfter: [...generation.grammarAfter] }),
       logprobs: generation.logprobs,
+      ...((generation.ownPriority ?? 0) === 0 ? {} : { ownPriority: generation.ownPriority }),
       ...(c.get('isBatch') ? { priority: 'low' as const } : {}),
       ...(generation.promptLogprobs === undefined ? {} : { promptLogprobs: generation.promptLogprobs }),
       ...(generation.embedding === undefined ? {} : { embedding: generation.embedding }),

@@ -55,7 +55,8 @@ async function toGeneration(
       param: 'messages',
       limitParam: 'max_tokens',
     }),
-    sampling: toSampling(request, codec.vocabulary),
+    sampling: toSampling(request, codec),
+    ownPriority: request.priority,
     stops: request.stop_sequences,
     stopTokens: stopTokensOf(
       { ignoreEos: request.ignore_eos, ids: request.stop_token_ids, strings: request.stop_sequences },

@@ -115,7 +115,8 @@ async function toGeneration(
       param: 'input',
       limitParam: 'max_output_tokens',
     }),
-    sampling: toSampling(request, codec.vocabulary),
+    sampling: toSampling(request, codec),
+    ownPriority: request.priority,
     stops: request.stop,
     stopTokens: stopTokensOf(
       { ignoreEos: request.ignore_eos, ids: request.stop_token_ids, strings: request.stop },

@@ -1,6 +1,7 @@
 import type { CompletionRequest } from '../../shared/api/completions.ts'
 import { maxChoicesInAll } from '../../shared/api/parameters.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
 import type { Sampling } from '../../shared/wire.ts'
 import type { OpenModel } from '../tenants/load-codec.ts'
@@ -16,12 +17,15 @@ type Parameters = Pick<
   | 'logit_bias'
   | 'repetition_penalty'
   | 'min_tokens'
+  | 'bad_words'
   | 'stop_token_ids'
   | 'seed'
 >
 
 /** OpenAI's sampling parameters in the node's words. */
-export function toSampling(request: Parameters, vocabulary: Vocabulary): Sampling {
+export function toSampling(request: Parameters, codec: TextCodec): Sampling {
+  const { vocabulary } = codec
+  const badWords = request.bad_words.flatMap((word) => spellings(word, codec))
   return {
     temperature: request.temperature,
     topP: request.top_p,
@@ -34,9 +38,17 @@ export function toSampling(request: Parameters, vocabulary: Vocabulary): Samplin
       bias,
     ]),
     ...(request.repetition_penalty === 1 ? {} : { repetitionPenalty: request.repetition_penalty }),
+    ...(badWords.length === 0 ? {} : { badWords }),
     ...(request.min_tokens === 0 ? {} : { minTokens: request.min_tokens }),
     ...seedOf(request),
   }
+}
+
+/** A word's tokens at the beginning of a text, and behind a space. */
+function spellings(word: string, codec: TextCodec): number[][] {
+  const limit = { tokens: Number.POSITIVE_INFINITY, param: 'bad_words' } as const
+  const ways = [word, ` ${word.trimStart()}`].map((text) => codec.encodeRendered(text, limit))
+  return [...new Map(ways.filter(({ length }) => length > 0).map((ids) => [ids.join(), ids])).values()]
 }
 
 /** The node's seeds begin at 0 and end where JSON's whole numbers do; choice `i` adds `i`. */

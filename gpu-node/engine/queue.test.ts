@@ -24,6 +24,25 @@ function admit(queue: Queue<Waiting>, count: number): TenantId[] {
 }
 
 describe('the queue', () => {
+  it('admits a tenant’s requests by their own priority, the oldest of one number first, without a place more', () => {
+    const queue = new Queue<Waiting & { readonly ownPriority?: number; readonly name: string }>(roomy)
+    const push = (name: string, tenant: TenantId, ownPriority?: number) =>
+      queue.push({ ...item(tenant), name, ...(ownPriority === undefined ? {} : { ownPriority }) }, () => 1)
+    push('a', greedy)
+    push('b', greedy, 5)
+    push('c', greedy, -1)
+    push('d', greedy, 0)
+    push('e', greedy, -1)
+    push('other', modest, 100)
+    const names: string[] = []
+    for (let taken = queue.shift(); taken !== undefined; taken = queue.shift()) {
+      names.push(taken.name)
+      queue.charge(taken.tenant, taken.rows)
+    }
+    expect(names.filter((name) => name !== 'other')).toEqual(['c', 'e', 'a', 'd', 'b'])
+    expect(names.indexOf('other')).toBeLessThan(2)
+  })
+
   it('admits a modest tenant next, however many requests a greedy one has waiting', () => {
     const queue = new Queue<Waiting>(roomy)
     for (let n = 0; n < 100; n++) queue.push(item(greedy), () => 1)

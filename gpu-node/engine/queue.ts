@@ -13,6 +13,8 @@ export interface Waiting {
   readonly tenant: TenantId
   /** Waits behind all that is not. */
   readonly isLowPriority?: boolean
+  /** Goes before those of its tenant that have a larger number; 0 when absent. */
+  readonly ownPriority?: number
 }
 
 interface Share<T> {
@@ -25,7 +27,7 @@ interface Share<T> {
 
 /**
  * Requests that wait for a place, in the order of admission: the tenant that has received the least service goes
- * first, and within a tenant the oldest request. Service is counted in the rows that were worked on (prompt
+ * first, and within a tenant the oldest request of those with the lowest `ownPriority`. Service is counted in the rows that were worked on (prompt
  * rows of adapters included) and the tokens that were generated, as in the virtual token counter of Sheng et al., "Fairness in Serving Large Language Models" (OSDI 2024); a tenant that
  * comes back from idleness starts level with those being served, without credit for the time away. Requests of low
  * priority go in the same order, when no other waits, and may take half of the places to wait.
@@ -78,9 +80,9 @@ export class Queue<T extends Waiting> {
     if (share.waiting.length + share.low.length === 0)
       share.served = Math.max(share.served, this.#virtualTime)
     if (item.isLowPriority === true) {
-      share.low.push(item)
+      insert(share.low, item)
       this.#lowLength++
-    } else share.waiting.push(item)
+    } else insert(share.waiting, item)
     this.#length++
   }
 
@@ -154,4 +156,11 @@ export class Queue<T extends Waiting> {
       ? least(({ low }) => low.length > 0)
       : least(({ waiting }) => waiting.length > 0)
   }
+}
+
+/** Puts an entry behind all that go before it. */
+function insert<T extends Waiting>(waiting: T[], item: T): void {
+  const own = item.ownPriority ?? 0
+  const before = waiting.findLastIndex(({ ownPriority = 0 }) => ownPriority <= own)
+  waiting.splice(before + 1, 0, item)
 }

@@ -28,6 +28,30 @@ function sampler(
   return () => chooser.choose(Float32Array.from(logits), state)
 }
 
+describe('bad words', () => {
+  // Token 0 is likeliest, then 1, and so on.
+  const logits = [4, 3, 2, 1]
+  const greedily = (badWords: number[][], count: number, request: Partial<SampledRequest> = {}) => {
+    const choose = sampler(logits, { temperature: 0, badWords }, request)
+    return Array.from({ length: count }, () => choose().id)
+  }
+
+  it('of one token are never chosen, and of several not behind their first ones', () => {
+    expect(greedily([[0]], 3)).toEqual([1, 1, 1])
+    expect(greedily([[0, 0]], 5)).toEqual([0, 1, 0, 1, 0])
+    expect(greedily([[0, 0, 0], [1, 0]], 7)).toEqual([0, 0, 1, 1, 1, 1, 1])
+    expect(greedily([[0], [0], [1, 1]], 4)).toEqual([1, 2, 1, 2])
+  })
+
+  it('give way to a grammar that leaves no other choice', () => {
+    const state = new SamplingState(
+      { sampling: { ...plain, badWords: [[0]] }, logprobs: null, prompt: [], stopTokens: [] },
+      Int32Array.of(1),
+    )
+    expect(new Sampler(4).choose(Float32Array.from(logits), state).id).toBe(0)
+  })
+})
+
 function frequencies(logits: readonly number[], sampling: Partial<Sampling>, draws = 20_000): number[] {
   const choose = sampler(logits, sampling)
   const counts = logits.map(() => 0)

@@ -29,6 +29,8 @@ export class SamplingState {
   readonly promptTokens: ReadonlySet<number>
   readonly stopTokens: readonly number[]
   generated = 0
+  readonly latest: number[] = []
+  readonly #mostLatest: number
 
   /** `mask` says which tokens a grammar allows at the moment. */
   constructor({ logprobs, prompt, sampling, stopTokens }: SampledRequest, mask?: Int32Array) {
@@ -42,7 +44,17 @@ export class SamplingState {
     ]
     this.weightStages =
       sampling.temperature === 0 ? [] : weightStages.filter((stage) => stage.applies(sampling))
+    this.#mostLatest = Math.max(0, ...(sampling.badWords ?? []).map(({ length }) => length - 1))
     this.random = new Random(sampling.seed ?? Math.floor(Math.random() * Number.MAX_SAFE_INTEGER))
+  }
+
+  /** A token was chosen. */
+  chosen(id: number): void {
+    this.generated++
+    if (this.logitStages.length > 0) this.counts.set(id, (this.counts.get(id) ?? 0) + 1)
+    if (this.#mostLatest === 0) return
+    this.latest.push(id)
+    if (this.latest.length > this.#mostLatest) this.latest.shift()
   }
 }
 
@@ -57,8 +69,7 @@ export class Sampler {
   /** The next token after `logits` [vocab]. Throws `node_error` when they are not numbers to choose from. */
   choose(logits: Float32Array, state: SamplingState): Choice {
     const id = this.#chooseId(logits, state)
-    state.generated++
-    if (state.logitStages.length > 0) state.counts.set(id, (state.counts.get(id) ?? 0) + 1)
+    state.chosen(id)
     if (state.logprobs === null) return { id }
     const normaliser = logNormaliser(logits)
     const top = likeliest(logits, state.logprobs).map((other): [number, number] => [

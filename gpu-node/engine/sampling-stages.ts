@@ -8,6 +8,8 @@ interface Given {
   readonly counts: ReadonlyMap<number, number>
   /** Tokens generated so far. */
   readonly generated: number
+  /** The last of them, as many as a bad word may have in front of its last token. */
+  readonly latest: readonly number[]
   readonly promptTokens: ReadonlySet<number>
   readonly stopTokens: readonly number[]
 }
@@ -28,6 +30,9 @@ export interface WeightStage {
 
 /** A repetition penalty below this makes what it lifts as good as certain, and must not overflow. */
 const leastRepetitionPenalty = 1e-6
+
+/** Far below every logit, and above what a grammar forbids. */
+const unwanted = -1e30
 
 function add(logits: Float32Array, id: number, delta: number): void {
   const logit = logits[id]
@@ -64,6 +69,17 @@ export const logitStages: readonly LogitStage[] = [
     apply: (logits, { sampling, counts }) => {
       for (const [id, count] of counts)
         add(logits, id, -(count * sampling.frequencyPenalty + sampling.presencePenalty))
+    },
+  },
+  {
+    name: 'bad_words',
+    applies: ({ badWords = [] }) => badWords.length > 0,
+    apply: (logits, { latest, sampling: { badWords = [] } }) => {
+      const ends = (word: readonly number[]) =>
+        word.slice(0, -1).every((id, at) => id === latest[latest.length - word.length + 1 + at])
+      // A set: what two words end with is unwanted once.
+      const last = new Set(badWords.filter(ends).flatMap((word) => word.at(-1) ?? []))
+      for (const id of last) add(logits, id, unwanted)
     },
   },
   {

@@ -83,6 +83,10 @@ export class Sequence {
     return this.engineRequest.request.priority === 'low'
   }
 
+  get ownPriority(): number {
+    return this.engineRequest.request.ownPriority ?? 0
+  }
+
   get prompt(): readonly number[] {
     return this.engineRequest.request.prompt
   }

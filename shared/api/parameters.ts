@@ -10,6 +10,8 @@ export const maxChoicesInAll = 128
 export const maxStopStrings = 4
 export const maxStopLength = 512
 const maxStopTokenIds = 32
+const maxBadWords = 64
+const maxBadWordLength = 128
 
 /** Text that has a UTF-8 encoding. */
 export const Text = z
@@ -153,8 +155,16 @@ export const samplingParameters = {
   truncate_prompt_tokens: onlyAt({ defaults: [], instead: 'shorten the prompt' }),
   prompt_logprobs: onlyAtDefault(),
   allowed_token_ids: onlyAt({ defaults: [], instead: 'use logit_bias' }),
-  bad_words: onlyAt({ defaults: [[]], instead: 'use logit_bias' }),
-  priority: onlyAtDefault(0),
+  bad_words: withDefault(
+    z.array(Text.min(1, 'a bad word cannot be empty').max(maxBadWordLength)).max(maxBadWords),
+    [],
+    'Extension, as vLLM has it: the answer does not have the tokens of these words, with or without a space in front. What the form of an answer demands goes before.',
+  ),
+  priority: withDefault(
+    wholeBetween(-(2 ** 31), 2 ** 31 - 1),
+    0,
+    'Extension, as vLLM has it: among the requests of the same tenant that wait at a node, those of a lower number go first.',
+  ),
   return_tokens_as_token_ids: onlyAtDefault(false),
 }
 

@@ -16,7 +16,7 @@ const maxWordLength = 100_000
 /** How many ids a prompt may have, and the request field it came from. */
 export interface PromptLimit {
   readonly tokens: number
-  readonly param: 'messages' | 'prompt' | 'input'
+  readonly param: 'messages' | 'prompt' | 'input' | 'bad_words'
 }
 
 /** Text to token ids of one tokenizer, and its vocabulary for the way back. */
