@@ -33,7 +33,8 @@ export async function readAnswerForm(
   if (parsed.success) return parsed.data
   const [issue] = parsed.error.issues
   throw new CliFailure(`${given} is no response_format: ${issue?.path.join('.')} ${issue?.message}`, {
-    remedy: 'give a file with a JSON schema, or with {"type": "json_schema", "json_schema": {"name", "schema"}}',
+    remedy:
+      'give a file with a JSON schema, or with {"type": "json_schema", "json_schema": {"name", "schema"}}',
   })
 }
 

@@ -34,7 +34,9 @@ export async function publish(
   const deployments = await deploymentsOf(command, tenant)
   const isFormSet = responseFormat !== undefined && file.alias !== undefined
   // The alias never answers in another form than the one it is deployed with.
-  const { alias: deployed, digest } = await deployments.publish(isFormSet ? { ...file, alias: undefined } : file)
+  const { alias: deployed, digest } = await deployments.publish(
+    isFormSet ? { ...file, alias: undefined } : file,
+  )
   const alias =
     isFormSet && file.alias !== undefined
       ? await deployments.setAlias(file.alias, { digest, responseFormat })

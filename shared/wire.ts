@@ -97,48 +97,52 @@ export type Grammar = z.infer<typeof Grammar>
 
 export const GenerateRequest = z
   .strictObject({
-  requestId: RequestId,
-  backbone: BackboneDigest,
-  /** null asks for the untuned backbone. */
-  adapter: AdapterDigest.nullable(),
-  /** Further late adapters, whose rows stand behind those of `adapter`, in order. */
-  behind: z
-    .array(AdapterDigest)
-    .min(1)
-    .max(maxStacked - 1)
-    .optional(),
-  /** How many of the prompt's tokens stand behind late rows; absent means as many as the adapter says. */
-  tail: z.int().min(1).max(maxTail).optional(),
-  prompt: z.array(tokenId).min(1).max(262_144),
-  /** 0 reads the prompt and generates nothing. */
-  maxTokens: z.int().min(0).max(262_144),
-  sampling: Sampling,
-  /** Token ids that end the sequence; the backbone's end-of-sequence ids are the edge's to include. */
-  stopTokens: z.array(tokenId).max(maxStopTokens),
-  /** Only tokens that keep to it are chosen; a stop token only where it may end. */
-  grammar: Grammar.optional(),
-  /** The grammar is of what follows the first of these tokens, and any token may come until then; absent means at once. */
-  grammarAfter: z.array(tokenId).min(1).max(16).optional(),
-  /** Log-probabilities of the chosen token and this many alternatives; null sends none. */
-  logprobs: z.int().min(0).max(maxTopLogprobs).nullable(),
-  /** Log-probabilities of the prompt's tokens and this many alternatives; absent sends none. */
-  promptLogprobs: z.int().min(0).max(maxTopLogprobs).optional(),
-  /** The mean of the last hidden states of the prompt's tokens, scaled to length 1; needs 0 `maxTokens`. */
-  embedding: z.literal('mean').optional(),
-  /** Runs when nobody else waits; absent: in turn. */
-  priority: z.literal('low').optional(),
-  /** Among the waiting requests of its tenant it goes before those of a larger number; 0 when absent. */
-  ownPriority: z.int().min(-(2 ** 31)).max(2 ** 31 - 1).optional(),
-  /** The node gives up this long after it received the request, in milliseconds. */
-  timeoutMs: z.int().min(1).max(3_600_000),
-  /**
-   * The name under which the node keeps this call's usage until an edge acknowledges it. Without it, the node keeps
-   * nothing.
-   */
-  settlement: z.strictObject({ id: SettlementId, meter: z.string().max(1024) }).optional(),
-  /** Earlier settlements of the same tenant that are charged: the node forgets them. */
-  acknowledge: z.array(SettlementId).max(maxAcknowledged).optional(),
-})
+    requestId: RequestId,
+    backbone: BackboneDigest,
+    /** null asks for the untuned backbone. */
+    adapter: AdapterDigest.nullable(),
+    /** Further late adapters, whose rows stand behind those of `adapter`, in order. */
+    behind: z
+      .array(AdapterDigest)
+      .min(1)
+      .max(maxStacked - 1)
+      .optional(),
+    /** How many of the prompt's tokens stand behind late rows; absent means as many as the adapter says. */
+    tail: z.int().min(1).max(maxTail).optional(),
+    prompt: z.array(tokenId).min(1).max(262_144),
+    /** 0 reads the prompt and generates nothing. */
+    maxTokens: z.int().min(0).max(262_144),
+    sampling: Sampling,
+    /** Token ids that end the sequence; the backbone's end-of-sequence ids are the edge's to include. */
+    stopTokens: z.array(tokenId).max(maxStopTokens),
+    /** Only tokens that keep to it are chosen; a stop token only where it may end. */
+    grammar: Grammar.optional(),
+    /** The grammar is of what follows the first of these tokens, and any token may come until then; absent means at once. */
+    grammarAfter: z.array(tokenId).min(1).max(16).optional(),
+    /** Log-probabilities of the chosen token and this many alternatives; null sends none. */
+    logprobs: z.int().min(0).max(maxTopLogprobs).nullable(),
+    /** Log-probabilities of the prompt's tokens and this many alternatives; absent sends none. */
+    promptLogprobs: z.int().min(0).max(maxTopLogprobs).optional(),
+    /** The mean of the last hidden states of the prompt's tokens, scaled to length 1; needs 0 `maxTokens`. */
+    embedding: z.literal('mean').optional(),
+    /** Runs when nobody else waits; absent: in turn. */
+    priority: z.literal('low').optional(),
+    /** Among the waiting requests of its tenant it goes before those of a larger number; 0 when absent. */
+    ownPriority: z
+      .int()
+      .min(-(2 ** 31))
+      .max(2 ** 31 - 1)
+      .optional(),
+    /** The node gives up this long after it received the request, in milliseconds. */
+    timeoutMs: z.int().min(1).max(3_600_000),
+    /**
+     * The name under which the node keeps this call's usage until an edge acknowledges it. Without it, the node keeps
+     * nothing.
+     */
+    settlement: z.strictObject({ id: SettlementId, meter: z.string().max(1024) }).optional(),
+    /** Earlier settlements of the same tenant that are charged: the node forgets them. */
+    acknowledge: z.array(SettlementId).max(maxAcknowledged).optional(),
+  })
   .refine(({ embedding, maxTokens }) => embedding === undefined || maxTokens === 0, {
     path: ['embedding'],
     error: 'needs 0 maxTokens, as nothing is generated',
@@ -196,7 +200,10 @@ export const GenerateEvent = z.discriminatedUnion('type', [
   /** In front of the first token, of the prompt's tokens from the second on, in order. */
   z.strictObject({ type: z.literal('prompt'), scores: z.array(TokenScore).min(1).max(maxScoresPerEvent) }),
   /** In front of the end, where the request asks for it: base64 of its numbers (vector.ts). */
-  z.strictObject({ type: z.literal('embedding'), vector: z.string().max(Math.ceil((4 * maxDimensions) / 3) * 4) }),
+  z.strictObject({
+    type: z.literal('embedding'),
+    vector: z.string().max(Math.ceil((4 * maxDimensions) / 3) * 4),
+  }),
   z.strictObject({
     type: z.literal('token'),
     id: tokenId,

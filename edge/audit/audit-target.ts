@@ -6,7 +6,15 @@ import type { PathParameters } from '../http/path-schemas.ts'
  */
 export type AuditTarget = Partial<
   Record<
-    keyof PathParameters | 'change' | 'policy' | 'expiresAt' | 'scopes' | 'percent' | 'by' | 'form' | 'version',
+    | keyof PathParameters
+    | 'change'
+    | 'policy'
+    | 'expiresAt'
+    | 'scopes'
+    | 'percent'
+    | 'by'
+    | 'form'
+    | 'version',
     string | undefined
   >
 >

@@ -10,6 +10,7 @@ const exempt = [
   'POST /v1/completions',
   'POST /v1/responses',
   'DELETE /v1/responses/:response',
+  'POST /v1/embeddings',
   'POST /v1/messages',
   'POST /v1/messages/count_tokens',
   'POST /tokenize',

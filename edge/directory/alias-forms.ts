@@ -76,7 +76,9 @@ export class AliasForms {
   #length(more: number): number {
     const all = () =>
       more +
-      Number(this.#sql.exec<{ sum: number }>('SELECT COALESCE(SUM(LENGTH(text)), 0) AS sum FROM forms').one().sum)
+      Number(
+        this.#sql.exec<{ sum: number }>('SELECT COALESCE(SUM(LENGTH(text)), 0) AS sum FROM forms').one().sum,
+      )
     if (all() > maxFormsLength)
       this.#sql.exec('DELETE FROM forms WHERE id NOT IN (SELECT form FROM alias_forms)')
     return all()

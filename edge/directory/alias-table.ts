@@ -119,7 +119,6 @@ export class AliasTable {
     }
   }
 
-
   #rows(query: string, ...bindings: SqlStorageValue[]): Row[] {
     return this.#sql.exec<Row>(query, ...bindings).toArray()
   }
@@ -128,7 +127,10 @@ export class AliasTable {
 const parseCanary = (json: SqlStorageValue | undefined): Canary | null =>
   typeof json === 'string' ? Canary.parse(JSON.parse(json)) : null
 
-const parseBrief = ({ form_name, form_type }: Partial<Pick<Row, 'form_name' | 'form_type'>>): object | null =>
+const parseBrief = ({
+  form_name,
+  form_type,
+}: Partial<Pick<Row, 'form_name' | 'form_type'>>): object | null =>
   form_type == null ? null : { type: form_type, ...(form_name == null ? {} : { name: form_name }) }
 
 const toSummary = ({ canary, updated_at, ...rest }: Row): AliasSummary =>

@@ -104,7 +104,9 @@ test('messages answer what is described, whole, as events and counted', async ()
 test('embeddings answer what is described, as numbers and as base64', async () => {
   await stubs.behave({ tokens: [], embedding: [1, 0, 0, 0] })
   for (const encoding_format of ['float', 'base64'])
-    expect((await own('POST', '/embeddings', { model: 'tone', input: ['a'], encoding_format })).status).toBe(200)
+    expect((await own('POST', '/embeddings', { model: 'tone', input: ['a'], encoding_format })).status).toBe(
+      200,
+    )
   expect((await own('POST', '/embeddings', { model: 'tone', input: 'a', dimensions: 2 })).status).toBe(400)
 })
 

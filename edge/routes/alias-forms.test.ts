@@ -14,6 +14,7 @@ const order: AnswerForm = {
   type: 'json_schema',
   json_schema: {
     name: 'order',
+    description: undefined,
     schema: { type: 'object', properties: { item: { type: 'string' } }, required: ['item'] },
     strict: false,
   },
@@ -83,7 +84,9 @@ describe('an alias that was deployed with a form', () => {
 
   test('answers in it or calls a function, and only calls where it must', async () => {
     await deployed({ response_format: order })
-    const tools = [{ type: 'function', function: { name: 'look', parameters: { type: 'object', properties: {} } } }]
+    const tools = [
+      { type: 'function', function: { name: 'look', parameters: { type: 'object', properties: {} } } },
+    ]
     const free = JSON.stringify(await grammarOf('/chat/completions', { messages, tools }))
     expect(free).toContain('item')
     expect(free).toContain('look')
@@ -93,7 +96,10 @@ describe('an alias that was deployed with a form', () => {
 
   test('keeps it through deployments, canaries and promotions that do not name it; null takes it away', async () => {
     await deployed({ response_format: order })
-    expect((await deployed({ digest: next.digest })).response_format).toEqual({ type: 'json_schema', name: 'order' })
+    expect((await deployed({ digest: next.digest })).response_format).toEqual({
+      type: 'json_schema',
+      name: 'order',
+    })
     await edge.own(tenant, 'PUT', '/aliases/tone/canary', { digest: tenant.adapter.digest, percent: 5 })
     await edge.own(tenant, 'POST', '/aliases/tone/promote', {})
     expect((await detail()).response_format).toEqual(order)
@@ -123,7 +129,9 @@ describe('an alias that was deployed with a form', () => {
     expect([await list(tenant), await list(other)]).toEqual([{ type: 'json_schema', name: 'order' }, null])
     expect(JSON.stringify(await grammarOf('/chat/completions', { messages }))).toContain('item')
     expect((await edge.own(other, 'POST', '/chat/completions', { model: 'tone', messages })).status).toBe(200)
-    expect((await stubs.calls()).filter(({ body }) => GenerateRequest.parse(body).grammar !== undefined)).toHaveLength(1)
+    expect(
+      (await stubs.calls()).filter(({ body }) => GenerateRequest.parse(body).grammar !== undefined),
+    ).toHaveLength(1)
   })
 })
 
@@ -138,7 +146,11 @@ describe('a form is refused at deployment, and nothing changes:', () => {
     const response = await deploy({ response_format })
     expect(response.status).toBe(400)
     expect(await response.json()).toMatchObject({
-      error: { code, param: expect.stringMatching(/^response_format/), message: expect.stringMatching(message) },
+      error: {
+        code,
+        param: expect.stringMatching(/^response_format/),
+        message: expect.stringMatching(message),
+      },
     })
     expect(await detail()).toMatchObject({ version: 1, response_format: null })
   })

@@ -75,10 +75,11 @@ async function readOptional<S extends z.ZodType>(schema: S, c: C): Promise<z.out
 /** `PUT …/aliases/{alias}`: deploys an adapter under a name. */
 export async function putAlias(c: C): Promise<Response> {
   const alias = aliasOf(c)
-  const { digest, if_version, response_format: form } = parseRequest(
-    PutAliasRequest,
-    await readJson(c.req.raw),
-  )
+  const {
+    digest,
+    if_version,
+    response_format: form,
+  } = parseRequest(PutAliasRequest, await readJson(c.req.raw))
   if (form != null) checkForm(form)
   return c.json(await moveAlias(c, { alias, aim: { action: 'deploy', digest, form }, ifVersion: if_version }))
 }

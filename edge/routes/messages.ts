@@ -85,7 +85,7 @@ function encoded(
   const turns = [...system, ...messageTurns(request.messages)]
   return encodePrompts({ ...request, param: 'messages' }, c, (open) => {
     const toolUse = new ToolUse(askedTools(request), open)
-    const constraint = constrain(toolUse)
+    const constraint = constrain(toolUse, open)
     const prompt = encodeConversation(turns, {
       ...open,
       // A last message of the assistant is the beginning of the answer, as at Anthropic.

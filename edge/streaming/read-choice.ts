@@ -19,7 +19,7 @@ export interface ChoiceDelta {
   /** Scores of the prompt's tokens from the second on, where the request asks for them: in the first delta. */
   readonly prompt?: readonly TokenScore[]
   /** The prompt's embedding (`shared/vector.ts`), where the request asks for it: in the last delta. */
-  readonly embedding?: string
+  readonly embedding?: string | undefined
 }
 
 export interface ChoiceSource {

@@ -12,7 +12,7 @@ type OwnForm = () => AnswerForm | undefined
  * The grammar of an answer: of the form that the request asks for, or else of the models' own. A request may ask for one
  * form only, and for `text`, which is none.
  */
-export function grammarOf(request: Request, own: OwnForm): SimpleGrammar | undefined {
+export function grammarOf(request: Request, own: OwnForm = () => undefined): SimpleGrammar | undefined {
   const asked = formsOf(request)
   const isFree = request.response_format?.type === 'text'
   return theOne(asked.length > 0 || isFree ? asked : formsOfOwn(own), request.min_tokens)

@@ -4,7 +4,7 @@ import { ownForm } from './own-form.ts'
 
 const schema = (name: string): AnswerForm => ({
   type: 'json_schema',
-  json_schema: { name, schema: { type: 'object' }, strict: false },
+  json_schema: { name, description: undefined, schema: { type: 'object' }, strict: false },
 })
 
 test('a model’s form is that of its alias, and a stack’s that of the one that has any', () => {

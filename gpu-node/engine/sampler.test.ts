@@ -39,7 +39,15 @@ describe('bad words', () => {
   it('of one token are never chosen, and of several not behind their first ones', () => {
     expect(greedily([[0]], 3)).toEqual([1, 1, 1])
     expect(greedily([[0, 0]], 5)).toEqual([0, 1, 0, 1, 0])
-    expect(greedily([[0, 0, 0], [1, 0]], 7)).toEqual([0, 0, 1, 1, 1, 1, 1])
+    expect(
+      greedily(
+        [
+          [0, 0, 0],
+          [1, 0],
+        ],
+        7,
+      ),
+    ).toEqual([0, 0, 1, 1, 1, 1, 1])
     expect(greedily([[0], [0], [1, 1]], 4)).toEqual([1, 2, 1, 2])
   })
 

@@ -10,9 +10,12 @@ export type Prompt = z.infer<typeof Prompt>
 /** One prompt or several, as a list; each is answered by itself, in order. */
 export const promptsUpTo = (most: number) =>
   z
-    .union([Text, TokenIds, z.array(Prompt).min(1, 'must hold at least one prompt').meta({ maxItems: most })], {
-      error: `must be a string, an array of token ids, or an array of up to ${most} of those`,
-    })
+    .union(
+      [Text, TokenIds, z.array(Prompt).min(1, 'must hold at least one prompt').meta({ maxItems: most })],
+      {
+        error: `must be a string, an array of token ids, or an array of up to ${most} of those`,
+      },
+    )
     .transform((prompts): Prompt[] => {
       if (typeof prompts === 'string') return [prompts]
       return isTokenIds(prompts) ? [prompts] : prompts

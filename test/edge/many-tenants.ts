@@ -57,6 +57,7 @@ async function seed(body: unknown, env: Bindings): Promise<string[]> {
           version: 1,
           status: 'active',
           policy: unlimited,
+          forms: {},
           aliases: { [alias]: { ...adapter, updatedAt: createdAt, version: 1 } },
         },
         adapters: { version: 1, adapters: [{ ...adapter, kind: 'iapt', bytes: adapterBytes, createdAt }] },

@@ -68,7 +68,8 @@ async function logitsOfHidden(name: string, hidden: Float32Array): Promise<Float
     return Float32Array.from({ length: (hidden.length / d) * vocab }, (_, at) => {
       const [row, id] = [Math.floor(at / vocab), at % vocab]
       let sum = 0
-      for (let i = 0; i < d; i++) sum += (hidden[row * d + i] ?? Number.NaN) * (head[id * d + i] ?? Number.NaN)
+      for (let i = 0; i < d; i++)
+        sum += (hidden[row * d + i] ?? Number.NaN) * (head[id * d + i] ?? Number.NaN)
       return logitCap === undefined ? sum * logitScale : logitCap * Math.tanh((sum * logitScale) / logitCap)
     })
   } finally {

@@ -61,7 +61,8 @@ async function agreement(vector: Float32Array, prompt: readonly number[], adapte
     let sum = 0
     for (let id = 0; id < vocab; id++) {
       let mean = 0
-      for (let at = 0; at < prompt.length; at++) mean += (logits[at * vocab + id] ?? Number.NaN) / prompt.length
+      for (let at = 0; at < prompt.length; at++)
+        mean += (logits[at * vocab + id] ?? Number.NaN) / prompt.length
       const own = vector.reduce((total, x, i) => total + x * (head[id * d + i] ?? Number.NaN), 0)
       sum += [mean * own, mean * mean, own * own][of] ?? Number.NaN
     }
@@ -80,7 +81,12 @@ test.each([undefined, 'static', 'iapt'] as const)(
     const prompts = [3, 20, 70].map((more) => tokens((adapter?.window ?? 0) + more))
     // A cache of earlier prompts has nothing of what an embedding needs.
     for (const prefixBytes of [0, 1 << 24]) {
-      const engine = new Engine({ backend, queue: { total: 64, perTenant: 64 }, chunkTokens: 16, prefixBytes })
+      const engine = new Engine({
+        backend,
+        queue: { total: 64, perTenant: 64 },
+        chunkTokens: 16,
+        prefixBytes,
+      })
       for (const prompt of [...prompts, ...prompts]) {
         const events = await submit(engine, prompt, adapter)
         expect(events.map(({ type }) => type)).toEqual(['embedding', 'done'])

@@ -1,7 +1,7 @@
 import { ChatCompletion, ChatCompletionRequest } from '../../../shared/api/chat-completions.ts'
 import { Completion, CompletionRequest } from '../../../shared/api/completions.ts'
-import { Model, ModelList, ModelListQuery } from '../../../shared/api/models.ts'
 import { EmbeddingList, EmbeddingsRequest } from '../../../shared/api/embeddings.ts'
+import { Model, ModelList, ModelListQuery } from '../../../shared/api/models.ts'
 import type { ErrorCode } from '../../../shared/errors.ts'
 import { pathSchemas } from '../../http/path-schemas.ts'
 import { type AnswerHeader, json } from '../../openapi/operation.ts'
