@@ -1,6 +1,8 @@
 import type { ErrorCode } from '../../shared/errors.ts'
 import type { RequestId } from '../../shared/ids.ts'
 import type { FinishReason, Timings, Usage } from '../../shared/wire.ts'
+import type { Chunk } from './chunk.ts'
+import type { Step } from './scheduler.ts'
 import type { EngineRequest } from './sequence.ts'
 
 export interface StepReport {
@@ -27,4 +29,21 @@ export interface EngineObserver {
   ended(request: RequestReport): void
   /** A backend call failed. */
   failed(error: unknown): void
+}
+
+/** How long a step's runs took, of those that went well. */
+export interface StepTime {
+  prefillMs: number
+  decodeMs: number
+}
+
+export function reportOf({ chunks, decode }: Step, { decodeMs, prefillMs }: StepTime): StepReport {
+  const sum = (count: (chunk: Chunk) => number) => chunks.reduce((total, chunk) => total + count(chunk), 0)
+  return {
+    prefillTokens: sum(({ tokens }) => tokens.length),
+    prefillRows: sum(({ rows }) => rows),
+    prefillSeconds: prefillMs / 1000,
+    decodeTokens: decode.length,
+    decodeSeconds: decodeMs / 1000,
+  }
 }

@@ -1,3 +1,5 @@
+import type { Sequence } from './sequence.ts'
+
 const memorySeconds = 10
 
 export interface RanStep {
@@ -28,10 +30,24 @@ export class StepPace {
   }
 
   /** Seconds within which the work is done at this pace; undefined where no such step has run yet. */
-  secondsFor({ prefillRows, tokens }: WorkLeft): number | undefined {
+  #secondsFor({ prefillRows, tokens }: WorkLeft): number | undefined {
     const isKnown = (tokens === 0 || this.#slowest > 0) && (prefillRows === 0 || this.#rows > 0)
     if (!isKnown) return undefined
     const prefill = prefillRows === 0 ? 0 : prefillRows * (this.#rowSeconds / this.#rows)
     return prefill + tokens * this.#slowest
+  }
+
+  /**
+   * The latest begin of the request that is next in the queue: the running requests are over then, at this pace, and by
+   * its deadline at any pace. Whole seconds; undefined before such steps have run.
+   */
+  secondsToPlace(running: readonly Sequence[], now: number): number | undefined {
+    const atThisPace = this.#secondsFor({
+      prefillRows: running.reduce((rows, sequence) => rows + sequence.prefillRowsLeft, 0),
+      tokens: Math.max(0, ...running.map(({ tokensLeft }) => tokensLeft)),
+    })
+    if (atThisPace === undefined) return undefined
+    const atAnyPace = Math.max(0, ...running.map(({ deadline }) => (deadline - now) / 1000))
+    return Math.max(1, Math.ceil(Math.min(atThisPace, atAnyPace)))
   }
 }
