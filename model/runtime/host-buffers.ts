@@ -1,0 +1,162 @@
+import type { ModelConfig } from '../../shared/backbone.ts'
+import type { RowRange } from './host-places.ts'
+import { discard, fillSparsely } from './memory-pages.ts'
+import { float32, type Tensors } from './tensors.ts'
+import { Turns } from './turns.ts'
+
+/** How much is copied, or given back, between two turns of the event loop. */
+const bytesInTurn = 2 * 1024 ** 2
+const bytesOfValue = Float32Array.BYTES_PER_ELEMENT
+
+/** Rows of one place in each layer. */
+export interface LayerRanges {
+  readonly place: number
+  readonly layers: readonly { readonly from: number; readonly to: number }[]
+}
+
+/** The first rows of one place, in all layers. */
+interface FirstRows {
+  readonly place: number
+  readonly rows: number
+}
+
+/**
+ * The memory of a cache on the host. For each layer, keys and values each are one buffer
+ * [places, kvHeads, capacity, headDim]. A buffer takes memory only for rows that were written, as the operating system
+ * commits it then. Copying is done in pieces, between which the event loop has its turn.
+ */
+export class HostBuffers {
+  readonly #config: ModelConfig
+  readonly #places: number
+  readonly #turns = new Turns(bytesInTurn)
+  /** Keys and values in turn, layer by layer. */
+  #buffers: readonly Float32Array<ArrayBuffer>[] = []
+  #capacity = 0
+
+  constructor(config: ModelConfig, places: number) {
+    this.#config = config
+    this.#places = places
+  }
+
+  /** Rows that each place has room for. */
+  get capacity(): number {
+    return this.#capacity
+  }
+
+  /** Replaces the buffers by empty ones. */
+  reset(capacity: number): void {
+    this.#capacity = capacity
+    this.#buffers = Array.from({ length: 2 * this.#config.layers }, () => this.#newBuffer(capacity))
+  }
+
+  /** Makes longer buffers, which take over the rows there are, one by one, to need little more memory meanwhile. */
+  async lengthen(capacity: number, lengths: readonly number[]): Promise<void> {
+    const { headDim, kvHeads } = this.#config
+    const buffers: Float32Array<ArrayBuffer>[] = []
+    for (const buffer of this.#buffers) {
+      const longer = this.#newBuffer(capacity)
+      for (const [place, length] of lengths.entries())
+        for (let head = 0; head < kvHeads; head++) {
+          const size = length * headDim
+          const from = this.#at({ place, head, row: 0 })
+          await this.#turns.before(size * bytesOfValue)
+          longer.set(buffer.subarray(from, from + size), (from / this.#capacity) * capacity)
+        }
+      // Frees the memory now rather than at the next garbage collection.
+      buffer.buffer.transfer(0)
+      buffers.push(longer)
+    }
+    this.#buffers = buffers
+    this.#capacity = capacity
+  }
+
+  /** Gives memory back to the operating system; the rows' content is undefined from then on. */
+  async giveBack(ranges: readonly RowRange[]): Promise<void> {
+    const { headDim, kvHeads } = this.#config
+    for (const { from, place, to } of ranges)
+      for (const buffer of this.#buffers)
+        for (let head = 0; head < kvHeads; head++) {
+          await this.#turns.before((to - from) * headDim * bytesOfValue)
+          discard(buffer.subarray(this.#at({ place, head, row: from }), this.#at({ place, head, row: to })))
+        }
+  }
+
+  /** Copies of rows: keys and values in turn, layer by layer, each [kvHeads, rows of the layer, headDim]. */
+  async read({ layers, place }: LayerRanges): Promise<Float32Array[]> {
+    const { headDim, kvHeads } = this.#config
+    const copies: Float32Array[] = []
+    for (const [at, buffer] of this.#buffers.entries()) {
+      const { from, to } = layers[at >> 1] ?? { from: 0, to: 0 }
+      const size = (to - from) * headDim
+      const copy = new Float32Array(kvHeads * size)
+      await this.#turns.before(copy.byteLength)
+      for (let head = 0; head < kvHeads; head++) {
+        const start = this.#at({ place, head, row: from })
+        copy.set(buffer.subarray(start, start + size), head * size)
+      }
+      copies.push(copy)
+    }
+    return copies
+  }
+
+  /** Writes what `read` has given to these rows. */
+  async write(copies: readonly Float32Array[], { layers, place }: LayerRanges): Promise<void> {
+    const { headDim, kvHeads } = this.#config
+    for (const [at, buffer] of this.#buffers.entries()) {
+      const copy = copies[at] ?? new Float32Array(0)
+      const { from, to } = layers[at >> 1] ?? { from: 0, to: 0 }
+      const size = (to - from) * headDim
+      await this.#turns.before(copy.byteLength)
+      for (let head = 0; head < kvHeads; head++)
+        buffer.set(copy.subarray(head * size, (head + 1) * size), this.#at({ place, head, row: from }))
+    }
+  }
+
+  /** Swaps the first rows of two places. */
+  async swap(a: FirstRows, b: FirstRows): Promise<void> {
+    const longest = Math.max(a.rows, b.rows)
+    const { headDim, kvHeads } = this.#config
+    const each = Math.max(1, Math.floor(bytesInTurn / (4 * headDim * bytesOfValue)))
+    const copy = new Float32Array(Math.min(each, longest) * headDim)
+    for (const buffer of this.#buffers)
+      for (let head = 0; head < kvHeads; head++)
+        for (let row = 0; row < longest; row += each) {
+          const sizeOf = (rows: number) => Math.max(0, Math.min(each, rows - row)) * headDim
+          const [sizeA, sizeB] = [sizeOf(a.rows), sizeOf(b.rows)]
+          const [atA, atB] = [
+            this.#at({ place: a.place, head, row }),
+            this.#at({ place: b.place, head, row }),
+          ]
+          await this.#turns.before((2 * sizeA + sizeB) * bytesOfValue)
+          copy.set(buffer.subarray(atA, atA + sizeA))
+          buffer.copyWithin(atA, atB, atB + sizeB)
+          buffer.set(copy.subarray(0, sizeA), atB)
+        }
+  }
+
+  /** The memory of `count` neighbouring places as inputs and outputs of the graph, which appends to it in place. */
+  tensors({ count, first }: { first: number; count: number }): { feeds: Tensors; outputs: Tensors } {
+    const { headDim, kvHeads } = this.#config
+    const dims = [count, kvHeads, this.#capacity, headDim]
+    const [from, to] = [first, first + count].map((place) => this.#at({ place, head: 0, row: 0 }))
+    const tensors = this.#buffers.map((buffer) => float32(buffer.subarray(from, to), dims))
+    const named = (prefix: string): Tensors =>
+      Object.fromEntries(
+        tensors.map((tensor, at) => [`${prefix}_${at % 2 === 0 ? 'key' : 'value'}.${at >> 1}`, tensor]),
+      )
+    return { feeds: named('past'), outputs: named('present') }
+  }
+
+  #newBuffer(capacity: number): Float32Array<ArrayBuffer> {
+    const { headDim, kvHeads } = this.#config
+    const buffer = new Float32Array(this.#places * kvHeads * capacity * headDim)
+    fillSparsely(buffer)
+    return buffer
+  }
+
+  /** Where a row of a place's head begins in a buffer. */
+  #at({ head, place, row }: { place: number; head: number; row: number }): number {
+    const { headDim, kvHeads } = this.#config
+    return ((place * kvHeads + head) * this.#capacity + row) * headDim
+  }
+}
