@@ -1,5 +1,6 @@
 import type { Graph, Initializer, Node } from './graph.ts'
-import { type OpName, type Ops, opRows } from './ops.ts'
+import { opRows } from './op-rows.ts'
+import type { OpName, Ops } from './ops.ts'
 import type { ElementType, Shape, Value, ValueType } from './values.ts'
 
 /** The values that an op gives: one for each output type, undefined for one that is left out. */

@@ -1,6 +1,7 @@
 import proto from 'onnx-proto'
 import type { AttributeValue, Graph, Initializer, Node } from './graph.ts'
-import { type AttributeKind, opRows } from './ops.ts'
+import { opRows } from './op-rows.ts'
+import type { AttributeKind } from './ops.ts'
 import { type ElementType, type Shape, unknownDim, type Value } from './values.ts'
 
 const { onnx } = proto
