@@ -9,11 +9,11 @@ import {
   exchangeRetryMs,
   type LeaseRequest,
   type Refusal,
-  type Returned,
-  type ReturnedAllowance,
 } from './exchange.ts'
-import { Lease, type LeaseRest, type Reserved } from './lease.ts'
-import { areSame, isLimited, type Limits, limitNames, limitRules, type Standings } from './limits.ts'
+import { KnownLimits, type StandingsSeen } from './known-limits.ts'
+import type { Reserved } from './lease.ts'
+import { LeaseHolding } from './lease-holding.ts'
+import type { Limits } from './limits.ts'
 import { Pace } from './pace.ts'
 import { PendingCharges } from './pending-charges.ts'
 import { BudgetRefusal, leastNeed } from './refusal.ts'
@@ -46,12 +46,8 @@ interface Unanswered {
   readonly sentAt: number
 }
 
-/** A lease is given up after this long, so that what an isolate lost count of returns with its expiry. */
-const leaseLifeMs = 120_000
-/** After a refusal, and near a limit: everything is asked for one by one. */
+/** After a refusal, and near a limit, each request asks the owner for itself, for this long. */
 const scarceMs = 5_000
-/** The owner's last word is believed this long where the tenant's record says otherwise. */
-const limitsKnownMs = 60_000
 const maxRounds = 4
 const renewPauseMs = 2_000
 
@@ -66,16 +62,10 @@ const unavailable = (message: string, cause?: unknown) =>
 export class TenantAccount {
   readonly #options: AccountOptions
   readonly #pace = new Pace()
-  #lease: Lease
-  /** The one to change to when it is granted. */
-  #next: Lease | undefined
+  readonly #holding: LeaseHolding
+  readonly #limits: KnownLimits
   readonly #charges = new PendingCharges()
-  #allowance: ReturnedAllowance | null = null
-  readonly #returned = new Map<string, { tokens: number; slots: number }>()
   #unanswered: Unanswered[] = []
-  /** Limits as the tenant's record has them. */
-  #recorded: Limits | undefined
-  #known: { readonly limits: Limits; readonly standings: Standings; readonly at: number } | undefined
   #scarceUntil = 0
   #renewing = 0
   #admitted = 0
@@ -84,7 +74,8 @@ export class TenantAccount {
 
   constructor(options: AccountOptions) {
     this.#options = options
-    this.#lease = this.#newLease()
+    this.#holding = new LeaseHolding(options)
+    this.#limits = new KnownLimits(options.now)
   }
 
   /** Requests admitted so far. */
@@ -104,23 +95,13 @@ export class TenantAccount {
 
   /** Nothing is held here and nothing is left to tell. */
   get isSettled(): boolean {
-    return (
-      this.pending === 0 && this.#returned.size === 0 && this.#unanswered.length === 0 && this.#lease.isEmpty
-    )
+    const { isEmpty, owes } = this.#holding
+    return this.pending === 0 && !owes && this.#unanswered.length === 0 && isEmpty
   }
 
   /** Limits and how they stand, as far as this isolate knows. */
-  get standings():
-    | { readonly standings: Standings; readonly left: LeaseRest; readonly ageMs: number }
-    | undefined {
-    const now = this.#options.now()
-    return (
-      this.#known && {
-        standings: this.#known.standings,
-        left: this.#lease.left(now),
-        ageMs: now - this.#known.at,
-      }
-    )
+  get standings(): StandingsSeen | undefined {
+    return this.#limits.standings(this.#holding.left)
   }
 
   /**
@@ -128,15 +109,13 @@ export class TenantAccount {
    * request asks the owner, until both say the same.
    */
   applyLimits(recorded: Limits): void {
-    this.#recorded = recorded
-    if (this.#isDisputed) this.#drain()
+    this.#limits.record(recorded)
+    if (this.#limits.isDisputed) this.#holding.drain()
   }
 
   /** Whether requests must be admitted: by the tenant's record, or by the owner's younger word. */
   isLimited(recorded: Limits): boolean {
-    const known = this.#known
-    const isYoung = known !== undefined && this.#options.now() - known.at < limitsKnownMs
-    return isLimited(recorded) || (isYoung && isLimited(known.limits))
+    return this.#limits.isLimited(recorded)
   }
 
   /** Nothing is going on here: nothing is lost when the account is forgotten. */
@@ -161,35 +140,28 @@ export class TenantAccount {
   async admit(need: number, owner: BudgetOwner): Promise<Reserved> {
     this.#isResting = false
     for (let round = 0; round < maxRounds; round++) {
-      const taken = this.#take(need) ?? (await this.#askFor(need, owner))
-      if (taken !== undefined) return taken
+      const reserved = this.#take(need) ?? (await this.#askFor(need, owner))
+      if (reserved !== undefined) return reserved
     }
     throw unavailable('your budget could not be asked in time; retry')
   }
 
   /** Whether, as far as this isolate knows, some limit has no room for another request. */
   get seemsFull(): boolean {
-    const now = this.#options.now()
-    const known = this.#known
-    if (known === undefined || this.#lease.has(leastNeed, now)) return false
-    return limitNames.some((name) => {
-      const standing = known.standings[name]
-      if (standing === undefined) return false
-      const isOld = standing.resetMs !== null && now - known.at >= standing.resetMs
-      return !isOld && standing.left < (limitRules[name].unit === 'tokens' ? leastNeed : 1)
-    })
+    return this.#limits.seemFull && !this.#holding.has(leastNeed)
   }
 
   /** Has the owner refuse, or grant what the smallest request needs. Throws BudgetRefusal. */
   async askForLeast(owner: BudgetOwner): Promise<void> {
     const { answer } = await this.#send(this.#exchange({ need: leastNeed }), { owner })
     // The missing room may be what this isolate holds itself: then the request's own need decides.
-    if (answer.outcome.kind === 'refused' && this.#lease.isEmpty) throw this.#refused(answer.outcome.refusal)
+    if (answer.outcome.kind === 'refused' && this.#holding.isEmpty)
+      throw this.#refused(answer.outcome.refusal)
   }
 
   /** Whether it is time to ask for more behind the requests; the caller then calls `renew`. */
   get wantsRenewal(): boolean {
-    return this.#mayFill && this.#lease.isLow(this.#options.now())
+    return this.#mayFill && this.#holding.isLow
   }
 
   /** Asks for what requests will need next. */
@@ -198,11 +170,8 @@ export class TenantAccount {
   }
 
   /** Room that a request did not need, or no longer needs. Its charges give back the tokens that a budget pays. */
-  giveBack({ lease, minute }: Reserved, { allowance, slots }: { slots: number; allowance: number }): void {
-    if (allowance > 0) this.#lease.allow(minute, allowance)
-    if (slots === 0) return
-    if (lease === this.#lease.id) this.#lease.giveBack(slots)
-    else this.#putBack({ returned: { lease, slots, tokens: 0 } })
+  giveBack(reserved: Reserved, unused: { slots: number; allowance: number }): void {
+    this.#holding.giveBack(reserved, unused)
   }
 
   /** Charges a choice. `node`: who keeps its settlement. */
@@ -218,7 +187,7 @@ export class TenantAccount {
   /** Gives the lease back, for whoever else may need it, until the next request comes. */
   release(): void {
     this.#isResting = true
-    this.#drain()
+    this.#holding.drain()
   }
 
   /** Tells the owner what requests used and what returns. Does nothing when there is nothing to tell. */
@@ -230,56 +199,45 @@ export class TenantAccount {
       if (this.#options.now() - next.sentAt >= exchangeRetryMs) this.#giveUp(next.exchange)
       else await this.#send(next.exchange, { owner, sentAt: next.sentAt })
     }
-    while (this.#hasNews || (!this.#lease.isEmpty && (this.#known?.at ?? 0) < heardSince))
+    while (this.#hasNews || (!this.#holding.isEmpty && this.#limits.toldAt < heardSince))
       // A call that is made anyway fills the lease up.
       await this.#send(this.#exchange(this.#mayFill ? { need: null } : undefined), { owner })
   }
 
-  /** Undefined when what was granted can no longer be used, so that asking again is right. */
+  /** Undefined when the grant can no longer be used, so that asking again is right. */
   async #askFor(need: number, owner: BudgetOwner): Promise<Reserved | undefined> {
     const first = await this.#send(this.#exchange({ need }), { owner, need })
-    if (first.answer.outcome.kind !== 'refused') return first.taken
+    if (first.answer.outcome.kind !== 'refused') return first.reserved
     const { refusal } = first.answer.outcome
     const late = this.#take(need)
     if (late !== undefined) return late
-    if (refusal.room === 'never' || this.#lease.isEmpty) throw this.#refused(refusal)
+    if (refusal.room === 'never' || this.#holding.isEmpty) throw this.#refused(refusal)
     // The missing room may be just what this isolate holds itself.
-    this.#drain()
+    this.#holding.drain()
     const second = await this.#send(this.#exchange({ need }), { owner, need })
     if (second.answer.outcome.kind === 'refused') throw this.#refused(second.answer.outcome.refusal)
-    return second.taken
+    return second.reserved
   }
 
   /** Whether more may be asked for than a waiting request needs: the tenant has limits, a steady load, and is not short. */
   get #mayFill(): boolean {
     const now = this.#options.now()
-    const isBounded = this.#known !== undefined && isLimited(this.#known.limits)
-    const mayAsk =
-      isBounded && !this.#isDisputed && !this.#isResting && now >= this.#renewing && now >= this.#scarceUntil
-    return mayAsk && this.#pace.ahead(now) !== undefined
+    const isPaused = this.#isResting || now < this.#renewing || now < this.#scarceUntil
+    if (!this.#limits.isBounded || this.#limits.isDisputed || isPaused) return false
+    return this.#pace.ahead(now) !== undefined
   }
 
   get #hasNews(): boolean {
-    return this.#charges.hasNews || this.#returned.size > 0 || this.#allowance !== null
-  }
-
-  get #isDisputed(): boolean {
-    const [recorded, known] = [this.#recorded, this.#known]
-    return recorded !== undefined && known !== undefined && !areSame(recorded, known.limits)
-  }
-
-  #drain(): void {
-    if (!this.#lease.isEmpty) this.#putBack(this.#lease.drain())
+    return this.#charges.hasNews || this.#holding.hasReturns
   }
 
   #take(need: number): Reserved | undefined {
-    const now = this.#options.now()
-    const taken = this.#lease.take(need, now)
-    if (taken === undefined) return undefined
+    const reserved = this.#holding.take(need)
+    if (reserved === undefined) return undefined
     this.#admitted += 1
     this.#running += 1
-    this.#pace.count(need, now)
-    return taken
+    this.#pace.count(need, this.#options.now())
+    return reserved
   }
 
   #refused(refusal: Refusal): BudgetRefusal {
@@ -287,21 +245,12 @@ export class TenantAccount {
     return new BudgetRefusal(refusal)
   }
 
-  #newLease(): Lease {
-    return new Lease({ id: this.#options.newId(), bornAt: this.#options.now() })
-  }
-
   /** Everything there is to tell, and perhaps a question. */
   #exchange(ask: { readonly need: number | null } | undefined): Exchange {
-    const returned = [...this.#returned].map(([lease, parts]): Returned => ({ lease, ...parts }))
-    this.#returned.clear()
-    const allowance = this.#allowance
-    this.#allowance = null
     return {
       id: this.#options.newId(),
       charges: this.#charges.take(),
-      returned,
-      allowance,
+      ...this.#holding.takeReturns(),
       ask: ask === undefined ? null : this.#ask(ask.need),
     }
   }
@@ -309,18 +258,16 @@ export class TenantAccount {
   #ask(need: number | null): LeaseRequest {
     const { holder, now, timeoutMs } = this.#options
     const at = now()
-    if (at - this.#lease.bornAt > leaseLifeMs || this.#lease.isOver(at)) this.#next ??= this.#newLease()
     if (need === null) this.#renewing = at + renewPauseMs
     const ahead = need === null ? this.#pace.ahead(at) : undefined
-    const extra = { ...(ahead ? this.#lease.lacks(ahead, at) : { requests: 0, tokens: 0 }), slots: 0 }
-    return { holder, lease: (this.#next ?? this.#lease).id, need, extra, timeoutMs }
+    return { holder, need, timeoutMs, ...this.#holding.request(ahead) }
   }
 
   /** Sends an exchange, and once more when there is no answer: owners restart. Takes `need` from what is granted. */
   async #send(
     exchange: Exchange,
     { need, owner, sentAt = this.#options.now() }: { owner: BudgetOwner; need?: number; sentAt?: number },
-  ): Promise<{ readonly answer: ExchangeAnswer; readonly taken: Reserved | undefined }> {
+  ): Promise<{ readonly answer: ExchangeAnswer; readonly reserved: Reserved | undefined }> {
     let answer: ExchangeAnswer
     try {
       answer = await owner.exchange(exchange).catch(() => owner.exchange(exchange))
@@ -329,61 +276,27 @@ export class TenantAccount {
       throw unavailable('your budget cannot be asked now; retry', cause)
     }
     this.#answered(exchange, answer, sentAt)
-    const taken = need !== undefined && answer.outcome.kind === 'granted' ? this.#take(need) : undefined
+    const reserved = need !== undefined && answer.outcome.kind === 'granted' ? this.#take(need) : undefined
     if (isScarce(answer.standings)) {
       this.#scarceUntil = this.#options.now() + scarceMs
-      this.#drain()
+      this.#holding.drain()
     }
-    return { answer, taken }
+    return { answer, reserved }
   }
 
-  #answered(
-    { ask, charges }: Exchange,
-    { limits, outcome, standings }: ExchangeAnswer,
-    sentAt: number,
-  ): void {
-    this.#known = { limits, standings, at: this.#options.now() }
+  #answered({ ask, charges }: Exchange, answer: ExchangeAnswer, sentAt: number): void {
+    const { outcome } = answer
+    this.#limits.tell(answer)
     this.#charges.acknowledge(charges)
-    if (outcome.kind === 'over') this.#next = this.#newLease()
-    if (outcome.kind !== 'granted') return
-    const { grant } = outcome
-    const now = this.#options.now()
-    if (sentAt + grant.admitForMs <= now) {
-      // The owner may have taken it back meanwhile, so neither it nor its name is used again.
-      this.#next = this.#newLease()
-      return
-    }
-    if (grant.lease === this.#next?.id) {
-      this.#putBack(this.#lease.drain())
-      this.#lease = this.#next
-      this.#next = undefined
-    }
-    if (grant.lease === this.#lease.id) this.#lease.add(grant, sentAt)
-    else
-      this.#putBack({ returned: { lease: grant.lease, tokens: grant.tokens ?? 0, slots: grant.slots ?? 0 } })
+    if (outcome.kind === 'over') this.#holding.renew()
+    if (outcome.kind !== 'granted' || !this.#holding.add(outcome.grant, sentAt)) return
     // Where next to nothing is to be had, requests ask for themselves for a while.
-    if (ask?.need === null && !this.#lease.isLow(now)) this.#renewing = 0
+    if (ask?.need === null && !this.#holding.isLow) this.#renewing = 0
   }
 
-  #putBack({ allowance, returned }: { returned: Returned; allowance?: ReturnedAllowance }): void {
-    const { lease, slots, tokens } = returned
-    const kept = this.#returned.get(lease)
-    if (tokens > 0 || slots > 0)
-      this.#returned.set(lease, { tokens: tokens + (kept?.tokens ?? 0), slots: slots + (kept?.slots ?? 0) })
-    if (allowance === undefined || allowance.minute < 0) return
-    const before = this.#allowance?.minute === allowance.minute ? this.#allowance : undefined
-    this.#allowance = {
-      minute: allowance.minute,
-      requests: allowance.requests + (before?.requests ?? 0),
-      tokens: allowance.tokens + (before?.tokens ?? 0),
-    }
-  }
-
-  /** Whether it was heard is not known any more: charges are told anew, the rest returns by expiry. */
+  /** Whether the owner heard it is not known any more: charges are told anew, the rest returns by expiry. */
   #giveUp({ charges }: Exchange): void {
     this.#charges.tellAnew(charges)
-    this.#lease.drain()
-    this.#next = undefined
-    this.#lease = this.#newLease()
+    this.#holding.forget()
   }
 }
