@@ -1,5 +1,6 @@
 import type { JobEvent, JobId } from '../../shared/api/fine-tuning.ts'
 import { JobEvent as JobEventSchema } from '../../shared/api/fine-tuning.ts'
+import type { TrainerReport } from '../../shared/training/trainer-protocol.ts'
 import type { Sql, SqlValue } from '../budgets/sql.ts'
 
 interface Row extends Record<string, SqlValue> {
@@ -22,6 +23,23 @@ export const message = (text: string, level: JobEvent['level'] = 'info'): NewEve
   type: 'message',
   data: {},
 })
+
+/** A step's losses, as an event. `steps`: those of the whole job. */
+export function metricsEvent(
+  { step, trainLoss, validLoss }: Extract<TrainerReport, { type: 'progress' }>['metrics'][number],
+  steps: number | undefined,
+): NewEvent {
+  const losses = [
+    ...(trainLoss === undefined ? [] : [`training loss=${trainLoss.toFixed(4)}`]),
+    ...(validLoss === undefined ? [] : [`validation loss=${validLoss.toFixed(4)}`]),
+  ]
+  return {
+    level: 'info',
+    type: 'metrics',
+    message: `Step ${step}${steps === undefined ? '' : `/${steps}`}: ${losses.join(', ')}`,
+    data: { step, total_steps: steps ?? null, train_loss: trainLoss ?? null, valid_loss: validLoss ?? null },
+  }
+}
 
 const idOf = (seq: number): string => `ftevent-${String(seq).padStart(10, '0')}`
 export const seqOf = (id: string): number | undefined => {

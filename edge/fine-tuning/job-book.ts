@@ -1,15 +1,16 @@
-import { FileId, type FileObject } from '../../shared/api/files.ts'
-import { JobId, type JobStatus } from '../../shared/api/fine-tuning.ts'
-import type { TenantId } from '../../shared/ids.ts'
+import type { FileObject } from '../../shared/api/files.ts'
+import type { JobId, JobStatus } from '../../shared/api/fine-tuning.ts'
 import type { TrainerOrder, TrainerReport } from '../../shared/training/trainer-protocol.ts'
 import type { Sql } from '../budgets/sql.ts'
 import { type Outcome, ok, refuse } from '../directory/outcome.ts'
-import { checkpointKey, fileKey } from '../store/bucket-keys.ts'
-import { EventTable, message, type NewEvent } from './event-table.ts'
+import { type Checkpoint, CheckpointTable } from './checkpoint-table.ts'
+import { EventTable, message, metricsEvent } from './event-table.ts'
 import { FileTable } from './file-table.ts'
 import { jobSchema } from './job-schema.ts'
 import type { JobSpec } from './job-spec.ts'
 import { isEnded, type JobRecord, JobTable } from './job-table.ts'
+import { Tenancy } from './tenancy.ts'
+import { monthNow, TrainedTable } from './trained-table.ts'
 
 const maxUnended = 50
 
@@ -20,16 +21,6 @@ export interface TrainerHold {
   readonly fence: number
 }
 
-export interface Checkpoint {
-  readonly step: number
-  readonly at: number
-  readonly validLoss: number | null
-  /** The fence of the trainer that wrote it. Its bytes are stored under that fence. */
-  readonly fence: number
-}
-
-const monthNow = (): string => new Date().toISOString().slice(0, 7)
-
 /**
  * One tenant's files and fine-tuning jobs: every change of a job's status, in one place. A trainer may act only under
  * the fence of its lease.
@@ -39,6 +30,9 @@ export class JobBook {
   readonly jobs: JobTable
   readonly events: EventTable
   readonly files: FileTable
+  readonly checkpoints: CheckpointTable
+  readonly trained: TrainedTable
+  readonly tenancy: Tenancy
 
   constructor(sql: Sql) {
     for (const statement of jobSchema) sql.all(statement)
@@ -46,47 +40,9 @@ export class JobBook {
     this.jobs = new JobTable(sql)
     this.events = new EventTable(sql)
     this.files = new FileTable(sql)
-  }
-
-  /**
-   * Says whose all this is: a deleted tenant's name may be given to a new one, which has none of its files and jobs. The
-   * first that is told takes what there is. `began`: when the tenant was created; null where it was deleted.
-   */
-  setTenancy(tenant: TenantId, began: number | null): void {
-    const [before] = this.#sql.all<{ began: number | null }>('SELECT began FROM tenancy')
-    if (before?.began === began) return
-    this.#sql.atomically(() => {
-      this.#sql.all(
-        'INSERT INTO tenancy VALUES (1, ?) ON CONFLICT DO UPDATE SET began = excluded.began',
-        began,
-      )
-      if (before === undefined && began !== null) return
-      for (const key of [...this.#fileKeys(tenant), ...this.#checkpointKeys(tenant)])
-        this.#sql.all('INSERT OR IGNORE INTO removals VALUES (?)', key)
-      for (const table of ['files', 'file_uploads', 'jobs', 'events', 'checkpoints', 'trained'])
-        this.#sql.all(`DELETE FROM ${table}`)
-    })
-  }
-
-  /** Keys of the bucket that are to be deleted. */
-  removals(limit: number): readonly string[] {
-    return this.#sql.all<{ key: string }>('SELECT key FROM removals LIMIT ?', limit).map(({ key }) => key)
-  }
-
-  removed(keys: readonly string[]): void {
-    for (const key of keys) this.#sql.all('DELETE FROM removals WHERE key = ?', key)
-  }
-
-  #fileKeys(tenant: TenantId): string[] {
-    return this.#sql
-      .all<{ id: string }>('SELECT id FROM files UNION SELECT id FROM file_uploads')
-      .map(({ id }) => fileKey(tenant, FileId.parse(id)))
-  }
-
-  #checkpointKeys(tenant: TenantId): string[] {
-    return this.#sql
-      .all<{ job: string; step: number; fence: number }>('SELECT job, step, fence FROM checkpoints')
-      .map(({ job, ...at }) => checkpointKey(tenant, JobId.parse(job), at))
+    this.checkpoints = new CheckpointTable(sql)
+    this.trained = new TrainedTable(sql)
+    this.tenancy = new Tenancy(sql)
   }
 
   /** A new job, queued. Throws nothing; refuses with `not_found` and `conflict`. */
@@ -143,7 +99,7 @@ export class JobBook {
     if (job === undefined || fence <= job.fence || (job.status !== 'queued' && job.status !== 'running'))
       return undefined
     return this.#sql.atomically(() => {
-      const checkpoint = this.checkpoints(id)[0]
+      const checkpoint = this.checkpoints.list(id)[0]
       this.jobs.change(id, { status: 'running', fence })
       this.events.add(id, [
         message(
@@ -179,7 +135,7 @@ export class JobBook {
     switch (report.type) {
       case 'planned': {
         const { examples, steps, tokens } = report
-        const left = limit === null ? null : limit - this.trained(monthNow()) - this.#reserved(id)
+        const left = limit === null ? null : limit - this.trained.inMonth(monthNow()) - this.#reserved(id)
         if (left !== null && tokens > left) {
           this.#fail(job, {
             code: 'budget_exhausted',
@@ -232,7 +188,7 @@ export class JobBook {
     const { tuned_loss: tuned, untuned_loss: untuned } = evaluation
     const isWorse = tuned !== null && untuned !== null && tuned >= untuned
     return this.#sql.atomically(() => {
-      this.#charge(trainedTokens)
+      this.trained.add(trainedTokens)
       this.jobs.change(job.id, {
         status: 'succeeded',
         adapter,
@@ -260,31 +216,11 @@ export class JobBook {
     })
   }
 
-  addCheckpoint(hold: TrainerHold, { fence, step, validLoss }: Omit<Checkpoint, 'at'>): Outcome<null> {
+  addCheckpoint(hold: TrainerHold, checkpoint: Omit<Checkpoint, 'at'>): Outcome<null> {
     const held = this.holds(hold)
     if (!held.ok) return held
-    this.#sql.all(
-      'INSERT OR REPLACE INTO checkpoints (job, step, at, valid_loss, fence) VALUES (?, ?, ?, ?, ?)',
-      ...[hold.job, step, Math.floor(Date.now() / 1_000), validLoss, fence],
-    )
+    this.checkpoints.add(hold.job, checkpoint)
     return ok(null)
-  }
-
-  /** The checkpoints of a job, latest first. */
-  checkpoints(job: JobId): readonly Checkpoint[] {
-    return this.#sql
-      .all<{ step: number; at: number; valid_loss: number | null; fence: number }>(
-        'SELECT step, at, valid_loss, fence FROM checkpoints WHERE job = ? ORDER BY step DESC',
-        job,
-      )
-      .map(({ at, fence, step, valid_loss: validLoss }) => ({ at, fence, step, validLoss }))
-  }
-
-  /** Tokens trained in a UTC month. */
-  trained(month: string): number {
-    return (
-      this.#sql.all<{ tokens: number }>('SELECT tokens FROM trained WHERE month = ?', month)[0]?.tokens ?? 0
-    )
   }
 
   /** Refuses with `conflict` where a job that has not ended reads it. */
@@ -317,7 +253,7 @@ export class JobBook {
         `the job is ${job.status}; it can only become ${to} while it is ${from.join(' or ')}`,
       )
     return this.#sql.atomically(() => {
-      if (isEnded(to)) this.#charge(job.trainedTokens ?? 0)
+      if (isEnded(to)) this.trained.add(job.trainedTokens ?? 0)
       this.jobs.change(id, { status: to, ...(isEnded(to) ? { plannedTokens: 0 } : {}) })
       this.events.add(id, [message(says)])
       return ok(this.#require(id))
@@ -325,16 +261,9 @@ export class JobBook {
   }
 
   #fail(job: JobRecord, error: NonNullable<JobRecord['error']>): void {
-    this.#charge(job.trainedTokens ?? 0)
+    this.trained.add(job.trainedTokens ?? 0)
     this.jobs.change(job.id, { status: 'failed', error, plannedTokens: 0 })
     this.events.add(job.id, [message(`The job failed: ${error.message}`, 'error')])
-  }
-
-  #charge(tokens: number): void {
-    this.#sql.all(
-      'INSERT INTO trained (month, tokens) VALUES (?, ?) ON CONFLICT (month) DO UPDATE SET tokens = tokens + excluded.tokens',
-      ...[monthNow(), tokens],
-    )
   }
 
   /** Tokens that other jobs may still train. */
@@ -349,21 +278,5 @@ export class JobBook {
     const job = this.jobs.find(id)
     if (job === undefined) throw new Error(`the job ${id} is gone`)
     return job
-  }
-}
-
-function metricsEvent(
-  { step, trainLoss, validLoss }: Extract<TrainerReport, { type: 'progress' }>['metrics'][number],
-  steps: number | undefined,
-): NewEvent {
-  const losses = [
-    ...(trainLoss === undefined ? [] : [`training loss=${trainLoss.toFixed(4)}`]),
-    ...(validLoss === undefined ? [] : [`validation loss=${validLoss.toFixed(4)}`]),
-  ]
-  return {
-    level: 'info',
-    type: 'metrics',
-    message: `Step ${step}${steps === undefined ? '' : `/${steps}`}: ${losses.join(', ')}`,
-    data: { step, total_steps: steps ?? null, train_loss: trainLoss ?? null, valid_loss: validLoss ?? null },
   }
 }

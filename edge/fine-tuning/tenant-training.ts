@@ -5,7 +5,8 @@ import type { TenantId } from '../../shared/ids.ts'
 import type { TrainerOrder, TrainerReport } from '../../shared/training/trainer-protocol.ts'
 import { type Outcome, ok, refuse } from '../directory/outcome.ts'
 import { durableSql } from '../store/durable-sql.ts'
-import { type Checkpoint, JobBook, type TrainerHold } from './job-book.ts'
+import type { Checkpoint } from './checkpoint-table.ts'
+import { JobBook, type TrainerHold } from './job-book.ts'
 import type { JobSpec } from './job-spec.ts'
 import type { JobRecord } from './job-table.ts'
 
@@ -29,18 +30,18 @@ export class TenantTraining extends DurableObject<TrainingBindings> {
 
   /** Called by the tenant's directory. `began`: when the tenant was created; null where it was deleted. */
   async setTenancy(tenant: TenantId, began: number | null): Promise<void> {
-    this.#book.setTenancy(tenant, began)
-    if (this.#book.removals(1).length > 0) await this.ctx.storage.setAlarm(Date.now())
+    this.#book.tenancy.set(tenant, began)
+    if (this.#book.tenancy.removals(1).length > 0) await this.ctx.storage.setAlarm(Date.now())
   }
 
   /** Removes the bytes of a deleted tenant. */
   override async alarm(): Promise<void> {
     await this.ctx.storage.setAlarm(Date.now() + removeAgainMs)
     for (;;) {
-      const keys = this.#book.removals(removedAtOnce)
+      const keys = this.#book.tenancy.removals(removedAtOnce)
       if (keys.length === 0) break
       await this.env.FILES.delete([...keys])
-      this.#book.removed(keys)
+      this.#book.tenancy.removed(keys)
     }
     await this.ctx.storage.deleteAlarm()
   }
@@ -122,7 +123,7 @@ export class TenantTraining extends DurableObject<TrainingBindings> {
   }
 
   async checkpoints(id: JobId): Promise<readonly Checkpoint[]> {
-    return this.#book.checkpoints(id)
+    return this.#book.checkpoints.list(id)
   }
 
   async begin(
@@ -157,6 +158,6 @@ export class TenantTraining extends DurableObject<TrainingBindings> {
 
   /** Tokens trained in a UTC month. */
   async trained(month: string): Promise<number> {
-    return this.#book.trained(month)
+    return this.#book.trained.inMonth(month)
   }
 }

@@ -70,7 +70,7 @@ describe('a fine-tuning job', () => {
       fineTunedModel: 'ft:tiny:1',
       trainedTokens: 990,
     })
-    expect(book.trained(new Date().toISOString().slice(0, 7))).toBe(990)
+    expect(book.trained.inMonth(new Date().toISOString().slice(0, 7))).toBe(990)
     expect(book.events.newest(job, { before: undefined, limit: 2 }).map((event) => event.message)).toEqual([
       'The job has successfully completed',
       'New fine-tuned model created: ft:tiny:1',
