@@ -1,58 +1,12 @@
 import { z } from 'zod'
 import { QuartetError } from '../../shared/errors.ts'
-import { anyWritable, patternInJson } from './json-pattern.ts'
+import { integerForm, isOfType, stringForm } from './leaf-schemas.ts'
+import { annotations, byType, definitions, instead, SchemaObject } from './schema-keywords.ts'
 
 /** Bounds of a schema, those of OpenAI's structured outputs. */
 const maxDepth = 32
 const maxProperties = 5_000
 const maxEnum = 1_000
-const maxStringLength = 10_000
-const maxRange = 1_000
-
-/** Keywords that tell people something and machines nothing. */
-const annotations = [
-  'title',
-  'description',
-  'default',
-  'examples',
-  'deprecated',
-  'readOnly',
-  'writeOnly',
-  '$schema',
-  '$id',
-  '$comment',
-]
-const definitions = ['$defs', 'definitions']
-const byType: Readonly<Record<string, readonly string[]>> = {
-  object: ['properties', 'required', 'additionalProperties', 'minProperties', 'maxProperties'],
-  array: ['items', 'prefixItems', 'minItems', 'maxItems'],
-  string: ['minLength', 'maxLength', 'pattern', 'format'],
-  integer: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
-  number: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
-  boolean: [],
-  null: [],
-}
-const instead: Readonly<Record<string, string>> = {
-  oneOf: 'use anyOf',
-  allOf: 'write the parts into one schema',
-  not: 'say what is allowed instead',
-  multipleOf: 'use minimum and maximum, or an enum',
-  uniqueItems: 'check it in the answer',
-  patternProperties: 'use properties',
-}
-const formats: ReadonlySet<string> = new Set([
-  'date',
-  'time',
-  'date-time',
-  'duration',
-  'email',
-  'uuid',
-  'ipv4',
-  'ipv6',
-])
-
-const SchemaObject = z.record(z.string(), z.unknown())
-type SchemaObject = z.infer<typeof SchemaObject>
 
 /**
  * A JSON schema (draft 2020-12) as far as every text of its grammar validates against it. A keyword that the grammar
@@ -187,40 +141,13 @@ class Checker {
       case 'array':
         return this.#array(schema, place)
       case 'string':
-        return this.#string(schema, place.at)
+        return stringForm(schema, (keyword, why) => this.#refuse(`${place.at}.${keyword}`, why))
       case 'integer':
       case 'number':
-        return this.#number(schema, place.at)
+        return integerForm(schema, (keyword, why) => this.#refuse(`${place.at}.${keyword}`, why))
       default:
         return schema
     }
-  }
-
-  /** Writes the bounds as a list of values: xgrammar's own ranges let others through (0.1.27: 137 in −1 to 130). */
-  #number(schema: SchemaObject, at: string): SchemaObject {
-    const bounds = Object.keys(schema).filter((key) => key !== 'type')
-    const [bound] = bounds
-    if (bound === undefined) return schema
-    if (schema.type === 'number')
-      return this.#refuse(`${at}.${bound}`, 'goes with integers alone; check it in the answer')
-    const Bounds = z.object({
-      minimum: z.number().optional(),
-      maximum: z.number().optional(),
-      exclusiveMinimum: z.number().optional(),
-      exclusiveMaximum: z.number().optional(),
-    })
-    const parsed = Bounds.safeParse(schema)
-    if (!parsed.success) return this.#refuse(`${at}.${bound}`, 'must be a number')
-    const { exclusiveMaximum, exclusiveMinimum, maximum, minimum } = parsed.data
-    const least = Math.max(Math.ceil(minimum ?? -Infinity), Math.floor(exclusiveMinimum ?? -Infinity) + 1)
-    const most = Math.min(Math.floor(maximum ?? Infinity), Math.ceil(exclusiveMaximum ?? Infinity) - 1)
-    if (least > most) return this.#refuse(`${at}.${bound}`, 'leaves no integer')
-    if (most - least >= maxRange)
-      return this.#refuse(
-        `${at}.${bound}`,
-        `leaves more than ${maxRange} integers, which is not kept to; leave the bounds out and check them in the answer`,
-      )
-    return { enum: Array.from({ length: most - least + 1 }, (_, step) => least + step) }
   }
 
   #object(schema: SchemaObject, { at, depth }: { at: string; depth: number }): SchemaObject {
@@ -279,39 +206,6 @@ class Checker {
     }
   }
 
-  #string(schema: SchemaObject, at: string): SchemaObject {
-    const { format, pattern } = schema
-    const hasLength = 'minLength' in schema || 'maxLength' in schema
-    if (pattern !== undefined && (format !== undefined || hasLength))
-      this.#refuse(
-        `${at}.pattern`,
-        'does not go with a format or a length; write the length into the pattern',
-      )
-    if (format !== undefined && hasLength) this.#refuse(`${at}.format`, 'does not go with a length')
-    if (format !== undefined && !formats.has(String(format)))
-      this.#refuse(`${at}.format`, `must be one of ${[...formats].join(', ')}`)
-    if (hasLength) return this.#length(schema, at)
-    if (pattern === undefined) return schema
-    if (typeof pattern !== 'string') return this.#refuse(`${at}.pattern`, 'must be a string')
-    try {
-      return { ...schema, pattern: patternInJson(pattern) }
-    } catch (thrown) {
-      return this.#refuse(`${at}.pattern`, thrown instanceof Error ? thrown.message : 'cannot be read')
-    }
-  }
-
-  /** Writes the lengths as a pattern: xgrammar's own would let control characters and broken UTF-8 through (0.1.27). */
-  #length({ maxLength, minLength = 0, type }: SchemaObject, at: string): SchemaObject {
-    const Length = z.int().min(0).max(maxStringLength)
-    const most = Length.optional().safeParse(maxLength)
-    const least = Length.safeParse(minLength)
-    if (!most.success) return this.#refuse(`${at}.maxLength`, `must be from 0 to ${maxStringLength}`)
-    if (!least.success) return this.#refuse(`${at}.minLength`, `must be from 0 to ${maxStringLength}`)
-    if (least.data > (most.data ?? maxStringLength))
-      return this.#refuse(`${at}.minLength`, 'is more than maxLength')
-    return { type, pattern: `${anyWritable}{${least.data},${most.data ?? ''}}` }
-  }
-
   #each(value: unknown, { at, depth }: { at: string; depth: number }): SchemaObject {
     const parsed = SchemaObject.safeParse(value)
     if (!parsed.success) return this.#refuse(at, 'must be an object of schemas')
@@ -348,20 +242,5 @@ class Checker {
   #refuse(at: string, why: string): never {
     const param = `${this.#param}${at}`.slice(0, 256)
     throw new QuartetError('grammar_invalid', `${param}: ${why}`, { param })
-  }
-}
-
-function isOfType(value: unknown, type: string): boolean {
-  switch (type) {
-    case 'object':
-      return typeof value === 'object' && value !== null && !Array.isArray(value)
-    case 'array':
-      return Array.isArray(value)
-    case 'integer':
-      return Number.isInteger(value)
-    case 'null':
-      return value === null
-    default:
-      return typeof value === type
   }
 }
