@@ -11,7 +11,8 @@ import type { ChoiceDelta } from '../streaming/read-choice.ts'
 import type { GenerationFacts } from '../telemetry/request-report.ts'
 import { tallied } from '../telemetry/tally.ts'
 import { askedOf } from './encode-prompts.ts'
-import { adaptersNamed, type Generation, type RunningChoices, startChoices, usageOf } from './generation.ts'
+import { adaptersNamed, type Generation, usageOf } from './generation.ts'
+import { type RunningChoices, startChoices } from './start-choices.ts'
 
 export interface CompleteChoice {
   readonly text: string

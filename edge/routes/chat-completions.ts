@@ -19,7 +19,8 @@ import { type AskedTools, ToolUse } from '../tools/tool-use.ts'
 import { answer, type Presentation } from './answer.ts'
 import { encodeConversation } from './encode-conversation.ts'
 import { askedOf, encodePrompts } from './encode-prompts.ts'
-import { checkContext, type Generation } from './generation.ts'
+import { checkContext } from './fit-context.ts'
+import type { Generation } from './generation.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
 
 /** Tokens generated at most when a request does not say how many: room in the KV cache is reserved for them. */

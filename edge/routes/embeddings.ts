@@ -6,7 +6,8 @@ import { greedySampling } from '../../shared/wire.ts'
 import type { TenantApp } from '../request-context.ts'
 import { answer, type Presentation } from './answer.ts'
 import { encodePrompts } from './encode-prompts.ts'
-import { checkContext, type Generation, promptRoom } from './generation.ts'
+import { checkContext, promptRoom } from './fit-context.ts'
+import type { Generation } from './generation.ts'
 import { promptTokens } from './prompt-tokens.ts'
 
 /** Texts that nodes read at a time: few enough that other requests of the tenant find room in a node's queue. */

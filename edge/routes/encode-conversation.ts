@@ -3,7 +3,7 @@ import type { Turn } from '../../shared/tokenizer/conversation.ts'
 import type { OpenModel } from '../tenants/load-codec.ts'
 import { tailOf } from '../tenants/resolve-model.ts'
 import type { Encoded } from './encode-prompts.ts'
-import { promptRoom } from './generation.ts'
+import { promptRoom } from './fit-context.ts'
 
 interface Conversation extends OpenModel, Partial<Omit<Encoding, 'tuned'>> {}
 

@@ -9,7 +9,7 @@ import { chatTurns } from '../tools/chat-turns.ts'
 import { ToolUse } from '../tools/tool-use.ts'
 import { askedTools, promptEndOf } from './chat-completions.ts'
 import { encodePrompts } from './encode-prompts.ts'
-import { promptRoom } from './generation.ts'
+import { promptRoom } from './fit-context.ts'
 
 /** `POST /tokenize`: the tokens of a prompt as the model would read them. Charges nothing. */
 export async function tokenize(request: TokenizeRequest, c: Context<TenantApp>): Promise<Response> {
