@@ -5,11 +5,11 @@ import type { TenantPolicy, TenantPolicyChange } from '../../shared/api/policy.t
 import type { AdapterDigest, AliasName, KeyId, TenantId } from '../../shared/ids.ts'
 import type { Change } from '../feed/change-feed.ts'
 import type { AdaptersRecord, TenantRecord } from '../store/records.ts'
-import { type Parts, publishParts } from '../store/stored-adapter.ts'
 import { type Upload, uploadMs } from './adapter-table.ts'
-import { admitUpload, beingRemoved, givenUp, nameUpload } from './admit-upload.ts'
+import { AdapterUploads, type ReceivedAdapter } from './adapter-uploads.ts'
 import { decide, type Wish } from './decide.ts'
 import { Delivery, type DirectoryBindings } from './delivery.ts'
+import { DirectoryChanges, noTenant } from './directory-changes.ts'
 import { schema } from './directory-schema.ts'
 import type { NewKey } from './key-table.ts'
 import { type Outcome, ok, refuse } from './outcome.ts'
@@ -17,9 +17,6 @@ import { type Tables, tablesOf } from './tables.ts'
 import { adaptersRecord, tenantRecord, tenantSummary } from './tenant-record.ts'
 
 const maxKeys = 500
-
-const noTenant = () =>
-  refuse('not_found', 'no such tenant; create it with quartet tenant create or POST /admin/v1/tenants')
 
 /**
  * One per tenant: the only owner and writer of its policy, keys, adapters and aliases. A change is committed here, then
@@ -29,7 +26,8 @@ const noTenant = () =>
 export class TenantDirectory extends DurableObject<DirectoryBindings> {
   readonly #tables: Tables
   readonly #delivery: Delivery
-  #completion: Promise<unknown> = Promise.resolve()
+  readonly #changes: DirectoryChanges
+  readonly #uploads: AdapterUploads
 
   constructor(ctx: DurableObjectState, env: DirectoryBindings) {
     super(ctx, env)
@@ -37,6 +35,13 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
     const tables = tablesOf(ctx.storage.sql)
     this.#tables = tables
     this.#delivery = new Delivery({ tables, env, storage: ctx.storage })
+    const changes = new DirectoryChanges({ tables, delivery: this.#delivery, storage: ctx.storage })
+    this.#changes = changes
+    this.#uploads = new AdapterUploads({
+      ...{ changes, tables, store: env.STORE },
+      delivery: this.#delivery,
+      storage: ctx.storage,
+    })
   }
 
   async create(id: TenantId, policy: TenantPolicy): Promise<Outcome<TenantSummary>> {
@@ -55,7 +60,7 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
       outbox.add('tenant', [id])
       outbox.add('policy', [id])
     })
-    return this.#delivered(tenantSummary(id, this.#tables))
+    return this.#changes.delivered(tenantSummary(id, this.#tables))
   }
 
   /** Changes what it names. */
@@ -66,7 +71,7 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
     policy?: TenantPolicyChange | undefined
     status?: TenantStatus | undefined
   }): Promise<Outcome<TenantSummary>> {
-    return this.#change((id) => {
+    return this.#changes.commit((id) => {
       if (status !== undefined) this.#tables.tenant.setStatus(status)
       if (policy !== undefined) {
         this.#tables.tenant.changePolicy(policy)
@@ -78,7 +83,7 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
 
   /** Nothing of the tenant works from then on; its bytes leave KV after it. Its usage stays on record. */
   async remove(): Promise<Outcome<null>> {
-    return this.#change((id) => {
+    return this.#changes.commit((id) => {
       const { adapters, aliases, keys, outbox, tenant } = this.#tables
       outbox.add('key', keys.hashes())
       keys.clear()
@@ -115,7 +120,7 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
   }
 
   async addKey(key: NewKey): Promise<Outcome<null>> {
-    return this.#change(() => {
+    return this.#changes.commit(() => {
       if (this.#tables.keys.list().length >= maxKeys)
         return refuse('conflict', `a tenant has at most ${maxKeys} keys; revoke some`)
       this.#tables.keys.add(key)
@@ -125,7 +130,7 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
   }
 
   async changeKey(keyId: KeyId, change: ChangeKeyRequest): Promise<Outcome<KeySummary>> {
-    return this.#change(() => {
+    return this.#changes.commit(() => {
       const sha256 = this.#tables.keys.hashOf(keyId)
       this.#tables.keys.change(keyId, change)
       const key = this.#tables.keys.list().find(({ id }) => id === keyId)
@@ -137,7 +142,7 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
   }
 
   async revokeKey(keyId: KeyId): Promise<Outcome<null>> {
-    return this.#change(() => {
+    return this.#changes.commit(() => {
       const sha256 = this.#tables.keys.hashOf(keyId)
       if (sha256 === undefined) return refuse('not_found', `no key ${keyId} in this tenant`)
       this.#tables.keys.remove(keyId)
@@ -151,14 +156,7 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
    * adapter when the tenant has it already, and nothing needs to be written.
    */
   async beginUpload(upload: Upload): Promise<Outcome<AdapterSummary | null>> {
-    const id = this.#tables.tenant.id
-    if (id === undefined) return noTenant()
-    const { adapters } = this.#tables
-    adapters.giveUp(id, Date.now() - uploadMs)
-    const admission = admitUpload(upload, { tenant: id, tables: this.#tables })
-    if (admission.ok && admission.value === null) adapters.reserve(upload)
-    await this.#delivery.wake()
-    return admission
+    return this.#uploads.begin(upload)
   }
 
   /**
@@ -166,76 +164,21 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
    * is the adapter when the tenant has it already: then the upload is to be abandoned.
    */
   async nameUpload(id: string, digest: AdapterDigest): Promise<Outcome<AdapterSummary | null>> {
-    const tenant = this.#tables.tenant.id
-    return tenant === undefined
-      ? noTenant()
-      : nameUpload({ id, digest }, { tenant, adapters: this.#tables.adapters })
+    return this.#uploads.name(id, digest)
   }
 
   /** The bytes are all in KV: from now on the tenant has the adapter. One at a time, as two may bring the same. */
-  async completeUpload(
-    upload: string,
-    file: { readonly adapter: Omit<AdapterSummary, 'createdAt'>; readonly parts: Parts | null },
-  ): Promise<Outcome<AdapterSummary>> {
-    const turn = this.#completion.then(() => this.#complete(upload, file))
-    this.#completion = turn.catch(() => undefined)
-    return turn
-  }
-
-  async #complete(
-    upload: string,
-    { adapter, parts }: { adapter: Omit<AdapterSummary, 'createdAt'>; parts: Parts | null },
-  ): Promise<Outcome<AdapterSummary>> {
-    const { adapters, tenant } = this.#tables
-    const { id } = tenant
-    const { digest } = adapter
-    if (id === undefined) return noTenant()
-    const isKnown = adapters.find(digest) !== undefined
-    if (!isKnown && !adapters.hasUpload(upload)) return givenUp()
-    if (parts === null || isKnown) return this.#add(upload, { adapter, parts })
-    if (adapters.isBeingRemoved(id, digest)) return beingRemoved()
-    try {
-      await publishParts(this.env.STORE, { tenant: id, digest }, parts)
-      return await this.#add(upload, { adapter, parts })
-    } finally {
-      // While the entry was written the upload may have been given up, or its tenant deleted.
-      if (adapters.find(digest) === undefined) await this.#discard(() => adapters.discardEntry(id, digest))
-    }
-  }
-
-  #add(
-    upload: string,
-    { adapter, parts }: { adapter: Omit<AdapterSummary, 'createdAt'>; parts: Parts | null },
-  ): Promise<Outcome<AdapterSummary>> {
-    const { adapters } = this.#tables
-    return this.#change((id) => {
-      const twin = adapters.find(adapter.digest)
-      if (twin === undefined && !adapters.hasUpload(upload)) return givenUp()
-      if (twin !== undefined) {
-        adapters.abandon(id, { id: upload, ...twin })
-        return ok(twin)
-      }
-      adapters.release(upload)
-      const added = { ...adapter, createdAt: Date.now() }
-      adapters.add(added, parts)
-      return ok(added)
-    })
+  async completeUpload(upload: string, file: ReceivedAdapter): Promise<Outcome<AdapterSummary>> {
+    return this.#uploads.complete(upload, file)
   }
 
   /** Gives an upload's room back, if it still has it, and removes what it wrote. */
   async abandonUpload(upload: Upload): Promise<void> {
-    const id = this.#tables.tenant.state?.id
-    if (id !== undefined) await this.#discard(() => this.#tables.adapters.abandon(id, upload))
-  }
-
-  /** Notes what is to leave KV, and removes it; the alarm goes on with what could not be removed. */
-  async #discard(note: () => void): Promise<void> {
-    this.ctx.storage.transactionSync(note)
-    await this.#delivery.deliver().catch(() => undefined)
+    await this.#uploads.abandon(upload)
   }
 
   async deleteAdapter(digest: AdapterDigest): Promise<Outcome<null>> {
-    return this.#change((id) => {
+    return this.#changes.commit((id) => {
       if (this.#tables.adapters.find(digest) === undefined)
         return refuse('not_found', `this tenant has no adapter ${digest}`)
       const holder = this.#tables.aliases.holder(digest)
@@ -251,7 +194,7 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
 
   /** Moves an alias. The value is the alias from now on; null when it was deleted. */
   async move(wish: Wish): Promise<Outcome<AliasSummary | null>> {
-    return this.#change(() => {
+    return this.#changes.commit(() => {
       const decided = decide(wish, { aliases: this.#tables.aliases, adapters: this.#tables.adapters })
       if (!decided.ok) return decided
       if (decided.value !== null) this.#tables.aliases.record(decided.value)
@@ -280,31 +223,5 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
           JSON.stringify({ message: 'a change of a tenant was not told yet', cause: String(thrown) }),
         ),
       )
-  }
-
-  /** Commits a change of an existing tenant, whole or not at all, and tells it. */
-  async #change<T>(work: (id: TenantId) => Outcome<T>): Promise<Outcome<T>> {
-    const outcome = this.ctx.storage.transactionSync((): Outcome<T> => {
-      const id = this.#tables.tenant.id
-      if (id === undefined) return noTenant()
-      const outcome = work(id)
-      if (!outcome.ok) return outcome
-      this.#tables.tenant.raiseVersion()
-      this.#tables.outbox.add('tenant', [id])
-      return outcome
-    })
-    return outcome.ok ? this.#delivered(outcome.value) : outcome
-  }
-
-  async #delivered<T>(value: T): Promise<Outcome<T>> {
-    try {
-      await this.#delivery.deliver()
-      return ok(value)
-    } catch {
-      return refuse(
-        'control_unavailable',
-        'the change is recorded, and takes effect as soon as it can be told everywhere; see whether it did',
-      )
-    }
   }
 }
