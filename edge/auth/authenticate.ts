@@ -1,7 +1,5 @@
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
-import { matchedRoutes } from 'hono/route'
-import type { Scopes } from '../../shared/api/scopes.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { readerOf } from '../http/reader.ts'
@@ -11,11 +9,9 @@ import { ensureCurrent, readKey, readTenant, remembersKey } from '../tenants/rea
 import { checkApiKey } from './api-key.ts'
 import { bearerToken } from './bearer.ts'
 import { countingGuesses, type Guesser, refuseGuessers } from './guesses.ts'
-import { requireScope, routeScopes } from './route-scopes.ts'
 
 /**
- * Lets in whoever holds a key of an active tenant whose scopes open the route, before anything else of the request is
- * read; sets `tenant`, `keyId` and `scopes`. The secret is only ever hashed: look-ups, caches and storage know its
+ * Lets in whoever holds a key of an active tenant, before anything else of the request is read; sets `tenant`, `keyId` and `scopes`. The secret is only ever hashed: look-ups, caches and storage know its
  * SHA-256, so that how long they take tells nothing of a key. This isolate's memory of the key is at most
  * `maxViewAgeMs` old.
  */
@@ -31,7 +27,6 @@ export const authenticate = createMiddleware<TenantApp>(async (c, next) => {
   if (record === undefined) throw unknownKey()
   if (record.status === 'suspended')
     throw new QuartetError('tenant_suspended', `the tenant ${tenant} is suspended; ask the operator`)
-  requireRouteScope(c, scopes)
   c.set('tenant', tenant)
   c.set('tenantRecord', record)
   c.set('keyId', keyId)
@@ -40,17 +35,6 @@ export const authenticate = createMiddleware<TenantApp>(async (c, next) => {
   c.get('timings').push({ name: 'auth', ms: performance.now() - started })
   await next()
 })
-
-/**
- * Requires the scopes of the matched route. A path without a route passes, so that the client gets its 404 with any
- * key.
- */
-function requireRouteScope(c: Context<TenantApp>, scopes: Scopes): void {
-  const route = matchedRoutes(c).find(({ method }) => method !== 'ALL')
-  if (route === undefined) return
-  const name = `${route.method} ${route.path}`
-  requireScope(scopes, { wanted: routeScopes[name] ?? [], what: name })
-}
 
 async function keyOf(token: string, c: Context<TenantApp>): Promise<KeyRecord> {
   const reader = readerOf(c)

@@ -9,7 +9,7 @@ import {
 } from '../../shared/api/files.ts'
 import { toPage } from '../../shared/api/paging.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { readablePurposes, requirePurpose } from '../auth/route-scopes.ts'
+import { readablePurposes, requirePurpose } from '../auth/scopes.ts'
 import { unwrap } from '../directory/outcome.ts'
 import { boundaryOf } from '../files/multipart.ts'
 import { heldBytes } from '../files/part-store.ts'

@@ -1,10 +1,12 @@
 import { z } from 'zod'
 
+export const everyScope = ['inference', 'deploy', 'train', 'read-only'] as const
+
 /**
  * The rights of a tenant's key. `inference`: ask models, and batches with their files. `deploy`: adapters and aliases.
  * `train`: files of examples and fine-tuning jobs. `read-only`: look at all of it and change nothing.
  */
-export const Scope = z.enum(['inference', 'deploy', 'train', 'read-only'], {
+export const Scope = z.enum(everyScope, {
   error: 'must be inference, deploy, train or read-only',
 })
 export type Scope = z.infer<typeof Scope>

@@ -62,7 +62,9 @@ const moving = [
 ] as const satisfies readonly ErrorCode[]
 
 function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route[] {
-  const at = { tag: 'Adapters', auth } as const
+  const at = { tag: 'Adapters' } as const
+  const look = auth === 'tenant' ? { ...at, auth, scopes: ['deploy', 'read-only'] as const } : { ...at, auth }
+  const act = auth === 'tenant' ? { ...at, auth, scopes: ['deploy'] as const } : { ...at, auth }
   const own: Pick<Route, 'parameters'> = Object.keys(parameters).length === 0 ? {} : { parameters }
   const adapter = { ...parameters, digest: AdapterDigest }
   const alias = { ...parameters, alias: AliasName }
@@ -71,7 +73,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route
     auth === 'admin' ? ['not_found', 'control_unavailable'] : ['control_unavailable']
   return [
     {
-      ...at,
+      ...look,
       ...own,
       method: 'get',
       path: `${prefix}/adapters`,
@@ -83,7 +85,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route
       errors,
     },
     {
-      ...at,
+      ...act,
       ...own,
       method: 'post',
       path: `${prefix}/adapters`,
@@ -99,7 +101,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route
       errors: [...refused, ...moving],
     },
     {
-      ...at,
+      ...look,
       method: 'get',
       path: `${prefix}/adapters/{digest}`,
       id: `getAdapter${suffix}`,
@@ -110,7 +112,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route
       errors: ['not_found', 'control_unavailable'],
     },
     {
-      ...at,
+      ...act,
       method: 'put',
       path: `${prefix}/adapters/{digest}`,
       id: `putAdapter${suffix}`,
@@ -123,7 +125,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route
       errors: [...refused, ...errors],
     },
     {
-      ...at,
+      ...act,
       method: 'delete',
       path: `${prefix}/adapters/{digest}`,
       id: `deleteAdapter${suffix}`,
@@ -135,7 +137,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route
       errors: ['not_found', 'adapter_in_use', 'conflict', 'control_unavailable'],
     },
     {
-      ...at,
+      ...look,
       ...own,
       method: 'get',
       path: `${prefix}/aliases`,
@@ -147,7 +149,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route
       errors,
     },
     {
-      ...at,
+      ...look,
       method: 'get',
       path: `${prefix}/aliases/{alias}`,
       id: `getAlias${suffix}`,
@@ -158,7 +160,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route
       errors: ['not_found', 'control_unavailable'],
     },
     {
-      ...at,
+      ...act,
       method: 'put',
       path: `${prefix}/aliases/{alias}`,
       id: `deployAlias${suffix}`,
@@ -171,7 +173,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route
       errors: [...moving, 'grammar_invalid'],
     },
     {
-      ...at,
+      ...act,
       method: 'delete',
       path: `${prefix}/aliases/{alias}`,
       id: `deleteAlias${suffix}`,
@@ -184,7 +186,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route
       errors: moving,
     },
     {
-      ...at,
+      ...look,
       method: 'get',
       path: `${prefix}/aliases/{alias}/history`,
       id: `getAliasHistory${suffix}`,
@@ -196,7 +198,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route
       errors: ['not_found', 'control_unavailable'],
     },
     {
-      ...at,
+      ...act,
       method: 'post',
       path: `${prefix}/aliases/{alias}/rollback`,
       id: `rollBackAlias${suffix}`,
@@ -210,7 +212,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route
       errors: moving,
     },
     {
-      ...at,
+      ...act,
       method: 'put',
       path: `${prefix}/aliases/{alias}/canary`,
       id: `putCanary${suffix}`,
@@ -223,7 +225,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route
       errors: moving,
     },
     {
-      ...at,
+      ...act,
       method: 'delete',
       path: `${prefix}/aliases/{alias}/canary`,
       id: `abortCanary${suffix}`,
@@ -236,7 +238,7 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route
       errors: moving,
     },
     {
-      ...at,
+      ...act,
       method: 'post',
       path: `${prefix}/aliases/{alias}/promote`,
       id: `promoteCanary${suffix}`,

@@ -34,16 +34,20 @@ import type { Route } from './route.ts'
 
 const form = `A form (multipart/form-data) with \`purpose\` (fine-tune or batch) in front of \`file\`, a JSONL file of at most ${maxFileBytes / 1024 ** 2} MiB. Each line is checked while the file arrives; the first one at fault is named.`
 
-const files = { tag: 'Fine-tuning', auth: 'tenant' } as const
-const ofFile = { ...files, parameters: { file: FileId } }
-const ofJob = { ...files, parameters: { job: JobId } }
+const own = { tag: 'Fine-tuning', auth: 'tenant' } as const
+const ofFile = { ...own, parameters: { file: FileId } }
+const ofJob = { ...own, parameters: { job: JobId } }
+/** The handler decides by the file's purpose which of them a key may use. */
+const files = ['train', 'inference'] as const
+const readFiles = [...files, 'read-only'] as const
 
 export const fineTuningRoutes: readonly Route[] = [
   {
-    ...files,
+    ...own,
     method: 'post',
     path: '/v1/files',
     id: 'createFile',
+    scopes: files,
     handle: createFile,
     audit: 'file.create',
     summary: 'Upload a file of examples or of requests',
@@ -58,10 +62,11 @@ export const fineTuningRoutes: readonly Route[] = [
     ],
   },
   {
-    ...files,
+    ...own,
     method: 'get',
     path: '/v1/files',
     id: 'listFiles',
+    scopes: readFiles,
     handle: listFiles,
     summary: 'List files, newest first',
     query: FileListQuery,
@@ -73,6 +78,7 @@ export const fineTuningRoutes: readonly Route[] = [
     method: 'get',
     path: '/v1/files/{file}',
     id: 'getFile',
+    scopes: readFiles,
     handle: getFile,
     summary: 'Show a file',
     answer: json('The file.', FileObject),
@@ -83,6 +89,7 @@ export const fineTuningRoutes: readonly Route[] = [
     method: 'get',
     path: '/v1/files/{file}/content',
     id: 'getFileContent',
+    scopes: readFiles,
     handle: getFileContent,
     summary: 'Read a file',
     answer: {
@@ -98,6 +105,7 @@ export const fineTuningRoutes: readonly Route[] = [
     method: 'delete',
     path: '/v1/files/{file}',
     id: 'deleteFile',
+    scopes: files,
     handle: deleteFile,
     audit: 'file.delete',
     summary: 'Delete a file that no job reads',
@@ -105,10 +113,11 @@ export const fineTuningRoutes: readonly Route[] = [
     errors: ['not_found', 'conflict', 'control_unavailable'],
   },
   {
-    ...files,
+    ...own,
     method: 'post',
     path: '/v1/fine_tuning/jobs',
     id: 'createFineTuningJob',
+    scopes: ['train'],
     handle: createJob,
     audit: 'job.create',
     summary: 'Train an adapter from a file',
@@ -118,10 +127,11 @@ export const fineTuningRoutes: readonly Route[] = [
     errors: ['model_not_found', 'model_not_allowed', 'not_found', 'conflict', 'control_unavailable'],
   },
   {
-    ...files,
+    ...own,
     method: 'get',
     path: '/v1/fine_tuning/jobs',
     id: 'listFineTuningJobs',
+    scopes: ['train', 'read-only'],
     handle: listJobs,
     summary: 'List jobs, newest first',
     query: JobListQuery,
@@ -133,6 +143,7 @@ export const fineTuningRoutes: readonly Route[] = [
     method: 'get',
     path: '/v1/fine_tuning/jobs/{job}',
     id: 'getFineTuningJob',
+    scopes: ['train', 'read-only'],
     handle: getJob,
     summary: 'Show a job',
     answer: json('The job.', Job),
@@ -150,6 +161,7 @@ export const fineTuningRoutes: readonly Route[] = [
       method: 'post',
       path: `/v1/fine_tuning/jobs/{job}/${action}`,
       id: `${action}FineTuningJob`,
+      scopes: ['train'],
       handle,
       audit: `job.${action}`,
       summary,
@@ -162,6 +174,7 @@ export const fineTuningRoutes: readonly Route[] = [
     method: 'get',
     path: '/v1/fine_tuning/jobs/{job}/events',
     id: 'listFineTuningEvents',
+    scopes: ['train', 'read-only'],
     handle: listEvents,
     summary: 'What happened to a job',
     description:
@@ -179,6 +192,7 @@ export const fineTuningRoutes: readonly Route[] = [
     method: 'get',
     path: '/v1/fine_tuning/jobs/{job}/checkpoints',
     id: 'listFineTuningCheckpoints',
+    scopes: ['train', 'read-only'],
     handle: listCheckpoints,
     summary: 'The checkpoints of a job, latest first',
     query: JobListQuery,

@@ -2,6 +2,7 @@ import { ChatCompletion, ChatCompletionRequest } from '../../../shared/api/chat-
 import { Completion, CompletionRequest } from '../../../shared/api/completions.ts'
 import { EmbeddingList, EmbeddingsRequest } from '../../../shared/api/embeddings.ts'
 import { Model, ModelList, ModelListQuery } from '../../../shared/api/models.ts'
+import { everyScope } from '../../../shared/api/scopes.ts'
 import type { ErrorCode } from '../../../shared/errors.ts'
 import { pathSchemas } from '../../http/path-schemas.ts'
 import { type AnswerHeader, json } from '../../openapi/operation.ts'
@@ -97,6 +98,7 @@ export const generationRoutes: readonly Route[] = [
     tag: 'Models',
     summary: 'List what may be asked for: aliases, then backbones',
     auth: 'tenant',
+    scopes: everyScope,
     query: ModelListQuery,
     answer: json('The models.', ModelList),
   },
@@ -108,6 +110,7 @@ export const generationRoutes: readonly Route[] = [
     tag: 'Models',
     summary: 'Show a model',
     auth: 'tenant',
+    scopes: everyScope,
     parameters: { model: pathSchemas.model },
     answer: json('The model.', Model),
     errors: ['model_not_found', 'model_not_allowed'],

@@ -4,6 +4,7 @@ import type { z } from 'zod'
 import { allowedMethods } from '../../../shared/allowed-methods.ts'
 import { QuartetError } from '../../../shared/errors.ts'
 import { type AuditedAction, audited } from '../../audit/audited.ts'
+import { type RouteScopes, requireScopes } from '../../auth/scopes.ts'
 import { refuseOverLimits } from '../../budgets/refuse-over-limits.ts'
 import { type GenerationSchema, generationBody, handleGeneration } from '../../http/generation-request.ts'
 import { idempotent } from '../../http/idempotency.ts'
@@ -24,6 +25,7 @@ import type { AdminApp, App, ControlApp, TenantApp } from '../../request-context
  *   tag: 'Models',
  *   summary: 'Show a model',
  *   auth: 'tenant',
+ *   scopes: everyScope,
  *   parameters: { model: pathSchemas.model },
  *   answer: json('The model.', Model),
  *   errors: ['model_not_found'],
@@ -39,7 +41,12 @@ type Handling = {
   /** Refused before its body is read where the tenant's limits have no room for any request. */
   readonly limited?: true
 } & (
-  | { readonly auth: 'tenant'; readonly handle: Handle<TenantApp | ControlApp | (TenantApp & ControlApp)> }
+  | {
+      readonly auth: 'tenant'
+      /** A key with scopes must have one of these. */
+      readonly scopes: RouteScopes
+      readonly handle: Handle<TenantApp | ControlApp | (TenantApp & ControlApp)>
+    }
   | { readonly auth: 'admin'; readonly handle: Handle<App | AdminApp | ControlApp> }
   | { readonly auth: 'node' | 'none'; readonly handle: Handle<App> }
 )
@@ -66,6 +73,7 @@ export function generationRoute<S extends GenerationSchema>({
   return {
     ...operation,
     auth: 'tenant',
+    scopes: ['inference'],
     body: { json: schema },
     limited: true,
     ...(operation.idempotency === 'generation' && { before: idempotentGeneration(readBody) }),
@@ -78,11 +86,11 @@ export function generationRoute<S extends GenerationSchema>({
  * the app's to say, by middleware in front: a path that there is not tells a stranger nothing either.
  */
 export function registerRoutes(app: Hono<App>, routes: readonly Route[]): void {
-  const registered = routes.map((route) => ({
-    method: route.method.toUpperCase(),
-    path: route.path.replaceAll(/\{([A-Za-z]+)\}/g, ':$1'),
-    steps: steps(route),
-  }))
+  const registered = routes.map((route) => {
+    const method = route.method.toUpperCase()
+    const path = route.path.replaceAll(/\{([A-Za-z]+)\}/g, ':$1')
+    return { method, path, steps: steps(route, `${method} ${path}`) }
+  })
   for (const { method, path, steps } of registered) app.on(method, [path], ...steps)
   for (const [path, allow] of allowedMethods(registered))
     app.all(path, ({ req }) => {
@@ -94,8 +102,10 @@ export function registerRoutes(app: Hono<App>, routes: readonly Route[]): void {
     })
 }
 
-function steps({ audit, before, handle, idempotency, limited }: Route): H[] {
+function steps(route: Route, name: string): H[] {
+  const { audit, before, handle, idempotency, limited } = route
   return [
+    ...(route.auth === 'tenant' ? [requireScopes(route.scopes, name)] : []),
     ...(idempotency === 'action' ? [idempotent] : []),
     ...(before === undefined ? [] : [before]),
     ...(limited === true ? [refuseOverLimits] : []),

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { everyScope } from '../../../shared/api/scopes.ts'
 import { AdminUsageQuery, BudgetReport, UsageList, UsageQuery } from '../../../shared/api/usage.ts'
 import { TenantId } from '../../../shared/ids.ts'
 import { type Answer, json } from '../../openapi/operation.ts'
@@ -22,6 +23,7 @@ export const usageRoutes: readonly Route[] = [
     tag: 'Usage',
     summary: 'Show what was used, by UTC day, key and model',
     auth: 'tenant',
+    scopes: everyScope,
     query: UsageQuery,
     answer: rows,
     errors: ['control_unavailable'],
@@ -34,6 +36,7 @@ export const usageRoutes: readonly Route[] = [
     tag: 'Usage',
     summary: 'Show how the limits stand, and what was reached of the budgets',
     auth: 'tenant',
+    scopes: everyScope,
     answer: json('Spent, held and left.', BudgetReport),
     errors: ['control_unavailable'],
   },

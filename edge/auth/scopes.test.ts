@@ -3,7 +3,8 @@ import { CreateKeyResponse, KeySummary } from '../../shared/api/admin.ts'
 import { Scope, type Scopes } from '../../shared/api/scopes.ts'
 import { stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
 import { app } from '../app.ts'
-import { routeScopes } from './route-scopes.ts'
+import type { Route } from '../routes/table/route.ts'
+import { routes } from '../routes/table/routes.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant
@@ -49,7 +50,23 @@ const tenantRoutes = [
 
 describe('a key with scopes', () => {
   test('is held to them at every route that tenants have', () => {
-    expect(Object.keys(routeScopes).toSorted()).toEqual(tenantRoutes.toSorted())
+    const held = routes.filter(({ auth }) => auth === 'tenant')
+    const names = held.map(
+      ({ method, path }) => `${method.toUpperCase()} ${path.replaceAll(/\{([a-z]+)\}/gi, ':$1')}`,
+    )
+    expect(names.toSorted()).toEqual(tenantRoutes.toSorted())
+  })
+
+  test('cannot meet a route of tenants that says no scopes: that does not compile', () => {
+    const handle = () => new Response()
+    const operation = { method: 'get', path: '/v1/x', id: 'x', tag: 'Models', summary: 'x' } as const
+    const answer = { status: 204, description: 'x' } as const
+    // @ts-expect-error A tenant's route needs scopes.
+    const without: Route = { ...operation, answer, auth: 'tenant', handle }
+    // @ts-expect-error It needs at least one.
+    const none: Route = { ...operation, answer, auth: 'tenant', scopes: [], handle }
+    const one: Route = { ...operation, answer, auth: 'tenant', scopes: ['train'], handle }
+    expect([without, none, one].map(({ path }) => path)).toEqual(['/v1/x', '/v1/x', '/v1/x'])
   })
 
   test('of read-only looks at everything and changes nothing', async () => {
