@@ -24,6 +24,9 @@ import { regionOf } from './fleet/region.ts'
 import type { IdempotentCall } from './http/idempotent-call.ts'
 import type { TenantResponses } from './responses/tenant-responses.ts'
 import { Router } from './routing/router.ts'
+import type { StoreBindings } from './store/bindings.ts'
+import { FileBucket } from './store/file-bucket.ts'
+import { KvStore } from './store/kv-store.ts'
 import { Telemetry } from './telemetry/telemetry.ts'
 import type { TenantBatches } from './tenant-batches.ts'
 import { EdgeCaches } from './tenants/edge-caches.ts'
@@ -31,7 +34,7 @@ import { AdapterPushes } from './uploads/push.ts'
 import { UploadMemory } from './uploads/upload-memory.ts'
 
 /** The bindings of wrangler.toml. Nothing but this file and the Durable Objects themselves reads a binding by name. */
-export interface Bindings extends DirectoryBindings {
+export interface Bindings extends DirectoryBindings, StoreBindings {
   /** The console's files. */
   readonly ASSETS: Fetcher
   readonly AUDIT: DurableObjectNamespace<AuditLog>
@@ -42,8 +45,6 @@ export interface Bindings extends DirectoryBindings {
   readonly TRAINING: DurableObjectNamespace<TenantTraining>
   readonly TRAINING_QUEUE: DurableObjectNamespace<TrainingQueue>
   readonly BATCHES: DurableObjectNamespace<TenantBatches>
-  /** Tenants' files and the checkpoints of their jobs. */
-  readonly FILES: R2Bucket
   /** Nodes that need not register, JSON: `[{"id": "node-1", "url": "http://127.0.0.1:8788"}]`; none when absent. */
   readonly QUARTET_NODES?: string
   /** Where this worker's requests come from, to prefer nodes of the same region; the client's continent when absent. */
@@ -78,7 +79,7 @@ export interface Bindings extends DirectoryBindings {
  * cannot be reached throws `control_unavailable`.
  */
 export interface Platform {
-  readonly store: KVNamespace
+  readonly store: KvStore
   readonly directory: (tenant: TenantId) => DurableObjectStub<TenantDirectory>
   /** Knows which tenants there are, and which changed lately. */
   readonly changeFeed: () => DurableObjectStub<ChangeFeed>
@@ -98,7 +99,7 @@ export interface Platform {
   readonly trainingQueue: () => DurableObjectStub<TrainingQueue>
   /** The batches of a tenant as it was created then, as `responses`. */
   readonly batches: (tenant: TenantId, createdAt: number) => DurableObjectStub<TenantBatches>
-  readonly files: R2Bucket
+  readonly files: FileBucket
   readonly fleet: FleetView
   readonly region: (request: Request) => string
   readonly nodeKey: Uint8Array
@@ -159,7 +160,7 @@ export function platformOf(bindings: Bindings): Platform {
     throw new QuartetError('internal_error', 'QUARTET_GATHER_MS must be 1 to 7000 milliseconds')
   const log = jsonLog(logThreshold(bindings.QUARTET_LOG_LEVEL), console.log)
   const platform: Platform = {
-    store: controlCalls(STORE, 'the key-value storage'),
+    store: new KvStore(controlCalls(STORE, 'the key-value storage')),
     directory: (tenant) => controlCalls(TENANTS.get(TENANTS.idFromName(tenant)), "the tenant's directory"),
     changeFeed: () => controlCalls(FEED.get(FEED.idFromName('feed')), 'the change feed'),
     feed: new FeedView(),
@@ -183,7 +184,7 @@ export function platformOf(bindings: Bindings): Platform {
         BATCHES.get(BATCHES.idFromName(`${tenant} ${createdAt}`)),
         "the record of the tenant's batches",
       ),
-    files: controlCalls(FILES, 'the storage of files', 'createMultipartUpload'),
+    files: new FileBucket(controlCalls(FILES, 'the storage of files', 'createMultipartUpload')),
     responses: (tenant, createdAt) =>
       controlCalls(
         RESPONSES.get(RESPONSES.idFromName(`${tenant} ${createdAt}`)),

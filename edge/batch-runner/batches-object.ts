@@ -6,7 +6,6 @@ import { TenantId } from '../../shared/ids.ts'
 import { BatchBook } from '../batches/batch-book.ts'
 import type { BatchRecord, BatchSpec } from '../batches/batch-table.ts'
 import type { Outcome } from '../directory/outcome.ts'
-import { PartStore } from '../files/part-store.ts'
 import type { Bindings, Platform } from '../platform.ts'
 import { fileKey } from '../store/bucket-keys.ts'
 import { durableSql } from '../store/durable-sql.ts'
@@ -151,14 +150,14 @@ export abstract class BatchesObject extends DurableObject<Bindings> {
   }
 
   async #validate(batch: BatchRecord, platform: Platform): Promise<number> {
-    const file = await platform.files.get(fileKey(this.#tenant, batch.inputFile))
+    const body = await platform.files.read(fileKey(this.#tenant, batch.inputFile))
     const gone = {
       code: 'invalid_input_file',
       message: 'the input file is gone; upload it again',
       param: 'input_file_id',
       line: null,
     }
-    const errors = file === null ? [gone] : await readRequests(batch, { body: file.body, book: this.#book })
+    const errors = body === undefined ? [gone] : await readRequests(batch, { body, book: this.#book })
     this.#book.validated(batch.id, errors)
     return 0
   }
@@ -168,11 +167,10 @@ export abstract class BatchesObject extends DurableObject<Bindings> {
     { at, bytes }: { readonly at: number; readonly bytes: number },
     { files }: Platform,
   ): Promise<Uint8Array> {
-    const found = await files.get(fileKey(this.#tenant, batch.inputFile), {
-      range: { offset: at, length: bytes },
-    })
-    if (found === null) throw new QuartetError('not_found', 'the input file is gone; upload it again')
-    return new Uint8Array(await found.arrayBuffer())
+    const key = fileKey(this.#tenant, batch.inputFile)
+    const found = await files.readRange(key, { offset: at, length: bytes })
+    if (found === undefined) throw new QuartetError('not_found', 'the input file is gone; upload it again')
+    return found
   }
 
   /** Writes what the batch has; a run that died is repeated whole, under the same ids. */
@@ -199,7 +197,7 @@ export abstract class BatchesObject extends DurableObject<Bindings> {
       readonly platform: Platform
     },
   ): Promise<void> {
-    const store = new PartStore(platform.files, fileKey(this.#tenant, file))
+    const writer = platform.files.writer(fileKey(this.#tenant, file))
     const encoder = new TextEncoder()
     let bytes = 0
     let lines = 0
@@ -211,13 +209,13 @@ export abstract class BatchesObject extends DurableObject<Bindings> {
           bytes += line.length
           lines += 1
           after = customId
-          await store.push(line)
+          await writer.push(line)
         }
         if (results.length === 0) break
       }
-      await store.end()
+      await writer.end()
     } catch (thrown) {
-      await store.abandon()
+      await writer.abandon()
       throw thrown
     }
     await platform.training(this.#tenant).completeFile({

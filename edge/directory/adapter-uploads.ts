@@ -1,9 +1,10 @@
 import type { AdapterSummary } from '../../shared/api/deployments.ts'
 import type { AdapterDigest } from '../../shared/ids.ts'
-import { type Parts, publishParts } from '../store/stored-adapter.ts'
+import type { KvStore } from '../store/kv-store.ts'
+import type { Parts } from '../store/stored-adapter.ts'
 import { type Upload, uploadMs } from './adapter-table.ts'
 import { admitUpload, beingRemoved, givenUp, nameUpload } from './admit-upload.ts'
-import type { Delivery, DirectoryBindings } from './delivery.ts'
+import type { Delivery } from './delivery.ts'
 import { type DirectoryChanges, noTenant } from './directory-changes.ts'
 import { type Outcome, ok } from './outcome.ts'
 import type { Tables } from './tables.ts'
@@ -19,7 +20,7 @@ interface AdapterUploadsOptions {
   readonly changes: DirectoryChanges
   readonly delivery: Delivery
   readonly storage: Pick<DurableObjectStorage, 'transactionSync'>
-  readonly store: DirectoryBindings['STORE']
+  readonly store: Pick<KvStore, 'publishParts'>
 }
 
 /** The uploads of a tenant's adapters, from the room they take until the tenant has the adapter. */
@@ -72,7 +73,7 @@ export class AdapterUploads {
     if (parts === null || isKnown) return this.#add(upload, { adapter, parts })
     if (adapters.isBeingRemoved(id, digest)) return beingRemoved()
     try {
-      await publishParts(store, { tenant: id, digest }, parts)
+      await store.publishParts({ tenant: id, digest }, parts)
       return await this.#add(upload, { adapter, parts })
     } finally {
       // While the entry was written the upload may have been given up, or its tenant deleted.

@@ -1,13 +1,14 @@
 import type { TenantBudget } from '../budgets/tenant-budget.ts'
 import type { ChangeFeed } from '../feed/change-feed.ts'
 import type { TenantTraining } from '../fine-tuning/tenant-training.ts'
+import type { StoreBindings } from '../store/bindings.ts'
+import type { KvStore } from '../store/kv-store.ts'
 import { project } from './projection.ts'
 import type { Tables } from './tables.ts'
 import { adaptersRecord, tenantRecord } from './tenant-record.ts'
 
 /** The bindings that a directory uses. */
-export interface DirectoryBindings {
-  readonly STORE: KVNamespace
+export interface DirectoryBindings extends Pick<StoreBindings, 'STORE'> {
   readonly FEED: DurableObjectNamespace<ChangeFeed>
   readonly BUDGETS: DurableObjectNamespace<TenantBudget>
   readonly TRAINING: DurableObjectNamespace<TenantTraining>
@@ -22,6 +23,7 @@ interface DeliveryOptions {
   readonly tables: Tables
   readonly storage: DurableObjectStorage
   readonly env: DirectoryBindings
+  readonly store: KvStore
 }
 
 /** Tells the change feed, the tenant's budget, its files and jobs, and KV, in this order, what a directory has changed. */
@@ -55,7 +57,7 @@ export class Delivery {
   }
 
   async #tell(): Promise<void> {
-    const { env, storage, tables } = this.#options
+    const { env, storage, store, tables } = this.#options
     const { adapters, outbox, tenant } = tables
     const { state } = tenant
     if (state === undefined) return storage.deleteAlarm()
@@ -76,7 +78,7 @@ export class Delivery {
         )
       outbox.published(upTo)
     }
-    const isProjected = await project(env.STORE, {
+    const isProjected = await project(store, {
       id: state.id,
       tenant: outbox.ids('tenant').length > 0,
       record: tenantRecord(tables),

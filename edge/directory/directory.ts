@@ -4,6 +4,7 @@ import type { AdapterSummary, AliasSummary, Deployment } from '../../shared/api/
 import type { TenantPolicy, TenantPolicyChange } from '../../shared/api/policy.ts'
 import type { AdapterDigest, AliasName, KeyId, TenantId } from '../../shared/ids.ts'
 import type { Change } from '../feed/change-feed.ts'
+import { KvStore } from '../store/kv-store.ts'
 import type { AdaptersRecord, TenantRecord } from '../store/records.ts'
 import { type Upload, uploadMs } from './adapter-table.ts'
 import { AdapterUploads, type ReceivedAdapter } from './adapter-uploads.ts'
@@ -33,12 +34,13 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
     super(ctx, env)
     ctx.storage.sql.exec(schema)
     const tables = tablesOf(ctx.storage.sql)
+    const store = new KvStore(env.STORE)
     this.#tables = tables
-    this.#delivery = new Delivery({ tables, env, storage: ctx.storage })
+    this.#delivery = new Delivery({ ...{ env, store, tables }, storage: ctx.storage })
     const changes = new DirectoryChanges({ tables, delivery: this.#delivery, storage: ctx.storage })
     this.#changes = changes
     this.#uploads = new AdapterUploads({
-      ...{ changes, tables, store: env.STORE },
+      ...{ changes, store, tables },
       delivery: this.#delivery,
       storage: ctx.storage,
     })

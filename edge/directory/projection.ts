@@ -1,4 +1,5 @@
 import type { TenantId } from '../../shared/ids.ts'
+import type { KvStore } from '../store/kv-store.ts'
 import { type AdaptersRecord, type KeyRecord, storeKeys, type TenantRecord } from '../store/records.ts'
 
 export interface Projection {
@@ -19,16 +20,14 @@ export interface Projection {
  * Writes a tenant as it stands into KV. False when KV did not take all of it (it takes one write a second per key):
  * then it must be done again, and until then requests go by the change feed.
  */
-export async function project(store: KVNamespace, projection: Projection): Promise<boolean> {
+export async function project(store: KvStore, projection: Projection): Promise<boolean> {
   const { adapters, id, keys, record, removals, removed, tenant } = projection
-  const put = (key: string, value: object | null | undefined) =>
-    value == null ? store.delete(key) : store.put(key, JSON.stringify(value))
   const writes = [
-    ...keys.map((key) => put(storeKeys.key(key.sha256), key.record)),
+    ...keys.map((key) => store.putRecord(storeKeys.key(key.sha256), key.record ?? undefined)),
     ...(tenant
       ? [
-          put(storeKeys.tenant(id), record),
-          put(storeKeys.adapters(id), record === undefined ? undefined : adapters),
+          store.putRecord(storeKeys.tenant(id), record),
+          store.putRecord(storeKeys.adapters(id), record === undefined ? undefined : adapters),
         ]
       : []),
     ...removals.map(async (key) => {

@@ -1,8 +1,8 @@
 import { type FileId, type FileObject, FilePurpose, maxFileBytes } from '../../shared/api/files.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import type { FileBucket } from '../store/file-bucket.ts'
 import { LineCheck } from './line-check.ts'
 import { type FormPart, readForm } from './multipart.ts'
-import { PartStore } from './part-store.ts'
 
 const maxFieldBytes = 1_024
 
@@ -10,7 +10,7 @@ export interface FileArrival {
   readonly id: FileId
   readonly body: AsyncIterable<Uint8Array>
   readonly boundary: string
-  readonly bucket: R2Bucket
+  readonly bucket: Pick<FileBucket, 'writer'>
   readonly key: string
   /** The bytes that the tenant has room for. */
   readonly maxBytes: number
@@ -93,19 +93,19 @@ async function storeLines(
   }: Pick<FileArrival, 'bucket' | 'key' | 'maxBytes'> & { readonly purpose: FilePurpose },
 ): Promise<Pick<FileObject, 'bytes' | 'filename' | 'lines'>> {
   const check = new LineCheck(purpose)
-  const store = new PartStore(bucket, key)
+  const writer = bucket.writer(key)
   let length = 0
   try {
     for await (const chunk of bytes) {
       length += chunk.length
       if (length > Math.min(maxBytes, maxFileBytes)) throw tooLong(maxBytes)
       check.push(chunk)
-      await store.push(chunk)
+      await writer.push(chunk)
     }
     check.end()
-    await store.end()
+    await writer.end()
   } catch (thrown) {
-    await store.abandon()
+    await writer.abandon()
     throw thrown
   }
   return { bytes: length, filename: (filename ?? 'file.jsonl').slice(0, 256), lines: check.count }

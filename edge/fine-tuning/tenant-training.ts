@@ -4,28 +4,27 @@ import type { JobEvent, JobId } from '../../shared/api/fine-tuning.ts'
 import type { TenantId } from '../../shared/ids.ts'
 import type { TrainerOrder, TrainerReport } from '../../shared/training/trainer-protocol.ts'
 import { type Outcome, ok, refuse } from '../directory/outcome.ts'
+import type { StoreBindings } from '../store/bindings.ts'
 import { durableSql } from '../store/durable-sql.ts'
+import { FileBucket } from '../store/file-bucket.ts'
 import type { Checkpoint } from './checkpoint-table.ts'
 import { JobBook, type TrainerHold } from './job-book.ts'
 import type { JobSpec } from './job-spec.ts'
 import type { JobRecord } from './job-table.ts'
-
-/** The bindings of the worker that this object uses. */
-interface TrainingBindings {
-  readonly FILES: R2Bucket
-}
 
 /** R2 deletes as many objects with one call. */
 const removedAtOnce = 1_000
 const removeAgainMs = 60_000
 
 /** One per tenant: the only owner of its files' records and its fine-tuning jobs. */
-export class TenantTraining extends DurableObject<TrainingBindings> {
+export class TenantTraining extends DurableObject<Pick<StoreBindings, 'FILES'>> {
   readonly #book: JobBook
+  readonly #files: FileBucket
 
-  constructor(ctx: DurableObjectState, env: TrainingBindings) {
+  constructor(ctx: DurableObjectState, env: Pick<StoreBindings, 'FILES'>) {
     super(ctx, env)
     this.#book = new JobBook(durableSql(ctx.storage))
+    this.#files = new FileBucket(env.FILES)
   }
 
   /** Called by the tenant's directory. `began`: when the tenant was created; null where it was deleted. */
@@ -40,7 +39,7 @@ export class TenantTraining extends DurableObject<TrainingBindings> {
     for (;;) {
       const keys = this.#book.tenancy.removals(removedAtOnce)
       if (keys.length === 0) break
-      await this.env.FILES.delete([...keys])
+      await this.#files.delete(keys)
       this.#book.tenancy.removed(keys)
     }
     await this.ctx.storage.deleteAlarm()

@@ -25,9 +25,9 @@ export async function putBackbone(c: Context<App>): Promise<Response> {
   const compiled = checkUsable(backbone, tokenizer)
   const sha256 = await sha256Hex(compiled)
   const { caches, store } = c.get('platform')
-  await store.put(storeKeys.tokenizer(sha256), compiled)
+  await store.putTokenizer(sha256, compiled)
   const record: BackboneRecord = { backbone, tokenizer: sha256, createdAt: Date.now() }
-  await store.put(storeKeys.backbone(backbone.slug), JSON.stringify(record))
+  await store.putRecord(storeKeys.backbone(backbone.slug), record)
   caches.forgetBackbone(backbone.slug)
   return c.body(null, 204)
 }

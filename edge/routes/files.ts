@@ -12,7 +12,6 @@ import { QuartetError } from '../../shared/errors.ts'
 import { readablePurposes, requirePurpose } from '../auth/scopes.ts'
 import { unwrap } from '../directory/outcome.ts'
 import { boundaryOf } from '../files/multipart.ts'
-import { heldBytes } from '../files/part-store.ts'
 import { receiveFile } from '../files/receive-file.ts'
 import { requirePlainBody } from '../http/json-body.ts'
 import { backgroundOf } from '../http/reader.ts'
@@ -21,6 +20,7 @@ import { maxDroppedBytes } from '../http/unread-body.ts'
 import { within } from '../http/within.ts'
 import type { TenantApp } from '../request-context.ts'
 import { fileKey } from '../store/bucket-keys.ts'
+import { heldBytes } from '../store/file-writer.ts'
 import { arrivingChunks } from '../uploads/arriving-chunks.ts'
 import { UploadProgress } from '../uploads/upload-memory.ts'
 
@@ -65,7 +65,7 @@ export async function createFile(c: C): Promise<Response> {
       return file
     })
     .catch(async (thrown: unknown) => {
-      await within(removeMs, { work: bucket.delete(key).catch(() => undefined), late: () => undefined })
+      await within(removeMs, { work: bucket.delete([key]).catch(() => undefined), late: () => undefined })
       // Where it cannot be told now, the room comes back by itself (fine-tuning/file-table.ts).
       await records.abandonFile(id).catch(() => undefined)
       await drop(arriving)
@@ -128,9 +128,9 @@ export async function getFile(c: C): Promise<Response> {
 /** `GET /v1/files/{file}/content`. */
 export async function getFileContent(c: C): Promise<Response> {
   const file = await requireFile(c, { isRead: true })
-  const stored = await c.get('platform').files.get(fileKey(c.get('tenant'), file.id))
-  if (stored === null) throw new QuartetError('not_found', `the content of ${file.id} is gone`)
-  return c.body(stored.body, 200, {
+  const stored = await c.get('platform').files.read(fileKey(c.get('tenant'), file.id))
+  if (stored === undefined) throw new QuartetError('not_found', `the content of ${file.id} is gone`)
+  return c.body(stored, 200, {
     'content-type': 'application/jsonl',
     'content-disposition': `attachment; filename="${file.filename.replaceAll(/[^\x20-\x7e]|["\\]/g, '_')}"`,
     'x-content-type-options': 'nosniff',
@@ -152,6 +152,6 @@ export async function deleteFile(c: C): Promise<Response> {
       `the batch ${reader} reads this file; cancel the batch or wait for its end`,
     )
   unwrap(await training(tenant).removeFile(id))
-  await files.delete(fileKey(tenant, id))
+  await files.delete([fileKey(tenant, id)])
   return c.json(FileDeleted.parse({ id, object: 'file', deleted: true }))
 }

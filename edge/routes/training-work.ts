@@ -23,7 +23,6 @@ import { parseQuery, pathParameter } from '../http/request-parts.ts'
 import type { App } from '../request-context.ts'
 import { checkpointKey, fileKey } from '../store/bucket-keys.ts'
 import type { TenantRecord } from '../store/records.ts'
-import { openAdapter } from '../store/stored-adapter.ts'
 import { readTenant } from '../tenants/read.ts'
 import { publishAdapter } from '../uploads/publish-adapter.ts'
 import { UploadProgress } from '../uploads/upload-memory.ts'
@@ -168,9 +167,9 @@ export const workFile =
     const lease = leaseOf(c)
     const { spec } = await heldJob(c, lease)
     const file = spec[which]
-    const stored = file === null ? null : await c.get('platform').files.get(fileKey(lease.tenant, file))
-    if (stored === null) throw new QuartetError('not_found', 'the job has no such file')
-    return c.body(stored.body, 200, { 'content-type': 'application/jsonl' })
+    const stored = file === null ? undefined : await c.get('platform').files.read(fileKey(lease.tenant, file))
+    if (stored === undefined) throw new QuartetError('not_found', 'the job has no such file')
+    return c.body(stored, 200, { 'content-type': 'application/jsonl' })
   }
 
 /** `GET /fleet/v1/training/{id}/{job}/adapter`: the adapter to go on from. */
@@ -181,7 +180,7 @@ export async function workAdapter(c: C): Promise<Response> {
   const stored =
     spec.from === null
       ? undefined
-      : await openAdapter(c.get('platform').store, { tenant: lease.tenant, digest: spec.from })
+      : await c.get('platform').store.adapter({ tenant: lease.tenant, digest: spec.from })
   if (stored === undefined) throw new QuartetError('not_found', 'the job goes on from no adapter')
   return c.body(stored, 200, { 'content-type': 'application/octet-stream' })
 }
@@ -210,7 +209,7 @@ export async function putCheckpoint(c: C): Promise<Response> {
     )
   const records = training(tenant)
   const before = await records.checkpoints(job)
-  await files.put(checkpointKey(tenant, job, { ...lease, step }), c.req.raw.body, { sha256 })
+  await files.write(checkpointKey(tenant, job, { ...lease, step }), c.req.raw.body, sha256)
   unwrap(await records.addCheckpoint(lease, { step, validLoss, fence: lease.fence }))
   const old = before.filter((each) => each.step !== step || each.fence !== lease.fence)
   await files.delete(old.map((each) => checkpointKey(tenant, job, each)))
@@ -224,9 +223,10 @@ export async function getCheckpoint(c: C): Promise<Response> {
   await heldJob(c, lease)
   const { files, training } = c.get('platform')
   const [last] = await training(lease.tenant).checkpoints(lease.job)
-  const stored = last === undefined ? null : await files.get(checkpointKey(lease.tenant, lease.job, last))
-  if (stored === null) throw new QuartetError('not_found', 'the job has no checkpoint')
-  return c.body(stored.body, 200, { 'content-type': 'application/octet-stream' })
+  const stored =
+    last === undefined ? undefined : await files.read(checkpointKey(lease.tenant, lease.job, last))
+  if (stored === undefined) throw new QuartetError('not_found', 'the job has no checkpoint')
+  return c.body(stored, 200, { 'content-type': 'application/octet-stream' })
 }
 
 /** `PUT /fleet/v1/training/{id}/{job}/adapter`: the trained adapter becomes one of the tenant's. */

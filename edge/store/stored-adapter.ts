@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { AdapterDigest, TenantId } from '../../shared/ids.ts'
+import type { StoreBindings } from './bindings.ts'
 import { storeKeys } from './records.ts'
 
 /**
@@ -21,15 +22,16 @@ export const Parts = z.object({
 })
 export type Parts = z.infer<typeof Parts>
 
-interface Name {
+/** An adapter of a tenant. */
+export interface AdapterName {
   readonly tenant: TenantId
   readonly digest: AdapterDigest
 }
 
 /** An adapter's bytes; undefined when KV has not (yet) all of it. A part that cannot be read ends the stream and is told. */
 export async function openAdapter(
-  store: KVNamespace,
-  { digest, tenant }: Name,
+  store: StoreBindings['STORE'],
+  { digest, tenant }: AdapterName,
   unreadable: (thrown: unknown) => void = () => undefined,
 ): Promise<ArrayBuffer | ReadableStream<Uint8Array> | undefined> {
   const { metadata, value } = await store.getWithMetadata(storeKeys.adapter(tenant, digest), 'arrayBuffer')
@@ -77,6 +79,10 @@ async function joinParts({
 }
 
 /** Lets what was uploaded in parts be read. */
-export async function publishParts(store: KVNamespace, name: Name, parts: Parts): Promise<void> {
+export async function publishParts(
+  store: StoreBindings['STORE'],
+  name: AdapterName,
+  parts: Parts,
+): Promise<void> {
   await store.put(storeKeys.adapter(name.tenant, name.digest), '', { metadata: parts })
 }

@@ -3,7 +3,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { readTables } from '../../shared/tokenizer/tokenizer-tables.ts'
 import type { Platform } from '../platform.ts'
-import { type BackboneRecord, storeKeys } from '../store/records.ts'
+import type { BackboneRecord } from '../store/records.ts'
 import type { ResolvedModel } from './resolve-model.ts'
 
 const maxCodecs = 4
@@ -24,10 +24,9 @@ export async function loadCodec(
 ): Promise<TextCodec> {
   const known = codecs.get(tokenizer)
   if (known !== undefined) return known
-  const stored = await store.get(storeKeys.tokenizer(tokenizer), 'arrayBuffer')
-  if (stored === null)
+  const bytes = await store.tokenizer(tokenizer)
+  if (bytes === undefined)
     throw new QuartetError('node_unavailable', "the model's tokenizer has not arrived here yet; retry")
-  const bytes = new Uint8Array(stored)
   if ((await sha256Hex(bytes)) !== tokenizer)
     throw new QuartetError(
       'node_unavailable',

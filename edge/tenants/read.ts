@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import { QuartetError } from '../../shared/errors.ts'
-import { BackboneSlug, type TenantId } from '../../shared/ids.ts'
+import type { BackboneSlug, TenantId } from '../../shared/ids.ts'
 import type { Change } from '../feed/change-feed.ts'
 import type { Platform } from '../platform.ts'
 import { AdaptersRecord, BackboneRecord, KeyRecord, storeKeys, TenantRecord } from '../store/records.ts'
@@ -144,8 +144,7 @@ export async function findBackbone(
 export async function listBackbones(reader: Reader): Promise<readonly BackboneRecord[]> {
   const { caches, store } = reader.platform
   const load = async () => {
-    const { keys } = await store.list({ prefix: storeKeys.backbones })
-    const slugs = keys.map(({ name }) => BackboneSlug.parse(name.slice(storeKeys.backbones.length)))
+    const slugs = await store.backboneSlugs()
     const records = await Promise.all(slugs.map((slug) => readBackbone(slug, reader)))
     return records.filter((record) => record !== undefined)
   }
@@ -154,9 +153,5 @@ export async function listBackbones(reader: Reader): Promise<readonly BackboneRe
 
 function fromStore<S extends z.ZodType>(reader: Reader, key: string, schema: S): Source<z.output<S>> {
   const { store } = reader.platform
-  const load = async () => {
-    const value: unknown = await store.get(key, 'json')
-    return value === null ? undefined : schema.parse(value)
-  }
-  return { load, background: reader.background }
+  return { load: () => store.record(key, schema), background: reader.background }
 }

@@ -7,7 +7,7 @@ import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
 import type { Upload } from '../directory/adapter-table.ts'
 import { unwrap } from '../directory/outcome.ts'
 import type { Platform } from '../platform.ts'
-import { type BackboneRecord, storeKeys } from '../store/records.ts'
+import type { BackboneRecord } from '../store/records.ts'
 import { type Parts, partBytes } from '../store/stored-adapter.ts'
 import { loadCodec } from '../tenants/load-codec.ts'
 import { findBackbone, type Reader } from '../tenants/read.ts'
@@ -88,7 +88,7 @@ function writeWhole({ reader, tenant }: Publication): Writing {
       content = bytes
     },
     async end(digest) {
-      await reader.platform.store.put(storeKeys.adapter(tenant, digest), streamInTurns(content))
+      await reader.platform.store.putAdapter(tenant, digest, streamInTurns(content))
       return null
     },
   }
@@ -99,7 +99,7 @@ function writeParts({ bytes: total, id: upload }: Upload, { reader, tenant }: Pu
   let count = 0
   return {
     async part(bytes) {
-      await reader.platform.store.put(storeKeys.adapterPart(tenant, upload, count), streamInTurns(bytes))
+      await reader.platform.store.putAdapterPart(tenant, { upload, at: count, content: streamInTurns(bytes) })
       count += 1
     },
     async end() {

@@ -5,7 +5,7 @@ import { signNodeToken } from '../../shared/node-token.ts'
 import type { NodeAddress } from '../fleet/nodes.ts'
 import { SharedWork } from '../http/shared-work.ts'
 import { failureOf, NodeFailure } from '../routing/node-failures.ts'
-import { openAdapter } from '../store/stored-adapter.ts'
+import type { KvStore } from '../store/kv-store.ts'
 import type { RequestReport } from '../telemetry/request-report.ts'
 
 export interface Push {
@@ -13,7 +13,7 @@ export interface Push {
   readonly tenant: TenantId
   readonly digest: AdapterDigest
   readonly requestId: RequestId
-  readonly store: KVNamespace
+  readonly store: Pick<KvStore, 'adapter'>
   readonly nodeKey: Uint8Array
   /** Keeps the push going when the request that began it is gone: others wait for it. */
   readonly background: (work: Promise<unknown>) => void
@@ -60,7 +60,7 @@ async function pushOnce({
   tenant,
 }: Omit<Push, 'signal'>): Promise<void> {
   let unreadable: unknown
-  const body = await openAdapter(store, { tenant, digest }, (thrown) => {
+  const body = await store.adapter({ tenant, digest }, (thrown) => {
     unreadable = thrown
   })
   if (body === undefined) throw notThere()

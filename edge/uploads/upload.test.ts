@@ -6,7 +6,8 @@ import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest, BackboneDigest, TenantId } from '../../shared/ids.ts'
 import { makeAdapter, makeLargeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
 import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../../test/edge/edge.ts'
-import { openAdapter, partBytes } from '../store/stored-adapter.ts'
+import { KvStore } from '../store/kv-store.ts'
+import { partBytes } from '../store/stored-adapter.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant
@@ -134,7 +135,7 @@ describe('an upload', () => {
     expect(await adapters()).toEqual([tenant.adapter.digest, large.digest])
     expect((await stored()).filter((key) => key.startsWith('adapter-part:'))).toHaveLength(3)
     const name = { tenant: TenantId.parse(tenant.id), digest: AdapterDigest.parse(large.digest) }
-    const content = await new Response(await openAdapter(env.STORE, name)).bytes()
+    const content = await new Response(await new KvStore(env.STORE).adapter(name)).bytes()
     expect(await sha256Hex(new Uint8Array(content))).toBe(large.digest)
     await edge.own(tenant, 'PUT', '/aliases/tone', { digest: large.digest })
     await stubs.behave({ tokens: [97], adapterMissing: true })

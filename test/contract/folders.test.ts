@@ -95,6 +95,13 @@ test('no product file imports a test or a fake', () => {
   expect(wrong).toEqual([])
 })
 
+test('KV and R2 are known to edge/store alone', () => {
+  const knows = product
+    .filter(({ file }) => /\b(KVNamespace|R2[A-Z]\w+)\b/.test(readFileSync(join(root, file), 'utf8')))
+    .map(({ file }) => dirname(file))
+  expect([...new Set(knows)]).toEqual(['edge/store'])
+})
+
 /** Folders that reach each other by the values that they import, as lists of those in one circle. */
 function circles(imports: readonly Imports[]): string[][] {
   const edges = new Map<string, Set<string>>()

@@ -4,6 +4,7 @@ import { mintApiKey } from '../../edge/auth/api-key.ts'
 import { project } from '../../edge/directory/projection.ts'
 import type { Publication } from '../../edge/feed/change-feed.ts'
 import type { Bindings } from '../../edge/platform.ts'
+import { KvStore } from '../../edge/store/kv-store.ts'
 import { storeKeys } from '../../edge/store/records.ts'
 import { unlimited } from '../../shared/api/policy.ts'
 import { sha256Hex } from '../../shared/digest.ts'
@@ -48,7 +49,7 @@ async function seed(body: unknown, env: Bindings): Promise<string[]> {
     tenants.map(async ({ digest, id, record, sha256 }) => {
       const adapter = { digest, backbone, rows: 4 }
       await env.STORE.put(storeKeys.adapter(id, digest), file)
-      await project(env.STORE, {
+      await project(new KvStore(env.STORE), {
         id,
         tenant: true,
         record: {

@@ -1,5 +1,6 @@
 import { QuartetError } from '../../shared/errors.ts'
 import { within } from '../http/within.ts'
+import type { StoreBindings } from './bindings.ts'
 
 /** R2 takes parts of at least 5 MiB, all but the last of one size. */
 const partBytes = 8 * 1024 * 1024
@@ -17,15 +18,15 @@ const inTime = <T>(work: Promise<T>): Promise<T> =>
   })
 
 /** Writes an object whose length is not known before: whole when it is one part, else as a multipart upload. */
-export class PartStore {
-  readonly #bucket: R2Bucket
+export class FileWriter {
+  readonly #bucket: StoreBindings['FILES']
   readonly #key: string
   readonly #parts: R2UploadedPart[] = []
   #buffer = new Uint8Array(0)
   #filled = 0
   #upload: R2MultipartUpload | undefined
 
-  constructor(bucket: R2Bucket, key: string) {
+  constructor(bucket: StoreBindings['FILES'], key: string) {
     this.#bucket = bucket
     this.#key = key
   }
