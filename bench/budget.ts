@@ -57,11 +57,11 @@ async function spend(
   let refused = 0
   const request = async (account: TenantAccount) => {
     try {
-      const taken = await account.admit(each, owner)
+      const reserved = await account.admit(each, owner)
       admitted += 1
       const requestId = newRequestId()
-      const demand = { model: 'tone', prompts: [promptTokens], promptRows: 0, n: 1, maxTokens }
-      const reservation = new AccountReservation({ account, taken, demand, key, requestId, at: Date.now() })
+      const bound = { model: 'tone', prompts: [promptTokens], promptRows: 0, n: 1, maxTokens }
+      const reservation = new AccountReservation({ account, reserved, bound, key, requestId, at: Date.now() })
       const background = account.wantsRenewal ? account.renew(owner) : undefined
       await sleep(Math.random() * 20)
       reservation.settle(0, {

@@ -48,7 +48,7 @@ async function post(url: string, { body, key = '' }: { body: unknown; key?: stri
   return { ms: performance.now() - start, text }
 }
 
-const Answer = z.object({ usage: z.object({ prompt_tokens: z.int() }) })
+const CountedAnswer = z.object({ usage: z.object({ prompt_tokens: z.int() }) })
 
 /** The same request through the edge, and as the edge puts it to the node, straight to the node. */
 async function pair({ adapter, alias, edge, key, node }: Route, i: number) {
@@ -56,7 +56,7 @@ async function pair({ adapter, alias, edge, key, node }: Route, i: number) {
     key,
     body: { model: alias, prompt: prompt(i), max_tokens: 1 },
   })
-  const { prompt_tokens: promptTokens } = Answer.parse(JSON.parse(whole.text)).usage
+  const { prompt_tokens: promptTokens } = CountedAnswer.parse(JSON.parse(whole.text)).usage
   const ids = Array.from({ length: promptTokens }, (_, at) => 1000 + at)
   const direct = await post(`${node}/v1/generate`, { body: { adapter, prompt: ids, maxTokens: 1 } })
   return { promptTokens, wholeMs: whole.ms, directMs: direct.ms, overheadMs: whole.ms - direct.ms }

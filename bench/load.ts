@@ -11,13 +11,13 @@ export interface Target {
   isToken(event: unknown): boolean
 }
 
-interface Answer {
+interface TimedAnswer {
   readonly totalMs: number
   readonly firstTokenMs: number
 }
 
 /** Sends one streaming request and reads it to its end. Throws on any status but 200 and on an error event. */
-export async function request(target: Target, i: number): Promise<Answer> {
+export async function request(target: Target, i: number): Promise<TimedAnswer> {
   const start = performance.now()
   const response = await throughClosedConnections(() =>
     fetch(target.url, {
@@ -54,7 +54,7 @@ export async function closedLoop(
   target: Target,
   { clients, requests }: { clients: number; requests: number },
 ): Promise<LoadResult> {
-  const answers: Answer[] = []
+  const answers: TimedAnswer[] = []
   let next = 0
   const start = performance.now()
   await Promise.all(

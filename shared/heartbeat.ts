@@ -56,6 +56,9 @@ export const Heartbeat = z.strictObject({
 })
 export type Heartbeat = z.infer<typeof Heartbeat>
 
+/** Who a node is, and how it is at the moment: a heartbeat without what orders heartbeats and settles. */
+export type NodeStatus = Omit<Heartbeat, 'incarnation' | 'sequence' | 'settlements'>
+
 export const HeartbeatResponse = z.object({
   /**
    * False when the heartbeat was signed for another epoch of the registry (at a node's start, after a restart of the

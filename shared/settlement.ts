@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { RequestId, SettlementId, TenantId } from './ids.ts'
 import { Usage } from './wire.ts'
 
-const maxMeterLength = 512
+const maxTermsLength = 512
 
 /** A node forgets a settlement that nobody took for this long; an edge remembers twice as long what it charged. */
 export const settlementKeepMs = 6 * 3_600_000
@@ -16,7 +16,7 @@ export const Settlement = z.strictObject({
   requestId: RequestId,
   tenant: TenantId,
   /** The edge's own note on what to charge (key, model, lease); opaque to the node. */
-  meter: z.string().max(maxMeterLength),
+  terms: z.string().max(maxTermsLength),
   usage: Usage,
   /** `stop`, `length` or an error code. */
   outcome: z.string().max(64),

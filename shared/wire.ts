@@ -139,7 +139,7 @@ export const GenerateRequest = z
      * The name under which the node keeps this call's usage until an edge acknowledges it. Without it, the node keeps
      * nothing.
      */
-    settlement: z.strictObject({ id: SettlementId, meter: z.string().max(1024) }).optional(),
+    settlement: z.strictObject({ id: SettlementId, terms: z.string().max(1024) }).optional(),
     /** Earlier settlements of the same tenant that are charged: the node forgets them. */
     acknowledge: z.array(SettlementId).max(maxAcknowledged).optional(),
   })

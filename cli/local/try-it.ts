@@ -31,7 +31,9 @@ export function curlLine(question: Question): string {
   ].join(' ')
 }
 
-const Answer = z.object({ choices: z.array(z.object({ message: z.object({ content: z.string() }) })).min(1) })
+const ChatAnswer = z.object({
+  choices: z.array(z.object({ message: z.object({ content: z.string() }) })).min(1),
+})
 
 const retryForMs = 15_000
 
@@ -45,7 +47,7 @@ export async function ask(question: Question): Promise<string> {
       body: body(question),
     })
     const text = await response.text()
-    if (response.ok) return Answer.parse(JSON.parse(text)).choices[0]?.message.content ?? ''
+    if (response.ok) return ChatAnswer.parse(JSON.parse(text)).choices[0]?.message.content ?? ''
     if (response.status !== 503 || Date.now() > deadline)
       throw new CliFailure(`${question.model} does not answer: ${response.status} ${text}`, {
         remedy: 'see the logs under QUARTET_HOME/logs',

@@ -6,7 +6,7 @@ import { useAction } from '../api/use-action.ts'
 import { useLoad } from '../api/use-load.ts'
 import { href } from '../session/route.ts'
 import { Alerts } from '../ui/alerts.tsx'
-import { Meter } from '../ui/chart.tsx'
+import { LevelBar } from '../ui/chart.tsx'
 import { ConfirmByName } from '../ui/dialog.tsx'
 import { bytes, moment, number, shortDigest } from '../ui/format.ts'
 import { Failure, Shown } from '../ui/notice.tsx'
@@ -38,7 +38,7 @@ export function TenantPage({ name }: { name: string }) {
         {(summary) => (
           <>
             <div class="columns">
-              <Standing path={path} tenant={summary} onChanged={tenant.reload} />
+              <TenantCard path={path} tenant={summary} onChanged={tenant.reload} />
               <Panel title="Budget">
                 <Shown load={budget}>{(report) => <Budget report={report} />}</Shown>
               </Panel>
@@ -68,7 +68,7 @@ export function TenantPage({ name }: { name: string }) {
   )
 }
 
-function Standing({
+function TenantCard({
   path,
   tenant,
   onChanged,
@@ -173,7 +173,7 @@ function Budget({ report }: { report: BudgetReport }) {
         <dd>{`${number(report.held.tokens)} tokens, ${report.held.slots} requests`}</dd>
       </dl>
       {Object.entries(report.limits).map(([name, { left, limit }]) => (
-        <Meter key={name} label={limitLabels[name] ?? name} used={limit - left} limit={limit} />
+        <LevelBar key={name} label={limitLabels[name] ?? name} used={limit - left} limit={limit} />
       ))}
     </>
   )

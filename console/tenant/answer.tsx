@@ -3,7 +3,7 @@ import { duration, number, shortDigest } from '../ui/format.ts'
 import { Failure } from '../ui/notice.tsx'
 import type { AnswerToken, ChatAnswer } from './chat-stream.ts'
 
-export function Answer({
+export function AnswerPane({
   answer,
   failure,
 }: {

@@ -23,7 +23,7 @@ export function JobPage({ name }: { name: string }) {
   )
   return (
     <Page title={name} lead={<a href={href('jobs')}>All jobs</a>}>
-      <Shown load={job}>{(value) => <Standing path={path} job={value} onChanged={job.reload} />}</Shown>
+      <Shown load={job}>{(value) => <JobCard path={path} job={value} onChanged={job.reload} />}</Shown>
       <Panel title="Loss">
         <Shown load={events}>{(each) => <LossCurve events={each} />}</Shown>
       </Panel>
@@ -46,7 +46,7 @@ export function JobPage({ name }: { name: string }) {
   )
 }
 
-function Standing({ path, job, onChanged }: { path: string; job: Job; onChanged: () => void }) {
+function JobCard({ path, job, onChanged }: { path: string; job: Job; onChanged: () => void }) {
   const act = useAction(async (session, action: 'cancel' | 'pause' | 'resume') => {
     await send(session, { method: 'POST', path: `${path}/${action}` })
     onChanged()

@@ -34,7 +34,7 @@ export function ModelPage({ name }: { name: string }) {
         </>
       }
     >
-      <Shown load={alias}>{(summary) => <Standing path={path} alias={summary} onChanged={changed} />}</Shown>
+      <Shown load={alias}>{(summary) => <AliasCard path={path} alias={summary} onChanged={changed} />}</Shown>
       <Panel title="Versions">
         <Shown load={history}>
           {(versions) => <Versions path={path} versions={versions} onChanged={changed} />}
@@ -44,7 +44,7 @@ export function ModelPage({ name }: { name: string }) {
   )
 }
 
-function Standing({ path, alias, onChanged }: { path: string; alias: AliasSummary; onChanged: () => void }) {
+function AliasCard({ path, alias, onChanged }: { path: string; alias: AliasSummary; onChanged: () => void }) {
   const [deleting, setDeleting] = useState(false)
   const remove = useAction(async (session) => {
     await send(session, { method: 'DELETE', path })

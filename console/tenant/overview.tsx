@@ -5,7 +5,7 @@ import { readAll } from '../api/pages.ts'
 import { useLoad } from '../api/use-load.ts'
 import { href } from '../session/route.ts'
 import { Alerts } from '../ui/alerts.tsx'
-import { Meter } from '../ui/chart.tsx'
+import { LevelBar } from '../ui/chart.tsx'
 import { Select } from '../ui/field.tsx'
 import { Empty, Shown } from '../ui/notice.tsx'
 import { Page, Panel } from '../ui/page.tsx'
@@ -70,7 +70,7 @@ function Limits({ limits }: { limits: readonly Limit[] }) {
   return (
     <div class="columns">
       {limits.map(({ label, limit, left, note }) => (
-        <Meter key={label} label={label} used={limit - left} limit={limit} note={note} />
+        <LevelBar key={label} label={label} used={limit - left} limit={limit} note={note} />
       ))}
     </div>
   )

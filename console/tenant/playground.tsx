@@ -9,7 +9,7 @@ import { Copy } from '../ui/copy.tsx'
 import { Select, Slider, TextArea } from '../ui/field.tsx'
 import { Shown } from '../ui/notice.tsx'
 import { Page, Panel } from '../ui/page.tsx'
-import { Answer } from './answer.tsx'
+import { AnswerPane } from './answer.tsx'
 import { type ChatAnswer, streamChat } from './chat-stream.ts'
 import { buildRequest, emptyForm, type PlaygroundForm } from './playground-request.ts'
 import { snippets } from './snippets.ts'
@@ -127,7 +127,7 @@ function Sides({ models }: { models: readonly string[] }) {
                 onValue={(model) => setChosen(at === 0 ? [model, chosen[1]] : [chosen[0], model])}
                 options={options}
               />
-              <Answer {...side} />
+              <AnswerPane {...side} />
               {request?.ok === true ? (
                 <div class="actions">
                   {snippets(location.origin, request.body).map(({ name, text }) => (

@@ -148,7 +148,7 @@ export function Lines({ title, xTitle, lines }: { title: string; xTitle: string;
 }
 
 /** How much of a limit is used. */
-export function Meter({
+export function LevelBar({
   label,
   used,
   limit,

@@ -1,10 +1,10 @@
 import type { SettlementId } from '../../shared/ids.ts'
 import { kvRows } from '../../shared/kv-rows.ts'
 import type { Usage } from '../../shared/wire.ts'
-import { sharedTokens } from './meter.ts'
+import { sharedTokens } from './charge-terms.ts'
 
 /** The most that a request may use. */
-export interface Demand {
+export interface UsageBound {
   /** The name that the client used: an alias or the backbone. */
   readonly model: string
   /** Prompt tokens of each prompt. */
@@ -22,16 +22,16 @@ export interface Demand {
 }
 
 /** Who answers with a choice of a prompt, and the rows that are paid for with it. */
-export function answererOf({ answerers, model, n, promptRows }: Demand, choice: number) {
+export function answererOf({ answerers, model, n, promptRows }: UsageBound, choice: number) {
   const place = choice % n
   return answerers?.[place] ?? { model, promptRows: place === 0 ? promptRows : 0 }
 }
 
 /** Tokens that a request may use: each prompt, the adapters' rows, and `max_tokens` of every choice. */
-export function tokensOf(demand: Demand): number {
-  const { maxTokens, n, prompts, tokenShare = 1 } = demand
+export function tokensOf(bound: UsageBound): number {
+  const { maxTokens, n, prompts, tokenShare = 1 } = bound
   const ofChoice = (promptTokens: number, choice: number) => {
-    const { promptRows } = answererOf(demand, choice)
+    const { promptRows } = answererOf(bound, choice)
     const paid = choice === 0 ? promptTokens : 0
     return sharedTokens(kvRows({ promptRows, promptTokens: paid, maxTokens }), tokenShare)
   }
@@ -59,7 +59,7 @@ export interface ChoiceUse {
 /** Room in a tenant's limits for one request. Unused room returns. */
 export interface Reservation {
   /** The order to charge a choice; it goes to the choice's node and comes back in its settlement (shared/settlement.ts). */
-  meter(choice: number): string
+  terms(choice: number): string
   /** Charges a choice. The first call for a choice counts. */
   settle(choice: number, use: ChoiceUse): void
   /**

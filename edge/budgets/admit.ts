@@ -3,7 +3,7 @@ import { currentFleet } from '../fleet/current-fleet.ts'
 import { within } from '../http/within.ts'
 import type { Platform } from '../platform.ts'
 import type { TenantRecord } from '../store/records.ts'
-import type { Demand, Reservation } from './admission.ts'
+import type { Reservation, UsageBound } from './admission.ts'
 import type { BudgetAccess } from './budgets.ts'
 import { settlementsAt } from './collect.ts'
 import { limitsOf } from './limits.ts'
@@ -18,7 +18,7 @@ export interface Payer {
 
 /** Reserves what a request may use at most, before its work begins. Throws what `Budgets.admit` throws. */
 export async function admit(
-  { demand, key, requestId }: { demand: Demand; key: KeyId; requestId: RequestId },
+  { bound, key, requestId }: { bound: UsageBound; key: KeyId; requestId: RequestId },
   payer: Payer,
 ): Promise<Reservation> {
   const { budgets } = payer.platform
@@ -30,14 +30,14 @@ export async function admit(
       tenancy: createdAt,
       key,
       requestId,
-      demand,
+      bound,
       limits: limitsOf(policy),
       cachedTokenShare: policy.cachedTokenShare,
     },
     access,
   )
   return {
-    meter: (choice) => reservation.meter(choice),
+    terms: (choice) => reservation.terms(choice),
     settle: (choice, use) => reservation.settle(choice, use),
     close(outcome) {
       reservation.close(outcome)

@@ -81,7 +81,7 @@ const firstCall = async () => GenerateRequest.parse((await stubs.calls())[0]?.bo
 /** A node's settlement of a choice that no isolate has told of. */
 const settlementOf = (
   of: string,
-  { meter = {}, usage }: { meter?: object; usage?: { promptTokens: number; completionTokens: number } } = {},
+  { terms = {}, usage }: { terms?: object; usage?: { promptTokens: number; completionTokens: number } } = {},
 ): Settlement => {
   const requestId = newRequestId()
   const owed = {
@@ -97,7 +97,7 @@ const settlementOf = (
     id: settlementId({ requestId, choice: 0, attempt: 0 }),
     requestId,
     tenant: of,
-    meter: JSON.stringify({ ...owed, ...meter }),
+    terms: JSON.stringify({ ...owed, ...terms }),
     usage: usage ?? { promptTokens: 7, completionTokens: 9 },
     outcome: 'stop',
     firstTokenMs: 12,
@@ -606,7 +606,7 @@ describe('usage', () => {
     const seeded = [tenant, await admin.seedTenant(), await admin.seedTenant()]
     for (const { id } of seeded)
       await env.BUDGETS.get(env.BUDGETS.idFromName(id)).settle(
-        models.map((model) => settlementOf(id, { meter: { model } })),
+        models.map((model) => settlementOf(id, { terms: { model } })),
       )
     expect((await admin.admin('DELETE', `/tenants/${tenant.id}`)).status).toBe(204)
     const pagesOf = async (limit: number) => {

@@ -1,5 +1,5 @@
 import type { KeyId, RequestId, SettlementId, TenantId } from '../../shared/ids.ts'
-import type { Demand, Reservation } from './admission.ts'
+import type { Reservation, UsageBound } from './admission.ts'
 import { tokensOf } from './admission.ts'
 import type { Limits } from './limits.ts'
 import { AccountReservation } from './reservation.ts'
@@ -20,7 +20,7 @@ export interface AdmissionRequest {
   readonly tenancy?: number | undefined
   readonly key: KeyId
   readonly requestId: RequestId
-  readonly demand: Demand
+  readonly bound: UsageBound
   /** From the tenant's record. */
   readonly limits: Limits
   /** The share of a token that a cached prompt token counts. */
@@ -66,47 +66,47 @@ export class Budgets {
   /** Room for a request, before its work begins. Throws BudgetRefusal or `control_unavailable`. */
   async admit(
     { limits, tenancy, tenant, ...request }: AdmissionRequest,
-    reach: BudgetAccess,
+    access: BudgetAccess,
   ): Promise<Reservation> {
-    const kept = this.#open(tenant, tenancy)
-    const { account } = kept
+    const open = this.#open(tenant, tenancy)
+    const { account } = open
     account.applyLimits(limits)
     try {
-      const taken = account.isLimited(limits)
-        ? await account.admit(tokensOf(request.demand), reach.owner)
+      const reserved = account.isLimited(limits)
+        ? await account.admit(tokensOf(request.bound), access.owner)
         : account.admitFreely()
-      return new AccountReservation({ ...request, account, taken, tenancy, at: this.#now() })
+      return new AccountReservation({ ...request, account, reserved, tenancy, at: this.#now() })
     } finally {
-      this.keep(tenant, reach)
+      this.keep(tenant, access)
     }
   }
 
   /** Throws BudgetRefusal where not even the smallest request would be admitted now. */
   async refuseIfFull(
     { limits, tenancy, tenant }: Pick<AdmissionRequest, 'tenant' | 'tenancy' | 'limits'>,
-    reach: BudgetAccess,
+    access: BudgetAccess,
   ): Promise<void> {
     const { account } = this.#open(tenant, tenancy)
     account.applyLimits(limits)
     if (!account.isLimited(limits) || !account.seemsFull) return
     try {
-      await account.askForLeast(reach.owner)
+      await account.askForLeast(access.owner)
     } finally {
-      this.keep(tenant, reach)
+      this.keep(tenant, access)
     }
   }
 
   /** Sees to it, behind the request, that the owner is told and what is idle returns. */
-  keep(tenant: TenantId, reach: BudgetAccess): void {
-    const kept = this.#open(tenant)
-    const { account } = kept
+  keep(tenant: TenantId, access: BudgetAccess): void {
+    const open = this.#open(tenant)
+    const { account } = open
     const { gatherMs } = this.#options
-    if (account.pending >= batch) reach.background(this.#flush(account, reach))
-    else if (account.wantsRenewal) reach.background(account.renew(reach.owner).catch(this.#options.failed))
+    if (account.pending >= batch) access.background(this.#flush(account, access))
+    else if (account.wantsRenewal) access.background(account.renew(access.owner).catch(this.#options.failed))
     const now = this.#now()
-    if (kept.settlingSince !== undefined && now - kept.settlingSince < successionRounds * gatherMs) return
-    kept.settlingSince = now
-    reach.background(this.#settleBehind({ kept, reach, since: now }))
+    if (open.settlingSince !== undefined && now - open.settlingSince < successionRounds * gatherMs) return
+    open.settlingSince = now
+    access.background(this.#settleBehind({ open, access, since: now }))
   }
 
   /** The tenant's limits as this isolate knows them. */
@@ -130,32 +130,32 @@ export class Budgets {
       now: this.#now,
       newId: () => crypto.randomUUID(),
     })
-    const kept: OpenAccount = { account, tenancy, settlingSince: undefined }
-    this.#accounts.set(tenant, kept)
-    return kept
+    const open: OpenAccount = { account, tenancy, settlingSince: undefined }
+    this.#accounts.set(tenant, open)
+    return open
   }
 
   async #settleBehind({
-    kept,
-    reach,
+    open,
+    access,
     since,
   }: {
-    kept: OpenAccount
-    reach: BudgetAccess
+    open: OpenAccount
+    access: BudgetAccess
     since: number
   }): Promise<void> {
-    const { account } = kept
+    const { account } = open
     for (let round = 0, failures = 0; round < settlingRounds && failures < 2; round++) {
       const { admitted } = account
       await new Promise((resolve) => setTimeout(resolve, this.#options.gatherMs))
-      if (kept.settlingSince !== since) return
+      if (open.settlingSince !== since) return
       if (account.admitted === admitted) account.release()
       const isLast = round === settlingRounds - 1
       const heardSince = this.#now() - this.#options.gatherMs
-      failures = (await this.#flush(account, reach, { isLast, heardSince })) ? 0 : failures + 1
+      failures = (await this.#flush(account, access, { isLast, heardSince })) ? 0 : failures + 1
       if (account.admitted === admitted && account.isSettled) break
     }
-    if (kept.settlingSince === since) kept.settlingSince = undefined
+    if (open.settlingSince === since) open.settlingSince = undefined
   }
 
   /**

@@ -1,8 +1,8 @@
 import { settlementKeepMs } from '../../shared/settlement.ts'
-import { dayOf, monthOf } from './clock.ts'
+import { dayOf, monthOf } from './calendar.ts'
+import { type ChargeTerms, type Counts, mostTokensIn, payable, tokensIn } from './charge-terms.ts'
 import type { Charge } from './exchange.ts'
 import { bucketOf, emptyHistogram, readHistogram } from './first-token.ts'
-import { type Counts, type Meter, mostTokensIn, payable, tokensIn } from './meter.ts'
 import type { Sql } from './sql.ts'
 import { isOfRunningTenancy } from './tenancy.ts'
 
@@ -46,9 +46,9 @@ interface Told extends Omit<Charge, 'countedBy'> {
  * the estimate freed.
  */
 export function charge(sql: Sql, told: Told): void {
-  const { id, leftOn, meter, now, outcome, toldBy, usage } = told
+  const { id, leftOn, terms, now, outcome, toldBy, usage } = told
   // A settlement so late that its charge may be forgotten again.
-  if (toldBy === 'node' && now - meter.at > settlementKeepMs + 600_000) return
+  if (toldBy === 'node' && now - terms.at > settlementKeepMs + 600_000) return
   const choice = id.slice(0, id.lastIndexOf('.'))
   const [before] = sql.all<Charged>('SELECT * FROM charges WHERE choice = ?', choice)
   const isEstimated = before?.told_by === 'estimate'
@@ -61,7 +61,7 @@ export function charge(sql: Sql, told: Told): void {
   }
   // A node cannot tell a client that left from an isolate that took another node's answer.
   const isNodeAlone = toldBy === 'node' && !isEstimated
-  const counts = payable(meter, usage, {
+  const counts = payable(terms, usage, {
     leftByClient: !isNodeAlone && outcome === 'client_closed_request',
     outcome,
   })
@@ -84,18 +84,18 @@ export function charge(sql: Sql, told: Told): void {
      failed = excluded.failed, timed = excluded.timed`,
     ...[choice, by, after.prompt, after.cached, after.rows, after.completion, failed, timed, now],
   )
-  const day = dayPaying(meter, now)
-  const tokens = tokensIn(after, meter) - tokensIn(charged, meter)
-  const isOwn = isOfRunningTenancy(sql, meter.tenancy)
+  const day = dayPaying(terms, now)
+  const tokens = tokensIn(after, terms) - tokensIn(charged, terms)
+  const isOwn = isOfRunningTenancy(sql, terms.tenancy)
   if (isOwn && isEstimated) spend(sql, day, Math.min(tokens, leftOn(day)))
   else if (isOwn) {
     spend(sql, day, tokens)
-    release(sql, meter.lease, toldBy === 'node' ? tokens : mostTokensIn(meter) - tokensIn(charged, meter))
+    release(sql, terms.lease, toldBy === 'node' ? tokens : mostTokensIn(terms) - tokensIn(charged, terms))
   }
   const first = choice.endsWith('.0')
   recordUsage(sql, {
     table: isOwn ? 'usage' : 'past_usage',
-    meter: { ...meter, day },
+    terms: { ...terms, day },
     requests: first && before === undefined && !refused.has(outcome) ? 1 : 0,
     errors: first ? failed - (before?.failed ?? 0) : 0,
     prompt: after.prompt - charged.prompt,
@@ -113,7 +113,7 @@ const larger = (one: Counts, other: Counts): Omit<Counts, 'cached'> => ({
 })
 
 /** The day of admission; an edge whose clock is ahead cannot charge tomorrow. */
-function dayPaying({ day }: Meter, now: number): string {
+function dayPaying({ day }: ChargeTerms, now: number): string {
   const today = dayOf(now)
   return day > today ? today : day
 }
@@ -135,13 +135,13 @@ function release(sql: Sql, lease: string | null, tokens: number): void {
 
 interface UsageDelta extends Counts {
   readonly table: 'usage' | 'past_usage'
-  readonly meter: Meter
+  readonly terms: ChargeTerms
   readonly requests: number
   readonly errors: number
   readonly firstTokenMs: number | null
 }
 
-function recordUsage(sql: Sql, { meter: { day, key, model }, table, ...delta }: UsageDelta): void {
+function recordUsage(sql: Sql, { terms: { day, key, model }, table, ...delta }: UsageDelta): void {
   const { cached, completion, errors, firstTokenMs, prompt, requests, rows } = delta
   if (
     firstTokenMs === null &&

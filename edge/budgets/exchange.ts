@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import type { SettlementId } from '../../shared/ids.ts'
 import type { Usage } from '../../shared/wire.ts'
+import { type ChargeTerms, payable, tokensIn } from './charge-terms.ts'
 import { Amount, LimitName, Limits, Standings } from './limits.ts'
-import { type Meter, payable, tokensIn } from './meter.ts'
 
 /** The messages between isolates and a tenant's budget. Durations, never points in time: clocks may differ. */
 
@@ -13,7 +13,7 @@ export const exchangeRetryMs = 60_000
 export interface Charge {
   /** The settlement of the attempt that served the choice. A choice is charged once, however often it is told. */
   readonly id: SettlementId
-  readonly meter: Meter
+  readonly terms: ChargeTerms
   readonly usage: Usage
   /** `stop`, `length` or an error code. */
   readonly outcome: string
@@ -23,8 +23,8 @@ export interface Charge {
 }
 
 /** Tokens that an isolate's charge takes of the limits. */
-export const tokensOfCharge = ({ meter, outcome, usage }: Charge): number =>
-  tokensIn(payable(meter, usage, { leftByClient: outcome === 'client_closed_request', outcome }), meter)
+export const tokensOfCharge = ({ terms, outcome, usage }: Charge): number =>
+  tokensIn(payable(terms, usage, { leftByClient: outcome === 'client_closed_request', outcome }), terms)
 
 /** Parts of a lease that no request took. */
 export interface Returned {
@@ -58,7 +58,7 @@ export interface Exchange {
   readonly charges: readonly Charge[]
   readonly returned: readonly Returned[]
   readonly allowance: ReturnedAllowance | null
-  readonly ask: LeaseRequest | null
+  readonly request: LeaseRequest | null
 }
 
 /** The room that an isolate may spend on its own. */

@@ -73,7 +73,7 @@ export class Lease {
 
   take(need: number, now: number): Reserved | undefined {
     if (!this.has(need, now)) return undefined
-    const taken: Reserved = {
+    const reserved: Reserved = {
       lease: this.id,
       day: this.#day,
       tokens: this.#tokens === null ? 0 : need,
@@ -88,10 +88,10 @@ export class Lease {
     this.#slots = less(this.#slots, 1)
     this.#requests = less(this.#requests, 1)
     this.#allowance = less(this.#allowance, need)
-    return taken
+    return reserved
   }
 
-  /** Takes back slots that were taken here. */
+  /** Takes back slots that were reserved here. */
   giveBack(slots: number): void {
     if (this.#slots !== null) this.#slots += slots
   }

@@ -1,8 +1,9 @@
 import type { SettlementId } from '../../shared/ids.ts'
 import type { Settlement } from '../../shared/settlement.ts'
+import { dayOf, minuteOf, monthOf, untilNextDay, untilNextMinute, untilNextMonth } from './calendar.ts'
+import { readTerms } from './charge-terms.ts'
 import { charge, chargesKeptMs } from './charging.ts'
-import { dayOf, minuteOf, monthOf, untilNextDay, untilNextMinute, untilNextMonth } from './clock.ts'
-import { decide, type GrantedAmounts, type LimitLevel, type LimitLevels } from './decide.ts'
+import { decideGrant, type GrantedAmounts, type LimitLevel, type LimitLevels } from './decide-grant.ts'
 import { type Exchange, ExchangeAnswer, exchangeRetryMs, type LeaseRequest } from './exchange.ts'
 import { ledgerSchema } from './ledger-schema.ts'
 import {
@@ -14,7 +15,6 @@ import {
   type Standing,
   type Standings,
 } from './limits.ts'
-import { readMeter } from './meter.ts'
 import type { Sql } from './sql.ts'
 import { beginTenancy } from './tenancy.ts'
 
@@ -77,8 +77,8 @@ export class Ledger {
       this.#takeBack(exchange, now)
       const { limits } = this
       const outcome =
-        exchange.ask === null ? ({ kind: 'none' } as const) : this.#answer(exchange.ask, limits, now)
-      const answer = { limits, standings: standings(this.#rooms(limits, now)), outcome }
+        exchange.request === null ? ({ kind: 'none' } as const) : this.#answer(exchange.request, limits, now)
+      const answer = { limits, standings: standings(this.#levels(limits, now)), outcome }
       this.#sql.all('INSERT INTO exchanges VALUES (?, ?, ?)', exchange.id, JSON.stringify(answer), now)
       return answer
     })
@@ -89,16 +89,16 @@ export class Ledger {
     return this.#sql.atomically(() => {
       const now = this.#now()
       this.#expire(now)
-      for (const { meter: text, ...settlement } of settlements) {
-        const meter = readMeter(text)
-        if (meter !== undefined) this.#charge({ ...settlement, meter, toldBy: 'node', now })
+      for (const { terms: text, ...settlement } of settlements) {
+        const terms = readTerms(text)
+        if (terms !== undefined) this.#charge({ ...settlement, terms, toldBy: 'node', now })
       }
       return settlements.map(({ id }) => id)
     })
   }
 
   get standings(): Standings {
-    return standings(this.#rooms(this.limits, this.#now()))
+    return standings(this.#levels(this.limits, this.#now()))
   }
 
   /** Tokens charged to a UTC day (`2026-11-24`) or month (`2026-11`). */
@@ -150,32 +150,32 @@ export class Ledger {
     return held ?? { heldOnDay: 0, heldInMonth: 0, slots: 0 }
   }
 
-  #answer(ask: LeaseRequest, limits: Limits, now: number): ExchangeAnswer['outcome'] {
+  #answer(request: LeaseRequest, limits: Limits, now: number): ExchangeAnswer['outcome'] {
     const day = dayOf(now)
-    const [lease] = this.#sql.all<{ day: string }>('SELECT day FROM leases WHERE id = ?', ask.lease)
+    const [lease] = this.#sql.all<{ day: string }>('SELECT day FROM leases WHERE id = ?', request.lease)
     if (lease !== undefined && lease.day !== day) return { kind: 'over' }
     const [others] = this.#sql.all<{ holders: number }>(
       'SELECT count(DISTINCT holder) AS holders FROM leases WHERE holder != ?',
-      ask.holder,
+      request.holder,
     )
-    const decision = decide(this.#rooms(limits, now), { ask, holders: 1 + (others?.holders ?? 0) })
+    const decision = decideGrant(this.#levels(limits, now), { request, holders: 1 + (others?.holders ?? 0) })
     if ('refusal' in decision) return { kind: 'refused', refusal: decision.refusal }
-    const { portions } = decision
+    const { granted } = decision
     const admitForMs = Math.min(admitMs, untilNextDay(now))
-    this.#hold(ask, { portions, day, expiresAt: now + admitForMs + ask.timeoutMs + settlementGraceMs })
-    const allowance = { minute: minuteOf(now), forMs: untilNextMinute(now), ...portions.allowance }
-    this.#allow(portions, now)
-    return { kind: 'granted', grant: { ...portions, lease: ask.lease, day, admitForMs, allowance } }
+    this.#hold(request, { granted, day, expiresAt: now + admitForMs + request.timeoutMs + settlementGraceMs })
+    const allowance = { minute: minuteOf(now), forMs: untilNextMinute(now), ...granted.allowance }
+    this.#allow(granted, now)
+    return { kind: 'granted', grant: { ...granted, lease: request.lease, day, admitForMs, allowance } }
   }
 
   #hold(
     { holder, lease }: LeaseRequest,
-    { day, expiresAt, portions }: { portions: GrantedAmounts; day: string; expiresAt: number },
+    { day, expiresAt, granted }: { granted: GrantedAmounts; day: string; expiresAt: number },
   ): void {
     this.#sql.all(
       `INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET tokens = tokens + excluded.tokens,
        slots = slots + excluded.slots, expires_at = max(expires_at, excluded.expires_at)`,
-      ...[lease, holder, day, portions.tokens ?? 0, portions.slots ?? 0, expiresAt],
+      ...[lease, holder, day, granted.tokens ?? 0, granted.slots ?? 0, expiresAt],
     )
   }
 
@@ -204,7 +204,7 @@ export class Ledger {
       )
   }
 
-  #rooms(limits: Limits, now: number): LimitLevels {
+  #levels(limits: Limits, now: number): LimitLevels {
     const day = dayOf(now)
     const month = monthOf(day)
     const [given] = this.#sql.all<{ requests: number; tokens: number }>(
@@ -240,9 +240,9 @@ export class Ledger {
   }
 }
 
-function standings(rooms: LimitLevels): Standings {
+function standings(levels: LimitLevels): Standings {
   return Object.fromEntries(
-    Object.entries(rooms).map(([name, { limit, resetMs, taken }]): [string, Standing] => [
+    Object.entries(levels).map(([name, { limit, resetMs, taken }]): [string, Standing] => [
       name,
       { limit, left: Math.max(0, limit - taken), resetMs },
     ]),

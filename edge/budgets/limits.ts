@@ -1,18 +1,18 @@
 import { z } from 'zod'
 import type { TenantPolicy } from '../../shared/api/policy.ts'
 
-/** The unit that each limit of a policy counts, and the clock that makes room again. */
+/** The unit that each limit of a policy counts, and the period after which it has room again. */
 export const limitRules = {
-  requestsPerMinute: { unit: 'requests', clock: 'minute' },
-  tokensPerMinute: { unit: 'tokens', clock: 'minute' },
-  concurrentRequests: { unit: 'slots', clock: 'none' },
-  tokensPerDay: { unit: 'tokens', clock: 'day' },
-  tokensPerMonth: { unit: 'tokens', clock: 'month' },
+  requestsPerMinute: { unit: 'requests', period: 'minute' },
+  tokensPerMinute: { unit: 'tokens', period: 'minute' },
+  concurrentRequests: { unit: 'slots', period: 'none' },
+  tokensPerDay: { unit: 'tokens', period: 'day' },
+  tokensPerMonth: { unit: 'tokens', period: 'month' },
 } as const satisfies Partial<Record<keyof TenantPolicy, LimitRule>>
 
 interface LimitRule {
   readonly unit: 'requests' | 'tokens' | 'slots'
-  readonly clock: 'minute' | 'day' | 'month' | 'none'
+  readonly period: 'minute' | 'day' | 'month' | 'none'
 }
 
 export const LimitName = z.enum([

@@ -13,21 +13,21 @@ const words: Readonly<Record<LimitName, { readonly name: string; readonly remedy
 /** Tokens that every request needs: one in the prompt, one to generate. */
 export const leastNeed = 2
 
-/** A demand that does not fit a limit: which, how much is left, and when to retry. */
+/** A request that does not fit a limit: which, how much is left, and when to retry. */
 export class BudgetRefusal extends QuartetError {
   readonly refusal: Refusal
 
   constructor(refusal: Refusal) {
     const { left, limit, most, need, room } = refusal
     const { name, remedy } = words[limit]
-    const { clock, unit } = limitRules[limit]
+    const { period, unit } = limitRules[limit]
     const asked =
       unit === 'tokens'
         ? need > leastNeed
           ? `this request may use ${need} (prompt and max_tokens of every choice)`
           : `every request needs ${need} or more`
         : 'this is one more'
-    const code = clock === 'day' || clock === 'month' ? 'budget_exhausted' : 'rate_limited'
+    const code = period === 'day' || period === 'month' ? 'budget_exhausted' : 'rate_limited'
     const isFull = `the limit is ${most} ${name}, ${left} left; ${asked}`
     if (room === 'never')
       super('exceeds_limit', `the limit is ${most} ${name}; ${asked}, which never fits: ${remedy}`, {

@@ -1,14 +1,14 @@
 import { type KeyId, type RequestId, settlementId } from '../../shared/ids.ts'
-import { answererOf, type ChoiceUse, type Demand, type Reservation } from './admission.ts'
+import { answererOf, type ChoiceUse, type Reservation, type UsageBound } from './admission.ts'
+import { type ChargeTerms, writeTerms } from './charge-terms.ts'
 import { type Charge, tokensOfCharge } from './exchange.ts'
 import type { Reserved } from './lease.ts'
-import { type Meter, writeMeter } from './meter.ts'
 import type { TenantAccount } from './tenant-account.ts'
 
 export interface ReservationOptions {
   readonly account: TenantAccount
-  readonly taken: Reserved
-  readonly demand: Demand
+  readonly reserved: Reserved
+  readonly bound: UsageBound
   readonly key: KeyId
   /** From the tenant's policy. */
   readonly cachedTokenShare?: number | undefined
@@ -34,15 +34,15 @@ export class AccountReservation implements Reservation {
     this.#options = options
   }
 
-  meter(choice: number): string {
-    return writeMeter(this.#meterOf(choice))
+  terms(choice: number): string {
+    return writeTerms(this.#termsOf(choice))
   }
 
   settle(choice: number, { node, settlement, ...use }: ChoiceUse): void {
     if (this.#settled.has(choice)) return
     this.#settled.add(choice)
     const { account } = this.#options
-    const charge: Charge = { ...use, id: settlement, meter: this.#meterOf(choice) }
+    const charge: Charge = { ...use, id: settlement, terms: this.#termsOf(choice) }
     if (use.countedBy === 'node') {
       account.charge(charge, node)
       this.#used += tokensOfCharge(charge)
@@ -63,12 +63,12 @@ export class AccountReservation implements Reservation {
   close(outcome: string): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    const { account, demand, requestId, taken } = this.#options
-    for (let choice = 0; choice < demand.prompts.length * demand.n; choice++) {
+    const { account, bound, requestId, reserved } = this.#options
+    for (let choice = 0; choice < bound.prompts.length * bound.n; choice++) {
       if (this.#settled.has(choice)) continue
       account.charge({
         id: settlementId({ requestId, choice, attempt: 0 }),
-        meter: this.#meterOf(choice),
+        terms: this.#termsOf(choice),
         usage: { promptTokens: 0, completionTokens: 0 },
         outcome,
         firstTokenMs: null,
@@ -76,7 +76,7 @@ export class AccountReservation implements Reservation {
       })
     }
     account.left()
-    account.giveBack(taken, { slots: taken.slots, allowance: 0 })
+    account.giveBack(reserved, { slots: reserved.slots, allowance: 0 })
     this.#return()
   }
 
@@ -88,19 +88,19 @@ export class AccountReservation implements Reservation {
   #return(): void {
     if (!this.#isClosed || this.#uncounted > 0 || this.#isReturned) return
     this.#isReturned = true
-    const { account, taken } = this.#options
-    account.giveBack(taken, { slots: 0, allowance: Math.max(0, taken.allowance.tokens - this.#used) })
+    const { account, reserved } = this.#options
+    account.giveBack(reserved, { slots: 0, allowance: Math.max(0, reserved.allowance.tokens - this.#used) })
   }
 
-  #meterOf(choice: number): Meter {
-    const { at, cachedTokenShare = 1, demand, key, taken, tenancy = null } = this.#options
-    const { maxTokens, n, prompts, tokenShare = 1 } = demand
-    const { model, promptRows } = answererOf(demand, choice)
+  #termsOf(choice: number): ChargeTerms {
+    const { at, cachedTokenShare = 1, bound, key, reserved, tenancy = null } = this.#options
+    const { maxTokens, n, prompts, tokenShare = 1 } = bound
+    const { model, promptRows } = answererOf(bound, choice)
     const isFirstOfPrompt = choice % n === 0
     return {
-      day: taken.day,
+      day: reserved.day,
       at,
-      lease: taken.tokens > 0 ? taken.lease : null,
+      lease: reserved.tokens > 0 ? reserved.lease : null,
       key,
       tenancy,
       model,

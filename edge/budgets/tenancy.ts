@@ -14,7 +14,7 @@ export function beginTenancy(sql: Sql, tenancy: number): boolean {
   return true
 }
 
-/** Whether a charge is the running tenant's. It is if the meter names no tenancy. */
+/** Whether a charge is the running tenant's. It is if the terms names no tenancy. */
 export function isOfRunningTenancy(sql: Sql, tenancy: number | null): boolean {
   const running = runningTenancy(sql)
   return tenancy === null || running === undefined || running === tenancy

@@ -1,7 +1,7 @@
 import { QuartetError } from '../../shared/errors.ts'
 import type { Acknowledgements } from './acknowledgements.ts'
-import { dayOf } from './clock.ts'
-import { isScarce } from './decide.ts'
+import { dayOf } from './calendar.ts'
+import { isScarce } from './decide-grant.ts'
 import {
   type Charge,
   type Exchange,
@@ -246,16 +246,16 @@ export class TenantAccount {
   }
 
   /** Everything there is to tell, and perhaps a question. */
-  #exchange(ask: { readonly need: number | null } | undefined): Exchange {
+  #exchange(request: { readonly need: number | null } | undefined): Exchange {
     return {
       id: this.#options.newId(),
       charges: this.#charges.take(),
       ...this.#holding.takeReturns(),
-      ask: ask === undefined ? null : this.#ask(ask.need),
+      request: request === undefined ? null : this.#leaseRequest(request.need),
     }
   }
 
-  #ask(need: number | null): LeaseRequest {
+  #leaseRequest(need: number | null): LeaseRequest {
     const { holder, now, timeoutMs } = this.#options
     const at = now()
     if (need === null) this.#renewing = at + renewPauseMs
@@ -284,14 +284,14 @@ export class TenantAccount {
     return { answer, reserved }
   }
 
-  #answered({ ask, charges }: Exchange, answer: ExchangeAnswer, sentAt: number): void {
+  #answered({ charges, request }: Exchange, answer: ExchangeAnswer, sentAt: number): void {
     const { outcome } = answer
     this.#limits.tell(answer)
     this.#charges.acknowledge(charges)
     if (outcome.kind === 'over') this.#holding.renew()
     if (outcome.kind !== 'granted' || !this.#holding.add(outcome.grant, sentAt)) return
     // Where next to nothing is to be had, requests ask for themselves for a while.
-    if (ask?.need === null && !this.#holding.isLow) this.#renewing = 0
+    if (request?.need === null && !this.#holding.isLow) this.#renewing = 0
   }
 
   /** Whether the owner heard it is not known any more: charges are told anew, the rest returns by expiry. */

@@ -19,7 +19,7 @@ const withForms = (table: 'aliases' | 'deployments') =>
    FROM ${table} LEFT JOIN alias_forms USING (alias, version) LEFT JOIN forms ON id = form`
 
 /** The adapter that an alias names, and the form of its answers, from now on; null removes the alias. */
-export interface Change extends Pick<Deployment, 'action' | 'by'> {
+export interface AliasMove extends Pick<Deployment, 'action' | 'by'> {
   readonly alias: AliasName
   readonly to: {
     readonly digest: AdapterDigest
@@ -74,7 +74,7 @@ export class AliasTable {
   }
 
   /** The alias after the change. */
-  record({ action, alias, by, to }: Change): AliasSummary | undefined {
+  record({ action, alias, by, to }: AliasMove): AliasSummary | undefined {
     const last = this.history(alias, { limit: 1 })[0]?.version ?? 0
     const version = last + 1
     const at = Date.now()

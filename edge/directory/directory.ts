@@ -8,7 +8,7 @@ import { KvStore } from '../store/kv-store.ts'
 import type { AdaptersRecord, TenantRecord } from '../store/records.ts'
 import { type Upload, uploadMs } from './adapter-table.ts'
 import { AdapterUploads, type ReceivedAdapter } from './adapter-uploads.ts'
-import { decide, type Wish } from './decide.ts'
+import { decideMove, type MoveRequest } from './decide-move.ts'
 import { Delivery, type DirectoryBindings } from './delivery.ts'
 import { DirectoryChanges, noTenant } from './directory-changes.ts'
 import { schema } from './directory-schema.ts'
@@ -195,12 +195,12 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
   }
 
   /** Moves an alias. The value is the alias from now on; null when it was deleted. */
-  async move(wish: Wish): Promise<Outcome<AliasSummary | null>> {
+  async move(request: MoveRequest): Promise<Outcome<AliasSummary | null>> {
     return this.#changes.commit(() => {
-      const decided = decide(wish, { aliases: this.#tables.aliases, adapters: this.#tables.adapters })
+      const decided = decideMove(request, { aliases: this.#tables.aliases, adapters: this.#tables.adapters })
       if (!decided.ok) return decided
       if (decided.value !== null) this.#tables.aliases.record(decided.value)
-      return ok(this.#tables.aliases.find(wish.alias) ?? null)
+      return ok(this.#tables.aliases.find(request.alias) ?? null)
     })
   }
 

@@ -38,7 +38,7 @@ export class TrainingQueue extends DurableObject {
     this.#queue.release(lease)
   }
 
-  async standing(limit: number): Promise<{
+  async overview(limit: number): Promise<{
     readonly work: readonly QueuedWork[]
     readonly trainers: readonly TrainerSeen[]
   }> {

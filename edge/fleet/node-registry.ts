@@ -1,13 +1,7 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { FleetResponse } from '../../shared/api/fleet.ts'
 import { Heartbeat } from '../../shared/heartbeat.ts'
-import {
-  type BeatOutcome,
-  type KnownResidents,
-  type NodeStatus,
-  Roster,
-  type RosterSnapshot,
-} from './roster.ts'
+import { type Beat, type BeatOutcome, type KnownResidents, Roster, type RosterSnapshot } from './roster.ts'
 
 const KnownNode = Heartbeat.omit({ settlements: true })
 
@@ -40,7 +34,7 @@ export class NodeRegistry extends DurableObject {
   }
 
   async heartbeat(
-    status: NodeStatus,
+    status: Beat,
     epoch: string,
   ): Promise<{ readonly outcome: HeartbeatOutcome; readonly epoch: string }> {
     if (epoch !== this.#epoch) return { outcome: { kind: 'another-epoch' }, epoch: this.#epoch }
@@ -60,7 +54,7 @@ export class NodeRegistry extends DurableObject {
     return { registryUpMs: Date.now() - this.#startedAt, nodes: this.#roster.summaries() }
   }
 
-  #store(status: NodeStatus): void {
+  #store(status: Beat): void {
     if (!this.#isStored(status.node)) this.#known += 1
     const kept = JSON.stringify({ ...status, resident: '' })
     this.#sql.exec('INSERT OR REPLACE INTO nodes VALUES (?, ?)', status.node, kept)

@@ -1,13 +1,13 @@
 import type { FleetNodeSummary, NodeState } from '../../shared/api/fleet.ts'
-import { type Heartbeat, type NodeId, nodeLostMs } from '../../shared/heartbeat.ts'
+import { type Heartbeat, type NodeId, type NodeStatus, nodeLostMs } from '../../shared/heartbeat.ts'
 import { residentCount } from '../../shared/resident-adapters.ts'
 
-/** A heartbeat without what only its receiver needs. */
-export type NodeStatus = Omit<Heartbeat, 'settlements'>
+/** A node's status, and its place among those of the node. */
+export type Beat = Omit<Heartbeat, 'settlements'>
 
 /** A node as an isolate must know it in order to route. */
 export interface NodeSighting {
-  readonly status: Omit<NodeStatus, 'resident' | 'rates'>
+  readonly status: Omit<Beat, 'resident' | 'rates'>
   /** The version of the node's list of residents. */
   readonly residentVersion: number
   /** Milliseconds since the registry heard it. */
@@ -33,7 +33,7 @@ export type BeatOutcome =
   | { readonly kind: 'replaced' }
 
 interface Entry {
-  readonly status: NodeStatus
+  readonly status: Beat
   /** The time by the registry's clock. */
   readonly heardAt: number
   /** False for what was remembered over a restart and not heard of since. */
@@ -64,7 +64,7 @@ export class Roster {
   }
 
   /** Puts back what was known before a restart: where nodes are, not how they do. Gives them `nodeLostMs` to speak. */
-  remember(status: NodeStatus): void {
+  remember(status: Beat): void {
     const unknown = { sequence: -1, running: 0, waiting: 0, resident: '' }
     this.#entries.set(status.node, {
       status: { ...status, ...unknown },
@@ -74,7 +74,7 @@ export class Roster {
     })
   }
 
-  beat(status: NodeStatus): BeatOutcome {
+  beat(status: Beat): BeatOutcome {
     const now = this.#now()
     const process = `${status.node}/${status.incarnation}`
     if (this.#replaced.has(process)) {

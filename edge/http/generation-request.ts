@@ -40,7 +40,7 @@ export function generationBody<S extends GenerationSchema>(schema: S): ReadGener
 interface GenerationHandling<R> {
   readonly readBody: ReadGenerationBody<R>
   /** Parameters that have an effect here, though not elsewhere. */
-  readonly heeded?: readonly string[] | undefined
+  readonly effective?: readonly string[] | undefined
   readonly handle: (request: R, c: Context<TenantApp>) => Promise<Response>
 }
 
@@ -49,10 +49,14 @@ interface GenerationHandling<R> {
  * nobody knows and those that have no effect here.
  */
 export const handleGeneration =
-  <R extends Readonly<Record<string, unknown>>>({ handle, heeded = [], readBody }: GenerationHandling<R>) =>
+  <R extends Readonly<Record<string, unknown>>>({
+    handle,
+    effective = [],
+    readBody,
+  }: GenerationHandling<R>) =>
   async (c: Context<TenantApp>): Promise<Response> => {
     const { request, unknown } = await readBody(c)
-    const ignored = [...unknown, ...idleOf(request).filter((name) => !heeded.includes(name))]
+    const ignored = [...unknown, ...idleOf(request).filter((name) => !effective.includes(name))]
       .slice(0, maxNamed)
       .map(printable)
     if (ignored.length > 0) {

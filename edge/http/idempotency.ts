@@ -9,13 +9,13 @@ import { maxJsonBytes, readBytes } from './json-body.ts'
 import { recordOutcome } from './record-outcome.ts'
 import { pathParameters } from './request-parts.ts'
 
-const Answer = z.object({
+const RecordedAnswer = z.object({
   status: z.int(),
   body: z.string(),
   /** The answer's own headers. */
   headers: z.record(z.string(), z.string()).default({}),
 })
-type Answer = z.infer<typeof Answer>
+type RecordedAnswer = z.infer<typeof RecordedAnswer>
 
 /** An answer tells how its action ended, and so decides what becomes of its key. */
 type Ending =
@@ -90,7 +90,7 @@ export async function sealOf(secret: string) {
   const key = await crypto.subtle.importKey('raw', digest, 'AES-GCM', false, ['encrypt', 'decrypt'])
   const ivBytes = 12
   return {
-    async close(answer: Answer): Promise<Uint8Array<ArrayBuffer>> {
+    async close(answer: RecordedAnswer): Promise<Uint8Array<ArrayBuffer>> {
       const iv = crypto.getRandomValues(new Uint8Array(ivBytes))
       const text = new TextEncoder().encode(JSON.stringify(answer))
       const sealed = new Uint8Array(await crypto.subtle.encrypt({ name: 'AES-GCM', iv }, key, text))
@@ -100,7 +100,7 @@ export async function sealOf(secret: string) {
       return both
     },
     /** Throws `idempotency_conflict` for what was sealed with another secret. */
-    async open(both: Uint8Array<ArrayBuffer>): Promise<Answer> {
+    async open(both: Uint8Array<ArrayBuffer>): Promise<RecordedAnswer> {
       const iv = both.subarray(0, ivBytes)
       const text = await crypto.subtle
         .decrypt({ name: 'AES-GCM', iv }, key, both.subarray(ivBytes))
@@ -110,7 +110,7 @@ export async function sealOf(secret: string) {
             cause,
           )
         })
-      return Answer.parse(JSON.parse(new TextDecoder().decode(text)))
+      return RecordedAnswer.parse(JSON.parse(new TextDecoder().decode(text)))
     },
   }
 }

@@ -21,7 +21,7 @@ export interface Operation {
   readonly body?: Body
   /** An `Idempotency-Key` lets it act, or run and be charged, once, however often it is sent. */
   readonly idempotency?: 'action' | 'generation'
-  readonly answer: Answer
+  readonly answer: AnswerDescription
   /** The answer has an etag, and whoever sends it back gets an empty 304. */
   readonly revalidates?: true
   /** Beyond those that its authentication, its body and its parameters imply. */
@@ -47,7 +47,7 @@ type Tag = keyof typeof tags
 
 type Body = { readonly json: z.ZodType; readonly optional?: true } | { readonly bytes: string }
 
-export interface Answer {
+export interface AnswerDescription {
   readonly status: 200 | 201 | 202 | 204
   readonly description: string
   /** The keys are media types. A stream's schema is that of one event. */
@@ -79,13 +79,13 @@ export type AnswerHeader = keyof typeof answerHeaders
 export const everyAnswer = ['x-request-id', 'traceparent'] as const satisfies readonly AnswerHeader[]
 
 /** An answer of one JSON schema. */
-export const json = (description: string, schema: z.ZodType, status: 200 | 201 = 200): Answer => ({
+export const json = (description: string, schema: z.ZodType, status: 200 | 201 = 200): AnswerDescription => ({
   status,
   description,
   content: { 'application/json': schema },
 })
 
-export const noContent = (description: string): Answer => ({ status: 204, description })
+export const noContent = (description: string): AnswerDescription => ({ status: 204, description })
 
 /** An answer with a time to retry after, as far as one is known. */
 export const retryable: ReadonlySet<number> = new Set([409, 429, 502, 503, 504])

@@ -16,7 +16,7 @@ import { type AnswerForm, briefOf } from '../../shared/api/structure.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { AliasName, BackboneSlug } from '../../shared/ids.ts'
 import type { AuditTarget } from '../audit/audit-target.ts'
-import type { Wish } from '../directory/decide.ts'
+import type { MoveRequest } from '../directory/decide-move.ts'
 import { unwrap } from '../directory/outcome.ts'
 import { actorName } from '../http/actor.ts'
 import { maxJsonBytes, readBytes, readJson } from '../http/json-body.ts'
@@ -42,17 +42,22 @@ export async function requireOwnName(alias: AliasName, c: C): Promise<void> {
   )
 }
 
-const sending: ReadonlySet<Wish['aim']['action']> = new Set(['deploy', 'rollback', 'canary', 'promote'])
+const sending: ReadonlySet<MoveRequest['aim']['action']> = new Set([
+  'deploy',
+  'rollback',
+  'canary',
+  'promote',
+])
 
 /** Moves an alias of the tenant. Throws `conflict` where it is to send requests somewhere and its name is a backbone's. */
-export async function moveAlias(c: C, wish: Omit<Wish, 'by'>): Promise<AliasSummary | null> {
-  if (sending.has(wish.aim.action)) await requireOwnName(wish.alias, c)
-  Object.assign(c.get('auditTarget'), targetOf(wish))
+export async function moveAlias(c: C, request: Omit<MoveRequest, 'by'>): Promise<AliasSummary | null> {
+  if (sending.has(request.aim.action)) await requireOwnName(request.alias, c)
+  Object.assign(c.get('auditTarget'), targetOf(request))
   const { directory } = c.get('platform')
-  return unwrap(await directory(c.get('tenant')).move({ ...wish, by: actorName(c.get('actor')) }))
+  return unwrap(await directory(c.get('tenant')).move({ ...request, by: actorName(c.get('actor')) }))
 }
 
-const targetOf = ({ aim, alias }: Omit<Wish, 'by'>): AuditTarget => ({
+const targetOf = ({ aim, alias }: Omit<MoveRequest, 'by'>): AuditTarget => ({
   alias,
   ...('digest' in aim ? { digest: aim.digest } : {}),
   ...('percent' in aim ? { percent: String(aim.percent), by: aim.share } : {}),

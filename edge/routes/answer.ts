@@ -45,7 +45,7 @@ export interface Presentation<Whole extends object, Chunk extends object> {
   readonly endsWithout?: true
 }
 
-export interface Answer<Whole extends object, Chunk extends object> {
+export interface GenerationAnswer<Whole extends object, Chunk extends object> {
   readonly generation: Generation
   readonly request: {
     readonly stream: boolean
@@ -58,7 +58,7 @@ export interface Answer<Whole extends object, Chunk extends object> {
 
 /** Runs a generation and answers with it, as one JSON value or as a stream of events. */
 export async function answer<Whole extends object, Chunk extends object>(
-  { generation, presentation, request }: Answer<Whole, Chunk>,
+  { generation, presentation, request }: GenerationAnswer<Whole, Chunk>,
   c: Context<TenantApp>,
 ): Promise<Response> {
   const { answerers, maxTokens, model, n, prompts, sampling } = generation

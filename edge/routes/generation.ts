@@ -2,7 +2,7 @@ import type { Usage } from '../../shared/api/parameters.ts'
 import type { RequestId } from '../../shared/ids.ts'
 import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import type { Grammar, Sampling } from '../../shared/wire.ts'
-import type { Demand } from '../budgets/admission.ts'
+import type { UsageBound } from '../budgets/admission.ts'
 import type { Answerer } from '../tenants/answerers.ts'
 import { promptRowsOf, type ResolvedModel } from '../tenants/resolve-model.ts'
 
@@ -42,10 +42,10 @@ export interface Generation {
  * Each of several answerers pays for its own rows. If one answerer gives several choices, the first choice pays for
  * all.
  */
-export function demandOf(
+export function boundOf(
   { answerers, maxTokens, model, n, prompts }: Generation,
-  { tokenShare }: Pick<Demand, 'tokenShare'>,
-): Demand {
+  { tokenShare }: Pick<UsageBound, 'tokenShare'>,
+): UsageBound {
   const ofEach = () =>
     answerers.map(({ asked, model: own }) => ({ model: asked, promptRows: promptRowsOf(own) }))
   return {

@@ -21,7 +21,7 @@ import { type ChoiceDelta, readChoice } from '../streaming/read-choice.ts'
 import { RequestScope } from '../streaming/request-scope.ts'
 import { serverTiming } from '../telemetry/server-timing.ts'
 import { promptRowsOf, tailOf } from '../tenants/resolve-model.ts'
-import { adaptersNamed, demandOf, type Generation, nodeRequests } from './generation.ts'
+import { adaptersNamed, boundOf, type Generation, nodeRequests } from './generation.ts'
 
 export interface RunningChoices {
   readonly deltas: AsyncGenerator<{ readonly index: number; readonly value: ChoiceDelta }, void>
@@ -35,7 +35,7 @@ export interface RunningChoices {
 }
 
 /** One attempt at a choice. */
-interface Attempt {
+interface ReadAttempt {
   readonly running: RunningGeneration
   readonly meter: ChoiceMeter
   readonly deltas: AsyncGenerator<ChoiceDelta, void>
@@ -53,10 +53,10 @@ export async function startChoices(
   const { answerers, codec, n, sampling, stops } = generation
   const payer = { tenant: c.get('tenantRecord'), ...readerOf(c) }
   const tokenShare = c.get('isBatch') ? payer.tenant.policy.batchTokenShare : undefined
-  const demand = demandOf(generation, { tokenShare })
+  const bound = boundOf(generation, { tokenShare })
   const requestId = c.get('requestId')
   const arrived = performance.now()
-  const reservation = await admit({ demand, key: c.get('keyId'), requestId }, payer)
+  const reservation = await admit({ bound, key: c.get('keyId'), requestId }, payer)
   const started = performance.now()
   c.get('timings').push({ name: 'reserve', ms: started - arrived })
   const { requestTimeoutMs } = c.get('platform')
@@ -76,13 +76,13 @@ export async function startChoices(
           shape: model.record.backbone,
           isLate: tailOf(model) !== undefined,
           ...(answerers.length > 1 ? { companions } : {}),
-          settlement: (attempt) => ({ id: settlement(attempt), meter: reservation.meter(choice) }),
+          settlement: (attempt) => ({ id: settlement(attempt), terms: reservation.terms(choice) }),
           signal,
           deadline,
         },
         requester,
       )
-      const read = (running: RunningGeneration): Attempt => {
+      const read = (running: RunningGeneration): ReadAttempt => {
         const meter = new ChoiceMeter({
           reservation,
           choice,
@@ -105,7 +105,7 @@ export async function startChoices(
           }),
         }
       }
-      const held = new HeldChoice<Attempt>({
+      const held = new HeldChoice<ReadAttempt>({
         begin: async () => {
         await places.take()
         signal.throwIfAborted()

@@ -13,7 +13,7 @@ import {
 } from '../../shared/training/trainer-protocol.ts'
 import { verifyTrainerToken } from '../../shared/training/trainer-token.ts'
 import { bearerToken } from '../auth/bearer.ts'
-import { dayOf, monthOf } from '../budgets/clock.ts'
+import { dayOf, monthOf } from '../budgets/calendar.ts'
 import { unwrap } from '../directory/outcome.ts'
 import type { JobRecord } from '../fine-tuning/job-table.ts'
 import type { Lease } from '../fine-tuning/work-queue.ts'

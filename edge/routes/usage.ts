@@ -9,7 +9,7 @@ import {
 import { QuartetError } from '../../shared/errors.ts'
 import { KeyId, TenantId } from '../../shared/ids.ts'
 import { usageCsv } from '../../shared/usage-csv.ts'
-import { dayOf, monthOf } from '../budgets/clock.ts'
+import { dayOf, monthOf } from '../budgets/calendar.ts'
 import { histogramQuantile } from '../budgets/first-token.ts'
 import type { DayUsage, UsagePage, UsageRange } from '../budgets/usage-table.ts'
 import { unwrap } from '../directory/outcome.ts'

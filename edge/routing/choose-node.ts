@@ -1,11 +1,11 @@
 import type { AdapterKey, BackboneDigest } from '../../shared/ids.ts'
 import { residentPrefix } from '../../shared/resident-adapters.ts'
 import type { FleetNode } from '../fleet/nodes.ts'
-import type { Standing } from './circuit-breaker.ts'
+import type { CircuitState } from './circuit-breaker.ts'
 import { scorer } from './rendezvous.ts'
 
 /** A request's needs of a node. */
-export interface RouteAsk {
+export interface RouteRequest {
   readonly adapter: AdapterKey | null
   /**
    * The key that ranks nodes instead of the adapter: late adapters of a tenant share the prompts that a node has read.
@@ -24,7 +24,7 @@ export interface RouteView {
   readonly nodes: readonly FleetNode[]
   /** Requests at the node, everybody's. */
   readonly load: (node: FleetNode) => number
-  readonly standing: (node: FleetNode) => Standing
+  readonly circuit: (node: FleetNode) => CircuitState
   /** Whether a request of so many rows may fit into the node's cache, for all that is known. */
   readonly mayHold: (node: FleetNode, rows: number) => boolean
   /** Whether the node is believed that it holds the adapter. */
@@ -67,22 +67,22 @@ interface Candidate {
  * The edge's region comes first as long as it has room; nodes with an open circuit, and those that the registry has
  * lost, come last; a draining node, or one with another backbone, never.
  */
-export function chooseNode(ask: RouteAsk, view: RouteView): FleetNode | undefined {
-  const candidates = candidatesFor(ask, view)
+export function chooseNode(request: RouteRequest, view: RouteView): FleetNode | undefined {
+  const candidates = candidatesFor(request, view)
   const sound = candidates.filter(({ troubles }) => troubles === 0)
   if (sound.length === 0) return best(candidates, byTroubles)?.node
   const near = sound.filter((candidate) => candidate.near)
   const far = sound.filter((candidate) => !candidate.near)
   const choice =
-    amongThoseWithRoom(ask, near, view) ??
-    amongThoseWithRoom(ask, far, view) ??
+    amongThoseWithRoom(request, near, view) ??
+    amongThoseWithRoom(request, far, view) ??
     best(near, byLoad) ??
     best(far, byLoad)
   return choice?.node
 }
 
 function amongThoseWithRoom(
-  { adapter }: RouteAsk,
+  { adapter }: RouteRequest,
   group: readonly Candidate[],
   view: RouteView,
 ): Candidate | undefined {
@@ -142,10 +142,10 @@ function totalsOf(group: readonly Candidate[]): { load: number; capacity: number
   return { load, capacity: Math.max(1, capacity) }
 }
 
-function candidatesFor(ask: RouteAsk, { load, mayHold, nodes, standing }: RouteView): Candidate[] {
-  const serving = nodes.filter((node) => serves(node, ask))
-  const roomy = serving.filter((node) => mayHold(node, ask.rows))
-  const score = scorer(ask.home ?? ask.adapter ?? '')
+function candidatesFor(request: RouteRequest, { circuit, load, mayHold, nodes }: RouteView): Candidate[] {
+  const serving = nodes.filter((node) => serves(node, request))
+  const roomy = serving.filter((node) => mayHold(node, request.rows))
+  const score = scorer(request.home ?? request.adapter ?? '')
   return (roomy.length > 0 ? roomy : serving).map((node) => {
     const { report } = node
     const capacity = report?.capacity ?? assumedCapacity
@@ -154,21 +154,21 @@ function candidatesFor(ask: RouteAsk, { load, mayHold, nodes, standing }: RouteV
       node,
       load: requests,
       capacity,
-      near: isNear(report?.region ?? '', ask.region),
-      troubles: (standing(node) === 'open' ? 1 : 0) + (node.isLost === true ? 1 : 0),
-      hasRoom: report === null || (requests < capacity && report.freeRows >= ask.rows),
+      near: isNear(report?.region ?? '', request.region),
+      troubles: (circuit(node) === 'open' ? 1 : 0) + (node.isLost === true ? 1 : 0),
+      hasRoom: report === null || (requests < capacity && report.freeRows >= request.rows),
       score: score(node),
     }
   })
 }
 
 /** Whether a node takes such requests at all. */
-export function serves({ report }: FleetNode, { backbone }: Pick<RouteAsk, 'backbone'>): boolean {
+export function serves({ report }: FleetNode, { backbone }: Pick<RouteRequest, 'backbone'>): boolean {
   return report === null || (!report.draining && report.backbone === backbone)
 }
 
 /** Whether a node has said that such a request fits into its cache when nothing else is there. */
-export function isKnownToHold({ report }: FleetNode, { rows }: Pick<RouteAsk, 'rows'>): boolean {
+export function isKnownToHold({ report }: FleetNode, { rows }: Pick<RouteRequest, 'rows'>): boolean {
   return report !== null && report.contextLength >= rows
 }
 

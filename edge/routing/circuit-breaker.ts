@@ -4,7 +4,7 @@ const firstOpenMs = 1_000
 const maxOpenMs = 15_000
 
 /** `closed`: in good standing. `half-open`: rested; one request may try it. `open`: asked only when nobody else is left. */
-export type Standing = 'closed' | 'half-open' | 'open'
+export type CircuitState = 'closed' | 'half-open' | 'open'
 
 interface Trip {
   readonly incarnation: string | null
@@ -28,7 +28,7 @@ export class CircuitBreakers {
     this.#now = now
   }
 
-  standing(node: BreakerNode): Standing {
+  state(node: BreakerNode): CircuitState {
     const trip = this.#trip(node)
     if (trip === undefined) return 'closed'
     return trip.until > this.#now() || trip.probing ? 'open' : 'half-open'
@@ -37,7 +37,7 @@ export class CircuitBreakers {
   /** A request goes to the node; it is the probe when the circuit is half-open. */
   began(node: BreakerNode): void {
     const trip = this.#trip(node)
-    if (trip !== undefined && this.standing(node) === 'half-open')
+    if (trip !== undefined && this.state(node) === 'half-open')
       this.#trips.set(node.id, { ...trip, probing: true })
   }
 

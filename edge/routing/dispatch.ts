@@ -1,5 +1,5 @@
 import type { FleetNode } from '../fleet/nodes.ts'
-import { assumedCapacity, chooseNode, isKnownToHold, type RouteAsk, serves } from './choose-node.ts'
+import { assumedCapacity, chooseNode, isKnownToHold, type RouteRequest, serves } from './choose-node.ts'
 import type { Verdict } from './node-failures.ts'
 import type { Router } from './router.ts'
 
@@ -45,7 +45,7 @@ export interface Attempt {
  */
 export class Dispatch {
   readonly #router: Router
-  readonly #ask: RouteAsk
+  readonly #request: RouteRequest
   readonly #tried = new Set<string>()
   readonly #companions: Companions
   #attempts = 0
@@ -53,17 +53,17 @@ export class Dispatch {
   #freeRepeatLeft = true
   #hedged = false
 
-  constructor(router: Router, ask: RouteAsk, companions: Companions = {}) {
+  constructor(router: Router, request: RouteRequest, companions: Companions = {}) {
     this.#router = router
-    this.#ask = ask
+    this.#request = request
     this.#companions = companions
   }
 
   /** The first attempt; undefined when there is no node at all. */
   first(nodes: readonly FleetNode[]): Attempt | undefined {
     this.#router.retryBudget.request()
-    if (this.#ask.adapter !== null) this.#router.demand.asked(this.#ask.adapter)
-    const shared = nodes.find((node) => node.id === this.#companions.node && serves(node, this.#ask))
+    if (this.#request.adapter !== null) this.#router.demand.asked(this.#request.adapter)
+    const shared = nodes.find((node) => node.id === this.#companions.node && serves(node, this.#request))
     const chosen = shared ?? this.#choose(nodes)
     this.#companions.node = chosen?.id
     return this.#attempt(chosen)
@@ -76,12 +76,12 @@ export class Dispatch {
   ): Attempt | undefined {
     if (verdict.perhapsDeadly === true) this.#gone += 1
     if (verdict.retry === 'roomier' && node.report === null)
-      this.#router.refusedRows.note(node.id, this.#ask.rows)
+      this.#router.refusedRows.note(node.id, this.#request.rows)
     if (verdict.retry === 'never' || this.#attempts >= maxAttempts || this.#gone >= maxGone) return undefined
     if (verdict.retry === 'roomier') {
-      const known = nodes.filter((other) => isKnownToHold(other, this.#ask))
+      const known = nodes.filter((other) => isKnownToHold(other, this.#request))
       const unknown = nodes.filter(
-        ({ id, report }) => report === null && this.#router.refusedRows.mayHold(id, this.#ask.rows),
+        ({ id, report }) => report === null && this.#router.refusedRows.mayHold(id, this.#request.rows),
       )
       return this.#attempt(this.#choose(known) ?? this.#choose(unknown))
     }
@@ -102,7 +102,7 @@ export class Dispatch {
 
   /** How long to wait for a first token before a second node is asked as well; undefined for never. */
   get hedgeAfterMs(): number | undefined {
-    const p95 = this.#router.firstTokenTimes.p95(this.#ask.promptTokens)
+    const p95 = this.#router.firstTokenTimes.p95(this.#request.promptTokens)
     return p95 === undefined ? undefined : Math.max(minHedgeMs, hedgeAtP95Times * p95)
   }
 
@@ -121,11 +121,11 @@ export class Dispatch {
 
   #choose(nodes: readonly FleetNode[]): FleetNode | undefined {
     const untried = nodes.filter(({ id }) => !this.#tried.has(id))
-    return chooseNode(this.#ask, this.#router.view(untried))
+    return chooseNode(this.#request, this.#router.view(untried))
   }
 
   #isSound(node: FleetNode): boolean {
-    return this.#router.breakers.standing(node) === 'closed' && node.isLost !== true
+    return this.#router.breakers.state(node) === 'closed' && node.isLost !== true
   }
 
   #loadOf(node: FleetNode): number {
@@ -133,7 +133,7 @@ export class Dispatch {
   }
 
   #fleetLoad(nodes: readonly FleetNode[]): number {
-    const serving = nodes.filter((node) => serves(node, this.#ask) && node.isLost !== true)
+    const serving = nodes.filter((node) => serves(node, this.#request) && node.isLost !== true)
     const load = serving.reduce((sum, node) => sum + this.#router.load(node), 0)
     const capacity = serving.reduce((sum, { report }) => sum + (report?.capacity ?? assumedCapacity), 0)
     return load / Math.max(1, capacity)
@@ -142,7 +142,7 @@ export class Dispatch {
   #attempt(node: FleetNode | undefined): Attempt | undefined {
     if (node === undefined) return undefined
     const { breakers, firstTokenTimes, inFlight, now } = this.#router
-    const { promptTokens } = this.#ask
+    const { promptTokens } = this.#request
     const startedAt = now()
     let state: 'waiting' | 'answered' | 'over' = 'waiting'
     const end = () => {

@@ -27,7 +27,7 @@ const errorOf = async (response: Response) => (await response.json<ErrorBody>())
 const content = async (response: Response) =>
   (await response.json<{ choices: [{ message: { content: string } }] }>()).choices[0].message.content
 
-interface Answer {
+interface ChatAnswer {
   readonly choices: readonly { readonly message: { readonly content: string } }[]
 }
 
@@ -195,7 +195,7 @@ describe('an answer of which the client has seen nothing begins again elsewhere'
     expect(await stubs.callsAt(dying)).toHaveLength(1)
     const texts = stream
       ? await textsOf(response)
-      : (await response.json<Answer>()).choices.map(({ message }) => message.content)
+      : (await response.json<ChatAnswer>()).choices.map(({ message }) => message.content)
     expect(texts).toEqual(['fine', 'fine'])
   })
 

@@ -244,7 +244,7 @@ describe('a stream that has begun', () => {
     await expect(third).rejects.toMatchObject({ verdict: { code: 'node_error', retry: 'elsewhere' } })
     expect(scene.opened[0]?.aborted()).toBe(true)
     expect(scene.closed).toEqual([attempt.node.id])
-    expect(scene.router.breakers.standing(attempt.node)).toBe('open')
+    expect(scene.router.breakers.state(attempt.node)).toBe('open')
     expect(scene.failures).toEqual([[0, attempt.node.id, 'silent']])
     expect(scene.inFlight).toBe(0)
   })
@@ -263,7 +263,7 @@ describe('a stream that has begun', () => {
     })()
     await vi.advanceTimersByTimeAsync(9 * silentMs)
     expect(await all).toBe(9)
-    expect(scene.router.breakers.standing(attempt.node)).toBe('closed')
+    expect(scene.router.breakers.state(attempt.node)).toBe('closed')
   })
 
   test('is not silent while its reader takes its time', async () => {
@@ -286,7 +286,7 @@ test('a client that leaves ends every attempt', async () => {
   expect(scene.opened.every(({ aborted }) => aborted())).toBe(true)
   expect(scene.failures).toEqual([])
   expect(scene.inFlight).toBe(0)
-  expect(nodes.map((node) => scene.router.breakers.standing(node))).toEqual(['closed', 'closed', 'closed'])
+  expect(nodes.map((node) => scene.router.breakers.state(node))).toEqual(['closed', 'closed', 'closed'])
 })
 
 test('without nodes there is no answer', async () => {

@@ -48,7 +48,7 @@ export class Router {
     return {
       nodes,
       load: (node) => this.load(node),
-      standing: (node) => this.breakers.standing(node),
+      circuit: (node) => this.breakers.state(node),
       believes: ({ id }, adapter) => this.falseClaims.believes(id, adapter),
       mayHold: (node, rows) =>
         isKnownToHold(node, { rows }) || (node.report === null && this.refusedRows.mayHold(node.id, rows)),

@@ -5,7 +5,7 @@ import { AdapterDigest, type AdapterKey, adapterKey, BackboneDigest, TenantId } 
 import { residentPrefix } from '../../shared/resident-adapters.ts'
 import { rankNodes } from '../../test/edge/rank-nodes.ts'
 import { type FleetNode, type NodeSelfReport, parseNodes } from '../fleet/nodes.ts'
-import { chooseNode, loadBound, type RouteAsk } from './choose-node.ts'
+import { chooseNode, loadBound, type RouteRequest } from './choose-node.ts'
 import { CircuitBreakers } from './circuit-breaker.ts'
 import { Dispatch } from './dispatch.ts'
 import { FalseClaims } from './false-claims.ts'
@@ -49,7 +49,7 @@ class Clock {
   readonly now = () => this.time
 }
 
-const ask = (adapter: AdapterKey | null, more: Partial<RouteAsk> = {}): RouteAsk => ({
+const ask = (adapter: AdapterKey | null, more: Partial<RouteRequest> = {}): RouteRequest => ({
   adapter,
   backbone,
   promptTokens: 64,
@@ -59,7 +59,7 @@ const ask = (adapter: AdapterKey | null, more: Partial<RouteAsk> = {}): RouteAsk
 })
 const router = (clock = new Clock()) => new Router({ now: clock.now, random: () => 0.5 })
 /** The nodes that would be asked one after the other, if each failed. */
-function route(nodes: readonly FleetNode[], asked: RouteAsk, via = router()): string[] {
+function route(nodes: readonly FleetNode[], asked: RouteRequest, via = router()): string[] {
   const first = chooseNode(asked, via.view(nodes))
   if (first === undefined) return []
   const rest = nodes.filter(({ id }) => id !== first.id)
@@ -245,15 +245,15 @@ describe('a circuit', () => {
   test('opens with a failure, lets one probe through when it has rested, and closes with its success', () => {
     const clock = new Clock()
     const breakers = new CircuitBreakers(clock.now)
-    expect(breakers.standing(first)).toBe('closed')
+    expect(breakers.state(first)).toBe('closed')
     breakers.failed(first)
-    expect(breakers.standing(first)).toBe('open')
+    expect(breakers.state(first)).toBe('open')
     clock.time += 1000
-    expect(breakers.standing(first)).toBe('half-open')
+    expect(breakers.state(first)).toBe('half-open')
     breakers.began(first)
-    expect(breakers.standing(first)).toBe('open')
+    expect(breakers.state(first)).toBe('open')
     breakers.succeeded(first)
-    expect(breakers.standing(first)).toBe('closed')
+    expect(breakers.state(first)).toBe('closed')
   })
 
   test('stays open longer with each failed probe, up to 15 s; a death that many requests saw counts once', () => {
@@ -263,7 +263,7 @@ describe('a circuit', () => {
     const opened: number[] = []
     for (let probe = 0; probe < 7; probe++) {
       const since = clock.time
-      while (breakers.standing(first) === 'open') clock.time += 100
+      while (breakers.state(first) === 'open') clock.time += 100
       opened.push(clock.time - since)
       breakers.began(first)
       breakers.failed(first)
@@ -278,13 +278,13 @@ describe('a circuit', () => {
     clock.time += 1000
     breakers.began(first)
     breakers.inconclusive(first)
-    expect(breakers.standing(first)).toBe('half-open')
+    expect(breakers.state(first)).toBe('half-open')
   })
 
   test('of a new process in the node’s place is closed', () => {
     const breakers = new CircuitBreakers(new Clock().now)
     breakers.failed(first)
-    expect(breakers.standing(node(0, { incarnation: 'two' }))).toBe('closed')
+    expect(breakers.state(node(0, { incarnation: 'two' }))).toBe('closed')
   })
 })
 
@@ -470,7 +470,7 @@ describe('a dispatch', () => {
       expect(asked.length).toBeLessThanOrEqual(2)
       expect(asked).not.toContain('node-0')
     }
-    for (const each of nodes) expect(via.breakers.standing(each)).toBe('closed')
+    for (const each of nodes) expect(via.breakers.state(each)).toBe('closed')
   })
 
   test('finds the one large node among listed ones, which never say how large they are, and remembers the others', () => {
@@ -506,7 +506,7 @@ describe('a dispatch', () => {
     attempt?.ended()
     attempt?.failed(verdict('truncated'))
     expect(via.inFlight.count('node-0')).toBe(0)
-    expect(via.breakers.standing(node(0))).toBe('closed')
+    expect(via.breakers.state(node(0))).toBe('closed')
   })
 })
 

@@ -133,7 +133,7 @@ export class AnswerCalls {
     if (pieces.length > 0) reader.isTold = true
     reader.begun += this.#held.slice(0, count)
     this.#held = this.#held.slice(count)
-    const isNone = reader.calls.standing === 'none' || (isEnd && reader.calls.standing === 'more')
+    const isNone = reader.calls.status === 'none' || (isEnd && reader.calls.status === 'more')
     if (isNone && !reader.isTold) {
       this.#reader = undefined
       return this.#text(reader.begun)
@@ -143,7 +143,7 @@ export class AnswerCalls {
       // The call is certain now, so none of this can become text.
       reader.begun = ''
     }
-    if (reader.calls.standing === 'over') {
+    if (reader.calls.status === 'over') {
       pieces.push(...this.#text(reader.calls.rest))
       this.#close(isEnd)
     }

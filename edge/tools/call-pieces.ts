@@ -10,7 +10,7 @@ export interface CallReader {
   /** How much of the text is read for calls; the rest is of something else. */
   push(text: string): number
   /** `more`: it wants what follows; `over`: its calls are whole; `none`: it was none, from its first character on. */
-  readonly standing: 'more' | 'over' | 'none'
+  readonly status: 'more' | 'over' | 'none'
   /** The text of a later call that turned out to be none. */
   readonly rest: string
   /** Takes the pieces that were found since the last time. */

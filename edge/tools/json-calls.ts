@@ -36,7 +36,7 @@ export class JsonCalls implements CallReader {
   #calls = 0
   /** The text of the call that is being read. */
   #text = ''
-  standing: CallReader['standing'] = 'more'
+  status: CallReader['status'] = 'more'
 
   constructor(counter: CallCounter) {
     this.#counter = counter
@@ -44,10 +44,10 @@ export class JsonCalls implements CallReader {
 
   push(text: string): number {
     let at = 0
-    for (; at < text.length && this.standing === 'more'; at++) {
+    for (; at < text.length && this.status === 'more'; at++) {
       const character = text.charAt(at)
       if (!this.#read(character)) {
-        this.standing = this.#calls === 0 && this.#call === undefined ? 'none' : 'over'
+        this.status = this.#calls === 0 && this.#call === undefined ? 'none' : 'over'
         break
       }
       this.#text += character

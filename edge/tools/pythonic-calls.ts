@@ -16,7 +16,7 @@ export class PythonicCalls implements CallReader {
   #hasArguments = false
   #calls = 0
   #text = ''
-  standing: CallReader['standing'] = 'more'
+  status: CallReader['status'] = 'more'
 
   constructor(counter: CallCounter) {
     this.#counter = counter
@@ -24,10 +24,10 @@ export class PythonicCalls implements CallReader {
 
   push(text: string): number {
     let at = 0
-    for (; at < text.length && this.standing === 'more'; at++) {
+    for (; at < text.length && this.status === 'more'; at++) {
       const character = text.charAt(at)
       if (this.#place === 'end' || !this.#read(character)) {
-        this.standing = this.#calls === 0 && this.#call === undefined ? 'none' : 'over'
+        this.status = this.#calls === 0 && this.#call === undefined ? 'none' : 'over'
         break
       }
       this.#text += character

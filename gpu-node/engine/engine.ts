@@ -194,16 +194,16 @@ export class Engine {
     if (phase.name !== 'prefilling' && phase.name !== 'decoding' && phase.name !== 'held') return
     try {
       sequence.sendPromptReading()
-      const standing = sequence.engineRequest.grammar?.standing
-      if (standing === 'waiting') {
+      const status = sequence.engineRequest.grammar?.status
+      if (status === 'waiting') {
         if (phase.name !== 'held') sequence.phase = { name: 'held', slot: phase.slot, logits: logits.slice() }
         return
       }
-      if (standing === 'complete') {
+      if (status === 'complete') {
         this.#endings.end(sequence, { type: 'done', reason: 'stop' })
         return
       }
-      if (standing === 'failed')
+      if (status === 'failed')
         throw new QuartetError('node_error', 'the node lost its place in the grammar; retry')
       const choice = this.#sampler.choose(logits, sequence.sampling)
       this.#scheduler.chargeToken(sequence.tenant)

@@ -94,7 +94,7 @@ test('cut off by its limit it says so, and is the beginning of what the grammar 
 test('a grammar that does not answer holds up its own sequence alone, until the deadline', async () => {
   let isClosed = false
   const silent = {
-    standing: 'waiting',
+    status: 'waiting',
     mask: new Int32Array(vocab / 32),
     accept: () => undefined,
     settled: (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms)),

@@ -25,7 +25,7 @@ export interface EngineRequest {
   /** null for the untuned backbone. The engine releases it, also when it refuses the request. */
   readonly adapter: PinnedAdapter | null
   /** The grammar that the answer must follow, if any. The engine closes it, also when it refuses the request. */
-  readonly grammar?: Pick<GrammarSession, 'mask' | 'standing' | 'accept' | 'settled' | 'close'> | undefined
+  readonly grammar?: Pick<GrammarSession, 'mask' | 'status' | 'accept' | 'settled' | 'close'> | undefined
   /** Aborting it frees what the request holds at the next step. */
   readonly signal: AbortSignal
   /** When the node received it, in milliseconds on the engine's clock; by default now. */

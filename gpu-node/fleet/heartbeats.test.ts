@@ -7,13 +7,14 @@ import {
   type HeartbeatResponse,
   maxSettlementsPerHeartbeat,
   NodeId,
+  type NodeStatus,
 } from '../../shared/heartbeat.ts'
 import { verifyHeartbeat } from '../../shared/heartbeat-token.ts'
 import { BackboneDigest, BackboneSlug, RequestId, settlementId, TenantId } from '../../shared/ids.ts'
 import { nodeTokenKey } from '../../shared/node-token.ts'
 import type { Settlement } from '../../shared/settlement.ts'
 import { EdgeClock } from './edge-clock.ts'
-import { Heartbeats, type NodeStatus } from './heartbeats.ts'
+import { Heartbeats } from './heartbeats.ts'
 
 const key = nodeTokenKey('s'.repeat(32))
 const status: NodeStatus = {
@@ -35,7 +36,7 @@ const settlement: Settlement = {
   id: settlementId({ requestId, choice: 0, attempt: 0 }),
   requestId,
   tenant: TenantId.parse('t'),
-  meter: 'm',
+  terms: 'm',
   usage: { promptTokens: 1, completionTokens: 1 },
   outcome: 'stop',
   firstTokenMs: 1,

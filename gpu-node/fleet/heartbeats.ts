@@ -6,6 +6,7 @@ import {
   HeartbeatResponse,
   heartbeatMs,
   maxSettlementsPerHeartbeat,
+  type NodeStatus,
 } from '../../shared/heartbeat.ts'
 import { signHeartbeat } from '../../shared/heartbeat-token.ts'
 import type { SettlementId } from '../../shared/ids.ts'
@@ -31,9 +32,6 @@ class Refusal extends Error {
     this.status = status
   }
 }
-
-/** Who the node is, and how it is at the moment. */
-export type NodeStatus = Omit<Heartbeat, 'incarnation' | 'sequence' | 'settlements'>
 
 /** Settlements that no edge has acknowledged (gpu-node/settlements). */
 interface SettlementSource {

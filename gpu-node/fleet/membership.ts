@@ -1,8 +1,7 @@
 import { hostname } from 'node:os'
 import { QuartetError } from '../../shared/errors.ts'
-import { NodeId } from '../../shared/heartbeat.ts'
+import { NodeId, type NodeStatus } from '../../shared/heartbeat.ts'
 import type { Serving } from '../server/serving.ts'
-import type { NodeStatus } from './heartbeats.ts'
 import type { Rates } from './rates.ts'
 import { ResidentList } from './resident-list.ts'
 

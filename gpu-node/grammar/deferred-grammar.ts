@@ -1,12 +1,12 @@
 import type { GrammarSession } from './grammar-session.ts'
 
-type Session = Pick<GrammarSession, 'mask' | 'standing' | 'accept' | 'settled' | 'close'>
+type Session = Pick<GrammarSession, 'mask' | 'status' | 'accept' | 'settled' | 'close'>
 
 /** A grammar of what follows the first of some tokens; any token may come until then. */
 export class DeferredGrammar implements Session {
   readonly #session: Session
   readonly #after: ReadonlySet<number>
-  /** All tokens until it begins; then those of the session, as of when `standing` was last asked. */
+  /** All tokens until it begins; then those of the session, as of when `status` was last asked. */
   readonly mask: Int32Array
   #isBegun = false
 
@@ -16,11 +16,11 @@ export class DeferredGrammar implements Session {
     this.mask = new Int32Array(session.mask.length).fill(-1)
   }
 
-  get standing(): Session['standing'] {
-    if (!this.#isBegun) return this.#session.standing === 'failed' ? 'failed' : 'open'
-    const { standing } = this.#session
-    if (standing === 'open') this.mask.set(this.#session.mask)
-    return standing
+  get status(): Session['status'] {
+    if (!this.#isBegun) return this.#session.status === 'failed' ? 'failed' : 'open'
+    const { status } = this.#session
+    if (status === 'open') this.mask.set(this.#session.mask)
+    return status
   }
 
   accept(token: number): void {

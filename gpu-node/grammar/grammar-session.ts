@@ -1,5 +1,5 @@
 import type { Thread } from './grammars.ts'
-import { standings, stateBytes, stateLayout } from './messages.ts'
+import { stateBytes, stateLayout, statuses } from './messages.ts'
 
 interface GrammarSessionOptions {
   readonly thread: Pick<Thread, 'tell' | 'follow' | 'leave'>
@@ -14,7 +14,7 @@ export class GrammarSession {
   readonly #thread: GrammarSessionOptions['thread']
   readonly #id: number
   readonly #state: Int32Array<SharedArrayBuffer>
-  /** A bit per token, set where it may come next; only while `standing` is open. */
+  /** A bit per token, set where it may come next; only while `status` is open. */
   readonly mask: Int32Array
   #asked = 1
   #isFailed = false
@@ -30,11 +30,11 @@ export class GrammarSession {
   }
 
   /** `waiting` until the mask for the next token is there. */
-  get standing(): 'waiting' | 'open' | 'complete' | 'failed' {
+  get status(): 'waiting' | 'open' | 'complete' | 'failed' {
     if (this.#isFailed) return 'failed'
     if (Atomics.load(this.#state, stateLayout.version) < this.#asked) return 'waiting'
-    const standing = Atomics.load(this.#state, stateLayout.standing)
-    return standing === standings.open ? 'open' : standing === standings.complete ? 'complete' : 'failed'
+    const status = Atomics.load(this.#state, stateLayout.status)
+    return status === statuses.open ? 'open' : status === statuses.complete ? 'complete' : 'failed'
   }
 
   accept(token: number): void {
@@ -45,7 +45,7 @@ export class GrammarSession {
   /** Resolves when it no longer waits, or after `ms`. */
   async settled(ms: number): Promise<void> {
     const version = Atomics.load(this.#state, stateLayout.version)
-    if (this.standing !== 'waiting') return
+    if (this.status !== 'waiting') return
     const { value } = Atomics.waitAsync(this.#state, stateLayout.version, version, ms)
     await value
   }

@@ -43,10 +43,10 @@ export interface FromWorker {
 }
 
 /**
- * The memory of a session that the node and its worker share: the number of masks made so far, the session's standing,
+ * The memory of a session that the node and its worker share: the number of masks made so far, the session's status,
  * and the mask. The mask has one bit per token, set where the grammar allows the token.
  */
-export const stateLayout = { version: 0, standing: 1, mask: 2 } as const
-export const standings = { open: 0, complete: 1, failed: 2 } as const
+export const stateLayout = { version: 0, status: 1, mask: 2 } as const
+export const statuses = { open: 0, complete: 1, failed: 2 } as const
 
 export const stateBytes = (vocab: number): number => 4 * (stateLayout.mask + Math.ceil(vocab / 32))

@@ -7,7 +7,7 @@ import type {
 } from '@mlc-ai/web-xgrammar'
 import type { Grammar, SimpleGrammar } from '../../shared/wire.ts'
 import { withDistinctAlternatives } from './distinct-alternatives.ts'
-import { type FromWorker, standings, stateLayout, type ToWorker, type WorkerSetup } from './messages.ts'
+import { type FromWorker, stateLayout, statuses, type ToWorker, type WorkerSetup } from './messages.ts'
 import { withRulesUnder } from './rule-names.ts'
 import { Utf8Masks, type Utf8Place, utf8Start } from './utf8-masks.ts'
 import { loadXgrammar } from './xgrammar.ts'
@@ -105,24 +105,24 @@ async function open({
 }: Extract<ToWorker, { type: 'open' }>): Promise<void> {
   const shared = new Int32Array(state)
   const grammar = grammars.get(hash)
-  if (grammar === undefined) return publish(shared, { standing: standings.failed })
+  if (grammar === undefined) return publish(shared, { status: statuses.failed })
   const matcher =
     stopTokens.length > 0
       ? await library.GrammarMatcher.createGrammarMatcher(grammar, [...stopTokens])
       : await library.GrammarMatcher.createGrammarMatcher(grammar, undefined, true)
   const opened = { matcher, state: shared, place: utf8Start }
   sessions.set(session, opened)
-  publish(shared, { standing: standings.open, mask: await maskOf(opened) })
+  publish(shared, { status: statuses.open, mask: await maskOf(opened) })
 }
 
 async function accept(session: number, token: number): Promise<void> {
   const found = sessions.get(session)
   if (found === undefined) return
   const { matcher, state } = found
-  if (!matcher.acceptToken(token)) return publish(state, { standing: standings.failed })
-  if (matcher.isTerminated()) return publish(state, { standing: standings.complete })
+  if (!matcher.acceptToken(token)) return publish(state, { status: statuses.failed })
+  if (matcher.isTerminated()) return publish(state, { status: statuses.complete })
   if (utf8 !== undefined) found.place = utf8.behind(found.place, token)
-  publish(state, { standing: standings.open, mask: await maskOf(found) })
+  publish(state, { status: statuses.open, mask: await maskOf(found) })
 }
 
 async function maskOf({ matcher, place }: Session): Promise<Int32Array> {
@@ -131,9 +131,9 @@ async function maskOf({ matcher, place }: Session): Promise<Int32Array> {
   return mask
 }
 
-function publish(state: Int32Array, { mask, standing }: { standing: number; mask?: Int32Array }): void {
+function publish(state: Int32Array, { mask, status }: { status: number; mask?: Int32Array }): void {
   if (mask !== undefined) state.set(mask, stateLayout.mask)
-  Atomics.store(state, stateLayout.standing, standing)
+  Atomics.store(state, stateLayout.status, status)
   Atomics.add(state, stateLayout.version, 1)
   Atomics.notify(state, stateLayout.version)
 }

@@ -23,7 +23,7 @@ function engineRequest(owner = tenant) {
       stopTokens: [],
       logprobs: null,
       timeoutMs: 1000,
-      settlement: { id: settlementId({ requestId, choice: 0, attempt: 0 }), meter: 'm' },
+      settlement: { id: settlementId({ requestId, choice: 0, attempt: 0 }), terms: 'm' },
     },
   }
 }
@@ -42,7 +42,7 @@ describe('a finished generation', () => {
     const settlements = new Settlements()
     const id = end(settlements)
     expect(settlements.answer({ acknowledge: [], collect: [id] }, tenant).settlements).toMatchObject([
-      { id, tenant, meter: 'm', usage, outcome: 'stop', firstTokenMs: 3 },
+      { id, tenant, terms: 'm', usage, outcome: 'stop', firstTokenMs: 3 },
     ])
     settlements.acknowledge([id])
     expect(settlements.count).toBe(0)

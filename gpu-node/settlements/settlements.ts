@@ -12,7 +12,7 @@ import type { EngineRequest } from '../engine/sequence.ts'
 const offerAfterMs = 10_000
 const mostKept = 100_000
 
-interface Kept {
+interface KeptSettlement {
   readonly settlement: Settlement
   /** On the process's own clock, milliseconds. */
   readonly endedAt: number
@@ -33,7 +33,7 @@ export interface SettlementsOptions {
  * many, or some are too old, the oldest are removed first.
  */
 export class Settlements {
-  readonly #kept = new Map<SettlementId, Kept>()
+  readonly #kept = new Map<SettlementId, KeptSettlement>()
   readonly #running = new Map<SettlementId, TenantId>()
   readonly #most: number
   readonly #now: () => number
@@ -71,13 +71,13 @@ export class Settlements {
   }: Pick<RequestReport, 'outcome' | 'engineRequest' | 'timings' | 'usage'>): void {
     const { request, tenant } = engineRequest
     if (request.settlement === undefined) return
-    const { id, meter } = request.settlement
+    const { id, terms } = request.settlement
     this.#running.delete(id)
     const settlement: Settlement = {
       id,
       requestId: request.requestId,
       tenant,
-      meter,
+      terms,
       usage,
       outcome,
       firstTokenMs: usage.completionTokens > 0 ? timings.queueMs + timings.prefillMs : null,
@@ -90,7 +90,7 @@ export class Settlements {
   /** Settlements that nobody has acknowledged for a while, oldest first; each is offered again after a while. */
   unacknowledged(limit: number): readonly Settlement[] {
     const now = this.#now()
-    const offered: Kept[] = []
+    const offered: KeptSettlement[] = []
     for (const kept of this.#kept.values()) {
       if (offered.length >= limit) break
       if (!this.#isLeaving && now - (kept.offeredAt ?? kept.endedAt) < offerAfterMs) continue
@@ -124,7 +124,7 @@ export class Settlements {
     }
   }
 
-  #postpone(offered: readonly Kept[]): void {
+  #postpone(offered: readonly KeptSettlement[]): void {
     for (const kept of offered) {
       this.#kept.delete(kept.settlement.id)
       this.#kept.set(kept.settlement.id, kept)

@@ -18,12 +18,12 @@ import { type RotaryTables, rotaryTables } from './rotary-table.ts'
 import { shaped, type Value } from './values.ts'
 import type { WeightLayout } from './weight-file.ts'
 
-export interface Model {
+export interface BackboneWeights {
   readonly config: ModelConfig
   readonly weights: WeightLayout
 }
 
-export interface ServingModel extends Model {
+export interface ServingModel extends BackboneWeights {
   /** No weight of a layer's first norm is so small that dividing its result by the weight would lose anything. */
   readonly invertibleNorms: boolean
 }
@@ -38,7 +38,7 @@ interface TokenRows {
   readonly embedding: Matrix
 }
 
-function tokenInputs(g: GraphBuilder, { config, weights }: Model): TokenRows {
+function tokenInputs(g: GraphBuilder, { config, weights }: BackboneWeights): TokenRows {
   const { vocab, d } = config
   const tokens = g.input('tokens', 'int64', ['batch', 'tokens'])
   const embedding = weights.matrix(g, 'embedding', {
@@ -196,7 +196,7 @@ function layerInputs(g: GraphBuilder, { config, size }: { config: ModelConfig; s
  * The graph that reads a text: `tokens` int64 [1, n] with `last_row` int32 [1] and `total_rows` int32, and
  * `hidden` [layers, n, d], the hidden states that enter each layer.
  */
-export function traceGraph({ config, weights }: Model): Graph {
+export function traceGraph({ config, weights }: BackboneWeights): Graph {
   const { layers } = config
   const g = new GraphBuilder()
   const { hidden, embedding: _, size: __, ...rows } = tokenInputs(g, { config, weights })

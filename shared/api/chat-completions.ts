@@ -3,7 +3,7 @@ import {
   FinishReason,
   idleParameters,
   MaxTokens,
-  Model,
+  ModelName,
   maxChoices,
   onlyAt,
   onlyAtDefault,
@@ -122,8 +122,8 @@ export const chatPromptParameters = {
 /** `POST /v1/chat/completions`. */
 export const ChatCompletionRequest = z
   .strictObject({
-    model: orAbsent(Model),
-    models: orAbsent(z.array(Model).min(1).max(maxChoices)).meta({
+    model: orAbsent(ModelName),
+    models: orAbsent(z.array(ModelName).min(1).max(maxChoices)).meta({
       description:
         'Extension, instead of `model`: aliases of late adapters that answer the same conversation, each with a choice that carries its name, on one prefill.',
     }),

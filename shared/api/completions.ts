@@ -3,7 +3,7 @@ import { maxTopLogprobs } from '../wire.ts'
 import {
   FinishReason,
   idleParameters,
-  Model,
+  ModelName,
   maxChoices,
   maxChoicesInAll,
   onlyAt,
@@ -26,7 +26,7 @@ const maxPrompts = 128
 /** `POST /v1/completions`. */
 export const CompletionRequest = z
   .strictObject({
-    model: Model,
+    model: ModelName,
     prompt: promptsUpTo(maxPrompts),
     max_tokens: withDefault(
       z.int(atLeastNone).min(0, atLeastNone),

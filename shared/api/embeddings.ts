@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { Model, onlyAt, orAbsent, Text, withDefault } from './parameters.ts'
+import { ModelName, onlyAt, orAbsent, Text, withDefault } from './parameters.ts'
 import { promptsUpTo } from './prompts.ts'
 
 /** `/v1/embeddings`, as OpenAI has it. */
@@ -8,7 +8,7 @@ import { promptsUpTo } from './prompts.ts'
 const maxInputs = 2_048
 
 export const EmbeddingsRequest = z.strictObject({
-  model: Model,
+  model: ModelName,
   input: promptsUpTo(maxInputs),
   encoding_format: withDefault(
     z.enum(['float', 'base64'], { error: 'must be float or base64' }),

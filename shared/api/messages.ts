@@ -2,7 +2,7 @@ import { z } from 'zod'
 import {
   idleParameters,
   MaxTokens,
-  Model,
+  ModelName,
   maxStopLength,
   maxStopStrings,
   onlyAt,
@@ -118,7 +118,7 @@ const OutputConfig = z.strictObject({
 })
 
 const conversation = {
-  model: Model,
+  model: ModelName,
   messages: z.array(InputMessage).min(1, 'must hold at least one message').max(4096).meta({
     description: 'The last one may be the beginning of the answer, by the assistant.',
   }),

@@ -224,7 +224,7 @@ const maxNameLength = 128
 /** A stack of as many aliases as there may be, each as long as there may be. */
 export const maxModelLength = maxStacked * 65 - 1
 
-export const Model = z
+export const ModelName = z
   .string()
   .min(1)
   .max(maxModelLength)

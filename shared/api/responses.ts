@@ -3,7 +3,7 @@ import { Page, pageQuery } from './paging.ts'
 import {
   idleParameters,
   MaxTokens,
-  Model,
+  ModelName,
   onlyAt,
   onlyAtDefault,
   orAbsent,
@@ -98,7 +98,7 @@ const ToolChoiceParameter = z.union(
 
 /** `POST /v1/responses`. */
 export const ResponsesRequest = z.strictObject({
-  model: Model,
+  model: ModelName,
   input: Input.meta({ description: 'What is asked: text, or messages.' }),
   instructions: orAbsent(Text).meta({
     description: 'A system message in front of all; not kept for the responses that follow.',

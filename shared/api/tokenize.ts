@@ -1,11 +1,11 @@
 import { z } from 'zod'
 import { chatPromptParameters } from './chat-completions.ts'
-import { Model, orAbsent, Text, withDefault } from './parameters.ts'
+import { ModelName, orAbsent, Text, withDefault } from './parameters.ts'
 
 /** `/tokenize` and `/detokenize`, as vLLM has them. */
 
 const common = {
-  model: Model,
+  model: ModelName,
   user: orAbsent(Text.max(512)),
   return_token_strs: withDefault(z.boolean(), false, 'Whether to tell the text of each token, too.'),
 }
@@ -40,7 +40,7 @@ export const TokenizeAnswer = z.object({
 
 /** `POST /detokenize`. */
 export const DetokenizeRequest = z.strictObject({
-  model: Model,
+  model: ModelName,
   user: orAbsent(Text.max(512)),
   tokens: z.array(z.int().min(0)).max(262_144),
 })

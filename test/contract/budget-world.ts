@@ -1,6 +1,6 @@
 import type fc from 'fast-check'
 import { tokensOf } from '../../edge/budgets/admission.ts'
-import { dayOf, minuteOf } from '../../edge/budgets/clock.ts'
+import { dayOf, minuteOf } from '../../edge/budgets/calendar.ts'
 import { type Exchange, type ExchangeAnswer, tokensOfCharge } from '../../edge/budgets/exchange.ts'
 import { Ledger, settlementGraceMs } from '../../edge/budgets/ledger.ts'
 import type { Limits } from '../../edge/budgets/limits.ts'
@@ -22,7 +22,7 @@ interface Work {
   readonly choice: number
   /** The most tokens that it may use. */
   readonly most: number
-  readonly meter: string
+  readonly terms: string
   /** UTC day that pays. */
   readonly day: string
   readonly startedAt: number
@@ -112,24 +112,24 @@ export class BudgetWorld {
 
   /** A request for `n` choices of at most `maxTokens` each and a prompt of one token; in the background. */
   async request(isolate: Isolate, { maxTokens, n }: { n: number; maxTokens: number }): Promise<void> {
-    const demand = { model: 'tone', prompts: [promptTokens], promptRows: 0, n, maxTokens }
+    const bound = { model: 'tone', prompts: [promptTokens], promptRows: 0, n, maxTokens }
     const { account } = isolate
-    const need = tokensOf(demand)
+    const need = tokensOf(bound)
     try {
-      const taken = await account.admit(need, this.#owner(isolate))
+      const reserved = await account.admit(need, this.#owner(isolate))
       const minute = this.admissions.get(minuteOf(this.now)) ?? { requests: 0, tokens: 0 }
       this.admissions.set(minuteOf(this.now), { requests: minute.requests + 1, tokens: minute.tokens + need })
       if (!isolate.alive) return
       const requestId = newRequestId()
-      const reservation = new AccountReservation({ account, taken, demand, key, requestId, at: this.now })
+      const reservation = new AccountReservation({ account, reserved, bound, key, requestId, at: this.now })
       const request: Running = { reservation, isolate, works: [] }
       for (let choice = 0; choice < n; choice++)
         request.works.push({
           id: settlementId({ requestId, choice, attempt: 0 }),
           choice,
           most: maxTokens + (choice === 0 ? promptTokens : 0),
-          meter: reservation.meter(choice),
-          day: taken.day,
+          terms: reservation.terms(choice),
+          day: reserved.day,
           startedAt: this.now,
           request,
           used: undefined,
@@ -273,9 +273,9 @@ export class BudgetWorld {
   }
 
   #settlementOf(work: Work): Settlement {
-    const { endedAt, id, meter } = work
+    const { endedAt, id, terms } = work
     const requestId = newRequestId()
-    return { id, requestId, tenant, meter, usage: usageOf(work), outcome: 'stop', firstTokenMs: 1, endedAt }
+    return { id, requestId, tenant, terms, usage: usageOf(work), outcome: 'stop', firstTokenMs: 1, endedAt }
   }
 
   /** The ledger over a network that delays and loses; a dead isolate hears nothing. */

@@ -15,7 +15,7 @@ const named = () => {
   const requestId = newRequestId()
   return {
     requestId,
-    settlement: { id: settlementId({ requestId, choice: 0, attempt: 0 }), meter: 'of the edge' },
+    settlement: { id: settlementId({ requestId, choice: 0, attempt: 0 }), terms: 'of the edge' },
   }
 }
 
@@ -45,7 +45,7 @@ describe('a node', () => {
         id: settlement.id,
         requestId,
         tenant,
-        meter: 'of the edge',
+        terms: 'of the edge',
         outcome: 'length',
         usage: { promptTokens: 3, completionTokens: 4 },
       },

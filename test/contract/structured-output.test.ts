@@ -34,7 +34,7 @@ async function draw(grammar: Grammar, { random, most = 600 }: { random: () => nu
   try {
     for (;;) {
       await session.settled(10_000)
-      expect(session.standing).toBe('open')
+      expect(session.status).toBe('open')
       const open = allowed(session)
       expect(open.length).toBeGreaterThan(0)
       // A text of nothing but chance would seldom end.
@@ -220,16 +220,16 @@ test.each([
       message: expect.stringMatching(why),
     })
     await going.settled(10_000)
-    expect(going.standing).toBe('open')
+    expect(going.status).toBe('open')
     going.close()
   },
 )
 
 test('without stop tokens a text is complete where the grammar is', async () => {
   const session = await grammars.open({ kind: 'regex', pattern: '[0-9]{2}' }, { stopTokens: [] })
-  for (const standing of ['open', 'open', 'complete']) {
+  for (const status of ['open', 'open', 'complete']) {
     await session.settled(10_000)
-    expect(session.standing).toBe(standing)
+    expect(session.status).toBe(status)
     session.accept(0x31)
   }
   session.close()

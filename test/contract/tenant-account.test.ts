@@ -40,12 +40,12 @@ function setUp(limits: Limits, { at = '2026-11-24T12:00:00Z' } = {}) {
   })
   /** A request of a prompt of 10 tokens; it runs until it is ended. */
   const begin = async (maxTokens = 10) => {
-    const demand = { model: 'tone', prompts: [10], promptRows: 0, n: 1, maxTokens }
-    const taken = account.isLimited(limits)
+    const bound = { model: 'tone', prompts: [10], promptRows: 0, n: 1, maxTokens }
+    const reserved = account.isLimited(limits)
       ? await account.admit(10 + maxTokens, owner)
       : account.admitFreely()
     const requestId = newRequestId()
-    const reservation = new AccountReservation({ account, taken, demand, key, requestId, at: clock.now })
+    const reservation = new AccountReservation({ account, reserved, bound, key, requestId, at: clock.now })
     const settlement = settlementId({ requestId, choice: 0, attempt: 0 })
     const told = { outcome: 'stop', firstTokenMs: 1 }
     const used = (completionTokens: number) => ({ promptTokens: 10, completionTokens })
@@ -63,7 +63,7 @@ function setUp(limits: Limits, { at = '2026-11-24T12:00:00Z' } = {}) {
         id: settlement,
         requestId,
         tenant: TenantId.parse('acme'),
-        meter: reservation.meter(0),
+        terms: reservation.terms(0),
         usage: used(completionTokens),
         endedAt: clock.now,
       }),
@@ -173,11 +173,11 @@ describe('isolates that share a budget', () => {
   const bound = 2 * gatherMs
   const isolateOf = ({ owner }: ReturnType<typeof setUp>, limits: Limits) => {
     const budgets = new Budgets({ timeoutMs: 60_000, gatherMs, failed: () => {} })
-    const reach = { owner, collect, background: () => {} }
+    const access = { owner, collect, background: () => {} }
     const begin = async (maxTokens: number) => {
-      const demand = { model: 'tone', prompts: [10], promptRows: 0, n: 1, maxTokens }
+      const bound = { model: 'tone', prompts: [10], promptRows: 0, n: 1, maxTokens }
       const requestId = newRequestId()
-      const reservation = await budgets.admit({ tenant, key, requestId, demand, limits }, reach)
+      const reservation = await budgets.admit({ tenant, key, requestId, bound, limits }, access)
       return () => {
         reservation.settle(0, {
           settlement: settlementId({ requestId, choice: 0, attempt: 0 }),
@@ -188,7 +188,7 @@ describe('isolates that share a budget', () => {
           firstTokenMs: 1,
         })
         reservation.close('stop')
-        budgets.keep(tenant, reach)
+        budgets.keep(tenant, access)
       }
     }
     return { begin }
@@ -270,19 +270,19 @@ test('the usage of a request is told though its node died and no other request c
     const { ledger, owner } = setUp({ ...noLimits, tokensPerDay: 1_000 })
     const budgets = new Budgets({ timeoutMs: 60_000, gatherMs: 5_000, failed: () => {} })
     const collectFromDead = () => Promise.reject(new Error('unreachable'))
-    const reach = { owner, collect: collectFromDead, background: () => {} }
+    const access = { owner, collect: collectFromDead, background: () => {} }
     const tenant = TenantId.parse('acme')
     const requestId = newRequestId()
     const id = settlementId({ requestId, choice: 0, attempt: 0 })
     const limits = { ...noLimits, tokensPerDay: 1_000 }
-    const demand = { model: 'tone', prompts: [10], promptRows: 0, n: 1, maxTokens: 10 }
-    const reservation = await budgets.admit({ tenant, key, requestId, demand, limits }, reach)
+    const bound = { model: 'tone', prompts: [10], promptRows: 0, n: 1, maxTokens: 10 }
+    const reservation = await budgets.admit({ tenant, key, requestId, bound, limits }, access)
     await vi.advanceTimersByTimeAsync(8_000)
     const seen = { promptTokens: 10, completionTokens: 3 }
     const use = { settlement: id, node: 'node', usage: seen, outcome: 'node_error', firstTokenMs: 1 }
     reservation.settle(0, { ...use, countedBy: 'edge' })
     reservation.close('node_error')
-    budgets.keep(tenant, reach)
+    budgets.keep(tenant, access)
     await vi.advanceTimersByTimeAsync(20_000)
     expect(ledger.spent('2026-11')).toBe(13)
     expect(budgets.acknowledgements(tenant, { node: 'node', most: 10 })).toEqual([])
@@ -290,8 +290,8 @@ test('the usage of a request is told though its node died and no other request c
     const nothing = { promptTokens: 10, completionTokens: 0 }
     const lost = settlementId({ requestId, choice: 0, attempt: 1 })
     const usage = { promptTokens: 10, completionTokens: 5 }
-    const written = reservation.meter(0)
-    const settlement = { ...told, requestId, tenant, meter: written, endedAt: Date.now() }
+    const written = reservation.terms(0)
+    const settlement = { ...told, requestId, tenant, terms: written, endedAt: Date.now() }
     ledger.settle([{ ...settlement, id: lost, usage: nothing }])
     expect(ledger.spent('2026-11')).toBe(13)
     ledger.settle([{ ...settlement, id, usage }])
@@ -304,10 +304,10 @@ test('the usage of a request is told though its node died and no other request c
 test('the isolate’s count for a node that died is charged though another node told before of an attempt that lost', async () => {
   const { account, ledger, owner, clock } = setUp(noLimits)
   const requestId = newRequestId()
-  const demand = { model: 'tone', prompts: [10], promptRows: 0, n: 1, maxTokens: 10 }
-  const taken = account.admitFreely()
-  const reservation = new AccountReservation({ account, taken, demand, key, requestId, at: clock.now })
-  const told = { requestId, tenant: TenantId.parse('acme'), meter: reservation.meter(0), firstTokenMs: null }
+  const bound = { model: 'tone', prompts: [10], promptRows: 0, n: 1, maxTokens: 10 }
+  const reserved = account.admitFreely()
+  const reservation = new AccountReservation({ account, reserved, bound, key, requestId, at: clock.now })
+  const told = { requestId, tenant: TenantId.parse('acme'), terms: reservation.terms(0), firstTokenMs: null }
   const id = (attempt: number) => settlementId({ requestId, choice: 0, attempt })
   const nothing = { promptTokens: 10, completionTokens: 0 }
   ledger.settle([
@@ -330,10 +330,10 @@ describe('a node that dies', () => {
   const killed = async (limits: Limits) => {
     const world = setUp(limits)
     const { account, clock, owner } = world
-    const demand = { model: 'tone', prompts: [10], promptRows: 0, n: 1, maxTokens: 300 }
-    const taken = await account.admit(310, owner)
+    const bound = { model: 'tone', prompts: [10], promptRows: 0, n: 1, maxTokens: 300 }
+    const reserved = await account.admit(310, owner)
     const requestId = newRequestId()
-    const reservation = new AccountReservation({ account, taken, demand, key, requestId, at: clock.now })
+    const reservation = new AccountReservation({ account, reserved, bound, key, requestId, at: clock.now })
     const settlement = settlementId({ requestId, choice: 0, attempt: 0 })
     const told = { outcome: 'node_error', firstTokenMs: 1 }
     const usage = { promptTokens: 10, completionTokens: 7 }
@@ -344,7 +344,7 @@ describe('a node that dies', () => {
       id: settlement,
       requestId,
       tenant: TenantId.parse('acme'),
-      meter: reservation.meter(0),
+      terms: reservation.terms(0),
       usage: { promptTokens: 10, completionTokens },
       endedAt: clock.now,
     })
@@ -449,11 +449,11 @@ test('a request that runs over midnight takes nothing of the next day, for which
 
 test('an adapter’s prompt rows are reserved and charged like the tokens of the prompt', async () => {
   const { account, clock, ledger, owner } = setUp({ ...noLimits, tokensPerDay: 2_000 })
-  const demand = { model: 'tone', prompts: [10], promptRows: 512, n: 2, maxTokens: 20 }
-  expect(tokensOf(demand)).toBe(512 + 10 + 2 * 20)
-  const taken = await account.admit(tokensOf(demand), owner)
+  const bound = { model: 'tone', prompts: [10], promptRows: 512, n: 2, maxTokens: 20 }
+  expect(tokensOf(bound)).toBe(512 + 10 + 2 * 20)
+  const reserved = await account.admit(tokensOf(bound), owner)
   const requestId = newRequestId()
-  const reservation = new AccountReservation({ account, taken, demand, key, requestId, at: clock.now })
+  const reservation = new AccountReservation({ account, reserved, bound, key, requestId, at: clock.now })
   const usage = { promptTokens: 10, promptRows: 512, completionTokens: 5 }
   const use = { node: 'node', usage, countedBy: 'node' as const, outcome: 'stop', firstTokenMs: 1 }
   for (const choice of [0, 1])

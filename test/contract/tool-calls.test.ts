@@ -54,7 +54,7 @@ async function drawn(
   try {
     for (let at = 0; at < 300; at++) {
       await session.settled(20_000)
-      expect(session.standing).toBe('open')
+      expect(session.status).toBe('open')
       const open = Array.from({ length: vocab }, (_, id) => id).filter(
         (id) => (((session.mask[id >>> 5] ?? 0) >>> (id & 31)) & 1) === 1,
       )

@@ -1,4 +1,4 @@
-import type { NodeStatus } from '../../edge/fleet/roster.ts'
+import type { Beat } from '../../edge/fleet/roster.ts'
 import { Heartbeat } from '../../shared/heartbeat.ts'
 
 const incarnations = ['a', 'b', 'c', 'd'].map((digit) => `${digit.repeat(8)}-0000-4000-8000-000000000000`)
@@ -7,7 +7,7 @@ const incarnations = ['a', 'b', 'c', 'd'].map((digit) => `${digit.repeat(8)}-000
 export function nodeStatus({
   process = 0,
   ...more
-}: Partial<Record<keyof NodeStatus, unknown>> & { process?: number } = {}): NodeStatus {
+}: Partial<Record<keyof Beat, unknown>> & { process?: number } = {}): Beat {
   const { settlements: _, ...status } = Heartbeat.parse({
     node: 'node-1',
     url: 'http://10.0.0.1:8788',

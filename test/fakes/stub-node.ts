@@ -121,7 +121,7 @@ function settlementsOf(body: Buffer, { behaviour: { cachedTokens }, calls }: Sta
     const { prompt, requestId, settlement } = call.body as {
       prompt: number[]
       requestId: string
-      settlement?: { id: string; meter: string }
+      settlement?: { id: string; terms: string }
     }
     return settlement !== undefined && collect.includes(settlement.id)
       ? [{ call, prompt, requestId, settlement }]

@@ -11,7 +11,7 @@ import type { ServedModel } from './served-model.ts'
 /** A model's results on held-out examples, one entry per example or prompt, before anything is averaged. */
 export interface Measurements {
   readonly likelihoods: readonly ResponseLikelihood[]
-  readonly answers: readonly Answer[]
+  readonly answers: readonly GreedyAnswer[]
   readonly labels: readonly Label[]
 }
 
@@ -22,7 +22,7 @@ interface ResponseLikelihood {
 }
 
 /** A greedy answer to a prompt, and every response that the examples give to it. */
-interface Answer {
+interface GreedyAnswer {
   readonly prompt: string
   readonly output: string
   readonly references: readonly string[]

@@ -1,10 +1,10 @@
 import type { GraphBuilder } from '../../model/graph/builder.ts'
-import { type Activation, activationRules } from '../../model/graph/generator.ts'
+import { type Activation, activationRules, type Pool } from '../../model/graph/generator.ts'
 import { shaped, type Value } from '../../model/graph/values.ts'
 import { batchInputNames, sizeOf, sizes } from './batch.ts'
 
-/** How a generator's vectors come from the instruction's tokens. */
-export type Pool = 'attention' | 'mean' | 'max'
+/** The ways to pool the instruction's tokens that training computes. */
+export type ComputedPool = Exclude<Pool, 'given'>
 
 /** Tells which of a batch's tokens are instruction, in two forms. A graph has those forms that it reads. */
 export class InstructionInputs {
@@ -71,7 +71,7 @@ export function project(g: GraphBuilder, hidden: Value, down: Value): Value {
 
 /** One row per pool: z [batch, instruction, m] → [batch · vectors, m]. */
 export const poolRules: {
-  readonly [P in Pool]: (
+  readonly [P in ComputedPool]: (
     g: GraphBuilder,
     z: Value,
     of: { instruction: InstructionInputs; query: () => Value },

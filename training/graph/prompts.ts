@@ -7,7 +7,7 @@ import {
   ownLayers,
 } from '../../shared/adapter-file.ts'
 import { type BatchInputs, batchInputNames, toSequences } from './batch.ts'
-import { expand, InstructionInputs, type Pool, poolRules, project } from './generator.ts'
+import { type ComputedPool, expand, InstructionInputs, poolRules, project } from './generator.ts'
 
 /** The names of the graph's input for an adapter's tensor and of the output for its gradient. */
 export const parameterInput = (name: string) => `adapter.${name}`
@@ -93,7 +93,7 @@ export class PromptRows {
     })
   }
 
-  #projected(hidden: Value, { down, pool }: { down: Value; pool: Pool }): Value {
+  #projected(hidden: Value, { down, pool }: { down: Value; pool: ComputedPool }): Value {
     const sequences = toSequences(this.#g, hidden, this.#batch)
     return project(this.#g, this.#instruction.cut(sequences, this.#lengths(pool)), down)
   }
@@ -105,7 +105,7 @@ export class PromptRows {
   }
 
   /** The input that a pool reads anyway, whose last axis is the instruction. */
-  #lengths(pool: Pool): Value {
+  #lengths(pool: ComputedPool): Value {
     return pool === 'mean' ? this.#instruction.share : this.#instruction.mask
   }
 
@@ -116,6 +116,6 @@ export class PromptRows {
   }
 }
 
-function poolOf(metadata: Exclude<AdapterMetadata, { kind: 'static' | 'ipt' }>): Pool {
+function poolOf(metadata: Exclude<AdapterMetadata, { kind: 'static' | 'ipt' }>): ComputedPool {
   return metadata.kind === 'iapt' ? 'attention' : metadata.pool
 }

@@ -27,7 +27,7 @@ export const responsesRoutes: readonly Route[] = [
       'With `stream`, server-sent events in order, named by their `type` and numbered by `sequence_number`; the last is `[DONE]`. A failure after the first token is one last event `response.failed` and no `[DONE]`.',
     idempotency: 'generation',
     request: ResponsesRequest,
-    heeded: ['store'],
+    effective: ['store'],
     answer: {
       status: 200,
       description: 'The response, whole or as events.',

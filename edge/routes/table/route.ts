@@ -58,14 +58,14 @@ type Handle<E> = E extends App ? (c: Context<E>) => Response | Promise<Response>
 interface GenerationRoute<S> extends Omit<Operation, 'auth' | 'body'> {
   readonly request: S
   /** Parameters that have an effect here, though not elsewhere. */
-  readonly heeded?: readonly string[]
+  readonly effective?: readonly string[]
   readonly handle: (request: z.output<S>, c: Context<TenantApp>) => Promise<Response>
 }
 
 /** Its body is read once, also where an Idempotency-Key is told of it first, and after the limits had room for it. */
 export function generationRoute<S extends GenerationSchema>({
   handle,
-  heeded,
+  effective,
   request: schema,
   ...operation
 }: GenerationRoute<S>): Route {
@@ -77,7 +77,7 @@ export function generationRoute<S extends GenerationSchema>({
     body: { json: schema },
     limited: true,
     ...(operation.idempotency === 'generation' && { before: idempotentGeneration(readBody) }),
-    handle: handleGeneration({ readBody, heeded, handle }),
+    handle: handleGeneration({ readBody, effective, handle }),
   }
 }
 

@@ -2,11 +2,11 @@ import { z } from 'zod'
 import { everyScope } from '../../../shared/api/scopes.ts'
 import { AdminUsageQuery, BudgetReport, UsageList, UsageQuery } from '../../../shared/api/usage.ts'
 import { TenantId } from '../../../shared/ids.ts'
-import { type Answer, json } from '../../openapi/operation.ts'
+import { type AnswerDescription, json } from '../../openapi/operation.ts'
 import { getAllUsage, getBudget, getOwnBudget, getUsage } from '../usage.ts'
 import type { Route } from './route.ts'
 
-const rows: Answer = {
+const rows: AnswerDescription = {
   status: 200,
   description:
     'A page of rows, one for each day, key and model; CSV with `format=csv` or `accept: text/csv`.',

@@ -49,14 +49,14 @@ export function mutations(valid: fc.Arbitrary<unknown>): fc.Arbitrary<unknown> {
     .map(([value, changes]) => changes.reduce<unknown>(mutate, structuredClone(value)))
 }
 
-interface Change {
+interface Mutation {
   readonly at: number
   readonly how: 'replace' | 'drop' | 'double' | 'add' | 'nest'
   readonly with: unknown
   readonly name: string
 }
 
-function mutate(value: unknown, change: Change): unknown {
+function mutate(value: unknown, change: Mutation): unknown {
   const places = [...placesIn(value)]
   const place = places[Math.floor(change.at * places.length)]
   if (place === undefined) return change.with
@@ -80,7 +80,7 @@ function mutate(value: unknown, change: Change): unknown {
   return value
 }
 
-function changed(before: unknown, { how, with: junkValue }: Change): unknown {
+function changed(before: unknown, { how, with: junkValue }: Mutation): unknown {
   if (how === 'nest') return [before]
   return how === 'double' ? { a: before, b: before } : junkValue
 }

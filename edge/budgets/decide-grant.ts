@@ -36,31 +36,31 @@ const caution = 4
  * also gets an extra that shrinks with the room, to zero in the last quarter, so that no request is refused for room
  * that another isolate holds idle.
  */
-export function decide(
-  rooms: LimitLevels,
-  { ask, holders }: { ask: Pick<LeaseRequest, 'need' | 'extra' | 'timeoutMs'>; holders: number },
-): { readonly portions: GrantedAmounts } | { readonly refusal: Refusal } {
+export function decideGrant(
+  levels: LimitLevels,
+  { request, holders }: { request: Pick<LeaseRequest, 'need' | 'extra' | 'timeoutMs'>; holders: number },
+): { readonly granted: GrantedAmounts } | { readonly refusal: Refusal } {
   const refusals: Refusal[] = []
-  const portions: Partial<Record<LimitName, number>> = {}
+  const granted: Partial<Record<LimitName, number>> = {}
   for (const name of limitNames) {
-    const room = rooms[name]
+    const room = levels[name]
     if (room === undefined) continue
     const { unit } = limitRules[name]
-    const need = ask.need === null ? 0 : unit === 'tokens' ? ask.need : 1
+    const need = request.need === null ? 0 : unit === 'tokens' ? request.need : 1
     const left = room.limit - room.taken
-    if (ask.need !== null && need > left) refusals.push(refusalOf(name, { room, need }))
+    if (request.need !== null && need > left) refusals.push(refusalOf(name, { room, need }))
     const spare = Math.floor((left - need - room.limit * reserve) / (caution * Math.max(1, holders)))
-    portions[name] = need + Math.max(0, Math.min(ask.extra[unit], spare))
+    granted[name] = need + Math.max(0, Math.min(request.extra[unit], spare))
   }
-  const refusal = refusals.toSorted((a, b) => waitMs(b, ask.timeoutMs) - waitMs(a, ask.timeoutMs))[0]
+  const refusal = refusals.toSorted((a, b) => waitMs(b, request.timeoutMs) - waitMs(a, request.timeoutMs))[0]
   if (refusal !== undefined) return { refusal }
   return {
-    portions: {
-      tokens: least(portions.tokensPerDay, portions.tokensPerMonth),
-      slots: portions.concurrentRequests ?? null,
+    granted: {
+      tokens: least(granted.tokensPerDay, granted.tokensPerMonth),
+      slots: granted.concurrentRequests ?? null,
       allowance: {
-        requests: portions.requestsPerMinute ?? null,
-        tokens: portions.tokensPerMinute ?? null,
+        requests: granted.requestsPerMinute ?? null,
+        tokens: granted.tokensPerMinute ?? null,
       },
     },
   }

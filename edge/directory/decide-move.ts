@@ -8,7 +8,7 @@ import type { AnswerForm } from '../../shared/api/structure.ts'
 import type { AdapterDigest, AliasName } from '../../shared/ids.ts'
 import type { AdapterTable } from './adapter-table.ts'
 import { maxFormsLength } from './alias-forms.ts'
-import type { AliasTable, Change } from './alias-table.ts'
+import type { AliasTable, AliasMove } from './alias-table.ts'
 import { type Outcome, ok, refuse } from './outcome.ts'
 
 /** A change that somebody wants of an alias. */
@@ -29,7 +29,7 @@ type Aim =
     }
   | { readonly action: 'promote' | 'abort' | 'delete' }
 
-export interface Wish {
+export interface MoveRequest {
   readonly alias: AliasName
   readonly aim: Aim
   /** `admin`, or a key's id. */
@@ -43,10 +43,13 @@ interface Tables {
   readonly adapters: AdapterTable
 }
 
-type Target = Outcome<Change['to']>
+type Target = Outcome<AliasMove['to']>
 
-/** The change that fulfils a wish; null when everything is so already. */
-export function decide({ aim, alias, by, ifVersion }: Wish, tables: Tables): Outcome<Change | null> {
+/** The change that fulfils a request; null when everything is so already. */
+export function decideMove(
+  { aim, alias, by, ifVersion }: MoveRequest,
+  tables: Tables,
+): Outcome<AliasMove | null> {
   const now = tables.aliases.find(alias)
   if (ifVersion !== undefined && ifVersion !== (now?.version ?? 0))
     return refuse(

@@ -6,7 +6,7 @@ import type { Usage } from '../../shared/wire.ts'
 const Day = z.iso.date()
 
 /** The order to charge one choice of a request: how much, and to what. */
-export const Meter = z.strictObject({
+export const ChargeTerms = z.strictObject({
   /** UTC day that pays. */
   day: Day,
   /** When the request was admitted, by the edge's clock: milliseconds since 1970. */
@@ -29,7 +29,7 @@ export const Meter = z.strictObject({
   /** … and those generated. Whatever a node says, no more than was reserved is charged. */
   completion: z.int().min(0),
 })
-export type Meter = z.infer<typeof Meter>
+export type ChargeTerms = z.infer<typeof ChargeTerms>
 
 /** Tokens of a choice that are paid for. A prompt row costs what a prompt token costs. */
 export interface Counts {
@@ -43,7 +43,7 @@ export interface Counts {
 /** Tokens that they take of the limits, in whole tokens: cached ones, and a batch's, by the shares that the policy sets. */
 export const tokensIn = (
   { cached, completion, prompt, rows }: Counts,
-  { cachedTokenShare, tokenShare }: Pick<Meter, 'cachedTokenShare' | 'tokenShare'>,
+  { cachedTokenShare, tokenShare }: Pick<ChargeTerms, 'cachedTokenShare' | 'tokenShare'>,
 ): number =>
   sharedTokens(prompt - Math.floor(cached * (1 - cachedTokenShare)) + rows + completion, tokenShare)
 
@@ -51,7 +51,7 @@ export const tokensIn = (
 export const sharedTokens = (tokens: number, share: number): number => Math.ceil(tokens * share)
 
 /** Tokens that a choice may take of the limits at most, whatever turns out to be cached. */
-export const mostTokensIn = ({ completion, prompt, rows, tokenShare }: Meter): number =>
+export const mostTokensIn = ({ completion, prompt, rows, tokenShare }: ChargeTerms): number =>
   sharedTokens(prompt + rows + completion, tokenShare)
 
 /**
@@ -59,7 +59,7 @@ export const mostTokensIn = ({ completion, prompt, rows, tokenShare }: Meter): n
  * before it, none was asked for, or the tenant's adapter made the logits no numbers.
  */
 export function payable(
-  { completion, prompt, rows }: Meter,
+  { completion, prompt, rows }: ChargeTerms,
   usage: Usage,
   { leftByClient, outcome }: { leftByClient: boolean; outcome: string },
 ): Counts {
@@ -75,12 +75,12 @@ export function payable(
   }
 }
 
-/** Writes a meter as it travels to a node and back. */
-export const writeMeter = (meter: Meter): string => JSON.stringify(meter)
+/** Writes a terms as it travels to a node and back. */
+export const writeTerms = (terms: ChargeTerms): string => JSON.stringify(terms)
 
-export function readMeter(text: string): Meter | undefined {
+export function readTerms(text: string): ChargeTerms | undefined {
   try {
-    const parsed = Meter.safeParse(JSON.parse(text))
+    const parsed = ChargeTerms.safeParse(JSON.parse(text))
     return parsed.success ? parsed.data : undefined
   } catch {
     return undefined
