@@ -8,10 +8,9 @@ import type { TenantApp } from '../request-context.ts'
 import type { PlacedToken } from '../streaming/choice-text.ts'
 import { eventStream } from '../streaming/event-stream.ts'
 import type { ChoiceDelta } from '../streaming/read-choice.ts'
-import type { GenerationFacts } from '../telemetry/request-report.ts'
-import { tallied } from '../telemetry/tally.ts'
+import { completionTokens, type GenerationFacts, type GenerationUse } from '../telemetry/request-report.ts'
 import { askedOf } from './encode-prompts.ts'
-import { adaptersNamed, type Generation, usageOf } from './generation.ts'
+import { adaptersNamed, type Generation, promptTokensOf, usageOf } from './generation.ts'
 import { type RunningChoices, startChoices } from './start-choices.ts'
 
 export interface CompleteChoice {
@@ -73,17 +72,21 @@ export async function answer<Whole extends object, Chunk extends object>(
     maxTokens,
     sampling,
   }
-  const started = await startChoices(generation, { isStreamed: request.stream }, c)
-  const promptTokens = usageOf(prompts, { completionTokens: 0 }).prompt_tokens
-  const running = { ...started, deltas: tallied(started.deltas, { promptTokens, report }) }
+  const running = await startChoices(generation, { isStreamed: request.stream }, c)
+  const use: RunningUse = { promptTokens: promptTokensOf(prompts), tokens: [], finishReasons: [] }
+  const note = (index: number, { completionTokens, finish }: ChoiceDelta) => {
+    use.tokens[index] = completionTokens
+    if (finish !== undefined) use.finishReasons[index] = finish.reason
+    // A broken answer has its counts too.
+    report.use = use
+  }
   if (!request.stream) {
     try {
-      const choices = await collect(running, generation)
-      const completionTokens = choices.reduce((sum, choice) => sum + choice.completionTokens, 0)
+      const choices = await collect(running, { generation, note })
       return c.json(
         await presentation.whole(
           choices,
-          usageOf(prompts, { completionTokens, cached: running.cachedTokens() }),
+          usageOf(prompts, { completionTokens: completionTokens(use), cached: running.cachedTokens() }),
         ),
         200,
         running.headers,
@@ -95,7 +98,7 @@ export async function answer<Whole extends object, Chunk extends object>(
   const { continuous_usage_stats: isContinuous = false, include_usage: includeUsage = false } =
     request.stream_options ?? {}
   const body = eventStream({
-    events: chunks({ running, generation, presentation, includeUsage, isContinuous }),
+    events: chunks({ running, generation, presentation, use, note, includeUsage, isContinuous }),
     onError: (error) => reportError(error, c),
     onLeft: () => {
       report.errorCode = 'client_closed_request'
@@ -119,7 +122,19 @@ export async function answer<Whole extends object, Chunk extends object>(
   })
 }
 
-async function collect({ deltas }: RunningChoices, { n, prompts }: Generation): Promise<CompleteChoice[]> {
+/** The usage of an answer so far, as it grows. */
+interface RunningUse extends GenerationUse {
+  readonly tokens: number[]
+  readonly finishReasons: string[]
+}
+
+/** Counts a delta of a choice. */
+type Note = (index: number, delta: ChoiceDelta) => void
+
+async function collect(
+  { deltas }: RunningChoices,
+  { generation: { n, prompts }, note }: { generation: Generation; note: Note },
+): Promise<CompleteChoice[]> {
   const partial = Array.from({ length: n * prompts.length }, () => ({
     text: '',
     tokens: [] as PlacedToken[],
@@ -131,6 +146,7 @@ async function collect({ deltas }: RunningChoices, { n, prompts }: Generation): 
   for await (const { index, value } of deltas) {
     const choice = partial[index]
     if (choice === undefined) continue
+    note(index, value)
     choice.text += value.text
     choice.tokens.push(...value.tokens)
     choice.prompt.push(...(value.prompt ?? []))
@@ -149,28 +165,28 @@ async function* chunks<Whole extends object, Chunk extends object>({
   generation: { n, prompts },
   includeUsage,
   isContinuous,
+  note,
   presentation,
   running,
+  use,
 }: {
   running: RunningChoices
   generation: Generation
   presentation: Presentation<Whole, Chunk>
+  use: GenerationUse
+  note: Note
   includeUsage: boolean
   /** Every event has the usage so far. */
   isContinuous: boolean
 }): AsyncGenerator<object, void> {
-  const generated = Array.from({ length: n * prompts.length }, () => 0)
   const usage = () =>
-    usageOf(prompts, {
-      completionTokens: generated.reduce((sum, count) => sum + count, 0),
-      cached: running.cachedTokens(),
-    })
+    usageOf(prompts, { completionTokens: completionTokens(use), cached: running.cachedTokens() })
   const usageSoFar = () => (isContinuous ? { usage: usage() } : includeUsage ? { usage: null } : {})
   for (let index = 0; index < n * prompts.length; index++) {
     for (const opening of presentation.opening(index)) yield { ...opening, ...usageSoFar() }
   }
   for await (const { index, value } of running.deltas) {
-    generated[index] = value.completionTokens
+    note(index, value)
     for (const chunk of presentation.chunks(index, value)) yield { ...chunk, ...usageSoFar() }
   }
   yield* await presentation.closing(usage(), { isAsked: includeUsage })

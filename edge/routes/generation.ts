@@ -101,11 +101,14 @@ export const adaptersNamed = (answerers: readonly Answerer[]): string =>
   answerers.map(({ model }) => model.adapters.map(({ digest }) => digest).join('+') || 'none').join(', ')
 
 /** A prompt counts once, however many choices answer it. */
+export const promptTokensOf = (prompts: readonly (readonly number[])[]): number =>
+  prompts.reduce((sum, { length }) => sum + length, 0)
+
 export function usageOf(
   prompts: readonly (readonly number[])[],
   { cached = 0, completionTokens }: { completionTokens: number; cached?: number },
 ): Usage {
-  const promptTokens = prompts.reduce((sum, { length }) => sum + length, 0)
+  const promptTokens = promptTokensOf(prompts)
   return {
     prompt_tokens: promptTokens,
     completion_tokens: completionTokens,

@@ -14,8 +14,7 @@ import {
   type GenerationRequester,
   type RunningGeneration,
 } from '../routing/start-generation.ts'
-import { allReady, HeldChoice } from '../streaming/held-choice.ts'
-import { merge } from '../streaming/merge.ts'
+import { allReady, HeldChoice, merge } from '../streaming/held-choice.ts'
 import { Places } from '../streaming/places.ts'
 import { type ChoiceDelta, readChoice } from '../streaming/read-choice.ts'
 import { RequestScope } from '../streaming/request-scope.ts'

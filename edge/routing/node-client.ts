@@ -65,7 +65,7 @@ export async function generateOn({
   })
   if (response.ok && response.body !== null) {
     const events = new NodeEvents(response.body, { node, promptRows, request, shape, attempt })
-    return { kind: 'events', events: eventsFrom(await events.read(), events) }
+    return { kind: 'events', events: await events.begin() }
   }
   if (response.status === 409) {
     attempt.end('adapter_missing')
@@ -75,16 +75,4 @@ export async function generateOn({
   const failure = await failureOf(response, node.id)
   attempt.end(failure.verdict.code)
   throw failure
-}
-
-/** From the first group on. Leaving early cancels the node's work. */
-async function* eventsFrom(
-  first: EventGroup | undefined,
-  events: NodeEvents,
-): AsyncGenerator<EventGroup, void> {
-  try {
-    for (let group = first; group !== undefined; group = await events.read()) yield group
-  } finally {
-    await events.leave()
-  }
 }

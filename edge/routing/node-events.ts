@@ -42,8 +42,21 @@ export class NodeEvents {
     this.#attempt = attempt
   }
 
-  /** The next events; undefined behind the last. Throws NodeFailure. */
-  async read(): Promise<EventGroup | undefined> {
+  /** All groups, once the first is there. Leaving early stops the node's work. Throws NodeFailure, here and later. */
+  async begin(): Promise<AsyncGenerator<EventGroup, void>> {
+    return this.#from(await this.#read())
+  }
+
+  async *#from(first: EventGroup | undefined): AsyncGenerator<EventGroup, void> {
+    try {
+      for (let group = first; group !== undefined; group = await this.#read()) yield group
+    } finally {
+      await this.#leave()
+    }
+  }
+
+  /** The next group; undefined behind the last. */
+  async #read(): Promise<EventGroup | undefined> {
     try {
       while (!this.#isOver) {
         if (this.#failure !== undefined) throw this.#failure
@@ -52,7 +65,7 @@ export class NodeEvents {
         this.#attempt.token()
         return group
       }
-      await this.leave()
+      await this.#leave()
       return undefined
     } catch (thrown) {
       const failure =
@@ -60,13 +73,13 @@ export class NodeEvents {
           ? thrown
           : this.#broken('truncated', `the stream of node ${this.#asked.node.id} broke`, thrown)
       this.#attempt.end(failure.verdict.code)
-      await this.leave()
+      await this.#leave()
       throw failure
     }
   }
 
   /** Nobody reads on; a node that is not done is told to stop. */
-  async leave(): Promise<void> {
+  async #leave(): Promise<void> {
     this.#isOver = true
     this.#attempt.end()
     await this.#reader.cancel().catch(() => undefined)
