@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { chart } from './fleet/chart.ts'
-import { plainHashIsolate, QuartetIsolate, randomIsolate } from './fleet/isolates.ts'
+import { plainHashIsolate, QuartetIsolate, randomIsolate, UnhedgedIsolate } from './fleet/isolates.ts'
 import { bestHitRate, type Outcome, scenario, simulate, type Window } from './fleet/simulation.ts'
 import { type Figure, report } from './report.ts'
 
@@ -11,6 +11,14 @@ const minShareOfBest = 0.9
 const maxImbalance = 1.5
 /** Each sees an eighth of what it saw before: there is no bound for it, but it is told. */
 const manyIsolates = 64
+/** Long enough for the caches to fill, where only the load is looked at. */
+const shorter = { ...scenario, warmUpMs: 60_000, measuredMs: 120_000 }
+/** At any time one node of the fleet gives no token. */
+const stalling = { ...shorter, stallEveryMs: scenario.stallMs }
+/** Hedges are kept for this: the slowest hundredth of first tokens comes in at most so much of the time. */
+const maxHedgedShare = 0.5
+/** Calls to nodes that hedges may add. */
+const maxHedges = 0.03
 
 interface Contestant {
   readonly name: string
@@ -53,10 +61,12 @@ export async function benchFleet(): Promise<boolean> {
     name: `Quartet, ${manyIsolates} isolates`,
     colour: quartet.colour,
     outcome: await simulate((options) => new QuartetIsolate(options), {
-      ...scenario,
+      ...shorter,
       isolates: manyIsolates,
     }),
   }
+  const hedged = await simulate((options) => new QuartetIsolate(options), stalling)
+  const unhedged = await simulate((options) => new UnhedgedIsolate(options), stalling)
   await writeFile(plotFile, plot([quartet, ...others]))
   const { adapters, adaptersPerNode, capacity, exponent, isolates, nodes } = scenario
   const { outcome } = quartet
@@ -73,6 +83,28 @@ export async function benchFleet(): Promise<boolean> {
       { ...imbalance(quartet), bound: { kind: 'at most', value: maxImbalance } },
       { ...lost(quartet), bound: { kind: 'at most', value: 0 } },
       ...told(quartet),
+      {
+        name: 'one node stalls at any time: first token, p99, with hedges',
+        value: hedged.firstTokenMs.p99,
+        unit: 'ms',
+      },
+      {
+        name: 'one node stalls at any time: first token, p99, without hedges',
+        value: unhedged.firstTokenMs.p99,
+        unit: 'ms',
+      },
+      {
+        name: 'one node stalls at any time: with hedges over without',
+        value: hedged.firstTokenMs.p99 / unhedged.firstTokenMs.p99,
+        unit: '×',
+        bound: { kind: 'at most', value: maxHedgedShare },
+      },
+      {
+        name: 'one node stalls at any time: hedges per request',
+        value: hedged.hedges / hedged.requests,
+        unit: '',
+        bound: { kind: 'at most', value: maxHedges },
+      },
       ...[many, ...others].flatMap((other) => [imbalance(other), lost(other), ...told(other)]),
     ],
   )

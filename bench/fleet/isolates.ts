@@ -55,8 +55,22 @@ export class QuartetIsolate extends ViewingIsolate {
   }
 
   route(adapter: AdapterKey): Route {
-    const ask = { adapter, backbone: simulatedBackbone, promptTokens, rows, region: '' }
-    return new Dispatch(this.#router, ask)
+    const request = { adapter, backbone: simulatedBackbone, promptTokens, rows, region: '' }
+    return new Dispatch(this.#router, request)
+  }
+}
+
+/** The same without hedges. */
+export class UnhedgedIsolate extends QuartetIsolate {
+  override route(adapter: AdapterKey): Route {
+    const dispatch = super.route(adapter)
+    return {
+      first: (nodes) => dispatch.first(nodes),
+      next: (nodes, failed) => dispatch.next(nodes, failed),
+      hasAnother: (nodes) => dispatch.hasAnother(nodes),
+      hedge: () => undefined,
+      hedgeAfterMs: undefined,
+    }
   }
 }
 

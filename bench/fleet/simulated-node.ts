@@ -1,4 +1,4 @@
-import type { NodeStatus } from '../../edge/fleet/roster.ts'
+import type { Beat } from '../../edge/fleet/roster.ts'
 import { NodeId } from '../../shared/heartbeat.ts'
 import { type AdapterKey, BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
 import { encodeResident } from '../../shared/resident-adapters.ts'
@@ -39,6 +39,7 @@ export class SimulatedNode {
   readonly #events: EventQueue
   readonly #limits: NodeLimits
   #alive = true
+  #stalledUntil = 0
   #incarnation = crypto.randomUUID()
   #sequence = 0
   /** Least recently used first. */
@@ -63,7 +64,7 @@ export class SimulatedNode {
     return this.#running + this.#waiting.length
   }
 
-  get status(): NodeStatus {
+  get status(): Beat {
     const { capacity } = this.#limits
     const rows = 1_000_000
     return {
@@ -111,6 +112,11 @@ export class SimulatedNode {
     }
   }
 
+  /** Gives no token for so long, as under a long step; nothing of it fails. */
+  stall(ms: number): void {
+    this.#stalledUntil = this.#events.now() + ms
+  }
+
   restart(): void {
     this.#alive = true
     this.#incarnation = crypto.randomUUID()
@@ -126,15 +132,24 @@ export class SimulatedNode {
   #run(job: Held): void {
     this.#running += 1
     job.phase = 'prefilling'
-    this.#events.after(prefillMs, () => {
+    this.#after(prefillMs, () => {
       if (job.phase !== 'prefilling') return
       job.phase = 'decoding'
       job.firstToken()
-      this.#events.after(job.decodeMs, () => {
+      this.#after(job.decodeMs, () => {
         if (job.phase !== 'decoding') return
         this.#end(job)
         job.finished()
       })
+    })
+  }
+
+  /** Runs work of the node's after so long, or when the node stalls no longer. */
+  #after(ms: number, run: () => void): void {
+    this.#events.after(ms, () => {
+      const stalledMs = this.#stalledUntil - this.#events.now()
+      if (stalledMs > 0) this.#after(stalledMs, run)
+      else run()
     })
   }
 

@@ -28,8 +28,11 @@ export const scenario = {
   snapshotMs: 2_000,
   killEveryMs: 60_000,
   downMs: 30_000,
-  warmUpMs: 300_000,
-  measuredMs: 600_000,
+  /** How often some node stalls for `stallMs`; never in the fleet of the table. */
+  stallEveryMs: null,
+  stallMs: 2_000,
+  warmUpMs: 120_000,
+  measuredMs: 240_000,
   seed: 7,
 } as const
 
@@ -75,6 +78,7 @@ const adapters = Array.from({ length: scenario.adapters }, (_, at) =>
 
 interface Scale {
   readonly isolates: number
+  readonly stallEveryMs: number | null
   readonly warmUpMs: number
   readonly measuredMs: number
 }
@@ -82,7 +86,7 @@ interface Scale {
 /** Runs the scenario in virtual time with the isolates that `makeIsolate` makes. */
 export async function simulate(
   makeIsolate: (options: IsolateOptions) => Isolate,
-  { isolates: isolateCount, measuredMs, warmUpMs }: Scale = scenario,
+  { isolates: isolateCount, measuredMs, stallEveryMs, warmUpMs }: Scale = scenario,
 ): Promise<Outcome> {
   const start = 1_800_000_000_000
   const events = new EventQueue(start)
@@ -122,6 +126,10 @@ export async function simulate(
     victim?.kill()
     events.after(scenario.downMs, () => victim?.restart())
   })
+  if (stallEveryMs !== null)
+    every(stallEveryMs, stallEveryMs, () =>
+      nodes[Math.floor(random() * nodes.length)]?.stall(scenario.stallMs),
+    )
   every(1_000, 1_000, () =>
     measure.sampled(nodes.flatMap((node) => (node.alive ? node.load / scenario.capacity : []))),
   )
