@@ -8,7 +8,7 @@ import type { AnswerForm } from '../../shared/api/structure.ts'
 import type { AdapterDigest, AliasName } from '../../shared/ids.ts'
 import type { AdapterTable } from './adapter-table.ts'
 import { maxFormsLength } from './alias-forms.ts'
-import type { AliasTable, AliasMove } from './alias-table.ts'
+import type { AliasMove, AliasTable } from './alias-table.ts'
 import { type Outcome, ok, refuse } from './outcome.ts'
 
 /** A change that somebody wants of an alias. */

@@ -106,10 +106,10 @@ export async function startChoices(
       }
       const held = new HeldChoice<ReadAttempt>({
         begin: async () => {
-        await places.take()
-        signal.throwIfAborted()
-        return read(await attempts.begin())
-      },
+          await places.take()
+          signal.throwIfAborted()
+          return read(await attempts.begin())
+        },
         again: async ({ running }, thrown) => read(await attempts.again(running, thrown)),
         forClient(thrown) {
           signal.throwIfAborted()
@@ -117,7 +117,7 @@ export async function startChoices(
         },
       })
       held.settled.catch(() => undefined).finally(() => places.giveBack())
-    const settleUnanswered = (outcome: string) => {
+      const settleUnanswered = (outcome: string) => {
         if (held.reading !== undefined) return
         const { unusable } = attempts
         const ended = unusable?.attempt ?? (signal.aborted ? attempts.waiting[0] : undefined)

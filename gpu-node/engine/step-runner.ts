@@ -93,8 +93,7 @@ export class StepRunner {
     if (done + tokens.length < sequence.prompt.length) return undefined
     await prefixes.keep(sequence, slot)
     scheduler.promote(sequence)
-    if (sequence.engineRequest.request.maxTokens > 0)
-      return computed.results.subarray(-backend.limits.vocab)
+    if (sequence.engineRequest.request.maxTokens > 0) return computed.results.subarray(-backend.limits.vocab)
     this.#endPrompt(sequence)
     return undefined
   }

@@ -139,7 +139,7 @@ export function servingGraph({ config, weights, invertibleNorms }: ServingModel)
 }
 
 /** The rows that the head reads: normed, and scaled as the logits are to be, [n, d]. */
-export function finalNorm(g: GraphBuilder, residual: Residual, model: Model): Value {
+export function finalNorm(g: GraphBuilder, residual: Residual, model: BackboneWeights): Value {
   return scaled(g, lastHiddenStates(g, residual, model), model.config.logitScale)
 }
 
@@ -147,7 +147,7 @@ export function finalNorm(g: GraphBuilder, residual: Residual, model: Model): Va
 function lastHiddenStates(
   g: GraphBuilder,
   residual: Residual,
-  { config: { d, rmsEps }, weights }: Model,
+  { config: { d, rmsEps }, weights }: BackboneWeights,
 ): Value {
   const norm = { weight: weights.vector(g, 'norm', d), epsilon: rmsEps }
   return addAndNorm(g, residual, norm).normed
