@@ -43,14 +43,14 @@ it('the graphs are those of their version: when this fails, raise `graphVersion`
   expect({ version: graphVersion, q8: await hashes('q8'), f32: await hashes('f32') }).toMatchInlineSnapshot(`
     {
       "f32": {
-        "serving": "0af41680b5a5a33211a5d2e5dcb33aee77ab8d234c72327b5847960e136eb943",
+        "serving": "356dbeac2b8eed1a266aebbd3b592f3d2427b5dbd0e35ac4dcd532c61c2774bd",
         "trace": "7196282d3906c0254feb786d126151187eafedf2bdcb9ca8ca2e28f7fe704adc",
       },
       "q8": {
-        "serving": "593fd302e82709a66dfd7980b596b39f66f281ba552731d2455b1aed038bda7b",
+        "serving": "63b65424fe7dc0435f3a57d9373091961a881dab783c325220570c6530eab073",
         "trace": "69c570ad00c2b89b3ad7b85d5fd2d00620c370f7aeb55788e0cf69c78171b823",
       },
-      "version": 6,
+      "version": 7,
     }
   `)
 })

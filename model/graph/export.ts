@@ -4,25 +4,27 @@ import type { StoredWeights } from '../../shared/backbone.ts'
 import type { TensorSource } from '../architectures/tensor-source.ts'
 import { encodeModel } from './encode.ts'
 import { servingGraph, traceGraph } from './model.ts'
-import { WeightFile } from './weight-file.ts'
+import { WeightFile, type WeightLayout } from './weight-file.ts'
 
 /** Names of the files that `exportGraph` writes. */
 export const graphFiles = { serving: 'model.onnx', trace: 'trace.onnx', weights: 'weights.bin' } as const
 
 /**
- * Writes a model as ONNX graphs with their weights beside them, reading one tensor at a time.
+ * Writes a model as ONNX graphs with their weights beside them, reading one tensor at a time; gives where the weights lie,
+ * for graphs that multiply in f32.
  * Throws `backbone_invalid` when the weights cannot be stored in this format.
  */
 export async function exportGraph(
   source: TensorSource,
   { folder, ...stored }: StoredWeights & { folder: string },
-): Promise<void> {
+): Promise<WeightLayout> {
   const { config } = source
   const weights = new WeightFile(stored)
+  const layout = weights.inF32()
   const invertibleNorms = await normsAreInvertible(source)
   const graphs = [
     [graphFiles.serving, servingGraph({ config, weights, invertibleNorms })],
-    [graphFiles.trace, traceGraph({ config, weights: weights.inF32() })],
+    [graphFiles.trace, traceGraph({ config, weights: layout })],
   ] as const
   await mkdir(folder, { recursive: true })
   await weights.write(join(folder, graphFiles.weights), source)
@@ -30,6 +32,7 @@ export async function exportGraph(
     await writeFile(join(folder, name), encodeModel(graph, { weightsFile: graphFiles.weights, opset: 18 }), {
       flag: 'wx',
     })
+  return layout
 }
 
 /** Far from the smallest f32, so that what a norm's weight has scaled down keeps all its digits. */

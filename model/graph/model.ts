@@ -55,6 +55,19 @@ function tokenInputs(g: GraphBuilder, { config, weights }: BackboneWeights): Tok
   }
 }
 
+/** The rows that enter a layer behind the first, and what attention needs. */
+function enteringInputs(
+  g: GraphBuilder,
+  { config, weights }: BackboneWeights,
+): Pick<TokenRows, 'hidden' | 'sequences' | 'rotary'> {
+  const size = g.apply('Shape', [g.input('tokens', 'int64', ['batch', 'tokens'])])
+  return {
+    hidden: g.input('entering', 'float32', ['n', config.d]),
+    sequences: sequenceShapes(g, g.apply('Gather', [size, g.constant('int64', [0])], { axis: 0 })),
+    rotary: rotaryTables(g, { config, weights }),
+  }
+}
+
 /** The input of the first layer for tokens int64 [batch, tokens]: [n, d]. */
 export function embedded(
   g: GraphBuilder,
@@ -192,28 +205,40 @@ function layerInputs(g: GraphBuilder, { config, size }: { config: ModelConfig; s
   }
 }
 
+/** Neighbouring layers: a trace of them goes from the input of the first to the input of the last. */
+export interface LayerRange {
+  readonly first: number
+  readonly last: number
+}
+
 /**
  * The graph that reads a text: `tokens` int64 [1, n] with `last_row` int32 [1] and `total_rows` int32, and
- * `hidden` [layers, n, d], the hidden states that enter each layer.
+ * `hidden` [layers, n, d], the hidden states that enter each layer. One of some layers alone needs the weights of no
+ * others; behind the model's first it has an input `entering` [n, d], the states that enter its first layer.
  */
-export function traceGraph({ config, weights }: BackboneWeights): Graph {
-  const { layers } = config
+export function traceGraph({
+  config,
+  weights,
+  range: { first, last } = { first: 0, last: config.layers - 1 },
+}: BackboneWeights & { readonly range?: LayerRange }): Graph {
   const g = new GraphBuilder()
-  const { hidden, embedding: _, size: __, ...rows } = tokenInputs(g, { config, weights })
+  const { hidden, sequences, rotary } =
+    first === 0 ? tokenInputs(g, { config, weights }) : enteringInputs(g, { config, weights })
   const context = {
     config,
-    ...rows,
+    sequences,
+    rotary,
     lastRow: g.input('last_row', 'int32', ['batch']),
     totalRows: g.input('total_rows', 'int32', []),
     past: undefined,
   }
   const traced: Value[] = []
   let residual: Residual = { stream: hidden, added: undefined }
-  for (let layer = 0; layer < layers; layer++) {
+  for (let layer = first; layer <= last; layer++) {
     const w = layerWeights(g, { weights, config, layer })
     const entering = addAndNorm(g, residual, w.attentionNorm)
     traced.push(g.apply('Unsqueeze', [entering.hidden, g.constant('int64', [0])]))
-    if (layer === layers - 1) break
+    if (layer === last) break
     const { attended } = attention(g, entering.normed, { weights: w, context, layer })
     residual = afterAttention(g, { stream: entering.hidden, attended }, { weights: w, config })
   }

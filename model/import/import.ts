@@ -70,11 +70,15 @@ export async function importSource(
     const { folder } = staging
     const tensors = withFittingHeads(source.tensors)
     const { config } = tensors
-    await exportGraph(supervised(tensors, { onProgress, signal }), { ...stored, folder })
+    const weightLayout = await exportGraph(supervised(tensors, { onProgress, signal }), { ...stored, folder })
     await writeFile(join(folder, 'tokenizer.json'), JSON.stringify(source.tokenizer))
     await writeFile(join(folder, compiledTokenizerName), compileTokenizer(source.tokenizer))
     onProgress?.({ type: 'note', text: 'computing anchor rows' })
-    const anchors = await computeAnchors(folder, { config, firstToken: firstToken(source) ?? 0 })
+    const anchors = await computeAnchors(folder, {
+      config,
+      weights: weightLayout,
+      firstToken: firstToken(source) ?? 0,
+    })
     await writeFile(join(folder, 'anchors.safetensors'), anchorFile(anchors, config))
     onProgress?.({ type: 'note', text: 'hashing' })
     const files = await fileEntries(folder)
