@@ -1,3 +1,4 @@
+import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
@@ -26,10 +27,13 @@ const Bindings = z.record(z.string(), z.json()).default({})
 
 const configFile = fileURLToPath(new URL('../../wrangler.toml', import.meta.url))
 
+/** A second name of the worker's handler. Miniflare puts its workers for static assets in front of `default` alone. */
+const handlerName = 'direct'
+
 /**
  * Runs the edge worker of wrangler.toml in workerd, on this machine only and without a call home. Miniflare rather
- * than `wrangler dev`, and the worker's own socket rather than Miniflare's: the same runtime and bindings without two
- * proxy workers in front, each of which costs about a millisecond.
+ * than `wrangler dev`, and a socket of the worker's own rather than Miniflare's: the same runtime and bindings without
+ * the proxy workers in front, each of which costs about a millisecond.
  */
 export async function startWorker({ entry, port, stateFolder, vars }: WorkerOptions): Promise<LocalWorker> {
   const { workerOptions, main } = unstable_getMiniflareWorkerOptions(configFile)
@@ -46,7 +50,9 @@ export async function startWorker({ entry, port, stateFolder, vars }: WorkerOpti
       workers: [
         {
           ...worker,
-          unsafeDirectSockets: [{ host: localHost, port }],
+          unsafeDirectSockets: [{ host: localHost, port, entrypoint: handlerName }],
+          // The edge hands no header of a client on, so the proxy of its calls has none to take off.
+          stripCfConnectingIp: false,
           bindings: { ...Bindings.parse(worker.bindings), ...vars },
           modules: [{ type: 'ESModule', path: 'worker.js', contents: await bundle(entry ?? main) }],
         },
@@ -64,8 +70,12 @@ export async function startWorker({ entry, port, stateFolder, vars }: WorkerOpti
 
 /** The worker as one ES module, resolved the way wrangler does. */
 async function bundle(entry: string): Promise<string> {
+  const from = JSON.stringify(entry)
   const { outputFiles } = await build({
-    entryPoints: [entry],
+    stdin: {
+      contents: `export * from ${from}; export { default, default as ${handlerName} } from ${from}`,
+      resolveDir: dirname(entry),
+    },
     bundle: true,
     write: false,
     format: 'esm',

@@ -2,6 +2,7 @@ import type { BackboneShape } from '../../shared/backbone.ts'
 import { decodeVector } from '../../shared/vector.ts'
 import { GenerateEvent, type GenerateRequest, type Usage } from '../../shared/wire.ts'
 import type { NodeAddress } from '../fleet/nodes.ts'
+import { within } from '../http/within.ts'
 import type { NodeAttempt } from '../telemetry/request-report.ts'
 import { NodeFailure } from './node-failures.ts'
 
@@ -17,6 +18,8 @@ export interface Asked {
 export type EventGroup = readonly GenerateEvent[]
 
 const maxLineLength = 256 * 1024
+/** The longest wait for the end of an answer behind its last event. */
+const endMs = 100
 
 /**
  * Reads a node's answer: newline-delimited events, in the groups they arrive in, held to what the node was asked for,
@@ -34,6 +37,9 @@ export class NodeEvents {
   #scores = 0
   #hasEmbedding = false
   #isOver = false
+  /** The node said `done`. */
+  #isDone = false
+  #leaving: Promise<void> | undefined
   #failure: NodeFailure | undefined
 
   constructor(body: ReadableStream<Uint8Array>, { attempt, ...asked }: Asked & { attempt: NodeAttempt }) {
@@ -79,10 +85,22 @@ export class NodeEvents {
   }
 
   /** Nobody reads on; a node that is not done is told to stop. */
-  async #leave(): Promise<void> {
+  #leave(): Promise<void> {
+    this.#leaving ??= this.#end()
+    return this.#leaving
+  }
+
+  async #end(): Promise<void> {
     this.#isOver = true
     this.#attempt.end()
+    if (this.#isDone && (await this.#endsSoon())) return
     await this.#reader.cancel().catch(() => undefined)
+  }
+
+  /** Whether nothing stands behind the last event. The connection serves another call if its answer is read to the end. */
+  #endsSoon(): Promise<boolean> {
+    const work = this.#reader.read().then(({ done }) => done)
+    return within(endMs, { work, late: () => false }).catch(() => false)
   }
 
   /** The lines of one network chunk. */
@@ -112,6 +130,7 @@ export class NodeEvents {
       group.push(event)
       if (event.type !== 'done') continue
       this.#isOver = true
+      this.#isDone = true
       break
     }
     return group

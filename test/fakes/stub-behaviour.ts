@@ -29,6 +29,8 @@ export interface StubBehaviour {
   readonly dieAfter?: number
   /** Sends nothing more after this many tokens, and keeps the connection. */
   readonly fallSilentAfter?: number
+  /** Keeps the connection open behind its last event. */
+  readonly neverEnds?: boolean
   /** Sends all its tokens, however few were asked for. */
   readonly overruns?: boolean
   /** Adds this to its counts. */
@@ -58,6 +60,8 @@ export interface StubBehaviour {
 
 export interface StubCall {
   readonly kind: 'generate' | 'put-adapter'
+  /** The connection that it came on; they count from 0. */
+  readonly connection: number
   readonly authorization: string
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
   /** The JSON body of a generate call; the number of bytes of a pushed adapter. */

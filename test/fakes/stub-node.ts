@@ -24,6 +24,7 @@ export async function startStubNode(
     calls: [] as StubCall[],
     adapters: new Set<string>(),
     used: new WeakSet(),
+    connections: new Map<object, number>(),
   }
   const behave = (behaviour: StubBehaviour) => {
     state.behaviour = behaviour
@@ -55,6 +56,7 @@ interface State {
   readonly adapters: Set<string>
   /** Connections that had a call. */
   readonly used: WeakSet<object>
+  readonly connections: Map<object, number>
 }
 
 async function handle(
@@ -74,10 +76,13 @@ async function handle(
     return sendJson(response, { status: 200, body: {} })
   }
   const authorization = request.headers.authorization ?? ''
+  const connection = state.connections.get(request.socket) ?? state.connections.size
+  state.connections.set(request.socket, connection)
   if (path.startsWith('/v1/adapters/')) {
     const digest = path.slice('/v1/adapters/'.length)
     const call: StubCall = {
       kind: 'put-adapter',
+      connection,
       authorization,
       headers: request.headers,
       body: body.length,
@@ -101,6 +106,7 @@ async function handle(
   }
   const call: StubCall = {
     kind: 'generate',
+    connection,
     authorization,
     headers: request.headers,
     body: JSON.parse(body.toString()),
@@ -232,6 +238,7 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
     usage: usage(),
     timings,
   })
+  if (behaviour.neverEnds === true) return flush(response)
   end(response)
 }
 
