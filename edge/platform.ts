@@ -60,6 +60,8 @@ export interface Bindings extends DirectoryBindings, StoreBindings {
   readonly QUARTET_CLIENT_ADDRESS_HEADER?: string
   /** `true`: webhooks may be http, at any port and address. For machines of one's own; never where tenants are strangers. */
   readonly QUARTET_PRIVATE_WEBHOOKS?: string
+  /** How long a trainer may be silent before another one has its job; 60 when absent. */
+  readonly QUARTET_TRAINER_LEASE_SECONDS?: string
   /** How long one request may take, in milliseconds; 300,000 when absent. */
   readonly QUARTET_REQUEST_TIMEOUT_MS?: string
   /** How long an isolate gathers what requests used before it tells their budgets, in milliseconds; 5,000 when absent. */

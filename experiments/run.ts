@@ -2,7 +2,7 @@ import { cpus } from 'node:os'
 import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import type { AdapterMetadata } from '../shared/adapter-file.ts'
-import { parameterCount } from '../training/describe.ts'
+import { parameterCount } from '../shared/training/describe-adapter.ts'
 import type { PreparedTask } from './prepare.ts'
 import type { Identity, Result } from './result.ts'
 import { score } from './score.ts'

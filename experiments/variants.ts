@@ -1,4 +1,4 @@
-import type { AdapterChoices } from '../training/describe.ts'
+import type { AdapterChoices } from '../shared/training/describe-adapter.ts'
 import { Rates, type TrainSettings } from '../training/settings.ts'
 
 /** One subject of an experiment: an adapter, and the settings that differ from the trainer's own. */

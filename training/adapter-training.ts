@@ -1,6 +1,6 @@
 import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { AdapterMetadata } from '../shared/adapter-file.ts'
-import type { PromptFormat } from './data/dataset.ts'
+import type { PromptFormat } from '../shared/training/prompt-encoder.ts'
 import type { Example } from './data/example.ts'
 import type { LossModel, Parameters } from './loss/loss-model.ts'
 import type { LossModelOptions } from './loss/onnx-loss-model.ts'

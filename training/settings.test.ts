@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
-import { defaultEvaluateEvery, defaultSteps, rateFactor, TrainSettings } from './settings.ts'
+import { defaultSteps } from '../shared/training/job-size.ts'
+import { defaultEvaluateEvery, rateFactor, TrainSettings } from './settings.ts'
 
 it('the rates rise over the warm-up to the full ones and fall to zero at the end', () => {
   const factors = Array.from({ length: 100 }, (_, step) => rateFactor(step, { steps: 100, warmup: 0.06 }))

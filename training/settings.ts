@@ -46,18 +46,6 @@ export const TrainSettings = z.strictObject({
 })
 export type TrainSettings = z.infer<typeof TrainSettings>
 
-/** Steps that a small file is repeated for when nothing else is said, and how often it is repeated at most. */
-const leastSteps = 100
-const mostEpochs = 20
-
-/**
- * Steps when nothing is said: one epoch, or 100 where an epoch has fewer, the last epoch cut short; a file is read 20
- * times at most. More examples never give fewer steps.
- */
-export function defaultSteps(stepsPerEpoch: number): number {
-  return Math.max(stepsPerEpoch, Math.min(leastSteps, mostEpochs * stepsPerEpoch))
-}
-
 /** Ten measurements of the dev loss in all, at least ten steps apart. */
 export function defaultEvaluateEvery(steps: number): number {
   return Math.max(Math.min(10, steps), Math.ceil(steps / 10))

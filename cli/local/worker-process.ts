@@ -14,6 +14,7 @@ export const WorkerSettings = z.object({
   QUARTET_GATHER_MS: z.string().optional(),
   /** On a machine of one's own a webhook may be on it, too. */
   QUARTET_PRIVATE_WEBHOOKS: z.string().optional(),
+  QUARTET_TRAINER_LEASE_SECONDS: z.string().optional(),
   QUARTET_LOG_LEVEL: z.string().optional(),
   QUARTET_OTLP_ENDPOINT: z.string().optional(),
   QUARTET_OTLP_HEADERS: z.string().optional(),

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
-import { type AdapterChoices, describeAdapter } from '../../training/describe.ts'
+import { type AdapterChoices, describeAdapter } from '../../shared/training/describe-adapter.ts'
 import { refuseIdleOptions } from './idle-options.ts'
 
 const backbone = {

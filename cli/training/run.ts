@@ -1,13 +1,14 @@
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
-import { ignoredKeys } from '../../training/data/dataset.ts'
 import {
   type AdapterChoices,
   adapterBytes,
   choicesOf,
   describeAdapter,
   parameterCount,
-} from '../../training/describe.ts'
+} from '../../shared/training/describe-adapter.ts'
+import type { ServingEncoder } from '../../shared/training/prompt-encoder.ts'
+import { ignoredKeys } from '../../training/data/dataset.ts'
 import { splitHeldOut } from '../../training/held-out.ts'
 import { lossCurve } from '../../training/loss-curve.ts'
 import type { TrainRecord } from '../../training/record.ts'
@@ -17,7 +18,7 @@ import { CliFailure } from '../command/failure.ts'
 import { note, print, printJson } from '../command/output.ts'
 import { requireBackbone } from '../local/local-backbone.ts'
 import { stopRequest } from '../local/stop-request.ts'
-import { type ServingEncoder, servingEncoder } from '../tokenizer/serving-encoder.ts'
+import { servingEncoder } from '../tokenizer/serving-encoder.ts'
 import { dryRun } from './dry-run.ts'
 import { refuseIdleOptions } from './idle-options.ts'
 import type { TrainOptions } from './options.ts'

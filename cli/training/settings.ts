@@ -1,4 +1,5 @@
-import { defaultEvaluateEvery, defaultSteps, TrainSettings } from '../../training/settings.ts'
+import { defaultSteps } from '../../shared/training/job-size.ts'
+import { defaultEvaluateEvery, TrainSettings } from '../../training/settings.ts'
 import type { TrainOptions } from './options.ts'
 
 /** The settings of a training from the command's options and the number of examples that generators learn from. */

@@ -2,9 +2,8 @@ import { readFile } from 'node:fs/promises'
 import { type AdapterFile, parseAdapterFile } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { PromptFormat } from '../../training/data/dataset.ts'
+import type { PromptFormat, ServingEncoder } from '../../shared/training/prompt-encoder.ts'
 import type { AdapterStart } from '../../training/start/start.ts'
-import type { ServingEncoder } from '../tokenizer/serving-encoder.ts'
 import type { TrainOptions } from './options.ts'
 
 /** Where an adapter's rows start, and how its file names that. */

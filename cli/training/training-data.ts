@@ -1,7 +1,7 @@
+import type { PromptFormat } from '../../shared/training/prompt-encoder.ts'
 import type { NamedExamples } from '../../training/adapter-training.ts'
 import {
   type EncodeOptions,
-  type PromptFormat,
   type Reading,
   readDataset,
   requireExamples,

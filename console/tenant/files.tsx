@@ -5,6 +5,7 @@ import { readAll } from '../api/pages.ts'
 import { useAction } from '../api/use-action.ts'
 import { useLoad } from '../api/use-load.ts'
 import { ConfirmByName } from '../ui/dialog.tsx'
+import { countText, estimateText } from '../ui/estimate.ts'
 import { Select } from '../ui/field.tsx'
 import { bytes, moment, number } from '../ui/format.ts'
 import { Empty, Failure, Shown } from '../ui/notice.tsx'
@@ -40,6 +41,17 @@ export function Files() {
                   { title: 'Id', cell: ({ id }) => <code>{id}</code> },
                   { title: 'Purpose', cell: ({ purpose }) => purpose },
                   { title: 'Lines', numeric: true, cell: ({ lines }) => number(lines) },
+                  {
+                    title: 'Tokens',
+                    numeric: true,
+                    cell: ({ token_counts }) =>
+                      token_counts?.map(({ backbone, is_exact, tokens }) => (
+                        <div
+                          key={backbone}
+                          title={backbone}
+                        >{`${is_exact ? '' : '≈ '}${number(tokens)}`}</div>
+                      )) ?? '–',
+                  },
                   { title: 'Size', numeric: true, cell: (file) => bytes(file.bytes) },
                   { title: 'Uploaded', cell: ({ created_at }) => moment(created_at * 1_000) },
                   {
@@ -88,15 +100,14 @@ const purposes: readonly { readonly value: FilePurpose; readonly label: string }
 function UploadForm({ onUploaded }: { onUploaded: () => void }) {
   const [file, setFile] = useState<File>()
   const [purpose, setPurpose] = useState<FilePurpose>('fine-tune')
-  const [done, setDone] = useState<string>()
+  const [done, setDone] = useState<FileObject>()
   const upload = useAction(async (session) => {
     if (file === undefined) return
     setDone(undefined)
     const form = new FormData()
     form.set('purpose', purpose)
     form.set('file', file)
-    const uploaded = await call(session, FileObject, { method: 'POST', path: '/v1/files', body: form })
-    setDone(`${uploaded.filename}: ${number(uploaded.lines)} lines, all of them right.`)
+    setDone(await call(session, FileObject, { method: 'POST', path: '/v1/files', body: form }))
     onUploaded()
   })
   return (
@@ -122,7 +133,14 @@ function UploadForm({ onUploaded }: { onUploaded: () => void }) {
       {upload.failure === undefined ? null : <Failure failure={upload.failure} />}
       {done === undefined ? null : (
         <div class="notice good" role="status">
-          <p>{done}</p>
+          <p>{`${done.filename}: ${number(done.lines)} lines, all of them right.`}</p>
+          {done.token_counts?.map((count) => (
+            <div key={count.backbone} class="prose">
+              <p>{`${countText(count)}.`}</p>
+              {count.problem === null ? null : <p>{`It cannot be trained on as it is: ${count.problem}`}</p>}
+              {count.estimate === null ? null : <p>{`A job takes ${estimateText(count.estimate)}`}</p>}
+            </div>
+          ))}
         </div>
       )}
       <div class="actions">

@@ -5,6 +5,7 @@ import { useAction } from '../api/use-action.ts'
 import { useLoad } from '../api/use-load.ts'
 import { href } from '../session/route.ts'
 import { Lines } from '../ui/chart.tsx'
+import { estimateText } from '../ui/estimate.ts'
 import { moment, number, shortDigest } from '../ui/format.ts'
 import { Failure, Shown } from '../ui/notice.tsx'
 import { Page, Panel } from '../ui/page.tsx'
@@ -99,6 +100,14 @@ function JobCard({ path, job, onChanged }: { path: string; job: Job; onChanged: 
           <dd>{job.model}</dd>
           <dt>Progress</dt>
           <dd>{progress === null ? '–' : `${progress.step} of ${progress.steps} steps`}</dd>
+          <dt>Expected</dt>
+          <dd>{job.estimate === null ? '–' : estimateText(job.estimate)}</dd>
+          {job.estimated_finish === null ? null : (
+            <>
+              <dt>Ends about</dt>
+              <dd>{moment(job.estimated_finish * 1_000)}</dd>
+            </>
+          )}
           <dt>Trained</dt>
           <dd>{tokens === null ? '–' : `${number(tokens)} tokens`}</dd>
           <dt>Adapter</dt>

@@ -7,6 +7,7 @@ import { readAll } from '../api/pages.ts'
 import { useAction } from '../api/use-action.ts'
 import { useLoad } from '../api/use-load.ts'
 import { href } from '../session/route.ts'
+import { countText, estimateText } from '../ui/estimate.ts'
 import { Select, TextField } from '../ui/field.tsx'
 import { moment } from '../ui/format.ts'
 import { Empty, Failure, Shown } from '../ui/notice.tsx'
@@ -155,6 +156,7 @@ function Form({ files, models }: { files: readonly FileObject[]; models: readonl
           wrong={epochs === '' || /^[0-9]{1,2}$/.test(epochs) ? undefined : 'Must be a whole number.'}
         />
       </div>
+      <Expected file={files.find(({ id }) => id === file)} />
       {start.failure === undefined ? null : <Failure failure={start.failure} />}
       <div class="actions">
         <button type="submit" class="primary" disabled={file === '' || start.running}>
@@ -163,4 +165,16 @@ function Form({ files, models }: { files: readonly FileObject[]; models: readonl
       </div>
     </form>
   )
+}
+
+/** What a job on the file is expected to take where nothing but the file is chosen. */
+function Expected({ file }: { file: FileObject | undefined }) {
+  return file?.token_counts?.map((count) => (
+    <p key={count.backbone} class="quiet">
+      {`${countText(count)}. `}
+      {count.problem === null
+        ? count.estimate !== null && `With its own number of epochs: ${estimateText(count.estimate)}`
+        : `It cannot be trained on as it is: ${count.problem}`}
+    </p>
+  ))
 }

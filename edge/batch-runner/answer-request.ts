@@ -1,9 +1,10 @@
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import type { BatchEndpoint } from '../../shared/api/batches.ts'
 import { ChatCompletionRequest } from '../../shared/api/chat-completions.ts'
 import { CompletionRequest } from '../../shared/api/completions.ts'
 import { EmbeddingsRequest } from '../../shared/api/embeddings.ts'
+import { ResponsesRequest } from '../../shared/api/responses.ts'
 import type { KeyId, RequestId } from '../../shared/ids.ts'
 import { errorResponse } from '../http/error-response.ts'
 import { generationBody, handleGeneration } from '../http/generation-request.ts'
@@ -13,7 +14,23 @@ import type { App, TenantApp } from '../request-context.ts'
 import { chatCompletions } from '../routes/chat-completions.ts'
 import { completions } from '../routes/completions.ts'
 import { embeddings } from '../routes/embeddings.ts'
+import { createResponse } from '../routes/responses.ts'
 import type { TenantRecord } from '../store/records.ts'
+
+/** The handlers of the endpoints that a batch may name. */
+const endpoints: Readonly<Record<BatchEndpoint, (c: Context<TenantApp>) => Promise<Response>>> = {
+  '/v1/chat/completions': handleGeneration({
+    readBody: generationBody(ChatCompletionRequest),
+    handle: chatCompletions,
+  }),
+  '/v1/completions': handleGeneration({ readBody: generationBody(CompletionRequest), handle: completions }),
+  '/v1/embeddings': handleGeneration({ readBody: generationBody(EmbeddingsRequest), handle: embeddings }),
+  '/v1/responses': handleGeneration({
+    readBody: generationBody(ResponsesRequest),
+    heeded: ['store'],
+    handle: createResponse,
+  }),
+}
 
 /** Who asks, and where answers are made. */
 export interface Asking {
@@ -45,20 +62,7 @@ export async function answerRequest(
     c.get('report').caller = { tenant: tenant.id, keyId: key }
     await next()
   })
-  const endpoints = new Hono<TenantApp>()
-    .use(asBatch)
-    .post(
-      '/v1/chat/completions',
-      handleGeneration({ readBody: generationBody(ChatCompletionRequest), handle: chatCompletions }),
-    )
-    .post(
-      '/v1/completions',
-      handleGeneration({ readBody: generationBody(CompletionRequest), handle: completions }),
-    )
-    .post(
-      '/v1/embeddings',
-      handleGeneration({ readBody: generationBody(EmbeddingsRequest), handle: embeddings }),
-    )
+  const asked = new Hono<TenantApp>().use(asBatch).post(endpoint, endpoints[endpoint])
   const app = new Hono<App>()
     .use(
       requestContext(
@@ -66,7 +70,7 @@ export async function answerRequest(
         () => id,
       ),
     )
-    .route('/', endpoints)
+    .route('/', asked)
     .onError(errorResponse)
   const request = new Request(`http://batch${endpoint}`, {
     method: 'POST',

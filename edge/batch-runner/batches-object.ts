@@ -39,6 +39,10 @@ export abstract class BatchesObject extends DurableObject<Bindings> {
     ctx.storage.sql.exec(
       'CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY CHECK (one = 1), tenant TEXT NOT NULL, created_at INTEGER) STRICT',
     )
+    // A run that died with an earlier worker is gone on with now, and not when its watchdog comes.
+    ctx.blockConcurrencyWhile(async () => {
+      if ((await ctx.storage.getAlarm()) !== null) await ctx.storage.setAlarm(Date.now())
+    })
   }
 
   async create(

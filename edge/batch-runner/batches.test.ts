@@ -117,6 +117,21 @@ describe('a batch', () => {
     expect(first?.response?.body).toMatchObject({ data: [{ index: 0, embedding: [1, 0, 0, 0] }] })
   })
 
+  test('of responses answers as that endpoint does, and another endpoint is refused by name', async () => {
+    const body = { model: 'tone', input: 'hello', max_output_tokens: 4 }
+    const asked = { custom_id: 'r', method: 'POST', url: '/v1/responses', body }
+    const done = await until(await create([asked], '/v1/responses'), 'completed')
+    const [answered] = await linesIn(done.output_file_id)
+    expect(answered?.response).toMatchObject({ status_code: 200, body: { object: 'response' } })
+    expect(done.usage.output_tokens).toBe(1)
+    expect(done.usage.input_tokens).toBeGreaterThan(0)
+    const refused = await upload([{ ...asked, url: '/v1/moderations' }])
+    expect([refused.status, await refused.text()]).toEqual([
+      400,
+      expect.stringContaining('line 1: url: must be /v1/chat/completions'),
+    ])
+  })
+
   test('asks nodes at low priority, and its tokens count by the policy’s share', async () => {
     const before = await edge.admin('PATCH', `/tenants/${tenant.id}`, {
       policy: { tokensPerDay: 1_000_000, batchTokenShare: 0.5 },
@@ -210,7 +225,10 @@ describe('a batch', () => {
 
   test.each([
     [{ completion_window: '1h' }, /completion_window: must be 24h/],
-    [{ endpoint: '/v1/responses' }, /endpoint: must be \/v1\/chat\/completions/],
+    [
+      { endpoint: '/v1/moderations' },
+      /endpoint: must be \/v1\/chat\/completions, \/v1\/completions, \/v1\/responses or \/v1\/embeddings/,
+    ],
     [{ input_file_id: 'x' }, /input_file_id/],
   ])('with %j is refused in words', async (change, words) => {
     const asked = {

@@ -18,9 +18,16 @@ const mostFailures = 5
 /** The longest result: one row of SQLite holds it, with room for the rest of the row. */
 const maxResultLength = 1_500_000
 
-/** Embeddings have no tokens of an answer. */
+/** The usage in an answer, by the names of its endpoint. Embeddings have no tokens of an answer. */
 const UsageIn = z.object({
-  usage: z.object({ prompt_tokens: z.int(), completion_tokens: z.int().default(0) }),
+  usage: z.union([
+    z
+      .object({ prompt_tokens: z.int(), completion_tokens: z.int().default(0) })
+      .transform(({ completion_tokens: output, prompt_tokens: input }) => ({ input, output })),
+    z
+      .object({ input_tokens: z.int(), output_tokens: z.int() })
+      .transform(({ input_tokens: input, output_tokens: output }) => ({ input, output })),
+  ]),
 })
 
 /**
@@ -110,9 +117,7 @@ async function ask(
     kind: 'result',
     isError: status !== 200,
     text,
-    tokens: usage.success
-      ? { input: usage.data.usage.prompt_tokens, output: usage.data.usage.completion_tokens }
-      : { input: 0, output: 0 },
+    tokens: usage.success ? usage.data.usage : { input: 0, output: 0 },
   }
 }
 

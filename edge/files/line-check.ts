@@ -1,35 +1,45 @@
 import { BatchLine } from '../../shared/api/batches.ts'
 import { type FilePurpose, maxLineBytes } from '../../shared/api/files.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { parseRow } from '../../shared/training/row.ts'
+import { parseRow, type Row } from '../../shared/training/row.ts'
 
 const newline = 10
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
 
-/** The fault of a line's value, or undefined. */
-const checks: Readonly<Record<FilePurpose, (value: unknown) => string | undefined>> = {
-  'fine-tune': (value) => {
-    const read = parseRow(value)
-    return 'problem' in read ? read.problem : undefined
-  },
+/** The examples of a line's value, which a file of requests has none of; or the problem with it. */
+const readers: Readonly<Record<FilePurpose, (value: unknown) => Read>> = {
+  'fine-tune': parseRow,
   batch: (value) => {
     const { error } = BatchLine.safeParse(value)
     const issue = error?.issues[0]
-    return issue === undefined ? undefined : `${issue.path.join('.') || 'the line'}: ${issue.message}`
+    return issue === undefined
+      ? { rows: [] }
+      : { problem: `${issue.path.join('.') || 'the line'}: ${issue.message}` }
   },
+}
+type Read = { readonly rows: readonly Row[] } | { readonly problem: string }
+
+/** The examples of one line. */
+export interface ExampleLine {
+  readonly line: number
+  readonly bytes: number
+  readonly rows: readonly Row[]
 }
 
 /** Checks a file of JSON lines while it arrives, holding one line of it. Throws `training_data_invalid` at the first line at fault. */
 export class LineCheck {
-  readonly #check: (value: unknown) => string | undefined
+  readonly #read: (value: unknown) => Read
+  readonly #examples: ((line: ExampleLine) => void) | undefined
   #begun: Uint8Array[] = []
   #begunBytes = 0
   #line = 1
   /** Lines that hold something. */
   count = 0
 
-  constructor(purpose: FilePurpose) {
-    this.#check = checks[purpose]
+  /** `examples` is told of each line that holds some. */
+  constructor(purpose: FilePurpose, examples?: (line: ExampleLine) => void) {
+    this.#read = readers[purpose]
+    this.#examples = examples
   }
 
   push(chunk: Uint8Array): void {
@@ -72,9 +82,10 @@ export class LineCheck {
     this.#begunBytes = 0
     const text = this.#text(bytes).trim()
     if (text !== '') {
-      const problem = this.#check(this.#json(text))
-      if (problem !== undefined) throw this.#wrong(problem)
+      const read = this.#read(this.#json(text))
+      if ('problem' in read) throw this.#wrong(read.problem)
       this.count += 1
+      this.#examples?.({ line: this.#line, bytes: bytes.length, rows: read.rows })
     }
     this.#line += 1
   }

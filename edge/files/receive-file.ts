@@ -1,8 +1,10 @@
 import { type FileId, type FileObject, FilePurpose, maxFileBytes } from '../../shared/api/files.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { FileBucket } from '../store/file-bucket.ts'
+import { giveTurn } from '../uploads/in-turns.ts'
 import { LineCheck } from './line-check.ts'
 import { type FormPart, readForm } from './multipart.ts'
+import type { Counted, TokenCounts } from './token-counts.ts'
 
 const maxFieldBytes = 1_024
 
@@ -16,6 +18,14 @@ export interface FileArrival {
   readonly maxBytes: number
   /** Throws where the client may send no file of this purpose. */
   readonly checkPurpose: (purpose: FilePurpose) => void
+  /** Counts the tokens of examples. */
+  readonly openCounts: () => Promise<TokenCounts>
+}
+
+/** A file that has arrived, with the tokens of its examples where it holds some. */
+export interface ReceivedFile {
+  readonly file: Omit<FileObject, 'token_counts'>
+  readonly counts: readonly Counted[] | undefined
 }
 
 /**
@@ -30,9 +40,10 @@ export async function receiveFile({
   id,
   key,
   maxBytes,
-}: FileArrival): Promise<FileObject> {
+  openCounts,
+}: FileArrival): Promise<ReceivedFile> {
   let purpose: FilePurpose | undefined
-  let file: Pick<FileObject, 'bytes' | 'filename' | 'lines'> | undefined
+  let file: StoredLines | undefined
   for await (const part of readForm(body, boundary)) {
     if (part.name === 'purpose') {
       const parsed = FilePurpose.safeParse(await fieldText(part))
@@ -42,22 +53,29 @@ export async function receiveFile({
     } else if (part.name === 'file') {
       if (purpose === undefined) throw wrong('purpose', 'must stand in front of file in the form')
       if (file !== undefined) throw wrong('file', 'stands twice; send one file a request')
-      file = await storeLines(part, { bucket, key, maxBytes, purpose })
+      const counts = purpose === 'fine-tune' ? await openCounts() : undefined
+      file = await storeLines(part, { bucket, key, maxBytes, purpose, counts })
     } else await fieldText(part)
   }
   if (purpose === undefined || file === undefined) {
     const missing = purpose === undefined ? 'purpose' : 'file'
     throw wrong(missing, `is missing: send a form with purpose and file`)
   }
+  const { counts, ...stored } = file
   return {
-    id,
-    object: 'file',
-    created_at: Math.floor(Date.now() / 1_000),
-    purpose,
-    status: 'processed',
-    ...file,
+    file: {
+      id,
+      object: 'file',
+      created_at: Math.floor(Date.now() / 1_000),
+      purpose,
+      status: 'processed',
+      ...stored,
+    },
+    counts,
   }
 }
+
+type StoredLines = Pick<FileObject, 'bytes' | 'filename' | 'lines'> & Pick<ReceivedFile, 'counts'>
 
 const tooLong = (maxBytes: number) =>
   maxBytes < maxFileBytes
@@ -87,12 +105,16 @@ async function storeLines(
   { bytes, filename }: FormPart,
   {
     bucket,
+    counts,
     key,
     maxBytes,
     purpose,
-  }: Pick<FileArrival, 'bucket' | 'key' | 'maxBytes'> & { readonly purpose: FilePurpose },
-): Promise<Pick<FileObject, 'bytes' | 'filename' | 'lines'>> {
-  const check = new LineCheck(purpose)
+  }: Pick<FileArrival, 'bucket' | 'key' | 'maxBytes'> & {
+    readonly purpose: FilePurpose
+    readonly counts: TokenCounts | undefined
+  },
+): Promise<StoredLines> {
+  const check = new LineCheck(purpose, (line) => counts?.add(line))
   const writer = bucket.writer(key)
   let length = 0
   try {
@@ -101,12 +123,19 @@ async function storeLines(
       if (length > Math.min(maxBytes, maxFileBytes)) throw tooLong(maxBytes)
       check.push(chunk)
       await writer.push(chunk)
+      await counts?.count(giveTurn)
     }
     check.end()
+    await counts?.count(giveTurn)
     await writer.end()
   } catch (thrown) {
     await writer.abandon()
     throw thrown
   }
-  return { bytes: length, filename: (filename ?? 'file.jsonl').slice(0, 256), lines: check.count }
+  return {
+    bytes: length,
+    filename: (filename ?? 'file.jsonl').slice(0, 256),
+    lines: check.count,
+    counts: counts?.result,
+  }
 }

@@ -24,6 +24,11 @@ export class CheckpointTable {
     )
   }
 
+  /** Forgets those of a job. */
+  clear(job: JobId): void {
+    this.#sql.all('DELETE FROM checkpoints WHERE job = ?', job)
+  }
+
   /** The checkpoints of a job, latest first. */
   list(job: JobId): readonly Checkpoint[] {
     return this.#sql

@@ -1,4 +1,5 @@
-import { FileId, type FileObject, maxFileBytes, StoredPurpose } from '../../shared/api/files.ts'
+import { z } from 'zod'
+import { FileId, type FileObject, maxFileBytes, StoredPurpose, TokenCount } from '../../shared/api/files.ts'
 import type { Sql, SqlValue } from '../budgets/sql.ts'
 
 interface Row extends Record<string, SqlValue> {
@@ -8,6 +9,8 @@ interface Row extends Record<string, SqlValue> {
   readonly bytes: number
   readonly lines: number
   readonly created_at: number
+  /** JSON; null where the file's tokens were not counted. */
+  readonly token_counts: string | null
 }
 
 /** An upload that has not ended by then has died: its room is free again. */
@@ -56,12 +59,13 @@ export class FileTable {
   }
 
   /** Adds a file, or says the same of it again. */
-  add({ bytes, created_at, filename, id, lines, purpose }: FileObject): void {
+  add({ bytes, created_at, filename, id, lines, purpose, token_counts: counts }: FileObject): void {
     this.#sql.atomically(() => {
       this.release(id)
       this.#sql.all(
-        'INSERT OR REPLACE INTO files (id, filename, purpose, bytes, lines, created_at) VALUES (?, ?, ?, ?, ?, ?)',
+        'INSERT OR REPLACE INTO files (id, filename, purpose, bytes, lines, created_at, token_counts) VALUES (?, ?, ?, ?, ?, ?, ?)',
         ...[id, filename, purpose, bytes, lines, created_at],
+        counts === undefined ? null : JSON.stringify(counts),
       )
     })
   }
@@ -95,7 +99,7 @@ export class FileTable {
   }
 }
 
-function fileOf({ bytes, created_at, filename, id, lines, purpose }: Row): FileObject {
+function fileOf({ bytes, created_at, filename, id, lines, purpose, token_counts: counts }: Row): FileObject {
   return {
     id: FileId.parse(id),
     object: 'file',
@@ -105,5 +109,6 @@ function fileOf({ bytes, created_at, filename, id, lines, purpose }: Row): FileO
     purpose: StoredPurpose.parse(purpose),
     status: 'processed',
     lines,
+    ...(counts === null ? {} : { token_counts: z.array(TokenCount).parse(JSON.parse(counts)) }),
   }
 }

@@ -1,5 +1,6 @@
 import type { FileObject } from '../../shared/api/files.ts'
 import type { JobId, JobStatus } from '../../shared/api/fine-tuning.ts'
+import type { AdapterDigest } from '../../shared/ids.ts'
 import type { TrainerOrder, TrainerReport } from '../../shared/training/trainer-protocol.ts'
 import type { Sql } from '../budgets/sql.ts'
 import { type Outcome, ok, refuse } from '../directory/outcome.ts'
@@ -11,8 +12,19 @@ import type { JobSpec } from './job-spec.ts'
 import { isEnded, type JobRecord, JobTable } from './job-table.ts'
 import { Tenancy } from './tenancy.ts'
 import { monthNow, TrainedTable } from './trained-table.ts'
+import { warningOf } from './verdict.ts'
 
 const maxUnended = 50
+/** A trainer that has not gone on with publishing for so long has died: its job may be cancelled again. */
+const publishSeconds = 60
+
+const seconds = (): number => Math.floor(Date.now() / 1_000)
+
+/** The answer to a trainer's report. */
+export interface ReportAnswer extends TrainerOrder {
+  /** The month's training tokens do not suffice for the job. */
+  readonly isOverBudget?: true
+}
 
 /** A claim or report of the trainer that holds a job's lease. */
 export interface TrainerHold {
@@ -100,7 +112,14 @@ export class JobBook {
       return undefined
     return this.#sql.atomically(() => {
       const checkpoint = this.checkpoints.list(id)[0]
-      this.jobs.change(id, { status: 'running', fence })
+      const expected = job.spec.estimate?.seconds
+      this.jobs.change(id, {
+        status: 'running',
+        fence,
+        publishingAt: null,
+        published: null,
+        ...(expected === undefined ? {} : { estimatedFinish: seconds() + expected }),
+      })
       this.events.add(id, [
         message(
           checkpoint === undefined
@@ -122,7 +141,7 @@ export class JobBook {
   }
 
   /** Takes a trainer's report and says how to go on. `limit`: tokens that may be trained in a month. */
-  report(hold: TrainerHold, report: TrainerReport, limit: number | null): Outcome<TrainerOrder> {
+  report(hold: TrainerHold, report: TrainerReport, limit: number | null): Outcome<ReportAnswer> {
     const held = this.holds(hold)
     if (!held.ok) return held
     const job = held.value
@@ -130,7 +149,7 @@ export class JobBook {
     return this.#sql.atomically(() => ok(this.#take(job, report, limit)))
   }
 
-  #take(job: JobRecord, report: TrainerReport, limit: number | null): TrainerOrder {
+  #take(job: JobRecord, report: TrainerReport, limit: number | null): ReportAnswer {
     const { id } = job
     switch (report.type) {
       case 'planned': {
@@ -142,7 +161,7 @@ export class JobBook {
             message: `the job trains ${tokens} tokens, and ${Math.max(0, left)} of this month's ${limit} are left; use fewer epochs or examples, or ask the operator for more`,
             param: null,
           })
-          return { order: 'stop' }
+          return { order: 'stop', isOverBudget: true }
         }
         this.jobs.change(id, { plannedTokens: tokens, progress: { step: job.progress?.step ?? 0, steps } })
         this.events.add(id, [message(`Training on ${examples} examples: ${steps} steps, ${tokens} tokens`)])
@@ -164,6 +183,10 @@ export class JobBook {
       case 'failed':
         this.#fail(job, { code: report.code, message: report.message, param: report.param })
         return { order: 'stop' }
+      case 'restarted':
+        this.checkpoints.clear(id)
+        this.events.add(id, [message(`Training begins anew: ${report.reason}`, 'warn')])
+        return { order: 'continue' }
       case 'released':
         this.jobs.change(id, { status: 'queued' })
         this.events.add(id, [message('The trainer stopped; the job waits for another one')])
@@ -172,6 +195,19 @@ export class JobBook {
         // The adapter is published and the alias pointed before this is called (`succeed`).
         return { order: 'stop' }
     }
+  }
+
+  /**
+   * The trainer begins to publish its result, or goes on with it: from now on the job is neither cancelled nor paused.
+   * `adapter`: the one that is published by now. Refuses with `conflict`.
+   */
+  publish(hold: TrainerHold, adapter: AdapterDigest | undefined): Outcome<JobRecord> {
+    const held = this.holds(hold)
+    if (!held.ok) return held
+    const { id, published, status } = held.value
+    if (status !== 'running') return refuse('conflict', `the job is ${status}; drop it and claim other work`)
+    this.jobs.change(id, { publishingAt: seconds(), published: adapter ?? published })
+    return ok(this.#require(id))
   }
 
   /** The adapter is published: the job has succeeded. `alias` is null where none was pointed. */
@@ -185,8 +221,7 @@ export class JobBook {
     const job = held.value
     if (job.status === 'succeeded') return ok({ order: 'stop' })
     if (job.status !== 'running') return ok({ order: job.status === 'paused' ? 'pause' : 'stop' })
-    const { tuned_loss: tuned, untuned_loss: untuned } = evaluation
-    const isWorse = tuned !== null && untuned !== null && tuned >= untuned
+    const warning = warningOf(evaluation, { isAliased: alias !== null })
     return this.#sql.atomically(() => {
       this.trained.add(trainedTokens)
       this.jobs.change(job.id, {
@@ -199,14 +234,7 @@ export class JobBook {
         progress: job.progress === null ? null : { ...job.progress, step: job.progress.steps },
       })
       this.events.add(job.id, [
-        ...(isWorse
-          ? [
-              message(
-                `The tuned model is no better than the untuned one (validation loss ${tuned.toFixed(4)} against ${untuned.toFixed(4)})${alias === null ? ', so no alias points to it' : ''}`,
-                'warn',
-              ),
-            ]
-          : []),
+        ...(warning === undefined ? [] : [message(warning, 'warn')]),
         message(
           alias === null ? `New adapter published: ${adapter}` : `New fine-tuned model created: ${alias}`,
         ),
@@ -251,6 +279,12 @@ export class JobBook {
       return refuse(
         'conflict',
         `the job is ${job.status}; it can only become ${to} while it is ${from.join(' or ')}`,
+      )
+    const { publishingAt } = job
+    if (job.status === 'running' && publishingAt !== null && publishingAt + publishSeconds > seconds())
+      return refuse(
+        'conflict',
+        'the job is done and its adapter is being published, which takes a moment; delete its alias and its adapter afterwards if you do not want them',
       )
     return this.#sql.atomically(() => {
       if (isEnded(to)) this.trained.add(job.trainedTokens ?? 0)

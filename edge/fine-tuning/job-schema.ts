@@ -2,7 +2,7 @@
 export const jobSchema: readonly string[] = [
   `CREATE TABLE IF NOT EXISTS files (
     id TEXT PRIMARY KEY, filename TEXT NOT NULL, purpose TEXT NOT NULL, bytes INTEGER NOT NULL, lines INTEGER NOT NULL,
-    created_at INTEGER NOT NULL
+    created_at INTEGER NOT NULL, token_counts TEXT
   ) STRICT`,
   // Uploads that have taken room and not ended yet.
   `CREATE TABLE IF NOT EXISTS file_uploads (id TEXT PRIMARY KEY, bytes INTEGER NOT NULL, began_at INTEGER NOT NULL) STRICT`,
@@ -10,7 +10,7 @@ export const jobSchema: readonly string[] = [
     id TEXT PRIMARY KEY, created_at INTEGER NOT NULL, spec TEXT NOT NULL, status TEXT NOT NULL,
     fence INTEGER NOT NULL DEFAULT 0, step INTEGER, steps INTEGER, planned_tokens INTEGER NOT NULL DEFAULT 0,
     trained_tokens INTEGER, estimated_finish INTEGER, finished_at INTEGER, error TEXT, adapter TEXT,
-    fine_tuned_model TEXT, evaluation TEXT
+    fine_tuned_model TEXT, evaluation TEXT, publishing_at INTEGER, published TEXT
   ) STRICT`,
   `CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, job TEXT NOT NULL, at INTEGER NOT NULL, level TEXT NOT NULL, type TEXT NOT NULL,
@@ -22,6 +22,8 @@ export const jobSchema: readonly string[] = [
   ) STRICT`,
   // When the tenant was created whose all this is; null where it was deleted.
   'CREATE TABLE IF NOT EXISTS tenancy (one INTEGER PRIMARY KEY CHECK (one = 1), began INTEGER) STRICT',
+  // Whose jobs these are.
+  'CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY CHECK (one = 1), tenant TEXT NOT NULL) STRICT',
   // Keys of the bucket that nobody needs any more.
   'CREATE TABLE IF NOT EXISTS removals (key TEXT PRIMARY KEY) STRICT',
   // Tokens trained, by UTC month.

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { FileId } from '../../shared/api/files.ts'
+import { FileId, TrainingEstimate } from '../../shared/api/files.ts'
 import { Hyperparameters } from '../../shared/api/fine-tuning.ts'
 import { AdapterDigest, BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
 
@@ -17,5 +17,6 @@ export const JobSpec = z.object({
   hyperparameters: Hyperparameters,
   metadata: z.record(z.string(), z.string()).nullable(),
   deployIfWorse: z.boolean(),
+  estimate: TrainingEstimate.nullable(),
 })
 export type JobSpec = z.infer<typeof JobSpec>

@@ -26,6 +26,10 @@ export interface JobRecord {
   readonly adapter: AdapterDigest | null
   readonly fineTunedModel: string | null
   readonly evaluation: JobEvaluation | null
+  /** When its trainer last went on with publishing the result; null where none does. */
+  readonly publishingAt: number | null
+  /** The adapter that the trainer of this fence has published. */
+  readonly published: AdapterDigest | null
 }
 
 interface Row extends Record<string, SqlValue> {
@@ -44,6 +48,8 @@ interface Row extends Record<string, SqlValue> {
   readonly adapter: string | null
   readonly fine_tuned_model: string | null
   readonly evaluation: string | null
+  readonly publishing_at: number | null
+  readonly published: string | null
 }
 
 const ended: ReadonlySet<JobStatus> = new Set(['succeeded', 'failed', 'cancelled'])
@@ -84,6 +90,11 @@ export class JobTable {
     return rows.map(recordOf)
   }
 
+  /** Jobs that wait for a trainer. */
+  queued(): JobRecord[] {
+    return this.#sql.all<Row>("SELECT * FROM jobs WHERE status = 'queued' ORDER BY rowid").map(recordOf)
+  }
+
   /** Jobs that have not ended. */
   unended(): JobRecord[] {
     return this.#sql
@@ -98,7 +109,8 @@ export class JobTable {
     const isEnding = !isEnded(before.status) && isEnded(after.status)
     this.#sql.all(
       `UPDATE jobs SET status = ?, fence = ?, step = ?, steps = ?, planned_tokens = ?, trained_tokens = ?,
-        estimated_finish = ?, finished_at = ?, error = ?, adapter = ?, fine_tuned_model = ?, evaluation = ? WHERE id = ?`,
+        estimated_finish = ?, finished_at = ?, error = ?, adapter = ?, fine_tuned_model = ?, evaluation = ?,
+        publishing_at = ?, published = ? WHERE id = ?`,
       ...[
         after.status,
         after.fence,
@@ -112,6 +124,8 @@ export class JobTable {
         after.adapter,
         after.fineTunedModel,
         after.evaluation === null ? null : JSON.stringify(after.evaluation),
+        after.publishingAt,
+        after.published,
         id,
       ],
     )
@@ -134,6 +148,8 @@ function recordOf(row: Row): JobRecord {
     adapter: row.adapter === null ? null : AdapterDigest.parse(row.adapter),
     fineTunedModel: row.fine_tuned_model,
     evaluation: row.evaluation === null ? null : JobEvaluation.parse(JSON.parse(row.evaluation)),
+    publishingAt: row.publishing_at,
+    published: row.published === null ? null : AdapterDigest.parse(row.published),
   }
 }
 
@@ -163,6 +179,7 @@ export function jobOf(record: JobRecord, tenant: string): Job {
     error: record.error,
     adapter: record.adapter,
     evaluation: record.evaluation,
+    estimate: record.spec.estimate,
     progress: record.progress,
   }
 }

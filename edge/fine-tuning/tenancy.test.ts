@@ -14,7 +14,7 @@ test('a tenant with a deleted one’s name sees none of its files, jobs and batc
   const upload = async (purpose: string, line: object) => {
     const form = new FormData()
     form.append('purpose', purpose)
-    form.append('file', new Blob([JSON.stringify(line)]), 'a.jsonl')
+    form.append('file', new Blob([`${JSON.stringify(line)}\n`.repeat(2)]), 'a.jsonl')
     const headers = { authorization: `Bearer ${old.key}` }
     const answer = await edge.fetch('/v1/files', { method: 'POST', headers, body: form })
     return FileObject.parse(await answer.json()).id

@@ -1,6 +1,6 @@
 import { FileId } from '../../shared/api/files.ts'
 import { JobId } from '../../shared/api/fine-tuning.ts'
-import type { TenantId } from '../../shared/ids.ts'
+import { TenantId } from '../../shared/ids.ts'
 import type { Sql } from '../budgets/sql.ts'
 import { checkpointKey, fileKey } from '../store/bucket-keys.ts'
 
@@ -33,6 +33,16 @@ export class Tenancy {
       for (const table of ['files', 'file_uploads', 'jobs', 'events', 'checkpoints', 'trained'])
         this.#sql.all(`DELETE FROM ${table}`)
     })
+  }
+
+  /** Whose these are; undefined before the first job. */
+  get tenant(): TenantId | undefined {
+    const [owner] = this.#sql.all<{ tenant: string }>('SELECT tenant FROM owner')
+    return owner && TenantId.parse(owner.tenant)
+  }
+
+  set tenant(tenant: TenantId) {
+    this.#sql.all('INSERT OR IGNORE INTO owner VALUES (1, ?)', tenant)
   }
 
   /** Keys of the bucket that are to be deleted. */

@@ -1,27 +1,35 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { FileId, FileObject, StoredPurpose } from '../../shared/api/files.ts'
 import type { JobEvent, JobId } from '../../shared/api/fine-tuning.ts'
-import type { TenantId } from '../../shared/ids.ts'
+import type { AdapterDigest, TenantId } from '../../shared/ids.ts'
 import type { TrainerOrder, TrainerReport } from '../../shared/training/trainer-protocol.ts'
 import { type Outcome, ok, refuse } from '../directory/outcome.ts'
 import type { StoreBindings } from '../store/bindings.ts'
 import { durableSql } from '../store/durable-sql.ts'
 import { FileBucket } from '../store/file-bucket.ts'
 import type { Checkpoint } from './checkpoint-table.ts'
-import { JobBook, type TrainerHold } from './job-book.ts'
+import { JobBook, type ReportAnswer, type TrainerHold } from './job-book.ts'
 import type { JobSpec } from './job-spec.ts'
 import type { JobRecord } from './job-table.ts'
+import type { TrainingQueue } from './training-queue.ts'
 
 /** R2 deletes as many objects with one call. */
 const removedAtOnce = 1_000
 const removeAgainMs = 60_000
+/** Queued jobs are told to the queue again: a call that was lost loses no job. */
+const queueAgainMs = 60_000
+
+/** The bindings of the worker that this object uses. */
+interface TrainingBindings extends Pick<StoreBindings, 'FILES'> {
+  readonly TRAINING_QUEUE: DurableObjectNamespace<TrainingQueue>
+}
 
 /** One per tenant: the only owner of its files' records and its fine-tuning jobs. */
-export class TenantTraining extends DurableObject<Pick<StoreBindings, 'FILES'>> {
+export class TenantTraining extends DurableObject<TrainingBindings> {
   readonly #book: JobBook
   readonly #files: FileBucket
 
-  constructor(ctx: DurableObjectState, env: Pick<StoreBindings, 'FILES'>) {
+  constructor(ctx: DurableObjectState, env: TrainingBindings) {
     super(ctx, env)
     this.#book = new JobBook(durableSql(ctx.storage))
     this.#files = new FileBucket(env.FILES)
@@ -33,16 +41,45 @@ export class TenantTraining extends DurableObject<Pick<StoreBindings, 'FILES'>> 
     if (this.#book.tenancy.removals(1).length > 0) await this.ctx.storage.setAlarm(Date.now())
   }
 
-  /** Removes the bytes of a deleted tenant. */
+  /** Removes the bytes of a deleted tenant, and tells the queue of jobs that wait. */
   override async alarm(): Promise<void> {
     await this.ctx.storage.setAlarm(Date.now() + removeAgainMs)
+    await this.#queueWaiting()
     for (;;) {
       const keys = this.#book.tenancy.removals(removedAtOnce)
       if (keys.length === 0) break
       await this.#files.delete(keys)
       this.#book.tenancy.removed(keys)
     }
-    await this.ctx.storage.deleteAlarm()
+    if (this.#book.jobs.queued().length === 0) await this.ctx.storage.deleteAlarm()
+  }
+
+  /** The queue has each job that waits for a trainer: now, or when the alarm comes. */
+  async #queueWaiting(): Promise<void> {
+    const { tenant } = this.#book.tenancy
+    const waiting = this.#book.jobs.queued()
+    if (tenant === undefined || waiting.length === 0) return
+    await this.ctx.storage.setAlarm(Date.now() + queueAgainMs)
+    for (const { id: job, spec } of waiting)
+      await this.#queue.add({ tenant, job, backbone: spec.backbone.digest })
+  }
+
+  /** The queue may know of it a little later: a trainer that claims the job meanwhile is told that there is nothing to do. */
+  async #moved(outcome: Outcome<JobRecord>): Promise<Outcome<JobRecord>> {
+    if (!outcome.ok) return outcome
+    const { id, status } = outcome.value
+    const { tenant } = this.#book.tenancy
+    const told =
+      status === 'queued' || tenant === undefined ? this.#queueWaiting() : this.#queue.remove(tenant, id)
+    await told.catch((thrown: unknown) =>
+      console.error(JSON.stringify({ message: 'the queue of jobs was not told', cause: String(thrown) })),
+    )
+    return outcome
+  }
+
+  get #queue(): DurableObjectStub<TrainingQueue> {
+    const { TRAINING_QUEUE: queue } = this.env
+    return queue.get(queue.idFromName('queue'))
   }
 
   /**
@@ -83,8 +120,12 @@ export class TenantTraining extends DurableObject<Pick<StoreBindings, 'FILES'>> 
     return this.#book.removeFile(id)
   }
 
-  async createJob(id: JobId, spec: JobSpec): Promise<Outcome<JobRecord>> {
-    return this.#book.create(id, spec)
+  async createJob(
+    tenant: TenantId,
+    { id, spec }: { readonly id: JobId; readonly spec: JobSpec },
+  ): Promise<Outcome<JobRecord>> {
+    this.#book.tenancy.tenant = tenant
+    return this.#moved(this.#book.create(id, spec))
   }
 
   async job(id: JobId): Promise<JobRecord | undefined> {
@@ -96,15 +137,15 @@ export class TenantTraining extends DurableObject<Pick<StoreBindings, 'FILES'>> 
   }
 
   async cancel(id: JobId): Promise<Outcome<JobRecord>> {
-    return this.#book.cancel(id)
+    return this.#moved(this.#book.cancel(id))
   }
 
   async pause(id: JobId): Promise<Outcome<JobRecord>> {
-    return this.#book.pause(id)
+    return this.#moved(this.#book.pause(id))
   }
 
   async resume(id: JobId): Promise<Outcome<JobRecord>> {
-    return this.#book.resume(id)
+    return this.#moved(this.#book.resume(id))
   }
 
   async newestEvents(
@@ -139,8 +180,12 @@ export class TenantTraining extends DurableObject<Pick<StoreBindings, 'FILES'>> 
     hold: TrainerHold,
     report: TrainerReport,
     limit: number | null,
-  ): Promise<Outcome<TrainerOrder>> {
+  ): Promise<Outcome<ReportAnswer>> {
     return this.#book.report(hold, report, limit)
+  }
+
+  async publish(hold: TrainerHold, adapter: AdapterDigest | undefined): Promise<Outcome<JobRecord>> {
+    return this.#book.publish(hold, adapter)
   }
 
   async succeed(

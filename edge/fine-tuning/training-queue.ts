@@ -1,17 +1,29 @@
 import { DurableObject } from 'cloudflare:workers'
+import { z } from 'zod'
 import type { JobId } from '../../shared/api/fine-tuning.ts'
 import type { BackboneDigest, TenantId } from '../../shared/ids.ts'
-import type { TrainerId } from '../../shared/training/trainer-protocol.ts'
+import { type TrainerId, trainerLeaseMs } from '../../shared/training/trainer-protocol.ts'
 import { durableSql } from '../store/durable-sql.ts'
-import { type Lease, type QueuedWork, type TrainerSeen, WorkQueue } from './work-queue.ts'
+import { type Lease, type QueuedWork, type TrainerSeen, type TrainingSpeed, WorkQueue } from './work-queue.ts'
+
+/** The bindings of the worker that this object uses. */
+interface QueueBindings {
+  /** How long a trainer may be silent before another one has its job; 60 when absent. */
+  readonly QUARTET_TRAINER_LEASE_SECONDS?: string
+}
+
+const LeaseSeconds = z.coerce.number().min(1).max(3_600)
 
 /** One for all tenants: which jobs wait for a trainer, and who holds the lease of each. */
-export class TrainingQueue extends DurableObject {
+export class TrainingQueue extends DurableObject<QueueBindings> {
   readonly #queue: WorkQueue
 
-  constructor(ctx: DurableObjectState, env: Cloudflare.Env) {
+  constructor(ctx: DurableObjectState, env: QueueBindings) {
     super(ctx, env)
-    this.#queue = new WorkQueue(durableSql(ctx.storage))
+    const seconds = LeaseSeconds.safeParse(env.QUARTET_TRAINER_LEASE_SECONDS)
+    this.#queue = new WorkQueue(durableSql(ctx.storage), {
+      leaseMs: seconds.success ? 1_000 * seconds.data : trainerLeaseMs,
+    })
   }
 
   async add(work: {
@@ -26,12 +38,28 @@ export class TrainingQueue extends DurableObject {
     this.#queue.remove(tenant, job)
   }
 
-  async claim(trainer: TrainerId, backbone: BackboneDigest): Promise<Lease | undefined> {
-    return this.#queue.claim(trainer, backbone)
+  async claim(
+    trainer: TrainerId,
+    backbone: BackboneDigest,
+  ): Promise<(Lease & { readonly leaseMs: number }) | undefined> {
+    const lease = this.#queue.claim(trainer, backbone)
+    return lease && { ...lease, leaseMs: this.#queue.leaseMs }
   }
 
-  async renew(lease: Lease): Promise<boolean> {
-    return this.#queue.renew(lease)
+  async renew(lease: Lease, tokensPerSecond?: number): Promise<boolean> {
+    return this.#queue.renew(lease, tokensPerSecond)
+  }
+
+  async speedOf(backbone: BackboneDigest): Promise<number | undefined> {
+    return this.#queue.speedOf(backbone)
+  }
+
+  async end(lease: Lease): Promise<void> {
+    this.#queue.end(lease)
+  }
+
+  async defer(lease: Lease): Promise<void> {
+    this.#queue.defer(lease)
   }
 
   async release(lease: Lease): Promise<void> {
@@ -41,7 +69,12 @@ export class TrainingQueue extends DurableObject {
   async overview(limit: number): Promise<{
     readonly work: readonly QueuedWork[]
     readonly trainers: readonly TrainerSeen[]
+    readonly speeds: readonly TrainingSpeed[]
   }> {
-    return { work: this.#queue.list(limit), trainers: this.#queue.trainers() }
+    return {
+      work: this.#queue.list(limit),
+      trainers: this.#queue.trainers(),
+      speeds: this.#queue.speeds(),
+    }
   }
 }

@@ -1,6 +1,6 @@
 import { JobId } from '../../shared/api/fine-tuning.ts'
-import { type BackboneDigest, TenantId } from '../../shared/ids.ts'
-import { type TrainerId, trainerLeaseMs } from '../../shared/training/trainer-protocol.ts'
+import { BackboneDigest, TenantId } from '../../shared/ids.ts'
+import { TrainerId, trainerLeaseMs } from '../../shared/training/trainer-protocol.ts'
 import type { Sql, SqlValue } from '../budgets/sql.ts'
 
 const schema: readonly string[] = [
@@ -12,6 +12,8 @@ const schema: readonly string[] = [
   'INSERT OR IGNORE INTO fences VALUES (1, 0)',
   // When each tenant's work was last given out: whoever waited longest comes first.
   `CREATE TABLE IF NOT EXISTS turns (tenant TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT`,
+  // The speed of the trainer of each backbone that reported last.
+  'CREATE TABLE IF NOT EXISTS speeds (backbone TEXT PRIMARY KEY, tokens_per_second REAL NOT NULL) STRICT',
   `CREATE TABLE IF NOT EXISTS trainers (id TEXT PRIMARY KEY, backbone TEXT NOT NULL, seen_at INTEGER NOT NULL) STRICT`,
 ]
 
@@ -25,18 +27,24 @@ export interface Lease {
 }
 
 export interface QueuedWork extends Lease {
-  readonly backbone: string
+  readonly backbone: BackboneDigest
   /** Milliseconds since 1970. */
   readonly queuedAt: number
   /** Who trains it now; null while it waits. */
-  readonly trainer: string | null
+  readonly trainer: TrainerId | null
 }
 
 export interface TrainerSeen {
-  readonly id: string
-  readonly backbone: string
+  readonly id: TrainerId
+  readonly backbone: BackboneDigest
   /** Milliseconds since 1970. */
   readonly seenAt: number
+}
+
+/** How fast trainers of a backbone are. */
+export interface TrainingSpeed {
+  readonly backbone: BackboneDigest
+  readonly tokensPerSecond: number
 }
 
 interface Row extends Record<string, SqlValue> {
@@ -53,8 +61,16 @@ interface Row extends Record<string, SqlValue> {
 export class WorkQueue {
   readonly #sql: Sql
   readonly #now: () => number
+  readonly leaseMs: number
 
-  constructor(sql: Sql, now: () => number = Date.now) {
+  constructor(
+    sql: Sql,
+    {
+      leaseMs = trainerLeaseMs,
+      now = Date.now,
+    }: { readonly now?: () => number; readonly leaseMs?: number } = {},
+  ) {
+    this.leaseMs = leaseMs
     for (const statement of schema) sql.all(statement)
     this.#sql = sql
     this.#now = now
@@ -76,9 +92,22 @@ export class WorkQueue {
     )
   }
 
-  /** The job is over or paused, or its trainer gives it back. */
+  /** The job is over or paused. */
   remove(tenant: TenantId, job: JobId): void {
     this.#sql.all('DELETE FROM work WHERE tenant = ? AND job = ?', tenant, job)
+  }
+
+  /** The trainer of the lease has no more to do with the job, which may have been queued again meanwhile. */
+  end({ fence, job, tenant }: Lease): void {
+    this.#sql.all('DELETE FROM work WHERE tenant = ? AND job = ? AND fence = ?', tenant, job, fence)
+  }
+
+  /** Nobody may train the job now; it keeps its place and is looked at again when a lease's time has passed. */
+  defer({ fence, job, tenant }: Lease): void {
+    this.#sql.all(
+      'UPDATE work SET lease_until = ?, trainer = NULL WHERE tenant = ? AND job = ? AND fence = ?',
+      ...[this.#now() + this.leaseMs, tenant, job, fence],
+    )
   }
 
   /**
@@ -103,7 +132,7 @@ export class WorkQueue {
       const fence = this.#sql.all<{ last: number }>('SELECT last FROM fences')[0]?.last ?? 0
       this.#sql.all(
         'UPDATE work SET fence = ?, trainer = ?, lease_until = ? WHERE tenant = ? AND job = ?',
-        ...[fence, trainer, now + trainerLeaseMs, next.tenant, next.job],
+        ...[fence, trainer, now + this.leaseMs, next.tenant, next.job],
       )
       this.#sql.all(
         'INSERT INTO turns (tenant, at) VALUES (?, ?) ON CONFLICT (tenant) DO UPDATE SET at = excluded.at',
@@ -113,8 +142,11 @@ export class WorkQueue {
     })
   }
 
-  /** Prolongs a lease. False where another trainer has the job, or nobody is to have it. */
-  renew({ fence, job, tenant }: Lease): boolean {
+  /**
+   * Prolongs a lease. False where another trainer has the job, or nobody is to have it. `tokensPerSecond`: the trainer's
+   * speed.
+   */
+  renew({ fence, job, tenant }: Lease, tokensPerSecond?: number): boolean {
     const now = this.#now()
     const [row] = this.#sql.all<Row>(
       'SELECT * FROM work WHERE tenant = ? AND job = ? AND fence = ?',
@@ -125,12 +157,25 @@ export class WorkQueue {
     if (row === undefined) return false
     this.#sql.all(
       'UPDATE work SET lease_until = ? WHERE tenant = ? AND job = ?',
-      now + trainerLeaseMs,
+      now + this.leaseMs,
       tenant,
       job,
     )
+    if (tokensPerSecond !== undefined)
+      this.#sql.all(
+        'INSERT INTO speeds VALUES (?, ?) ON CONFLICT DO UPDATE SET tokens_per_second = excluded.tokens_per_second',
+        ...[row.backbone, tokensPerSecond],
+      )
     if (row.trainer !== null) this.#sql.all('UPDATE trainers SET seen_at = ? WHERE id = ?', now, row.trainer)
     return true
+  }
+
+  /** Tokens that a trainer of the backbone trains in a second; undefined where none has trained yet. */
+  speedOf(backbone: BackboneDigest): number | undefined {
+    return this.#sql.all<{ speed: number }>(
+      'SELECT tokens_per_second AS speed FROM speeds WHERE backbone = ?',
+      backbone,
+    )[0]?.speed
   }
 
   /** The trainer stops: another one may take the job at once. */
@@ -148,15 +193,34 @@ export class WorkQueue {
       tenant: TenantId.parse(row.tenant),
       job: JobId.parse(row.job),
       fence: row.fence,
-      backbone: row.backbone,
+      backbone: BackboneDigest.parse(row.backbone),
       queuedAt: row.queued_at,
-      trainer: row.lease_until > now ? row.trainer : null,
+      trainer: row.lease_until > now && row.trainer !== null ? TrainerId.parse(row.trainer) : null,
     }))
   }
 
+  /** Those heard of lately. */
   trainers(): readonly TrainerSeen[] {
     return this.#sql
-      .all<{ id: string; backbone: string; seen_at: number }>('SELECT * FROM trainers ORDER BY id')
-      .map(({ backbone, id, seen_at: seenAt }) => ({ backbone, id, seenAt }))
+      .all<{ id: string; backbone: string; seen_at: number }>(
+        'SELECT * FROM trainers WHERE seen_at >= ? ORDER BY id',
+        this.#now() - trainerForgottenMs,
+      )
+      .map(({ backbone, id, seen_at: seenAt }) => ({
+        backbone: BackboneDigest.parse(backbone),
+        id: TrainerId.parse(id),
+        seenAt,
+      }))
+  }
+
+  speeds(): readonly TrainingSpeed[] {
+    return this.#sql
+      .all<{ backbone: string; speed: number }>(
+        'SELECT backbone, tokens_per_second AS speed FROM speeds ORDER BY backbone',
+      )
+      .map(({ backbone, speed: tokensPerSecond }) => ({
+        backbone: BackboneDigest.parse(backbone),
+        tokensPerSecond,
+      }))
   }
 }

@@ -274,11 +274,12 @@ test('the service and the fleet answer what is described', async () => {
     epoch = HeartbeatResponse.parse(JSON.parse(text)).epoch
   }
   await admin('GET', '/fleet')
+  await admin('GET', '/training')
 })
 
 test('files, jobs and their trainer answer what is described', async () => {
   const { id, key } = tenant
-  const file = await uploadLines(key, '{"prompt":"a","completion":"b"}\n')
+  const file = await uploadLines(key, '{"prompt":"a","completion":"b"}\n'.repeat(2))
   await own('GET', '/files?purpose=fine-tune')
   await own('GET', `/files/${file}`)
   expect((await own('GET', `/files/${file}/content`)).text).toContain('"completion"')

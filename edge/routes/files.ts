@@ -14,7 +14,7 @@ import { unwrap } from '../directory/outcome.ts'
 import { boundaryOf } from '../files/multipart.ts'
 import { receiveFile } from '../files/receive-file.ts'
 import { requirePlainBody } from '../http/json-body.ts'
-import { backgroundOf } from '../http/reader.ts'
+import { backgroundOf, readerOf } from '../http/reader.ts'
 import { parseQuery, pathParameter } from '../http/request-parts.ts'
 import { maxDroppedBytes } from '../http/unread-body.ts'
 import { within } from '../http/within.ts'
@@ -23,6 +23,7 @@ import { fileKey } from '../store/bucket-keys.ts'
 import { heldBytes } from '../store/file-writer.ts'
 import { arrivingChunks } from '../uploads/arriving-chunks.ts'
 import { UploadProgress } from '../uploads/upload-memory.ts'
+import { openTokenCounts, withEstimates } from './training-estimates.ts'
 
 type C = Context<TenantApp>
 
@@ -59,10 +60,13 @@ export async function createFile(c: C): Promise<Response> {
     key,
     maxBytes,
     checkPurpose: (purpose) => requirePurpose(c.get('scopes'), { purpose, isRead: false }),
+    openCounts: () => openTokenCounts(readerOf(c)),
   })
-    .then(async (file) => {
-      await records.completeFile(file)
-      return file
+    .then(async ({ counts, file }) => {
+      const counted: FileObject =
+        counts === undefined ? file : { ...file, token_counts: await withEstimates(counts, readerOf(c)) }
+      await records.completeFile(counted)
+      return counted
     })
     .catch(async (thrown: unknown) => {
       await within(removeMs, { work: bucket.delete([key]).catch(() => undefined), late: () => undefined })

@@ -1,4 +1,5 @@
 import type { Context } from 'hono'
+import type { FileObject } from '../../shared/api/files.ts'
 import {
   CreateJobRequest,
   Hyperparameters,
@@ -13,7 +14,8 @@ import {
 import { toPage } from '../../shared/api/paging.ts'
 import { parseRequest } from '../../shared/api/parse.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { type Outcome, unwrap } from '../directory/outcome.ts'
+import type { BackboneSlug } from '../../shared/ids.ts'
+import { unwrap } from '../directory/outcome.ts'
 import { seqOf } from '../fine-tuning/event-table.ts'
 import type { JobSpec } from '../fine-tuning/job-spec.ts'
 import { isEnded, type JobRecord, jobOf } from '../fine-tuning/job-table.ts'
@@ -22,6 +24,7 @@ import { readerOf } from '../http/reader.ts'
 import { parseQuery, pathParameter } from '../http/request-parts.ts'
 import type { ControlApp, TenantApp } from '../request-context.ts'
 import { resolveModel } from '../tenants/resolve-model.ts'
+import { estimateOfJob } from './training-estimates.ts'
 
 type C = Context<TenantApp & ControlApp>
 
@@ -34,9 +37,7 @@ export async function createJob(c: C): Promise<Response> {
   const spec = await specOf(c, request)
   const id = JobId.parse(`ftjob-${crypto.randomUUID().replaceAll('-', '').slice(0, 24)}`)
   c.get('auditTarget').job = id
-  const job = unwrap(await jobsOf(c).createJob(id, spec))
-  await queue(c, job)
-  return shown(c, job)
+  return shown(c, unwrap(await jobsOf(c).createJob(c.get('tenant'), { id, spec })))
 }
 
 /** Makes the job's spec. It decides everything that the request left open. */
@@ -55,27 +56,44 @@ async function specOf(c: C, request: CreateJobRequest): Promise<JobSpec> {
       `model: ${JSON.stringify(request.model)} stacks ${adapters.length} adapters; a job goes on from one of them`,
       { param: 'model' },
     )
-  const { digest, slug } = record.backbone
-  return {
-    model: request.model,
-    backbone: { slug, digest },
+  const { backbone } = record
+  const hyperparameters =
+    request.method?.supervised.hyperparameters ?? request.hyperparameters ?? Hyperparameters.parse({})
+  const training = {
     from: from?.digest ?? null,
-    trainingFile: request.training_file,
     validationFile: request.validation_file ?? null,
+    hyperparameters,
+  }
+  // A file that there is not is refused where the job is created.
+  const file = await jobsOf(c).file(request.training_file)
+  requireTrainable(file, backbone.slug)
+  return {
+    ...training,
+    model: request.model,
+    backbone: { slug: backbone.slug, digest: backbone.digest },
+    trainingFile: request.training_file,
     suffix: request.suffix ?? null,
     seed: request.seed ?? (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) % 2_147_483_648,
-    hyperparameters:
-      request.method?.supervised.hyperparameters ?? request.hyperparameters ?? Hyperparameters.parse({}),
     metadata: request.metadata ?? null,
     deployIfWorse: request.deploy_if_worse,
+    estimate:
+      file === undefined
+        ? null
+        : await estimateOfJob(training, { backbone, file, reader: readerOf(c), tenant: tenant.id }),
   }
 }
 
-const queue = (c: C, { id, spec }: JobRecord): Promise<void> =>
-  c
-    .get('platform')
-    .trainingQueue()
-    .add({ tenant: c.get('tenant'), job: id, backbone: spec.backbone.digest })
+/** Throws `training_data_invalid` for a file that a trainer would refuse, as far as its upload has shown it. */
+function requireTrainable(file: FileObject | undefined, backbone: BackboneSlug): void {
+  const count = file?.token_counts?.find((each) => each.backbone === backbone)
+  if (count === undefined) return
+  const tooFew = count.is_exact && count.examples < 2
+  const problem =
+    count.problem ??
+    (tooFew ? 'it has one example; at least 2 are needed, and some fifty before a model learns a task' : null)
+  if (problem !== null)
+    throw new QuartetError('training_data_invalid', `training_file: ${problem}`, { param: 'training_file' })
+}
 
 async function requireJob(c: C): Promise<JobRecord> {
   const id = pathParameter(c, 'job')
@@ -103,27 +121,19 @@ export async function getJob(c: C): Promise<Response> {
   return shown(c, await requireJob(c))
 }
 
-/** Moves a job out of or back into the queue. */
-async function moved(c: C, outcome: Outcome<JobRecord>): Promise<Response> {
-  const job = unwrap(outcome)
-  if (job.status === 'queued') await queue(c, job)
-  else await c.get('platform').trainingQueue().remove(c.get('tenant'), job.id)
-  return shown(c, job)
-}
-
 /** `POST /v1/fine_tuning/jobs/{job}/cancel`. */
 export async function cancelJob(c: C): Promise<Response> {
-  return moved(c, await jobsOf(c).cancel(pathParameter(c, 'job')))
+  return shown(c, unwrap(await jobsOf(c).cancel(pathParameter(c, 'job'))))
 }
 
 /** `POST /v1/fine_tuning/jobs/{job}/pause`: its trainer keeps a checkpoint and drops it. */
 export async function pauseJob(c: C): Promise<Response> {
-  return moved(c, await jobsOf(c).pause(pathParameter(c, 'job')))
+  return shown(c, unwrap(await jobsOf(c).pause(pathParameter(c, 'job'))))
 }
 
 /** `POST /v1/fine_tuning/jobs/{job}/resume`: from the last checkpoint on. */
 export async function resumeJob(c: C): Promise<Response> {
-  return moved(c, await jobsOf(c).resume(pathParameter(c, 'job')))
+  return shown(c, unwrap(await jobsOf(c).resume(pathParameter(c, 'job'))))
 }
 
 /** `GET /v1/fine_tuning/jobs/{job}/events`. */

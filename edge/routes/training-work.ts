@@ -15,15 +15,16 @@ import { verifyTrainerToken } from '../../shared/training/trainer-token.ts'
 import { bearerToken } from '../auth/bearer.ts'
 import { dayOf, monthOf } from '../budgets/calendar.ts'
 import { unwrap } from '../directory/outcome.ts'
+import type { ReportAnswer } from '../fine-tuning/job-book.ts'
 import type { JobRecord } from '../fine-tuning/job-table.ts'
+import { verdictOf } from '../fine-tuning/verdict.ts'
 import type { Lease } from '../fine-tuning/work-queue.ts'
 import { parseJson, readBytes } from '../http/json-body.ts'
-import { backgroundOf, readerOf } from '../http/reader.ts'
+import { backgroundOf } from '../http/reader.ts'
 import { parseQuery, pathParameter } from '../http/request-parts.ts'
 import type { App } from '../request-context.ts'
 import { checkpointKey, fileKey } from '../store/bucket-keys.ts'
 import type { TenantRecord } from '../store/records.ts'
-import { readTenant } from '../tenants/read.ts'
 import { publishAdapter } from '../uploads/publish-adapter.ts'
 import { UploadProgress } from '../uploads/upload-memory.ts'
 
@@ -67,19 +68,21 @@ async function heldJob(c: C, lease: Lease): Promise<JobRecord> {
 export async function claimWork(c: C): Promise<Response> {
   const { json, trainer } = await readSigned(c)
   const { backbone } = parseRequest(ClaimRequest, json)
-  const { training, trainingQueue } = c.get('platform')
+  const { directory, training, trainingQueue } = c.get('platform')
   const none: ClaimResponse = { work: null }
   for (;;) {
     const lease = await trainingQueue().claim(trainer, backbone.digest)
     if (lease === undefined) return c.json(none)
-    const { job: id, tenant } = lease
-    const tenantRecord = await readTenant(tenant, readerOf(c))
-    const begun =
-      tenantRecord === undefined || tenantRecord.status === 'suspended'
-        ? undefined
-        : await training(tenant).begin(lease)
+    const { tenant } = lease
+    // The directory's word, not this isolate's memory: nothing keeps that up to date for trainers.
+    const tenantRecord = await directory(tenant).record()
+    if (tenantRecord?.status === 'suspended') {
+      await trainingQueue().defer(lease)
+      continue
+    }
+    const begun = tenantRecord && (await training(tenant).begin(lease))
     if (begun === undefined) {
-      await trainingQueue().remove(tenant, id)
+      await trainingQueue().end(lease)
       continue
     }
     const { checkpoint, job } = begun
@@ -101,42 +104,55 @@ export async function reportWork(c: C): Promise<Response> {
   const { json } = await readSigned(c)
   const lease = leaseOf(c)
   const report = parseRequest(TrainerReport, json)
-  const { training, trainingQueue } = c.get('platform')
-  const tenant = await readTenant(lease.tenant, readerOf(c))
+  const { directory, training, trainingQueue } = c.get('platform')
+  const tenant = await directory(lease.tenant).record()
   if (tenant === undefined) throw new QuartetError('not_found', 'the tenant is gone')
-  const order =
+  if (report.type === 'restarted') await dropCheckpoints(c, lease)
+  const { isOverBudget, order }: ReportAnswer =
     report.type === 'succeeded'
       ? await succeed(c, lease, report)
       : unwrap(await training(lease.tenant).report(lease, report, tenant.policy.trainingTokensPerMonth))
   if (report.type === 'released') await trainingQueue().release(lease)
-  else if (order.order === 'continue') await trainingQueue().renew(lease)
-  else await trainingQueue().remove(lease.tenant, lease.job)
-  if (order.order === 'stop') await noteTrained(c, tenant)
-  return c.json(order satisfies TrainerOrder)
+  else if (order === 'continue')
+    await trainingQueue().renew(lease, report.type === 'progress' ? report.tokensPerSecond : undefined)
+  else await trainingQueue().end(lease)
+  if (order === 'stop') await noteTrained(c, tenant, { isRefusing: isOverBudget === true })
+  return c.json({ order } satisfies TrainerOrder)
 }
 
-/** Tells the tenant's alerts how far its training budget is spent. */
-async function noteTrained(c: C, { id, policy }: TenantRecord): Promise<void> {
+/** Tells the tenant's alerts how far its training budget is spent. `isRefusing`: the rest did not suffice for a job. */
+async function noteTrained(
+  c: C,
+  { id, policy }: TenantRecord,
+  { isRefusing }: { readonly isRefusing: boolean },
+): Promise<void> {
   const limit = policy.trainingTokensPerMonth
   if (limit === null) return
   const { budget, training } = c.get('platform')
   const period = monthOf(dayOf(Date.now()))
   const spent = await training(id).trained(period)
-  await budget(id).noteLevel({ budget: 'trainingTokensPerMonth', period, limit, spent })
+  await budget(id).noteLevel({ budget: 'trainingTokensPerMonth', period, limit, spent, isRefusing })
 }
 
-/** Points the alias of a job whose adapter is published, unless it is worse than the untuned model. */
+/** Points the alias of a job whose adapter is published, unless it is not known to be better than the untuned model. */
 async function succeed(
   c: C,
   lease: Lease,
   report: Extract<TrainerReport, { type: 'succeeded' }>,
 ): Promise<TrainerOrder> {
   const { directory, feed, training } = c.get('platform')
-  const { spec } = await heldJob(c, lease)
-  const { tuned_loss: tuned, untuned_loss: untuned } = report.evaluation
-  const isWorse = tuned !== null && untuned !== null && tuned >= untuned
+  const job = await heldJob(c, lease)
+  // The report may come again, its first answer lost; or too late, when the job is over.
+  if (job.status !== 'running') return { order: job.status === 'paused' ? 'pause' : 'stop' }
+  const { published, spec } = unwrap(await training(lease.tenant).publish(lease, undefined))
+  if (published !== report.adapter)
+    throw new QuartetError(
+      'conflict',
+      `the job's trainer has published ${published ?? 'no adapter'}, not ${report.adapter}; bring the adapter first`,
+      { param: 'adapter' },
+    )
   let alias: AliasName | null = null
-  if (!isWorse || spec.deployIfWorse) {
+  if (verdictOf(report.evaluation) === 'better' || spec.deployIfWorse) {
     alias = AliasName.parse(
       [
         'ft',
@@ -193,6 +209,14 @@ const CheckpointQuery = z.strictObject({
   valid_loss: z.string().transform(Number).pipe(z.number()).optional(),
 })
 
+/** The checkpoints are of no use to the trainer: they go, so that the next ones count. */
+async function dropCheckpoints(c: C, lease: Lease): Promise<void> {
+  await heldJob(c, lease)
+  const { files, training } = c.get('platform')
+  const checkpoints = await training(lease.tenant).checkpoints(lease.job)
+  await files.delete(checkpoints.map((each) => checkpointKey(lease.tenant, lease.job, each)))
+}
+
 /** `PUT /fleet/v1/training/{id}/{job}/checkpoint`. The one before it goes. */
 export async function putCheckpoint(c: C): Promise<Response> {
   const { body: sha256 } = await callerOf(c)
@@ -209,8 +233,12 @@ export async function putCheckpoint(c: C): Promise<Response> {
     )
   const records = training(tenant)
   const before = await records.checkpoints(job)
-  await files.write(checkpointKey(tenant, job, { ...lease, step }), c.req.raw.body, sha256)
-  unwrap(await records.addCheckpoint(lease, { step, validLoss, fence: lease.fence }))
+  const key = checkpointKey(tenant, job, { ...lease, step })
+  await files.write(key, c.req.raw.body, sha256)
+  const added = await records.addCheckpoint(lease, { step, validLoss, fence: lease.fence })
+  // Another trainer got the job meanwhile: nobody will read it.
+  if (!added.ok) await files.delete([key])
+  unwrap(added)
   const old = before.filter((each) => each.step !== step || each.fence !== lease.fence)
   await files.delete(old.map((each) => checkpointKey(tenant, job, each)))
   return c.body(null, 204)
@@ -233,22 +261,20 @@ export async function getCheckpoint(c: C): Promise<Response> {
 export async function putTrainedAdapter(c: C): Promise<Response> {
   const { body: sha256 } = await callerOf(c)
   const lease = leaseOf(c)
-  const { spec } = await heldJob(c, lease)
+  const { training } = c.get('platform')
   const bytes = Number(c.req.header('content-length') ?? Number.NaN)
   if (!(bytes > 0) || c.req.raw.body === null)
     throw new QuartetError('length_required', 'the adapter must come with a Content-Length')
+  const { spec } = unwrap(await training(lease.tenant).publish(lease, undefined))
   const adapter = await publishAdapter(
     { bytes, body: c.req.raw.body, progress: new UploadProgress(bytes) },
     {
       tenant: lease.tenant,
       reader: { platform: c.get('platform'), background: backgroundOf(c) },
       expected: AdapterDigest.parse(sha256),
+      backbone: spec.backbone,
     },
   )
-  if (adapter.backbone !== spec.backbone.slug)
-    throw new QuartetError(
-      'backbone_mismatch',
-      `the job trains an adapter for ${spec.backbone.slug}, not for ${adapter.backbone}`,
-    )
+  unwrap(await training(lease.tenant).publish(lease, adapter.digest))
   return c.json(adapter)
 }

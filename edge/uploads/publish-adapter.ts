@@ -1,6 +1,7 @@
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
 import { checkFit, checkTail, otherWeights } from '../../shared/adapter-fit.ts'
 import type { AdapterSummary } from '../../shared/api/deployments.ts'
+import type { EdgeBackbone } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { AdapterDigest, TenantId } from '../../shared/ids.ts'
 import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
@@ -19,6 +20,8 @@ export interface Publication {
   readonly reader: Reader & { readonly platform: Pick<Platform, 'uploadMemory'> }
   /** The digest that the file must have, where the caller named it. */
   readonly expected: AdapterDigest | undefined
+  /** The only weights that the adapter may be for, where the caller knows them. */
+  readonly backbone?: Pick<EdgeBackbone, 'slug' | 'digest'>
 }
 
 /**
@@ -139,6 +142,14 @@ function checkDigest(actual: AdapterDigest, expected: AdapterDigest | undefined)
 }
 
 async function requireBackbone(metadata: AdapterMetadata, publication: Publication): Promise<void> {
+  const { backbone: wanted } = publication
+  if (wanted !== undefined && wanted.slug !== metadata.backbone)
+    throw new QuartetError(
+      'backbone_mismatch',
+      `the adapter is for ${metadata.backbone}; one for ${wanted.slug} is wanted`,
+      { param: 'backbone' },
+    )
+  if (wanted !== undefined && wanted.digest !== metadata.backbone_sha256) throw otherWeights(metadata, wanted)
   const record = await findBackbone(metadata.backbone, publication)
   if (record?.backbone.digest === metadata.backbone_sha256) {
     checkFit(metadata, record.backbone)

@@ -10,9 +10,10 @@ export const BatchId = z
   .brand('BatchId')
 export type BatchId = z.infer<typeof BatchId>
 
-export const BatchEndpoint = z.enum(['/v1/chat/completions', '/v1/completions', '/v1/embeddings'], {
-  error: 'must be /v1/chat/completions, /v1/completions or /v1/embeddings',
-})
+export const BatchEndpoint = z.enum(
+  ['/v1/chat/completions', '/v1/completions', '/v1/responses', '/v1/embeddings'],
+  { error: 'must be /v1/chat/completions, /v1/completions, /v1/responses or /v1/embeddings' },
+)
 export type BatchEndpoint = z.infer<typeof BatchEndpoint>
 
 /** One line of a file of requests (purpose `batch`), as OpenAI has it. */

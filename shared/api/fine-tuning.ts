@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { AdapterDigest } from '../ids.ts'
-import { FileId } from './files.ts'
+import { FileId, TrainingEstimate } from './files.ts'
 import { Page, pageQuery } from './paging.ts'
 
 /** `/v1/fine_tuning/jobs`, as OpenAI has it. Times are seconds since 1970. */
@@ -110,6 +110,8 @@ export const Job = z.object({
   /** Digest of the trained adapter. */
   adapter: AdapterDigest.nullable(),
   evaluation: JobEvaluation.nullable(),
+  /** What the job was expected to take when it was created; null where the file's tokens were not counted. */
+  estimate: TrainingEstimate.nullable(),
   /** Steps made and planned; null before the trainer has planned them. */
   progress: z.object({ step: z.int(), steps: z.int() }).nullable(),
 })

@@ -20,10 +20,10 @@ export const TrainerId = z
   .brand('TrainerId')
 export type TrainerId = z.infer<typeof TrainerId>
 
-/** How long a lease lives after its last report. */
+/** How long a lease lives after its last report, where the edge's operator does not say otherwise. */
 export const trainerLeaseMs = 60_000
-/** How often a trainer reports. */
-export const trainerReportMs = 10_000
+/** How often a trainer reports while its lease lives. */
+export const reportsPerLease = 6
 
 export const ClaimRequest = z.strictObject({
   backbone: z.strictObject({ slug: BackboneSlug, digest: BackboneDigest }),
@@ -41,6 +41,8 @@ export const TrainingWork = z.object({
   checkpointStep: z.int().nullable(),
   seed: z.int(),
   hyperparameters: Hyperparameters,
+  /** How long the lease lives after each report, in milliseconds. */
+  leaseMs: z.int().min(1),
 })
 export type TrainingWork = z.infer<typeof TrainingWork>
 
@@ -63,6 +65,8 @@ export const TrainerReport = z.discriminatedUnion('type', [
     step,
     trainedTokens: z.int().min(0),
     secondsLeft: z.number().min(0).nullable(),
+    /** Tokens trained in a second of this trainer's work, measurements included; absent before the first step. */
+    tokensPerSecond: z.number().gt(0).optional(),
     metrics: z
       .array(z.strictObject({ step, trainLoss: z.number().optional(), validLoss: z.number().optional() }))
       .max(1_000),
@@ -79,6 +83,8 @@ export const TrainerReport = z.discriminatedUnion('type', [
     trainedTokens: z.int().min(0),
     evaluation: JobEvaluation,
   }),
+  /** The last checkpoint is of no use, and why: the trainer begins anew. */
+  z.strictObject({ type: z.literal('restarted'), reason: z.string().max(2_000) }),
   /** The trainer stops and keeps its last checkpoint: another one may go on. */
   z.strictObject({ type: z.literal('released') }),
 ])

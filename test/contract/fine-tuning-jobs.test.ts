@@ -24,6 +24,7 @@ const spec = JobSpec.parse({
   hyperparameters: { n_epochs: 'auto', batch_size: 'auto', learning_rate_multiplier: 'auto' },
   metadata: null,
   deployIfWorse: false,
+  estimate: null,
 })
 
 function bookWithFile(): JobBook {
@@ -179,7 +180,7 @@ describe('the queue of jobs', () => {
 
   test('never gives one job to two trainers while a lease lives, and a later lease has a higher fence', () => {
     let now = 1_000
-    const queue = new WorkQueue(memorySql(), () => now)
+    const queue = new WorkQueue(memorySql(), { now: () => now })
     queue.add({ tenant: acme, job, backbone })
     const first = queue.claim(trainer, backbone)
     expect(first).toMatchObject({ tenant: acme, job })
@@ -202,7 +203,7 @@ describe('the queue of jobs', () => {
 
   test('takes tenants in turn, however many jobs one of them queues', () => {
     let now = 0
-    const queue = new WorkQueue(memorySql(), () => ++now)
+    const queue = new WorkQueue(memorySql(), { now: () => ++now })
     for (const of of ['1', '2', '3']) queue.add({ tenant: acme, job: jobId(of), backbone })
     queue.add({ tenant: globex, job: jobId('4'), backbone })
     const order: (string | undefined)[] = []

@@ -14,6 +14,8 @@ export interface WorkerProcess extends AsyncDisposable {
   readonly port: number
   /** Lines of its log so far. */
   readonly log: readonly LogLine[]
+  /** Ends it without a word, the runtime with it. */
+  readonly kill: () => Promise<void>
 }
 
 interface LogLine {
@@ -23,14 +25,17 @@ interface LogLine {
 
 type Settings = Omit<WorkerSettings, 'QUARTET_EDGE_PORT' | 'QUARTET_EDGE_STATE'>
 
-export async function startWorkerProcess(settings: Settings): Promise<WorkerProcess> {
-  const stateFolder = await mkdtemp(join(tmpdir(), 'quartet-worker-'))
+/** `state`: a folder that outlives it; its own, which goes with it, when absent. */
+export async function startWorkerProcess(settings: Settings, state?: string): Promise<WorkerProcess> {
+  const stateFolder = state ?? (await mkdtemp(join(tmpdir(), 'quartet-worker-')))
   const port = await freePort()
   const child = spawn(
     process.execPath,
     [fileURLToPath(new URL('../../cli/local/worker-process.ts', import.meta.url))],
     {
       stdio: ['ignore', 'pipe', 'inherit'],
+      // A group of its own, so that the runtime, its child, can be killed with it.
+      detached: true,
       env: {
         ...process.env,
         ...settings,
@@ -55,13 +60,19 @@ export async function startWorkerProcess(settings: Settings): Promise<WorkerProc
     log,
     async [Symbol.asyncDispose]() {
       await stop(child)
-      await rm(stateFolder, { recursive: true, force: true })
+      if (state === undefined) await rm(stateFolder, { recursive: true, force: true })
+    },
+    async kill() {
+      if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
+      const gone = once(child, 'exit')
+      process.kill(-child.pid, 'SIGKILL')
+      await gone
     },
   }
 }
 
 async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null) return
+  if (child.exitCode !== null || child.signalCode !== null) return
   const gone = once(child, 'exit')
   child.kill()
   await gone

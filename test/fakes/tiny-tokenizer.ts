@@ -61,7 +61,7 @@ export const tinyTokenizer = {
   post_processor: null,
   decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
   model: {
-    type: 'BPE',
+    type: 'BPE' as const,
     dropout: null,
     unk_token: null,
     continuing_subword_prefix: null,

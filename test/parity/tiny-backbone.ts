@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TensorName, TensorSource } from '../../model/architectures/tensor-source.ts'
+import type { BackboneSource } from '../../model/import/backbone-source.ts'
 import { importSource } from '../../model/import/import.ts'
 import { createBackend, type OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import type { Device } from '../../model/runtime/session.ts'
@@ -32,13 +33,32 @@ interface TinyOptions {
   readonly config?: Partial<ModelConfig>
   readonly weights?: WeightFormat
   readonly seed?: number
+  /** Its tokenizer, special tokens and template; without them it knows token ids alone. */
+  readonly text?: {
+    readonly tokenizer: BackboneSource['tokenizer']
+    readonly tokens: BackboneManifest['tokens']
+    readonly chat: BackboneManifest['chat']
+  }
   /** Changes a tensor of the model. */
   readonly alter?: (name: TensorName, values: Float32Array) => Float32Array
 }
 
+const idsAlone: NonNullable<TinyOptions['text']> = {
+  tokenizer: {
+    added_tokens: [],
+    normalizer: null,
+    pre_tokenizer: null,
+    post_processor: null,
+    decoder: { type: 'ByteLevel' },
+    model: { type: 'BPE', vocab: {}, merges: [] },
+  },
+  tokens: { bos: 1, eos: [2] },
+  chat: { template: '' },
+}
+
 /** Imports a small random model as a real backbone is imported. */
 export async function tinyBackbone(options: TinyOptions = {}): Promise<TinyBackbone> {
-  const { config, weights = 'f32', seed = 1, alter = (_, values) => values } = options
+  const { config, text = idsAlone, weights = 'f32', seed = 1, alter = (_, values) => values } = options
   const seeded = seededSource({ ...tinyConfig, ...config }, seed)
   const source: TensorSource = {
     config: seeded.config,
@@ -49,16 +69,7 @@ export async function tinyBackbone(options: TinyOptions = {}): Promise<TinyBackb
   const manifest = await importSource(
     {
       tensors: source,
-      tokenizer: {
-        added_tokens: [],
-        normalizer: null,
-        pre_tokenizer: null,
-        post_processor: null,
-        decoder: { type: 'ByteLevel' },
-        model: { type: 'BPE', vocab: {}, merges: [] },
-      },
-      tokens: { bos: 1, eos: [2] },
-      chat: { template: '' },
+      ...text,
       origin: async () => ({ kind: 'seeded', name: `seed ${seed}`, sha256: '0'.repeat(64) }),
       close: async () => {},
     },

@@ -1,12 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { QuartetError } from '../../shared/errors.ts'
-import {
-  type EncodeOptions,
-  ignoredKeys,
-  type PromptEncoder,
-  parseDataset,
-  requireExamples,
-} from './dataset.ts'
+import type { PromptEncoder } from '../../shared/training/prompt-encoder.ts'
+import { type EncodeOptions, ignoredKeys, parseDataset, requireExamples } from './dataset.ts'
 import { maxLineBytes } from './jsonl.ts'
 
 /** A token per UTF-16 unit; a conversation is its messages behind their roles' initials. */

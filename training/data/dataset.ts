@@ -1,23 +1,15 @@
 import { createHash } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
-import type { ChatMessage } from '../../shared/api/chat-completions.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { parseRow, type Row } from '../../shared/training/row.ts'
+import {
+  encodeRow,
+  lengthProblem,
+  type PromptEncoder,
+  type PromptFormat,
+} from '../../shared/training/prompt-encoder.ts'
+import { parseRow } from '../../shared/training/row.ts'
 import type { Example } from './example.ts'
 import { invalidFile, type JsonLine, type LineProblem, maxFileBytes, parseJsonl } from './jsonl.ts'
-
-/** Text to token ids, as a request to a tuned model is tokenized when it is served. */
-export interface PromptEncoder {
-  /** A conversation up to where the assistant's answer begins. Throws QuartetError. */
-  conversation(messages: readonly ChatMessage[]): readonly number[]
-  /** A raw prompt, as `/v1/completions` takes it. Throws QuartetError. */
-  prompt(text: string): readonly number[]
-  /** An answer as the model would write it, with the token that ends it. Throws QuartetError. */
-  answer(text: string): readonly number[]
-}
-
-/** Whether `{"prompt", "completion"}` is a conversation of one user message or a raw prompt. */
-export type PromptFormat = 'chat' | 'raw'
 
 export interface EncodeOptions {
   readonly encoder: PromptEncoder
@@ -125,32 +117,4 @@ function readExamples(
     if (error instanceof QuartetError) return { problem: error.message }
     throw error
   }
-}
-
-/** An example in token ids. Throws QuartetError. */
-function encodeRow(
-  { prompt, answer }: Row,
-  { encoder, prompts }: Pick<EncodeOptions, 'encoder' | 'prompts'>,
-): Example {
-  return { instruction: encodePrompt(prompt, { encoder, prompts }), response: encoder.answer(answer) }
-}
-
-function encodePrompt(
-  prompt: Row['prompt'],
-  { encoder, prompts }: Pick<EncodeOptions, 'encoder' | 'prompts'>,
-): readonly number[] {
-  if (prompt.type === 'messages') return encoder.conversation(prompt.messages)
-  if (prompts === 'raw') return encoder.prompt(prompt.text)
-  return encoder.conversation([{ role: 'user', content: prompt.text, name: undefined }])
-}
-
-function lengthProblem(example: Example, { room }: EncodeOptions): string | undefined {
-  const [prompt, response] = [example.instruction.length, example.response.length]
-  if (prompt === 0) return 'its prompt has no tokens'
-  if (prompt + response <= room) return undefined
-  const longest =
-    response > room
-      ? `its response has ${response} tokens`
-      : `it has ${prompt} prompt and ${response} response tokens`
-  return `${longest}; the context leaves room for ${room}, so shorten it or leave it out`
 }

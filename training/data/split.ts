@@ -1,10 +1,10 @@
 import { QuartetError } from '../../shared/errors.ts'
 import { Random } from '../../shared/prng.ts'
+import { setApart } from '../../shared/training/job-size.ts'
 import { shuffled } from './batches.ts'
 import type { FileExample } from './dataset.ts'
 import { idsKey } from './survey.ts'
 
-const mostDevExamples = 200
 const purpose = 0xd5eed
 
 const keysOf = ({ instruction, line }: FileExample) => [`line ${line}`, idsKey(instruction)]
@@ -48,7 +48,7 @@ export function splitDev(
       'training_data_invalid',
       'all examples or nearly all have the same prompt, so none can be set apart to measure on; give --dev FILE or --dev-share 0',
     )
-  const wanted = Math.min(mostDevExamples, Math.max(1, Math.round(examples.length * share)))
+  const wanted = setApart(examples.length, share)
   const groups = groupsOf(examples)
   const dev = new Set<FileExample>()
   for (const group of shuffled(groups, new Random(seed * 2 ** 20 + purpose)))

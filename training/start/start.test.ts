@@ -1,8 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
 import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
+import {
+  type AdapterChoices,
+  describeAdapter,
+  parameterCount,
+} from '../../shared/training/describe-adapter.ts'
 import { adapterFile, parametersOf } from '../as-written.ts'
-import { type AdapterChoices, describeAdapter, parameterCount } from '../describe.ts'
 import { freshParameters } from './fresh.ts'
 import { parametersFrom } from './from-adapter.ts'
 import { startFromText } from './from-text.ts'

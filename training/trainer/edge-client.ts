@@ -22,6 +22,9 @@ export interface EdgeClientOptions {
   readonly backoffMs?: readonly number[]
 }
 
+/** A job that a trainer has a lease on. */
+export type HeldJob = Pick<TrainingWork, 'fence' | 'job' | 'tenant'>
+
 interface Call {
   readonly method: 'GET' | 'POST' | 'PUT'
   readonly path: string
@@ -53,19 +56,19 @@ export class EdgeClient {
     return work
   }
 
-  async report(work: TrainingWork, report: TrainerReport): Promise<TrainerOrder['order']> {
+  async report(work: HeldJob, report: TrainerReport): Promise<TrainerOrder['order']> {
     const answer = await this.#json({ ...this.#of(work, 'report'), method: 'POST', body: encoded(report) })
     return TrainerOrder.parse(answer).order
   }
 
   /** A file of the job: `training-file`, `validation-file`, `checkpoint`, `adapter`. */
-  async read(work: TrainingWork, what: 'training-file' | 'validation-file' | 'checkpoint' | 'adapter') {
+  async read(work: HeldJob, what: 'training-file' | 'validation-file' | 'checkpoint' | 'adapter') {
     const response = await this.#send({ ...this.#of(work, what), method: 'GET' })
     return new Uint8Array(await response.arrayBuffer())
   }
 
   async putCheckpoint(
-    work: TrainingWork,
+    work: HeldJob,
     {
       bytes,
       step,
@@ -83,12 +86,12 @@ export class EdgeClient {
     await this.#send({ ...this.#of(work, `checkpoint?${query}`), method: 'PUT', body: bytes })
   }
 
-  async putAdapter(work: TrainingWork, bytes: Uint8Array<ArrayBuffer>): Promise<AdapterDigest> {
+  async putAdapter(work: HeldJob, bytes: Uint8Array<ArrayBuffer>): Promise<AdapterDigest> {
     const answer = await this.#json({ ...this.#of(work, 'adapter'), method: 'PUT', body: bytes })
     return Published.parse(answer).digest
   }
 
-  #of({ fence, job, tenant }: TrainingWork, what: string): Pick<Call, 'path' | 'fence'> {
+  #of({ fence, job, tenant }: HeldJob, what: string): Pick<Call, 'path' | 'fence'> {
     return { path: `/fleet/v1/training/${tenant}/${job}/${what}`, fence }
   }
 

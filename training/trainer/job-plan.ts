@@ -1,12 +1,18 @@
 import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import { type AdapterFile, type AdapterMetadata, parseAdapterFile } from '../../shared/adapter-file.ts'
+import { choicesOf, describeAdapter } from '../../shared/training/describe-adapter.ts'
+import { devShare, jobSize, tokensOf } from '../../shared/training/job-size.ts'
+import {
+  type PromptEncoder,
+  type PromptFormat,
+  promptFormatOf,
+} from '../../shared/training/prompt-encoder.ts'
 import type { TrainingWork } from '../../shared/training/trainer-protocol.ts'
 import type { NamedExamples } from '../adapter-training.ts'
 import { lengthOf } from '../data/batches.ts'
-import { type PromptEncoder, type PromptFormat, parseDataset, requireExamples } from '../data/dataset.ts'
+import { parseDataset, requireExamples } from '../data/dataset.ts'
 import { isSplittable, splitDev } from '../data/split.ts'
-import { choicesOf, describeAdapter } from '../describe.ts'
-import { defaultEvaluateEvery, defaultSteps, Rates, TrainSettings } from '../settings.ts'
+import { defaultEvaluateEvery, Rates, TrainSettings } from '../settings.ts'
 import type { AdapterStart } from '../start/start.ts'
 
 /** The plan that a job's files and hyperparameters give. */
@@ -31,9 +37,6 @@ export interface JobFiles {
   readonly adapter: Uint8Array<ArrayBuffer> | undefined
 }
 
-const defaultBatch = 16
-const devShare = 0.1
-
 /** Reads a job's files. Throws `training_data_invalid`, `adapter_invalid` and `backbone_mismatch`. */
 export function planJob(
   { manifest }: Backbone,
@@ -45,7 +48,7 @@ export function planJob(
 ): JobPlan {
   const from: AdapterFile | undefined = files.adapter && parseAdapterFile(files.adapter)
   const metadata = describeAdapter(manifest, from === undefined ? { kind: 'iapt' } : choicesOf(from.metadata))
-  const prompts: PromptFormat = manifest.chat.template === '' ? 'raw' : 'chat'
+  const prompts = promptFormatOf(manifest)
   const reading = { encoder, prompts, room: manifest.config.contextLength - metadata.l_sp }
   const whole = requireExamples(parseDataset(files.training, { ...reading, name: 'training_file' }), {
     least: 2,
@@ -62,16 +65,14 @@ export function planJob(
       : isSplittable(whole.examples)
         ? splitDev(whole.examples, { share: devShare, seed })
         : { train: whole.examples, dev: [] }
-  const { batch_size: batch, learning_rate_multiplier: multiplier, n_epochs: asked } = work.hyperparameters
-  const size = batch === 'auto' ? defaultBatch : batch
-  const stepsPerEpoch = Math.max(1, Math.ceil(split.train.length / size))
-  const steps = asked === 'auto' ? defaultSteps(stepsPerEpoch) : asked * stepsPerEpoch
+  const { learning_rate_multiplier: multiplier } = work.hyperparameters
+  const size = jobSize(split.train.length, work.hyperparameters)
   const factor = multiplier === 'auto' ? 1 : multiplier
   const settings = TrainSettings.parse({
     seed,
-    steps,
-    batch: size,
-    evaluateEvery: defaultEvaluateEvery(steps),
+    steps: size.steps,
+    batch: size.batch,
+    evaluateEvery: defaultEvaluateEvery(size.steps),
     rates: Object.fromEntries(
       Object.entries(Rates.parse({})).map(([name, rate]) => [name, Math.min(1, rate * factor)]),
     ),
@@ -90,6 +91,6 @@ export function planJob(
         source: files.validation === undefined ? `${devShare} of the training data` : 'validation_file',
       },
     },
-    tokens: Math.ceil((perEpoch * steps) / stepsPerEpoch),
+    tokens: tokensOf(perEpoch, size),
   }
 }

@@ -2,12 +2,12 @@ import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import type { JobEvaluation } from '../../shared/api/fine-tuning.ts'
 import { QuartetError, toQuartetError } from '../../shared/errors.ts'
 import type { LogFields } from '../../shared/log.ts'
+import type { PromptEncoder } from '../../shared/training/prompt-encoder.ts'
 import {
+  reportsPerLease,
   type TrainerReport,
   type TrainingWork,
-  trainerReportMs,
 } from '../../shared/training/trainer-protocol.ts'
-import type { PromptEncoder } from '../data/dataset.ts'
 import type { TrainRecord } from '../record.ts'
 import { startParameters } from '../start/start.ts'
 import { type TrainedAdapter, trainAdapter } from '../train-adapter.ts'
@@ -24,7 +24,6 @@ export interface Workshop {
     trained: TrainedAdapter,
   ) => Promise<Pick<JobEvaluation, 'accuracy' | 'samples'>>
   readonly log: (event: string, fields?: LogFields) => void
-  readonly reportMs?: number
 }
 
 type Metric = Extract<TrainerReport, { type: 'progress' }>['metrics'][number]
@@ -37,14 +36,7 @@ type Metric = Extract<TrainerReport, { type: 'progress' }>['metrics'][number]
 export async function runJob(
   client: EdgeClient,
   work: TrainingWork,
-  {
-    answers,
-    backbone,
-    encoder,
-    log,
-    reportMs = trainerReportMs,
-    signal,
-  }: Workshop & { readonly signal: AbortSignal },
+  { answers, backbone, encoder, log, signal }: Workshop & { readonly signal: AbortSignal },
 ): Promise<void> {
   const leaving = new AbortController()
   const progress = new Progress()
@@ -58,7 +50,7 @@ export async function runJob(
   }
   const beat = setInterval(() => {
     report(progress.take()).catch((thrown: unknown) => log('report_failed', { reason: String(thrown) }))
-  }, reportMs)
+  }, work.leaseMs / reportsPerLease)
   try {
     const plan = await readPlan(client, work, { backbone, encoder })
     await report({
@@ -71,23 +63,34 @@ export async function runJob(
     const resumed = work.checkpointStep === null ? undefined : await client.read(work, 'checkpoint')
     const { data, metadata, settings, start, startName } = plan
     const parameters = await startParameters(backbone, { metadata, seed: settings.seed, start })
-    const trained = await trainAdapter(
-      { backbone, metadata, settings, data, start: { parameters, name: startName } },
-      {
-        signal: AbortSignal.any([signal, leaving.signal]),
-        onEvent: (event) => {
-          if (event.type !== 'checkpoint' && event.type !== 'measuring untuned')
-            progress.add(event, event.progress)
-        },
-        onResume: async (state) => progress.resume(state.step, state.history),
-        checkpoints: {
-          ...(resumed === undefined ? {} : { resumed }),
-          save: async (bytes) => {
-            await client.putCheckpoint(work, { bytes, step: progress.step, validLoss: progress.validLoss })
+    let isResumed = false
+    const train = (checkpoint: Uint8Array | undefined) =>
+      trainAdapter(
+        { backbone, metadata, settings, data, start: { parameters, name: startName } },
+        {
+          signal: AbortSignal.any([signal, leaving.signal]),
+          onEvent: (event) => {
+            if (event.type !== 'checkpoint' && event.type !== 'measuring untuned')
+              progress.add(event, event.progress)
+          },
+          onResume: async (state) => {
+            isResumed = true
+            progress.resume(state.step, state.history)
+          },
+          checkpoints: {
+            resumed: checkpoint,
+            save: async (bytes) => {
+              await client.putCheckpoint(work, { bytes, step: progress.step, validLoss: progress.validLoss })
+            },
           },
         },
-      },
-    )
+      )
+    const trained = await train(resumed).catch(async (thrown: unknown) => {
+      if (resumed === undefined || isResumed || !isUselessCheckpoint(thrown)) throw thrown
+      log('checkpoint_useless', { job: work.job, reason: String(thrown) })
+      await report({ type: 'restarted', reason: useless(thrown) })
+      return train(undefined)
+    })
     if (trained.outcome === 'interrupted') {
       if (!leaving.signal.aborted) await report({ type: 'released' })
       return
@@ -122,6 +125,13 @@ export async function runJob(
   }
 }
 
+/** Whether a checkpoint is damaged, or of another training. */
+const isUselessCheckpoint = (thrown: unknown): thrown is QuartetError =>
+  thrown instanceof QuartetError && (thrown.code === 'checkpoint_invalid' || thrown.code === 'conflict')
+
+const useless = ({ code }: QuartetError): string =>
+  code === 'conflict' ? 'the checkpoint is of another training' : 'the checkpoint is damaged'
+
 async function readPlan(
   client: EdgeClient,
   work: TrainingWork,
@@ -135,6 +145,9 @@ async function readPlan(
 
 /** The news since the last report. */
 class Progress {
+  readonly #since = performance.now()
+  /** Tokens of earlier trainers of the job. */
+  #resumedTokens = 0
   #metrics: Metric[] = []
   #secondsLeft: number | null = null
   step = 0
@@ -145,6 +158,7 @@ class Progress {
   /** Goes on from a checkpoint: its records were reported before. */
   resume(step: number, history: readonly TrainRecord[]): void {
     for (const record of history) this.#count(record)
+    this.#resumedTokens = this.tokens
     this.step = step
   }
 
@@ -162,11 +176,13 @@ class Progress {
   take(): TrainerReport {
     const metrics = this.#metrics.slice(-1_000)
     this.#metrics = []
+    const tokens = this.tokens - this.#resumedTokens
     return {
       type: 'progress',
       step: this.step,
       trainedTokens: this.tokens,
       secondsLeft: this.#secondsLeft,
+      ...(tokens > 0 ? { tokensPerSecond: (1_000 * tokens) / (performance.now() - this.#since) } : {}),
       metrics,
     }
   }

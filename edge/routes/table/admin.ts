@@ -14,6 +14,7 @@ import {
 import { PutWebhookRequest, PutWebhookResponse, WebhookResponse } from '../../../shared/api/alerts.ts'
 import { AuditPage, AuditQuery } from '../../../shared/api/audit.ts'
 import { FleetResponse } from '../../../shared/api/fleet.ts'
+import { TrainingStanding } from '../../../shared/training/training-standing.ts'
 import { BackboneSlug, KeyId, TenantId } from '../../../shared/ids.ts'
 import { json, noContent } from '../../openapi/operation.ts'
 import { getAudit } from '../admin-audit.ts'
@@ -29,6 +30,7 @@ import {
   listTenants,
   revokeKey,
 } from '../admin-tenants.ts'
+import { getTraining } from '../admin-training.ts'
 import { deleteWebhook, getWebhook, putWebhook } from '../webhook.ts'
 import type { Route } from './route.ts'
 
@@ -226,5 +228,16 @@ export const adminRoutes: readonly Route[] = [
     auth: 'admin',
     answer: json('The registry’s nodes as of now.', FleetResponse),
     errors: ['node_unavailable'],
+  },
+  {
+    method: 'get',
+    path: '/admin/v1/training',
+    id: 'getTraining',
+    handle: getTraining,
+    tag: 'Fleet',
+    summary: 'Show the trainers and the queue of jobs',
+    auth: 'admin',
+    answer: json('The trainers, and jobs of all tenants that wait or are trained.', TrainingStanding),
+    errors: ['control_unavailable'],
   },
 ]

@@ -124,7 +124,14 @@ export const fineTuningRoutes: readonly Route[] = [
     idempotency: 'action',
     body: { json: CreateJobRequest },
     answer: json('The job, queued.', Job),
-    errors: ['model_not_found', 'model_not_allowed', 'not_found', 'conflict', 'control_unavailable'],
+    errors: [
+      'model_not_found',
+      'model_not_allowed',
+      'training_data_invalid',
+      'not_found',
+      'conflict',
+      'control_unavailable',
+    ],
   },
   {
     ...own,

@@ -1,8 +1,8 @@
 import { z } from 'zod'
-import { type AdapterKind, AdapterMetadata, adapterTensorSpecs } from '../shared/adapter-file.ts'
-import type { BackboneManifest } from '../shared/backbone.ts'
-import { QuartetError } from '../shared/errors.ts'
-import { maxAdapterBytes } from '../shared/wire.ts'
+import { type AdapterKind, AdapterMetadata, adapterTensorSpecs } from '../adapter-file.ts'
+import type { BackboneManifest, BackboneShape } from '../backbone.ts'
+import { QuartetError } from '../errors.ts'
+import { maxAdapterBytes } from '../wire.ts'
 
 /** The choices for an adapter; `kinds` says which of them a kind has. */
 export interface AdapterChoices {
@@ -29,7 +29,7 @@ const rows: Defaults = { rows: '4', anchor: 'own', placement: 'after-first', tai
 const generator: Defaults = { m: '64', activation: 'gelu', window: '512' }
 
 /** The choices that a kind has, each with its default; a choice whose default is undefined is left out. */
-const kinds: { readonly [K in AdapterKind]: (of: BackboneManifest['config'], chosen: Chosen) => Defaults } = {
+const kinds: { readonly [K in AdapterKind]: (of: BackboneShape, chosen: Chosen) => Defaults } = {
   iapt: () => ({ ...rows, ...generator }),
   /** Rows of their own need no anchor beside them: they start as it. */
   static: () => ({ ...rows, anchor: 'none' }),
@@ -80,7 +80,7 @@ const generatorOf = ({ activation, m, window }: Exclude<AdapterMetadata, { kind:
  * The metadata of an adapter to train for this backbone. Throws `invalid_request` that names the choice at fault.
  */
 export function describeAdapter(
-  { config, digest, slug }: Pick<BackboneManifest, 'config' | 'digest' | 'slug'>,
+  { config, digest, slug }: Pick<BackboneManifest, 'digest' | 'slug'> & { readonly config: BackboneShape },
   { kind, ...choices }: AdapterChoices,
 ): AdapterMetadata {
   const defaults = kinds[kind](config, choices)

@@ -1,0 +1,62 @@
+import type { TokenCount, TrainingEstimate } from '../../shared/api/files.ts'
+import type { Hyperparameters } from '../../shared/api/fine-tuning.ts'
+import type { EdgeBackbone } from '../../shared/backbone.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { adapterBytes, describeAdapter } from '../../shared/training/describe-adapter.ts'
+import { devShare, jobSize, setApart, tokensOf } from '../../shared/training/job-size.ts'
+
+/** Weights of a backbone times the tokens that two CPU cores train with them in a second (docs/benchmarks.md, `train`). */
+const assumedWeightTokensPerSecond = 2e10
+
+export interface Estimating {
+  readonly backbone: EdgeBackbone
+  readonly count: Pick<TokenCount, 'examples' | 'tokens'>
+  readonly hyperparameters: Hyperparameters
+  readonly hasValidationFile: boolean
+  /** Measured by trainers of the backbone; undefined where none has trained yet. */
+  readonly tokensPerSecond: number | undefined
+  /** The size of the adapter to go on from; undefined for a new one. */
+  readonly adapterBytes?: number | undefined
+}
+
+/** What a job on these examples is expected to take; null where there is nothing to train on. */
+export function estimateTraining({
+  adapterBytes: known,
+  backbone,
+  count,
+  hasValidationFile,
+  hyperparameters,
+  tokensPerSecond,
+}: Estimating): TrainingEstimate | null {
+  const bytes = known ?? newAdapterBytes(backbone)
+  if (count.examples === 0 || bytes === undefined) return null
+  const dev = hasValidationFile || count.examples === 1 ? 0 : setApart(count.examples, devShare)
+  const examples = count.examples - dev
+  const size = jobSize(examples, hyperparameters)
+  const tokens = tokensOf((count.tokens * examples) / count.examples, size)
+  return {
+    examples,
+    steps: size.steps,
+    trained_tokens: tokens,
+    seconds: Math.ceil(tokens / (tokensPerSecond ?? assumedWeightTokensPerSecond / weightsOf(backbone))),
+    seconds_from: tokensPerSecond === undefined ? 'assumption' : 'trainers',
+    adapter_bytes: bytes,
+  }
+}
+
+/** Prompt rows and bytes of the adapter that a job trains where it goes on from none. */
+export const newAdapter = ({ d, digest, layers, slug, vocab }: EdgeBackbone) =>
+  describeAdapter({ digest, slug, config: { d, layers, vocab } }, { kind: 'iapt' })
+
+function newAdapterBytes(backbone: EdgeBackbone): number | undefined {
+  try {
+    return adapterBytes(newAdapter(backbone))
+  } catch (thrown) {
+    // No adapter of the usual form fits a backbone as large as this.
+    if (thrown instanceof QuartetError) return undefined
+    throw thrown
+  }
+}
+
+/** The weights of a decoder of this shape, as near as the edge knows it: 12 · layers · d² and the embedding. */
+const weightsOf = ({ d, layers, vocab }: EdgeBackbone): number => 12 * layers * d * d + vocab * d

@@ -1,0 +1,40 @@
+import type { Context } from 'hono'
+import { maxQueuedJobs, type TrainingStanding } from '../../shared/training/training-standing.ts'
+import type { BackboneDigest } from '../../shared/ids.ts'
+import { readerOf } from '../http/reader.ts'
+import type { App } from '../request-context.ts'
+import { listBackbones } from '../tenants/read.ts'
+
+/** `GET /admin/v1/training`. */
+export async function getTraining(c: Context<App>): Promise<Response> {
+  const { training, trainingQueue } = c.get('platform')
+  const [standing, records] = await Promise.all([
+    trainingQueue().standing(maxQueuedJobs),
+    listBackbones(readerOf(c)),
+  ])
+  const named = (digest: BackboneDigest) => ({
+    digest,
+    slug: records.find(({ backbone }) => backbone.digest === digest)?.backbone.slug ?? null,
+  })
+  const now = Date.now()
+  const queue = standing.work.map(async ({ backbone, job, queuedAt, tenant, trainer }) => ({
+    tenant,
+    job,
+    trainer,
+    backbone: named(backbone),
+    waitedMs: Math.max(0, now - queuedAt),
+    progress: trainer === null ? null : ((await training(tenant).job(job))?.progress ?? null),
+  }))
+  return c.json({
+    trainers: standing.trainers.map(({ backbone, id, seenAt }) => ({
+      id,
+      backbone: named(backbone),
+      ageMs: Math.max(0, now - seenAt),
+    })),
+    queue: await Promise.all(queue),
+    speeds: standing.speeds.map(({ backbone, tokensPerSecond }) => ({
+      backbone: named(backbone),
+      tokensPerSecond,
+    })),
+  } satisfies TrainingStanding)
+}
