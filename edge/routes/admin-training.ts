@@ -1,6 +1,6 @@
 import type { Context } from 'hono'
-import { maxQueuedJobs, type TrainingStanding } from '../../shared/training/training-standing.ts'
 import type { BackboneDigest } from '../../shared/ids.ts'
+import { maxQueuedJobs, type TrainingStanding } from '../../shared/training/training-standing.ts'
 import { readerOf } from '../http/reader.ts'
 import type { App } from '../request-context.ts'
 import { listBackbones } from '../tenants/read.ts'
