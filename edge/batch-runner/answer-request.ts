@@ -27,7 +27,7 @@ const endpoints: Readonly<Record<BatchEndpoint, (c: Context<TenantApp>) => Promi
   '/v1/embeddings': handleGeneration({ readBody: generationBody(EmbeddingsRequest), handle: embeddings }),
   '/v1/responses': handleGeneration({
     readBody: generationBody(ResponsesRequest),
-    heeded: ['store'],
+    effective: ['store'],
     handle: createResponse,
   }),
 }

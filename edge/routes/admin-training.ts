@@ -1,6 +1,6 @@
 import type { Context } from 'hono'
 import type { BackboneDigest } from '../../shared/ids.ts'
-import { maxQueuedJobs, type TrainingStanding } from '../../shared/training/training-standing.ts'
+import { maxQueuedJobs, type TrainingOverview } from '../../shared/training/training-overview.ts'
 import { readerOf } from '../http/reader.ts'
 import type { App } from '../request-context.ts'
 import { listBackbones } from '../tenants/read.ts'
@@ -8,8 +8,8 @@ import { listBackbones } from '../tenants/read.ts'
 /** `GET /admin/v1/training`. */
 export async function getTraining(c: Context<App>): Promise<Response> {
   const { training, trainingQueue } = c.get('platform')
-  const [standing, records] = await Promise.all([
-    trainingQueue().standing(maxQueuedJobs),
+  const [overview, records] = await Promise.all([
+    trainingQueue().overview(maxQueuedJobs),
     listBackbones(readerOf(c)),
   ])
   const named = (digest: BackboneDigest) => ({
@@ -17,7 +17,7 @@ export async function getTraining(c: Context<App>): Promise<Response> {
     slug: records.find(({ backbone }) => backbone.digest === digest)?.backbone.slug ?? null,
   })
   const now = Date.now()
-  const queue = standing.work.map(async ({ backbone, job, queuedAt, tenant, trainer }) => ({
+  const queue = overview.work.map(async ({ backbone, job, queuedAt, tenant, trainer }) => ({
     tenant,
     job,
     trainer,
@@ -26,15 +26,15 @@ export async function getTraining(c: Context<App>): Promise<Response> {
     progress: trainer === null ? null : ((await training(tenant).job(job))?.progress ?? null),
   }))
   return c.json({
-    trainers: standing.trainers.map(({ backbone, id, seenAt }) => ({
+    trainers: overview.trainers.map(({ backbone, id, seenAt }) => ({
       id,
       backbone: named(backbone),
       ageMs: Math.max(0, now - seenAt),
     })),
     queue: await Promise.all(queue),
-    speeds: standing.speeds.map(({ backbone, tokensPerSecond }) => ({
+    speeds: overview.speeds.map(({ backbone, tokensPerSecond }) => ({
       backbone: named(backbone),
       tokensPerSecond,
     })),
-  } satisfies TrainingStanding)
+  } satisfies TrainingOverview)
 }

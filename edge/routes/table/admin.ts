@@ -15,7 +15,7 @@ import { PutWebhookRequest, PutWebhookResponse, WebhookResponse } from '../../..
 import { AuditPage, AuditQuery } from '../../../shared/api/audit.ts'
 import { FleetResponse } from '../../../shared/api/fleet.ts'
 import { BackboneSlug, KeyId, TenantId } from '../../../shared/ids.ts'
-import { TrainingStanding } from '../../../shared/training/training-standing.ts'
+import { TrainingOverview } from '../../../shared/training/training-overview.ts'
 import { json, noContent } from '../../openapi/operation.ts'
 import { getAudit } from '../admin-audit.ts'
 import { getBackbones, putBackbone } from '../admin-backbones.ts'
@@ -237,7 +237,7 @@ export const adminRoutes: readonly Route[] = [
     tag: 'Fleet',
     summary: 'Show the trainers and the queue of jobs',
     auth: 'admin',
-    answer: json('The trainers, and jobs of all tenants that wait or are trained.', TrainingStanding),
+    answer: json('The trainers, and jobs of all tenants that wait or are trained.', TrainingOverview),
     errors: ['control_unavailable'],
   },
 ]

@@ -30,7 +30,7 @@ const QueuedJob = z.object({
   progress: z.object({ step: z.int(), steps: z.int() }).nullable(),
 })
 
-export const TrainingStanding = z.object({
+export const TrainingOverview = z.object({
   /** Those heard of in the last ten minutes, by id. */
   trainers: z.array(TrainerSummary),
   /** The oldest first; at most `maxQueuedJobs`. */
@@ -38,6 +38,6 @@ export const TrainingStanding = z.object({
   /** Tokens that a trainer of each backbone trains in a second, as last reported. */
   speeds: z.array(z.object({ backbone: z.object(backbone), tokensPerSecond: z.number() })),
 })
-export type TrainingStanding = z.infer<typeof TrainingStanding>
+export type TrainingOverview = z.infer<typeof TrainingOverview>
 
 export const maxQueuedJobs = 200
