@@ -5,7 +5,7 @@ import type { Actor } from './http/actor.ts'
 import type { Bindings, Platform } from './platform.ts'
 import type { TenantRecord } from './store/records.ts'
 import type { RequestReport } from './telemetry/request-report.ts'
-import type { Timings } from './telemetry/server-timing.ts'
+import type { HopTimings } from './telemetry/server-timing.ts'
 
 /** The context that every request carries along its hops. */
 export interface App {
@@ -13,7 +13,7 @@ export interface App {
   Variables: {
     platform: Platform
     requestId: RequestId
-    timings: Timings
+    timings: HopTimings
     /** The facts that become known of the request, for the access log and its trace. */
     report: RequestReport
   }

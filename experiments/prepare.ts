@@ -5,14 +5,14 @@ import { servingEncoder } from '../cli/tokenizer/serving-encoder.ts'
 import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { ServingEncoder } from '../shared/training/prompt-encoder.ts'
 import type { Example } from '../training/data/example.ts'
-import type { Choice, MeasuredPart } from '../training/evaluation/measure.ts'
+import type { Alternative, MeasuredPart } from '../training/evaluation/measure.ts'
 import type { Pair, Task, TaskData } from './tasks/task.ts'
 
 /** A task in token ids of a backbone. */
 export interface PreparedTask {
   readonly train: readonly Example[]
   readonly test: { readonly [P in MeasuredPart]: readonly Example[] }
-  readonly choices: readonly Choice[]
+  readonly choices: readonly Alternative[]
   /** Tokens of the backbone's generation header, which stand behind late rows. */
   readonly header: number
 }

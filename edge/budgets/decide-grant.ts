@@ -1,4 +1,4 @@
-import type { LeaseRequest, Refusal } from './exchange.ts'
+import type { LeaseRequest, LimitRefusal } from './exchange.ts'
 import { type Amount, type LimitName, limitNames, limitRules, type Standings } from './limits.ts'
 
 /** How full one limit is. */
@@ -39,8 +39,8 @@ const caution = 4
 export function decideGrant(
   levels: LimitLevels,
   { request, holders }: { request: Pick<LeaseRequest, 'need' | 'extra' | 'timeoutMs'>; holders: number },
-): { readonly granted: GrantedAmounts } | { readonly refusal: Refusal } {
-  const refusals: Refusal[] = []
+): { readonly granted: GrantedAmounts } | { readonly refusal: LimitRefusal } {
+  const refusals: LimitRefusal[] = []
   const granted: Partial<Record<LimitName, number>> = {}
   for (const name of limitNames) {
     const room = levels[name]
@@ -66,7 +66,7 @@ export function decideGrant(
   }
 }
 
-function refusalOf(limit: LimitName, { need, room }: { room: LimitLevel; need: number }): Refusal {
+function refusalOf(limit: LimitName, { need, room }: { room: LimitLevel; need: number }): LimitRefusal {
   const most = room.limit
   const left = Math.max(0, most - room.taken)
   const isHeld = need <= most - (room.taken - room.held)
@@ -78,7 +78,7 @@ function refusalOf(limit: LimitName, { need, room }: { room: LimitLevel; need: n
 const cutOffMs = 2_000
 
 /** How long a refusal may stand: nobody knows when requests end, only that each has ended after its timeout. */
-function waitMs({ room }: Refusal, timeoutMs: number): number {
+function waitMs({ room }: LimitRefusal, timeoutMs: number): number {
   if (room === 'never') return Number.POSITIVE_INFINITY
   return room === 'as requests end' ? timeoutMs + cutOffMs : room
 }

@@ -74,7 +74,7 @@ const Grant = z.object({
 })
 export type Grant = Readonly<z.infer<typeof Grant>>
 
-const Refusal = z.object({
+const LimitRefusal = z.object({
   limit: LimitName,
   most: z.number(),
   left: z.number(),
@@ -82,7 +82,7 @@ const Refusal = z.object({
   /** When there is room: after so many milliseconds, once requests that run have ended, or never. */
   room: z.union([z.number(), z.literal('as requests end'), z.literal('never')]),
 })
-export type Refusal = Readonly<z.infer<typeof Refusal>>
+export type LimitRefusal = Readonly<z.infer<typeof LimitRefusal>>
 
 /** Kept by the budget, so that an exchange sent twice is answered the same. */
 export const ExchangeAnswer = z.object({
@@ -91,7 +91,7 @@ export const ExchangeAnswer = z.object({
   outcome: z.discriminatedUnion('kind', [
     z.object({ kind: z.literal('none') }),
     z.object({ kind: z.literal('granted'), grant: Grant }),
-    z.object({ kind: z.literal('refused'), refusal: Refusal }),
+    z.object({ kind: z.literal('refused'), refusal: LimitRefusal }),
     /** The lease is of another day; ask with a new one. */
     z.object({ kind: z.literal('over') }),
   ]),

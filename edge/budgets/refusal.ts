@@ -1,5 +1,5 @@
 import { QuartetError } from '../../shared/errors.ts'
-import type { Refusal } from './exchange.ts'
+import type { LimitRefusal } from './exchange.ts'
 import { type LimitName, limitRules } from './limits.ts'
 
 const words: Readonly<Record<LimitName, { readonly name: string; readonly remedy: string }>> = {
@@ -15,9 +15,9 @@ export const leastNeed = 2
 
 /** A request that does not fit a limit: which, how much is left, and when to retry. */
 export class BudgetRefusal extends QuartetError {
-  readonly refusal: Refusal
+  readonly refusal: LimitRefusal
 
-  constructor(refusal: Refusal) {
+  constructor(refusal: LimitRefusal) {
     const { left, limit, most, need, room } = refusal
     const { name, remedy } = words[limit]
     const { period, unit } = limitRules[limit]

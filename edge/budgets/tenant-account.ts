@@ -8,7 +8,7 @@ import {
   type ExchangeAnswer,
   exchangeRetryMs,
   type LeaseRequest,
-  type Refusal,
+  type LimitRefusal,
 } from './exchange.ts'
 import { KnownLimits, type StandingsSeen } from './known-limits.ts'
 import type { Reserved } from './lease.ts'
@@ -240,7 +240,7 @@ export class TenantAccount {
     return reserved
   }
 
-  #refused(refusal: Refusal): BudgetRefusal {
+  #refused(refusal: LimitRefusal): BudgetRefusal {
     this.#scarceUntil = this.#options.now() + scarceMs
     return new BudgetRefusal(refusal)
   }

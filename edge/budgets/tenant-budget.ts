@@ -7,7 +7,7 @@ import type { Settlement } from '../../shared/settlement.ts'
 import { AlertBook, type BudgetLevel } from '../webhooks/alert-book.ts'
 import { deliver, eventOf, webhookSecret } from '../webhooks/deliver.ts'
 import { dayOf, monthOf } from './calendar.ts'
-import type { Exchange, ExchangeAnswer, Refusal } from './exchange.ts'
+import type { Exchange, ExchangeAnswer, LimitRefusal } from './exchange.ts'
 import { Ledger } from './ledger.ts'
 import { limitsOf } from './limits.ts'
 import type { Sql } from './sql.ts'
@@ -131,7 +131,7 @@ export class TenantBudget extends DurableObject<BudgetBindings> {
   }
 
   /** Looks how far the budgets are spent. `refusal`: a request was refused just now. */
-  async #noteLevels(refusal?: Refusal): Promise<void> {
+  async #noteLevels(refusal?: LimitRefusal): Promise<void> {
     const { limits } = this.#ledger
     const day = dayOf(Date.now())
     const levels = (

@@ -29,8 +29,11 @@ interface PendingCharge {
 const askedForMs = 30_000
 
 /**
- * Choices that ended without their node's count: the node is asked for it. A node that does not answer holds up
- * nobody's tokens: the edge's estimate is charged at once, and the node's own count takes its place when it comes.
+ * Choices that ended without their node's count, as a stop string or a leaving client makes the edge end them: the node
+ * is asked for it. Without asking, such a choice would be charged by what the edge saw, 2 of 29 tokens where a client
+ * leaves a fast stream (budgets.test.ts), until the node's heartbeat tells ten seconds later. A node that does not answer
+ * holds up nobody's tokens: the edge's estimate is charged at once, and the node's own count takes its place when it
+ * comes.
  */
 export class UncountedChoices {
   #choices: { readonly choice: UncountedChoice; readonly isEstimated: boolean }[] = []

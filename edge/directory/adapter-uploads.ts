@@ -10,7 +10,7 @@ import { type Outcome, ok } from './outcome.ts'
 import type { Tables } from './tables.ts'
 
 /** An adapter whose bytes have arrived; `parts` is null where KV has it whole. */
-export interface ReceivedAdapter {
+export interface ArrivedAdapter {
   readonly adapter: Omit<AdapterSummary, 'createdAt'>
   readonly parts: Parts | null
 }
@@ -50,7 +50,7 @@ export class AdapterUploads {
   }
 
   /** One at a time, as two may bring the same. */
-  complete(upload: string, file: ReceivedAdapter): Promise<Outcome<AdapterSummary>> {
+  complete(upload: string, file: ArrivedAdapter): Promise<Outcome<AdapterSummary>> {
     const turn = this.#completion.then(() => this.#complete(upload, file))
     this.#completion = turn.catch(() => undefined)
     return turn
@@ -62,7 +62,7 @@ export class AdapterUploads {
     if (id !== undefined) await this.#discard(() => adapters.abandon(id, upload))
   }
 
-  async #complete(upload: string, { adapter, parts }: ReceivedAdapter): Promise<Outcome<AdapterSummary>> {
+  async #complete(upload: string, { adapter, parts }: ArrivedAdapter): Promise<Outcome<AdapterSummary>> {
     const { store, tables } = this.#options
     const { adapters, tenant } = tables
     const { id } = tenant
@@ -81,7 +81,7 @@ export class AdapterUploads {
     }
   }
 
-  #add(upload: string, { adapter, parts }: ReceivedAdapter): Promise<Outcome<AdapterSummary>> {
+  #add(upload: string, { adapter, parts }: ArrivedAdapter): Promise<Outcome<AdapterSummary>> {
     const { changes, tables } = this.#options
     const { adapters } = tables
     return changes.commit((id) => {

@@ -7,7 +7,7 @@ import type { Change } from '../feed/change-feed.ts'
 import { KvStore } from '../store/kv-store.ts'
 import type { AdaptersRecord, TenantRecord } from '../store/records.ts'
 import { type Upload, uploadMs } from './adapter-table.ts'
-import { AdapterUploads, type ReceivedAdapter } from './adapter-uploads.ts'
+import { AdapterUploads, type ArrivedAdapter } from './adapter-uploads.ts'
 import { decideMove, type MoveRequest } from './decide-move.ts'
 import { Delivery, type DirectoryBindings } from './delivery.ts'
 import { DirectoryChanges, noTenant } from './directory-changes.ts'
@@ -170,7 +170,7 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
   }
 
   /** The bytes are all in KV: from now on the tenant has the adapter. One at a time, as two may bring the same. */
-  async completeUpload(upload: string, file: ReceivedAdapter): Promise<Outcome<AdapterSummary>> {
+  async completeUpload(upload: string, file: ArrivedAdapter): Promise<Outcome<AdapterSummary>> {
     return this.#uploads.complete(upload, file)
   }
 

@@ -35,7 +35,7 @@ interface Directory extends Asking {
   readonly verdict: () => Promise<readonly Change[]>
 }
 
-interface Verdict {
+interface KeyVerdict {
   readonly changes: readonly Change[]
   /** When it was asked for. */
   readonly at: number
@@ -117,7 +117,7 @@ export class FeedView {
   }
 
   /** A verdict may be slow. Anything learned of the key after the question was asked stays. */
-  #believe(sha256: string, { at, changes, generation }: Verdict): void {
+  #believe(sha256: string, { at, changes, generation }: KeyVerdict): void {
     const knownAt = this.#keys.get(sha256)?.at ?? Number.NEGATIVE_INFINITY
     this.#apply(changes.filter(({ kind }) => kind === 'tenant' || knownAt < at))
     if (knownAt >= at || generation !== this.#generation) return

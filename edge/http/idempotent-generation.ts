@@ -18,7 +18,8 @@ const isOver =
   'the request with this Idempotency-Key ran and was charged; its answer was a stream or too long to keep. Use a new key to run it again'
 
 /**
- * Lets a generation with an `Idempotency-Key` run, and be charged, once: the same key at the same time is refused; for
+ * A client that lost its connection cannot know whether its request ran, and a repeat would be charged again. This lets
+ * a generation with an `Idempotency-Key` run, and be charged, once: the same key at the same time is refused; for
  * a day after, it gets the first answer when that was JSON of at most 64 KiB, and else a 409 that says so. The answer
  * is kept sealed with the key itself. After a failure the key may be used again. Nothing is kept of a request whose body
  * `readBody` refuses.

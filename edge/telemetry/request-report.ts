@@ -9,7 +9,7 @@ import {
   traceHeaders,
 } from '../../shared/telemetry/trace-context.ts'
 import type { Sampling } from '../../shared/wire.ts'
-import { Timings } from './server-timing.ts'
+import { HopTimings } from './server-timing.ts'
 
 export interface Caller {
   readonly tenant: TenantId
@@ -99,7 +99,7 @@ export class RequestReport {
   readonly method: string
   readonly path: string
   readonly startedAt = preciseNow()
-  readonly timings = new Timings()
+  readonly timings = new HopTimings()
   readonly attempts: NodeAttempt[] = []
   /** Adapters that this request brought to nodes. */
   readonly pushes: NodeAttempt[] = []

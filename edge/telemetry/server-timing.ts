@@ -15,7 +15,7 @@ export interface Hop extends Timing {
 }
 
 /** The hops of a request in the order in which they ended. */
-export class Timings implements Iterable<Hop> {
+export class HopTimings implements Iterable<Hop> {
   readonly #hops: Hop[] = []
 
   /** Records a hop that ended now. */

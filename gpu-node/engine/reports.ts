@@ -15,7 +15,7 @@ export interface StepReport {
   readonly decodeSeconds: number
 }
 
-export interface RequestReport {
+export interface EndedRequest {
   readonly requestId: RequestId
   readonly engineRequest: EngineRequest
   readonly outcome: FinishReason | ErrorCode
@@ -26,7 +26,7 @@ export interface RequestReport {
 /** Hears the engine's events, for metrics and logs. Must not throw. */
 export interface EngineObserver {
   stepped(step: StepReport): void
-  ended(request: RequestReport): void
+  ended(request: EndedRequest): void
   /** A backend call failed. */
   failed(error: unknown): void
 }

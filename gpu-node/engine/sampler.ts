@@ -4,7 +4,7 @@ import { argmax, Distribution, logNormaliser } from './distribution.ts'
 import { type LogitStage, logitStages, maskStage, type WeightStage, weightStages } from './sampling-stages.ts'
 
 /** A chosen token. Log-probabilities are those of the model itself: log softmax of its logits before any stage. */
-export interface Choice {
+export interface ChosenToken {
   readonly id: number
   readonly logprob?: number
   /** The likeliest tokens, most likely first; among equals the lower id first. */
@@ -67,7 +67,7 @@ export class Sampler {
   }
 
   /** The next token after `logits` [vocab]. Throws `node_error` when they are not numbers to choose from. */
-  choose(logits: Float32Array, state: SamplingState): Choice {
+  choose(logits: Float32Array, state: SamplingState): ChosenToken {
     const id = this.#chooseId(logits, state)
     state.chosen(id)
     if (state.logprobs === null) return { id }

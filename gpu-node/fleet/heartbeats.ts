@@ -24,7 +24,7 @@ const farewellMs = 1_000
 const handOverMs = 5_000
 
 /** The edge was reached and did not take a heartbeat. */
-class Refusal extends Error {
+class HeartbeatRefusal extends Error {
   readonly status: number
 
   constructor(status: number, body: string) {
@@ -131,7 +131,7 @@ export class Heartbeats {
 
   #report(thrown: unknown): void {
     const { edge, log } = this.#options
-    const trouble = thrown instanceof Refusal ? String(thrown.status) : 'unreachable'
+    const trouble = thrown instanceof HeartbeatRefusal ? String(thrown.status) : 'unreachable'
     if (trouble !== this.#trouble) log('warn', 'heartbeat_failed', { edge, reason: describeFailure(thrown) })
     this.#trouble = trouble
   }
@@ -174,7 +174,7 @@ export class Heartbeats {
       signal,
     })
     const text = await response.text()
-    if (!response.ok) throw new Refusal(response.status, text)
+    if (!response.ok) throw new HeartbeatRefusal(response.status, text)
     const answer = HeartbeatResponse.parse(JSON.parse(text))
     clock.heard(answer.time, askedAt)
     return answer

@@ -1,5 +1,5 @@
 import type { Heartbeat } from '../../shared/heartbeat.ts'
-import type { RequestReport, StepReport } from '../engine/reports.ts'
+import type { EndedRequest, StepReport } from '../engine/reports.ts'
 
 const windowMs = 10_000
 const maxEvents = 20_000
@@ -27,7 +27,7 @@ export class Rates {
     if (decodeTokens > 0) this.#add({ at: this.#now(), tokens: decodeTokens })
   }
 
-  ended({ timings, usage }: Pick<RequestReport, 'timings' | 'usage'>): void {
+  ended({ timings, usage }: Pick<EndedRequest, 'timings' | 'usage'>): void {
     const gaveToken = usage.completionTokens > 0
     // Prefill itself chooses the first token.
     this.#add({

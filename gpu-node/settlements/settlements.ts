@@ -5,7 +5,7 @@ import {
   type SettlementsResponse,
   settlementKeepMs,
 } from '../../shared/settlement.ts'
-import type { RequestReport } from '../engine/reports.ts'
+import type { EndedRequest } from '../engine/reports.ts'
 import type { EngineRequest } from '../engine/sequence.ts'
 
 /** The edge that asked has this long to acknowledge; then the settlement is offered to whichever edge listens. */
@@ -68,7 +68,7 @@ export class Settlements {
     engineRequest,
     timings,
     usage,
-  }: Pick<RequestReport, 'outcome' | 'engineRequest' | 'timings' | 'usage'>): void {
+  }: Pick<EndedRequest, 'outcome' | 'engineRequest' | 'timings' | 'usage'>): void {
     const { request, tenant } = engineRequest
     if (request.settlement === undefined) return
     const { id, terms } = request.settlement

@@ -8,7 +8,7 @@ import { isSampled, newSpanId, parseTraceContext } from '../../shared/telemetry/
 import { version } from '../../shared/version.ts'
 import { adaptersOf } from '../../shared/wire.ts'
 import type { CallTrace } from '../engine/call-trace.ts'
-import type { RequestReport } from '../engine/reports.ts'
+import type { EndedRequest } from '../engine/reports.ts'
 
 const flushMs = 1_000
 const lastFlushMs = 1_000
@@ -66,7 +66,7 @@ export class Tracing {
   }
 
   /** A generation that the engine took has ended. */
-  generated(report: RequestReport): void {
+  generated(report: EndedRequest): void {
     const { trace } = report.engineRequest
     if (trace !== undefined) this.#exporter?.add(generationSpans(report, trace))
   }
@@ -105,7 +105,7 @@ function callSpan(
 }
 
 /** The call, and under it where its time went: the queue, the prefill, the decode. */
-function generationSpans(report: RequestReport, trace: CallTrace): readonly Span[] {
+function generationSpans(report: EndedRequest, trace: CallTrace): readonly Span[] {
   const { outcome, engineRequest, timings, usage } = report
   const { request, tenant } = engineRequest
   const endedAt = preciseNow()

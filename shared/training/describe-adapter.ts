@@ -21,8 +21,8 @@ export interface AdapterChoices {
 }
 
 type Chosen = Omit<AdapterChoices, 'kind'>
-type Choice = keyof Chosen
-type Defaults = Readonly<Partial<Record<Choice, string | undefined>>>
+type ChosenSetting = keyof Chosen
+type Defaults = Readonly<Partial<Record<ChosenSetting, string | undefined>>>
 
 /** The reference's best start and place for every kind (`docs/training.md`). */
 const rows: Defaults = { rows: '4', anchor: 'own', placement: 'after-first', tail: undefined }

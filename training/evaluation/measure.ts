@@ -35,7 +35,7 @@ export interface Label {
 }
 
 /** A response that is one of several. */
-export interface Choice {
+export interface Alternative {
   readonly text: string
   /** The tokens, with the one that ends it. */
   readonly tokens: readonly number[]
@@ -49,7 +49,7 @@ export interface MeasureOptions {
   /** The measurements to make. */
   readonly parts: ReadonlySet<MeasuredPart>
   /** Labels are measured over these. */
-  readonly choices: readonly Choice[]
+  readonly choices: readonly Alternative[]
   /** Tokens of a greedy answer at most. */
   readonly maxTokens: number
   readonly stopTokens: readonly number[]
