@@ -197,9 +197,9 @@ export type TokenScore = z.infer<typeof TokenScore>
 
 /** One line of a generate stream. It ends with exactly one `done` or `error`. */
 export const GenerateEvent = z.discriminatedUnion('type', [
-  /** In front of the first token, of the prompt's tokens from the second on, in order. */
+  /** The scores of the prompt's tokens from the second on, in order. They come in front of the first token. */
   z.strictObject({ type: z.literal('prompt'), scores: z.array(TokenScore).min(1).max(maxScoresPerEvent) }),
-  /** In front of the end, where the request asks for it: base64 of its numbers (vector.ts). */
+  /** The embedding that the request asks for, base64 of its numbers (vector.ts). It comes in front of the end. */
   z.strictObject({
     type: z.literal('embedding'),
     vector: z.string().max(Math.ceil((4 * maxDimensions) / 3) * 4),

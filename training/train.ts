@@ -31,7 +31,7 @@ export interface TrainState {
   readonly moments: ReadonlyMap<string, Moments>
   /** The tensors with the lowest dev loss so far, as a file would hold them. */
   readonly best: Scored | undefined
-  /** In order. */
+  /** A record of each step that was measured, in order. */
   readonly history: readonly TrainRecord[]
   readonly seconds: number
 }

@@ -8,7 +8,7 @@ export interface Home {
   /** Held by the `quartet start` that runs here. */
   readonly lock: string
   readonly secrets: string
-  /** For people and tools: URLs, tenants and their keys. */
+  /** URLs, tenants and their keys, for people and tools. */
   readonly localState: string
   /** The worker's KV and Durable Objects. */
   readonly edgeState: string

@@ -12,7 +12,7 @@ export const WorkerSettings = z.object({
   QUARTET_NODE_SECRET: z.string().min(1),
   QUARTET_ADMIN_KEY: z.string().min(1),
   QUARTET_GATHER_MS: z.string().optional(),
-  /** On a machine of one's own a webhook may be on it, too. */
+  /** A webhook may be on the machine itself where the machine is one's own. */
   QUARTET_PRIVATE_WEBHOOKS: z.string().optional(),
   QUARTET_TRAINER_LEASE_SECONDS: z.string().optional(),
   QUARTET_LOG_LEVEL: z.string().optional(),

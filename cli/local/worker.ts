@@ -12,7 +12,7 @@ export interface WorkerOptions {
   readonly port: number
   /** KV and Durable Objects persist here. */
   readonly stateFolder: string
-  /** In place of wrangler.toml's `main`: a module with the same classes. */
+  /** A module with the same classes that takes the place of wrangler.toml's `main`. */
   readonly entry?: string
   /** Variables and secrets, by binding name. */
   readonly vars: Readonly<Record<string, string>>

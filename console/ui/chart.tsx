@@ -2,7 +2,7 @@ import { compact } from './format.ts'
 
 export interface Bar {
   readonly label: string
-  /** From the bottom up, one value per series. */
+  /** One value per series, from the bottom up. */
   readonly parts: readonly number[]
 }
 

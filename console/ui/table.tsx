@@ -6,7 +6,7 @@ export interface Column<T> {
   readonly numeric?: true
 }
 
-/** On a phone each row becomes a block, its cells named by their columns. */
+/** A table. On a phone each row becomes a block, its cells named by their columns. */
 export function Table<T>({
   label,
   columns,

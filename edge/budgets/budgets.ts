@@ -21,7 +21,7 @@ export interface AdmissionRequest {
   readonly key: KeyId
   readonly requestId: RequestId
   readonly bound: UsageBound
-  /** From the tenant's record. */
+  /** The tenant's record says them. */
   readonly limits: Limits
   /** The share of a token that a cached prompt token counts. */
   readonly cachedTokenShare?: number | undefined

@@ -10,7 +10,7 @@ export interface ReservationOptions {
   readonly reserved: Reserved
   readonly bound: UsageBound
   readonly key: KeyId
-  /** From the tenant's policy. */
+  /** The tenant's policy says it. */
   readonly cachedTokenShare?: number | undefined
   /** When the tenant was created. */
   readonly tenancy?: number | undefined

@@ -245,7 +245,7 @@ export class TenantAccount {
     return new BudgetRefusal(refusal)
   }
 
-  /** Everything there is to tell, and perhaps a question. */
+  /** An exchange that tells everything there is to tell. With `request` it also asks for a lease. */
   #exchange(request: { readonly need: number | null } | undefined): Exchange {
     return {
       id: this.#options.newId(),

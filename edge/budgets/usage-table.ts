@@ -32,7 +32,7 @@ export interface UsagePage extends UsageRange {
   readonly of: 'tenant' | 'name'
 }
 
-/** In the order of day, key and model. */
+/** Returns rows in the order of day, key and model. */
 export function readUsage(sql: Sql, { after, from, limit, of, to }: UsagePage): DayUsage[] {
   return sql
     .all<{

@@ -19,7 +19,7 @@ type Aim =
       /** The form of its answers; null takes it away, absent keeps it. */
       readonly form?: AnswerForm | null | undefined
     }
-  /** To the version before, unless one is named. */
+  /** Goes back to the version before, unless one is named. */
   | { readonly action: 'rollback'; readonly version: number | undefined }
   | {
       readonly action: 'canary'

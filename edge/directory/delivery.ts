@@ -35,7 +35,10 @@ export class Delivery {
     this.#options = options
   }
 
-  /** In order: a later state is never overwritten by an earlier one. Throws when the feed is away; the alarm repeats it. */
+  /**
+   * Tells changes in order: a later state is never overwritten by an earlier one. Throws when the feed is away; the alarm
+   * repeats it.
+   */
   async deliver(): Promise<void> {
     await this.wake()
     const turn = this.#turn.then(() => this.#tell())

@@ -1,6 +1,6 @@
 /** One line of a file that holds something. */
 export interface FileLine {
-  /** From 1 on, empty lines counted. */
+  /** The line's number from 1 on, empty lines counted. */
   readonly line: number
   /** Where it begins, in bytes. */
   readonly at: number

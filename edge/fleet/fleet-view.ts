@@ -6,7 +6,7 @@ import type { KnownResidents, NodeSighting, RosterSnapshot } from './roster.ts'
 
 /** A snapshot is never used at this age while the registry answers. */
 export const maxSnapshotMs = 2_000
-/** From this age on it is renewed behind the request that uses it. */
+/** A snapshot of this age is renewed behind the request that uses it. */
 const renewMs = 1_500
 /** How long a request waits for the registry. */
 const patienceMs = 1_000

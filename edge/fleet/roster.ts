@@ -111,7 +111,7 @@ export class Roster {
     }
   }
 
-  /** For people: lost nodes included. */
+  /** All nodes as people look at them, lost ones included. */
   summaries(): FleetNodeSummary[] {
     const now = this.#now()
     return this.#sorted().map(({ heard, heardAt, status }) => {

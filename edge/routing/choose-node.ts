@@ -31,7 +31,7 @@ export interface RouteView {
   readonly believes: (node: FleetNode, adapter: AdapterKey) => boolean
   /** The share of all requests that ask for the adapter, 0 to 1. */
   readonly demand: (adapter: AdapterKey) => number
-  /** In [0, 1). */
+  /** Draws a number in [0, 1). */
   readonly random: () => number
 }
 

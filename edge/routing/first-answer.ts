@@ -33,7 +33,7 @@ export interface FirstAnswer {
   readonly attempt: Attempt
   /** Attempts that failed before. */
   readonly retries: number
-  /** From the first token on. Leaving it ends the attempt. */
+  /** The events from the first token on. Leaving them ends the attempt. */
   readonly events: Events
 }
 

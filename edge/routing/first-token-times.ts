@@ -17,7 +17,7 @@ export class FirstTokenTimes {
     if (ring.next % 8 === 0) this.#sorted.delete(bucket)
   }
 
-  /** In milliseconds; undefined while too little was seen. */
+  /** The 95th percentile in milliseconds; undefined while too little was seen. */
   p95(promptTokens: number): number | undefined {
     const bucket = bucketOf(promptTokens)
     const times = this.#rings[bucket]?.times ?? []

@@ -30,7 +30,7 @@ const verdicts = {
   node_unavailable: { retry: 'elsewhere', avoid: true, ...unavailable },
   /** The registry has not heard of it for a while, and it has not answered either. */
   lost: { retry: 'elsewhere', avoid: true, tookNothing: true, perhapsDeadly: true, ...unavailable },
-  /** No answer at all: perhaps only a connection that had gone stale, so a lone node is asked again. */
+  /** The node did not answer at all. A lone node is asked again, as its connection may only have gone stale. */
   unreachable: { retry: 'anywhere', avoid: true, tookNothing: true, ...unavailable },
   /** It ended before it was complete. */
   truncated: {

@@ -11,7 +11,7 @@ import { RetryBudget } from './retry-budget.ts'
 export interface RouterOptions {
   /** Milliseconds since 1970. */
   readonly now?: () => number
-  /** In [0, 1). */
+  /** Draws a number in [0, 1). */
   readonly random?: () => number
 }
 

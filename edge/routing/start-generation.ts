@@ -21,7 +21,7 @@ export interface RunningGeneration {
   readonly node: FleetNode
   /** The number of this attempt, from 0. */
   readonly attempt: number
-  /** From the first token on. Throws NodeFailure. */
+  /** The events from the first token on. Throws NodeFailure. */
   readonly events: AsyncGenerator<readonly GenerateEvent[], void>
 }
 

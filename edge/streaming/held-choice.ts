@@ -7,7 +7,7 @@ interface Reading {
 
 export interface HeldSource<R extends Reading> {
   readonly begin: () => Promise<R>
-  /** In place of `failed`, whose deltas threw `thrown`. Rejects with what the client is told when there is no other. */
+  /** Begins another one in place of `failed`, whose deltas threw `thrown`. Rejects with what the client is told when there is none. */
   readonly again: (failed: R, thrown: unknown) => Promise<R>
   /** The error that the client is told of a choice that broke. */
   readonly forClient: (thrown: unknown) => unknown
@@ -55,7 +55,7 @@ export class HeldChoice<R extends Reading> {
     this.#isReleased = true
   }
 
-  /** From the first on. After `release`, or when it is complete. */
+  /** All deltas from the first on. To be called after `release`, or when the choice is complete. */
   async *deltas(): AsyncGenerator<ChoiceDelta, void> {
     yield* this.#ahead.splice(0)
     const deltas = this.#reading?.deltas

@@ -36,7 +36,7 @@ const list = { open: '[', before: named, after: '}', between: ', ', close: ']' }
 const describe = (functions: readonly ShownFunction[]): string =>
   functions.map((each) => JSON.stringify(each)).join('\n')
 
-/** For models that no template tells of functions: JSON alone, or the text of an answer. */
+/** The format of models that no template tells of functions: JSON alone, or the text of an answer. */
 const instructions = (functions: readonly ShownFunction[]): string =>
   `You may call these functions:\n${describe(functions)}\nTo call one, answer with JSON alone: {"name": function name, "arguments": object of its arguments}. Several calls are a JSON list of those. Otherwise answer with text.`
 

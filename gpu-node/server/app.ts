@@ -108,7 +108,7 @@ export function nodeApp(options: NodeAppOptions): Hono<Env> {
   return app
 }
 
-/** For the log, which tells nothing of what a tenant wrote. */
+/** The reason as the log tells it, without anything that a tenant wrote. */
 function reasonFor(error: QuartetError): string {
   if (error.code === 'grammar_invalid') return 'its grammar cannot be compiled'
   return error.code === 'internal_error' ? describeFailure(error.cause) : error.message

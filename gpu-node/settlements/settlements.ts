@@ -14,7 +14,7 @@ const mostKept = 100_000
 
 interface KeptSettlement {
   readonly settlement: Settlement
-  /** On the process's own clock, milliseconds. */
+  /** Milliseconds on the process's own clock. */
   readonly endedAt: number
   offeredAt: number | undefined
 }

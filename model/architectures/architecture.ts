@@ -46,7 +46,7 @@ export interface GgufTensors {
 
 /** Everything that Quartet knows of an architecture. */
 export interface Architecture {
-  /** For people. */
+  /** The name that people read. */
   readonly name: string
   readonly huggingFace: HuggingFaceForm
   readonly gguf: GgufForm

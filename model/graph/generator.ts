@@ -38,7 +38,7 @@ export const poolRules = {
     shaped(g.apply('ReduceMax', [z, g.constant('int64', [0])], { keepdims: 1 }), [1, ...z.shape.slice(1)]),
 } as const
 
-/** In the order of the graph input `prompt.pool`; `given`: pooled outside the graph, as a table of tokens is (`ipt`). */
+/** The ways to pool, in the order of the graph input `prompt.pool`. `given` is pooled outside the graph, as a table of tokens is (`ipt`). */
 export const pools = ['attention', 'mean', 'max', 'given'] as const
 export type Pool = (typeof pools)[number]
 

@@ -54,7 +54,7 @@ function quantOf(weight: number, { scale, zeroPoint }: Range, highest: number): 
   return quant < 0 ? 0 : quant > highest ? highest : quant
 }
 
-/** From the smallest weight, or 0, to the largest, or 0. */
+/** The range from the smallest weight, or 0, to the largest, or 0. */
 function wholeRange(weights: Float32Array, highest: number): Range {
   let low = 0
   let high = 0

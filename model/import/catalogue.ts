@@ -59,7 +59,7 @@ export const catalogue: Catalogue = {
   'qwen2.5-coder-0.5b-instruct': [qwenCoderFromPackages],
 }
 
-/** For the demo, whose trained adapters fit the package's weights: the hub's are other numbers. */
+/** The demo takes this one: its trained adapters fit the package's weights, and the hub's are other numbers. */
 export const demoCatalogue: Catalogue = {
   ...catalogue,
   'smollm2-135m-instruct': [fromPackage, fromModelHub],

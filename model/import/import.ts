@@ -27,7 +27,7 @@ export interface ImportOptions {
   readonly path: string
   readonly slug: string
   readonly weights: BackboneManifest['weights']
-  /** For weights in 4 bits, the matrices that keep 8; the head when absent. */
+  /** The matrices that keep 8 bits where weights have 4; the head when absent. */
   readonly eightBits?: BackboneManifest['eightBits']
   /** Folder to make; must not exist yet, unless it holds the same import. */
   readonly destination: string

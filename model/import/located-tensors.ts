@@ -22,7 +22,7 @@ interface Names {
   readonly embedding: string
   readonly norm: string
   readonly head: string
-  /** In front of a layer's names. */
+  /** The prefix of a layer's names. */
   layer(layer: number): string
   readonly ofLayer: LayerNames
   readonly fused: Fused

@@ -18,7 +18,7 @@ export interface WheelPart extends PinnedWheel {
 export interface WheelParts {
   /** The name in “pip ({name})”. */
   readonly name: string
-  /** In the order in which their pieces make the file. */
+  /** The parts, in the order in which their pieces make the file. */
   readonly parts: readonly WheelPart[]
   readonly model: PinnedFile
 }

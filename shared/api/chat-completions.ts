@@ -52,7 +52,7 @@ export const ChatMessage = z.discriminatedUnion(
       annotations: onlyAtDefault([]),
       audio: onlyAtDefault(),
       function_call: onlyAtDefault(),
-      /** For templates that show what an assistant thought. */
+      /** The assistant's thoughts, for templates that show them. */
       reasoning_content: Text.nullish(),
     }),
   ],

@@ -12,7 +12,7 @@ export const ErrorBody = z.object({
   request_id: z.string().optional(),
   error: z.object({
     message: z.string(),
-    /** In OpenAI's words; under `/v1/messages` in Anthropic's. */
+    /** OpenAI's name for the kind of error; Anthropic's under `/v1/messages`. */
     type: z.string(),
     /** The field at fault, in the client's own spelling. */
     param: z.string().nullable(),

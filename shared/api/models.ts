@@ -9,7 +9,7 @@ export const Model = z.object({
   owned_by: z.string(),
   /** The adapter behind the name; absent for an untuned backbone. */
   adapter: z.string().optional(),
-  /** In a stack, the adapters whose rows stand behind those of `adapter`, in order. */
+  /** The adapters of a stack whose rows stand behind those of `adapter`, in order. */
   behind: z.array(z.string()).optional(),
   backbone: z.string(),
 })

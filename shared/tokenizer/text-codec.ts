@@ -29,7 +29,7 @@ export class TextCodec {
   readonly #words = new Map<string, readonly number[]>()
   readonly #frame: { readonly before: readonly number[]; readonly after: readonly number[] }
 
-  /** From a `tokenizer.json`. Throws `invalid_request` that names what is not supported. */
+  /** Reads a `tokenizer.json`. Throws `invalid_request` that names what is not supported. */
   static compile(json: unknown): TextCodec {
     return new TextCodec(readTables(compileTokenizer(json)))
   }

@@ -110,7 +110,7 @@ export type TokenizerHead = z.infer<typeof TokenizerHead>
 const flags = { special: 1, lstrip: 2, rstrip: 4, single_word: 8, normalized: 16 } as const
 const flagNames = ['special', 'lstrip', 'rstrip', 'single_word', 'normalized'] as const
 
-/** In the order in which `TokenFinder` searches, so that an isolate need not sort. */
+/** The columns of added tokens, in the order in which `TokenFinder` searches, so that an isolate need not sort. */
 export function addedColumns(unordered: readonly AddedToken[]): TokenizerHead['added'] {
   const tokens = inSearchOrder(unordered, ({ content }) => content)
   return {
@@ -250,7 +250,7 @@ export function checkTables(tables: TokenizerTables): TokenizerTables {
   return tables
 }
 
-/** From 0 to `end`, never down. */
+/** Whether the numbers go from 0 to `end` and never down. */
 function climbs(numbers: Uint32Array, end: number): boolean {
   let last = 0
   for (let at = 0; at < numbers.length; at++) {

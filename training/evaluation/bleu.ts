@@ -61,7 +61,7 @@ function grams(tokens: readonly string[], n: number): Map<string, number> {
   return counts
 }
 
-/** In this order; `&amp;` before `&lt;` as in the original. */
+/** The entities are replaced in this order; `&amp;` before `&lt;` as in the original. */
 const rules13a: readonly (readonly [pattern: RegExp, replacement: string])[] = [
   [/<skipped>/g, ''],
   [/-\n/g, ''],

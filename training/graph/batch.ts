@@ -20,7 +20,7 @@ export interface BatchInputs {
    * prompt rows behind them.
    */
   readonly order: Value
-  /** For late rows: int64 [n]. The place of each token among those. */
+  /** int64 [n], for late rows: the place of each token among those. */
   readonly tokenRows: Value
 }
 
@@ -97,7 +97,7 @@ export interface SequenceRows {
   readonly totalRows: Value
 }
 
-/** For sequences that have `promptRows` rows more than tokens. */
+/** The inputs of sequences that have `promptRows` rows more than tokens. */
 export function sequenceRows(g: GraphBuilder, { tokens }: BatchInputs, promptRows: number): SequenceRows {
   const int32 = (x: Value) => g.apply('Cast', [x], { to: 'int32' })
   const batch = sizeOf(g, tokens, 0)
