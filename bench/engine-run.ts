@@ -5,7 +5,7 @@ import { greedySampling } from '../shared/wire.ts'
 
 /** One greedy request of an engine, and what came of it. */
 export interface EngineRun {
-  /** From the request to its first token. */
+  /** The time from the request to its first token. */
   readonly firstTokenMs: number
   readonly ids: readonly number[]
   /** The longest pause between two tokens. */

@@ -2,7 +2,8 @@ import { writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { chart } from './fleet/chart.ts'
 import { plainHashIsolate, QuartetIsolate, randomIsolate, UnhedgedIsolate } from './fleet/isolates.ts'
-import { bestHitRate, type Outcome, scenario, simulate, type Window } from './fleet/simulation.ts'
+import type { Outcome, Window } from './fleet/measure.ts'
+import { bestHitRate, scenario, simulate } from './fleet/simulation.ts'
 import { type Figure, report } from './report.ts'
 
 const plotFile = fileURLToPath(new URL('../docs/fleet-routing.svg', import.meta.url))
@@ -12,7 +13,7 @@ const maxImbalance = 1.5
 /** Each sees an eighth of what it saw before: there is no bound for it, but it is told. */
 const manyIsolates = 64
 /** Long enough for the caches to fill, where only the load is looked at. */
-const shorter = { ...scenario, warmUpMs: 60_000, measuredMs: 120_000 }
+const shorter = { ...scenario, warmUpMs: 30_000, measuredMs: 90_000 }
 /** At any time one node of the fleet gives no token. */
 const stalling = { ...shorter, stallEveryMs: scenario.stallMs }
 /** Hedges are kept for this: the slowest hundredth of first tokens comes in at most so much of the time. */
