@@ -19,7 +19,7 @@ import { routes } from './routes/table/routes.ts'
 export const app = new Hono<App>()
 app.use(requestContext(platformOf))
 /** The paths for tenants: their API, and vLLM's paths beside it. */
-const tenantPaths = ['/v1/*', '/tokenize', '/detokenize'] as const
+const tenantPaths = ['/v1/*', '/tokenize', '/detokenize', '/tokenizer_info'] as const
 for (const path of tenantPaths) {
   app.use(
     path,

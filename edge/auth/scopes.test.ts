@@ -43,7 +43,9 @@ async function asked(
 const tenantRoutes = [
   ...new Set(
     app.routes
-      .filter(({ method, path }) => method !== 'ALL' && /^\/(v1\/|(de)?tokenize$)/.test(path))
+      .filter(
+        ({ method, path }) => method !== 'ALL' && /^\/(v1\/|((de)?tokenize|tokenizer_info)$)/.test(path),
+      )
       .map(({ method, path }) => `${method} ${path}`),
   ),
 ]

@@ -118,6 +118,10 @@ test('tokens of a text and text of tokens answer what is described', async () =>
     expect((await asked({ method: 'POST', path: '/tokenize', key: tenant.key, body })).status).toBe(200)
   const body = { model: 'tone', tokens: [97] }
   expect((await asked({ method: 'POST', path: '/detokenize', key: tenant.key, body })).status).toBe(200)
+  for (const query of ['', '?model=tone'])
+    expect((await asked({ method: 'GET', path: `/tokenizer_info${query}`, key: tenant.key })).status).toBe(
+      200,
+    )
 })
 
 test('a stream that breaks off ends with an event that is described', async () => {

@@ -3,9 +3,10 @@ import OpenAI from 'openai'
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { MessageObject } from '../../shared/api/messages.ts'
 import { ResponseObject } from '../../shared/api/responses.ts'
+import { BackboneSlug } from '../../shared/ids.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
-import { stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
-import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
+import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../../test/edge/edge.ts'
+import { byteIds, tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 
 /** Functions in `/v1/responses` and `/v1/messages`, through the official packages. */
 
@@ -238,6 +239,29 @@ describe('/tokenize and /detokenize', () => {
     const { body } = await send('/tokenize', { messages })
     await edge.chat(tenant, { messages })
     expect(body.tokens).toEqual((await lastRequest()).prompt)
+  })
+
+  test('need no model where all have one backbone, whose template and special tokens are told', async () => {
+    const own = async (path: string, body?: object) => {
+      const headers = { authorization: `Bearer ${tenant.key}` }
+      const sent = body === undefined ? { headers } : { headers, method: 'POST', body: JSON.stringify(body) }
+      const response = await new TestEdge().fetch(path, sent)
+      return { status: response.status, body: await response.json() }
+    }
+    const text = { prompt: 'hello world', add_special_tokens: false }
+    expect((await own('/tokenize', text)).body).toMatchObject({ tokens: [259, 263] })
+    expect((await own('/detokenize', { tokens: [259] })).body).toEqual({ prompt: 'hello' })
+    expect((await own('/tokenizer_info')).body).toMatchObject({
+      backbone: 'tiny',
+      eos_token: '<|im_end|>',
+      chat_template: expect.stringContaining('messages'),
+    })
+    const other = { ...tinyBackbone, slug: BackboneSlug.parse('other') }
+    await edge.admin('PUT', '/backbones/other', { backbone: other, tokenizer: tinyTokenizer })
+    expect(await own('/tokenize', text)).toMatchObject({
+      status: 400,
+      body: { error: { param: 'model', message: expect.stringMatching(/several backbones/) } },
+    })
   })
 
   test('refuse by name, and need a key', async () => {

@@ -4,8 +4,13 @@ import { ModelName, orAbsent, Text, withDefault } from './parameters.ts'
 
 /** `/tokenize` and `/detokenize`, as vLLM has them. */
 
+/** Where one backbone is served, as at vLLM, it may be left out. */
+const OneModel = orAbsent(ModelName).meta({
+  description: 'May be left out where the tenant’s models all have one backbone: its tokens are meant.',
+})
+
 const common = {
-  model: ModelName,
+  model: OneModel,
   user: orAbsent(Text.max(512)),
   return_token_strs: withDefault(z.boolean(), false, 'Whether to tell the text of each token, too.'),
 }
@@ -40,7 +45,7 @@ export const TokenizeAnswer = z.object({
 
 /** `POST /detokenize`. */
 export const DetokenizeRequest = z.strictObject({
-  model: ModelName,
+  model: OneModel,
   user: orAbsent(Text.max(512)),
   tokens: z.array(z.int().min(0)).max(262_144),
 })
@@ -48,3 +53,19 @@ export const DetokenizeRequest = z.strictObject({
 export type DetokenizeRequest = z.infer<typeof DetokenizeRequest>
 
 export const DetokenizeAnswer = z.object({ prompt: z.string() })
+
+/** `GET /tokenizer_info` */
+export const TokenizerInfoQuery = z.strictObject({ model: ModelName.optional() })
+/** The part of a tokenizer's configuration that clients of vLLM read. */
+export const TokenizerInfo = z.object({
+  tokenizer_class: z.string(),
+  /** The backbone whose tokenizer it is. */
+  backbone: z.string(),
+  vocab_size: z.int(),
+  model_max_length: z.int(),
+  /** Jinja source; null where the model has no chat template. */
+  chat_template: z.string().nullable(),
+  bos_token: z.string().nullable(),
+  eos_token: z.string(),
+})
+export type TokenizerInfo = z.infer<typeof TokenizerInfo>

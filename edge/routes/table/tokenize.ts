@@ -1,11 +1,14 @@
+import { everyScope } from '../../../shared/api/scopes.ts'
 import {
   DetokenizeAnswer,
   DetokenizeRequest,
   TokenizeAnswer,
   TokenizeRequest,
+  TokenizerInfo,
+  TokenizerInfoQuery,
 } from '../../../shared/api/tokenize.ts'
 import { json } from '../../openapi/operation.ts'
-import { detokenize, tokenize } from '../tokenize.ts'
+import { detokenize, tokenize, tokenizerInfo } from '../tokenize.ts'
 import { generationRoute, type Route } from './route.ts'
 
 const errors = [
@@ -38,4 +41,17 @@ export const tokenizeRoutes: readonly Route[] = [
     answer: { ...json('The text.', DetokenizeAnswer), headers: ['x-quartet-ignored'] },
     errors,
   }),
+  {
+    method: 'get',
+    path: '/tokenizer_info',
+    id: 'getTokenizerInfo',
+    handle: tokenizerInfo,
+    tag: 'Generation',
+    summary: 'Show the chat template and the special tokens, as vLLM has it',
+    auth: 'tenant',
+    scopes: everyScope,
+    query: TokenizerInfoQuery,
+    answer: json('The tokenizer.', TokenizerInfo),
+    errors: ['model_not_found', 'model_not_allowed'],
+  },
 ]
