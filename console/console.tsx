@@ -4,6 +4,7 @@ import { Audit } from './operator/audit.tsx'
 import { Fleet } from './operator/fleet.tsx'
 import { TenantPage } from './operator/tenant.tsx'
 import { Tenants } from './operator/tenants.tsx'
+import { Training } from './operator/training.tsx'
 import { AllUsage } from './operator/usage.tsx'
 import { href, type Route, useRoute } from './session/route.ts'
 import { type Session, storedSession, storeSession } from './session/session.ts'
@@ -39,6 +40,7 @@ const pages: Readonly<Record<Session['kind'], readonly Entry[]>> = {
   operator: [
     { page: 'fleet', label: 'Fleet', list: Fleet },
     { page: 'tenants', label: 'Tenants', list: Tenants, one: TenantPage },
+    { page: 'training', label: 'Trainers', list: Training },
     { page: 'usage', label: 'Usage', list: AllUsage },
     { page: 'audit', label: 'Audit log', list: Audit },
   ],

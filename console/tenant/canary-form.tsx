@@ -1,12 +1,20 @@
 import { useState } from 'preact/hooks'
-import { AdapterSummary, type AliasSummary, type CanaryShare } from '../../shared/api/deployments.ts'
-import { send } from '../api/call.ts'
+import {
+  AdapterSummary,
+  type AliasSummary,
+  CanaryReport,
+  type CanaryShare,
+  type CanarySide,
+} from '../../shared/api/deployments.ts'
+import { call, send } from '../api/call.ts'
 import { readAll } from '../api/pages.ts'
 import { useAction } from '../api/use-action.ts'
 import { useLoad } from '../api/use-load.ts'
+import { href } from '../session/route.ts'
 import { Select, Slider } from '../ui/field.tsx'
-import { moment, shortDigest } from '../ui/format.ts'
+import { duration, moment, number, shortDigest } from '../ui/format.ts'
 import { Failure, Shown } from '../ui/notice.tsx'
+import { Table } from '../ui/table.tsx'
 
 const shares: readonly { readonly value: CanaryShare; readonly label: string }[] = [
   { value: 'request', label: 'of the requests' },
@@ -27,13 +35,70 @@ export function CanaryForm({
     readAll(session, AdapterSummary, { path: '/v1/adapters', signal }),
   )
   return (
-    <Shown load={adapters}>
-      {(each) => {
-        const others = each.filter(({ digest }) => digest !== alias.digest)
-        return others.length === 0 ? (
-          <p class="quiet">A canary needs a second adapter.</p>
-        ) : (
-          <Form path={path} alias={alias} others={others.toReversed()} onChanged={onChanged} />
+    <>
+      {alias.canary === null ? null : <LiveCounts path={path} alias={alias} />}
+      <Shown load={adapters}>
+        {(each) => {
+          const others = each.filter(({ digest }) => digest !== alias.digest)
+          return others.length === 0 ? (
+            <p class="quiet">A canary needs a second adapter.</p>
+          ) : (
+            <Form path={path} alias={alias} others={others.toReversed()} onChanged={onChanged} />
+          )
+        }}
+      </Shown>
+    </>
+  )
+}
+
+const sides: readonly { readonly side: CanarySide; readonly label: string }[] = [
+  { side: 'stable', label: 'Alias' },
+  { side: 'canary', label: 'Canary' },
+]
+
+/** What each side has answered since the canary began. */
+function LiveCounts({ path, alias }: { path: string; alias: AliasSummary }) {
+  const report = useLoad(
+    `canary ${alias.alias} ${alias.version}`,
+    (session, signal) => call(session, CanaryReport, { path: `${path}/canary`, signal }),
+    { everyMs: 3_000 },
+  )
+  return (
+    <Shown load={report}>
+      {(counts) => {
+        const total = counts.stable.requests + counts.canary.requests
+        const shareOf = (requests: number) =>
+          total === 0 ? '–' : `${number(requests)} (${Math.round((100 * requests) / total)} %)`
+        return (
+          <>
+            <Table
+              label="Requests since the canary began"
+              rows={sides}
+              id={({ side }) => side}
+              columns={[
+                { title: 'Side', cell: ({ label }) => label },
+                { title: 'Requests', numeric: true, cell: ({ side }) => shareOf(counts[side].requests) },
+                { title: 'Errors', numeric: true, cell: ({ side }) => number(counts[side].errors) },
+                {
+                  title: 'Tokens',
+                  numeric: true,
+                  cell: ({ side }) => number(counts[side].completion_tokens),
+                },
+                {
+                  title: 'First token',
+                  numeric: true,
+                  cell: ({ side }) => {
+                    const ms = counts[side].first_token_ms
+                    return ms === null ? '–' : duration(ms)
+                  },
+                },
+              ]}
+            />
+            <p class="hint">
+              Since {moment(counts.since.at)}, renewed every three seconds.{' '}
+              <a href={href('playground', `${alias.alias}@canary`)}>Compare both in the playground</a>
+            </p>
+          </>
         )
       }}
     </Shown>

@@ -1,4 +1,5 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
+import { AliasSummary } from '../../shared/api/deployments.ts'
 import { Model } from '../../shared/api/models.ts'
 import type { CallFailure } from '../api/call.ts'
 import { readAll } from '../api/pages.ts'
@@ -15,18 +16,27 @@ import { buildRequest, emptyForm, type PlaygroundForm } from './playground-reque
 import { snippets } from './snippets.ts'
 
 export function Playground() {
-  const models = useLoad('models', (session, signal) =>
-    readAll(session, Model, { path: '/v1/models', signal }),
-  )
+  const models = useLoad('models', async (session, signal) => {
+    const all = await readAll(session, Model, { path: '/v1/models', signal })
+    // A key that may only ask for answers sees no deployments, and so no canaries.
+    const aliases = await readAll(session, AliasSummary, { path: '/v1/aliases', signal }).catch(() => [])
+    const withCanary = new Set<string>(
+      aliases.flatMap(({ alias, canary }) => (canary === null ? [] : [alias])),
+    )
+    return all.flatMap(({ id }) => (withCanary.has(id) ? [id, `${id}@stable`, `${id}@canary`] : [id]))
+  })
   return (
     <Page
       title="Playground"
       lead="One question, two models side by side. What you ask here counts like any request."
     >
-      <Shown load={models}>{(each) => <Sides models={each.map(({ id }) => id)} />}</Shown>
+      <Shown load={models}>{(names) => <Sides models={names} />}</Shown>
     </Page>
   )
 }
+
+const labelOf = (model: string): string =>
+  model.replace(/@stable$/, ' (alias alone)').replace(/@canary$/, ' (canary alone)')
 
 interface Side {
   readonly answer: ChatAnswer | undefined
@@ -38,9 +48,12 @@ const blank: Side = { answer: undefined, failure: undefined }
 function Sides({ models }: { models: readonly string[] }) {
   const { expired, session } = useSignedIn()
   const { argument } = useRoute()
-  const first = argument !== undefined && models.includes(argument) ? argument : (models[0] ?? '')
+  const second = argument !== undefined && models.includes(argument) ? argument : (models[0] ?? '')
+  // A canary stands beside what its alias else answers with; whatever else, beside the untuned model.
+  const first = second.replace(/@canary$/, '@stable')
+  const beside = first === second ? (models.at(-1) ?? '') : first
   const [form, setForm] = useState(emptyForm)
-  const [chosen, setChosen] = useState<readonly [string, string]>([models.at(-1) ?? '', first])
+  const [chosen, setChosen] = useState<readonly [string, string]>([beside, second])
   const [sides, setSides] = useState<readonly [Side, Side]>([blank, blank])
   const [stop, setStop] = useState<AbortController>()
   const latest = useRef<AbortController>(undefined)
@@ -73,7 +86,7 @@ function Sides({ models }: { models: readonly string[] }) {
       .finally(() => setStop(undefined))
       .catch(() => undefined)
   }
-  const options = models.map((model) => ({ value: model, label: model }))
+  const options = models.map((model) => ({ value: model, label: labelOf(model) }))
   return (
     <>
       <Panel title="Question">

@@ -2,11 +2,14 @@ import type { SettlementId } from '../../shared/ids.ts'
 import { kvRows } from '../../shared/kv-rows.ts'
 import type { Usage } from '../../shared/wire.ts'
 import { sharedTokens } from './charge-terms.ts'
+import type { Trial } from './trial-table.ts'
 
 /** The most that a request may use. */
 export interface UsageBound {
   /** The name that the client used: an alias or the backbone. */
   readonly model: string
+  /** Set where that is an alias with a canary. */
+  readonly trial?: Trial | undefined
   /** Prompt tokens of each prompt. */
   readonly prompts: readonly number[]
   /** Rows that the adapter puts in front of each prompt. */

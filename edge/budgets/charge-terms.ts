@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { CanarySide } from '../../shared/api/deployments.ts'
 import { maxModelLength } from '../../shared/api/parameters.ts'
 import { KeyId } from '../../shared/ids.ts'
 import type { Usage } from '../../shared/wire.ts'
@@ -18,6 +19,8 @@ export const ChargeTerms = z.strictObject({
   tenancy: z.int().nullable().default(null),
   /** The name that the client used. */
   model: z.string().min(1).max(maxModelLength),
+  /** Set where that is an alias with a canary. */
+  trial: z.strictObject({ version: z.int(), side: CanarySide }).optional(),
   /** Tokens charged at most: those of the prompt (none where an earlier choice of the same prompt pays them) … */
   prompt: z.int().min(0),
   /** … the adapter's prompt rows, which are paid for with it … */

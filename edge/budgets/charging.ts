@@ -5,6 +5,7 @@ import type { Charge } from './exchange.ts'
 import { bucketOf, emptyHistogram, readHistogram } from './first-token.ts'
 import type { Sql } from './sql.ts'
 import { isOfRunningTenancy } from './tenancy.ts'
+import { recordTrial } from './trial-table.ts'
 
 /**
  * Who told what a choice used. `isolate`: the one that served it, with the node's count; final. `estimate`: the same
@@ -93,9 +94,7 @@ export function charge(sql: Sql, told: Told): void {
     release(sql, terms.lease, toldBy === 'node' ? tokens : mostTokensIn(terms) - tokensIn(charged, terms))
   }
   const first = choice.endsWith('.0')
-  recordUsage(sql, {
-    table: isOwn ? 'usage' : 'past_usage',
-    terms: { ...terms, day },
+  const delta = {
     requests: first && before === undefined && !refused.has(outcome) ? 1 : 0,
     errors: first ? failed - (before?.failed ?? 0) : 0,
     prompt: after.prompt - charged.prompt,
@@ -103,7 +102,10 @@ export function charge(sql: Sql, told: Told): void {
     rows: after.rows - charged.rows,
     completion: after.completion - charged.completion,
     firstTokenMs: first && before?.timed !== 1 ? told.firstTokenMs : null,
-  })
+  }
+  recordUsage(sql, { table: isOwn ? 'usage' : 'past_usage', terms: { ...terms, day }, ...delta })
+  const { model: alias, trial } = terms
+  if (isOwn && trial !== undefined) recordTrial(sql, { ...delta, ...trial, alias })
 }
 
 const larger = (one: Counts, other: Counts): Omit<Counts, 'cached'> => ({

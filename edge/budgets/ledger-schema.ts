@@ -1,3 +1,5 @@
+import { trialSchema } from './trial-table.ts'
+
 const usageColumns = `
   day TEXT NOT NULL, key TEXT NOT NULL, model TEXT NOT NULL,
   requests INTEGER NOT NULL, errors INTEGER NOT NULL, prompt INTEGER NOT NULL,
@@ -30,6 +32,7 @@ export const ledgerSchema: readonly string[] = [
   `CREATE TABLE IF NOT EXISTS usage (${usageColumns}) STRICT`,
   // Usage of deleted tenants that had the same name, for operators.
   `CREATE TABLE IF NOT EXISTS past_usage (${usageColumns}) STRICT`,
+  trialSchema,
   // When the tenant was created.
   `CREATE TABLE IF NOT EXISTS tenancy (one INTEGER PRIMARY KEY CHECK (one = 1), began INTEGER NOT NULL) STRICT`,
 ]

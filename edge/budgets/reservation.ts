@@ -104,6 +104,7 @@ export class AccountReservation implements Reservation {
       key,
       tenancy,
       model,
+      ...(bound.trial === undefined ? {} : { trial: bound.trial }),
       prompt: isFirstOfPrompt ? (prompts[choice / n] ?? 0) : 0,
       rows: promptRows,
       cachedTokenShare,

@@ -1,7 +1,8 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { BudgetAlert } from '../../shared/api/alerts.ts'
+import type { CanaryReport, CanarySide } from '../../shared/api/deployments.ts'
 import type { TenantPolicy } from '../../shared/api/policy.ts'
-import type { SettlementId, TenantId } from '../../shared/ids.ts'
+import type { AliasName, SettlementId, TenantId } from '../../shared/ids.ts'
 import { nodeTokenKey } from '../../shared/node-token.ts'
 import type { Settlement } from '../../shared/settlement.ts'
 import { AlertBook, type BudgetLevel } from '../webhooks/alert-book.ts'
@@ -11,6 +12,7 @@ import type { Exchange, ExchangeAnswer, LimitRefusal } from './exchange.ts'
 import { Ledger } from './ledger.ts'
 import { limitsOf } from './limits.ts'
 import type { Sql } from './sql.ts'
+import { readTrials } from './trial-table.ts'
 import { type DayUsage, readUsage, type UsagePage } from './usage-table.ts'
 
 /** The bindings that a budget uses. */
@@ -76,6 +78,11 @@ export class TenantBudget extends DurableObject<BudgetBindings> {
 
   async usage(page: UsagePage): Promise<DayUsage[]> {
     return readUsage(this.#sql, page)
+  }
+
+  /** What both sides of an alias's canary have answered from a version on. */
+  async trials(alias: AliasName, since: number): Promise<Pick<CanaryReport, CanarySide>> {
+    return readTrials(this.#sql, { alias, since })
   }
 
   async standing(): Promise<BudgetStanding> {

@@ -181,6 +181,7 @@ describe.each(['tenant', 'admin'] as const)('deployments, by a key of kind %s,',
     await call('PUT', '/aliases/tone', { digest })
     await call('POST', '/aliases/tone/rollback')
     await call('PUT', '/aliases/tone/canary', { digest, percent: 10 })
+    await call('GET', '/aliases/tone/canary')
     await call('GET', '/aliases')
     await call('GET', '/aliases/tone')
     await call('DELETE', '/aliases/tone/canary')

@@ -5,6 +5,7 @@ import {
   AliasListQuery,
   type AliasSummary,
   CanaryEndRequest,
+  type CanaryReport,
   HistoryQuery,
   PutAliasRequest,
   PutCanaryRequest,
@@ -102,6 +103,31 @@ export async function putCanary(c: C): Promise<Response> {
   const { by, digest, if_version, percent } = parseRequest(PutCanaryRequest, await readJson(c.req.raw))
   const aim = { action: 'canary', digest, percent, share: by } as const
   return c.json(await moveAlias(c, { alias: aliasOf(c), aim, ifVersion: if_version }))
+}
+
+/** Entries of an alias's history that are read to find where its canary began. */
+const readHistory = 1_000
+
+/** `GET …/aliases/{alias}/canary`: what each side has answered since the canary began. */
+export async function getCanary(c: C): Promise<Response> {
+  const name = aliasOf(c)
+  const found = (await aliasesOf(c)).find(({ alias }) => alias === name)
+  const canary = found?.canary
+  if (found === undefined || canary === undefined || canary === null)
+    throw new QuartetError('not_found', `the alias ${name} has no canary now`)
+  const { budget, directory } = c.get('platform')
+  const tenant = c.get('tenant')
+  const history = unwrap(await directory(tenant).history(name, { before: undefined, limit: readHistory }))
+  const end = history.findIndex((each) => each.canary?.digest !== canary.digest)
+  const since = history[end === -1 ? history.length - 1 : end - 1] ?? {
+    version: found.version,
+    at: found.updatedAt,
+  }
+  return c.json({
+    ...canary,
+    since: { version: since.version, at: since.at },
+    ...(await budget(tenant).trials(name, since.version)),
+  } satisfies CanaryReport)
 }
 
 /** `POST …/aliases/{alias}/promote`: the canary takes everything. */

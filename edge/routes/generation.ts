@@ -50,6 +50,7 @@ export function boundOf(
     answerers.map(({ asked, model: own }) => ({ model: asked, promptRows: promptRowsOf(own) }))
   return {
     model: answerers[0]?.asked ?? '',
+    ...(answerers.length === 1 ? { trial: model.trial } : {}),
     prompts: prompts.map(({ length }) => length),
     promptRows: promptRowsOf(model),
     n,

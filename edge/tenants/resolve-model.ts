@@ -1,3 +1,4 @@
+import { CanarySide } from '../../shared/api/deployments.ts'
 import { stackSeparator } from '../../shared/api/parameters.ts'
 import type { TenantPolicy } from '../../shared/api/policy.ts'
 import type { AnswerForm } from '../../shared/api/structure.ts'
@@ -14,6 +15,8 @@ export interface ResolvedModel {
   readonly adapters: readonly Target[]
   /** The forms that its aliases give their answers where a request asks for none. */
   readonly forms: readonly AnswerForm[]
+  /** Set where the request is one that the alias's canary may have taken. */
+  readonly trial?: { readonly version: number; readonly side: CanarySide } | undefined
   /** Milliseconds since 1970. */
   readonly createdAt: number
 }
@@ -85,8 +88,9 @@ async function resolveOne(
   model: string,
   { choose, param = 'model', reader, tenant }: Lookup,
 ): Promise<ResolvedModel> {
-  const asked: Asked = { model, choose, reader }
-  const untuned = await findUntuned(asked, tenant)
+  const { name, side } = sideOf(model)
+  const asked: Asked = { model: name, side, choose, reader, param }
+  const untuned = side === undefined ? await findUntuned(asked, tenant) : undefined
   const found =
     untuned ??
     (await findAlias(asked, tenant)) ??
@@ -97,7 +101,7 @@ async function resolveOne(
       `the model ${JSON.stringify(model)} does not exist; GET /v1/models lists yours`,
       { param },
     )
-  if (!isAllowed(model, tenant.policy.aliases))
+  if (!isAllowed(name, tenant.policy.aliases))
     throw new QuartetError(
       'model_not_allowed',
       `this tenant may not ask for the model ${JSON.stringify(model)}; GET /v1/models lists those it may`,
@@ -110,8 +114,17 @@ async function resolveOne(
 export const isAllowed = (model: string, allowed: TenantPolicy['aliases']): boolean =>
   allowed === null || allowed.some((alias) => alias === model)
 
+/** `{alias}@canary` and `{alias}@stable` name one side of an alias with a canary. No alias has an @ in its name. */
+function sideOf(model: string): { readonly name: string; readonly side: CanarySide | undefined } {
+  const at = model.indexOf('@')
+  const side = CanarySide.safeParse(at === -1 ? undefined : model.slice(at + 1))
+  return side.success ? { name: model.slice(0, at), side: side.data } : { name: model, side: undefined }
+}
+
 interface Asked {
   readonly model: string
+  readonly side: CanarySide | undefined
+  readonly param: string
   readonly choose: Choose
   readonly reader: Reader
 }
@@ -126,7 +139,7 @@ async function findUntuned(
 }
 
 async function findAlias(
-  { choose, model, reader }: Asked,
+  { choose, model, param, reader, side }: Asked,
   tenant: TenantRecord | undefined,
 ): Promise<ResolvedModel | undefined> {
   const alias = AliasName.safeParse(model)
@@ -134,7 +147,13 @@ async function findAlias(
   const aliases = tenant?.aliases ?? {}
   const named = Object.hasOwn(aliases, alias.data) ? aliases[alias.data] : undefined
   if (named === undefined) return undefined
-  const target = choose(alias.data, named)
+  const { canary } = named
+  if (side === 'canary' && canary === undefined)
+    throw new QuartetError('model_not_found', `the alias ${model} has no canary now; ask for ${model}`, {
+      param,
+    })
+  const chosen = side === undefined ? choose(alias.data, named) : named
+  const target = side === 'canary' && canary !== undefined ? canary : chosen
   const record = await readBackbone(target.backbone, reader)
   const form = named.form === undefined ? undefined : tenant?.forms[named.form]
   return (
@@ -142,6 +161,9 @@ async function findAlias(
       record,
       adapters: [target],
       forms: form === undefined ? [] : [form],
+      ...(canary === undefined || side !== undefined
+        ? {}
+        : { trial: { version: named.version, side: target === canary ? 'canary' : 'stable' } }),
       createdAt: named.updatedAt,
     }
   )

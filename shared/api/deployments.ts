@@ -54,6 +54,32 @@ export const Canary = z.object({
 })
 export type Canary = z.infer<typeof Canary>
 
+/** The two sides of an alias with a canary. A request may ask for one of them: `{alias}@canary`, `{alias}@stable`. */
+export const CanarySide = z.enum(['stable', 'canary'])
+export type CanarySide = z.infer<typeof CanarySide>
+
+const counted = z.int().min(0)
+
+/** The requests of one side, by the nodes' own counts. */
+const SideCounts = z.object({
+  requests: counted,
+  /** Requests among them that failed for a reason that was not the client's. */
+  errors: counted,
+  prompt_tokens: counted,
+  completion_tokens: counted,
+  /** The mean; null without any. */
+  first_token_ms: z.number().min(0).nullable(),
+})
+
+/** `GET …/aliases/{alias}/canary`: the canary, and what each side has answered since it began. */
+export const CanaryReport = Canary.extend({
+  /** The version of the alias with which this adapter became the canary, and when. */
+  since: z.object({ version: z.int(), at: z.int() }),
+  stable: SideCounts,
+  canary: SideCounts,
+})
+export type CanaryReport = z.infer<typeof CanaryReport>
+
 export const AliasSummary = z.object({
   alias: AliasName,
   digest: AdapterDigest,

@@ -30,6 +30,8 @@ const QueuedJob = z.object({
   progress: z.object({ step: z.int(), steps: z.int() }).nullable(),
 })
 
+export type QueuedJob = z.infer<typeof QueuedJob>
+
 export const TrainingOverview = z.object({
   /** Those heard of in the last ten minutes, by id. */
   trainers: z.array(TrainerSummary),

@@ -1,0 +1,69 @@
+import { beforeAll, beforeEach, expect, test } from 'vitest'
+import { CanaryReport } from '../../shared/api/deployments.ts'
+import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
+import { stubs, TestEdge, type TestTenant, tinyBackbone } from '../../test/edge/edge.ts'
+
+const edge = new TestEdge()
+let tenant: TestTenant
+let second: TestAdapter
+
+beforeAll(() => edge.seedBackbone())
+beforeEach(async () => {
+  tenant = await edge.seedTenant()
+  second = await publish(500)
+  await stubs.behave({ tokens: [97, 98] })
+})
+
+async function publish(seed: number): Promise<TestAdapter> {
+  const adapter = await makeAdapter({ backbone: tinyBackbone, seed })
+  await edge.own(tenant, 'PUT', `/adapters/${adapter.digest}`, adapter.file)
+  return adapter
+}
+
+const setCanary = ({ digest }: TestAdapter, percent = 50) =>
+  edge.own(tenant, 'PUT', '/aliases/tone/canary', { digest, percent })
+const shown = async () =>
+  CanaryReport.parse(await (await edge.own(tenant, 'GET', '/aliases/tone/canary')).json())
+
+/** The adapter that answered. */
+async function ask(model = 'tone'): Promise<string> {
+  const answer = await edge.chat(tenant, { model, max_tokens: 4 })
+  expect(answer.status, await answer.clone().text()).toBe(200)
+  return answer.headers.get('x-quartet-adapter') ?? ''
+}
+
+test('a canary shows how many requests each side answered, since it began, and a new canary counts anew', async () => {
+  await setCanary(second)
+  const answered: string[] = []
+  for (let at = 0; at < 8; at++) answered.push(await ask())
+  await setCanary(second, 90)
+  for (let at = 0; at < 4; at++) answered.push(await ask())
+  const canary = answered.filter((adapter) => adapter === second.digest).length
+  const counts = async () => {
+    const { canary, percent, stable } = await shown()
+    return { percent, canary: canary.requests, stable: stable.requests }
+  }
+  await expect.poll(counts).toEqual({ percent: 90, canary, stable: answered.length - canary })
+  const report = await shown()
+  expect(report.canary.completion_tokens + report.stable.completion_tokens).toBe(2 * answered.length)
+  expect(report.since.version).toBe(2)
+  await setCanary(await publish(501))
+  expect(await counts()).toEqual({ percent: 50, canary: 0, stable: 0 })
+})
+
+test('a request may name one side of a canary, which its counts leave out', async () => {
+  await setCanary(second, 1)
+  expect(await ask('tone@canary')).toBe(second.digest)
+  expect(await ask('tone@stable')).toBe(tenant.adapter.digest)
+  const { canary, stable } = await shown()
+  expect([canary.requests, stable.requests]).toEqual([0, 0])
+  await edge.own(tenant, 'DELETE', '/aliases/tone/canary')
+  expect(await ask('tone@stable')).toBe(tenant.adapter.digest)
+  const refused = await edge.chat(tenant, { model: 'tone@canary' })
+  expect([refused.status, await refused.text()]).toEqual([
+    404,
+    expect.stringContaining('tone has no canary now'),
+  ])
+  expect((await edge.own(tenant, 'GET', '/aliases/tone/canary')).status).toBe(404)
+  expect((await edge.chat(tenant, { model: 'tone@other' })).status).toBe(404)
+})
