@@ -1,8 +1,7 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { serializeAdapterFile } from '../shared/adapter-file.ts'
-import type { BackboneManifest } from '../shared/backbone.ts'
-import { maxAdapterBytes } from '../shared/wire.ts'
-import { randomAdapter } from './random-adapter.ts'
+import { z } from 'zod'
 import type { Figure } from './report.ts'
 import { quantile } from './statistics.ts'
 import { cpuSeconds, workerdProcess } from './worker-cpu.ts'
@@ -17,22 +16,20 @@ interface UploadBench {
   readonly uploader: string
   /** The key of the tenant whose requests are timed. */
   readonly neighbour: string
-  readonly manifest: BackboneManifest
-}
-
-/** The largest adapter file that an edge takes, less than a percent: one token table of the kind `ipt`. */
-function largestAdapter(manifest: BackboneManifest): Uint8Array<ArrayBuffer> {
-  const { d, vocab } = manifest.config
-  const m = Math.floor((maxAdapterBytes - 64 * 1024) / (2 * (vocab + d)))
-  const metadata = { kind: 'ipt', activation: 'gelu', m: String(m), l_sp: '1' }
-  return serializeAdapterFile(randomAdapter(manifest, { seed: 95, metadata }))
 }
 
 /** Another tenant's latency through one isolate while an adapter of the largest size is uploaded to it, and without. */
 export async function benchUpload(bench: UploadBench): Promise<readonly Figure[]> {
-  const file = largestAdapter(bench.manifest)
-  // Making the file blocked this process: connections that the worker closed meanwhile are noticed now, not by a request.
-  await sleep(100)
+  const uploader = fork(new URL('./upload-process.ts', import.meta.url), { stdio: 'inherit' })
+  try {
+    return await figuresOf(uploader, bench)
+  } finally {
+    uploader.disconnect()
+  }
+}
+
+async function figuresOf(uploader: ChildProcess, bench: UploadBench): Promise<readonly Figure[]> {
+  const bytes = z.int().parse(await answer(uploader))
   const quiet: number[] = []
   const beside: number[] = []
   const uploads: number[] = []
@@ -42,7 +39,8 @@ export async function benchUpload(bench: UploadBench): Promise<readonly Figure[]
     let isOver = false
     const started = performance.now()
     const used = cpuSeconds(worker)
-    const uploading = upload(file, bench).finally(() => {
+    uploader.send({ edge: bench.edge, key: bench.uploader })
+    const uploading = answer(uploader).then(() => {
       isOver = true
       uploads.push(performance.now() - started)
     })
@@ -56,7 +54,7 @@ export async function benchUpload(bench: UploadBench): Promise<readonly Figure[]
   const p99 = { quiet: quantile(quiet, 0.99), beside: quantile(beside, 0.99) }
   return [
     {
-      name: `upload of ${(file.length / 2 ** 20).toFixed(0)} MiB`,
+      name: `upload of ${(bytes / 2 ** 20).toFixed(0)} MiB`,
       value: quantile(uploads, 0.5),
       unit: 'ms',
     },
@@ -76,10 +74,12 @@ export async function benchUpload(bench: UploadBench): Promise<readonly Figure[]
   ]
 }
 
-async function upload(body: Uint8Array<ArrayBuffer>, { edge, uploader }: UploadBench): Promise<void> {
-  const headers = { authorization: `Bearer ${uploader}`, 'content-type': 'application/octet-stream' }
-  const answer = await fetch(`${edge}/v1/adapters`, { method: 'POST', headers, body })
-  if (!answer.ok) throw new Error(await answer.text())
+async function answer(child: ChildProcess): Promise<unknown> {
+  const exit = once(child, 'exit').then(() => {
+    throw new Error('the process that uploads ended')
+  })
+  const [message]: unknown[] = await Promise.race([once(child, 'message'), exit])
+  return message
 }
 
 /** Open loop, so that a frozen isolate delays every request that would have come meanwhile. */

@@ -145,7 +145,6 @@ export async function benchEdge(): Promise<boolean> {
       edge: worker.url,
       uploader: (await admin.createKey(uploader)).key,
       neighbour: key,
-      manifest,
     })
     const streamFigures = await benchStreams({ edge: worker.url, node, key, model: alias })
     const tokenizerFigures = await benchTokenizers()

@@ -1,5 +1,6 @@
 /**
- * So many bytes are worked on without a break; then the isolate's other requests have a turn. Where KV is simulated in the
+ * So many bytes are worked on without a break; then the isolate's other requests have a turn. Bytes and not
+ * milliseconds, as a worker's clock stands still while its code runs. Where KV is simulated in the
  * worker's own process, writing them takes that process some 2 ms.
  */
 export const turnBytes = 64 * 1024
