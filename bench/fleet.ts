@@ -69,10 +69,10 @@ export async function benchFleet(): Promise<boolean> {
   const hedged = await simulate((options) => new QuartetIsolate(options), stalling)
   const unhedged = await simulate((options) => new UnhedgedIsolate(options), stalling)
   await writeFile(plotFile, plot([quartet, ...others]))
-  const { adapters, adaptersPerNode, capacity, exponent, isolates, nodes } = scenario
+  const { adapters, adaptersPerNode, maxBatch, exponent, isolates, nodes } = scenario
   const { outcome } = quartet
   return report(
-    `fleet, simulated: ${nodes} nodes of ${capacity} places and ${adaptersPerNode} adapters, ${adapters} adapters (Zipf ${exponent}), ${isolates} isolates, a node killed every minute`,
+    `fleet, simulated: ${nodes} nodes of ${maxBatch} places and ${adaptersPerNode} adapters, ${adapters} adapters (Zipf ${exponent}), ${isolates} isolates, a node killed every minute`,
     [
       { name: 'best possible adapter hit rate', value: bestHitRate, unit: '' },
       {

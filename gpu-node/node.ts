@@ -39,10 +39,10 @@ export interface NodeParts {
   /** Lines that the log could not write. */
   readonly droppedLines?: () => number
   /** Opens the model that the node runs; by default the real one. */
-  readonly openModel?: (config: NodeConfig) => Promise<OpenModel>
+  readonly openModel?: (config: NodeConfig) => Promise<LoadedModel>
 }
 
-interface OpenModel {
+interface LoadedModel {
   readonly slug: Backbone['manifest']['slug']
   readonly backend: Backend
   readonly vocabulary?: GrammarVocabulary | undefined
@@ -62,8 +62,8 @@ export async function startNode(
   const clock = new EdgeClock()
   const authorization = new Authorization({ key, node: () => nodeIdOf(config, listener.url), now: clock.now })
   const rates = new Rates()
-  const incarnation = crypto.randomUUID()
-  const tracing = new Tracing(config.telemetry, { instance: incarnation, log })
+  const instanceId = crypto.randomUUID()
+  const tracing = new Tracing(config.telemetry, { instance: instanceId, log })
   const settlements = new Settlements({ forgot: (count) => log('warn', 'settlements_forgotten', { count }) })
   const metrics = nodeMetrics(serving, {
     droppedLines,
@@ -137,7 +137,7 @@ export async function startNode(
     const status = nodeStatus(membership, { serving, rates })
     return new Heartbeats({
       edge,
-      incarnation,
+      instanceId,
       key,
       status,
       settlements,
@@ -165,7 +165,7 @@ export async function startNode(
   }
 }
 
-async function openOnnxModel(config: NodeConfig): Promise<OpenModel> {
+async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   const { createBackend } = await import('../model/runtime/onnx-backend.ts')
   const { folder, manifest } = await findBackbone(config.backbone)
   const { cacheBytes, device, maxBatch, threads } = config

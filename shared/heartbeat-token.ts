@@ -5,7 +5,7 @@ import { NodeId } from './heartbeat.ts'
 
 /**
  * The token of a heartbeat: a JWT (RFC 7519, HS256) under the secret that edges and nodes share. It is for one edge and
- * one body, and it is valid once. A heartbeat's own incarnation and sequence tell it from every other of the registry's
+ * one body, and it is valid once. A heartbeat's own instance id and sequence tell it from every other of the registry's
  * epoch, and the epoch from those of earlier ones, so that a replay is refused without trusting any clock and without
  * the registry having to remember tokens over its restarts. The expiry is a second bar.
  */

@@ -28,13 +28,13 @@ export const Heartbeat = z.strictObject({
   url: NodeUrl,
   region: z.string().regex(/^[a-z0-9-]{0,32}$/, 'must have at most 32 of a-z, 0-9 and hyphens, like eu-west'),
   /** Differs for each process: a restarted node is a new one. */
-  incarnation: z.uuid(),
-  /** Counts up within one incarnation: an older heartbeat never replaces a newer one. */
+  instanceId: z.uuid(),
+  /** Counts up within one instance: an older heartbeat never replaces a newer one. */
   sequence: z.int().min(0),
   backbone: z.strictObject({ slug: BackboneSlug, digest: BackboneDigest }),
   contextLength: z.int().min(1),
   /** Sequences in the largest batch. */
-  capacity: z.int().min(1),
+  maxBatch: z.int().min(1),
   running: z.int().min(0),
   waiting: z.int().min(0),
   cacheRows: z.strictObject({ free: z.int().min(0), all: z.int().min(0) }),
@@ -57,7 +57,7 @@ export const Heartbeat = z.strictObject({
 export type Heartbeat = z.infer<typeof Heartbeat>
 
 /** Who a node is, and how it is at the moment: a heartbeat without what orders heartbeats and settles. */
-export type NodeStatus = Omit<Heartbeat, 'incarnation' | 'sequence' | 'settlements'>
+export type NodeStatus = Omit<Heartbeat, 'instanceId' | 'sequence' | 'settlements'>
 
 export const HeartbeatResponse = z.object({
   /**

@@ -233,7 +233,7 @@ export const NodeInfo = z.object({
   contextLength: z.int(),
   running: z.int(),
   waiting: z.int(),
-  capacity: z.int(),
+  maxBatch: z.int(),
   residentAdapters: z.int(),
   draining: z.boolean(),
 })

@@ -22,7 +22,7 @@ export interface Job {
 
 export interface NodeLimits {
   /** Sequences at once; further ones wait. */
-  readonly capacity: number
+  readonly maxBatch: number
   readonly queue: number
   /** Adapters it holds; the least recently used goes first. */
   readonly adapters: number
@@ -40,7 +40,7 @@ export class SimulatedNode {
   readonly #limits: NodeLimits
   #alive = true
   #stalledUntil = 0
-  #incarnation = crypto.randomUUID()
+  #instanceId = crypto.randomUUID()
   #sequence = 0
   /** Least recently used first. */
   #resident = new Set<AdapterKey>()
@@ -65,17 +65,17 @@ export class SimulatedNode {
   }
 
   get status(): Beat {
-    const { capacity } = this.#limits
+    const { maxBatch } = this.#limits
     const rows = 1_000_000
     return {
       node: this.id,
       url: this.url,
       region: '',
-      incarnation: this.#incarnation,
+      instanceId: this.#instanceId,
       sequence: this.#sequence++,
       backbone: { slug: BackboneSlug.parse('simulated'), digest: simulatedBackbone },
       contextLength: 8192,
-      capacity,
+      maxBatch,
       running: this.#running,
       waiting: this.#waiting.length,
       cacheRows: { free: rows, all: rows },
@@ -119,13 +119,13 @@ export class SimulatedNode {
 
   restart(): void {
     this.#alive = true
-    this.#incarnation = crypto.randomUUID()
+    this.#instanceId = crypto.randomUUID()
     this.#sequence = 0
   }
 
   #admit(job: Held): void {
     if (job.phase !== 'waiting') return
-    if (this.#running < this.#limits.capacity) this.#run(job)
+    if (this.#running < this.#limits.maxBatch) this.#run(job)
     else this.#waiting.push(job)
   }
 

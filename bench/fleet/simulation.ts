@@ -18,7 +18,7 @@ export const scenario = {
   adapters: 10_000,
   exponent: 1.1,
   /** Sequences at once, at each node. */
-  capacity: 32,
+  maxBatch: 32,
   queue: 256,
   /** Adapters that a node holds. */
   adaptersPerNode: 64,
@@ -69,7 +69,7 @@ export async function simulate(
   const events = new EventQueue(start)
   const random = seededRandom(scenario.seed)
   const limits = {
-    capacity: scenario.capacity,
+    maxBatch: scenario.maxBatch,
     queue: scenario.queue,
     adapters: scenario.adaptersPerNode,
   }
@@ -108,10 +108,10 @@ export async function simulate(
       nodes[Math.floor(random() * nodes.length)]?.stall(scenario.stallMs),
     )
   every(1_000, 1_000, () =>
-    measure.sampled(nodes.flatMap((node) => (node.alive ? node.load / scenario.capacity : []))),
+    measure.sampled(nodes.flatMap((node) => (node.alive ? node.load / scenario.maxBatch : []))),
   )
 
-  const perMs = (scenario.nodes * scenario.capacity * scenario.utilisation) / serviceMs
+  const perMs = (scenario.nodes * scenario.maxBatch * scenario.utilisation) / serviceMs
   const failures: unknown[] = []
   const arrive = () => {
     const isolate = isolates[Math.floor(random() * isolates.length)]

@@ -105,11 +105,11 @@ export const columns: readonly Column[] = [
   reported({
     title: 'load',
     weight: 80,
-    node: ({ capacity, running }) => loadCell(running, capacity),
+    node: ({ maxBatch, running }) => loadCell(running, maxBatch),
     total: ({ reports }) =>
       loadCell(
         sum(reports, ({ running }) => running),
-        sum(reports, ({ capacity }) => capacity),
+        sum(reports, ({ maxBatch }) => maxBatch),
       ),
   }),
   reported({
@@ -142,8 +142,8 @@ export const columns: readonly Column[] = [
   },
 ]
 
-function loadCell(running: number, capacity: number): Cell {
-  return { text: `${running}/${capacity}`, ...(running >= capacity && capacity > 0 ? { tone: 'warn' } : {}) }
+function loadCell(running: number, maxBatch: number): Cell {
+  return { text: `${running}/${maxBatch}`, ...(running >= maxBatch && maxBatch > 0 ? { tone: 'warn' } : {}) }
 }
 
 function queueCell(waiting: number): Cell {

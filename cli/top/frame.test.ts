@@ -6,10 +6,10 @@ import { renderFrame } from './frame.ts'
 
 const report = (fields: object = {}) => ({
   region: 'eu-west',
-  incarnation: crypto.randomUUID(),
+  instanceId: crypto.randomUUID(),
   backbone: { slug: 'tiny', digest: 'ab'.repeat(32) },
   contextLength: 2048,
-  capacity: 16,
+  maxBatch: 16,
   running: 4,
   waiting: 0,
   cacheRows: { free: 750, all: 1000 },

@@ -52,7 +52,7 @@ function Totals({ nodes }: { nodes: readonly FleetNodeSummary[] }) {
     ['Ready', `${ready.length} of ${nodes.length}`],
     ['Running', number(sum(({ report }) => report?.running ?? 0))],
     ['Waiting', number(sum(({ report }) => report?.waiting ?? 0))],
-    ['Places', number(sum(({ report }) => report?.capacity ?? 0))],
+    ['Places', number(sum(({ report }) => report?.maxBatch ?? 0))],
     ['Tokens/s', number(sum(({ report }) => report?.rates.tokensPerSecond ?? 0))],
     ['Requests/s', sum(({ report }) => report?.rates.requestsPerSecond ?? 0).toFixed(1)],
   ] as const
@@ -84,7 +84,7 @@ function Nodes({ nodes }: { nodes: readonly FleetNodeSummary[] }) {
           title: 'Load',
           numeric: true,
           cell: ({ report }) =>
-            report === null ? '–' : `${report.running} of ${report.capacity}, ${report.waiting} waiting`,
+            report === null ? '–' : `${report.running} of ${report.maxBatch}, ${report.waiting} waiting`,
         },
         {
           title: 'Tokens/s',

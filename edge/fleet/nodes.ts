@@ -10,12 +10,12 @@ export type NodeAddress = z.infer<typeof NodeAddress>
 /** A node's report, as far as routing needs it. */
 export interface NodeSelfReport {
   /** Differs for each process. */
-  readonly incarnation: string
+  readonly instanceId: string
   readonly region: string
   readonly backbone: BackboneDigest
   readonly contextLength: number
   /** Sequences in its largest batch. */
-  readonly capacity: number
+  readonly maxBatch: number
   readonly running: number
   readonly waiting: number
   /** Rows of its KV cache that no request holds. */

@@ -76,15 +76,15 @@ export class Roster {
 
   beat(status: Beat): BeatOutcome {
     const now = this.#now()
-    const process = `${status.node}/${status.incarnation}`
+    const process = `${status.node}/${status.instanceId}`
     if (this.#replaced.has(process)) {
       this.#replaced.set(process, now)
       return { kind: 'replaced' }
     }
     const last = this.#entries.get(status.node)
-    const same = last?.status.incarnation === status.incarnation
+    const same = last?.status.instanceId === status.instanceId
     if (last !== undefined && same && status.sequence <= last.status.sequence) return { kind: 'out-of-order' }
-    if (last !== undefined && !same) this.#replaced.set(`${status.node}/${last.status.incarnation}`, now)
+    if (last !== undefined && !same) this.#replaced.set(`${status.node}/${last.status.instanceId}`, now)
     const unchanged = same && last.status.resident === status.resident
     this.#entries.set(status.node, {
       status,

@@ -188,8 +188,8 @@ describe('a heartbeat', () => {
     garbage.body = '<html>'
     expect(await refusal(garbage.send())).toMatch(/^400 invalid_json/)
     const wrong = new Beat()
-    wrong.body = wrong.body.replace('"capacity":16', '"capacity":-1')
-    expect(await refusal(wrong.send())).toMatch(/^400 invalid_request: capacity/)
+    wrong.body = wrong.body.replace('"maxBatch":16', '"maxBatch":-1')
+    expect(await refusal(wrong.send())).toMatch(/^400 invalid_request: maxBatch/)
     const resident = new Beat()
     resident.body = resident.body.replace('"resident":""', '"resident":"short"')
     expect(await refusal(resident.send())).toMatch(/^400 invalid_request: resident/)

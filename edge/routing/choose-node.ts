@@ -42,12 +42,12 @@ const hotShare = 0.25
 /** A batch this full costs little per request, so that nothing spreads below it. */
 const unboundedShare = 0.25
 /** The assumed value for a node that has not told its own. */
-export const assumedCapacity = 16
+export const assumedMaxBatch = 16
 
 interface Candidate {
   readonly node: FleetNode
   readonly load: number
-  readonly capacity: number
+  readonly maxBatch: number
   readonly near: boolean
   readonly hasRoom: boolean
   /** Its circuit is open, or the registry has lost it; 2 for both. */
@@ -88,14 +88,14 @@ function amongThoseWithRoom(
 ): Candidate | undefined {
   const roomy = group.filter(({ hasRoom }) => hasRoom)
   if (adapter === null) return lessLoadedOfTwo(roomy, view.random)
-  const { capacity, load } = totalsOf(group)
-  const share = Math.max(unboundedShare, load / capacity)
+  const { maxBatch, load } = totalsOf(group)
+  const share = Math.max(unboundedShare, load / maxBatch)
   const isWithin = (candidate: Candidate) =>
-    candidate.load + 1 <= Math.ceil(boundOf(load, capacity) * candidate.capacity)
+    candidate.load + 1 <= Math.ceil(boundOf(load, maxBatch) * candidate.maxBatch)
   const within = roomy.filter(isWithin)
   if (within.length === 0) return best(roomy, byLoad)
 
-  const homes = Math.ceil((view.demand(adapter) * load) / (hotShare * share * (capacity / group.length)))
+  const homes = Math.ceil((view.demand(adapter) * load) / (hotShare * share * (maxBatch / group.length)))
   if (homes > 1) {
     const first = roomy.toSorted(byScore).slice(0, homes).filter(isWithin)
     if (first.length > 0) return lessLoadedOfTwo(first, view.random)
@@ -107,11 +107,11 @@ function amongThoseWithRoom(
   return best(holders, byScore) ?? best(within, byScore)
 }
 
-/** Load over capacity that one more request may bring a node to. */
-const boundOf = (load: number, capacity: number) =>
-  Math.max(unboundedShare, (loadBound * (load + 1)) / capacity)
+/** The load, as a share of the places, that one more request may bring a node to. */
+const boundOf = (load: number, maxBatch: number) =>
+  Math.max(unboundedShare, (loadBound * (load + 1)) / maxBatch)
 
-const ratio = ({ capacity, load }: Candidate) => load / capacity
+const ratio = ({ maxBatch, load }: Candidate) => load / maxBatch
 const byScore = (a: Candidate, b: Candidate) => b.score - a.score || (a.node.id < b.node.id ? -1 : 1)
 const byTroubles = (a: Candidate, b: Candidate) => a.troubles - b.troubles || byScore(a, b)
 const byLoad = (a: Candidate, b: Candidate) => ratio(a) - ratio(b) || byScore(a, b)
@@ -132,14 +132,14 @@ function lessLoadedOfTwo(candidates: readonly Candidate[], random: () => number)
   return ratio(other) < ratio(one) ? other : one
 }
 
-function totalsOf(group: readonly Candidate[]): { load: number; capacity: number } {
+function totalsOf(group: readonly Candidate[]): { load: number; maxBatch: number } {
   let load = 0
-  let capacity = 0
+  let maxBatch = 0
   for (const candidate of group) {
     load += candidate.load
-    capacity += candidate.capacity
+    maxBatch += candidate.maxBatch
   }
-  return { load, capacity: Math.max(1, capacity) }
+  return { load, maxBatch: Math.max(1, maxBatch) }
 }
 
 function candidatesFor(request: RouteRequest, { circuit, load, mayHold, nodes }: RouteView): Candidate[] {
@@ -148,15 +148,15 @@ function candidatesFor(request: RouteRequest, { circuit, load, mayHold, nodes }:
   const score = scorer(request.home ?? request.adapter ?? '')
   return (roomy.length > 0 ? roomy : serving).map((node) => {
     const { report } = node
-    const capacity = report?.capacity ?? assumedCapacity
+    const maxBatch = report?.maxBatch ?? assumedMaxBatch
     const requests = load(node)
     return {
       node,
       load: requests,
-      capacity,
+      maxBatch,
       near: isNear(report?.region ?? '', request.region),
       troubles: (circuit(node) === 'open' ? 1 : 0) + (node.isLost === true ? 1 : 0),
-      hasRoom: report === null || (requests < capacity && report.freeRows >= request.rows),
+      hasRoom: report === null || (requests < maxBatch && report.freeRows >= request.rows),
       score: score(node),
     }
   })

@@ -7,7 +7,7 @@ const maxOpenMs = 15_000
 export type CircuitState = 'closed' | 'half-open' | 'open'
 
 interface Trip {
-  readonly incarnation: string | null
+  readonly instanceId: string | null
   readonly failures: number
   readonly until: number
   readonly probing: boolean
@@ -51,8 +51,8 @@ export class CircuitBreakers {
     if (trip !== undefined && trip.until > this.#now()) return
     const failures = (trip?.failures ?? 0) + 1
     const openMs = Math.min(maxOpenMs, firstOpenMs * 2 ** Math.min(failures - 1, 10))
-    const incarnation = node.report?.incarnation ?? null
-    this.#trips.set(node.id, { incarnation, failures, until: this.#now() + openMs, probing: false })
+    const instanceId = node.report?.instanceId ?? null
+    this.#trips.set(node.id, { instanceId, failures, until: this.#now() + openMs, probing: false })
   }
 
   /** The request ended without showing how the node does. */
@@ -63,7 +63,7 @@ export class CircuitBreakers {
 
   #trip({ id, report }: BreakerNode): Trip | undefined {
     const trip = this.#trips.get(id)
-    if (trip === undefined || trip.incarnation === (report?.incarnation ?? null)) return trip
+    if (trip === undefined || trip.instanceId === (report?.instanceId ?? null)) return trip
     this.#trips.delete(id)
     return undefined
   }

@@ -23,11 +23,11 @@ const keys = Array.from({ length: 4000 }, (_, at) => adapter(at))
 
 const start = 1_000_000
 const idle: NodeSelfReport = {
-  incarnation: 'one',
+  instanceId: 'one',
   region: '',
   backbone,
   contextLength: 4096,
-  capacity: 16,
+  maxBatch: 16,
   running: 0,
   waiting: 0,
   freeRows: 16_384,
@@ -284,7 +284,7 @@ describe('a circuit', () => {
   test('of a new process in the node’s place is closed', () => {
     const breakers = new CircuitBreakers(new Clock().now)
     breakers.failed(first)
-    expect(breakers.state(node(0, { incarnation: 'two' }))).toBe('closed')
+    expect(breakers.state(node(0, { instanceId: 'two' }))).toBe('closed')
   })
 })
 

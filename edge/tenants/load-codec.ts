@@ -9,7 +9,7 @@ import type { ResolvedModel } from './resolve-model.ts'
 const maxCodecs = 4
 
 /** A model with its tokenizer at hand. */
-export interface OpenModel {
+export interface LoadedModel {
   readonly model: ResolvedModel
   readonly codec: TextCodec
 }

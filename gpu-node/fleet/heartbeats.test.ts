@@ -23,7 +23,7 @@ const status: NodeStatus = {
   region: '',
   backbone: { slug: BackboneSlug.parse('tiny'), digest: BackboneDigest.parse('ab'.repeat(32)) },
   contextLength: 512,
-  capacity: 4,
+  maxBatch: 4,
   running: 1,
   waiting: 0,
   cacheRows: { free: 10, all: 20 },
@@ -128,7 +128,7 @@ describe('heartbeats', () => {
     kept = []
     current = status
     heartbeats = new Heartbeats({
-      incarnation: crypto.randomUUID(),
+      instanceId: crypto.randomUUID(),
       edge: url,
       key,
       status: () => current,

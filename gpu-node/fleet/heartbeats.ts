@@ -43,7 +43,7 @@ interface SettlementSource {
 
 export interface HeartbeatOptions {
   /** The identity of this process. */
-  readonly incarnation: string
+  readonly instanceId: string
   readonly edge: string
   readonly key: Uint8Array
   readonly status: () => NodeStatus
@@ -149,10 +149,10 @@ export class Heartbeats {
   }
 
   async #send(signal: AbortSignal): Promise<HeartbeatResponse> {
-    const { clock, edge, incarnation, key, settlements, status } = this.#options
+    const { clock, edge, instanceId, key, settlements, status } = this.#options
     const heartbeat: Heartbeat = {
       ...status(),
-      incarnation,
+      instanceId,
       sequence: this.#sequence++,
       settlements: [...settlements.unacknowledged(maxSettlementsPerHeartbeat)],
     }

@@ -68,7 +68,7 @@ export function nodeStatus(
       region,
       backbone: { slug, digest },
       contextLength: limits.contextLength,
-      capacity: limits.maxBatch,
+      maxBatch: limits.maxBatch,
       running: engine.running,
       waiting: engine.waiting,
       cacheRows: { free: Math.max(0, limits.cacheRows - engine.cacheRows), all: limits.cacheRows },

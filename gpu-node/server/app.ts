@@ -129,7 +129,7 @@ function nodeInfo({ adapters, digest, engine, limits, slug }: LoadedModel, { dra
     contextLength: limits.contextLength,
     running: engine.running,
     waiting: engine.waiting,
-    capacity: limits.maxBatch,
+    maxBatch: limits.maxBatch,
     residentAdapters: adapters.count,
     draining,
   }

@@ -20,10 +20,10 @@ export type NodeState = z.infer<typeof NodeState>
 /** The node's last report. */
 export const NodeReport = Heartbeat.pick({
   region: true,
-  incarnation: true,
+  instanceId: true,
   backbone: true,
   contextLength: true,
-  capacity: true,
+  maxBatch: true,
   running: true,
   waiting: true,
   cacheRows: true,

@@ -360,7 +360,7 @@ describe('a node', () => {
     expect(NodeInfo.parse(await (await node.info()).json())).toMatchObject({
       backbone: { slug: 'fake' },
       contextLength: 4096,
-      capacity: 4,
+      maxBatch: 4,
       running: 0,
       draining: false,
     })
