@@ -5,6 +5,7 @@ import { QuartetError } from '../shared/errors.ts'
 const usage = `usage: npm run bench -- NAME [options]
 
   engine   one node: decode and prefill with and without adapters, batch 16 against 1, memory
+  cache    the KV cache in 8 bits against f32: what it costs in perplexity, what it saves, decode and prefill
   budget   1,000 requests over 8 lease holders against a budget for 400
   edge     the worker's own time per request, before a node that answers at once
   gpu      a node's model on a device against the CPU: environment, numerics, decode, prefill, memory; under 8 minutes
@@ -40,6 +41,8 @@ async function run(name: string | undefined): Promise<boolean> {
       return (await import('./engine.ts')).benchEngine()
     case 'gpu':
       return (await import('./gpu.ts')).benchGpu(values)
+    case 'cache':
+      return (await import('./cache.ts')).benchCache()
     case 'budget':
       return (await import('./budget.ts')).benchBudget()
     case 'edge':

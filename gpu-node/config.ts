@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
+import { cacheTypes } from '../model/runtime/cache-type.ts'
 import { QuartetError } from '../shared/errors.ts'
 import { Heartbeat, NodeId } from '../shared/heartbeat.ts'
 import { LogThreshold } from '../shared/log.ts'
@@ -30,6 +31,7 @@ const Settings = z.object({
   prefixBytes: whole(0, Number.MAX_SAFE_INTEGER).default(256 * 1024 ** 2),
   cacheRows: whole(64, 100_000_000).default(16_384),
   cacheBytes: whole(1, Number.MAX_SAFE_INTEGER).optional(),
+  cacheType: z.enum(cacheTypes, 'must be f32 or int8').default('f32'),
   queue: whole(1, 100_000).default(256),
   tenantQueue: whole(1, 100_000).optional(),
   adapterCacheBytes: whole(1, Number.MAX_SAFE_INTEGER).default(1024 ** 3),
@@ -100,6 +102,11 @@ const sources: { readonly [Setting in keyof Given]-?: Source } = {
     flag: 'cache-bytes',
     env: 'QUARTET_CACHE_BYTES',
     help: 'the same as memory, which then decides how many tokens fit',
+  },
+  cacheType: {
+    flag: 'cache-type',
+    env: 'QUARTET_CACHE_TYPE',
+    help: 'f32, or int8 for a quarter of the KV cache’s memory (on the CPU)',
   },
   queue: { flag: 'queue', env: 'QUARTET_QUEUE', help: 'requests that may wait' },
   tenantQueue: {

@@ -167,13 +167,18 @@ export async function startNode(
 
 async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   const { createBackend } = await import('../model/runtime/onnx-backend.ts')
+  const { prepareInt8Cache } = await import('../model/calibration/int8-cache.ts')
   const { folder, manifest } = await findBackbone(config.backbone)
-  const { cacheBytes, device, maxBatch, threads } = config
-  const cacheRows = cacheBytes === undefined ? config.cacheRows : rowsInBudget(cacheBytes, manifest.config)
+  const { cacheBytes, cacheType, device, maxBatch, threads } = config
+  const cacheRows =
+    cacheBytes === undefined
+      ? config.cacheRows
+      : rowsInBudget(cacheBytes, { config: manifest.config, type: cacheType })
   const contextLength = Math.min(manifest.config.contextLength, cacheRows)
   const chunkTokens = Math.max(config.chunkTokens, maxWindow)
   const limits = { contextLength, chunkTokens, maxBatch, cacheRows }
-  const backend = await createBackend({ folder, manifest, device, threads, limits })
+  if (cacheType === 'int8' && device === 'cpu') await prepareInt8Cache({ folder, manifest })
+  const backend = await createBackend({ folder, manifest, device, threads, limits, cacheType })
   await warmUp(backend)
   const vocabulary = await grammarVocabulary(folder, manifest)
   return { slug: manifest.slug, backend, vocabulary }

@@ -28,6 +28,12 @@ export interface QuantisationCheck {
   readonly divergence: number
 }
 
+/** The text in perplexity.txt. */
+export async function perplexityTokens(backbone: Backbone): Promise<readonly number[]> {
+  const text = await readFile(new URL('perplexity.txt', import.meta.url), 'utf8')
+  return encode(await backboneCodec(backbone), text)
+}
+
 /**
  * Perplexity of a backbone on the text in perplexity.txt, with its own weights and with f32 weights of the same
  * source. Throws `backbone_mismatch` when the two were not made from the same file.
@@ -38,10 +44,9 @@ export async function checkQuantisation(backbone: Backbone, exact: Backbone): Pr
       'backbone_mismatch',
       `${backbone.folder} was made from ${backbone.manifest.source.name} and ${exact.folder} from ${exact.manifest.source.name}; remove one of them and make it from the other's source`,
     )
-  const text = await readFile(new URL('perplexity.txt', import.meta.url), 'utf8')
-  const ids = encode(await backboneCodec(backbone), text)
+  const ids = await perplexityTokens(backbone)
   const { perplexity, divergence } = await compareOnText(
-    { exact: exact.folder, stored: backbone.folder },
+    { exact: { folder: exact.folder }, stored: { folder: backbone.folder } },
     ids,
   )
   const { exact: reference, stored } = perplexity

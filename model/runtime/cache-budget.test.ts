@@ -4,15 +4,17 @@ import { cacheRowBytes, rowsInBudget } from './cache-budget.ts'
 
 // 3 layers × (a key and a value) × 2 heads × 16 numbers × 4 bytes
 const rowBytes = 768
+const f32 = { config: tinyConfig, type: 'f32' } as const
 
 test('a budget in bytes is as many rows of all layers as fit', () => {
-  expect(cacheRowBytes(tinyConfig)).toBe(rowBytes)
-  expect(rowsInBudget(100 * rowBytes, tinyConfig)).toBe(100)
-  expect(rowsInBudget(101 * rowBytes - 1, tinyConfig)).toBe(100)
+  expect(cacheRowBytes(tinyConfig, 'f32')).toBe(rowBytes)
+  expect(rowsInBudget(100 * rowBytes, f32)).toBe(100)
+  expect(rowsInBudget(101 * rowBytes - 1, f32)).toBe(100)
+  expect(rowsInBudget(100 * rowBytes, { config: tinyConfig, type: 'int8' })).toBe(400)
 })
 
 test('a budget smaller than one request is refused with how much is needed and which setting gives it', () => {
-  expect(() => rowsInBudget(63 * rowBytes, tinyConfig)).toThrow(
+  expect(() => rowsInBudget(63 * rowBytes, f32)).toThrow(
     expect.objectContaining({
       code: 'invalid_request',
       param: '--cache-bytes',

@@ -1,12 +1,12 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
+import { bytesOfCacheType, type CacheType } from './cache-type.ts'
 import type { RowRange } from './host-places.ts'
 import { discard, fillSparsely } from './memory-pages.ts'
-import { float32, type Tensors } from './tensors.ts'
+import { float32, type Tensor, type Tensors } from './tensors.ts'
 import { Turns } from './turns.ts'
 
 /** How much is copied, or given back, between two turns of the event loop. */
 const bytesInTurn = 2 * 1024 ** 2
-const bytesOfValue = Float32Array.BYTES_PER_ELEMENT
 
 /** Rows of one place in each layer. */
 export interface LayerRanges {
@@ -22,7 +22,7 @@ interface FirstRows {
 
 /**
  * The memory of a cache on the host. For each layer, keys and values each are one buffer
- * [places, kvHeads, capacity, headDim]. A buffer takes memory only for rows that were written, as the operating system
+ * [places, kvHeads, capacity, headDim] of the cache's type, which is handled as bytes. A buffer takes memory only for rows that were written, as the operating system
  * commits it then. Copying is done in pieces, between which the event loop has its turn.
  */
 export class HostBuffers {
@@ -30,12 +30,17 @@ export class HostBuffers {
   readonly #places: number
   readonly #turns = new Turns(bytesInTurn)
   /** Keys and values in turn, layer by layer. */
-  #buffers: readonly Float32Array<ArrayBuffer>[] = []
+  #buffers: readonly Uint8Array<ArrayBuffer>[] = []
   #capacity = 0
+  readonly #type: CacheType
+  /** Bytes of one head's row. */
+  readonly #rowBytes: number
 
-  constructor(config: ModelConfig, places: number) {
+  constructor(config: ModelConfig, { places, type }: { places: number; type: CacheType }) {
     this.#config = config
     this.#places = places
+    this.#type = type
+    this.#rowBytes = config.headDim * bytesOfCacheType[type]
   }
 
   /** Rows that each place has room for. */
@@ -51,15 +56,15 @@ export class HostBuffers {
 
   /** Makes longer buffers, which take over the rows there are, one by one, to need little more memory meanwhile. */
   async lengthen(capacity: number, lengths: readonly number[]): Promise<void> {
-    const { headDim, kvHeads } = this.#config
-    const buffers: Float32Array<ArrayBuffer>[] = []
+    const { kvHeads } = this.#config
+    const buffers: Uint8Array<ArrayBuffer>[] = []
     for (const buffer of this.#buffers) {
       const longer = this.#newBuffer(capacity)
       for (const [place, length] of lengths.entries())
         for (let head = 0; head < kvHeads; head++) {
-          const size = length * headDim
+          const size = length * this.#rowBytes
           const from = this.#at({ place, head, row: 0 })
-          await this.#turns.before(size * bytesOfValue)
+          await this.#turns.before(size)
           longer.set(buffer.subarray(from, from + size), (from / this.#capacity) * capacity)
         }
       // Frees the memory now rather than at the next garbage collection.
@@ -72,23 +77,23 @@ export class HostBuffers {
 
   /** Gives memory back to the operating system; the rows' content is undefined from then on. */
   async giveBack(ranges: readonly RowRange[]): Promise<void> {
-    const { headDim, kvHeads } = this.#config
+    const { kvHeads } = this.#config
     for (const { from, place, to } of ranges)
       for (const buffer of this.#buffers)
         for (let head = 0; head < kvHeads; head++) {
-          await this.#turns.before((to - from) * headDim * bytesOfValue)
+          await this.#turns.before((to - from) * this.#rowBytes)
           discard(buffer.subarray(this.#at({ place, head, row: from }), this.#at({ place, head, row: to })))
         }
   }
 
   /** Copies of rows: keys and values in turn, layer by layer, each [kvHeads, rows of the layer, headDim]. */
-  async read({ layers, place }: LayerRanges): Promise<Float32Array[]> {
-    const { headDim, kvHeads } = this.#config
-    const copies: Float32Array[] = []
+  async read({ layers, place }: LayerRanges): Promise<Uint8Array[]> {
+    const { kvHeads } = this.#config
+    const copies: Uint8Array[] = []
     for (const [at, buffer] of this.#buffers.entries()) {
       const { from, to } = layers[at >> 1] ?? { from: 0, to: 0 }
-      const size = (to - from) * headDim
-      const copy = new Float32Array(kvHeads * size)
+      const size = (to - from) * this.#rowBytes
+      const copy = new Uint8Array(kvHeads * size)
       await this.#turns.before(copy.byteLength)
       for (let head = 0; head < kvHeads; head++) {
         const start = this.#at({ place, head, row: from })
@@ -100,12 +105,12 @@ export class HostBuffers {
   }
 
   /** Writes what `read` has given to these rows. */
-  async write(copies: readonly Float32Array[], { layers, place }: LayerRanges): Promise<void> {
-    const { headDim, kvHeads } = this.#config
+  async write(copies: readonly Uint8Array[], { layers, place }: LayerRanges): Promise<void> {
+    const { kvHeads } = this.#config
     for (const [at, buffer] of this.#buffers.entries()) {
-      const copy = copies[at] ?? new Float32Array(0)
+      const copy = copies[at] ?? new Uint8Array()
       const { from, to } = layers[at >> 1] ?? { from: 0, to: 0 }
-      const size = (to - from) * headDim
+      const size = (to - from) * this.#rowBytes
       await this.#turns.before(copy.byteLength)
       for (let head = 0; head < kvHeads; head++)
         buffer.set(copy.subarray(head * size, (head + 1) * size), this.#at({ place, head, row: from }))
@@ -115,19 +120,19 @@ export class HostBuffers {
   /** Swaps the first rows of two places. */
   async swap(a: FirstRows, b: FirstRows): Promise<void> {
     const longest = Math.max(a.rows, b.rows)
-    const { headDim, kvHeads } = this.#config
-    const each = Math.max(1, Math.floor(bytesInTurn / (4 * headDim * bytesOfValue)))
-    const copy = new Float32Array(Math.min(each, longest) * headDim)
+    const { kvHeads } = this.#config
+    const each = Math.max(1, Math.floor(bytesInTurn / (4 * this.#rowBytes)))
+    const copy = new Uint8Array(Math.min(each, longest) * this.#rowBytes)
     for (const buffer of this.#buffers)
       for (let head = 0; head < kvHeads; head++)
         for (let row = 0; row < longest; row += each) {
-          const sizeOf = (rows: number) => Math.max(0, Math.min(each, rows - row)) * headDim
+          const sizeOf = (rows: number) => Math.max(0, Math.min(each, rows - row)) * this.#rowBytes
           const [sizeA, sizeB] = [sizeOf(a.rows), sizeOf(b.rows)]
           const [atA, atB] = [
             this.#at({ place: a.place, head, row }),
             this.#at({ place: b.place, head, row }),
           ]
-          await this.#turns.before((2 * sizeA + sizeB) * bytesOfValue)
+          await this.#turns.before(2 * sizeA + sizeB)
           copy.set(buffer.subarray(atA, atA + sizeA))
           buffer.copyWithin(atA, atB, atB + sizeB)
           buffer.set(copy.subarray(0, sizeA), atB)
@@ -139,7 +144,7 @@ export class HostBuffers {
     const { headDim, kvHeads } = this.#config
     const dims = [count, kvHeads, this.#capacity, headDim]
     const [from, to] = [first, first + count].map((place) => this.#at({ place, head: 0, row: 0 }))
-    const tensors = this.#buffers.map((buffer) => float32(buffer.subarray(from, to), dims))
+    const tensors = this.#buffers.map((buffer) => this.#tensor(buffer.subarray(from, to), dims))
     const named = (prefix: string): Tensors =>
       Object.fromEntries(
         tensors.map((tensor, at) => [`${prefix}_${at % 2 === 0 ? 'key' : 'value'}.${at >> 1}`, tensor]),
@@ -147,16 +152,21 @@ export class HostBuffers {
     return { feeds: named('past'), outputs: named('present') }
   }
 
-  #newBuffer(capacity: number): Float32Array<ArrayBuffer> {
-    const { headDim, kvHeads } = this.#config
-    const buffer = new Float32Array(this.#places * kvHeads * capacity * headDim)
+  #tensor({ buffer, byteLength, byteOffset }: Uint8Array<ArrayBuffer>, dims: readonly number[]): Tensor {
+    return this.#type === 'int8'
+      ? { type: 'int8', data: new Int8Array(buffer, byteOffset, byteLength), dims }
+      : float32(new Float32Array(buffer, byteOffset, byteLength / bytesOfCacheType.f32), dims)
+  }
+
+  #newBuffer(capacity: number): Uint8Array<ArrayBuffer> {
+    const { kvHeads } = this.#config
+    const buffer = new Uint8Array(this.#places * kvHeads * capacity * this.#rowBytes)
     fillSparsely(buffer)
     return buffer
   }
 
-  /** Where a row of a place's head begins in a buffer. */
+  /** Where a row of a place's head begins in a buffer, in bytes. */
   #at({ head, place, row }: { place: number; head: number; row: number }): number {
-    const { headDim, kvHeads } = this.#config
-    return ((place * kvHeads + head) * this.#capacity + row) * headDim
+    return ((place * this.#config.kvHeads + head) * this.#capacity + row) * this.#rowBytes
   }
 }

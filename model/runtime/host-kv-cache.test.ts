@@ -285,19 +285,19 @@ function countCopies() {
     count.sinceLast += bytes
     count.largest = Math.max(count.largest, count.sinceLast)
   }
-  const { copyWithin, set } = Float32Array.prototype
+  const { copyWithin, set } = Uint8Array.prototype
   const spies = [
-    vi.spyOn(Float32Array.prototype, 'set').mockImplementation(function (this: Float32Array, from, at) {
-      add(4 * from.length)
+    vi.spyOn(Uint8Array.prototype, 'set').mockImplementation(function (this: Uint8Array, from, at) {
+      add(from.length)
       set.call(this, from, at)
     }),
-    vi.spyOn(Float32Array.prototype, 'copyWithin').mockImplementation(function (
-      this: Float32Array,
+    vi.spyOn(Uint8Array.prototype, 'copyWithin').mockImplementation(function (
+      this: Uint8Array,
       target,
       start,
       end,
     ) {
-      add(4 * ((end ?? this.length) - start))
+      add((end ?? this.length) - start)
       return copyWithin.call(this, target, start, end)
     }),
   ]

@@ -1,6 +1,7 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { CacheSlot, KeptRows, TokenRange } from './backend.ts'
+import { bytesOfCacheType, type CacheType } from './cache-type.ts'
 import { HostBuffers } from './host-buffers.ts'
 import { HostPlaces, type RowRange } from './host-places.ts'
 import { HostRows, HostSlot } from './host-slot.ts'
@@ -18,6 +19,8 @@ export interface KvCacheLimits {
    * so that the longest is best. Where a run copies them whole to a device, they should be short, and grow.
    */
   readonly firstCapacity: number
+  /** f32 when absent. */
+  readonly type?: CacheType | undefined
 }
 
 /** Bytes of the longest array in every JavaScript engine that runs this. */
@@ -45,17 +48,17 @@ export class HostKvCache implements KvCache {
   /** Throws `invalid_request` when an array cannot be that long. */
   constructor(config: ModelConfig, limits: KvCacheLimits) {
     const { headDim, kvHeads } = config
-    const { maxBatch } = limits
+    const { maxBatch, type = 'f32' } = limits
     this.#config = config
     this.#limits = limits
-    if (maxBatch * kvHeads * this.#mostCapacity * headDim * Float32Array.BYTES_PER_ELEMENT > mostBytes)
+    if (maxBatch * kvHeads * this.#mostCapacity * headDim * bytesOfCacheType[type] > mostBytes)
       throw new QuartetError(
         'invalid_request',
         `${maxBatch} sequences of up to ${this.#mostCapacity} tokens are more than the KV cache of a layer can hold: lower --max-batch or --cache-rows`,
         { param: '--max-batch' },
       )
     this.#places = new HostPlaces(maxBatch)
-    this.#buffers = new HostBuffers(config, maxBatch)
+    this.#buffers = new HostBuffers(config, { places: maxBatch, type })
     this.#startOver()
   }
 

@@ -49,10 +49,10 @@ export class HostSlot implements CacheSlot {
   }
 }
 
-/** Rows of every layer: keys and values in turn, layer by layer, each [kvHeads, rows of the layer, headDim]. */
+/** Rows of every layer: the bytes of keys and values in turn, layer by layer, each [kvHeads, rows of the layer, headDim]. */
 export class HostRows implements KeptRows {
   readonly rows: readonly number[]
-  readonly data: readonly Float32Array[]
+  readonly data: readonly Uint8Array[]
 
   constructor({ data, rows }: Pick<HostRows, 'data' | 'rows'>) {
     this.data = data

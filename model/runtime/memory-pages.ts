@@ -41,7 +41,7 @@ export const discard = advising(system?.discard)
 export const fillSparsely = advising(system?.fillSparsely)
 
 /** Advice: where a system does not take it, nothing happens. */
-function advising(call: Call | undefined): (range: Float32Array) => void {
+function advising(call: Call | undefined): (range: Uint8Array) => void {
   if (library === undefined || call === undefined) return () => {}
   const advise: KoffiFunc<Advise> = library.func(call.name, 'int', [
     'uintptr_t',

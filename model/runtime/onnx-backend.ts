@@ -2,6 +2,8 @@ import type { AdapterFile } from '../../shared/adapter-file.ts'
 import { checkPromptLength } from '../../shared/adapter-fit.ts'
 import type { BackboneManifest, ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import { graphFiles } from '../graph/export.ts'
+import { int8CacheGraph } from '../graph/int8-cache.ts'
 import { hostNodes } from '../graph/prompt-inputs.ts'
 import { AdapterLoader, PromptTensors } from './adapter-tensors.ts'
 import { loadAnchors } from './anchors.ts'
@@ -15,6 +17,7 @@ import type {
   PrefillChunk,
   TokenRange,
 } from './backend.ts'
+import type { CacheType } from './cache-type.ts'
 import { HostKvCache } from './host-kv-cache.ts'
 import { hasLoneQuery } from './lone-query.ts'
 import { plainRows, prefixRows, type RunRows, tunedRows } from './row-places.ts'
@@ -30,6 +33,8 @@ export interface BackendOptions {
   readonly device: Device
   /** Threads that share one operator's work; one per core when absent. */
   readonly threads?: number | undefined
+  /** f32 when absent. For int8, on the CPU alone, the graph must have been prepared (`prepareInt8Cache`). */
+  readonly cacheType?: CacheType | undefined
   /** `contextLength` is lowered to the backbone's own. */
   readonly limits: Omit<BackendLimits, 'vocab'>
 }
@@ -39,6 +44,7 @@ const firstDeviceCapacity = 128
 
 /** Loads a backbone. Throws `backbone_invalid` or, when the device does not start, `node_unavailable`. */
 export async function createBackend({
+  cacheType = 'f32',
   folder,
   manifest,
   limits,
@@ -49,6 +55,12 @@ export async function createBackend({
     throw new QuartetError(
       'backbone_invalid',
       `${folder} has bf16 weights, which ONNX Runtime multiplies on GPUs alone; run it with --device cuda, or import the model with --weights q8`,
+    )
+  if (cacheType === 'int8' && session.device !== 'cpu')
+    throw new QuartetError(
+      'invalid_request',
+      `--cache-type int8 is for --device cpu; on ${session.device} the KV cache is f32`,
+      { param: '--cache-type' },
     )
   const { vocab } = config
   const anchors = await loadAnchors(folder, config)
@@ -61,9 +73,11 @@ export async function createBackend({
       cache: new HostKvCache(config, {
         ...limits,
         contextLength,
+        type: cacheType,
         firstCapacity: session.device === 'cpu' ? contextLength : firstDeviceCapacity,
       }),
       config,
+      graph: cacheType === 'int8' ? int8CacheGraph : graphFiles.serving,
       cpuNodes: hostNodes(config),
       ...session,
     }),
@@ -271,7 +285,7 @@ export class OnnxBackend implements Backend {
 
 /** How many tokens in front of late rows run without them: most that leave the window, and no lone query in either run. */
 function tokensAlone(front: number, window: number): number {
-  for (let count = front - window; count > 1; count--)
+  for (let count = front - Math.max(2, window); count > 1; count--)
     if (!hasLoneQuery(count) && !hasLoneQuery(front - count)) return count
   return 0
 }

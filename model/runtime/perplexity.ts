@@ -1,5 +1,6 @@
 import { QuartetError } from '../../shared/errors.ts'
 import { openBackbone } from '../backbone/backbone-folder.ts'
+import type { CacheType } from './cache-type.ts'
 import { logSumExp } from './log-probability.ts'
 import { createBackend } from './onnx-backend.ts'
 import { range } from './row-places.ts'
@@ -7,6 +8,13 @@ import { range } from './row-places.ts'
 /** Tokens that are read at a time, and the positions in them whose next token is scored. */
 const window = 512
 const scored = range(64, 511)
+
+/** One way to run a model. */
+export interface ModelForm {
+  readonly folder: string
+  /** f32 when absent. */
+  readonly cacheType?: CacheType
+}
 
 /** Two forms of one model compared on a text. */
 export interface Comparison {
@@ -21,15 +29,15 @@ export interface Comparison {
  * of every whole window of 512. Throws `invalid_request` for a shorter text.
  */
 export async function compareOnText(
-  folders: { exact: string; stored: string },
+  forms: { exact: ModelForm; stored: ModelForm },
   ids: readonly number[],
 ): Promise<Comparison> {
   const windows = Math.floor(ids.length / window)
   if (windows === 0)
     throw new QuartetError('invalid_request', `the text has ${ids.length} tokens; perplexity needs ${window}`)
-  const exact = await openScorer(folders.exact)
+  const exact = await openScorer(forms.exact)
   try {
-    const stored = folders.stored === folders.exact ? exact : await openScorer(folders.stored)
+    const stored = forms.stored === forms.exact ? exact : await openScorer(forms.stored)
     try {
       const loss = { exact: 0, stored: 0 }
       let divergence = 0
@@ -72,10 +80,10 @@ function divergenceOf(a: Float32Array, b: Float32Array, sums: { exact: number; s
 }
 
 /** Logits of the scored positions of a window, [positions, vocab]. */
-async function openScorer(folder: string) {
+async function openScorer({ folder, cacheType }: ModelForm) {
   const { manifest } = await openBackbone(folder)
   const limits = { contextLength: window, chunkTokens: window, maxBatch: 1, cacheRows: window }
-  const backend = await createBackend({ folder, manifest, device: 'cpu', limits })
+  const backend = await createBackend({ folder, manifest, device: 'cpu', limits, cacheType })
   return {
     vocab: manifest.config.vocab,
     async score(tokens: readonly number[]): Promise<Float32Array> {

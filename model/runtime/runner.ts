@@ -1,5 +1,4 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
-import { graphFiles } from '../graph/export.ts'
 import { hasLongTables, hasWindows } from '../graph/model.ts'
 import type { CacheSlot } from './backend.ts'
 import type { KvCache } from './kv-cache.ts'
@@ -49,13 +48,18 @@ export class Runner {
     this.#config = config
   }
 
-  /** Throws `backbone_invalid` or, when the device does not start, `node_unavailable`. */
+  /** `graph`: its file in the folder. Throws `backbone_invalid` or, when the device does not start, `node_unavailable`. */
   static async open(
     folder: string,
-    { cache, config, ...session }: SessionOptions & { cache: KvCache; config: ModelConfig },
+    {
+      cache,
+      config,
+      graph,
+      ...session
+    }: SessionOptions & { cache: KvCache; config: ModelConfig; graph: string },
   ): Promise<Runner> {
     return new Runner({
-      session: await Session.open({ folder, graph: graphFiles.serving }, session),
+      session: await Session.open({ folder, graph }, session),
       cache,
       config,
     })

@@ -70,8 +70,7 @@ test('the anchors are what the first token makes of each layer', async () => {
 
 test('perplexity is the reference’s', async () => {
   const { ids, value } = golden.perplexity
-  const { folder } = backbone
-  const { perplexity } = await compareOnText({ exact: folder, stored: folder }, ids)
+  const { perplexity } = await compareOnText({ exact: backbone, stored: backbone }, ids)
   expect(Math.abs(perplexity.exact - value)).toBeLessThan(0.01)
 }, 120_000)
 

@@ -82,7 +82,7 @@ async function rowsBehind(
   const kept = await backend.keepRows(slot, { start, end: start + of, tokens: slot.length, tail: 0 })
   slot.release()
   if (!(kept instanceof HostRows)) throw new Error('not rows of the host')
-  return Float32Array.from(kept.data.flatMap((layer) => [...layer]))
+  return Float32Array.from(kept.data.flatMap((layer) => [...new Float32Array(layer.slice().buffer)]))
 }
 
 test('each part of a stack reads its own window, and sees none of the others', async () => {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { TensorName, TensorSource } from '../../model/architectures/tensor-source.ts'
 import type { BackboneSource } from '../../model/import/backbone-source.ts'
 import { importSource } from '../../model/import/import.ts'
+import type { CacheType } from '../../model/runtime/cache-type.ts'
 import { createBackend, type OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import type { Device } from '../../model/runtime/session.ts'
 import type { BackboneManifest, ModelConfig, WeightFormat } from '../../shared/backbone.ts'
@@ -83,12 +84,17 @@ export async function tinyBackbone(options: TinyOptions = {}): Promise<TinyBackb
 
 export function openBackend(
   { folder, manifest }: Pick<TinyBackbone, 'folder' | 'manifest'>,
-  { device = 'cpu', ...limits }: Partial<OnnxBackend['limits']> & { device?: Device } = {},
+  {
+    cacheType,
+    device = 'cpu',
+    ...limits
+  }: Partial<OnnxBackend['limits']> & { device?: Device; cacheType?: CacheType } = {},
 ): Promise<OnnxBackend> {
   return createBackend({
     folder,
     manifest,
     device,
+    cacheType,
     limits: { contextLength: 1024, chunkTokens: 512, maxBatch: 12, cacheRows: 4096, ...limits },
   })
 }

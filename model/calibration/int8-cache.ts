@@ -1,0 +1,99 @@
+import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { QuartetError } from '../../shared/errors.ts'
+import type { Backbone } from '../backbone/backbone-folder.ts'
+import { graphFiles } from '../graph/export.ts'
+import { type CacheScales, int8CacheGraph, withInt8Cache } from '../graph/int8-cache.ts'
+import { backboneCodec } from '../import/backbone-tokenizer.ts'
+import { encode } from '../import/tokenizer.ts'
+import { HostRows } from '../runtime/host-slot.ts'
+import { createBackend } from '../runtime/onnx-backend.ts'
+
+/** Tokens of the text that are read. */
+const mostTokens = 512
+const chunkTokens = 128
+const largest = 127
+/** So that a channel that is 0 throughout the text has a scale. */
+const leastScale = 1e-6
+
+/**
+ * Writes the graph with an 8-bit cache into the backbone's folder, unless it is there. Its scales come from the text in
+ * calibration.txt, or from other tokens: the largest key and value of each channel of a head. Throws `backbone_invalid`
+ * where the folder cannot be written.
+ */
+export async function prepareInt8Cache(backbone: Backbone, tokens?: readonly number[]): Promise<void> {
+  const { folder, manifest } = backbone
+  const path = join(folder, int8CacheGraph)
+  if (await isThere(path)) return
+  const { config } = manifest
+  const model = withInt8Cache(await readFile(join(folder, graphFiles.serving)), {
+    config,
+    scales: await measureScales(backbone, tokens ?? (await textTokens(backbone))),
+  })
+  const unfinished = `${path}.${process.pid}`
+  try {
+    await writeFile(unfinished, model)
+    await rename(unfinished, path)
+  } catch (cause) {
+    await rm(unfinished, { force: true }).catch(() => {})
+    throw new QuartetError(
+      'backbone_invalid',
+      `cannot write ${path}, the graph for --cache-type int8 (${cause instanceof Error ? cause.message : cause}); make the folder writable once, or use --cache-type f32`,
+      { cause },
+    )
+  }
+}
+
+async function textTokens(backbone: Backbone): Promise<number[]> {
+  const text = await readFile(new URL('calibration.txt', import.meta.url), 'utf8')
+  const { contextLength } = backbone.manifest.config
+  return encode(await backboneCodec(backbone), text).slice(0, Math.min(mostTokens, contextLength))
+}
+
+/** Runs the tokens through the model with an f32 cache. */
+async function measureScales(
+  { folder, manifest }: Backbone,
+  tokens: readonly number[],
+): Promise<CacheScales[]> {
+  const { headDim, kvHeads } = manifest.config
+  const { length } = tokens
+  const limits = { contextLength: length, chunkTokens, maxBatch: 1, cacheRows: length }
+  const backend = await createBackend({ folder, manifest, device: 'cpu', limits })
+  try {
+    const slot = backend.allocate(length)
+    if (slot === undefined) throw new Error('a cache of one text holds one')
+    for (let start = 0; start < length; start += chunkTokens)
+      await backend.prefill({ slot, tokens: tokens.slice(start, start + chunkTokens) })
+    const kept = await backend.keepRows(slot, { start: 0, end: length, tokens: length })
+    if (!(kept instanceof HostRows)) throw new Error('a cache on the host gives rows of the host')
+    const scales = kept.data.map((bytes) => channelScales(bytes, { headDim, kvHeads }))
+    const none = new Float32Array()
+    return kept.rows.map((_, layer) => ({
+      key: scales[2 * layer] ?? none,
+      value: scales[2 * layer + 1] ?? none,
+    }))
+  } finally {
+    await backend.close()
+  }
+}
+
+/** The scales [kvHeads, headDim] of f32 rows [kvHeads, rows, headDim]. */
+function channelScales(
+  bytes: Uint8Array,
+  { headDim, kvHeads }: { headDim: number; kvHeads: number },
+): Float32Array {
+  const values = new Float32Array(bytes.slice().buffer)
+  const ofHead = values.length / kvHeads
+  const scales = new Float32Array(kvHeads * headDim).fill(leastScale)
+  for (const [at, value] of values.entries()) {
+    const channel = Math.floor(at / ofHead) * headDim + (at % headDim)
+    scales[channel] = Math.max(scales[channel] ?? 0, Math.abs(value) / largest)
+  }
+  return scales
+}
+
+const isThere = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  )

@@ -1,0 +1,113 @@
+import { readdir, rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { prepareInt8Cache } from '../../model/calibration/int8-cache.ts'
+import { hasLoneQuery } from '../../model/runtime/lone-query.ts'
+import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
+import { range } from '../../model/runtime/row-places.ts'
+import { adapterVariants, decodeTogether, scoreAll } from './generation.ts'
+import { randomAdapter } from './random-adapter.ts'
+import { openBackend, type TinyBackbone, tinyBackbone } from './tiny-backbone.ts'
+
+let tiny: TinyBackbone
+let exact: OnnxBackend
+let eightBits: OnnxBackend
+beforeAll(async () => {
+  tiny = await tinyBackbone({ weights: 'q8' })
+  await prepareInt8Cache(
+    tiny,
+    range(0, 200).map((n) => (n * 37 + 5) % 256),
+  )
+  exact = await openBackend(tiny, { maxBatch: adapterVariants.length })
+  eightBits = await openBackend(tiny, { maxBatch: adapterVariants.length, cacheType: 'int8' })
+})
+afterAll(async () => {
+  await exact.close()
+  await eightBits.close()
+  await rm(dirname(tiny.folder), { recursive: true })
+})
+
+const tokens = range(0, 162).map((n) => (n * 31) % 256)
+const loaded = (backend: OnnxBackend, metadata: (typeof adapterVariants)[number]) =>
+  metadata && backend.loadAdapter(randomAdapter(tiny.manifest, { seed: 4, ...metadata }))
+
+test('an 8-bit cache moves logits little, of the untuned model and of every kind of adapter', async () => {
+  for (const metadata of adapterVariants) {
+    const [expected, found] = [
+      await scoreAll(exact, { tokens, adapter: loaded(exact, metadata) }),
+      await scoreAll(eightBits, { tokens, adapter: loaded(eightBits, metadata) }),
+    ]
+    const difference = Math.sqrt(meanSquare(found.map((x, at) => x - (expected[at] ?? Number.NaN))))
+    expect(difference / Math.sqrt(meanSquare(expected))).toBeLessThan(0.1)
+    expect(difference).toBeGreaterThan(0)
+  }
+})
+
+test('kept rows take a quarter of the memory, and put into another slot they give the very logits', async () => {
+  const first = eightBits.allocate(tokens.length)
+  const floats = exact.allocate(tokens.length)
+  if (first === undefined || floats === undefined) throw new Error('no room')
+  const cold = Float32Array.from(await eightBits.prefill({ slot: first, tokens }))
+  await exact.prefill({ slot: floats, tokens })
+  const stretch = { start: 0, end: 128, tokens: tokens.length }
+  const kept = await eightBits.keepRows(first, stretch)
+  expect(4 * kept.bytes).toBe((await exact.keepRows(floats, stretch)).bytes)
+  first.release()
+  floats.release()
+  const second = eightBits.allocate(tokens.length)
+  if (second === undefined) throw new Error('no room')
+  await eightBits.putRows(second, [kept])
+  expect(await eightBits.prefill({ slot: second, tokens: tokens.slice(128) })).toEqual(cold)
+  second.release()
+})
+
+test('a prompt gives the very logits however it is cut', async () => {
+  const logitsOf = async (lengths: readonly number[]) => {
+    const slot = eightBits.allocate(tokens.length)
+    if (slot === undefined) throw new Error('no room')
+    let logits = new Float32Array(0)
+    let start = 0
+    for (const length of lengths) {
+      const piece = tokens.slice(start, start + length)
+      logits = Float32Array.from(await eightBits.prefill({ slot, tokens: piece }))
+      start += length
+    }
+    slot.release()
+    return logits
+  }
+  const whole = await logitsOf([162])
+  for (const lengths of [
+    [64, 98],
+    [16, 80, 66],
+    [100, 60, 2],
+  ]) {
+    expect(lengths.some(hasLoneQuery)).toBe(false)
+    expect(await logitsOf(lengths), lengths.join()).toEqual(whole)
+  }
+})
+
+test('requests in one batch, base and tuned, give the tokens they give alone', async () => {
+  const prompts = () =>
+    adapterVariants.map((metadata, at) => ({
+      tokens: tokens.slice(0, 11 + 7 * at),
+      adapter: loaded(eightBits, metadata),
+    }))
+  const together = await decodeTogether(eightBits, { prompts: prompts(), steps: 8 })
+  for (const [at, prompt] of prompts().entries()) {
+    const [alone] = await decodeTogether(eightBits, { prompts: [prompt], steps: 8 })
+    expect(together[at]?.ids).toEqual(alone?.ids)
+  }
+})
+
+test('the graph is made once, and a device has no such cache', async () => {
+  const files = await readdir(tiny.folder)
+  expect(files.filter((name) => name.startsWith('int8-cache')).length).toBe(1)
+  await prepareInt8Cache(tiny, [1])
+  expect(await readdir(tiny.folder)).toEqual(files)
+  await expect(openBackend(tiny, { cacheType: 'int8', device: 'webgpu' })).rejects.toMatchObject({
+    code: 'invalid_request',
+    param: '--cache-type',
+  })
+})
+
+const meanSquare = (values: Float32Array) => values.reduce((sum, x) => sum + x * x, 0) / values.length
