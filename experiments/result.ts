@@ -73,7 +73,7 @@ export type Identity = Pick<
 const key = ({ adapter, backbone, seed, settings, steps, task, variant }: Identity) =>
   JSON.stringify([task, variant, seed, steps, backbone.digest, sorted(adapter), sorted(settings)])
 
-/** Without regard to the order of keys, at any depth. */
+/** The value with its keys in order, at any depth. */
 function sorted(value: unknown): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
   return Object.fromEntries(

@@ -61,7 +61,7 @@ type Given = z.infer<typeof Settings>
 type TelemetrySetting = 'otlpEndpoint' | 'otlpHeaders' | 'traceRatio'
 
 interface Source {
-  /** Without the `--`; a setting that must not appear in a process list has none. */
+  /** The option's name without the `--`; a setting that must not appear in a process list has none. */
   readonly flag?: string
   readonly env: string
   readonly help: string

@@ -44,7 +44,7 @@ export const Heartbeat = z.strictObject({
     .max(8 * maxResidentAdapters)
     .regex(/^(?:[A-Za-z0-9+/]{8})*$/, 'not a list of prefixes'),
   draining: z.boolean(),
-  /** Over the last seconds; for whoever watches. */
+  /** Rates over the last seconds, for people who watch. */
   rates: z.strictObject({
     tokensPerSecond: z.number().min(0),
     requestsPerSecond: z.number().min(0),

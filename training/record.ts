@@ -4,7 +4,7 @@ export type TrainRecord =
       readonly type: 'step'
       readonly step: number
       readonly loss: number
-      /** Before clipping. */
+      /** The gradient's norm before clipping. */
       readonly gradientNorm: number
       /** Share of the full rates. */
       readonly rateFactor: number

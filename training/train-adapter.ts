@@ -79,7 +79,7 @@ function identityOf({ data, metadata, settings, start }: AdapterTraining): Ident
   }
 }
 
-/** Without regard to order and split, which follow from the seed. */
+/** Identifies the examples without regard to order and split, which follow from the seed. */
 function tokensOf({ dev, train }: AdapterTraining['data']): string {
   const lines = [...train.examples, ...dev.examples].map(
     ({ instruction, response }) => `${instruction.join()}>${response.join()}\n`,

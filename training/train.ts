@@ -42,7 +42,7 @@ interface Scored {
   readonly parameters: Parameters
 }
 
-/** Before the first step. */
+/** The state of a training before its first step. */
 export function freshState(parameters: Parameters): TrainState {
   return { step: 0, parameters, moments: new Map(), best: undefined, history: [], seconds: 0 }
 }

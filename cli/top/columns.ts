@@ -19,7 +19,7 @@ export interface Column {
 
 /** Nodes that the registry hears, summed. */
 export interface Totals {
-  /** Without those that left. */
+  /** The nodes without those that left. */
   readonly nodes: number
   readonly ready: number
   readonly reports: readonly NodeReport[]

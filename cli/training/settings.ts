@@ -35,7 +35,7 @@ export function trainSettings(options: TrainOptions, examples: number): TrainSet
   )
 }
 
-/** Without the keys that have no value, which take their defaults. */
+/** The settings without the keys that have no value, which take their defaults. */
 function given(values: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined))
 }

@@ -56,7 +56,7 @@ const sides: readonly { readonly side: CanarySide; readonly label: string }[] = 
   { side: 'canary', label: 'Canary' },
 ]
 
-/** What each side has answered since the canary began. */
+/** The answers of each side since the canary began. */
 function LiveCounts({ path, alias }: { path: string; alias: AliasSummary }) {
   const report = useLoad(
     `canary ${alias.alias} ${alias.version}`,

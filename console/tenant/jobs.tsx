@@ -167,7 +167,7 @@ function Form({ files, models }: { files: readonly FileObject[]; models: readonl
   )
 }
 
-/** What a job on the file is expected to take where nothing but the file is chosen. */
+/** The estimate of a job on the file where nothing but the file is chosen. */
 function Expected({ file }: { file: FileObject | undefined }) {
   return file?.token_counts?.map((count) => (
     <p key={count.backbone} class="quiet">

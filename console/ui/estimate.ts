@@ -1,7 +1,7 @@
 import type { TokenCount, TrainingEstimate } from '../../shared/api/files.ts'
 import { bytes, duration, number } from './format.ts'
 
-/** What a training is expected to take, in one sentence. */
+/** The estimate of a training, in one sentence. */
 export function estimateText({
   adapter_bytes,
   seconds,

@@ -98,7 +98,7 @@ export class AuditLog extends DurableObject {
       .map(({ target, ...row }) => AuditEntry.parse({ ...row, target: JSON.parse(String(target)) }))
   }
 
-  /** Until the oldest of the tenant's last actions that count is old enough; not above 0 when they are too few. */
+  /** Milliseconds until the oldest of the tenant's last counted actions is old enough; at most 0 when they are too few. */
   #waitMs(tenant: TenantId, now: number): number {
     const [oldest] = this.#sql
       .exec<{ at: number }>(

@@ -14,7 +14,7 @@ import { firstAtOnce, runRound } from './run-requests.ts'
 
 /** The alarm that goes off where a run died. */
 const watchdogMs = 60_000
-/** After a round without room, and the longest after several. */
+/** The wait after a round without room, and the longest wait after several. */
 const firstWaitMs = 1_000
 const longestWaitMs = 60_000
 /** Results that are read at once for a file. */

@@ -1,6 +1,6 @@
 import type { SettlementId } from '../../shared/ids.ts'
 
-/** Beyond this a node is not told, and offers its settlements again. */
+/** A node is told of no more than these; it offers the others again. */
 const mostPerNode = 4_096
 
 /** Settlements that are charged and whose nodes have not been told, by where the node is reached. */

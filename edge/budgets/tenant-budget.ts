@@ -80,7 +80,7 @@ export class TenantBudget extends DurableObject<BudgetBindings> {
     return readUsage(this.#sql, page)
   }
 
-  /** What both sides of an alias's canary have answered from a version on. */
+  /** Counts of the answers of both sides of an alias's canary, from a version on. */
   async trials(alias: AliasName, since: number): Promise<Pick<CanaryReport, CanarySide>> {
     return readTrials(this.#sql, { alias, since })
   }

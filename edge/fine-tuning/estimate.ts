@@ -19,7 +19,7 @@ export interface Estimating {
   readonly adapterBytes?: number | undefined
 }
 
-/** What a job on these examples is expected to take; null where there is nothing to train on. */
+/** The estimate of a job on these examples; null where there is nothing to train on. */
 export function estimateTraining({
   adapterBytes: known,
   backbone,

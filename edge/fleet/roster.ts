@@ -55,7 +55,7 @@ export class Roster {
   readonly #entries = new Map<NodeId, Entry>()
   /** Processes that another one of the same node id has replaced, and when they were last heard of. */
   readonly #replaced = new Map<string, number>()
-  /** Never used twice, also over restarts, so that an isolate's list is never taken for another. */
+  /** The last version. None is used twice, also over restarts, so that an isolate's list is never taken for another. */
   #versions: number
 
   constructor(now: () => number = Date.now) {

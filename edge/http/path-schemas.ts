@@ -16,7 +16,7 @@ export const pathSchemas = {
   batch: BatchId,
   /** Any text: a name that cannot be is answered like one that nobody has. */
   model: z.string(),
-  /** Likewise. */
+  /** Any text, for the same reason. */
   response: z.string(),
 } as const
 

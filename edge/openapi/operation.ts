@@ -24,7 +24,7 @@ export interface Operation {
   readonly answer: AnswerDescription
   /** The answer has an etag, and whoever sends it back gets an empty 304. */
   readonly revalidates?: true
-  /** Beyond those that its authentication, its body and its parameters imply. */
+  /** The errors beyond those that its authentication, its body and its parameters imply. */
   readonly errors?: readonly ErrorCode[]
 }
 

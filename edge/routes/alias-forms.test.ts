@@ -40,7 +40,7 @@ const deployed = async (body: object) => {
 const detail = async () => AliasDetail.parse(await (await edge.own(tenant, 'GET', '/aliases/tone')).json())
 
 const messages = [{ role: 'user', content: 'hello' }]
-/** What each endpoint is sent to answer in the alias's own form. */
+/** The requests that each endpoint answers in the alias's own form. */
 const endpoints = {
   '/chat/completions': { messages },
   '/completions': { prompt: 'hello' },

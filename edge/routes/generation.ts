@@ -60,7 +60,7 @@ export function boundOf(
   }
 }
 
-/** What every node is asked, choice by choice, with the model that answers it. */
+/** The nodes' requests, choice by choice, each with the model that answers it. */
 export function nodeRequests(
   { answerers, n, prompts, tails, ...generation }: Generation,
   { isBatch, requestId }: { requestId: RequestId; isBatch: boolean },

@@ -89,7 +89,7 @@ describe('the name of a backbone', () => {
   })
 
   test('is refused as an alias of an upload before a byte of it is read', async () => {
-    // Of a shorter one, what nobody read is read and dropped, so that the client gets the refusal.
+    // The unread rest of a shorter one is read and dropped, so that the client gets the refusal.
     const announced = maxDroppedBytes + 1
     let pulls = 0
     const pull = (controller: ReadableStreamDefaultController) => {

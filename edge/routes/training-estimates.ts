@@ -27,7 +27,7 @@ export async function openTokenCounts(reader: Reader): Promise<TokenCounts> {
   return new TokenCounts(opened.flat())
 }
 
-/** What a job with `auto` for everything is expected to take on each backbone. */
+/** The estimates of a job with `auto` for everything, on each backbone. */
 export function withEstimates(counts: readonly Counted[], reader: Reader): Promise<TokenCount[]> {
   return Promise.all(
     counts.map(async (count) => {
@@ -47,7 +47,7 @@ export function withEstimates(counts: readonly Counted[], reader: Reader): Promi
   )
 }
 
-/** What a job is expected to take; null where the tokens of its file were not counted for its backbone. */
+/** The estimate of a job; null where the tokens of its file were not counted for its backbone. */
 export async function estimateOfJob(
   { from, hyperparameters, validationFile }: Pick<JobSpec, 'from' | 'hyperparameters' | 'validationFile'>,
   {

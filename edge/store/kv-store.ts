@@ -6,7 +6,7 @@ import { type AdapterName, openAdapter, type Parts, publishParts } from './store
 
 type Content = Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>
 
-/** What lies in KV: the records of tenants, keys and backbones, tokenizers, and the adapters themselves. */
+/** KV as the edge uses it: the records of tenants, keys and backbones, tokenizers, and the adapters themselves. */
 export class KvStore {
   readonly #kv: StoreBindings['STORE']
 

@@ -1,7 +1,7 @@
 import { alertPercents, BudgetAlert, type BudgetName } from '../../shared/api/alerts.ts'
 import type { Sql, SqlValue } from '../budgets/sql.ts'
 
-/** After each failure; behind the last one an alert is given up. About a day in all. */
+/** The waits after each failure. After the last one the alert is given up: about a day in all. */
 const retryMs = [5_000, 30_000, 120_000, 600_000, 3_600_000, 4 * 3_600_000, 8 * 3_600_000, 12 * 3_600_000]
 /** The most alerts of a tenant; the oldest are removed first. */
 const maxAlerts = 200

@@ -13,7 +13,7 @@ export interface ReadTokens {
   readonly turn: (numbers: number) => Promise<void>
 }
 
-/** What a request wants to be told of its prompt's tokens, while the prompt is run chunk by chunk. */
+/** Gathers the facts that a request wants of its prompt's tokens, while the prompt is run chunk by chunk. */
 export interface PromptReading {
   /** Tokens that one run may have, as far as the memory for their results goes. */
   mostTokens(vocab: number): number

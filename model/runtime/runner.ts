@@ -31,7 +31,7 @@ export interface Run {
   readonly prompt: Tensors
 }
 
-/** What a run gives of a row: its logits [vocab], or its last hidden state [d]. */
+/** The result of a run for one row: its logits [vocab], or its last hidden state [d]. */
 export type RowResult = 'logits' | 'hidden'
 
 /** The serving graph with its cache. */

@@ -8,7 +8,7 @@ const codes = Object.keys(errorCodes).filter((code): code is ErrorCode => Object
 export const ErrorBody = z.object({
   /** Present under `/v1/messages`, as at Anthropic. */
   type: z.literal('error').optional(),
-  /** Likewise. */
+  /** The same as the header `x-request-id`; present where `type` is. */
   request_id: z.string().optional(),
   error: z.object({
     message: z.string(),

@@ -26,7 +26,7 @@ export const maxFileBytes = 512 * 1024 * 1024
 /** Bytes of one line of a file. */
 export const maxLineBytes = 1024 * 1024
 
-/** What a training is expected to take, and to give. */
+/** The estimate of a training: the tokens and the time it takes, and its result. */
 export const TrainingEstimate = z.object({
   /** Examples that are trained on; the others are set apart to measure on. */
   examples: z.int(),

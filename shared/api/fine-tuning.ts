@@ -110,7 +110,7 @@ export const Job = z.object({
   /** Digest of the trained adapter. */
   adapter: AdapterDigest.nullable(),
   evaluation: JobEvaluation.nullable(),
-  /** What the job was expected to take when it was created; null where the file's tokens were not counted. */
+  /** The estimate made when the job was created; null where the file's tokens were not counted. */
   estimate: TrainingEstimate.nullable(),
   /** Steps made and planned; null before the trainer has planned them. */
   progress: z.object({ step: z.int(), steps: z.int() }).nullable(),

@@ -194,7 +194,7 @@ export class ChatTemplate {
     }
   }
 
-  /** Without the default prompt that `defaultOf` tells of. */
+  /** The messages without the default prompt that `defaultOf` tells of. */
   #inTemplate(
     { isInstructed, messages, settings }: TemplateInput,
     { defaultOf, render }: { render: Render; defaultOf: () => DefaultPrompt | undefined },
