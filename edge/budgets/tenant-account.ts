@@ -199,7 +199,8 @@ export class TenantAccount {
       if (this.#options.now() - next.sentAt >= exchangeRetryMs) this.#giveUp(next.exchange)
       else await this.#send(next.exchange, { owner, sentAt: next.sentAt })
     }
-    while (this.#hasNews || (!this.#holding.isEmpty && this.#limits.toldAt < heardSince))
+    const isQuiet = () => this.#holding.isEmpty || this.#limits.toldAt >= heardSince
+    while (this.#charges.hasNews || this.#holding.hasReturns || !isQuiet())
       // A call that is made anyway fills the lease up.
       await this.#send(this.#exchange(this.#mayFill ? { need: null } : undefined), { owner })
   }
@@ -225,10 +226,6 @@ export class TenantAccount {
     const isPaused = this.#isResting || now < this.#renewing || now < this.#scarceUntil
     if (!this.#limits.isBounded || this.#limits.isDisputed || isPaused) return false
     return this.#pace.ahead(now) !== undefined
-  }
-
-  get #hasNews(): boolean {
-    return this.#charges.hasNews || this.#holding.hasReturns
   }
 
   #take(need: number): Reserved | undefined {

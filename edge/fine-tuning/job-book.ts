@@ -8,7 +8,7 @@ import { type Checkpoint, CheckpointTable } from './checkpoint-table.ts'
 import { EventTable, message, metricsEvent } from './event-table.ts'
 import { FileTable } from './file-table.ts'
 import { jobSchema } from './job-schema.ts'
-import type { JobSpec } from './job-spec.ts'
+import { checkFiles, type JobSpec } from './job-spec.ts'
 import { isEnded, type JobRecord, JobTable } from './job-table.ts'
 import { Tenancy } from './tenancy.ts'
 import { monthNow, TrainedTable } from './trained-table.ts'
@@ -59,19 +59,8 @@ export class JobBook {
 
   /** A new job, queued. Throws nothing; refuses with `not_found` and `conflict`. */
   create(id: JobId, spec: JobSpec): Outcome<JobRecord> {
-    for (const [param, file] of [
-      ['training_file', spec.trainingFile],
-      ['validation_file', spec.validationFile],
-    ] as const) {
-      if (file === null) continue
-      const found = this.files.find(file)
-      if (found === undefined) return refuse('not_found', `${param}: this tenant has no file ${file}`)
-      if (found.purpose !== 'fine-tune')
-        return refuse(
-          'invalid_request',
-          `${param}: ${file} was uploaded for ${found.purpose}, not for fine-tune`,
-        )
-    }
+    const files = checkFiles(spec, this.files)
+    if (!files.ok) return files
     if (this.jobs.unended().length >= maxUnended)
       return refuse('conflict', `at most ${maxUnended} jobs may wait and run at once; cancel some or wait`)
     return this.#sql.atomically(() => {
@@ -154,7 +143,8 @@ export class JobBook {
     switch (report.type) {
       case 'planned': {
         const { examples, steps, tokens } = report
-        const left = limit === null ? null : limit - this.trained.inMonth(monthNow()) - this.#reserved(id)
+        const left =
+          limit === null ? null : limit - this.trained.inMonth(monthNow()) - this.jobs.plannedBeside(id)
         if (left !== null && tokens > left) {
           this.#fail(job, {
             code: 'budget_exhausted',
@@ -298,14 +288,6 @@ export class JobBook {
     this.trained.add(job.trainedTokens ?? 0)
     this.jobs.change(job.id, { status: 'failed', error, plannedTokens: 0 })
     this.events.add(job.id, [message(`The job failed: ${error.message}`, 'error')])
-  }
-
-  /** Tokens that other jobs may still train. */
-  #reserved(except: JobId): number {
-    return this.jobs
-      .unended()
-      .filter(({ id }) => id !== except)
-      .reduce((sum, { plannedTokens }) => sum + plannedTokens, 0)
   }
 
   #require(id: JobId): JobRecord {

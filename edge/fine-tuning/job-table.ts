@@ -102,6 +102,13 @@ export class JobTable {
       .map(recordOf)
   }
 
+  /** Tokens that jobs beside this one may still train. */
+  plannedBeside(job: JobId): number {
+    return this.unended()
+      .filter(({ id }) => id !== job)
+      .reduce((sum, { plannedTokens }) => sum + plannedTokens, 0)
+  }
+
   change(id: JobId, change: JobChange): void {
     const before = this.find(id)
     if (before === undefined) return
