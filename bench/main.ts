@@ -17,6 +17,7 @@ const usage = `usage: npm run bench -- NAME [options]
   prefix   a chat of ten turns over a long system prompt, with and without kept rows; prompts that never repeat
   kinds    what each kind of adapter costs: parameters, memory, prefill
   tenants  finding a key's tenant and alias among 10,000 tenants and among 10
+  trainer  a job on the machine that serves: the p95 of answers beside it against alone
   train    whole steps over a batch against PyTorch's, with and without checkpointing; memory
   stack    everything: eight adapters through edge and node, first use of an adapter
              --peer FOLDER   also drive llama.cpp's llama-server from FOLDER, in turn, and print the ratios
@@ -59,6 +60,8 @@ async function run(name: string | undefined): Promise<boolean> {
       return (await import('./tenants.ts')).benchTenants()
     case 'train':
       return (await import('./train.ts')).benchTrain()
+    case 'trainer':
+      return (await import('./trainer.ts')).benchTrainer()
     case 'stack':
       return (await import('./stack.ts')).benchStack(values)
     default:

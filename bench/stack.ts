@@ -28,15 +28,18 @@ export interface StackBenchOptions {
   readonly loras?: string
 }
 
-interface Quartet extends AsyncDisposable {
+/** A local stack of its own, with one tenant. */
+export interface Quartet extends AsyncDisposable {
+  readonly edge: string
+  readonly key: string
   /** Completions of 48 tokens by the given model for each request. */
   target(modelOf: (i: number) => string, maxTokens?: number): Target
   readonly backbone: string
   readonly adapters: readonly string[]
 }
 
-/** A whole local stack of its own, with one tenant and adapters that no node has seen. */
-async function startQuartet(): Promise<Quartet> {
+/** A whole local stack of its own, with one tenant and so many adapters that no node has seen. */
+export async function startQuartet(adapterCount: number): Promise<Quartet> {
   const folder = await mkdtemp(join(tmpdir(), 'quartet-bench-'))
   const home = homeAt(folder)
   await makeHome(home)
@@ -56,6 +59,8 @@ async function startQuartet(): Promise<Quartet> {
     adapters.push(alias)
   }
   return {
+    edge: stack.edge,
+    key,
     backbone: backbone.manifest.slug,
     adapters,
     target: (modelOf, maxTokens = storyTokens) => ({
@@ -167,7 +172,7 @@ async function alone(quartet: Quartet): Promise<Figure[]> {
 }
 
 export async function benchStack({ peer, gguf, loras }: StackBenchOptions): Promise<boolean> {
-  await using quartet = await startQuartet()
+  await using quartet = await startQuartet(adapterCount)
   const figures = await firstUse(quartet)
   if (peer !== undefined && gguf !== undefined && loras !== undefined)
     figures.push(...(await againstPeer(quartet, { peer, gguf, loras })))

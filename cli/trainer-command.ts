@@ -11,6 +11,7 @@ interface TrainerOptions {
   readonly id: string
   readonly edge?: string
   readonly backbone?: string
+  readonly threads?: string
 }
 
 /** `quartet trainer start`: trains the tenants' fine-tuning jobs for one backbone. */
@@ -24,6 +25,7 @@ export function trainerCommand(): Command {
     .option('--id <name>', 'names it among the trainers', `${hostname()}-${process.pid}`)
     .option('--edge <url>', 'the edge to ask for work (QUARTET_EDGE_URL); the local one by default')
     .option('--backbone <name>', 'the backbone to train for: a slug or a folder (QUARTET_BACKBONE)')
+    .option('--threads <n>', 'threads that compute (QUARTET_TRAINER_THREADS); as many as cores by default')
     .action(async (options: TrainerOptions, command: Command) => {
       const home = homeAt(homeOf(command))
       const { QUARTET_BACKBONE, QUARTET_EDGE_URL, QUARTET_NODE_SECRET: secret } = process.env
@@ -37,6 +39,7 @@ export function trainerCommand(): Command {
         QUARTET_BACKBONE: options.backbone ?? QUARTET_BACKBONE,
         QUARTET_EDGE_URL: local?.edge ?? edge,
         QUARTET_NODE_SECRET: local?.secret ?? secret,
+        ...(options.threads === undefined ? {} : { QUARTET_TRAINER_THREADS: options.threads }),
       })
       if (!settings.success)
         throw new CliFailure(settings.error.issues.map(({ message }) => message).join('; '))

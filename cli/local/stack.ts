@@ -191,6 +191,7 @@ function startTrainer({ home, secrets, backbone }: StackOptions, edge: string): 
       QUARTET_EDGE_URL: edge,
       QUARTET_NODE_SECRET: secrets.nodeSecret,
       QUARTET_BACKBONE: backbone.folder,
+      QUARTET_TRAINER_THREADS: '1',
     },
   })
 }

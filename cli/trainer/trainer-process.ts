@@ -20,6 +20,8 @@ export const TrainerSettings = z.object({
   ),
   /** A backbone's folder or slug. */
   QUARTET_BACKBONE: z.string().min(1).default('smollm2-135m-instruct'),
+  /** Threads that compute; as many as cores when absent. */
+  QUARTET_TRAINER_THREADS: z.coerce.number().int().min(1).max(1_024).optional(),
   QUARTET_LOG_LEVEL: z.string().optional(),
 })
 export type TrainerSettings = z.infer<typeof TrainerSettings>
@@ -38,6 +40,7 @@ export async function trainerProcess(settings: TrainerSettings): Promise<void> {
   await runTrainer(client, {
     backbone,
     encoder,
+    threads: settings.QUARTET_TRAINER_THREADS,
     answers: (plan, trained) => compareAnswers(backbone, { plan, trained }),
     log: (event, fields) => write('info', event, fields),
     signal: stop.signal,

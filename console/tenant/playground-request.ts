@@ -9,6 +9,8 @@ export interface PlaygroundForm {
   readonly schema: string
   /** OpenAI's `tools`, as JSON text; empty for none. */
   readonly tools: string
+  /** Whether the answer may be a call, or must be one. */
+  readonly toolChoice: 'auto' | 'required'
   readonly logprobs: boolean
 }
 
@@ -20,6 +22,7 @@ export const emptyForm: PlaygroundForm = {
   maxTokens: 128,
   schema: '',
   tools: '',
+  toolChoice: 'auto',
   logprobs: true,
 }
 
@@ -52,7 +55,9 @@ export function buildRequest(form: PlaygroundForm, model: string): BuiltRequest 
         : {
             response_format: { type: 'json_schema', json_schema: { name: 'answer', strict: true, schema } },
           }),
-      ...(tools === undefined ? {} : { tools }),
+      ...(tools === undefined
+        ? {}
+        : { tools, ...(form.toolChoice === 'auto' ? {} : { tool_choice: form.toolChoice }) }),
     },
   }
 }

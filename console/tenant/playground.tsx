@@ -156,6 +156,11 @@ function Sides({ models }: { models: readonly string[] }) {
   )
 }
 
+const toolChoices = [
+  { value: 'auto', label: 'auto: it may call' },
+  { value: 'required', label: 'required: it must call' },
+] as const
+
 function Parameters({
   form,
   onForm,
@@ -206,6 +211,12 @@ function Parameters({
           onValue={(tools) => onForm({ ...form, tools })}
           hint="Optional: a JSON array, as in OpenAI’s API."
           wrong={wrong?.field === 'tools' ? wrong.message : undefined}
+        />
+        <Select
+          label="tool_choice"
+          value={form.toolChoice}
+          onValue={(toolChoice) => onForm({ ...form, toolChoice })}
+          options={toolChoices}
         />
         <label>
           <input

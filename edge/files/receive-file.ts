@@ -55,7 +55,11 @@ export async function receiveFile({
       if (file !== undefined) throw wrong('file', 'stands twice; send one file a request')
       const counts = purpose === 'fine-tune' ? await openCounts() : undefined
       file = await storeLines(part, { bucket, key, maxBytes, purpose, counts })
-    } else await fieldText(part)
+    } else
+      throw wrong(
+        part.name.slice(0, 64),
+        'is not supported; a form has purpose and file, and a file stays until it is deleted',
+      )
   }
   if (purpose === undefined || file === undefined) {
     const missing = purpose === undefined ? 'purpose' : 'file'

@@ -17,6 +17,8 @@ import { type JobPlan, planJob } from './job-plan.ts'
 /** A trainer's means on its machine. */
 export interface Workshop {
   readonly backbone: Backbone
+  /** Threads that compute; as many as cores when absent. */
+  readonly threads?: number | undefined
   readonly encoder: PromptEncoder
   /** Answers validation prompts by the untuned and the tuned model, side by side. */
   readonly answers: (
@@ -36,7 +38,7 @@ type Metric = Extract<TrainerReport, { type: 'progress' }>['metrics'][number]
 export async function runJob(
   client: EdgeClient,
   work: TrainingWork,
-  { answers, backbone, encoder, log, signal }: Workshop & { readonly signal: AbortSignal },
+  { answers, backbone, encoder, log, signal, threads }: Workshop & { readonly signal: AbortSignal },
 ): Promise<void> {
   const leaving = new AbortController()
   const progress = new Progress()
@@ -66,7 +68,7 @@ export async function runJob(
     let isResumed = false
     const train = (checkpoint: Uint8Array | undefined) =>
       trainAdapter(
-        { backbone, metadata, settings, data, start: { parameters, name: startName } },
+        { backbone, metadata, settings, data, start: { parameters, name: startName }, threads },
         {
           signal: AbortSignal.any([signal, leaving.signal]),
           onEvent: (event) => {
