@@ -36,11 +36,13 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
     const tables = tablesOf(ctx.storage.sql)
     const store = new KvStore(env.STORE)
     this.#tables = tables
-    this.#delivery = new Delivery({ ...{ env, store, tables }, storage: ctx.storage })
+    this.#delivery = new Delivery({ env, store, tables, storage: ctx.storage })
     const changes = new DirectoryChanges({ tables, delivery: this.#delivery, storage: ctx.storage })
     this.#changes = changes
     this.#uploads = new AdapterUploads({
-      ...{ changes, store, tables },
+      changes,
+      store,
+      tables,
       delivery: this.#delivery,
       storage: ctx.storage,
     })

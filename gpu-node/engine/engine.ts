@@ -76,7 +76,13 @@ export class Engine {
     this.#scheduler = scheduler
     this.#endings = endings
     this.#runner = new StepRunner({
-      ...{ backend, budget, endings, now, observer, prefixes, scheduler },
+      backend,
+      scheduler,
+      prefixes,
+      budget,
+      endings,
+      observer,
+      now,
       pace: this.#pace,
       turns: this.#turns,
     })
