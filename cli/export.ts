@@ -1,8 +1,10 @@
 import { readFile, stat } from 'node:fs/promises'
 import { Command } from 'commander'
+import { parseAdapterFile } from '../shared/adapter-file.ts'
 import { sha256Hex } from '../shared/digest.ts'
+import { QuartetError } from '../shared/errors.ts'
 import { maxCheckpointBytes } from '../training/checkpoint.ts'
-import { exportCheckpoint } from '../training/export-checkpoint.ts'
+import { type ExportedAdapter, exportCheckpoint } from '../training/export-checkpoint.ts'
 import { CliFailure } from './command/failure.ts'
 import { note, print } from './command/output.ts'
 import { writeFileAtomically } from './local/atomic-file.ts'
@@ -18,7 +20,7 @@ export function exportCommand(): Command {
       const { size } = await stat(path)
       if (size > maxCheckpointBytes)
         throw new CliFailure(`${path} has ${size} bytes; a checkpoint has at most ${maxCheckpointBytes}`)
-      const { bytes, devLoss, step, steps } = exportCheckpoint(new Uint8Array(await readFile(path)))
+      const { bytes, devLoss, step, steps } = exported(path, new Uint8Array(await readFile(path)))
       const isThere = await stat(out).then(
         () => true,
         () => false,
@@ -32,4 +34,27 @@ export function exportCommand(): Command {
       note(`${out}: the tensors of step ${step}${measured}; training had come to step ${steps}`)
       print(await sha256Hex(bytes))
     })
+}
+
+function exported(path: string, file: Uint8Array): ExportedAdapter {
+  try {
+    return exportCheckpoint(file)
+  } catch (cause) {
+    if (!(cause instanceof QuartetError) || cause.code !== 'checkpoint_invalid') throw cause
+    throw isAdapter(file)
+      ? new CliFailure(`${path} is an adapter already`, { remedy: 'publish it as it is' })
+      : new CliFailure(`${path} is no whole checkpoint of a training`, {
+          remedy: 'name the .checkpoint file that adapter train left beside its --out',
+          cause,
+        })
+  }
+}
+
+function isAdapter(file: Uint8Array): boolean {
+  try {
+    parseAdapterFile(file)
+    return true
+  } catch {
+    return false
+  }
 }

@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises'
 import { Command } from 'commander'
 import { type AdapterFile, parseAdapterFile } from '../shared/adapter-file.ts'
 import { sha256Hex } from '../shared/digest.ts'
+import { QuartetError } from '../shared/errors.ts'
 import { adapterBytes, parameterCount } from '../shared/training/describe-adapter.ts'
 import { maxAdapterBytes } from '../shared/wire.ts'
 import { checkpointFormat, isCheckpoint, maxCheckpointBytes, openCheckpoint } from '../training/checkpoint.ts'
@@ -20,7 +21,7 @@ export function inspectCommand(): Command {
         throw new CliFailure(`${file} has ${size} bytes; an adapter has at most ${maxAdapterBytes}`)
       const bytes = new Uint8Array(await readFile(file))
       if (isCheckpoint(bytes)) return printCheckpoint(bytes, options)
-      const adapter = parseAdapterFile(bytes)
+      const adapter = adapterIn(file, bytes)
       const { metadata, provenance } = adapter
       const description = {
         digest: await sha256Hex(bytes),
@@ -42,6 +43,15 @@ export function inspectCommand(): Command {
       )
       printTable(['tensor', 'dtype', 'shape'], tensors)
     })
+}
+
+function adapterIn(path: string, file: Uint8Array): AdapterFile {
+  try {
+    return parseAdapterFile(file)
+  } catch (cause) {
+    if (!(cause instanceof QuartetError)) throw cause
+    throw new CliFailure(`${path} is neither an adapter nor a whole checkpoint: ${cause.message}`, { cause })
+  }
 }
 
 /** How far a training has come. */

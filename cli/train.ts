@@ -6,16 +6,17 @@ import { addRemoteOptions, trainRemotely } from './training/remote.ts'
 
 const more = `
 Each line of a data file is {"messages": [{"role": "user", "content": "…"}, …, {"role": "assistant", "content": "…"}]}
-or {"prompt": "…", "completion": "…"}. Each answer is learned, all before it is read.
+or {"prompt": "…", "completion": "…"}, also with lists of messages. Each answer is learned, all before it is read.
 
 Examples:
   quartet adapter train --data tickets.jsonl --dry-run
   quartet adapter train --data tickets.jsonl --out tickets.safetensors
   quartet adapter train --data tickets.jsonl --dev held-out.jsonl --out tickets.safetensors --epochs 3 --seed 1
   quartet adapter train --data tickets.jsonl --out tickets.safetensors --resume
+  quartet adapter export tickets.checkpoint --out tickets.safetensors
   QUARTET_API_KEY=qk_… quartet adapter train --remote --data tickets.jsonl --dev held-out.jsonl --suffix tickets
 
-Ctrl-C writes a checkpoint. docs/training.md says what each option does and what to try when training fails.`
+Ctrl-C writes a checkpoint, which --resume goes on from and export makes an adapter of. docs/training.md says what each option does and what to try when training fails.`
 
 /** `quartet adapter train`: from examples to an adapter. */
 export function trainCommand(): Command {

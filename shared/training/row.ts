@@ -38,7 +38,8 @@ const MessagesRow = z
       return refuse(context, 'the last message must be the assistant’s answer')
     const parsed = z.array(ChatMessage).safeParse(messages.map(({ weight, ...message }) => known(message)))
     if (!parsed.success) {
-      for (const { path, message } of parsed.error.issues) refuse(context, message, path)
+      for (const { code, message, path } of parsed.error.issues)
+        refuse(context, code === 'too_small' ? 'is empty; write a text, or leave the row out' : message, path)
       return z.NEVER
     }
     for (const [at, { role, content }] of parsed.data.entries())
@@ -86,7 +87,7 @@ const TurnsRow = z
   .object({
     prompt: z
       .array(z.looseObject({}), { error: 'must be a list of messages, as completion is one' })
-      .min(1, 'is empty'),
+      .min(1, 'is empty; write what was asked, or leave the row out'),
     completion: z
       .array(z.looseObject({ role: z.literal('assistant', { error: 'must be assistant' }) }), {
         error: 'must be a list of one assistant’s message, as prompt is a list of messages',

@@ -132,6 +132,14 @@ const refusals: Record<string, [line: string, says: RegExp]> = {
     chat({ role: 'user', content: '' }, { role: 'assistant', content: 'A' }),
     /messages\[0\]: the user’s message is empty; write what was asked, or leave the row out/,
   ],
+  'with an empty list of parts': [
+    chat({ role: 'user', content: [] }, { role: 'assistant', content: 'A' }),
+    /messages\[0\].content: is empty; write a text, or leave the row out/,
+  ],
+  'with an empty list of messages to ask': [
+    rows({ prompt: [], completion: [{ role: 'assistant', content: 'A' }] }),
+    /prompt: is empty; write what was asked, or leave the row out/,
+  ],
   'with a completion of two messages': [
     rows({ prompt: [asked], completion: [{ role: 'assistant', content: 'A' }, asked] }),
     /completion.*(must be assistant|one assistant’s message)/,
@@ -236,6 +244,14 @@ describe('a file is refused by its name and with what to do when it is', () => {
     CSV: [
       'text,label\nWhere is it?,shipping\n',
       /it is a table with the columns text, label; write each row as one line {"prompt"/,
+    ],
+    'a table without a header': [
+      '"Where is it, ""please""?",shipping\n',
+      /it is a table; write each row as one line {"prompt"/,
+    ],
+    'JSON over several lines': [
+      '{\n  "prompt": "a",\n  "completion": "b"\n}\n',
+      /its JSON goes on over several lines; write one object per line: jq -c \. FILE/,
     ],
     TSV: ['"text"\t"label"\na\tb\n', /a table with the columns text, label/],
     'one example': [good, /one example; at least 2 are needed/],

@@ -74,15 +74,21 @@ function firstLine(file: Uint8Array): string {
   return new TextDecoder().decode(file.subarray(0, shownBytes)).trimStart().split('\n', 1)[0] ?? ''
 }
 
+/** A first cell in quotes, and a separator. */
+const quotedCell = /^"(?:[^"]|"")*"\s*[,;\t]/
+
 /** The remedy for a text that is no JSONL, judged by its first line. */
 function remedyOfText(line: string): string | undefined {
   if (line.startsWith('['))
     return "it is a JSON array; write one object per line: jq -c '.[]' FILE > FILE.jsonl"
+  if (line.trim() === '{')
+    return 'its JSON goes on over several lines; write one object per line: jq -c . FILE > FILE.jsonl'
   const cells = line.split(/[,;\t]/)
   const isHeader =
     cells.length > 1 && cells.every((cell) => /^\s*"?[\p{L}_][\p{L}\p{N}_ -]*"?\s*$/u.test(cell))
-  if (!isHeader) return undefined
-  return `it is a table with the columns ${cells.map((cell) => cell.trim().replaceAll('"', '')).join(', ')}; write each row as one line {"prompt": "…", "completion": "…"}`
+  if (!isHeader && !quotedCell.test(line)) return undefined
+  const columns = cells.map((cell) => cell.trim().replaceAll('"', '')).join(', ')
+  return `it is a table${isHeader ? ` with the columns ${columns}` : ''}; write each row as one line {"prompt": "…", "completion": "…"}`
 }
 
 function* linesOf(file: Uint8Array): Generator<Uint8Array> {
