@@ -24,9 +24,9 @@ test.each([
   expect(await readdir(folder)).not.toContain('out')
 })
 
-test('inspect names the file that is neither an adapter nor a checkpoint', async () => {
+test('inspect names the file that is no adapter', async () => {
   const path = join(folder, 'cut.checkpoint')
   await expect(inspectCommand().parseAsync([path], { from: 'user' })).rejects.toThrow(
-    `${path} is neither an adapter nor a whole checkpoint: not a valid safetensors file`,
+    `${path}: not a valid safetensors file`,
   )
 })

@@ -1,11 +1,11 @@
 import { readFile, stat } from 'node:fs/promises'
 import { Command } from 'commander'
-import { type AdapterFile, parseAdapterFile } from '../shared/adapter-file.ts'
+import type { AdapterFile } from '../shared/adapter-file.ts'
 import { sha256Hex } from '../shared/digest.ts'
-import { QuartetError } from '../shared/errors.ts'
 import { adapterBytes, parameterCount } from '../shared/training/describe-adapter.ts'
 import { maxAdapterBytes } from '../shared/wire.ts'
 import { checkpointFormat, isCheckpoint, maxCheckpointBytes, openCheckpoint } from '../training/checkpoint.ts'
+import { adapterIn } from './adapter-in.ts'
 import { CliFailure } from './command/failure.ts'
 import { note, printJson, printTable } from './command/output.ts'
 
@@ -43,15 +43,6 @@ export function inspectCommand(): Command {
       )
       printTable(['tensor', 'dtype', 'shape'], tensors)
     })
-}
-
-function adapterIn(path: string, file: Uint8Array): AdapterFile {
-  try {
-    return parseAdapterFile(file)
-  } catch (cause) {
-    if (!(cause instanceof QuartetError)) throw cause
-    throw new CliFailure(`${path} is neither an adapter nor a whole checkpoint: ${cause.message}`, { cause })
-  }
 }
 
 /** How far a training has come. */

@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises'
 import { Command, Option } from 'commander'
 import { z } from 'zod'
-import { parseAdapterFile } from '../shared/adapter-file.ts'
 import type { AdapterSummary } from '../shared/api/deployments.ts'
 import type { AnswerForm } from '../shared/api/structure.ts'
 import { sha256Hex } from '../shared/digest.ts'
 import { AdapterDigest, AliasName, TenantId } from '../shared/ids.ts'
 import { addEdgeOption, adminOf, edgeOf } from './access/admin-access.ts'
+import { adapterIn } from './adapter-in.ts'
 import { answerFormOption, readAnswerForm } from './answer-form.ts'
 import { parsedBy } from './command/argument.ts'
 import { CliFailure } from './command/failure.ts'
@@ -92,7 +92,7 @@ export function publishCommand(): Command {
       })
     const responseFormat = await readAnswerForm(form, { name: alias ?? '' })
     const bytes = new Uint8Array(await readFile(file))
-    parseAdapterFile(bytes)
+    adapterIn(file, bytes)
     const digest = AdapterDigest.parse(await sha256Hex(bytes))
     await publish(self, { tenant, alias, digest, bytes, responseFormat })
     print(digest)

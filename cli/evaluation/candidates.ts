@@ -2,10 +2,10 @@ import { readFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import { listBackbones, openCache } from '../../model/backbone/cache.ts'
-import { type AdapterFile, parseAdapterFile } from '../../shared/adapter-file.ts'
+import type { AdapterFile } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
-import { QuartetError } from '../../shared/errors.ts'
 import { AdapterDigest, type BackboneDigest } from '../../shared/ids.ts'
+import { adapterIn } from '../adapter-in.ts'
 import { CliFailure } from '../command/failure.ts'
 
 /** The name that tables give the backbone itself. */
@@ -19,7 +19,7 @@ export interface NamedAdapter {
   readonly file: AdapterFile
 }
 
-/** Throws what `parseAdapterFile` throws, with the path in front, and when a file is given twice. */
+/** Throws what `adapterIn` throws, and when a file is given twice. */
 export async function readAdapters(paths: readonly string[]): Promise<readonly NamedAdapter[]> {
   const adapters = await Promise.all(paths.map(readAdapter))
   for (const [at, { digest, path }] of adapters.entries()) {
@@ -33,13 +33,8 @@ export async function readAdapters(paths: readonly string[]): Promise<readonly N
 
 async function readAdapter(path: string): Promise<NamedAdapter> {
   const bytes = new Uint8Array(await readFile(path))
-  try {
-    const file = parseAdapterFile(bytes)
-    return { name: basename(path), path, file, digest: AdapterDigest.parse(await sha256Hex(bytes)) }
-  } catch (error) {
-    if (!(error instanceof QuartetError)) throw error
-    throw new QuartetError(error.code, `${path}: ${error.message}`, { cause: error })
-  }
+  const file = adapterIn(path, bytes)
+  return { name: basename(path), path, file, digest: AdapterDigest.parse(await sha256Hex(bytes)) }
 }
 
 /** The backbone on this machine that all of these were made for, whatever its weight format. */

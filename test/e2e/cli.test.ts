@@ -169,7 +169,7 @@ describe('one line says what is wrong when', () => {
     await writeFile(file, 'not an adapter at all')
     const { code, stderr } = await quartet('adapter', 'publish', file, '--tenant', 'acme')
     expect(code).toBe(1)
-    expect(stderr).toMatch(/is neither an adapter nor a whole checkpoint: not a valid safetensors file/)
+    expect(stderr).toMatch(/^quartet: .*broken.safetensors: not a valid safetensors file/)
   })
 
   it('an adapter is for another backbone', async () => {
