@@ -3,11 +3,10 @@ import type { JobEvaluation } from '../../shared/api/fine-tuning.ts'
 import { openEvaluationBackend } from '../../training/evaluation/evaluate.ts'
 import { type MeasureOptions, measure } from '../../training/evaluation/measure.ts'
 import type { TrainedAdapter } from '../../training/train-adapter.ts'
-import type { JobPlan } from '../../training/trainer/job-plan.ts'
+import { type JobPlan, maxShown } from '../../training/trainer/job-plan.ts'
 import { servingDecoder } from '../tokenizer/serving-decoder.ts'
 
-/** Examples that are answered, and those of them that are shown. */
-const answered = 16
+/** Answers that are shown. */
 const shown = 4
 const maxTokens = 64
 
@@ -16,7 +15,7 @@ export async function compareAnswers(
   backbone: Backbone,
   { plan, trained }: { readonly plan: JobPlan; readonly trained: TrainedAdapter },
 ): Promise<Pick<JobEvaluation, 'accuracy' | 'samples'>> {
-  const examples = plan.data.dev.examples.slice(0, answered)
+  const examples = plan.data.dev.examples.slice(0, maxShown)
   if (examples.length === 0) return { accuracy: null, samples: [] }
   const decode = await servingDecoder(backbone)
   const backend = await openEvaluationBackend(backbone, {
@@ -25,6 +24,9 @@ export async function compareAnswers(
     promptRows: plan.metadata.l_sp,
     threads: 1,
   })
+  const questions = new Map(
+    examples.map((example) => [decode(example.instruction), plan.questions.get(example)]),
+  )
   const options: MeasureOptions = {
     backend,
     examples,
@@ -44,7 +46,7 @@ export async function compareAnswers(
         tuned: shareRight(tuned.answers),
       },
       samples: untuned.answers.slice(0, shown).map(({ output, prompt, references }, at) => ({
-        prompt,
+        prompt: questions.get(prompt) ?? prompt,
         expected: references[0] ?? '',
         untuned: output,
         tuned: tuned.answers[at]?.output ?? '',

@@ -48,7 +48,7 @@ export async function trainRemotely(command: Command): Promise<void> {
   const access: EdgeAccess = { edge: await edgeOf(command), base: '/v1', key }
   const training_file = await upload(access, options.data)
   const validation_file = options.dev === undefined ? undefined : await upload(access, options.dev)
-  const { id } = await send(access, {
+  const { estimate, id } = await send(access, {
     method: 'POST',
     path: 'fine_tuning/jobs',
     json: {
@@ -68,6 +68,10 @@ export async function trainRemotely(command: Command): Promise<void> {
     answer: Job,
   })
   note(`${id}: it goes on when this command ends`)
+  if (estimate !== null)
+    note(
+      `expected: ${estimate.steps} steps, ${estimate.trained_tokens} tokens, about ${estimate.seconds} s once a trainer has it`,
+    )
   await showEvents(access, id)
   const job = await send(access, { method: 'GET', path: `fine_tuning/jobs/${id}`, answer: Job })
   if (options.json) printJson(job)

@@ -11,9 +11,11 @@ import type { TrainingWork } from '../../shared/training/trainer-protocol.ts'
 import type { NamedExamples } from '../adapter-training.ts'
 import { lengthOf } from '../data/batches.ts'
 import { parseDataset, requireExamples } from '../data/dataset.ts'
+import type { Example } from '../data/example.ts'
 import { isSplittable, splitDev } from '../data/split.ts'
 import { defaultEvaluateEvery, Rates, TrainSettings } from '../settings.ts'
 import type { AdapterStart } from '../start/start.ts'
+import { questionsOf } from './questions.ts'
 
 /** The plan that a job's files and hyperparameters give. */
 export interface JobPlan {
@@ -26,9 +28,14 @@ export interface JobPlan {
     readonly dev: NamedExamples
     readonly prompts: PromptFormat
   }
+  /** What was asked in the first validation examples, as their file has it. */
+  readonly questions: ReadonlyMap<Example, string>
   /** Tokens that all steps together read. */
   readonly tokens: number
 }
+
+/** Validation examples that a job's result is shown on, at most. */
+export const maxShown = 16
 
 export interface JobFiles {
   readonly training: Uint8Array
@@ -54,14 +61,12 @@ export function planJob(
     least: 2,
   })
   const { seed } = work
+  const validation =
+    files.validation &&
+    requireExamples(parseDataset(files.validation, { ...reading, name: 'validation_file' }), { least: 1 })
   const split =
-    files.validation !== undefined
-      ? {
-          train: whole.examples,
-          dev: requireExamples(parseDataset(files.validation, { ...reading, name: 'validation_file' }), {
-            least: 1,
-          }).examples,
-        }
+    validation !== undefined
+      ? { train: whole.examples, dev: validation.examples }
       : isSplittable(whole.examples)
         ? splitDev(whole.examples, { share: devShare, seed })
         : { train: whole.examples, dev: [] }
@@ -91,6 +96,10 @@ export function planJob(
         source: files.validation === undefined ? `${devShare} of the training data` : 'validation_file',
       },
     },
+    questions: questionsOf(files.validation ?? files.training, {
+      all: (validation ?? whole).examples,
+      asked: split.dev.slice(0, maxShown),
+    }),
     tokens: tokensOf(perEpoch, size),
   }
 }

@@ -1,0 +1,26 @@
+import { expect, test } from 'vitest'
+import { type PromptEncoder, promptFormatOf } from '../../shared/training/prompt-encoder.ts'
+import { parseDataset } from '../data/dataset.ts'
+import { questionsOf } from './questions.ts'
+
+/** A token per UTF-16 unit. */
+const ids = (text: string) => [...text].map((letter) => letter.charCodeAt(0))
+const encoder: PromptEncoder = {
+  conversation: (messages) => ids(messages.map(({ content }) => content).join('|')),
+  prompt: ids,
+  answer: ids,
+}
+
+test('a sample shows the question as the file has it, of each answer of a conversation its own', () => {
+  const talk = ['first?', 'one', 'second?', 'two'].map((content, at) => ({
+    role: at % 2 === 0 ? 'user' : 'assistant',
+    content,
+  }))
+  const text = `\n{"prompt":"plain","completion":"x"}\n${JSON.stringify({ messages: talk })}`
+  const file = new TextEncoder().encode(text)
+  const prompts = promptFormatOf({ chat: { template: 'any' } })
+  const { dataset } = parseDataset(file, { name: 'file', encoder, prompts, room: 100 })
+  const { examples } = dataset
+  const questions = questionsOf(file, { all: examples, asked: examples })
+  expect(examples.map((example) => questions.get(example))).toEqual(['plain', 'first?', 'second?'])
+})
