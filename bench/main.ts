@@ -16,6 +16,8 @@ const usage = `usage: npm run bench -- NAME [options]
   long-prompt  prefill of 8k tokens against 512 per token, and the pause of four streams beside 7,000
   prefix   a chat of ten turns over a long system prompt, with and without kept rows; prompts that never repeat
   kinds    what each kind of adapter costs: parameters, memory, prefill
+  structure  a batch under eight schemas against a free one
+             --fuzz N        N random schemas instead, whose whole answers must all validate
   tenants  finding a key's tenant and alias among 10,000 tenants and among 10
   trainer  a job on the machine that serves: the p95 of answers beside it against alone
   train    whole steps over a batch against PyTorch's, with and without checkpointing; memory
@@ -33,6 +35,7 @@ const { values, positionals } = parseArgs({
     device: { type: 'string' },
     tiny: { type: 'boolean' },
     out: { type: 'string' },
+    fuzz: { type: 'string' },
   },
 })
 
@@ -56,6 +59,8 @@ async function run(name: string | undefined): Promise<boolean> {
       return (await import('./prefix.ts')).benchPrefix()
     case 'kinds':
       return (await import('./kinds.ts')).benchKinds()
+    case 'structure':
+      return (await import('./structure.ts')).benchStructure(values)
     case 'tenants':
       return (await import('./tenants.ts')).benchTenants()
     case 'train':

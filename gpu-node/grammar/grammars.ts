@@ -2,6 +2,7 @@ import { Worker } from 'node:worker_threads'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { Grammar } from '../../shared/wire.ts'
+import { FairTurns } from './fair-turns.ts'
 import { GrammarSession } from './grammar-session.ts'
 import type { FromWorker, GrammarVocabulary, ToWorker, WorkerSetup } from './messages.ts'
 
@@ -20,54 +21,87 @@ interface Call {
   readonly resolve: (answer: FromWorker) => void
 }
 
+/** How long a grammar that compiled elsewhere may take on a thread that follows texts. */
+const provenMs = 120_000
+
 /**
- * The grammars of a node. They are compiled in threads, away from the model's; a thread that compiles holds up only the
- * sequences that it follows itself, so a new grammar goes to a thread that follows none where there is one. A grammar
- * is first parsed in a thread that nobody depends on: one that xgrammar cannot take ends its thread.
+ * The grammars of a node. They are compiled in threads, away from the model's, one after the other. A grammar is first
+ * parsed in a thread that nobody depends on, as one that xgrammar cannot take ends its thread; then it is compiled in a
+ * thread that follows no text, as one that takes too long ends its thread as well. Only what has compiled there is compiled
+ * on a thread that follows texts, where all do.
  */
 export class Grammars {
   readonly #options: Required<GrammarsOptions>
-  readonly #threads: Thread[] = []
+  /** Threads that texts may be followed on. */
+  #threads: Thread[] = []
+  /** A thread with no text, beyond the others. */
+  #spare: Thread | undefined
   #checker: Thread | undefined
+  readonly #turns = new FairTurns()
   #sessions = 0
 
   constructor(options: GrammarsOptions) {
     this.#options = { workers: 2, maxGrammars: 64, checkMs: 10_000, compileMs: 10_000, ...options }
   }
 
-  /** A text that follows `grammar` from its beginning. Throws `grammar_invalid` for one that cannot be taken. */
-  async open(grammar: Grammar, { stopTokens }: { stopTokens: readonly number[] }): Promise<GrammarSession> {
+  /**
+   * A text that follows `grammar` from its beginning. New grammars wait for one another; `owner`s take turns. Throws
+   * `grammar_invalid` for one that cannot be taken.
+   */
+  async open(
+    grammar: Grammar,
+    { owner = '', stopTokens }: { stopTokens: readonly number[]; owner?: string },
+  ): Promise<GrammarSession> {
     const hash = await sha256Hex(JSON.stringify(grammar))
-    let thread = this.#threads.find((each) => each.holds(hash))
-    if (thread === undefined) {
-      await this.#check(hash, grammar)
-      thread = this.#threads.find((each) => each.holds(hash)) ?? this.#leastBusy()
-    }
-    const { compileMs } = this.#options
-    await thread.compile(hash, { grammar, ms: compileMs })
+    const holding = this.#holding(hash)
+    if (holding !== undefined) return this.#follow(hash, { thread: holding, stopTokens })
+    return this.#turns.take(owner, async () => {
+      // Another may have asked for the same one.
+      const thread = this.#holding(hash) ?? (await this.#add(hash, grammar))
+      // Within the turn: the next grammar takes a thread that follows no text.
+      return this.#follow(hash, { thread, stopTokens })
+    })
+  }
+
+  #follow(
+    hash: string,
+    { stopTokens, thread }: { thread: Thread; stopTokens: readonly number[] },
+  ): GrammarSession {
+    thread.touch(hash)
     const vocab = this.#options.vocabulary.tokens.length
     return new GrammarSession({ thread, hash, id: this.#sessions++, vocab, stopTokens })
   }
 
   async close(): Promise<void> {
-    const threads = [...this.#threads, ...(this.#checker === undefined ? [] : [this.#checker])]
-    await Promise.all(threads.map((thread) => thread.end()))
+    const threads = [...this.#threads, this.#spare, this.#checker]
+    await Promise.all(threads.map((thread) => thread?.end()))
   }
 
-  async #check(hash: string, grammar: Grammar): Promise<void> {
+  #holding(hash: string): Thread | undefined {
+    return this.#threads.find((thread) => thread.holds(hash))
+  }
+
+  /** The thread that has compiled a new grammar. */
+  async #add(hash: string, grammar: Grammar): Promise<Thread> {
+    const { checkMs, compileMs, maxGrammars, vocabulary, workers } = this.#options
     if (this.#checker?.isBroken !== false) this.#checker = new Thread({ task: 'check' })
-    await this.#checker.ask({ type: 'check', hash, grammar }, this.#options.checkMs)
-  }
-
-  #leastBusy(): Thread {
-    const { maxGrammars, vocabulary, workers } = this.#options
-    const alive = this.#threads.filter(({ isBroken }) => !isBroken)
-    this.#threads.splice(0, this.#threads.length, ...alive)
-    const [least] = alive.toSorted((a, b) => a.load - b.load)
-    if (least !== undefined && (least.load === 0 || alive.length >= workers)) return least
-    const thread = new Thread({ task: 'match', vocabulary }, maxGrammars)
-    this.#threads.push(thread)
-    return thread
+    await this.#checker.ask({ type: 'check', hash, grammar }, checkMs)
+    this.#threads = this.#threads.filter(({ isBroken }) => !isBroken)
+    const idle = this.#threads.find(({ isIdle }) => isIdle) ?? this.#spare
+    const thread = idle ?? new Thread({ task: 'match', vocabulary }, maxGrammars)
+    // Until it has compiled, nobody else is to depend on it.
+    this.#threads = this.#threads.filter((other) => other !== thread)
+    if (this.#spare === thread) this.#spare = undefined
+    await thread.compile(hash, { grammar, ms: compileMs })
+    if (this.#threads.length < workers) {
+      this.#threads.push(thread)
+      return thread
+    }
+    this.#spare = thread
+    const [busy] = this.#threads.toSorted((a, b) => a.load - b.load)
+    if (busy === undefined) return thread
+    await busy.compile(hash, { grammar, ms: provenMs })
+    return busy
   }
 }
 
@@ -76,7 +110,8 @@ export class Thread {
   readonly #worker: Worker
   readonly #maxGrammars: number
   readonly #calls = new Map<number, Call>()
-  readonly #compiled = new Map<string, Promise<void>>()
+  /** The one used last stands last. */
+  readonly #compiled = new Set<string>()
   readonly #sessions = new Set<GrammarSession>()
   #nextCall = 0
   #isBroken = false
@@ -98,28 +133,33 @@ export class Thread {
     return this.#isBroken
   }
 
-  /** Texts that it follows, and grammars on their way. */
+  /** Texts that it follows. */
   get load(): number {
-    return this.#sessions.size + this.#calls.size
+    return this.#sessions.size
+  }
+
+  get isIdle(): boolean {
+    return this.#sessions.size === 0
   }
 
   holds(hash: string): boolean {
     return !this.#isBroken && this.#compiled.has(hash)
   }
 
-  compile(hash: string, { grammar, ms }: { grammar: Grammar; ms: number }): Promise<void> {
-    const known = this.#compiled.get(hash)
-    this.#compiled.delete(hash)
-    const compiling = known ?? this.ask({ type: 'compile', hash, grammar }, ms)
-    this.#compiled.set(hash, compiling)
-    compiling.catch(() => this.#compiled.delete(hash))
-    for (const oldest of this.#compiled.keys()) {
+  async compile(hash: string, { grammar, ms }: { grammar: Grammar; ms: number }): Promise<void> {
+    await this.ask({ type: 'compile', hash, grammar }, ms)
+    this.#compiled.add(hash)
+    for (const oldest of this.#compiled) {
       if (this.#compiled.size <= this.#maxGrammars) break
       this.#compiled.delete(oldest)
       // Texts that follow it go on: they hold it themselves.
       this.tell({ type: 'forget', hash: oldest })
     }
-    return compiling
+  }
+
+  /** A grammar that it holds is used: it is the last to be forgotten. */
+  touch(hash: string): void {
+    if (this.#compiled.delete(hash)) this.#compiled.add(hash)
   }
 
   /** Resolves when the thread has done it. Throws `grammar_invalid` with the thread's reason, or when it takes too long. */

@@ -1,5 +1,6 @@
 import { parseRequest } from '../../shared/api/parse.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import type { TenantId } from '../../shared/ids.ts'
 import type { NodeTokenClaims } from '../../shared/node-token.ts'
 import { type GenerateEvent, GenerateRequest, maxGenerateBytes } from '../../shared/wire.ts'
 import type { CallTrace } from '../engine/call-trace.ts'
@@ -43,7 +44,7 @@ export async function generate(
         },
       )
     const adapter = pinWanted(wanted, { pin: (part) => adapters.pin(claims.sub, part), stack })
-    const grammar = await grammarOf(wanted, { grammars, adapter })
+    const grammar = await grammarOf(wanted, { grammars, adapter, owner: claims.sub })
     settlements.acknowledge(wanted.acknowledge ?? [], claims.sub)
     const engineRequest = {
       tenant: claims.sub,
@@ -64,7 +65,11 @@ export async function generate(
 /** The adapter stays pinned while a new grammar is compiled. */
 async function grammarOf(
   { grammar, grammarAfter, stopTokens }: GenerateRequest,
-  { adapter, grammars }: { adapter: PinnedAdapter | null; grammars: Grammars | undefined },
+  {
+    adapter,
+    grammars,
+    owner,
+  }: { adapter: PinnedAdapter | null; grammars: Grammars | undefined; owner: TenantId },
 ): Promise<EngineRequest['grammar']> {
   if (grammar === undefined) return undefined
   try {
@@ -72,7 +77,7 @@ async function grammarOf(
       throw new QuartetError('grammar_invalid', "this model's tokenizer does not go with grammars", {
         param: 'grammar',
       })
-    const session = await grammars.open(grammar, { stopTokens })
+    const session = await grammars.open(grammar, { stopTokens, owner })
     return grammarAfter === undefined ? session : new DeferredGrammar(session, grammarAfter)
   } catch (refusal) {
     adapter?.release()

@@ -9,6 +9,7 @@ import { vocabularyOf } from '../../gpu-node/grammar/vocabulary.ts'
 import { parseTokenizer } from '../../model/import/tokenizer.ts'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import type { Grammar } from '../../shared/wire.ts'
+import { schema, tree } from '../fakes/json-schemas.ts'
 import { tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
 
 /** Single bytes are tokens of this vocabulary: a character takes several, and each mask may end within one. */
@@ -67,79 +68,6 @@ function seeded(seed: number) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0
     return state / 2 ** 32
   }
-}
-
-const leaf = fc.oneof(
-  fc.record({ type: fc.constant('string') }),
-  fc.record({ type: fc.constant('string'), minLength: fc.nat(3), maxLength: fc.integer({ min: 3, max: 6 }) }),
-  fc.record({
-    type: fc.constant('string'),
-    pattern: fc.constantFrom(
-      '^[a-z]{1,4}$',
-      '^(ja|nein)$',
-      '^\\d+-x$',
-      '^.{2}$',
-      '[^a]b',
-      '^\\S\\D$',
-      '^[ -!#-Z]{2}$',
-      '^[а-яё]{2}$',
-      '^[^é€😀]$',
-      '^[\\^^-a]$',
-    ),
-  }),
-  fc.record({ type: fc.constant('string'), format: fc.constantFrom('date', 'uuid', 'ipv4') }),
-  fc.record({ type: fc.constant('integer') }),
-  fc.record({
-    type: fc.constant('integer'),
-    minimum: fc.integer({ min: -20, max: 0 }),
-    maximum: fc.integer({ min: 1, max: 300 }),
-  }),
-  fc.record({ type: fc.constant('number') }),
-  fc.record({ type: fc.constantFrom('boolean', 'null') }),
-  fc.record({
-    enum: fc.uniqueArray(fc.oneof(fc.string({ maxLength: 5 }), fc.integer(), fc.boolean()), {
-      minLength: 1,
-      maxLength: 5,
-    }),
-  }),
-  // Values that begin alike.
-  fc.record({
-    enum: fc.uniqueArray(fc.string({ unit: fc.constantFrom('a', 'b'), maxLength: 3 }), {
-      minLength: 1,
-      maxLength: 8,
-    }),
-  }),
-  fc.record({ const: fc.oneof(fc.string({ unit: 'grapheme', maxLength: 5 }), fc.integer()) }),
-  fc.record({ type: fc.constant(['string', 'null']) }),
-  fc.record({ $ref: fc.constant('#/$defs/tree') }),
-)
-const names = fc.constantFrom('a', 'b', 'name', 'ключ', 'x y', 'q-$', '😀')
-const { schema } = fc.letrec<{ schema: object }>((tie) => ({
-  schema: fc.oneof(
-    { depthSize: 'small', withCrossShrink: true },
-    leaf,
-    fc.record({
-      type: fc.constant('array'),
-      items: tie('schema'),
-      minItems: fc.nat(2),
-      maxItems: fc.integer({ min: 2, max: 3 }),
-    }),
-    fc.record({ anyOf: fc.array(tie('schema'), { minLength: 1, maxLength: 3 }) }),
-    fc
-      .record({ properties: fc.dictionary(names, tie('schema'), { maxKeys: 4 }), share: fc.nat(2) })
-      .map(({ properties, share }) => ({
-        type: 'object',
-        properties,
-        required: Object.keys(properties).filter((_, at) => share === 0 || at % 2 === 0),
-        additionalProperties: false,
-      })),
-  ),
-}))
-const tree = {
-  type: 'object',
-  properties: { value: { type: 'integer' }, next: { anyOf: [{ $ref: '#/$defs/tree' }, { type: 'null' }] } },
-  required: ['value', 'next'],
-  additionalProperties: false,
 }
 
 describe('an answer under a JSON schema', () => {
@@ -224,6 +152,31 @@ test.each([
     going.close()
   },
 )
+
+test('a grammar that takes too long ends its own request alone: texts go on, and others’ grammars are taken', async () => {
+  const own = new Grammars({ vocabulary, workers: 1, compileMs: 1_500 })
+  try {
+    const going = await own.open({ kind: 'regex', pattern: 'b+' }, { stopTokens: [endOfText] })
+    const slow = 'a?'.repeat(3_000)
+    const [first, second, innocent] = await Promise.allSettled([
+      own.open({ kind: 'regex', pattern: slow }, { stopTokens: [endOfText], owner: 'slow' }),
+      own.open({ kind: 'regex', pattern: `${slow}b` }, { stopTokens: [endOfText], owner: 'slow' }),
+      own.open({ kind: 'regex', pattern: 'c+' }, { stopTokens: [endOfText], owner: 'innocent' }),
+    ])
+    for (const refused of [first, second])
+      expect(refused).toMatchObject({ reason: { code: 'grammar_invalid', message: /longer than 1.5 s/ } })
+    if (innocent.status === 'rejected') throw innocent.reason
+    await innocent.value.settled(10_000)
+    expect(innocent.value.status).toBe('open')
+    await going.settled(10_000)
+    going.accept(0x62)
+    await going.settled(10_000)
+    expect(going.status).toBe('open')
+    expect(allowed(going)).toContain(0x62)
+  } finally {
+    await own.close()
+  }
+})
 
 test('without stop tokens a text is complete where the grammar is', async () => {
   const session = await grammars.open({ kind: 'regex', pattern: '[0-9]{2}' }, { stopTokens: [] })

@@ -1,0 +1,209 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import fc from 'fast-check'
+import { checkedSchema } from '../edge/structure/json-schema.ts'
+import { Engine } from '../gpu-node/engine/engine.ts'
+import type { EngineRequest } from '../gpu-node/engine/sequence.ts'
+import { Grammars } from '../gpu-node/grammar/grammars.ts'
+import { vocabularyOf } from '../gpu-node/grammar/vocabulary.ts'
+import { parseTokenizer } from '../model/import/tokenizer.ts'
+import { newRequestId, TenantId } from '../shared/ids.ts'
+import { TextCodec } from '../shared/tokenizer/text-codec.ts'
+import { type Grammar, greedySampling, type Sampling } from '../shared/wire.ts'
+import { schema, tree } from '../test/fakes/json-schemas.ts'
+import { benchBackbone, openBenchBackend } from './backend.ts'
+import { textIds } from './engine-run.ts'
+import { report } from './report.ts'
+import { compare } from './statistics.ts'
+
+const batch = 8
+const tokens = 96
+const rounds = 7
+
+/**
+ * `bench -- structure`: a batch of eight under eight schemas against a free one. With `fuzz`, as many random schemas instead,
+ * of which every whole answer must validate.
+ */
+export async function benchStructure({ fuzz }: { fuzz?: string | undefined }): Promise<boolean> {
+  const world = await open()
+  try {
+    return fuzz === undefined ? await measure(world) : await fuzzed(world, Number(fuzz))
+  } finally {
+    await world.grammars.close()
+    await world.engine.close()
+  }
+}
+
+async function open() {
+  const { folder } = await benchBackbone()
+  const { backend, manifest } = await openBenchBackend()
+  const json: unknown = JSON.parse(await readFile(join(folder, 'tokenizer.json'), 'utf8'))
+  const { vocab } = backend.limits
+  const vocabulary = vocabularyOf(parseTokenizer(json), { vocab, eos: manifest.tokens.eos })
+  if (vocabulary === undefined) throw new Error('this tokenizer does not go with grammars')
+  return {
+    manifest,
+    engine: new Engine({ backend, queue: { total: 1_000, perTenant: 1_000 } }),
+    grammars: new Grammars({ vocabulary, compileMs: 60_000 }),
+    codec: TextCodec.compile(json),
+  }
+}
+type World = Awaited<ReturnType<typeof open>>
+
+interface Ask {
+  readonly grammar?: Grammar | undefined
+  readonly sampling?: Partial<Sampling>
+  readonly maxTokens?: number
+  readonly seed: number
+}
+
+/** The allowances that the masks of one answer made: how many there were, and how many left one token. */
+interface Forced {
+  steps: number
+  single: number
+}
+
+async function answered({ engine, grammars, manifest }: World, ask: Ask, forced?: Forced) {
+  const stopTokens = ask.grammar === undefined ? [] : manifest.tokens.eos
+  const session = ask.grammar && (await grammars.open(ask.grammar, { stopTokens }))
+  const grammar: EngineRequest['grammar'] = session && {
+    mask: session.mask,
+    get status() {
+      return session.status
+    },
+    accept(token) {
+      if (forced !== undefined) {
+        forced.steps += 1
+        forced.single += allowedIn(session.mask) === 1 ? 1 : 0
+      }
+      session.accept(token)
+    },
+    settled: (ms) => session.settled(ms),
+    close: () => session.close(),
+  }
+  const ids: number[] = []
+  let reason = 'error'
+  const events = engine.submit({
+    tenant: TenantId.parse('bench'),
+    request: {
+      requestId: newRequestId(),
+      backbone: manifest.digest,
+      adapter: null,
+      prompt: textIds(16, ask.seed),
+      maxTokens: ask.maxTokens ?? tokens,
+      sampling: { ...greedySampling, ...ask.sampling },
+      stopTokens: [...stopTokens],
+      logprobs: null,
+      timeoutMs: 3_600_000,
+    },
+    adapter: null,
+    grammar,
+    signal: new AbortController().signal,
+  })
+  for await (const piece of events)
+    for (const event of piece) {
+      if (event.type === 'token' && event.stop !== true) ids.push(event.id)
+      if (event.type === 'done') reason = event.reason
+      if (event.type === 'error') throw new Error(event.message)
+    }
+  return { ids, reason }
+}
+
+function allowedIn(mask: Int32Array): number {
+  let count = 0
+  for (const word of mask) {
+    for (let left = word; left !== 0; left &= left - 1) count += 1
+    if (count > 1) break
+  }
+  return count
+}
+
+/** A list too long to end within the answer. */
+const endless = (name: string): Grammar => ({
+  kind: 'json_schema',
+  schema: JSON.stringify({
+    type: 'array',
+    minItems: 60,
+    items: {
+      type: 'object',
+      properties: { [name]: { type: 'string' }, count: { type: 'integer' } },
+      required: [name, 'count'],
+      additionalProperties: false,
+    },
+  }),
+})
+
+async function measure(world: World): Promise<boolean> {
+  const grammars = Array.from({ length: batch }, (_, at) => endless(`name_${at}`))
+  const run = async (grammarOf: (at: number) => Grammar | undefined) => {
+    const start = performance.now()
+    await Promise.all(grammars.map((_, at) => answered(world, { grammar: grammarOf(at), seed: at })))
+    return (performance.now() - start) / tokens
+  }
+  const { a, b, ratio } = await compare(rounds, {
+    a: () => run((at) => grammars[at]),
+    b: () => run(() => undefined),
+  })
+  const ms = { unit: 'ms' }
+  return report('eight schemas against none, batch 8', [
+    { name: 'a step under eight schemas, prompt included', value: a, ...ms },
+    { name: 'a step of free sequences', value: b, ...ms },
+    { name: 'ratio', value: ratio, unit: '×', bound: { kind: 'at most', value: 1.1 } },
+  ])
+}
+
+async function fuzzed(world: World, count: number): Promise<boolean> {
+  const ajv = new Ajv2020({ strict: false, validateFormats: false })
+  const forced: Forced = { steps: 0, single: 0 }
+  let [answers, whole, invalid] = [0, 0, 0]
+  const temperatures = [0, 0.7, 1, 2]
+  const schemas = fc.sample(schema, { numRuns: count, seed: 14 })
+  for (let from = 0; from < schemas.length; from += batch / 2) {
+    const some = schemas.slice(from, from + batch / 2)
+    const free = some.map((_, at) => answered(world, { seed: from + at, maxTokens: 40 }))
+    const held = some.map(async (generated, at) => {
+      const root = { $defs: { tree }, anyOf: [generated] }
+      const text = JSON.stringify(checkedSchema(root, { isStrict: false, param: 'schema' }))
+      const temperature = temperatures[(from + at) % temperatures.length] ?? 1
+      const sampling = { temperature, seed: from + at }
+      const { ids, reason } = await answered(
+        world,
+        { grammar: { kind: 'json_schema', schema: text }, sampling, seed: from + at, maxTokens: 120 },
+        forced,
+      )
+      answers += 1
+      if (reason !== 'stop') return
+      whole += 1
+      const answer = new TextDecoder().decode(
+        Uint8Array.from(ids.flatMap((id) => [...world.codec.vocabulary.bytes(id)])),
+      )
+      if (isOf(root, answer)) return
+      invalid += 1
+      console.log(`${answer} is not of ${JSON.stringify(root)}`)
+    })
+    await Promise.all([...free, ...held])
+  }
+  function isOf(root: object, answer: string): boolean {
+    try {
+      return ajv.validate(root, JSON.parse(answer))
+    } catch {
+      return false
+    }
+  }
+  return report(`${count} random schemas on the real model, beside free sequences`, [
+    { name: 'answers', value: answers, unit: '' },
+    { name: 'whole ones', value: whole, unit: '' },
+    {
+      name: 'whole ones that do not parse or validate',
+      value: invalid,
+      unit: '',
+      bound: { kind: 'at most', value: 0 },
+    },
+    {
+      name: 'tokens that were the only one allowed',
+      value: forced.single / Math.max(1, forced.steps),
+      unit: '',
+    },
+  ])
+}
