@@ -13,7 +13,7 @@ const rounds = 4
 /** A trainer hears of a pause with its next report: six in a lease. */
 const leaseSeconds = '3'
 
-/** What a job on the same machine does to the answers that are served beside it. */
+/** The effect of a job on the answers that are served beside it on the same machine. */
 export async function benchTrainer(): Promise<boolean> {
   process.env.QUARTET_TRAINER_LEASE_SECONDS = leaseSeconds
   await using quartet = await startQuartet(1)

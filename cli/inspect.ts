@@ -5,7 +5,7 @@ import { sha256Hex } from '../shared/digest.ts'
 import { adapterBytes, parameterCount } from '../shared/training/describe-adapter.ts'
 import { maxAdapterBytes } from '../shared/wire.ts'
 import { checkpointFormat, isCheckpoint, maxCheckpointBytes, openCheckpoint } from '../training/checkpoint.ts'
-import { adapterIn } from './adapter-in.ts'
+import { adapterIn } from './command/adapter-in.ts'
 import { CliFailure } from './command/failure.ts'
 import { note, printJson, printTable } from './command/output.ts'
 

@@ -5,7 +5,7 @@ import { listBackbones, openCache } from '../../model/backbone/cache.ts'
 import type { AdapterFile } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest, type BackboneDigest } from '../../shared/ids.ts'
-import { adapterIn } from '../adapter-in.ts'
+import { adapterIn } from '../command/adapter-in.ts'
 import { CliFailure } from '../command/failure.ts'
 
 /** The name that tables give the backbone itself. */

@@ -28,7 +28,7 @@ export interface JobPlan {
     readonly dev: NamedExamples
     readonly prompts: PromptFormat
   }
-  /** What was asked in the first validation examples, as their file has it. */
+  /** The questions of the first validation examples, as their file has them. */
   readonly questions: ReadonlyMap<Example, string>
   /** Tokens that all steps together read. */
   readonly tokens: number

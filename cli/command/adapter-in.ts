@@ -1,6 +1,6 @@
-import { type AdapterFile, parseAdapterFile } from '../shared/adapter-file.ts'
-import { QuartetError } from '../shared/errors.ts'
-import { isCheckpoint } from '../training/checkpoint.ts'
+import { type AdapterFile, parseAdapterFile } from '../../shared/adapter-file.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { isCheckpoint } from '../../training/checkpoint.ts'
 
 /** The adapter in a file's bytes. Throws what `parseAdapterFile` throws, with the path in front. */
 export function adapterIn(path: string, bytes: Uint8Array): AdapterFile {
