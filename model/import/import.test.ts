@@ -89,6 +89,19 @@ test('an import that fails or is stopped half-way leaves nothing', async () => {
   expect(await readdir(root)).toEqual(['tiny.gguf'])
 })
 
+test('an import that finds the disk full says where and what to do, and leaves nothing', async () => {
+  const full = into('out', {
+    onProgress: (event) => {
+      if (event.type === 'progress' && event.done === 5)
+        throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' })
+    },
+  })
+  expect(await message(full)).toMatch(
+    /^the disk of .* is full, and nothing of the import is left there; free some space, or .* QUARTET_CACHE$/,
+  )
+  expect(await readdir(root)).toEqual(['tiny.gguf'])
+})
+
 test('the next import removes the files of a crashed import, not those of a running one', async () => {
   const crashed = `.out.partial.${host}.999999999.0123abcd`
   const running = `.out.partial.${host}.${process.ppid}.0123abcd`

@@ -1,5 +1,5 @@
 import { readdir, stat, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { BackboneManifest, type ModelConfig, type StoredWeights } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { serializeSafeTensors } from '../../shared/safetensors.ts'
@@ -103,10 +103,21 @@ export async function importSource(
       throw error
     }
     return manifest
+  } catch (error) {
+    if (!isFullDisk(error)) throw error
+    throw new QuartetError(
+      'exceeds_limit',
+      `the disk of ${dirname(destination)} is full, and nothing of the import is left there; free some space, or keep backbones elsewhere with QUARTET_CACHE`,
+      { cause: error },
+    )
   } finally {
     await staging.discard()
   }
 }
+
+/** The disk has no room, or the user's share of it is used up. */
+const isFullDisk = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
 
 function storedWeights(
   weights: BackboneManifest['weights'],
