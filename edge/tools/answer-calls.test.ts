@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { AnswerCalls } from './answer-calls.ts'
 import { joined } from './answered.ts'
 import type { CallPiece } from './call-pieces.ts'
-import { type ToolFormat, toolFormatNamed } from './tool-format.ts'
+import { type ToolFormat, toolFormat, toolFormatNamed } from './tool-format.ts'
 
 const offered = new Set(['get_weather', 'get_time'])
 
@@ -149,6 +149,27 @@ const streams: [format: ToolFormat['name'], tokens: string[], text: string, call
     [weather('Ulm'), weather('Bonn')],
   ],
   [
+    'mistral-args',
+    ['Sure.', '[TOOL_CALLS]', 'get', '_weather', '[ARGS]', '{"', 'city', '": "', 'Ulm"}'],
+    'Sure.',
+    [weather('Ulm')],
+  ],
+  [
+    'mistral-args',
+    [
+      ...['[TOOL_CALLS]', 'get_weather', '[CALL_ID]', 'abcDEF123', '[ARGS]', '{"city": "Ulm"}'],
+      ...['[TOOL_CALLS]', 'get_time', '[ARGS]', '{"a": "}\\"[", "b": [{}]}'],
+    ],
+    '',
+    [weather('Ulm'), { name: 'get_time', arguments: '{"a": "}\\"[", "b": [{}]}' }],
+  ],
+  [
+    'mistral-args',
+    ['[TOOL_CALLS]', '[', call('Ulm'), ', ', call('Bonn'), ']'],
+    '',
+    [weather('Ulm'), weather('Bonn')],
+  ],
+  [
     'granite',
     ['<|tool_call|>', '[{"', 'arguments": {"city": "Ulm"}, "', 'name', '":', ' "get_weather"}]'],
     '',
@@ -190,6 +211,10 @@ const texts: [format: ToolFormat['name'], text: string][] = [
   ['hermes', ' leading and trailing space \n'],
   ['llama3-json', '{"name": "Bob", "age": 3}'],
   ['llama3-json', '{"city": "Ulm"}'],
+  ['mistral-args', 'Use [TOOL_CALLS] with care, or [TOOL'],
+  ['mistral-args', '[TOOL_CALLS]rm[ARGS]{"path": "/"}'],
+  ['mistral-args', '[TOOL_CALLS]get_weather'],
+  ['mistral-args', '[TOOL_CALLS]get_weather[AR'],
   ['pythonic', '[1, 2, 3]'],
   ['pythonic', '[unknown(a=1)]'],
   ['json', '[1, {"a": 2}]'],
@@ -203,6 +228,12 @@ describe('text without a call of an offered function stays text, every character
   test.each(texts)('%s %j', (format, text) => {
     for (const cut of [[text], [...text]]) expect(joined(read(format, cut))).toEqual({ text, calls: [] })
   })
+})
+
+test('a template that renders calls with [ARGS] tells the newer form of Mistral', () => {
+  const name = (sample: string) => toolFormat({ sample }).name
+  expect(name('[TOOL_CALLS]get_weather[ARGS]{"city": "Ulm"}')).toBe('mistral-args')
+  expect(name('[TOOL_CALLS][{"name": "get_weather"}]')).toBe('mistral')
 })
 
 test('arguments come piece by piece, behind the name', () => {

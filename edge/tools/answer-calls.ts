@@ -2,6 +2,7 @@ import { openLength } from '../streaming/stop-matcher.ts'
 import type { CallPiece, CallReader } from './call-pieces.ts'
 import { JsonCalls } from './json-calls.ts'
 import { PythonicCalls } from './pythonic-calls.ts'
+import { SeparatedCall } from './separated-calls.ts'
 import type { ToolFormat } from './tool-format.ts'
 
 export interface AnswerCallsOptions {
@@ -94,8 +95,13 @@ export class AnswerCalls {
       isOffered: (name: string) => this.#options.offered.has(name),
       next: () => this.#calls++,
     }
-    const isPythonic = this.#options.format.isPythonic === true && /^\s*\[?\s*[A-Za-z_]/.test(this.#held)
-    const calls = isPythonic ? new PythonicCalls(counter) : new JsonCalls(counter)
+    const { isPythonic, isSeparated } = this.#options.format
+    const calls =
+      isSeparated === true && /^\s*[A-Za-z_]/.test(this.#held)
+        ? new SeparatedCall(counter)
+        : isPythonic === true && /^\s*\[?\s*[A-Za-z_]/.test(this.#held)
+          ? new PythonicCalls(counter)
+          : new JsonCalls(counter)
     this.#reader = { calls, begun: '', isTold: false }
   }
 

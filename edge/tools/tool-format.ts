@@ -4,7 +4,15 @@ import { probe } from '../../shared/tokenizer/tool-template.ts'
 
 /** How a family of models writes calls. Arguments are JSON in all of them. */
 export interface ToolFormat extends CallSpelling {
-  readonly name: 'hermes' | 'llama3-json' | 'pythonic' | 'mistral' | 'granite' | 'phi-4' | 'json'
+  readonly name:
+    | 'hermes'
+    | 'llama3-json'
+    | 'pythonic'
+    | 'mistral'
+    | 'mistral-args'
+    | 'granite'
+    | 'phi-4'
+    | 'json'
   /** Whether a conversation that a template has rendered shows this format. */
   readonly isOf: (sample: string) => boolean
   /** Texts in front of calls, special tokens or not; the first is the one that the model is held to. */
@@ -13,8 +21,12 @@ export interface ToolFormat extends CallSpelling {
   readonly isBare: boolean
   /** Texts behind calls that mean nothing more. */
   readonly closers: readonly string[]
+  /** Special tokens between the parts of a call, which belong to its text. */
+  readonly separators?: readonly string[]
   /** Calls of Python's form are read, too. */
   readonly isPythonic?: true
+  /** Calls whose arguments stand behind `name[ARGS]` are read, too. */
+  readonly isSeparated?: true
   /** The text that an answer must have behind its marker, around the arguments. */
   readonly frame: {
     readonly open: string
@@ -41,6 +53,19 @@ const instructions = (functions: readonly ShownFunction[]): string =>
   `You may call these functions:\n${describe(functions)}\nTo call one, answer with JSON alone: {"name": function name, "arguments": object of its arguments}. Several calls are a JSON list of those. Otherwise answer with text.`
 
 const formats: readonly ToolFormat[] = [
+  {
+    name: 'mistral-args',
+    isOf: (sample) => sample.includes('[TOOL_CALLS]') && sample.includes('[ARGS]'),
+    markers: ['[TOOL_CALLS]'],
+    separators: ['[ARGS]', '[CALL_ID]'],
+    isBare: false,
+    closers: [],
+    isSeparated: true,
+    // No grammar spells the special token between a name and its arguments: where the model must call, it writes a list.
+    frame: list,
+    instructions,
+    written: (calls) => ({ marker: '[TOOL_CALLS]', text: listed(calls) }),
+  },
   {
     name: 'mistral',
     isOf: (sample) => sample.includes('[TOOL_CALLS]'),

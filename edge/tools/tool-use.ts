@@ -48,8 +48,8 @@ export class ToolUse {
     this.#offered = offered(asked)
     this.#isMany = asked.isParallel && tools.calls !== 'one' && typeof asked.choice === 'string'
     const special = (text: string) => codec.addedTokens.specialId(text) ?? []
-    const { closers, markers } = this.#format
-    this.shownTokens = new Set(this.#mayCall ? [...markers, ...closers].flatMap(special) : [])
+    const { closers, markers, separators = [] } = this.#format
+    this.shownTokens = new Set(this.#mayCall ? [...markers, ...closers, ...separators].flatMap(special) : [])
     this.#marker = codec.addedTokens.specialId(markers[0] ?? '')
   }
 

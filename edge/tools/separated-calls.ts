@@ -1,0 +1,82 @@
+import type { CallCounter, CallPiece, CallReader } from './call-pieces.ts'
+
+const separators = { id: '[CALL_ID]', arguments: '[ARGS]' } as const
+/** A function's name, and the id that some models write behind it. */
+const head = /^\s*([A-Za-z0-9_.-]+)\s*(?:\[CALL_ID\]\s*[A-Za-z0-9_-]*\s*)?$/
+const longestHead = 256
+
+/** One call as `name[ARGS]{…}`, or `name[CALL_ID]id[ARGS]{…}`. */
+export class SeparatedCall implements CallReader {
+  readonly #counter: CallCounter
+  readonly #pieces: CallPiece[] = []
+  #head = ''
+  #call: number | undefined
+  #depth = 0
+  #isQuoted = false
+  #isEscaped = false
+  readonly rest = ''
+  status: CallReader['status'] = 'more'
+
+  constructor(counter: CallCounter) {
+    this.#counter = counter
+  }
+
+  push(text: string): number {
+    let told = ''
+    let at = 0
+    for (; at < text.length && this.status === 'more'; at++) {
+      const character = text.charAt(at)
+      if (this.#call === undefined) this.#readHead(character)
+      else if (this.#depth === 0 && character !== '{') {
+        if (!/\s/.test(character)) {
+          this.status = 'over'
+          break
+        }
+      } else {
+        told += character
+        this.#readArguments(character)
+      }
+    }
+    if (told !== '' && this.#call !== undefined)
+      this.#pieces.push({ type: 'arguments', call: this.#call, text: told })
+    return at
+  }
+
+  take(): CallPiece[] {
+    return this.#pieces.splice(0)
+  }
+
+  #readHead(character: string): void {
+    this.#head += character
+    if (this.#head.endsWith(separators.arguments)) {
+      const [, name] = head.exec(this.#head.slice(0, -separators.arguments.length)) ?? []
+      if (name === undefined || !this.#counter.isOffered(name)) this.status = 'none'
+      else {
+        this.#call = this.#counter.next()
+        this.#pieces.push({ type: 'call', call: this.#call, name })
+      }
+    } else if (!this.#mayGoOn()) this.status = 'none'
+  }
+
+  /** Whether the text so far can still become a call. */
+  #mayGoOn(): boolean {
+    if (this.#head.length > longestHead) return false
+    const plain = this.#head.replace(separators.id, '')
+    const open = plain.indexOf('[')
+    if (open === -1) return /^[\sA-Za-z0-9_.-]*$/.test(plain)
+    const begun = plain.slice(open)
+    return Object.values(separators).some((separator) => separator.startsWith(begun))
+  }
+
+  #readArguments(character: string): void {
+    if (this.#isQuoted) {
+      if (character === '"' && !this.#isEscaped) this.#isQuoted = false
+      this.#isEscaped = character === '\\' && !this.#isEscaped
+    } else if (character === '"') this.#isQuoted = true
+    else if (character === '{' || character === '[') this.#depth += 1
+    else if (character === '}' || character === ']') {
+      this.#depth -= 1
+      if (this.#depth === 0) this.status = 'over'
+    }
+  }
+}
