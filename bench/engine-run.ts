@@ -1,5 +1,6 @@
 import type { Engine } from '../gpu-node/engine/engine.ts'
-import type { BackboneDigest } from '../shared/ids.ts'
+import type { LoadedAdapter } from '../model/runtime/backend.ts'
+import type { AdapterDigest, BackboneDigest } from '../shared/ids.ts'
 import { newRequestId, TenantId } from '../shared/ids.ts'
 import { greedySampling } from '../shared/wire.ts'
 
@@ -18,6 +19,7 @@ export interface EngineAsk {
   readonly prompt: readonly number[]
   readonly maxTokens: number
   readonly tenant?: string
+  readonly adapter?: { readonly digest: AdapterDigest; readonly loaded: LoadedAdapter }
 }
 
 const longestMs = 3_600_000
@@ -25,7 +27,7 @@ const longestMs = 3_600_000
 /** Runs one request to its end. */
 export async function runRequest(
   engine: Engine,
-  { backbone, maxTokens, prompt, tenant = 'bench' }: EngineAsk,
+  { adapter, backbone, maxTokens, prompt, tenant = 'bench' }: EngineAsk,
 ): Promise<EngineRun> {
   const start = performance.now()
   const at: number[] = []
@@ -36,7 +38,7 @@ export async function runRequest(
     request: {
       requestId: newRequestId(),
       backbone,
-      adapter: null,
+      adapter: adapter?.digest ?? null,
       prompt: [...prompt],
       maxTokens,
       sampling: greedySampling,
@@ -44,7 +46,7 @@ export async function runRequest(
       logprobs: null,
       timeoutMs: longestMs,
     },
-    adapter: null,
+    adapter: adapter ? { loaded: adapter.loaded, release: () => {} } : null,
     signal: new AbortController().signal,
   })
   for await (const piece of events)

@@ -1,0 +1,86 @@
+import { createHash } from 'node:crypto'
+import { Engine } from '../gpu-node/engine/engine.ts'
+import type { Backend } from '../model/runtime/backend.ts'
+import { serializeAdapterFile } from '../shared/adapter-file.ts'
+import type { BackboneManifest } from '../shared/backbone.ts'
+import { AdapterDigest } from '../shared/ids.ts'
+import { openBenchBackend } from './backend.ts'
+import { runRequest, textIds } from './engine-run.ts'
+import { randomAdapter } from './random-adapter.ts'
+import { report } from './report.ts'
+import { median } from './statistics.ts'
+
+const conversationTokens = 1_500
+const answers = 4
+const rounds = 3
+const window = '40'
+const tail = '4'
+const queue = { total: 16, perTenant: 16 }
+const prefixBytes = 512 * 1024 ** 2
+
+type Metadata = Readonly<Record<string, string>>
+
+/** Adapters of a tenant that are the same but for their weights. */
+function adaptersOf(
+  { backend, manifest }: { backend: Backend; manifest: BackboneManifest },
+  metadata: Metadata,
+) {
+  return Array.from({ length: answers }, (_, seed) => {
+    const file = randomAdapter(manifest, { seed, metadata: { window, ...metadata } })
+    const digest = AdapterDigest.parse(createHash('sha256').update(serializeAdapterFile(file)).digest('hex'))
+    return { digest, loaded: backend.loadAdapter(file) }
+  })
+}
+
+/** `npm run bench -- late`: the first tokens of several aliases' answers to one conversation, asked for at once. */
+export async function benchLate(): Promise<boolean> {
+  const opened = await openBenchBackend()
+  const { backend } = opened
+  const late = adaptersOf(opened, { placement: 'late', tail })
+  const front = adaptersOf(opened, { placement: 'after-first' })
+  const engine = new Engine({ backend, queue, prefixBytes })
+  let seed = 1
+  /** Milliseconds until each has its first token, over a conversation that the node has not read; and cached tokens. */
+  const ask = async (adapters: typeof late) => {
+    const prompt = textIds(conversationTokens, seed++)
+    const runs = await Promise.all(
+      adapters.map((adapter) =>
+        runRequest(engine, { backbone: backend.backbone, prompt, maxTokens: 1, adapter }),
+      ),
+    )
+    return {
+      ms: Math.max(...runs.map(({ firstTokenMs }) => firstTokenMs)),
+      cached: runs.map(({ cachedTokens }) => cachedTokens),
+    }
+  }
+  await ask(late.slice(0, 1))
+  const [one, four, inFront]: [number[], number[], number[]] = [[], [], []]
+  let cached: readonly number[] = []
+  for (let round = 0; round < rounds; round++) {
+    one.push((await ask(late.slice(0, 1))).ms)
+    const together = await ask(late)
+    four.push(together.ms)
+    cached = together.cached
+    inFront.push((await ask(front)).ms)
+  }
+  await backend.close()
+  const ratios = four.map((ms, round) => ms / (one[round] ?? Number.NaN))
+  return report(`Late rows: ${answers} answers to a conversation of ${conversationTokens} tokens`, [
+    { name: 'one late answer, to its first token', value: median(one), unit: 'ms' },
+    { name: 'four late answers, to the last one’s', value: median(four), unit: 'ms' },
+    { name: 'four / one', value: median(ratios), unit: '×', bound: { kind: 'at most', value: 1.3 } },
+    { name: 'four answers with rows in front, to the last one’s', value: median(inFront), unit: 'ms' },
+    {
+      name: 'late / in front, four answers',
+      value: median(four.map((ms, round) => ms / (inFront[round] ?? Number.NaN))),
+      unit: '×',
+      bound: { kind: 'at most', value: 0.5 },
+    },
+    {
+      name: 'tokens that the second to fourth late answer found in the cache',
+      value: Math.min(...cached.toSorted((a, b) => a - b).slice(1)),
+      unit: '',
+      bound: { kind: 'at least', value: 1_400 },
+    },
+  ])
+}
