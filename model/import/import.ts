@@ -105,10 +105,10 @@ export async function importSource(
     return manifest
   } catch (error) {
     if (!isFullDisk(error)) throw error
+    // Without the cause, in whose place the command line would name another setting.
     throw new QuartetError(
       'exceeds_limit',
       `the disk of ${dirname(destination)} is full, and nothing of the import is left there; free some space, or keep backbones elsewhere with QUARTET_CACHE`,
-      { cause: error },
     )
   } finally {
     await staging.discard()
