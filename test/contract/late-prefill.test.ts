@@ -1,0 +1,154 @@
+import { rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type AdminClient, adminClient } from '../../cli/edge/admin-client.ts'
+import { readConfig } from '../../gpu-node/config.ts'
+import { startNode } from '../../gpu-node/node.ts'
+import { serializeAdapterFile } from '../../shared/adapter-file.ts'
+import { ChatCompletion } from '../../shared/api/chat-completions.ts'
+import { BackboneSlug, TenantId } from '../../shared/ids.ts'
+import { tinyChat, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
+import { randomAdapter } from '../parity/random-adapter.ts'
+import { openBackend, tinyBackbone } from '../parity/tiny-backbone.ts'
+import { nodeId, secret } from './node-client.ts'
+import { startWorkerProcess, type WorkerProcess } from './worker-process.ts'
+
+/** One prefill for all late adapters of a tenant: over HTTP, at a real node with a small random backbone. */
+
+const adminKey = 'an-admin-key-of-some-length'
+const aliases = ['safe', 'topic', 'answer', 'tone'] as const
+const window = 16
+/** `<|im_start|>assistant\n` by the tiny tokenizer. */
+const tail = 1 + 'assistant\n'.length
+/** Tokens of a block of the prefix cache. */
+const block = 64
+
+const started: (() => PromiseLike<unknown>)[] = []
+let edge: WorkerProcess
+let admin: AdminClient
+let keys: { readonly acme: string; readonly other: string }
+
+beforeAll(async () => {
+  const tiny = await tinyBackbone({ config: { vocab: 512 } })
+  started.push(() => rm(dirname(tiny.folder), { recursive: true }))
+  const { manifest } = tiny
+  const slug = BackboneSlug.parse(manifest.slug)
+  const config = readConfig(['--port', '0', '--id', nodeId], { QUARTET_NODE_SECRET: secret })
+  const node = await startNode(config, {
+    log: () => undefined,
+    openModel: async () => ({ slug, backend: await openBackend(tiny) }),
+  })
+  started.push(() => node.close())
+  await node.ready
+  edge = await startWorkerProcess({
+    QUARTET_NODES: JSON.stringify([{ id: nodeId, url: node.url }]),
+    QUARTET_NODE_SECRET: secret,
+    QUARTET_ADMIN_KEY: adminKey,
+    QUARTET_LOG_LEVEL: 'warn',
+  })
+  started.push(() => edge[Symbol.asyncDispose]())
+  admin = adminClient({ edge: edge.url, adminKey })
+  const { contextLength, d, layers, vocab } = manifest.config
+  const backbone = {
+    slug,
+    digest: manifest.digest,
+    tokens: { bos: tinySpecials.imStart, eos: [tinySpecials.imEnd] },
+    chat: tinyChat,
+    contextLength,
+    d,
+    layers,
+    vocab,
+  }
+  await admin.putBackbone({ backbone, tokenizer: tinyTokenizer })
+  const files = aliases.map((_, at) =>
+    serializeAdapterFile(
+      randomAdapter(manifest, { seed: at, placement: 'late', tail, window, anchor: 'own' }),
+    ),
+  )
+  const tenantWithAliases = async (name: string) => {
+    const id = TenantId.parse(name)
+    await admin.createTenant(id)
+    const { key } = await admin.createKey(id)
+    for (const [at, alias] of aliases.entries()) {
+      const published = await fetch(`${edge.url}/v1/adapters?alias=${alias}`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${key}` },
+        body: files[at] ?? null,
+      })
+      expect(published.status, await published.text()).toBe(201)
+    }
+    return key
+  }
+  keys = { acme: await tenantWithAliases('acme'), other: await tenantWithAliases('other') }
+}, 120_000)
+
+afterAll(async () => {
+  for (const stop of started.splice(0).reverse()) await stop()
+})
+
+async function ask(key: string, body: object): Promise<{ prompt: number; cached: number }> {
+  const answer = await fetch(`${edge.url}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ max_tokens: 2, ignore_eos: true, ...body }),
+  })
+  const text = await answer.text()
+  expect(answer.status, text).toBe(200)
+  const { usage } = ChatCompletion.parse(JSON.parse(text))
+  return { prompt: usage.prompt_tokens, cached: usage.prompt_tokens_details?.cached_tokens ?? 0 }
+}
+
+/** Its system message is its own: for the backbone the template would write one, for adapters it writes none. */
+const conversation = (about: string) => [
+  { role: 'system', content: 'Be short.' },
+  { role: 'user', content: `${about}: ${'what is it? '.repeat(30)}` },
+]
+
+/** The whole blocks in front of a late adapter's window. */
+const blocksBeforeWindow = (prompt: number) => Math.floor((prompt - tail - window) / block) * block
+
+test('a late alias reads only its window, rows and header of a conversation that the backbone has read', async () => {
+  const messages = conversation('first')
+  expect(await ask(keys.acme, { model: 'tiny', messages })).toMatchObject({ cached: 0 })
+  for (const model of aliases) {
+    const { cached, prompt } = await ask(keys.acme, { model, messages })
+    expect(prompt).toBeGreaterThan(300)
+    expect(cached, model).toBe(blocksBeforeWindow(prompt))
+  }
+})
+
+test('a late alias reads no more of a conversation that another late alias has read, in several turns as well', async () => {
+  const messages = conversation('second')
+  expect(await ask(keys.acme, { model: 'safe', messages })).toMatchObject({ cached: 0 })
+  const { cached, prompt } = await ask(keys.acme, { model: 'topic', messages })
+  expect(cached).toBe(blocksBeforeWindow(prompt))
+  const turns = [
+    ...messages,
+    { role: 'assistant', content: 'A box.' },
+    { role: 'user', content: 'Since when?' },
+  ]
+  const next = await ask(keys.acme, { model: 'answer', messages: turns })
+  expect(next.prompt).toBeGreaterThan(prompt)
+  expect(next.cached).toBe(blocksBeforeWindow(prompt))
+})
+
+test('four late aliases that come at once share one prefill, also of a conversation that is new', async () => {
+  const read = conversation('third')
+  await ask(keys.acme, { model: 'tiny', messages: read })
+  const known = await Promise.all(aliases.map((model) => ask(keys.acme, { model, messages: read })))
+  for (const { cached, prompt } of known) expect(cached).toBe(blocksBeforeWindow(prompt))
+  const fresh = conversation('fourth')
+  const atOnce = await Promise.all(aliases.map((model) => ask(keys.acme, { model, messages: fresh })))
+  const counts = atOnce.map(({ cached }) => cached).toSorted((a, b) => a - b)
+  const all = blocksBeforeWindow(atOnce[0]?.prompt ?? 0)
+  expect(counts).toEqual([0, all, all, all])
+})
+
+test('another tenant never sees that a conversation was read', async () => {
+  const messages = conversation('fifth')
+  await ask(keys.acme, { model: 'tiny', messages })
+  for (const model of ['safe', 'topic']) await ask(keys.acme, { model, messages })
+  expect(await ask(keys.other, { model: 'safe', messages })).toMatchObject({ cached: 0 })
+  const own = await ask(keys.other, { model: 'topic', messages })
+  expect(own.cached).toBe(blocksBeforeWindow(own.prompt))
+})
