@@ -82,6 +82,21 @@ describe('an alias that was deployed with a form', () => {
     expect(JSON.stringify(grammar ?? '')).not.toContain('item')
   })
 
+  test('has it told in a response’s text.format', async () => {
+    await deployed({ response_format: order })
+    const format = async (body: object) => {
+      const response = await edge.own(tenant, 'POST', '/responses', {
+        model: 'tone',
+        input: 'a',
+        store: false,
+        ...body,
+      })
+      return (await response.json<{ text: { format: unknown } }>()).text.format
+    }
+    expect(await format({})).toMatchObject({ type: 'json_schema', name: 'order' })
+    expect(await format({ text: { format: { type: 'text' } } })).toEqual({ type: 'text' })
+  })
+
   test('answers in it or calls a function, and only calls where it must', async () => {
     await deployed({ response_format: order })
     const tools = [

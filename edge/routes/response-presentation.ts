@@ -1,5 +1,6 @@
 import type { Usage } from '../../shared/api/parameters.ts'
 import type { ResponseEvent, ResponseObject, ResponsesRequest } from '../../shared/api/responses.ts'
+import type { TextFormat } from '../../shared/api/structure.ts'
 import type { RequestId } from '../../shared/ids.ts'
 import type { ChoiceDelta } from '../streaming/read-choice.ts'
 import { contentLogprobs } from '../streaming/token-text.ts'
@@ -9,9 +10,16 @@ import type { Presentation } from './answer.ts'
 import type { Generation } from './generation.ts'
 import { type ItemEvent, ResponseItems } from './response-items.ts'
 
+/** A generation with the way in which its answer is told. */
+export interface PresentedGeneration extends Generation {
+  readonly toolUse: ToolUse
+  /** The form that its text has, by the request or by the alias. */
+  readonly format: TextFormat
+}
+
 interface Presented {
   readonly request: ResponsesRequest
-  readonly generation: Generation & { readonly toolUse: ToolUse }
+  readonly generation: PresentedGeneration
   readonly requestId: RequestId
   /** Called with the response before the client has it. */
   readonly finished: (response: ResponseObject) => Promise<void>
@@ -22,12 +30,12 @@ type Finish = NonNullable<ChoiceDelta['finish']>
 /** How `/v1/responses` words its answer: text and calls as items, whole or as events that count from 0. */
 export function responsePresentation({
   finished,
-  generation: { codec, logprobs, toolUse },
+  generation: { codec, format, logprobs, toolUse },
   request,
   requestId,
 }: Presented): Presentation<ResponseObject, ResponseEvent> {
   const name = requestId.slice('req_'.length)
-  const begun = inProgress(request, `resp_${name}`)
+  const begun = inProgress(request, { id: `resp_${name}`, format })
   const newItems = () =>
     new ResponseItems({
       name,
@@ -109,7 +117,10 @@ const usageOf = (usage: Usage): NonNullable<ResponseObject['usage']> => ({
   total_tokens: usage.total_tokens,
 })
 
-const inProgress = (request: ResponsesRequest, id: string): ResponseObject => ({
+const inProgress = (
+  request: ResponsesRequest,
+  { format, id }: { readonly id: string; readonly format: TextFormat },
+): ResponseObject => ({
   id,
   object: 'response',
   created_at: seconds(),
@@ -135,7 +146,7 @@ const inProgress = (request: ResponsesRequest, id: string): ResponseObject => ({
   top_p: request.top_p,
   frequency_penalty: request.frequency_penalty,
   presence_penalty: request.presence_penalty,
-  text: { format: request.text?.format ?? { type: 'text' } },
+  text: { format },
   tool_choice: request.tool_choice,
   tools: request.tools.map(({ description = null, name, parameters = null, strict, type }) => ({
     type,

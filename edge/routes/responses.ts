@@ -1,5 +1,6 @@
 import type { Context } from 'hono'
 import type { Item, ResponseObject, ResponsesRequest } from '../../shared/api/responses.ts'
+import { type TextFormat, textFormatOf } from '../../shared/api/structure.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { Turn } from '../../shared/tokenizer/conversation.ts'
 import type { TenantApp } from '../request-context.ts'
@@ -14,10 +15,11 @@ import { encodeConversation } from './encode-conversation.ts'
 import { encodePrompts } from './encode-prompts.ts'
 import { checkContext, promptRoom } from './fit-context.ts'
 import { fitConversation } from './fit-conversation.ts'
-import type { Generation } from './generation.ts'
-import { responsePresentation } from './response-presentation.ts'
+import { type PresentedGeneration, responsePresentation } from './response-presentation.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
 import { ownResponses } from './stored-responses.ts'
+
+const textAlone: TextFormat = { type: 'text' }
 
 /** The bound on a conversation as it is stored. */
 const maxConversationBytes = 1024 * 1024
@@ -83,16 +85,16 @@ async function toGeneration(
   request: ResponsesRequest,
   conversation: readonly Turn[],
   c: Context<TenantApp>,
-): Promise<Generation & { readonly toolUse: ToolUse }> {
+): Promise<PresentedGeneration> {
   const system: readonly Turn[] =
     request.instructions === undefined ? [] : [{ role: 'system', content: request.instructions }]
   const turns = [...system, ...conversation]
   const encoded = await encodePrompts({ ...request, param: 'input' }, c, (open) => {
     const toolUse = new ToolUse(askedTools(request), open)
-    const form = grammarOfText(request.text?.format, {
-      minTokens: request.min_tokens,
-      own: () => ownForm([open.model]),
-    })
+    const asked = request.text?.format
+    const own = asked === undefined ? ownForm([open.model]) : undefined
+    const form = grammarOfText(asked, { minTokens: request.min_tokens, own: () => own })
+    const format = asked ?? (own === undefined ? textAlone : textFormatOf(own))
     const constraint = toolUse.constraint(form, { minTokens: request.min_tokens })
     const room = promptRoom(open.model)
     const encode = (room: number) => (shown: readonly Turn[]) =>
@@ -102,7 +104,7 @@ async function toGeneration(
       request.truncation === 'disabled'
         ? encode(room)(turns)
         : fitConversation(turns, { encode: encode(left), kept: system.length })
-    return { prompts: [prompt], toolUse, constraint }
+    return { prompts: [prompt], toolUse, constraint, format }
   })
   const { codec, constraint, model, prompts, toolUse } = encoded
   const tellsLogprobs = request.include?.includes('message.output_text.logprobs') === true

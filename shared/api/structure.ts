@@ -58,6 +58,10 @@ export const AnswerForm = z
   )
 export type AnswerForm = z.infer<typeof AnswerForm>
 
+/** A form as the Responses API writes it. */
+export const textFormatOf = (form: AnswerForm): TextFormat =>
+  form.type === 'json_schema' ? { type: form.type, ...form.json_schema } : { type: form.type }
+
 /** A form by its kind, and its schema's name. */
 export const FormBrief = z.object({
   type: z.enum(['json_object', 'json_schema']),
