@@ -8,7 +8,7 @@ import { compareOnText } from '../model/runtime/perplexity.ts'
 import { benchBackbone } from './backend.ts'
 import { type Figure, report } from './report.ts'
 import { prefill, prompt } from './sequences.ts'
-import { type Comparison, compare, timed } from './statistics.ts'
+import { compare, type MeasuredRatio, timed } from './statistics.ts'
 
 const batch = 8
 const contexts = [256, 2_000] as const
@@ -31,7 +31,7 @@ async function filled(backend: Backend, { context, count }: { context: number; c
 async function compareDecode(
   { f32, int8 }: Readonly<Record<CacheType, Backend>>,
   of: { context: number; count: number },
-): Promise<Comparison> {
+): Promise<MeasuredRatio> {
   const side = async (backend: Backend) => {
     const slots = await filled(backend, of)
     const rows = slots.map((slot, at) => ({ slot, token: 500 + at }))

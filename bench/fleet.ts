@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { chart } from './fleet/chart.ts'
 import { plainHashIsolate, QuartetIsolate, randomIsolate, UnhedgedIsolate } from './fleet/isolates.ts'
-import type { Outcome, Window } from './fleet/measure.ts'
+import type { RoutingOutcome, Window } from './fleet/measure.ts'
 import { bestHitRate, scenario, simulate } from './fleet/simulation.ts'
 import { type Figure, report } from './report.ts'
 
@@ -24,7 +24,7 @@ const maxHedges = 0.03
 interface Contestant {
   readonly name: string
   readonly colour: string
-  readonly outcome: Outcome
+  readonly outcome: RoutingOutcome
 }
 
 const imbalance = ({ name, outcome }: Contestant): Figure => ({

@@ -2,7 +2,7 @@ import { throughClosedConnections } from '../shared/closed-connection.ts'
 import { quantile } from './statistics.ts'
 
 /** A server under load: where to post, what, and which piece of a streamed event is text. */
-export interface Target {
+export interface LoadTarget {
   readonly url: string
   readonly headers: Readonly<Record<string, string>>
   /** Body of request `i`. */
@@ -17,7 +17,7 @@ interface TimedAnswer {
 }
 
 /** Sends one streaming request and reads it to its end. Throws on any status but 200 and on an error event. */
-export async function request(target: Target, i: number): Promise<TimedAnswer> {
+export async function request(target: LoadTarget, i: number): Promise<TimedAnswer> {
   const start = performance.now()
   const response = await throughClosedConnections(() =>
     fetch(target.url, {
@@ -51,7 +51,7 @@ export interface LoadResult {
 
 /** Closed loop: each client sends its next request when the last one is answered. */
 export async function closedLoop(
-  target: Target,
+  target: LoadTarget,
   { clients, requests }: { clients: number; requests: number },
 ): Promise<LoadResult> {
   const answers: TimedAnswer[] = []

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Target } from './load.ts'
+import type { LoadTarget } from './load.ts'
 
 export interface PeerOptions {
   /** Folder that holds `llama-server`. */
@@ -15,7 +15,7 @@ export interface PeerOptions {
 }
 
 export interface Peer extends AsyncDisposable {
-  readonly target: Target
+  readonly target: LoadTarget
 }
 
 export function loraFiles(folder: string): string[] {

@@ -1,6 +1,6 @@
 import { type AdapterFile, AdapterMetadata, adapterTensorSpecs } from '../shared/adapter-file.ts'
 import type { BackboneManifest } from '../shared/backbone.ts'
-import type { Tensor } from '../shared/safetensors.ts'
+import type { FileTensor } from '../shared/safetensors.ts'
 
 /** A generator of numbers in [0, 1) from a seed (mulberry32). */
 function randomFrom(seed: number): () => number {
@@ -39,7 +39,7 @@ export function randomAdapter(
     ...given,
   })
   const random = randomFrom(seed)
-  const tensors = new Map<string, Tensor>()
+  const tensors = new Map<string, FileTensor>()
   for (const [name, { dtype, shape }] of adapterTensorSpecs(metadata)) {
     const count = shape.reduce((product, n) => product * n, 1)
     const values =

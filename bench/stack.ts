@@ -8,7 +8,7 @@ import { ensureLocalSecrets } from '../cli/local/secrets.ts'
 import { startStack } from '../cli/local/stack.ts'
 import { AliasName, TenantId } from '../shared/ids.ts'
 import { benchBackbone } from './backend.ts'
-import { closedLoop, request, type Target } from './load.ts'
+import { closedLoop, type LoadTarget, request } from './load.ts'
 import { loraFiles, startPeer, storyPrompt, storyTokens } from './peer.ts'
 import { publishRandomAdapter } from './publish-random-adapter.ts'
 import { type Figure, report } from './report.ts'
@@ -33,7 +33,7 @@ export interface Quartet extends AsyncDisposable {
   readonly edge: string
   readonly key: string
   /** Completions of 48 tokens by the given model for each request. */
-  target(modelOf: (i: number) => string, maxTokens?: number): Target
+  target(modelOf: (i: number) => string, maxTokens?: number): LoadTarget
   readonly backbone: string
   readonly adapters: readonly string[]
 }
@@ -114,7 +114,7 @@ async function firstUse(quartet: Quartet): Promise<Figure[]> {
   ]
 }
 
-async function tokensPerSecond(target: Target): Promise<number> {
+async function tokensPerSecond(target: LoadTarget): Promise<number> {
   const { requestsPerSecond } = await closedLoop(target, { clients, requests })
   return requestsPerSecond * storyTokens
 }

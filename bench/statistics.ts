@@ -28,7 +28,7 @@ interface Sides {
   readonly b: () => Promise<number>
 }
 
-export interface Comparison {
+export interface MeasuredRatio {
   /** Median milliseconds of each side. */
   readonly a: number
   readonly b: number
@@ -53,7 +53,7 @@ async function inTurn(rounds: number, sides: Sides): Promise<readonly { a: numbe
   return pairs
 }
 
-export async function compare(rounds: number, sides: Sides): Promise<Comparison> {
+export async function compare(rounds: number, sides: Sides): Promise<MeasuredRatio> {
   const pairs = await inTurn(rounds, sides)
   return {
     a: median(pairs.map((pair) => pair.a)),

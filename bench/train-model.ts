@@ -10,7 +10,7 @@ const slug = BackboneSlug.parse('smollm2-135m-instruct')
 
 export const examples = 16
 /** The tokens of each example that the backbone reads. It only predicts the last token of a response. */
-export const tokensPerExample = 48
+export const jobTokens = 48
 
 const settings = {
   iapt: { kind: 'iapt', m: '64', anchor: 'own', placement: 'after-first', activation: 'gelu' },
@@ -51,7 +51,7 @@ export function randomParameters({ specs }: LossModel): Parameters {
 export function benchBatch(response: number): Example[] {
   const ids = (length: number) => Array.from({ length }, () => 100 + Math.floor(random.next() * 40_000))
   return Array.from({ length: examples }, () => ({
-    instruction: ids(tokensPerExample + 1 - response),
+    instruction: ids(jobTokens + 1 - response),
     response: ids(response),
   }))
 }

@@ -8,20 +8,14 @@ import { parameterGroups } from '../training/parameter-groups.ts'
 import { TrainSettings } from '../training/settings.ts'
 import { type Figure, report } from './report.ts'
 import { median, timed } from './statistics.ts'
-import {
-  benchBatch,
-  examples,
-  openBenchLossModel,
-  randomParameters,
-  tokensPerExample,
-} from './train-model.ts'
+import { benchBatch, examples, jobTokens, openBenchLossModel, randomParameters } from './train-model.ts'
 
 /** The reference, PyTorch 1.13 with OpenBLAS on two AVX-512 cores, the same batch: tokens/s, whole steps and forward. */
 const reference = { step: [286, 341], forward: [654, 741] } as const
 
-const tokens = examples * tokensPerExample
+const tokens = examples * jobTokens
 /** About a quarter of the tokens are response, as in a task with short answers; and the worst case, all but one. */
-const responses = { quarter: 12, all: tokensPerExample } as const
+const responses = { quarter: 12, all: jobTokens } as const
 const roundCount = 5
 /** These settings make the batch one run of the model. */
 const settings = TrainSettings.parse({ steps: 1, evaluateEvery: 1 })
@@ -165,7 +159,7 @@ export async function benchTrain(): Promise<boolean> {
     },
   ]
   return report(
-    `train: iapt, m = 64, ${examples} × ${tokensPerExample} tokens, f32, medians of ${roundCount}`,
+    `train: iapt, m = 64, ${examples} × ${jobTokens} tokens, f32, medians of ${roundCount}`,
     figures,
   )
 }

@@ -1,6 +1,6 @@
 import { Command } from 'commander'
 import { CliFailure } from './command/failure.ts'
-import { addPortOptions, TrainOptions } from './training/options.ts'
+import { addPortOptions, TrainCommandOptions } from './training/options.ts'
 
 const more = `
 An adapter is for the very weights that it was trained on. The same model from another source (the hub, a GGUF file) or in
@@ -20,7 +20,7 @@ export function portCommand(): Command {
     .addHelpText('after', more)
     .action(async (file: string, _options, self: Command) => {
       const { to, ...options } = self.opts()
-      const parsed = TrainOptions.safeParse({ ...options, backbone: to, init: file, port: true })
+      const parsed = TrainCommandOptions.safeParse({ ...options, backbone: to, init: file, port: true })
       if (!parsed.success)
         throw new CliFailure(parsed.error.issues[0]?.message ?? 'the options do not fit together')
       const { runTraining } = await import('./training/run.ts')

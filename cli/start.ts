@@ -24,8 +24,8 @@ import { type LocalState, readLocalState, writeLocalState } from './local/local-
 import { assertPortFree } from './local/port.ts'
 import { ensureLocalSecrets, type LocalSecrets } from './local/secrets.ts'
 import { seed } from './local/seed.ts'
-import { type Comparison, compareDemos, comparisonLines } from './local/showcase.ts'
-import { type LocalNode, type Stack, startStack } from './local/stack.ts'
+import { compareDemos, comparisonLines, type DemoAnswers } from './local/showcase.ts'
+import { type LocalNode, type LocalStack, startStack } from './local/stack.ts'
 import { stopRequest } from './local/stop-request.ts'
 import { curlLine, shellQuote } from './local/try-it.ts'
 
@@ -69,7 +69,7 @@ async function runUntilStopped(home: Home, { edgePort, nodePort, nodes, slug }: 
       remedy: `choose a --node-port of at most ${65_536 - nodes}`,
     })
   await makeHome(home)
-  let started: Stack | undefined
+  let started: LocalStack | undefined
   using stop = stopRequest(() => started?.kill())
   try {
     await assertDiskSpace(home.folder)
@@ -137,12 +137,12 @@ interface Seeding {
 
 interface Shown {
   readonly state: LocalState
-  readonly comparisons: readonly Comparison[]
+  readonly comparisons: readonly DemoAnswers[]
 }
 
 /** Registers what the demo needs, has each tenant's model and the untuned one answer once, and writes `local.json`. */
 async function seedAndTry(
-  { edge, nodes }: Stack,
+  { edge, nodes }: LocalStack,
   { home, secrets, backbone, tenants, adapters }: Seeding,
 ): Promise<Shown> {
   const previous = await readLocalState(home)
@@ -156,7 +156,7 @@ async function seedAndTry(
 
 function announce(
   { state, comparisons }: Shown,
-  { demo, nodes }: { demo: readonly DemoTenant[]; nodes: Stack['nodes'] },
+  { demo, nodes }: { demo: readonly DemoTenant[]; nodes: LocalStack['nodes'] },
 ): void {
   const { edge, tenants, backbone } = state
   print('Quartet is ready')

@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { addEdgeOption } from './access/admin-access.ts'
 import { CliFailure } from './command/failure.ts'
-import { addTrainOptions, TrainOptions } from './training/options.ts'
+import { addTrainOptions, TrainCommandOptions } from './training/options.ts'
 import { addRemoteOptions, trainRemotely } from './training/remote.ts'
 
 const more = `
@@ -25,7 +25,7 @@ export function trainCommand(): Command {
     .addHelpText('after', more)
     .action(async (_options, self: Command) => {
       if (self.opts().remote === true) return trainRemotely(self)
-      const parsed = TrainOptions.safeParse(self.opts())
+      const parsed = TrainCommandOptions.safeParse(self.opts())
       if (!parsed.success)
         throw new CliFailure(parsed.error.issues[0]?.message ?? 'the options do not fit together')
       const { runTraining } = await import('./training/run.ts')

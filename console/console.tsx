@@ -6,7 +6,7 @@ import { TenantPage } from './operator/tenant.tsx'
 import { Tenants } from './operator/tenants.tsx'
 import { Training } from './operator/training.tsx'
 import { AllUsage } from './operator/usage.tsx'
-import { href, type Route, useRoute } from './session/route.ts'
+import { href, type PageRoute, useRoute } from './session/route.ts'
 import { type Session, storedSession, storeSession } from './session/session.ts'
 import { SessionContext } from './session/session-context.ts'
 import { SignIn } from './sign-in.tsx'
@@ -118,7 +118,7 @@ function Shell({ session, onSignOut }: { session: Session; onSignOut: (reason?: 
   )
 }
 
-function Content({ entry, route }: { entry: Entry; route: Route }) {
+function Content({ entry, route }: { entry: Entry; route: PageRoute }) {
   const { list: List, one: One } = entry
   if (One !== undefined && route.argument !== undefined)
     return <One key={route.argument} name={route.argument} />

@@ -8,9 +8,9 @@ import { stopRequest } from '../cli/local/stop-request.ts'
 import { linePrinter } from '../cli/training/progress.ts'
 import { defaultSteps } from '../shared/training/job-size.ts'
 import { prepareTask } from './prepare.ts'
-import { resultsFile, tablesOf, writeReport } from './report.ts'
+import { resultsFile, resultTables, writeReport } from './report.ts'
 import { appendResult, isFinished, readResults } from './result.ts'
-import { batch, identityOf, nameOf, type Run, runExperiment } from './run.ts'
+import { batch, type ExperimentRun, identityOf, nameOf, runExperiment } from './run.ts'
 import { isTaskName, type TaskName, tasks } from './tasks/tasks.ts'
 import { dropCheckpoint } from './train-variant.ts'
 import { isVariantName, type VariantName, variants } from './variants.ts'
@@ -92,7 +92,7 @@ async function runPlan({ task, data, seeds, results, ...plan }: Plan): Promise<v
   const work = join(plan.work, backbone.manifest.slug)
   const prepared = await prepareTask(tasks[task], { folder: data, backbone, tests: plan.tests })
   const steps = plan.steps ?? defaultSteps(Math.ceil(prepared.train.length / batch))
-  const runs: readonly Run[] = [
+  const runs: readonly ExperimentRun[] = [
     { task, variant: 'untuned', seed: 0, steps: 0 },
     ...seeds.flatMap((seed) => plan.variants.map((variant) => ({ task, variant, seed, steps }))),
   ]
@@ -124,7 +124,7 @@ try {
     process.exitCode = 1
   } else if ('task' in plan) await runPlan(plan)
   else if (plan.results === join(root, resultsFile)) await writeReport(root)
-  else print(tablesOf(await readResults(plan.results)))
+  else print(resultTables(await readResults(plan.results)))
 } catch (error) {
   note(`experiment: ${describeFailure(error)}`)
   process.exitCode = 1

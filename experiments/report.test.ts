@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { tablesOf, withTables } from './report.ts'
+import { resultTables, withTables } from './report.ts'
 import { isFinished, Result, readResults } from './result.ts'
 
 const run = (variant: string, { seed, accuracy }: { seed: number; accuracy: number }): Result =>
@@ -32,7 +32,7 @@ const results = [
 ]
 
 test('a table has the mean over seeds, each seed, and the reference beside it', () => {
-  const lines = tablesOf(results).split('\n')
+  const lines = resultTables(results).split('\n')
   expect(lines).toContain('| untuned, 8-bit weights | 30.0 ± 3.0 |  | 0.500 |  |  |')
   expect(lines).toContain(
     '| static, 4 rows | 83.0 ± 3.0 | 0: 82.0, 1: 84.0 | 0.500 | 69 k | 100 steps, 1.5 min, 300 tok/s |',
@@ -59,18 +59,18 @@ test('a run counts as finished for its task, variant, seed, steps, settings and 
 
 test('the last result counts for a run that was made again', () => {
   const [first = '', ...others] = [0.82, 0.9].map((accuracy) =>
-    tablesOf([...results, run('static-4', { seed: 0, accuracy })]),
+    resultTables([...results, run('static-4', { seed: 0, accuracy })]),
   )
-  expect(first).toBe(tablesOf(results))
+  expect(first).toBe(resultTables(results))
   expect(others[0]).toContain('0: 90.0, 1: 84.0')
 })
 
 test('runs on another backbone stand in a table of their own, without the reference', () => {
   const other = { ...run('static-4', { seed: 0, accuracy: 0.95 }), backbone: { slug: 'tiny', digest: 'e' } }
-  const [first = '', second = ''] = tablesOf([...results, other]).split(
+  const [first = '', second = ''] = resultTables([...results, other]).split(
     'On tiny, measured on 400 held-out examples:',
   )
-  expect(first.trimEnd()).toBe(tablesOf(results).trimEnd())
+  expect(first.trimEnd()).toBe(resultTables(results).trimEnd())
   expect(second).toContain('| static, 4 rows | 95.0 ± 3.0 | 0: 95.0 |')
   expect(second).not.toContain('reference')
 })

@@ -27,10 +27,10 @@ export function withTables(document: string, results: readonly Result[]): string
   const after = rest?.split(`${end}\n`)[1]
   if (before === undefined || after === undefined)
     throw new Error(`the document has no lines “${begin}” and “${end}”`)
-  return `${before}${begin}\n\n${tablesOf(results)}\n${end}\n${after}`
+  return `${before}${begin}\n\n${resultTables(results)}\n${end}\n${after}`
 }
 
-export function tablesOf(all: readonly Result[]): string {
+export function resultTables(all: readonly Result[]): string {
   const results = latest(all)
   return Object.keys(tasks)
     .filter(isTaskName)

@@ -65,12 +65,12 @@ export async function appendResult(path: string, result: Result): Promise<void> 
 }
 
 /** The identity of a run. A result counts only for the run with the same identity. */
-export type Identity = Pick<
+export type RunIdentity = Pick<
   Result,
   'task' | 'variant' | 'seed' | 'steps' | 'adapter' | 'settings' | 'backbone'
 >
 
-const key = ({ adapter, backbone, seed, settings, steps, task, variant }: Identity) =>
+const key = ({ adapter, backbone, seed, settings, steps, task, variant }: RunIdentity) =>
   JSON.stringify([task, variant, seed, steps, backbone.digest, sorted(adapter), sorted(settings)])
 
 /** The value with its keys in order, at any depth. */
@@ -84,7 +84,7 @@ function sorted(value: unknown): unknown {
 }
 
 /** Whether a run has been made with these very settings, on this backbone. */
-export function isFinished(results: readonly Result[], run: Identity): boolean {
+export function isFinished(results: readonly Result[], run: RunIdentity): boolean {
   return results.some((result) => key(result) === key(run))
 }
 

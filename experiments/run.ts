@@ -4,12 +4,12 @@ import packageJson from '../package.json' with { type: 'json' }
 import type { AdapterMetadata } from '../shared/adapter-file.ts'
 import { parameterCount } from '../shared/training/describe-adapter.ts'
 import type { PreparedTask } from './prepare.ts'
-import type { Identity, Result } from './result.ts'
+import type { Result, RunIdentity } from './result.ts'
 import { score } from './score.ts'
 import { type Bench, type PlannedTraining, plannedTraining, trainVariant } from './train-variant.ts'
 import { type VariantName, variants } from './variants.ts'
 
-export interface Run {
+export interface ExperimentRun {
   readonly task: string
   readonly variant: VariantName | 'untuned'
   readonly seed: number
@@ -25,18 +25,18 @@ interface Serving {
 export const batch = 16
 
 /** The names of a run's files. */
-export function nameOf({ task, variant, seed, steps }: Run): string {
+export function nameOf({ task, variant, seed, steps }: ExperimentRun): string {
   return `${task}-${variant}-${seed}-${steps}`
 }
 
 /** The adapter that a run trains; undefined for the untuned backbone. */
-function planOf({ seed, steps, variant }: Run, serving: Serving): PlannedTraining | undefined {
+function planOf({ seed, steps, variant }: ExperimentRun, serving: Serving): PlannedTraining | undefined {
   if (variant === 'untuned') return undefined
   return plannedTraining({ variant: variants[variant], seed, steps }, serving)
 }
 
 /** The key that tells a run from every other. */
-export function identityOf(run: Run, { backbone, header }: Serving): Identity {
+export function identityOf(run: ExperimentRun, { backbone, header }: Serving): RunIdentity {
   const plan = planOf(run, { backbone, header })
   return {
     ...run,
@@ -47,7 +47,7 @@ export function identityOf(run: Run, { backbone, header }: Serving): Identity {
 
 /** Trains and measures one variant, or measures the untuned backbone. */
 export async function runExperiment(
-  run: Run,
+  run: ExperimentRun,
   { prepared, bench }: { prepared: PreparedTask; bench: Bench },
 ): Promise<Result> {
   const { backbone } = bench

@@ -1,5 +1,5 @@
 import type { AdapterChoices } from '../shared/training/describe-adapter.ts'
-import { Rates, type TrainSettings } from '../training/settings.ts'
+import { LearningRates, type TrainSettings } from '../training/settings.ts'
 
 /** One subject of an experiment: an adapter, and the settings that differ from the trainer's own. */
 export interface Variant {
@@ -47,12 +47,12 @@ export const variants = {
   'iapt-late-rate-3e-3': {
     title: 'iapt, late, generator rate 3e-3',
     adapter: { kind: 'iapt', placement: 'late' },
-    settings: { rates: Rates.parse({ generator: 3e-3 }) },
+    settings: { rates: LearningRates.parse({ generator: 3e-3 }) },
   },
   'iapt-late-anchor-3e-2': {
     title: 'iapt, late, anchor rate 3e-2',
     adapter: { kind: 'iapt', placement: 'late' },
-    settings: { rates: Rates.parse({ anchor: 3e-2 }) },
+    settings: { rates: LearningRates.parse({ anchor: 3e-2 }) },
   },
   'iapt-clip-0.3': { title: 'iapt, clip 0.3', adapter: { kind: 'iapt' }, settings: { clip: 0.3 } },
   'iapt-warmup-0.2': {
@@ -63,13 +63,13 @@ export const variants = {
   'iapt-rate-2e-3': {
     title: 'iapt, generator rate 2e-3',
     adapter: { kind: 'iapt' },
-    settings: { rates: Rates.parse({ generator: 2e-3 }) },
+    settings: { rates: LearningRates.parse({ generator: 2e-3 }) },
   },
   'lpt-at-8': { title: 'lpt at layer 8', adapter: { kind: 'lpt', at: 8 } },
   'lpt-rate-5e-3': {
     title: 'lpt, generator rate 5e-3',
     adapter: { kind: 'lpt' },
-    settings: { rates: Rates.parse({ generator: 5e-3 }) },
+    settings: { rates: LearningRates.parse({ generator: 5e-3 }) },
   },
 } as const satisfies Record<string, Variant>
 export type VariantName = keyof typeof variants

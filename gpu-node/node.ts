@@ -20,7 +20,7 @@ import { grammarVocabulary } from './grammar/vocabulary.ts'
 import { nodeApp } from './server/app.ts'
 import { Authorization } from './server/authorization.ts'
 import { listen } from './server/listen.ts'
-import { describeFailure } from './server/log.ts'
+import { failureText } from './server/log.ts'
 import { nodeMetrics } from './server/metrics.ts'
 import { Serving } from './server/serving.ts'
 import { Settlements } from './settlements/settlements.ts'
@@ -102,7 +102,7 @@ export async function startNode(
           const { outcome, requestId, timings, usage } = request
           log('info', 'request', { requestId, outcome, ...usage, ...rounded(timings) })
         },
-        failed: (error) => log('error', 'step_failed', { reason: describeFailure(error) }),
+        failed: (error) => log('error', 'step_failed', { reason: failureText(error) }),
       },
     })
     const adapters = new AdapterStore(backend, {

@@ -1,6 +1,6 @@
 import { describeSettings, readConfig } from './config.ts'
 import { startNode } from './node.ts'
-import { describeFailure, logToStdout } from './server/log.ts'
+import { failureText, logToStdout } from './server/log.ts'
 
 /** Runs a node as this process: settings in, JSON lines out; SIGTERM or SIGINT drains it, a second one ends it at once. */
 export async function runNode(
@@ -28,6 +28,6 @@ export async function runNode(
 }
 
 function fail(error: unknown): never {
-  process.stderr.write(`quartet node: ${describeFailure(error)}\n`)
+  process.stderr.write(`quartet node: ${failureText(error)}\n`)
   process.exit(1)
 }

@@ -7,7 +7,7 @@ import {
   parseAdapterFile,
   serializeAdapterFile,
 } from './adapter-file.ts'
-import { elementBytes, serializeSafeTensors, type Tensor } from './safetensors.ts'
+import { elementBytes, type FileTensor, serializeSafeTensors } from './safetensors.ts'
 
 const common = {
   format: 'quartet-adapter/1',
@@ -21,7 +21,7 @@ const iapt = { ...common, kind: 'iapt', anchor: 'sink', m: '3', window: '16' }
 
 function filled(strings: Record<string, string>): AdapterFile {
   const metadata = AdapterMetadata.parse(strings)
-  const tensors = new Map<string, Tensor>()
+  const tensors = new Map<string, FileTensor>()
   for (const [name, { dtype, shape }] of adapterTensorSpecs(metadata)) {
     const bytes = shape.reduce((product, n) => product * n, elementBytes[dtype])
     tensors.set(name, { dtype, shape, data: new Uint8Array(bytes).fill(0x11) })
@@ -144,7 +144,7 @@ test('metadata that nobody defined are refused, provenance is kept', () => {
   })
 })
 
-function withTensor(name: string, replacement: Tensor | undefined) {
+function withTensor(name: string, replacement: FileTensor | undefined) {
   const tensors = new Map(filled(iapt).tensors)
   if (replacement === undefined) tensors.delete(name)
   else tensors.set(name, replacement)
@@ -177,7 +177,7 @@ test.each([
   [{ ...iapt, kind: 'ipt', vocab: '9' }, 'layers.0.down'],
   [{ ...common, kind: 'static' }, 'layers.0.anchor'],
 ])('a tensor that does not belong is refused by name: %o', (metadata, name) => {
-  const stray: Tensor = { dtype: 'F16', shape: [1], data: new Uint8Array(2) }
+  const stray: FileTensor = { dtype: 'F16', shape: [1], data: new Uint8Array(2) }
   const tensors = new Map([...filled(metadata).tensors, [name, stray]])
   expect(() => parseAdapterFile(fileOf({ metadata, tensors }))).toThrow(`unexpected tensor ${name}`)
 })

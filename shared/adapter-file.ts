@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { QuartetError } from './errors.ts'
 import { allFinite, type FloatType } from './finite.ts'
 import { BackboneDigest, BackboneSlug } from './ids.ts'
-import { type DType, parseSafeTensors, serializeSafeTensors, type Tensor } from './safetensors.ts'
+import { type DType, type FileTensor, parseSafeTensors, serializeSafeTensors } from './safetensors.ts'
 import { maxAdapterBytes } from './wire.ts'
 
 /** The adapter file, `quartet-adapter/1`: safetensors whose string metadata say what the tensors mean. */
@@ -207,7 +207,7 @@ export interface AdapterFile {
   /** Where it came from: the `train.*` keys. */
   readonly provenance: Readonly<Record<string, string>>
   /** Exactly the tensors of `adapterTensorSpecs`, in that order. */
-  readonly tensors: ReadonlyMap<string, Tensor>
+  readonly tensors: ReadonlyMap<string, FileTensor>
 }
 
 /** The header of an adapter file; no tensor's bytes are read for it. */
@@ -217,8 +217,8 @@ export type AdapterDescription = Omit<AdapterFile, 'tensors'>
 export function parseAdapterFile(file: Uint8Array): AdapterFile {
   checkAdapterLength(file.length)
   const { metadata: raw, tensors } = parseSafeTensors(file)
-  const description = describeAdapter(raw, tensors)
-  const ordered = new Map<string, Tensor>()
+  const description = checkAdapter(raw, tensors)
+  const ordered = new Map<string, FileTensor>()
   for (const name of adapterTensorSpecs(description.metadata).keys()) {
     const tensor = tensors.get(name)
     if (tensor === undefined) continue
@@ -244,7 +244,7 @@ export const notFinite = (tensor: string) =>
   new QuartetError('adapter_invalid', `tensor ${tensor} holds NaN or infinity`, { param: tensor })
 
 /** Checks an adapter's metadata, and that its tensors are the ones they ask for. Throws `adapter_invalid`. */
-export function describeAdapter(
+export function checkAdapter(
   raw: Readonly<Record<string, string>>,
   tensors: ReadonlyMap<string, TensorSpec>,
 ): AdapterDescription {

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { parseSafeTensors, readHeaderLength, serializeSafeTensors, type Tensor } from './safetensors.ts'
+import { type FileTensor, parseSafeTensors, readHeaderLength, serializeSafeTensors } from './safetensors.ts'
 
-const tensor = (values: readonly number[]): Tensor => ({
+const tensor = (values: readonly number[]): FileTensor => ({
   dtype: 'F32',
   shape: [values.length],
   data: new Uint8Array(new Float32Array(values).buffer),

@@ -11,7 +11,7 @@ import { AmbiguousName, parseUniqueNames } from './unique-names.ts'
 export const elementBytes = { F16: 2, F32: 4, BF16: 2, I64: 8, U8: 1 } as const
 export type DType = keyof typeof elementBytes
 
-export interface Tensor {
+export interface FileTensor {
   readonly dtype: DType
   readonly shape: readonly number[]
   /** Little-endian elements in row-major order; a view into the file. */
@@ -20,7 +20,7 @@ export interface Tensor {
 
 export interface SafeTensors {
   readonly metadata: Readonly<Record<string, string>>
-  readonly tensors: ReadonlyMap<string, Tensor>
+  readonly tensors: ReadonlyMap<string, FileTensor>
 }
 
 /** Where each tensor lies in a file whose data section starts at `dataStart`. */
@@ -96,7 +96,7 @@ export function parseHeader(json: Uint8Array, fileBytes: number): SafeTensorsHea
 export function parseSafeTensors(file: Uint8Array): SafeTensors {
   const length = readHeaderLength(file, file.length)
   const header = parseHeader(file.subarray(8, 8 + length), file.length)
-  const tensors = new Map<string, Tensor>()
+  const tensors = new Map<string, FileTensor>()
   for (const [name, { dtype, shape, start, end }] of header.entries)
     tensors.set(name, { dtype, shape, data: file.subarray(start, end) })
   return { metadata: header.metadata, tensors }

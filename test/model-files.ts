@@ -3,13 +3,13 @@ import { join } from 'node:path'
 import { decoderTensors } from '../model/architectures/decoder-tensors.ts'
 import type { TensorName, TensorSource } from '../model/architectures/tensor-source.ts'
 import type { ModelConfig } from '../shared/backbone.ts'
-import { type DType, serializeSafeTensors, type Tensor } from '../shared/safetensors.ts'
+import { type DType, type FileTensor, serializeSafeTensors } from '../shared/safetensors.ts'
 import { seededSource } from './fakes/seeded-source.ts'
 import { tinyChat, tinyTokenizer } from './fakes/tiny-tokenizer.ts'
 
 /** Writes small models in the formats that a backbone can be imported from, by the formats' own definitions. */
 
-export const tinyConfig: ModelConfig = {
+export const importedConfig: ModelConfig = {
   layers: 2,
   d: 64,
   heads: 4,
@@ -23,11 +23,12 @@ export const tinyConfig: ModelConfig = {
   tiedHead: true,
 }
 
-export const tinySource = (config: Partial<ModelConfig> = {}) => seededSource({ ...tinyConfig, ...config }, 7)
+export const tinySource = (config: Partial<ModelConfig> = {}) =>
+  seededSource({ ...importedConfig, ...config }, 7)
 
 type GgufValue = string | number | boolean | readonly string[] | readonly number[]
 
-export const tinyVocabulary: string[] = Array.from({ length: tinyConfig.vocab }, (_, id) => `unused${id}`)
+export const tinyVocabulary: string[] = Array.from({ length: importedConfig.vocab }, (_, id) => `unused${id}`)
 for (const [token, id] of Object.entries(tinyTokenizer.model.vocab)) tinyVocabulary[id] = token
 for (const { id, content } of tinyTokenizer.added_tokens) tinyVocabulary[id] = content
 
@@ -237,7 +238,7 @@ export async function writeHuggingFace(
   await json('config.json', { ...hfConfig(source.config), ...config })
   await json('tokenizer.json', tinyTokenizer)
   await json('tokenizer_config.json', { eos_token: '<|im_end|>', chat_template: tinyChat.template })
-  const files = Array.from({ length: shards }, () => new Map<string, Tensor>())
+  const files = Array.from({ length: shards }, () => new Map<string, FileTensor>())
   const weightMap: Record<string, string> = {}
   const fileName = (shard: number) =>
     shards === 1 ? 'model.safetensors' : `model-0000${shard + 1}-of-0000${shards}.safetensors`

@@ -4,7 +4,7 @@ import {
   adapterTensorSpecs,
   type TensorSpec,
 } from '../shared/adapter-file.ts'
-import type { DType, Tensor } from '../shared/safetensors.ts'
+import type { DType, FileTensor } from '../shared/safetensors.ts'
 import { divergence } from './divergence.ts'
 import type { Parameters } from './loss/loss-model.ts'
 
@@ -32,7 +32,7 @@ export function adapterFile(
   { parameters, provenance }: { parameters: Parameters; provenance: Readonly<Record<string, string>> },
 ): AdapterFile {
   const tensors = new Map(
-    [...adapterTensorSpecs(metadata)].map(([name, { dtype, shape }]): [string, Tensor] => {
+    [...adapterTensorSpecs(metadata)].map(([name, { dtype, shape }]): [string, FileTensor] => {
       if (dtype !== 'F16' && dtype !== 'F32') throw new Error(`the tensor ${name} has the dtype ${dtype}`)
       return [name, { dtype, shape, data: encoders[dtype](tensorOf(parameters, name)) }]
     }),
@@ -46,7 +46,7 @@ export function parametersOf({ tensors }: AdapterFile): Parameters {
 }
 
 /** Copied first: a tensor in a file need not lie at a multiple of its element's size. */
-function floatsOf({ dtype, data }: Tensor): Float32Array {
+function floatsOf({ dtype, data }: FileTensor): Float32Array {
   const { buffer } = Uint8Array.from(data)
   if (dtype === 'F32') return new Float32Array(buffer)
   if (dtype === 'F16') return Float32Array.from(new Float16Array(buffer))

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { expect, it } from 'vitest'
 import { parseAdapterFile } from '../shared/adapter-file.ts'
-import { parseSafeTensors, serializeSafeTensors, type Tensor } from '../shared/safetensors.ts'
+import { type FileTensor, parseSafeTensors, serializeSafeTensors } from '../shared/safetensors.ts'
 import { fakeExamples, fakeLossModel, fakeStatic, zeros } from '../test/fakes/fake-loss-model.ts'
 import { decodeCheckpoint, encodeCheckpoint } from './checkpoint.ts'
 import { exportCheckpoint } from './export-checkpoint.ts'
@@ -39,7 +39,7 @@ it('a checkpoint of another training is refused by the names of what has changed
 /** The file with other bytes as its state, or without it, and the hash of that. */
 function withState(file: Uint8Array, state: Uint8Array | undefined): Uint8Array {
   const { metadata, tensors } = parseSafeTensors(file)
-  const changed = new Map<string, Tensor>([...tensors].filter(([name]) => name !== 'state'))
+  const changed = new Map<string, FileTensor>([...tensors].filter(([name]) => name !== 'state'))
   if (state !== undefined) changed.set('state', { dtype: 'U8', shape: [state.length], data: state })
   const hash = createHash('sha256')
   for (const [name, { data }] of changed) hash.update(`${name}\0${data.length}\0`).update(data)

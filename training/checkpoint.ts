@@ -7,7 +7,7 @@ import {
   type TensorSpec,
 } from '../shared/adapter-file.ts'
 import { QuartetError } from '../shared/errors.ts'
-import { parseSafeTensors, serializeSafeTensors, type Tensor } from '../shared/safetensors.ts'
+import { type FileTensor, parseSafeTensors, serializeSafeTensors } from '../shared/safetensors.ts'
 import { maxAdapterBytes } from '../shared/wire.ts'
 import type { Moments } from './adamw.ts'
 import type { Parameters } from './loss/loss-model.ts'
@@ -27,7 +27,7 @@ export const checkpointFormat = 'quartet-checkpoint/1'
 export const maxCheckpointBytes = 10 * maxAdapterBytes
 
 /** The start of a training, by the names that a reader knows: data hashes, settings, the backbone. */
-export type Identity = Readonly<Record<string, string>>
+export type TrainingIdentity = Readonly<Record<string, string>>
 
 const number = z.number()
 const SavedRecord: z.ZodType<TrainRecord> = z.discriminatedUnion('type', [
@@ -58,7 +58,7 @@ const State = z.strictObject({
 
 /** A checkpoint's description of its training. */
 export interface CheckpointTraining {
-  readonly identity: Identity
+  readonly identity: TrainingIdentity
   readonly metadata: AdapterMetadata
   /** The `train.*` keys of its adapter that are known before training. */
   readonly origin: Provenance
@@ -83,8 +83,8 @@ export function encodeCheckpoint(
     }),
   )
   const part = (of: string, values: Iterable<readonly [string, Float32Array]>) =>
-    [...values].map(([name, data]): [string, Tensor] => [`${of}/${name}`, floats(data)])
-  const tensors = new Map<string, Tensor>([
+    [...values].map(([name, data]): [string, FileTensor] => [`${of}/${name}`, floats(data)])
+  const tensors = new Map<string, FileTensor>([
     ...part('parameters', parameters),
     ...part(
       'first',
@@ -103,13 +103,13 @@ export function encodeCheckpoint(
   })
 }
 
-const floats = (values: Float32Array): Tensor => ({
+const floats = (values: Float32Array): FileTensor => ({
   dtype: 'F32',
   shape: [values.length],
   data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
 })
 
-function contentHash(tensors: ReadonlyMap<string, Tensor>): string {
+function contentHash(tensors: ReadonlyMap<string, FileTensor>): string {
   const hash = createHash('sha256')
   for (const [name, { data }] of tensors) hash.update(`${name}\0${data.length}\0`).update(data)
   return hash.digest('hex')
@@ -121,7 +121,7 @@ function contentHash(tensors: ReadonlyMap<string, Tensor>): string {
  */
 export function decodeCheckpoint(
   file: Uint8Array,
-  { identity, specs }: { identity: Identity; specs: ReadonlyMap<string, TensorSpec> },
+  { identity, specs }: { identity: TrainingIdentity; specs: ReadonlyMap<string, TensorSpec> },
 ): TrainState {
   const read = readCheckpoint(file)
   checkIdentity(read.state.identity, identity)
@@ -194,7 +194,7 @@ function readCheckpoint(file: Uint8Array) {
 }
 
 /** Its hash can be right and this wrong: another program, or another version of this one, may have written it. */
-function jsonOf(tensor: Tensor | undefined): unknown {
+function jsonOf(tensor: FileTensor | undefined): unknown {
   if (tensor === undefined) throw damaged('it holds no tensor state')
   try {
     return JSON.parse(new TextDecoder().decode(tensor.data))
@@ -211,7 +211,7 @@ function damaged(why: string, cause?: unknown): QuartetError {
   )
 }
 
-function checkIdentity(saved: Identity, now: Identity): void {
+function checkIdentity(saved: TrainingIdentity, now: TrainingIdentity): void {
   const changed = [...new Set([...Object.keys(saved), ...Object.keys(now)])].filter(
     (key) => saved[key] !== now[key],
   )
@@ -232,7 +232,7 @@ function sizeOf(specs: ReadonlyMap<string, TensorSpec>, name: string): number {
 }
 
 function floatsOf(
-  tensors: ReadonlyMap<string, Tensor>,
+  tensors: ReadonlyMap<string, FileTensor>,
   { name, length }: { name: string; length: number },
 ): Float32Array {
   const tensor = tensors.get(name)

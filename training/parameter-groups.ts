@@ -1,11 +1,11 @@
 import { type AdapterMetadata, adapterTensorSpecs } from '../shared/adapter-file.ts'
 import type { GroupSettings } from './adamw.ts'
-import type { Rates, TrainSettings } from './settings.ts'
+import type { LearningRates, TrainSettings } from './settings.ts'
 
 type Part = 'down' | 'query' | 'up' | 'table' | 'static' | 'anchor' | 'rational'
 
 interface Group {
-  readonly rate: keyof Rates
+  readonly rate: keyof LearningRates
   readonly decays: boolean
 }
 
@@ -25,7 +25,7 @@ const groups: { readonly [P in Part]: Group } = {
 const isPart = (word: string): word is Part => Object.hasOwn(groups, word)
 
 /** A tensor's part: the last word of its name. */
-export function partOf(name: string): Part {
+export function parameterPart(name: string): Part {
   const word = name.slice(name.lastIndexOf('.') + 1)
   if (isPart(word)) return word
   throw new Error(`the tensor ${name} belongs to no parameter group`)
@@ -37,12 +37,12 @@ export function parameterGroups({
   rates,
 }: Pick<TrainSettings, 'rates' | 'decay'>): (name: string) => GroupSettings {
   return (name) => {
-    const { decays, rate } = groups[partOf(name)]
+    const { decays, rate } = groups[parameterPart(name)]
     return { rate: rates[rate], decay: decays ? decay : 0 }
   }
 }
 
 /** The rates that an adapter's tensors are trained at. */
-export function ratesOf(metadata: AdapterMetadata): ReadonlySet<keyof Rates> {
-  return new Set([...adapterTensorSpecs(metadata).keys()].map((name) => groups[partOf(name)].rate))
+export function ratesOf(metadata: AdapterMetadata): ReadonlySet<keyof LearningRates> {
+  return new Set([...adapterTensorSpecs(metadata).keys()].map((name) => groups[parameterPart(name)].rate))
 }

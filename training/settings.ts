@@ -4,7 +4,7 @@ const count = z.int().min(1)
 const fraction = z.number().min(0).max(1)
 
 /** Step sizes of AdamW by what a tensor is. */
-export const Rates = z.strictObject({
+export const LearningRates = z.strictObject({
   /** `down`, `query`, `up` and `table`. */
   generator: z.number().gt(0).max(1).default(1e-3),
   /** Own anchor rows; without weight decay. */
@@ -13,7 +13,7 @@ export const Rates = z.strictObject({
   /** Coefficients of the rational activation; without weight decay. */
   rational: z.number().gt(0).max(1).default(1e-3),
 })
-export type Rates = z.infer<typeof Rates>
+export type LearningRates = z.infer<typeof LearningRates>
 
 /** How an adapter is trained; the defaults are those of the reference (docs/training.md). */
 export const TrainSettings = z.strictObject({
@@ -26,7 +26,7 @@ export const TrainSettings = z.strictObject({
   accumulate: count.max(4096).default(1),
   /** Tokens of one run, padding and prompt rows included: batches of long examples are run in parts. */
   batchTokens: count.max(1_000_000).default(1024),
-  rates: Rates.default(Rates.parse({})),
+  rates: LearningRates.default(LearningRates.parse({})),
   /** Decoupled weight decay. */
   decay: z.number().min(0).max(1).default(0.01),
   /** Share of the steps in which the rates rise from zero. */

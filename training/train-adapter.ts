@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { type AdapterFile, adapterTensorSpecs, serializeAdapterFile } from '../shared/adapter-file.ts'
 import type { AdapterTraining } from './adapter-training.ts'
 import { adapterFile } from './as-written.ts'
-import { decodeCheckpoint, encodeCheckpoint, type Identity } from './checkpoint.ts'
+import { decodeCheckpoint, encodeCheckpoint, type TrainingIdentity } from './checkpoint.ts'
 import { openLossModel } from './loss/onnx-loss-model.ts'
 import { originOf, outcomeOf } from './provenance.ts'
 import { freshState, type TrainEvent, type TrainResult, type TrainState, train } from './train.ts'
@@ -65,7 +65,7 @@ export async function trainAdapter(
 }
 
 /** These must be the same for a checkpoint to be taken up again. */
-function identityOf({ data, metadata, settings, start }: AdapterTraining): Identity {
+function identityOf({ data, metadata, settings, start }: AdapterTraining): TrainingIdentity {
   const { rates, ...plain } = settings
   const named = { ...metadata, ...plain, ...prefixed('rate of ', rates), start: start.name }
   return {

@@ -6,7 +6,7 @@ import { divergence, LossWatch } from './divergence.ts'
 import { splitHeldOut } from './held-out.ts'
 import { meanGradients, meanLoss } from './loss/batch-loss.ts'
 import type { LossModel, Parameters } from './loss/loss-model.ts'
-import { parameterGroups, partOf } from './parameter-groups.ts'
+import { parameterGroups, parameterPart } from './parameter-groups.ts'
 import type { TrainRecord } from './record.ts'
 import { rateFactor, type TrainSettings } from './settings.ts'
 
@@ -295,10 +295,10 @@ class MeanTime {
 /** Ends a step that has changed nothing yet. */
 class Interruption extends Error {}
 
-type Part = ReturnType<typeof partOf>
+type Part = ReturnType<typeof parameterPart>
 
 const only = (tensors: Parameters, part: Part): Parameters =>
-  new Map([...tensors].filter(([name]) => partOf(name) === part))
+  new Map([...tensors].filter(([name]) => parameterPart(name) === part))
 
 const without = (tensors: Parameters, part: Part): Parameters =>
-  new Map([...tensors].filter(([name]) => partOf(name) !== part))
+  new Map([...tensors].filter(([name]) => parameterPart(name) !== part))

@@ -6,7 +6,7 @@ interface Line {
   readonly points: readonly { readonly x: number; readonly y: number }[]
 }
 
-export interface Panel {
+export interface ChartPanel {
   readonly title: string
   readonly top: number
   readonly lines: readonly Line[]
@@ -24,7 +24,7 @@ export function chart({
   seconds,
 }: {
   title: string
-  panels: readonly Panel[]
+  panels: readonly ChartPanel[]
   seconds: number
 }): string {
   const height = 60 + panels.length * (panelHeight + margin.top + margin.bottom)
@@ -44,7 +44,7 @@ export function chart({
 }
 
 function drawn(
-  { lines, reference, title, top }: Panel,
+  { lines, reference, title, top }: ChartPanel,
   { at, seconds }: { at: number; seconds: number },
 ): string {
   const y0 = 60 + at * (panelHeight + margin.top + margin.bottom) + margin.top

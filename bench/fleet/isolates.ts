@@ -8,13 +8,13 @@ import { rankNodes } from '../../test/edge/rank-nodes.ts'
 import { simulatedBackbone } from './simulated-node.ts'
 
 /** Where one request goes, as edge/routing/first-answer.ts asks it. */
-export type Route = Pick<Dispatch, 'first' | 'next' | 'hedge' | 'hedgeAfterMs' | 'hasAnother'>
+export type NodeChoices = Pick<Dispatch, 'first' | 'next' | 'hedge' | 'hedgeAfterMs' | 'hasAnother'>
 
 /** One edge isolate: its own snapshot, up to two seconds old, and what it saw itself. */
 export interface Isolate {
   readonly nodes: readonly FleetNode[]
   refresh(roster: Roster): void
-  route(adapter: AdapterKey): Route
+  route(adapter: AdapterKey): NodeChoices
 }
 
 export interface IsolateOptions {
@@ -39,7 +39,7 @@ abstract class ViewingIsolate implements Isolate {
     this.view.accept(roster.snapshot(this.view.known), this.#now())
   }
 
-  abstract route(adapter: AdapterKey): Route
+  abstract route(adapter: AdapterKey): NodeChoices
 }
 
 const promptTokens = 64
@@ -54,7 +54,7 @@ export class QuartetIsolate extends ViewingIsolate {
     this.#router = new Router(options)
   }
 
-  route(adapter: AdapterKey): Route {
+  route(adapter: AdapterKey): NodeChoices {
     const request = { adapter, backbone: simulatedBackbone, promptTokens, rows, region: '' }
     return new Dispatch(this.#router, request)
   }
@@ -62,7 +62,7 @@ export class QuartetIsolate extends ViewingIsolate {
 
 /** The same without hedges. */
 export class UnhedgedIsolate extends QuartetIsolate {
-  override route(adapter: AdapterKey): Route {
+  override route(adapter: AdapterKey): NodeChoices {
     const dispatch = super.route(adapter)
     return {
       first: (nodes) => dispatch.first(nodes),
@@ -86,7 +86,7 @@ class OrderIsolate extends ViewingIsolate {
     this.#order = order
   }
 
-  route(adapter: AdapterKey): Route {
+  route(adapter: AdapterKey): NodeChoices {
     const order = this.#order(adapter, this.view.nodes).slice(0, 4)
     let at = 0
     const nothing = () => {}

@@ -9,7 +9,7 @@ export interface Window {
   readonly imbalance: number
 }
 
-export interface Outcome {
+export interface RoutingOutcome {
   readonly requests: number
   readonly hitRate: number
   readonly imbalance: number
@@ -96,7 +96,7 @@ export class Measure {
     return window
   }
 
-  outcome(): Outcome {
+  outcome(): RoutingOutcome {
     const full = this.#windows.filter(({ placed }) => placed > 0)
     const hits = full.reduce((sum, window) => sum + window.hits, 0)
     const placed = full.reduce((sum, window) => sum + window.placed, 0)

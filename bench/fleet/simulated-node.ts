@@ -11,7 +11,7 @@ const prefillMs = 60
 const pushMs = 30
 
 /** A request at a node. */
-export interface Job {
+export interface SimulatedRequest {
   readonly adapter: AdapterKey
   readonly decodeMs: number
   readonly firstToken: () => void
@@ -28,7 +28,7 @@ export interface NodeLimits {
   readonly adapters: number
 }
 
-interface Held extends Job {
+interface Held extends SimulatedRequest {
   phase: 'waiting' | 'prefilling' | 'decoding' | 'over'
 }
 
@@ -44,7 +44,7 @@ export class SimulatedNode {
   #sequence = 0
   /** Least recently used first. */
   #resident = new Set<AdapterKey>()
-  readonly #jobs = new Set<Held>()
+  readonly #requests = new Set<Held>()
   #running = 0
   readonly #waiting: Held[] = []
 
@@ -86,15 +86,15 @@ export class SimulatedNode {
   }
 
   /** Takes a request, or says why not; `cancel` ends it early. */
-  submit(job: Job): { hit: boolean; cancel: () => void } | 'unreachable' | 'queue_full' {
+  submit(request: SimulatedRequest): { hit: boolean; cancel: () => void } | 'unreachable' | 'queue_full' {
     if (!this.#alive) return 'unreachable'
     if (this.#waiting.length >= this.#limits.queue) return 'queue_full'
-    const hit = this.#resident.delete(job.adapter)
-    this.#resident.add(job.adapter)
+    const hit = this.#resident.delete(request.adapter)
+    this.#resident.add(request.adapter)
     const [oldest] = this.#resident
     if (this.#resident.size > this.#limits.adapters && oldest !== undefined) this.#resident.delete(oldest)
-    const held: Held = { ...job, phase: 'waiting' }
-    this.#jobs.add(held)
+    const held: Held = { ...request, phase: 'waiting' }
+    this.#requests.add(held)
     if (hit) this.#admit(held)
     else this.#events.after(pushMs, () => this.#admit(held))
     return { hit, cancel: () => this.#end(held) }
@@ -103,12 +103,12 @@ export class SimulatedNode {
   kill(): void {
     this.#alive = false
     this.#resident = new Set()
-    const dying = [...this.#jobs]
+    const dying = [...this.#requests]
     this.#waiting.length = 0
-    for (const job of dying) {
-      const started = job.phase === 'decoding'
-      this.#end(job)
-      job.died(started)
+    for (const request of dying) {
+      const started = request.phase === 'decoding'
+      this.#end(request)
+      request.died(started)
     }
   }
 
@@ -123,23 +123,23 @@ export class SimulatedNode {
     this.#sequence = 0
   }
 
-  #admit(job: Held): void {
-    if (job.phase !== 'waiting') return
-    if (this.#running < this.#limits.maxBatch) this.#run(job)
-    else this.#waiting.push(job)
+  #admit(request: Held): void {
+    if (request.phase !== 'waiting') return
+    if (this.#running < this.#limits.maxBatch) this.#run(request)
+    else this.#waiting.push(request)
   }
 
-  #run(job: Held): void {
+  #run(request: Held): void {
     this.#running += 1
-    job.phase = 'prefilling'
+    request.phase = 'prefilling'
     this.#after(prefillMs, () => {
-      if (job.phase !== 'prefilling') return
-      job.phase = 'decoding'
-      job.firstToken()
-      this.#after(job.decodeMs, () => {
-        if (job.phase !== 'decoding') return
-        this.#end(job)
-        job.finished()
+      if (request.phase !== 'prefilling') return
+      request.phase = 'decoding'
+      request.firstToken()
+      this.#after(request.decodeMs, () => {
+        if (request.phase !== 'decoding') return
+        this.#end(request)
+        request.finished()
       })
     })
   }
@@ -153,13 +153,13 @@ export class SimulatedNode {
     })
   }
 
-  #end(job: Held): void {
-    if (job.phase === 'over') return
-    const wasRunning = job.phase !== 'waiting'
-    job.phase = 'over'
-    this.#jobs.delete(job)
+  #end(request: Held): void {
+    if (request.phase === 'over') return
+    const wasRunning = request.phase !== 'waiting'
+    request.phase = 'over'
+    this.#requests.delete(request)
     if (!wasRunning) {
-      const at = this.#waiting.indexOf(job)
+      const at = this.#waiting.indexOf(request)
       if (at !== -1) this.#waiting.splice(at, 1)
       return
     }

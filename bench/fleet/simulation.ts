@@ -6,8 +6,8 @@ import { heartbeatMs } from '../../shared/heartbeat.ts'
 import { AdapterDigest, type AdapterKey, adapterKey, TenantId } from '../../shared/ids.ts'
 import type { GenerateEvent } from '../../shared/wire.ts'
 import { EventQueue } from './event-queue.ts'
-import type { Isolate, IsolateOptions, Route } from './isolates.ts'
-import { Measure, type Outcome } from './measure.ts'
+import type { Isolate, IsolateOptions, NodeChoices } from './isolates.ts'
+import { Measure, type RoutingOutcome } from './measure.ts'
 import { Popularity } from './popularity.ts'
 import { exponential, seededRandom } from './random.ts'
 import { SimulatedNode } from './simulated-node.ts'
@@ -64,7 +64,7 @@ interface Scale {
 export async function simulate(
   makeIsolate: (options: IsolateOptions) => Isolate,
   { isolates: isolateCount, measuredMs, stallEveryMs, warmUpMs }: Scale = scenario,
-): Promise<Outcome> {
+): Promise<RoutingOutcome> {
   const start = 1_800_000_000_000
   const events = new EventQueue(start)
   const random = seededRandom(scenario.seed)
@@ -147,12 +147,12 @@ async function request({ adapter, decodeMs, isolate }: Asked, world: World): Pro
   const startedAt = events.now()
   const route = isolate.route(adapter)
   measure.arrived()
-  const hedge: Route['hedge'] = (nodes) => {
+  const hedge: NodeChoices['hedge'] = (nodes) => {
     const attempt = route.hedge(nodes)
     if (attempt !== undefined) measure.hedged()
     return attempt
   }
-  const next: Route['next'] = (nodes, failed) => {
+  const next: NodeChoices['next'] = (nodes, failed) => {
     const attempt = route.next(nodes, failed)
     if (attempt !== undefined) measure.retried()
     return attempt

@@ -10,7 +10,7 @@ export interface EdgeAccess {
   readonly key: string
 }
 
-export interface Call<T> {
+export interface EdgeCall<T> {
   readonly method: 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE'
   readonly path: string
   readonly query?: Readonly<Record<string, string | number | undefined>> | undefined
@@ -20,7 +20,7 @@ export interface Call<T> {
 }
 
 /** Calls an edge. The answer is checked; a refusal keeps the edge's code and words. */
-export async function send<T>({ base, edge, key }: EdgeAccess, call: Call<T>): Promise<T> {
+export async function send<T>({ base, edge, key }: EdgeAccess, call: EdgeCall<T>): Promise<T> {
   const { method, path, query = {}, json, bytes, answer } = call
   const url = new URL(`${edge}${base}/${path}`)
   for (const [name, value] of Object.entries(query))

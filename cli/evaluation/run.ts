@@ -2,7 +2,7 @@ import { access, constants, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { ignoredKeys, readDataset, requireExamples } from '../../training/data/dataset.ts'
 import { evaluate, openEvaluationBackend } from '../../training/evaluation/evaluate.ts'
-import { type MetricName, metricNames, partOf } from '../../training/evaluation/metrics.ts'
+import { type MetricName, measuredParts, metricNames } from '../../training/evaluation/metrics.ts'
 import { CliFailure } from '../command/failure.ts'
 import { note } from '../command/output.ts'
 import { progressPrinter } from '../command/progress.ts'
@@ -100,7 +100,7 @@ function metricsOf(
   labels: readonly string[],
 ): readonly MetricName[] {
   const chosen = metrics ?? metricNames.filter((metric) => metric !== 'labelAccuracy' || labels.length > 0)
-  const parts = new Set(chosen.map((metric) => partOf[metric]))
+  const parts = new Set(chosen.map((metric) => measuredParts[metric]))
   const needs = (what: string, remedy: string) => {
     throw new CliFailure(what, { remedy })
   }

@@ -3,7 +3,7 @@ import type { LocalState } from './local-state.ts'
 import { ask } from './try-it.ts'
 
 /** A demo tenant's question as its adapter and as the untuned backbone answer it. */
-export interface Comparison {
+export interface DemoAnswers {
   readonly tenant: DemoTenant
   readonly tuned: string
   readonly untuned: string
@@ -16,7 +16,7 @@ const maxTokens = { tuned: 40, untuned: 24 }
 export async function compareDemos(
   { edge, backbone, tenants }: LocalState,
   demo: readonly DemoTenant[],
-): Promise<readonly Comparison[]> {
+): Promise<readonly DemoAnswers[]> {
   const known = demo.flatMap((tenant) => {
     const key = tenants.find(({ id }) => id === tenant.id)?.key
     return key === undefined ? [] : [{ tenant, key }]
@@ -36,7 +36,7 @@ export async function compareDemos(
 const width = 96
 
 /** Lines that show the difference at a glance. */
-export function comparisonLines({ tenant, tuned, untuned }: Comparison): readonly string[] {
+export function comparisonLines({ tenant, tuned, untuned }: DemoAnswers): readonly string[] {
   return [
     `  ${tenant.alias}  “${oneLine(tenant.question)}”`,
     `    untuned  ${oneLine(untuned)}`,

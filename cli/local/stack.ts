@@ -29,7 +29,7 @@ export interface StackOptions {
 }
 
 /** Nodes and an edge on this machine, each a process of its own. */
-export interface Stack extends AsyncDisposable {
+export interface LocalStack extends AsyncDisposable {
   readonly edge: string
   readonly nodes: readonly [LocalNode, ...LocalNode[]]
   /** Rejects when the edge or the last node ends; never resolves. */
@@ -52,7 +52,7 @@ const joinTimeoutMs = 30_000
 /**
  * Starts all and returns once they answer and the nodes have joined; if one fails, all started processes are stopped.
  */
-export async function startStack(options: StackOptions): Promise<Stack> {
+export async function startStack(options: StackOptions): Promise<LocalStack> {
   const edge = `http://${localHost}:${options.edgePort}`
   const nodes = localNodes(options)
   const nodeServices: Service[] = []
@@ -105,7 +105,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   }
 }
 
-function localNodes({ nodePort, nodes = 1 }: StackOptions): Stack['nodes'] {
+function localNodes({ nodePort, nodes = 1 }: StackOptions): LocalStack['nodes'] {
   const at = (index: number): LocalNode => ({
     id: `node-${index + 1}`,
     url: `http://${localHost}:${nodePort + index}`,

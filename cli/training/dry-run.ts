@@ -12,7 +12,7 @@ import { type AdapterStart, startParameters } from '../../training/start/start.t
 import { CliFailure } from '../command/failure.ts'
 import { note, print, printJson, printTable } from '../command/output.ts'
 import { servingDecoder } from '../tokenizer/serving-decoder.ts'
-import type { TrainOptions } from './options.ts'
+import type { TrainCommandOptions } from './options.ts'
 import { duration } from './progress.ts'
 import { trainSettings } from './settings.ts'
 import { assertUsable, type TrainingData } from './training-data.ts'
@@ -32,7 +32,7 @@ interface Inputs {
  * Says what is in the data and what training on it would be; throws what training would refuse. The time is estimated
  * from batches that are run and thrown away.
  */
-export async function dryRun(inputs: Inputs, options: TrainOptions): Promise<void> {
+export async function dryRun(inputs: Inputs, options: TrainCommandOptions): Promise<void> {
   const { data } = inputs
   const settings = trainSettings(options, data.train.examples.length)
   const report = await reportOf(inputs, settings)
@@ -121,7 +121,7 @@ function printReport(report: Awaited<ReturnType<typeof reportOf>>): void {
 /** Seconds that training takes here, from the speed of one batch of the data; dev measurements take a third of it. */
 async function estimate(
   { backbone, data, metadata, start }: Inputs,
-  { settings, options }: { settings: TrainSettings; options: TrainOptions },
+  { settings, options }: { settings: TrainSettings; options: TrainCommandOptions },
 ): Promise<number> {
   const { batch, accumulate, evaluateEvery, seed, steps } = settings
   const { checkpointing, threads } = options

@@ -1,13 +1,13 @@
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
 import { ratesOf } from '../../training/parameter-groups.ts'
-import type { Rates } from '../../training/settings.ts'
+import type { LearningRates } from '../../training/settings.ts'
 import { CliFailure } from '../command/failure.ts'
-import type { TrainOptions } from './options.ts'
+import type { TrainCommandOptions } from './options.ts'
 
 /** Options of tensors that some adapters have not got. */
 type Option = 'rate' | 'anchorRate' | 'staticRate' | 'rationalRate' | 'rational'
 
-const options: { readonly [O in Option]: { readonly of: keyof Rates; readonly says: string } } = {
+const options: { readonly [O in Option]: { readonly of: keyof LearningRates; readonly says: string } } = {
   rate: {
     of: 'generator',
     says: '--rate needs a generator, which kind static has not (its rows learn at --static-rate)',
@@ -24,7 +24,7 @@ const isOption = (name: string): name is Option => Object.hasOwn(options, name)
  * Refuses options that would change nothing of this adapter. Asked once its metadata are known: with `--init FILE` its
  * kind, anchor and activation are those of the file.
  */
-export function refuseIdleOptions(given: Pick<TrainOptions, Option>, metadata: AdapterMetadata): void {
+export function refuseIdleOptions(given: Pick<TrainCommandOptions, Option>, metadata: AdapterMetadata): void {
   const rates = ratesOf(metadata)
   for (const [name, value] of Object.entries(given)) {
     if (value === undefined || !isOption(name)) continue

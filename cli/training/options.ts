@@ -144,7 +144,7 @@ const flag = z.boolean().default(false)
 const optionalNumber = z.number().optional()
 
 /** The command's options once commander has read them. */
-export const TrainOptions = z
+export const TrainCommandOptions = z
   .object({
     data: file,
     dev: file.optional(),
@@ -221,4 +221,4 @@ export const TrainOptions = z
     'examples to measure on come from --dev or are set apart with --dev-share; give one of them',
   )
   .transform(({ devShare = 0, ...options }) => ({ ...options, devShare }))
-export type TrainOptions = z.infer<typeof TrainOptions>
+export type TrainCommandOptions = z.infer<typeof TrainCommandOptions>

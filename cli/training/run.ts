@@ -21,7 +21,7 @@ import { stopRequest } from '../local/stop-request.ts'
 import { servingEncoder } from '../tokenizer/serving-encoder.ts'
 import { dryRun } from './dry-run.ts'
 import { refuseIdleOptions } from './idle-options.ts'
-import type { TrainOptions } from './options.ts'
+import type { TrainCommandOptions } from './options.ts'
 import { duration, trainPrinter } from './progress.ts'
 import { trainSettings } from './settings.ts'
 import { chosenStart } from './start.ts'
@@ -40,7 +40,7 @@ import {
 } from './training-files.ts'
 
 /** `quartet adapter train`: from a file of examples to an adapter file. */
-export async function runTraining(options: TrainOptions): Promise<void> {
+export async function runTraining(options: TrainCommandOptions): Promise<void> {
   if (options.out === undefined || options.dryRun) {
     const { backbone, data, metadata, start } = await readInputs(options)
     await dryRun({ backbone, data, metadata, start }, options)
@@ -52,7 +52,7 @@ export async function runTraining(options: TrainOptions): Promise<void> {
 }
 
 /** The files that the options name, read and checked. */
-async function readInputs(options: TrainOptions) {
+async function readInputs(options: TrainCommandOptions) {
   const backbone = await requireBackbone(options.backbone, options.weights)
   const encoder = await servingEncoder(backbone)
   const { start, name } = await chosenStart(options, encoder)
@@ -68,7 +68,7 @@ async function readInputs(options: TrainOptions) {
   return { backbone, metadata, data, start, name }
 }
 
-async function trainInto(files: TrainingFiles, options: TrainOptions): Promise<void> {
+async function trainInto(files: TrainingFiles, options: TrainCommandOptions): Promise<void> {
   const resumed = await prepareFiles(files, options)
   const { backbone, data, metadata, name, start } = await readInputs(options)
   const settings = trainSettings(options, data.train.examples.length)
@@ -125,7 +125,7 @@ async function trainInto(files: TrainingFiles, options: TrainOptions): Promise<v
 }
 
 /** The settings of the options, and else those that follow from the start. */
-function adapterChoices(options: TrainOptions, start: AdapterStart): AdapterChoices {
+function adapterChoices(options: TrainCommandOptions, start: AdapterStart): AdapterChoices {
   const { activation, anchor, at, generator, kind = 'iapt', m, placement, pool, rows, window } = options
   const given = { activation, anchor, at, generator, m, placement, pool, rows, window }
   if (start.from === 'fresh') return { kind, ...given }

@@ -1,9 +1,9 @@
 import { defaultSteps } from '../../shared/training/job-size.ts'
 import { defaultEvaluateEvery, TrainSettings } from '../../training/settings.ts'
-import type { TrainOptions } from './options.ts'
+import type { TrainCommandOptions } from './options.ts'
 
 /** The settings of a training from the command's options and the number of examples that generators learn from. */
-export function trainSettings(options: TrainOptions, examples: number): TrainSettings {
+export function trainSettings(options: TrainCommandOptions, examples: number): TrainSettings {
   const { accumulate = 1, batch = 16, clip, decay, rational, seed, warmup } = options
   const share = rational === 'bilevel' ? 1 - (options.heldOut ?? 0.2) : 1
   const stepsPerEpoch = Math.max(1, Math.ceil((examples * share) / (batch * accumulate)))

@@ -4,7 +4,7 @@ import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { PromptFormat, ServingEncoder } from '../../shared/training/prompt-encoder.ts'
 import type { AdapterStart } from '../../training/start/start.ts'
-import type { TrainOptions } from './options.ts'
+import type { TrainCommandOptions } from './options.ts'
 
 /** Where an adapter's rows start, and how its file names that. */
 export interface ChosenStart {
@@ -25,8 +25,8 @@ export async function chosenStart(
     placement,
     port = false,
     prompts,
-  }: Pick<TrainOptions, 'init' | 'initText' | 'initTextFile' | 'placement' | 'prompts'> &
-    Partial<Pick<TrainOptions, 'port'>>,
+  }: Pick<TrainCommandOptions, 'init' | 'initText' | 'initTextFile' | 'placement' | 'prompts'> &
+    Partial<Pick<TrainCommandOptions, 'port'>>,
   encoder: ServingEncoder,
 ): Promise<ChosenStart> {
   const text = initTextFile === undefined ? initText : await readFile(initTextFile, 'utf8')

@@ -8,7 +8,7 @@ import type { CheckpointStore } from '../../training/train-adapter.ts'
 import { CliFailure, isSystemError } from '../command/failure.ts'
 import { note } from '../command/output.ts'
 import { writeFileAtomically } from '../local/atomic-file.ts'
-import type { TrainOptions } from './options.ts'
+import type { TrainCommandOptions } from './options.ts'
 import { initFile } from './start.ts'
 
 const extension = '.safetensors'
@@ -45,7 +45,7 @@ const exists = (path: string) =>
 /** Throws when what is read would be written over. */
 export function refuseOverwriting(
   { lock, ...written }: TrainingFiles,
-  { data, dev, init, initTextFile }: Pick<TrainOptions, 'data' | 'dev' | 'init' | 'initTextFile'>,
+  { data, dev, init, initTextFile }: Pick<TrainCommandOptions, 'data' | 'dev' | 'init' | 'initTextFile'>,
 ): void {
   const paths: readonly string[] = [lock, ...Object.values(written)]
   for (const read of [data, dev, initFile(init), initTextFile])

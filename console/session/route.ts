@@ -1,12 +1,12 @@
 import { useEffect, useState } from 'preact/hooks'
 
 /** The page that the address names: `#/models/support-tone` is the page `models` with the argument `support-tone`. */
-export interface Route {
+export interface PageRoute {
   readonly page: string
   readonly argument: string | undefined
 }
 
-function parseRoute(hash: string): Route {
+function parseRoute(hash: string): PageRoute {
   const [page = '', ...rest] = hash.replace(/^#\/?/, '').split('/')
   return { page, argument: rest.length === 0 ? undefined : decoded(rest.join('/')) }
 }
@@ -22,7 +22,7 @@ function decoded(part: string): string {
 export const href = (page: string, argument?: string): string =>
   argument === undefined ? `#/${page}` : `#/${page}/${encodeURIComponent(argument)}`
 
-export function useRoute(): Route {
+export function useRoute(): PageRoute {
   const [route, setRoute] = useState(() => parseRoute(location.hash))
   useEffect(() => {
     const changed = () => setRoute(parseRoute(location.hash))

@@ -8,7 +8,7 @@ import {
   type BatchSpec,
   BatchTable,
   expiresAt,
-  isEnded,
+  isEndedBatch,
 } from './batch-table.ts'
 
 const maxUnended = 50
@@ -215,7 +215,7 @@ export class BatchBook {
   end(id: BatchId): void {
     this.#sql.atomically(() => {
       const batch = this.#require(id)
-      if (isEnded(batch)) return
+      if (isEndedBatch(batch)) return
       this.beginRequests(id)
       const status =
         batch.status === 'cancelling'

@@ -57,7 +57,7 @@ interface Row extends Record<string, SqlValue> {
 }
 
 const ended: ReadonlySet<BatchStatus> = new Set(['failed', 'completed', 'expired', 'cancelled'])
-export const isEnded = ({ status }: Pick<BatchRecord, 'status'>): boolean => ended.has(status)
+export const isEndedBatch = ({ status }: Pick<BatchRecord, 'status'>): boolean => ended.has(status)
 
 export type BatchChange = Partial<z.infer<typeof state>>
 
@@ -128,7 +128,7 @@ export class BatchTable {
     const after = state.parse({ ...before, ...change })
     this.#sql.all(
       'UPDATE batches SET state = ?, is_ended = ? WHERE id = ?',
-      ...[JSON.stringify(after), isEnded(after) ? 1 : 0, id],
+      ...[JSON.stringify(after), isEndedBatch(after) ? 1 : 0, id],
     )
   }
 }

@@ -31,7 +31,7 @@ export function answererOf({ answerers, model, n, promptRows }: UsageBound, choi
 }
 
 /** Tokens that a request may use: each prompt, the adapters' rows, and `max_tokens` of every choice. */
-export function tokensOf(bound: UsageBound): number {
+export function boundTokens(bound: UsageBound): number {
   const { maxTokens, n, prompts, tokenShare = 1 } = bound
   const ofChoice = (promptTokens: number, choice: number) => {
     const { promptRows } = answererOf(bound, choice)

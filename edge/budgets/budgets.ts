@@ -1,6 +1,6 @@
 import type { KeyId, RequestId, SettlementId, TenantId } from '../../shared/ids.ts'
 import type { Reservation, UsageBound } from './admission.ts'
-import { tokensOf } from './admission.ts'
+import { boundTokens } from './admission.ts'
 import type { Limits } from './limits.ts'
 import { AccountReservation } from './reservation.ts'
 import { type BudgetOwner, type FlushOptions, TenantAccount } from './tenant-account.ts'
@@ -73,7 +73,7 @@ export class Budgets {
     account.applyLimits(limits)
     try {
       const reserved = account.isLimited(limits)
-        ? await account.admit(tokensOf(request.bound), access.owner)
+        ? await account.admit(boundTokens(request.bound), access.owner)
         : account.admitFreely()
       return new AccountReservation({ ...request, account, reserved, tenancy, at: this.#now() })
     } finally {

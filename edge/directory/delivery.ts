@@ -3,7 +3,7 @@ import type { ChangeFeed } from '../feed/change-feed.ts'
 import type { TenantTraining } from '../fine-tuning/tenant-training.ts'
 import type { StoreBindings } from '../store/bindings.ts'
 import type { KvStore } from '../store/kv-store.ts'
-import { project } from './projection.ts'
+import { projectDirectory } from './projection.ts'
 import type { Tables } from './tables.ts'
 import { adaptersRecord, tenantRecord } from './tenant-record.ts'
 
@@ -81,7 +81,7 @@ export class Delivery {
         )
       outbox.published(upTo)
     }
-    const isProjected = await project(store, {
+    const isProjected = await projectDirectory(store, {
       id: state.id,
       tenant: outbox.ids('tenant').length > 0,
       record: tenantRecord(tables),

@@ -20,7 +20,7 @@ export interface Projection {
  * Writes a tenant as it stands into KV. False when KV did not take all of it (it takes one write a second per key):
  * then it must be done again, and until then requests go by the change feed.
  */
-export async function project(store: KvStore, projection: Projection): Promise<boolean> {
+export async function projectDirectory(store: KvStore, projection: Projection): Promise<boolean> {
   const { adapters, id, keys, record, removals, removed, tenant } = projection
   const writes = [
     ...keys.map((key) => store.putRecord(storeKeys.key(key.sha256), key.record ?? undefined)),

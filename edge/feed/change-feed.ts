@@ -35,7 +35,7 @@ export interface TenantState extends Omit<TenantEntry, 'status'> {
   readonly version: number
 }
 
-export interface Publication {
+export interface FeedPublication {
   readonly tenant: TenantState
   readonly keys: readonly { readonly sha256: string; readonly record: KeyRecord | null }[]
 }
@@ -67,7 +67,7 @@ export class ChangeFeed extends DurableObject {
   }
 
   /** Repeating or reordering publications does no harm: a tenant's later version is never replaced by an earlier one. */
-  publish(publications: readonly Publication[]): void {
+  publish(publications: readonly FeedPublication[]): void {
     this.ctx.storage.transactionSync(() => {
       for (const { keys, tenant } of publications) {
         const { createdAt, id, status, version } = tenant

@@ -9,7 +9,7 @@ import { EventTable, message, metricsEvent } from './event-table.ts'
 import { FileTable } from './file-table.ts'
 import { jobSchema } from './job-schema.ts'
 import { checkFiles, type JobSpec } from './job-spec.ts'
-import { isEnded, type JobRecord, JobTable } from './job-table.ts'
+import { isEndedJob, type JobRecord, JobTable } from './job-table.ts'
 import { Tenancy } from './tenancy.ts'
 import { monthNow, TrainedTable } from './trained-table.ts'
 import { warningOf } from './verdict.ts'
@@ -277,8 +277,8 @@ export class JobBook {
         'the job is done and its adapter is being published, which takes a moment; delete its alias and its adapter afterwards if you do not want them',
       )
     return this.#sql.atomically(() => {
-      if (isEnded(to)) this.trained.add(job.trainedTokens ?? 0)
-      this.jobs.change(id, { status: to, ...(isEnded(to) ? { plannedTokens: 0 } : {}) })
+      if (isEndedJob(to)) this.trained.add(job.trainedTokens ?? 0)
+      this.jobs.change(id, { status: to, ...(isEndedJob(to) ? { plannedTokens: 0 } : {}) })
       this.events.add(id, [message(says)])
       return ok(this.#require(id))
     })

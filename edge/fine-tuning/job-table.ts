@@ -53,7 +53,7 @@ interface Row extends Record<string, SqlValue> {
 }
 
 const ended: ReadonlySet<JobStatus> = new Set(['succeeded', 'failed', 'cancelled'])
-export const isEnded = (status: JobStatus): boolean => ended.has(status)
+export const isEndedJob = (status: JobStatus): boolean => ended.has(status)
 
 /** The fields of a job that a change may set. */
 export type JobChange = Partial<Omit<JobRecord, 'id' | 'createdAt' | 'spec'>>
@@ -113,7 +113,7 @@ export class JobTable {
     const before = this.find(id)
     if (before === undefined) return
     const after = { ...before, ...change }
-    const isEnding = !isEnded(before.status) && isEnded(after.status)
+    const isEnding = !isEndedJob(before.status) && isEndedJob(after.status)
     this.#sql.all(
       `UPDATE jobs SET status = ?, fence = ?, step = ?, steps = ?, planned_tokens = ?, trained_tokens = ?,
         estimated_finish = ?, finished_at = ?, error = ?, adapter = ?, fine_tuned_model = ?, evaluation = ?,
@@ -168,7 +168,7 @@ export function jobOf(record: JobRecord, tenant: string): Job {
     object: 'fine_tuning.job',
     created_at: record.createdAt,
     finished_at: record.finishedAt,
-    estimated_finish: isEnded(record.status) ? null : record.estimatedFinish,
+    estimated_finish: isEndedJob(record.status) ? null : record.estimatedFinish,
     status: record.status,
     model,
     fine_tuned_model: record.fineTunedModel,

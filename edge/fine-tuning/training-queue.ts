@@ -4,7 +4,13 @@ import type { JobId } from '../../shared/api/fine-tuning.ts'
 import type { BackboneDigest, TenantId } from '../../shared/ids.ts'
 import { type TrainerId, trainerLeaseMs } from '../../shared/training/trainer-protocol.ts'
 import { durableSql } from '../store/durable-sql.ts'
-import { type Lease, type QueuedWork, type TrainerSeen, type TrainingSpeed, WorkQueue } from './work-queue.ts'
+import {
+  type JobLease,
+  type QueuedWork,
+  type TrainerSeen,
+  type TrainingSpeed,
+  WorkQueue,
+} from './work-queue.ts'
 
 /** The bindings of the worker that this object uses. */
 interface QueueBindings {
@@ -41,12 +47,12 @@ export class TrainingQueue extends DurableObject<QueueBindings> {
   async claim(
     trainer: TrainerId,
     backbone: BackboneDigest,
-  ): Promise<(Lease & { readonly leaseMs: number }) | undefined> {
+  ): Promise<(JobLease & { readonly leaseMs: number }) | undefined> {
     const lease = this.#queue.claim(trainer, backbone)
     return lease && { ...lease, leaseMs: this.#queue.leaseMs }
   }
 
-  async renew(lease: Lease, tokensPerSecond?: number): Promise<boolean> {
+  async renew(lease: JobLease, tokensPerSecond?: number): Promise<boolean> {
     return this.#queue.renew(lease, tokensPerSecond)
   }
 
@@ -54,15 +60,15 @@ export class TrainingQueue extends DurableObject<QueueBindings> {
     return this.#queue.speedOf(backbone)
   }
 
-  async end(lease: Lease): Promise<void> {
+  async end(lease: JobLease): Promise<void> {
     this.#queue.end(lease)
   }
 
-  async defer(lease: Lease): Promise<void> {
+  async defer(lease: JobLease): Promise<void> {
     this.#queue.defer(lease)
   }
 
-  async release(lease: Lease): Promise<void> {
+  async release(lease: JobLease): Promise<void> {
     this.#queue.release(lease)
   }
 

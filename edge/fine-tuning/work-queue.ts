@@ -20,13 +20,13 @@ const schema: readonly string[] = [
 /** A trainer that has not been heard of for so long is forgotten. */
 const trainerForgottenMs = 10 * 60_000
 
-export interface Lease {
+export interface JobLease {
   readonly tenant: TenantId
   readonly job: JobId
   readonly fence: number
 }
 
-export interface QueuedWork extends Lease {
+export interface QueuedWork extends JobLease {
   readonly backbone: BackboneDigest
   /** Milliseconds since 1970. */
   readonly queuedAt: number
@@ -98,12 +98,12 @@ export class WorkQueue {
   }
 
   /** The trainer of the lease has no more to do with the job, which may have been queued again meanwhile. */
-  end({ fence, job, tenant }: Lease): void {
+  end({ fence, job, tenant }: JobLease): void {
     this.#sql.all('DELETE FROM work WHERE tenant = ? AND job = ? AND fence = ?', tenant, job, fence)
   }
 
   /** Nobody may train the job now; it keeps its place and is looked at again when a lease's time has passed. */
-  defer({ fence, job, tenant }: Lease): void {
+  defer({ fence, job, tenant }: JobLease): void {
     this.#sql.all(
       'UPDATE work SET lease_until = ?, trainer = NULL WHERE tenant = ? AND job = ? AND fence = ?',
       ...[this.#now() + this.leaseMs, tenant, job, fence],
@@ -114,7 +114,7 @@ export class WorkQueue {
    * Gives a trainer the next job for its backbone. It is the oldest job without a living lease of the tenant that was
    * served longest ago. Each lease has a higher fence than all before it.
    */
-  claim(trainer: TrainerId, backbone: BackboneDigest): Lease | undefined {
+  claim(trainer: TrainerId, backbone: BackboneDigest): JobLease | undefined {
     const now = this.#now()
     return this.#sql.atomically(() => {
       this.#sql.all('DELETE FROM trainers WHERE seen_at < ?', now - trainerForgottenMs)
@@ -146,7 +146,7 @@ export class WorkQueue {
    * Prolongs a lease. False where another trainer has the job, or nobody is to have it. `tokensPerSecond`: the trainer's
    * speed.
    */
-  renew({ fence, job, tenant }: Lease, tokensPerSecond?: number): boolean {
+  renew({ fence, job, tenant }: JobLease, tokensPerSecond?: number): boolean {
     const now = this.#now()
     const [row] = this.#sql.all<Row>(
       'SELECT * FROM work WHERE tenant = ? AND job = ? AND fence = ?',
@@ -179,7 +179,7 @@ export class WorkQueue {
   }
 
   /** The trainer stops: another one may take the job at once. */
-  release({ fence, job, tenant }: Lease): void {
+  release({ fence, job, tenant }: JobLease): void {
     this.#sql.all(
       'UPDATE work SET lease_until = 0, trainer = NULL WHERE tenant = ? AND job = ? AND fence = ?',
       ...[tenant, job, fence],

@@ -4,7 +4,7 @@ import { within } from './within.ts'
 /** An answer, sealed by whoever asked for it (idempotency.ts). */
 export type SealedAnswer = Uint8Array<ArrayBuffer>
 
-export type Turn =
+export type IdempotencyState =
   /** Nobody has asked yet: act, then `finish`, `lose` or `forget`. */
   | { readonly kind: 'first' }
   | { readonly kind: 'answered'; readonly answer: SealedAnswer }
@@ -27,7 +27,10 @@ export class IdempotentCall extends DurableObject {
   }
 
   /** Waits for the first with the same fingerprint to be answered, unless told not to. */
-  async begin(fingerprint: string, { waitMs = patienceMs }: { waitMs?: number } = {}): Promise<Turn> {
+  async begin(
+    fingerprint: string,
+    { waitMs = patienceMs }: { waitMs?: number } = {},
+  ): Promise<IdempotencyState> {
     for (const deadline = Date.now() + waitMs; ; ) {
       this.#sql.exec('CREATE TABLE IF NOT EXISTS call (fingerprint TEXT NOT NULL, answer BLOB) STRICT')
       const call = this.#call()

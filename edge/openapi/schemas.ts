@@ -40,10 +40,10 @@ import {
   MessageEvent,
   MessageObject,
   MessagesRequest,
-  TokenCount,
+  MessagesTokenCount,
 } from '../../shared/api/messages.ts'
 import { Model, ModelList } from '../../shared/api/models.ts'
-import { Usage } from '../../shared/api/parameters.ts'
+import { CompletionUsage } from '../../shared/api/parameters.ts'
 import { TenantPolicy } from '../../shared/api/policy.ts'
 import {
   DeletedResponse,
@@ -105,9 +105,9 @@ export const responseSchemas = {
   DeletedResponse,
   MessageObject,
   MessageEvent,
-  TokenCount,
+  MessagesTokenCount,
   EmbeddingList,
-  Usage,
+  CompletionUsage,
   Model,
   ModelList,
   AdapterSummary,

@@ -15,7 +15,7 @@ import { backgroundOf, readerOf } from '../http/reader.ts'
 import { behind, parseQuery, pathParameter } from '../http/request-parts.ts'
 import type { ControlApp } from '../request-context.ts'
 import { readAdapters } from '../tenants/read.ts'
-import { type Publication, publishAdapter } from '../uploads/publish-adapter.ts'
+import { type AdapterPublication, publishAdapter } from '../uploads/publish-adapter.ts'
 import type { ArrivingFile } from '../uploads/receive-adapter.ts'
 import { UploadProgress } from '../uploads/upload-memory.ts'
 import { moveAlias, requireOwnName } from './aliases.ts'
@@ -91,7 +91,7 @@ async function adaptersOf(c: C) {
   return unwrap(await c.get('platform').directory(tenant).summary()).adapters
 }
 
-const publicationOf = (c: C, expected: Publication['expected']): Publication => ({
+const publicationOf = (c: C, expected: AdapterPublication['expected']): AdapterPublication => ({
   tenant: c.get('tenant'),
   reader: { platform: c.get('platform'), background: backgroundOf(c) },
   expected,

@@ -1,5 +1,5 @@
 import type { Context } from 'hono'
-import type { Usage } from '../../shared/api/parameters.ts'
+import type { CompletionUsage } from '../../shared/api/parameters.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { TokenScore } from '../../shared/wire.ts'
 import { reportError } from '../http/error-response.ts'
@@ -27,17 +27,17 @@ export interface CompleteChoice {
 /** How an endpoint words its answer. */
 export interface Presentation<Whole extends object, Chunk extends object> {
   readonly operation: GenerationFacts['operation']
-  readonly whole: (choices: readonly CompleteChoice[], usage: Usage) => Whole | Promise<Whole>
+  readonly whole: (choices: readonly CompleteChoice[], usage: CompletionUsage) => Whole | Promise<Whole>
   /** The events that open a choice's stream. */
   readonly opening: (index: number) => readonly Chunk[]
   readonly chunks: (index: number, delta: ChoiceDelta) => readonly Chunk[]
   /** The last events. `isAsked`: the client wants an event with the usage. */
   readonly closing: (
-    usage: Usage,
+    usage: CompletionUsage,
     asked: { isAsked: boolean },
   ) => readonly Chunk[] | Promise<readonly Chunk[]>
   /** The last event of an answer that broke; as at OpenAI's chat completions where it is absent. */
-  readonly failure?: (error: QuartetError, usage: Usage) => Chunk
+  readonly failure?: (error: QuartetError, usage: CompletionUsage) => Chunk
   /** Events carry their `type` as the event's name too. */
   readonly isNamed?: true
   /** Nothing stands behind the last event; `[DONE]` does otherwise. */

@@ -4,7 +4,7 @@ import type {
   ChatCompletionChunk,
   ChatCompletionRequest,
 } from '../../shared/api/chat-completions.ts'
-import type { CallPiece as ToolCallPiece } from '../../shared/api/tools.ts'
+import type { CallPiece } from '../../shared/api/tools.ts'
 import type { PromptEnd } from '../../shared/tokenizer/chat-template.ts'
 import type { FinishReason } from '../../shared/wire.ts'
 import type { TenantApp } from '../request-context.ts'
@@ -13,7 +13,7 @@ import { contentLogprobs } from '../streaming/token-text.ts'
 import { grammarOf } from '../structure/grammar.ts'
 import { ownForm } from '../tenants/own-form.ts'
 import { answered } from '../tools/answered.ts'
-import type { CallPiece } from '../tools/call-pieces.ts'
+import type { AnswerPiece } from '../tools/call-pieces.ts'
 import { chatTurns } from '../tools/chat-turns.ts'
 import { type AskedTools, ToolUse } from '../tools/tool-use.ts'
 import { answer, type Presentation } from './answer.ts'
@@ -132,10 +132,10 @@ function presentation(
     choices: [named(choice)],
   })
   const readers = Array.from({ length: n }, () => toolUse.reader())
-  const deltaOf = (index: number, piece: CallPiece): Delta => {
+  const deltaOf = (index: number, piece: AnswerPiece): Delta => {
     if (piece.type === 'text') return { content: piece.text }
     const { call } = piece
-    const part: ToolCallPiece =
+    const part: CallPiece =
       piece.type === 'arguments'
         ? { index: call, function: { arguments: piece.text } }
         : {
@@ -177,7 +177,7 @@ function presentation(
     ],
     chunks: (index, { finish, text, tokens }) => {
       const reader = readers[index]
-      const pieces: readonly CallPiece[] =
+      const pieces: readonly AnswerPiece[] =
         reader === undefined
           ? text === ''
             ? []

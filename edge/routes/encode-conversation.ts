@@ -1,11 +1,11 @@
 import { ChatTemplate, type Encoding } from '../../shared/tokenizer/chat-template.ts'
 import type { Turn } from '../../shared/tokenizer/conversation.ts'
-import type { LoadedModel } from '../tenants/load-codec.ts'
+import type { ModelWithCodec } from '../tenants/load-codec.ts'
 import { tailOf } from '../tenants/resolve-model.ts'
 import type { Encoded } from './encode-prompts.ts'
 import { promptRoom } from './fit-context.ts'
 
-interface Conversation extends LoadedModel, Partial<Omit<Encoding, 'tuned'>> {}
+interface Conversation extends ModelWithCodec, Partial<Omit<Encoding, 'tuned'>> {}
 
 /**
  * A conversation as the model was trained to read it, and where late rows stand in it. By default it has room for so many

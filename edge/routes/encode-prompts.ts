@@ -4,7 +4,7 @@ import { readerOf } from '../http/reader.ts'
 import type { TenantApp } from '../request-context.ts'
 import { type Answerer, checkSeveral } from '../tenants/answerers.ts'
 import { chooseTarget } from '../tenants/choose-target.ts'
-import { type LoadedModel, loadCodec } from '../tenants/load-codec.ts'
+import { loadCodec, type ModelWithCodec } from '../tenants/load-codec.ts'
 import { promptRowsOf, type ResolvedModel, resolveModel, tailOf } from '../tenants/resolve-model.ts'
 
 /** One prompt. */
@@ -14,7 +14,7 @@ export interface Encoded {
   readonly tail?: number | undefined
 }
 
-export interface EncodedPrompts extends LoadedModel {
+export interface EncodedPrompts extends ModelWithCodec {
   /** Who answers: one model, or several that answer each prompt together; `model` is the one with the most prompt rows. */
   readonly answerers: readonly Answerer[]
   readonly prompts: readonly (readonly number[])[]
@@ -35,7 +35,7 @@ interface Asking {
 export async function encodePrompts<Written extends { readonly prompts: readonly Encoded[] }>(
   { model: one = '', models, param, user }: Asking,
   c: Context<TenantApp>,
-  encode: (open: LoadedModel, answerers: readonly Answerer[]) => Written,
+  encode: (open: ModelWithCodec, answerers: readonly Answerer[]) => Written,
 ): Promise<EncodedPrompts & Omit<Written, 'prompts'>> {
   const arrived = performance.now()
   const asker = { requestId: c.get('requestId'), user }

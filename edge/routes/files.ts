@@ -20,7 +20,7 @@ import { maxDroppedBytes } from '../http/unread-body.ts'
 import { within } from '../http/within.ts'
 import type { TenantApp } from '../request-context.ts'
 import { fileKey } from '../store/bucket-keys.ts'
-import { heldBytes } from '../store/file-writer.ts'
+import { writerBytes } from '../store/file-writer.ts'
 import { arrivingChunks } from '../uploads/arriving-chunks.ts'
 import { UploadProgress } from '../uploads/upload-memory.ts'
 import { openTokenCounts, withEstimates } from './training-estimates.ts'
@@ -44,7 +44,7 @@ export async function createFile(c: C): Promise<Response> {
   if (body === null)
     throw new QuartetError('invalid_request', 'the body is empty; send a form with purpose and file')
   const progress = new UploadProgress(Number(announced ?? maxFileBytes))
-  using _memory = uploadMemory.take(tenant, heldBytes, progress)
+  using _memory = uploadMemory.take(tenant, writerBytes, progress)
   const records = training(tenant)
   const id = newFileId()
   // Clients that stream a file do not know the form's length: they get what room there is.

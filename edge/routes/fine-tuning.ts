@@ -18,7 +18,7 @@ import type { BackboneSlug } from '../../shared/ids.ts'
 import { unwrap } from '../directory/outcome.ts'
 import { seqOf } from '../fine-tuning/event-table.ts'
 import type { JobSpec } from '../fine-tuning/job-spec.ts'
-import { isEnded, type JobRecord, jobOf } from '../fine-tuning/job-table.ts'
+import { isEndedJob, type JobRecord, jobOf } from '../fine-tuning/job-table.ts'
 import { readJson } from '../http/json-body.ts'
 import { readerOf } from '../http/reader.ts'
 import { parseQuery, pathParameter } from '../http/request-parts.ts'
@@ -165,7 +165,7 @@ async function* eventLines(c: C, id: JobId): AsyncGenerator<string, void> {
     for (const event of events) yield `data: ${JSON.stringify(event)}\n\n`
     after = seqOf(events.at(-1)?.id ?? '') ?? after
     if (events.length > 0) continue
-    if (job === undefined || isEnded(job.status)) {
+    if (job === undefined || isEndedJob(job.status)) {
       yield 'data: [DONE]\n\n'
       return
     }

@@ -1,4 +1,4 @@
-import type { Usage } from '../../shared/api/parameters.ts'
+import type { CompletionUsage } from '../../shared/api/parameters.ts'
 import type { RequestId } from '../../shared/ids.ts'
 import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import type { Grammar, Sampling } from '../../shared/wire.ts'
@@ -108,7 +108,7 @@ export const promptTokensOf = (prompts: readonly (readonly number[])[]): number 
 export function usageOf(
   prompts: readonly (readonly number[])[],
   { cached = 0, completionTokens }: { completionTokens: number; cached?: number },
-): Usage {
+): CompletionUsage {
   const promptTokens = promptTokensOf(prompts)
   return {
     prompt_tokens: promptTokens,

@@ -6,12 +6,12 @@ import type {
   MessagesUsage,
   StopReason,
 } from '../../shared/api/messages.ts'
-import type { Usage } from '../../shared/api/parameters.ts'
+import type { CompletionUsage } from '../../shared/api/parameters.ts'
 import type { RequestId } from '../../shared/ids.ts'
 import { anthropicType } from '../http/error-response.ts'
 import type { ChoiceDelta } from '../streaming/read-choice.ts'
 import { answered } from '../tools/answered.ts'
-import type { CallPiece } from '../tools/call-pieces.ts'
+import type { AnswerPiece } from '../tools/call-pieces.ts'
 import type { ToolUse } from '../tools/tool-use.ts'
 import type { Presentation } from './answer.ts'
 import { type Generation, usageOf } from './generation.ts'
@@ -112,7 +112,7 @@ class MessageBlocks {
     return [...events, { type: 'content_block_start', index: this.#index, content_block: block }]
   }
 
-  add(piece: CallPiece): MessageEvent[] {
+  add(piece: AnswerPiece): MessageEvent[] {
     if (piece.type === 'call')
       return this.open({ type: 'tool_use', id: this.#callId(piece.call), name: piece.name, input: {} })
     if (piece.type === 'arguments')
@@ -144,7 +144,11 @@ function inputOf(text: string): Record<string, unknown> {
 }
 
 /** Leaves tokens that an earlier request had read out of `input_tokens`, as Anthropic does. */
-function usageIn({ completion_tokens, prompt_tokens, prompt_tokens_details }: Usage): MessagesUsage {
+function usageIn({
+  completion_tokens,
+  prompt_tokens,
+  prompt_tokens_details,
+}: CompletionUsage): MessagesUsage {
   const cached = prompt_tokens_details?.cached_tokens ?? 0
   return {
     input_tokens: prompt_tokens - cached,

@@ -3,7 +3,7 @@ import type { CountTokensRequest, MessagesRequest } from '../../shared/api/messa
 import type { Turn } from '../../shared/tokenizer/conversation.ts'
 import type { TenantApp } from '../request-context.ts'
 import { grammarOfSchema } from '../structure/grammar.ts'
-import type { LoadedModel } from '../tenants/load-codec.ts'
+import type { ModelWithCodec } from '../tenants/load-codec.ts'
 import { ownForm } from '../tenants/own-form.ts'
 import { messageTurns } from '../tools/message-turns.ts'
 import { type AskedTools, type Constraint, ToolUse } from '../tools/tool-use.ts'
@@ -79,7 +79,7 @@ const unconstrained: Constraint = { grammar: undefined, grammarAfter: undefined 
 function encoded(
   request: Conversation,
   c: Context<TenantApp>,
-  constrain: (toolUse: ToolUse, open: LoadedModel) => Constraint = () => unconstrained,
+  constrain: (toolUse: ToolUse, open: ModelWithCodec) => Constraint = () => unconstrained,
 ) {
   const system: readonly Turn[] =
     request.system === undefined ? [] : [{ role: 'system', content: request.system }]

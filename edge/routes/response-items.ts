@@ -1,6 +1,6 @@
 import type { OutputCall, OutputMessage, OutputText, ResponseObject } from '../../shared/api/responses.ts'
 import type { PlacedToken } from '../streaming/choice-text.ts'
-import type { CallPiece } from '../tools/call-pieces.ts'
+import type { AnswerPiece } from '../tools/call-pieces.ts'
 
 export interface ItemEvent {
   readonly type: string
@@ -71,7 +71,7 @@ export class ResponseItems {
     if (this.#open?.kind === 'message') this.#open.tokens.push(...tokens)
   }
 
-  add(piece: CallPiece, tokens: readonly PlacedToken[]): ItemEvent[] {
+  add(piece: AnswerPiece, tokens: readonly PlacedToken[]): ItemEvent[] {
     switch (piece.type) {
       case 'text': {
         const events =

@@ -1,10 +1,10 @@
-import type { Usage } from '../../shared/api/parameters.ts'
+import type { CompletionUsage } from '../../shared/api/parameters.ts'
 import type { ResponseEvent, ResponseObject, ResponsesRequest } from '../../shared/api/responses.ts'
 import type { TextFormat } from '../../shared/api/structure.ts'
 import type { RequestId } from '../../shared/ids.ts'
 import type { ChoiceDelta } from '../streaming/read-choice.ts'
 import { contentLogprobs } from '../streaming/token-text.ts'
-import type { CallPiece } from '../tools/call-pieces.ts'
+import type { AnswerPiece } from '../tools/call-pieces.ts'
 import type { ToolUse } from '../tools/tool-use.ts'
 import type { Presentation } from './answer.ts'
 import type { Generation } from './generation.ts'
@@ -43,7 +43,7 @@ export function responsePresentation({
     })
   const ended = (
     output: ResponseObject['output'],
-    { finish, usage }: { finish: Finish; usage: Usage },
+    { finish, usage }: { finish: Finish; usage: CompletionUsage },
   ): ResponseObject => {
     const isWhole = finish.reason === 'stop'
     return {
@@ -69,7 +69,7 @@ export function responsePresentation({
       const { finish: end = finish, text = '', tokens = [] } = choice ?? {}
       const whole = newItems()
       const calls = toolUse.reader()
-      const pieces: readonly CallPiece[] =
+      const pieces: readonly AnswerPiece[] =
         calls === undefined ? [{ type: 'text', text }] : [...calls.push(text), ...calls.finish()]
       for (const piece of pieces) whole.add(piece, tokens)
       whole.close(statusOf(end))
@@ -109,7 +109,7 @@ export function responsePresentation({
 
 const seconds = () => Math.floor(Date.now() / 1000)
 
-const usageOf = (usage: Usage): NonNullable<ResponseObject['usage']> => ({
+const usageOf = (usage: CompletionUsage): NonNullable<ResponseObject['usage']> => ({
   input_tokens: usage.prompt_tokens,
   input_tokens_details: { cached_tokens: usage.prompt_tokens_details?.cached_tokens ?? 0 },
   output_tokens: usage.completion_tokens,

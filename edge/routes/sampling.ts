@@ -4,7 +4,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
 import type { Sampling } from '../../shared/wire.ts'
-import type { LoadedModel } from '../tenants/load-codec.ts'
+import type { ModelWithCodec } from '../tenants/load-codec.ts'
 
 type Parameters = Pick<
   CompletionRequest,
@@ -68,7 +68,7 @@ export interface StopRules {
 }
 
 /** The tokens that end an answer. */
-export function stopTokensOf(rules: StopRules, { codec, model }: LoadedModel): readonly number[] {
+export function stopTokensOf(rules: StopRules, { codec, model }: ModelWithCodec): readonly number[] {
   const eos = rules.ignoreEos ? [] : model.record.backbone.tokens.eos
   const asked = rules.ids.map((id) =>
     knownToken(id, { vocabulary: codec.vocabulary, param: 'stop_token_ids' }),

@@ -11,7 +11,7 @@ import { readerOf } from '../http/reader.ts'
 import { parseQuery } from '../http/request-parts.ts'
 import type { TenantApp } from '../request-context.ts'
 import { tokenText } from '../streaming/token-text.ts'
-import type { LoadedModel } from '../tenants/load-codec.ts'
+import type { ModelWithCodec } from '../tenants/load-codec.ts'
 import { listBackbones } from '../tenants/read.ts'
 import { isAllowed } from '../tenants/resolve-model.ts'
 import { chatTurns } from '../tools/chat-turns.ts'
@@ -37,7 +37,7 @@ export async function tokenize(request: TokenizeRequest, c: Context<TenantApp>):
   })
 }
 
-function tokensOf(request: TokenizeRequest, open: LoadedModel): number[] {
+function tokensOf(request: TokenizeRequest, open: ModelWithCodec): number[] {
   const { codec, model } = open
   const room = promptRoom(model)
   if ('prompt' in request) {
@@ -77,7 +77,7 @@ export async function tokenizerInfo(c: Context<TenantApp>): Promise<Response> {
 async function openModel(
   { model, user }: Pick<DetokenizeRequest, 'model' | 'user'>,
   c: Context<TenantApp>,
-): Promise<LoadedModel> {
+): Promise<ModelWithCodec> {
   return encodePrompts({ model: await askedModel(model, c), user }, c, () => ({ prompts: [] }))
 }
 

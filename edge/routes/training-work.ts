@@ -18,7 +18,7 @@ import { unwrap } from '../directory/outcome.ts'
 import type { ReportAnswer } from '../fine-tuning/job-book.ts'
 import type { JobRecord } from '../fine-tuning/job-table.ts'
 import { verdictOf } from '../fine-tuning/verdict.ts'
-import type { Lease } from '../fine-tuning/work-queue.ts'
+import type { JobLease } from '../fine-tuning/work-queue.ts'
 import { parseJson, readBytes } from '../http/json-body.ts'
 import { backgroundOf } from '../http/reader.ts'
 import { parseQuery, pathParameter } from '../http/request-parts.ts'
@@ -52,7 +52,7 @@ async function readSigned(c: C): Promise<{ readonly trainer: TrainerId; readonly
 }
 
 /** The lease that the path and `x-quartet-fence` name. */
-function leaseOf(c: C): Lease {
+function leaseOf(c: C): JobLease {
   const fence = c.req.header('x-quartet-fence') ?? ''
   if (!/^[0-9]{1,15}$/.test(fence))
     throw new QuartetError('invalid_request', 'x-quartet-fence: must be the fence of the lease')
@@ -60,7 +60,7 @@ function leaseOf(c: C): Lease {
 }
 
 /** The job of a lease that still holds. Throws `conflict` for one that another trainer has. */
-async function heldJob(c: C, lease: Lease): Promise<JobRecord> {
+async function heldJob(c: C, lease: JobLease): Promise<JobRecord> {
   return unwrap(await c.get('platform').training(lease.tenant).holds(lease))
 }
 
@@ -137,7 +137,7 @@ async function noteTrained(
 /** Points the alias of a job whose adapter is published, unless it is not known to be better than the untuned model. */
 async function succeed(
   c: C,
-  lease: Lease,
+  lease: JobLease,
   report: Extract<TrainerReport, { type: 'succeeded' }>,
 ): Promise<TrainerOrder> {
   const { directory, feed, training } = c.get('platform')
@@ -210,7 +210,7 @@ const CheckpointQuery = z.strictObject({
 })
 
 /** The checkpoints are of no use to the trainer: they go, so that the next ones count. */
-async function dropCheckpoints(c: C, lease: Lease): Promise<void> {
+async function dropCheckpoints(c: C, lease: JobLease): Promise<void> {
   await heldJob(c, lease)
   const { files, training } = c.get('platform')
   const checkpoints = await training(lease.tenant).checkpoints(lease.job)

@@ -1,6 +1,6 @@
 import type { FleetNode } from '../fleet/nodes.ts'
 import { assumedMaxBatch, chooseNode, isKnownToHold, type RouteRequest, serves } from './choose-node.ts'
-import type { Verdict } from './node-failures.ts'
+import type { FailureVerdict } from './node-failures.ts'
 import type { Router } from './router.ts'
 
 /** First attempts, failovers and the hedge together. */
@@ -28,7 +28,7 @@ export interface Attempt {
   readonly number: number
   /** The first token is there; the attempt goes on until `ended`. */
   answered(): void
-  failed(verdict: Verdict): void
+  failed(verdict: FailureVerdict): void
   /** The stream is over, or nobody needs it any more. */
   ended(): void
 }
@@ -72,7 +72,7 @@ export class Dispatch {
   /** The attempt after one that failed, if there may be one. */
   next(
     nodes: readonly FleetNode[],
-    { node, verdict }: { node: FleetNode; verdict: Verdict },
+    { node, verdict }: { node: FleetNode; verdict: FailureVerdict },
   ): Attempt | undefined {
     if (verdict.perhapsDeadly === true) this.#gone += 1
     if (verdict.retry === 'roomier' && node.report === null)

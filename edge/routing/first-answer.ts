@@ -2,7 +2,7 @@ import type { GenerateEvent } from '../../shared/wire.ts'
 import type { FleetNode } from '../fleet/nodes.ts'
 import { type Clock, isolateClock } from './clock.ts'
 import type { Attempt, Dispatch } from './dispatch.ts'
-import { NodeFailure, type Verdict } from './node-failures.ts'
+import { type FailureVerdict, NodeFailure } from './node-failures.ts'
 
 /** A node that is silent is looked up in the fleet this often. */
 const watchMs = 2_500
@@ -58,7 +58,7 @@ interface Call {
  */
 export async function firstAnswer(
   source: FirstAnswerSource,
-  after?: { readonly node: FleetNode; readonly verdict: Verdict },
+  after?: { readonly node: FleetNode; readonly verdict: FailureVerdict },
 ): Promise<FirstAnswer | undefined> {
   const { clock = isolateClock, dispatch, nodes, signal } = source
   const calls = new Set<Call>()

@@ -3,7 +3,7 @@ import type { Usage } from '../../shared/wire.ts'
 import { textUpTo } from '../http/text-up-to.ts'
 
 /** The meaning of a node's failure for the next attempt, for the node's standing, and for the client. */
-export interface Verdict {
+export interface FailureVerdict {
   /** `roomier`: at another node, if one can hold the request. */
   readonly retry: 'elsewhere' | 'anywhere' | 'roomier' | 'never'
   /** The node did none of the work and will not: a repeat elsewhere adds no load to the fleet. */
@@ -99,7 +99,10 @@ const verdicts = {
   invalid_node_token: { retry: 'elsewhere', avoid: true, ...broken },
   other: { retry: 'elsewhere', avoid: true, ...broken },
 } as const satisfies Partial<
-  Record<ErrorCode | 'unreachable' | 'truncated' | 'lost' | 'silent' | 'push_timeout' | 'other', Verdict>
+  Record<
+    ErrorCode | 'unreachable' | 'truncated' | 'lost' | 'silent' | 'push_timeout' | 'other',
+    FailureVerdict
+  >
 >
 
 type Cause = keyof typeof verdicts
@@ -109,7 +112,7 @@ export class NodeFailure extends Error {
   override readonly name = 'NodeFailure'
   /** A word of ours, never the node's: for logs. */
   readonly reason: Cause
-  readonly verdict: Verdict
+  readonly verdict: FailureVerdict
   readonly retryAfterSeconds: number | undefined
   /** The tokens that the node says it used all the same. */
   readonly usage: Usage | undefined

@@ -5,7 +5,7 @@ import type { StoreBindings } from './bindings.ts'
 /** R2 takes parts of at least 5 MiB, all but the last of one size. */
 const partBytes = 8 * 1024 * 1024
 /** The memory that writing a file holds at most. */
-export const heldBytes = partBytes
+export const writerBytes = partBytes
 /** A bucket that has not taken a part by then does not answer. */
 const storeMs = 20_000
 

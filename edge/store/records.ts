@@ -23,7 +23,7 @@ export const KeyRecord = z.object({
 })
 export type KeyRecord = z.infer<typeof KeyRecord>
 
-const Target = z.object({
+const AliasTarget = z.object({
   digest: AdapterDigest,
   backbone: BackboneSlug,
   /** Prompt rows the adapter puts in the context. */
@@ -31,14 +31,14 @@ const Target = z.object({
   /** The number of prompt tokens behind late rows; absent where rows stand at the prompt's start. */
   tail: z.int().min(1).optional(),
 })
-export type Target = z.infer<typeof Target>
+export type AliasTarget = z.infer<typeof AliasTarget>
 
-export const AliasRecord = Target.extend({
+export const AliasRecord = AliasTarget.extend({
   updatedAt: z.int(),
   version: z.int().default(1),
   /** The form of its answers, by its key in the tenant's `forms`; absent where it has none. */
   form: z.string().optional(),
-  canary: Target.extend({ percent: z.int(), by: CanaryShare }).optional(),
+  canary: AliasTarget.extend({ percent: z.int(), by: CanaryShare }).optional(),
 })
 export type AliasRecord = z.infer<typeof AliasRecord>
 

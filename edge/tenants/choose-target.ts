@@ -1,6 +1,6 @@
 import type { AliasName, RequestId } from '../../shared/ids.ts'
 import { scorer } from '../routing/rendezvous.ts'
-import type { AliasRecord, Target } from '../store/records.ts'
+import type { AliasRecord, AliasTarget } from '../store/records.ts'
 
 export interface Asker {
   readonly requestId: RequestId
@@ -12,7 +12,7 @@ export interface Asker {
  * The adapter that a request to an alias takes. A canary by user takes the same users each time, and keeps them when its
  * share grows; a request that names no user counts as one of its own.
  */
-export function chooseTarget(alias: AliasName, record: AliasRecord, { requestId, user }: Asker): Target {
+export function chooseTarget(alias: AliasName, record: AliasRecord, { requestId, user }: Asker): AliasTarget {
   const { canary } = record
   if (canary === undefined) return record
   const who = canary.by === 'user' && user !== undefined ? `user\n${user}` : `request\n${requestId}`

@@ -9,7 +9,7 @@ import type { ResolvedModel } from './resolve-model.ts'
 const maxCodecs = 4
 
 /** A model with its tokenizer at hand. */
-export interface LoadedModel {
+export interface ModelWithCodec {
   readonly model: ResolvedModel
   readonly codec: TextCodec
 }

@@ -5,14 +5,14 @@ import type { AnswerForm } from '../../shared/api/structure.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { AliasName, BackboneSlug } from '../../shared/ids.ts'
 import { maxStacked } from '../../shared/wire.ts'
-import type { AliasRecord, BackboneRecord, Target, TenantRecord } from '../store/records.ts'
+import type { AliasRecord, AliasTarget, BackboneRecord, TenantRecord } from '../store/records.ts'
 import { findBackbone, type Reader, readBackbone, reloadTenant } from './read.ts'
 
 /** The meaning of a request's `model` to the tenant that asks. */
 export interface ResolvedModel {
   readonly record: BackboneRecord
   /** The adapters whose rows stand in its prompts, in order; none for the untuned model. */
-  readonly adapters: readonly Target[]
+  readonly adapters: readonly AliasTarget[]
   /** The forms that its aliases give their answers where a request asks for none. */
   readonly forms: readonly AnswerForm[]
   /** Set where the request is one that the alias's canary may have taken. */
@@ -33,7 +33,7 @@ export const tailOf = ({ adapters: [first] }: Pick<ResolvedModel, 'adapters'>): 
   first?.tail
 
 /** The adapter that is meant by an alias. */
-type Choose = (alias: AliasName, record: AliasRecord) => Target
+type Choose = (alias: AliasName, record: AliasRecord) => AliasTarget
 
 interface Lookup {
   readonly tenant: TenantRecord

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { AnswerCalls } from './answer-calls.ts'
 import { joined } from './answered.ts'
-import type { CallPiece } from './call-pieces.ts'
+import type { AnswerPiece } from './call-pieces.ts'
 import { type ToolFormat, toolFormat, toolFormatNamed } from './tool-format.ts'
 
 const offered = new Set(['get_weather', 'get_time'])
@@ -10,7 +10,7 @@ function read(
   name: ToolFormat['name'],
   pieces: readonly string[],
   { isExact = false, isParallel = true } = {},
-): CallPiece[] {
+): AnswerPiece[] {
   const calls = new AnswerCalls({ format: toolFormatNamed(name), offered, isParallel, isExact })
   return [...pieces.flatMap((piece) => calls.push(piece)), ...calls.finish()]
 }

@@ -1,5 +1,5 @@
 import { openLength } from '../streaming/stop-matcher.ts'
-import type { CallPiece, CallReader } from './call-pieces.ts'
+import type { AnswerPiece, CallReader } from './call-pieces.ts'
 import { JsonCalls } from './json-calls.ts'
 import { PythonicCalls } from './pythonic-calls.ts'
 import { SeparatedCall } from './separated-calls.ts'
@@ -50,20 +50,20 @@ export class AnswerCalls {
     return this.#calls > 0
   }
 
-  push(text: string): CallPiece[] {
+  push(text: string): AnswerPiece[] {
     this.#held += text
     return this.#shown(this.#advance(false))
   }
 
-  finish(): CallPiece[] {
+  finish(): AnswerPiece[] {
     const pieces = this.#advance(true)
     if (!this.hasCalled && this.#gap !== '') pieces.push({ type: 'text', text: this.#gap })
     this.#gap = ''
     return this.#shown(pieces)
   }
 
-  #advance(isEnd: boolean): CallPiece[] {
-    const pieces: CallPiece[] = []
+  #advance(isEnd: boolean): AnswerPiece[] {
+    const pieces: AnswerPiece[] = []
     for (;;) {
       const [held, reader, isAtStart] = [this.#held.length, this.#reader, this.#isAtStart]
       if (reader !== undefined) pieces.push(...this.#read(reader, isEnd))
@@ -106,7 +106,7 @@ export class AnswerCalls {
   }
 
   /** Text up to a marker, or as far as it cannot begin one. */
-  #seek(isEnd: boolean): CallPiece[] {
+  #seek(isEnd: boolean): AnswerPiece[] {
     const found = this.#markers
       .map((marker) => ({ marker, at: this.#held.indexOf(marker) }))
       .filter(({ at }) => at !== -1)
@@ -120,7 +120,7 @@ export class AnswerCalls {
     return pieces
   }
 
-  #marked(marker: string, isEnd: boolean, pieces: CallPiece[]): void {
+  #marked(marker: string, isEnd: boolean, pieces: AnswerPiece[]): void {
     const behind = this.#held.slice(marker.length)
     if (!this.#showsForm(behind) && !isEnd) return
     this.#held = behind
@@ -133,7 +133,7 @@ export class AnswerCalls {
     if (this.#reader !== undefined) this.#reader.begun = marker
   }
 
-  #read(reader: Reading, isEnd: boolean): CallPiece[] {
+  #read(reader: Reading, isEnd: boolean): AnswerPiece[] {
     const count = reader.calls.push(this.#held)
     const pieces = reader.calls.take()
     if (pieces.length > 0) reader.isTold = true
@@ -166,7 +166,7 @@ export class AnswerCalls {
     this.#reader = undefined
   }
 
-  #text(text: string): CallPiece[] {
+  #text(text: string): AnswerPiece[] {
     const trimmed = text.trimEnd()
     if (trimmed === '') {
       this.#gap += text
@@ -177,7 +177,7 @@ export class AnswerCalls {
     return [{ type: 'text', text: shown }]
   }
 
-  #shown(pieces: readonly CallPiece[]): CallPiece[] {
+  #shown(pieces: readonly AnswerPiece[]): AnswerPiece[] {
     if (this.#options.isParallel) return [...pieces]
     return pieces.filter((piece) => {
       if (piece.type !== 'text') this.#hasShownCall = true

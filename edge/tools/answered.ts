@@ -1,7 +1,7 @@
 import type { AnswerCalls } from './answer-calls.ts'
-import type { CallPiece } from './call-pieces.ts'
+import type { AnswerPiece } from './call-pieces.ts'
 
-export interface AnsweredCall {
+export interface ParsedCall {
   readonly name: string
   /** JSON when it is whole. */
   readonly arguments: string
@@ -11,13 +11,13 @@ export interface AnsweredCall {
 export function answered(
   text: string,
   reader: AnswerCalls | undefined,
-): { text: string; calls: readonly AnsweredCall[] } {
+): { text: string; calls: readonly ParsedCall[] } {
   if (reader === undefined) return { text, calls: [] }
   return joined([...reader.push(text), ...reader.finish()])
 }
 
 /** Pieces put together. */
-export function joined(pieces: readonly CallPiece[]): { text: string; calls: readonly AnsweredCall[] } {
+export function joined(pieces: readonly AnswerPiece[]): { text: string; calls: readonly ParsedCall[] } {
   let text = ''
   const calls: { name: string; arguments: string }[] = []
   for (const piece of pieces) {

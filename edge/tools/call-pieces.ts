@@ -1,5 +1,5 @@
 /** A new part of an answer in which functions may be called. Calls count from 0. */
-export type CallPiece =
+export type AnswerPiece =
   | { readonly type: 'text'; readonly text: string }
   | { readonly type: 'call'; readonly call: number; readonly name: string }
   /** More of a call's arguments, which are JSON when they are whole. */
@@ -14,7 +14,7 @@ export interface CallReader {
   /** The text of a later call that turned out to be none. */
   readonly rest: string
   /** Takes the pieces that were found since the last time. */
-  take(): CallPiece[]
+  take(): AnswerPiece[]
 }
 
 /** Gives numbers to calls, and knows which functions were offered. */

@@ -1,4 +1,4 @@
-import type { CallCounter, CallPiece, CallReader } from './call-pieces.ts'
+import type { AnswerPiece, CallCounter, CallReader } from './call-pieces.ts'
 
 type Place =
   /** Stands in front of a call or behind one. */
@@ -21,7 +21,7 @@ const argumentKeys: ReadonlySet<string> = new Set(['arguments', 'parameters'])
  */
 export class JsonCalls implements CallReader {
   readonly #counter: CallCounter
-  readonly #pieces: CallPiece[] = []
+  readonly #pieces: AnswerPiece[] = []
   #place: Place = 'between'
   #depth = 0
   #isInList = false
@@ -60,7 +60,7 @@ export class JsonCalls implements CallReader {
     return this.#place !== 'between' && this.#call === undefined ? this.#text : ''
   }
 
-  take(): CallPiece[] {
+  take(): AnswerPiece[] {
     return this.#pieces.splice(0)
   }
 

@@ -1,11 +1,11 @@
-import type { CallCounter, CallPiece, CallReader } from './call-pieces.ts'
+import type { AnswerPiece, CallCounter, CallReader } from './call-pieces.ts'
 
 type Place = 'start' | 'name' | 'key' | 'value' | 'between' | 'end'
 
 /** Calls written as a list of Python's: `[f(a=1, b="x"), g()]`. Arguments go out one by one, as JSON. */
 export class PythonicCalls implements CallReader {
   readonly #counter: CallCounter
-  readonly #pieces: CallPiece[] = []
+  readonly #pieces: AnswerPiece[] = []
   #place: Place = 'start'
   #word = ''
   #value = ''
@@ -39,7 +39,7 @@ export class PythonicCalls implements CallReader {
     return this.#place !== 'end' && this.#call === undefined ? this.#text : ''
   }
 
-  take(): CallPiece[] {
+  take(): AnswerPiece[] {
     return this.#pieces.splice(0)
   }
 

@@ -1,4 +1,4 @@
-import type { CallCounter, CallPiece, CallReader } from './call-pieces.ts'
+import type { AnswerPiece, CallCounter, CallReader } from './call-pieces.ts'
 
 const separators = { id: '[CALL_ID]', arguments: '[ARGS]' } as const
 /** A function's name, and the id that some models write behind it. */
@@ -8,7 +8,7 @@ const longestHead = 256
 /** One call as `name[ARGS]{…}`, or `name[CALL_ID]id[ARGS]{…}`. */
 export class SeparatedCall implements CallReader {
   readonly #counter: CallCounter
-  readonly #pieces: CallPiece[] = []
+  readonly #pieces: AnswerPiece[] = []
   #head = ''
   #call: number | undefined
   #depth = 0
@@ -42,7 +42,7 @@ export class SeparatedCall implements CallReader {
     return at
   }
 
-  take(): CallPiece[] {
+  take(): AnswerPiece[] {
     return this.#pieces.splice(0)
   }
 

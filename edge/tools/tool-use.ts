@@ -4,7 +4,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import { ChatTemplate, type ShownTools } from '../../shared/tokenizer/chat-template.ts'
 import type { ShownFunction } from '../../shared/tokenizer/conversation.ts'
 import type { Grammar, SimpleGrammar } from '../../shared/wire.ts'
-import type { LoadedModel } from '../tenants/load-codec.ts'
+import type { ModelWithCodec } from '../tenants/load-codec.ts'
 import { AnswerCalls } from './answer-calls.ts'
 import { type ToolFormat, toolFormat } from './tool-format.ts'
 import { formOrCalls, type HeldCalls, onlyCalls, textWithCalls } from './tool-grammar.ts'
@@ -40,7 +40,7 @@ export class ToolUse {
   readonly #marker: number | undefined
 
   /** Throws `invalid_request` for functions that contradict one another or the choice. */
-  constructor(asked: AskedTools, { codec, model }: LoadedModel) {
+  constructor(asked: AskedTools, { codec, model }: ModelWithCodec) {
     checkTools(asked)
     const { tools } = ChatTemplate.of(model.record, codec)
     this.#asked = asked

@@ -15,7 +15,7 @@ import { findBackbone, type Reader } from '../tenants/read.ts'
 import { streamInTurns } from './in-turns.ts'
 import { type ArrivingFile, heldBytes, receiveAdapter } from './receive-adapter.ts'
 
-export interface Publication {
+export interface AdapterPublication {
   readonly tenant: TenantId
   readonly reader: Reader & { readonly platform: Pick<Platform, 'uploadMemory'> }
   /** The digest that the file must have, where the caller named it. */
@@ -29,13 +29,13 @@ export interface Publication {
  * tenant's storage, then memory) before any of its tensors is kept, writes it, and only then lets it be seen. An upload
  * that is cut off in the middle is given up, even when the client is gone.
  */
-export function publishAdapter(file: ArrivingFile, publication: Publication): Promise<AdapterSummary> {
+export function publishAdapter(file: ArrivingFile, publication: AdapterPublication): Promise<AdapterSummary> {
   const publishing = publish(file, publication)
   publication.reader.background(publishing.catch(() => undefined))
   return publishing
 }
 
-async function publish(file: ArrivingFile, publication: Publication): Promise<AdapterSummary> {
+async function publish(file: ArrivingFile, publication: AdapterPublication): Promise<AdapterSummary> {
   const { expected, reader, tenant } = publication
   const { uploadMemory } = reader.platform
   using memory = new DisposableStack()
@@ -84,7 +84,7 @@ interface Writing {
 }
 
 /** A file that is one part lies under its digest, which is known once it is all there. */
-function writeWhole({ reader, tenant }: Publication): Writing {
+function writeWhole({ reader, tenant }: AdapterPublication): Writing {
   let content = new Uint8Array(0)
   return {
     async part(bytes) {
@@ -98,7 +98,7 @@ function writeWhole({ reader, tenant }: Publication): Writing {
 }
 
 /** A larger one is written part by part while it arrives. */
-function writeParts({ bytes: total, id: upload }: Upload, { reader, tenant }: Publication): Writing {
+function writeParts({ bytes: total, id: upload }: Upload, { reader, tenant }: AdapterPublication): Writing {
   let count = 0
   return {
     async part(bytes) {
@@ -141,7 +141,7 @@ function checkDigest(actual: AdapterDigest, expected: AdapterDigest | undefined)
     })
 }
 
-async function requireBackbone(metadata: AdapterMetadata, publication: Publication): Promise<void> {
+async function requireBackbone(metadata: AdapterMetadata, publication: AdapterPublication): Promise<void> {
   const { backbone: wanted } = publication
   if (wanted !== undefined && wanted.slug !== metadata.backbone)
     throw new QuartetError(

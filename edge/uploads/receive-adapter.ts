@@ -1,4 +1,4 @@
-import { type AdapterDescription, checkAdapterLength, describeAdapter } from '../../shared/adapter-file.ts'
+import { type AdapterDescription, checkAdapter, checkAdapterLength } from '../../shared/adapter-file.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { AdapterDigest } from '../../shared/ids.ts'
 import { parseHeader, readHeaderLength } from '../../shared/safetensors.ts'
@@ -58,7 +58,7 @@ export async function receiveAdapter(
         const begun = header.push(chunk)
         if (begun === undefined) continue
         const parsed = parseHeader(begun.header.subarray(lengthBytes), bytes)
-        await receiver.describe(describeAdapter(parsed.metadata, parsed.entries))
+        await receiver.describe(checkAdapter(parsed.metadata, parsed.entries))
         const part = new PartBuffer(heldBytes.part(bytes), receiver.part)
         tensors = { check: new FiniteCheck(parsed), part }
         tensors.check.push(begun.header)

@@ -12,7 +12,7 @@ import { signHeartbeat } from '../../shared/heartbeat-token.ts'
 import type { SettlementId } from '../../shared/ids.ts'
 import type { Log } from '../../shared/log.ts'
 import type { Settlement } from '../../shared/settlement.ts'
-import { describeFailure } from '../server/log.ts'
+import { failureText } from '../server/log.ts'
 import type { EdgeClock } from './edge-clock.ts'
 
 const firstBackoffMs = 250
@@ -132,7 +132,7 @@ export class Heartbeats {
   #report(thrown: unknown): void {
     const { edge, log } = this.#options
     const trouble = thrown instanceof HeartbeatRefusal ? String(thrown.status) : 'unreachable'
-    if (trouble !== this.#trouble) log('warn', 'heartbeat_failed', { edge, reason: describeFailure(thrown) })
+    if (trouble !== this.#trouble) log('warn', 'heartbeat_failed', { edge, reason: failureText(thrown) })
     this.#trouble = trouble
   }
 

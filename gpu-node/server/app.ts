@@ -11,7 +11,7 @@ import type { Settlements } from '../settlements/settlements.ts'
 import type { Tracing } from '../telemetry/tracing.ts'
 import type { Authorization } from './authorization.ts'
 import { generate } from './generate.ts'
-import { describeFailure } from './log.ts'
+import { failureText } from './log.ts'
 import type { NodeMetrics } from './metrics.ts'
 import { putAdapter } from './put-adapter.ts'
 import type { LoadedModel, Serving } from './serving.ts'
@@ -111,7 +111,7 @@ export function nodeApp(options: NodeAppOptions): Hono<Env> {
 /** The reason as the log tells it, without anything that a tenant wrote. */
 function reasonFor(error: QuartetError): string {
   if (error.code === 'grammar_invalid') return 'its grammar cannot be compiled'
-  return error.code === 'internal_error' ? describeFailure(error.cause) : error.message
+  return error.code === 'internal_error' ? failureText(error.cause) : error.message
 }
 
 function errorResponse(error: QuartetError): Response {

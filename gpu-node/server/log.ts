@@ -10,8 +10,8 @@ export function logToStdout(threshold: LogThreshold): { log: Log; dropped: () =>
 }
 
 /** A failure as a log has it: its own text and those of its causes. */
-export function describeFailure(error: unknown): string {
+export function failureText(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
-  const cause = error.cause === undefined ? '' : ` (${describeFailure(error.cause)})`
+  const cause = error.cause === undefined ? '' : ` (${failureText(error.cause)})`
   return `${error.message}${cause}`
 }

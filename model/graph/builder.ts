@@ -1,4 +1,4 @@
-import type { Graph, Initializer, Node } from './graph.ts'
+import type { Graph, GraphNode, Initializer } from './graph.ts'
 import { opRows } from './op-rows.ts'
 import type { OpName, Ops } from './ops.ts'
 import type { ElementType, Shape, Value, ValueType } from './values.ts'
@@ -21,7 +21,7 @@ export class GraphBuilder {
   readonly #outputs = new Map<string, Value>()
   readonly #initializers = new Map<string, Initializer>()
   readonly #used = new Set<string>()
-  #nodes: Node[] = []
+  #nodes: GraphNode[] = []
   #count = 0
 
   input(name: string, type: ElementType, shape: Shape): Value {
@@ -88,12 +88,12 @@ export class GraphBuilder {
   }
 
   /** The nodes so far, in order; those of a branch are in its `If`. */
-  get nodes(): readonly Node[] {
+  get nodes(): readonly GraphNode[] {
     return this.#nodes
   }
 
   /** Applies a node's op once more, to other inputs; its results. */
-  repeat({ op, attributes }: Node, inputs: Node['inputs']): readonly (Value | undefined)[] {
+  repeat({ op, attributes }: GraphNode, inputs: GraphNode['inputs']): readonly (Value | undefined)[] {
     // The node was made by `apply`, which held its inputs and attributes to this op.
     return this.#append(op, { inputs, attributes } as Pick<Ops[typeof op], 'inputs' | 'attributes'>)
   }

@@ -1,5 +1,5 @@
 import proto from 'onnx-proto'
-import type { AttributeValue, Graph, Initializer, Node } from './graph.ts'
+import type { Graph, GraphNode, Initializer, OnnxAttribute } from './graph.ts'
 import { opRows } from './op-rows.ts'
 import type { AttributeKind } from './ops.ts'
 import { type ElementType, type Shape, unknownDim, type Value } from './values.ts'
@@ -109,7 +109,7 @@ interface NodeContext {
   readonly weightsFile: string
 }
 
-function encodeNode(node: Node, { rename, weightsFile }: NodeContext): proto.onnx.INodeProto {
+function encodeNode(node: GraphNode, { rename, weightsFile }: NodeContext): proto.onnx.INodeProto {
   const { attributes, domain = '', operator = { name: node.op, fixed: {} } } = opRows[node.op]
   const kinds: Readonly<Record<string, AttributeKind>> = attributes
   const name = (value: Value | undefined) => (value === undefined ? '' : rename(value.name))
@@ -134,7 +134,7 @@ function encodeNode(node: Node, { rename, weightsFile }: NodeContext): proto.onn
 }
 
 function encodeAttribute(
-  value: AttributeValue,
+  value: OnnxAttribute,
   { kind, weightsFile }: { kind: AttributeKind | undefined; weightsFile: string },
 ): proto.onnx.IAttributeProto {
   if (typeof value === 'number')

@@ -1,15 +1,15 @@
 import type { OpName } from './ops.ts'
 import type { ElementType, Value, ValueType } from './values.ts'
 
-export type AttributeValue = number | readonly number[] | ElementType | Graph
+export type OnnxAttribute = number | readonly number[] | ElementType | Graph
 
 /** One application of an op. An input or output that is left out is undefined. */
-export interface Node {
+export interface GraphNode {
   readonly op: OpName
   readonly name: string
   readonly inputs: readonly (Value | undefined)[]
   readonly outputs: readonly (Value | undefined)[]
-  readonly attributes: Readonly<Record<string, AttributeValue>>
+  readonly attributes: Readonly<Record<string, OnnxAttribute>>
 }
 
 /** A constant tensor: its little-endian bytes, or where they lie in the file of weights. */
@@ -25,5 +25,5 @@ export interface Graph {
   /** The keys are the names that the graph's caller sees. */
   readonly outputs: ReadonlyMap<string, Value>
   readonly initializers: readonly Initializer[]
-  readonly nodes: readonly Node[]
+  readonly nodes: readonly GraphNode[]
 }

@@ -1,4 +1,4 @@
-import type { AttributeValue, Graph } from './graph.ts'
+import type { Graph, OnnxAttribute } from './graph.ts'
 import type { ElementType, Value, ValueType } from './values.ts'
 
 /**
@@ -115,7 +115,7 @@ export type OpName = keyof Ops
 
 interface Op<
   Inputs extends readonly (Value | undefined)[],
-  Attributes extends Readonly<Record<string, AttributeValue>> = Record<never, never>,
+  Attributes extends Readonly<Record<string, OnnxAttribute>> = Record<never, never>,
   Outputs extends readonly (ValueType | undefined)[] = [ValueType],
 > {
   readonly inputs: Inputs

@@ -22,7 +22,7 @@ interface Piece {
 }
 
 /** Source tensors of one width, stacked into one matrix, or vectors of so many numbers. */
-export type Stack = readonly { readonly tensor: TensorName; readonly rows: number }[]
+export type StackedTensors = readonly { readonly tensor: TensorName; readonly rows: number }[]
 
 /**
  * Lays out `weights.bin`. Graphs ask it for weights by name and get initializers that point into the file; a name
@@ -42,7 +42,11 @@ export class WeightFile {
   matrix(
     g: GraphBuilder,
     name: string,
-    { parts, columns, arithmetic = 'as stored' }: { parts: Stack; columns: number; arithmetic?: Arithmetic },
+    {
+      parts,
+      columns,
+      arithmetic = 'as stored',
+    }: { parts: StackedTensors; columns: number; arithmetic?: Arithmetic },
   ): Matrix {
     const format = this.#formatOf(name)
     const shape: MatrixShape = { rows: parts.reduce((sum, { rows }) => sum + rows, 0), columns }
@@ -82,7 +86,7 @@ export class WeightFile {
   }
 
   /** One vector made of several of the source's, one behind the other, in 32-bit floats. */
-  vectors(g: GraphBuilder, name: string, parts: Stack): Value {
+  vectors(g: GraphBuilder, name: string, parts: StackedTensors): Value {
     const length = parts.reduce((sum, { rows }) => sum + rows, 0)
     return this.#floats(g, name, {
       shape: [length],
@@ -133,7 +137,7 @@ export class WeightFile {
     return value
   }
 
-  #planMatrix(name: string, { parts, columns }: { parts: Stack; columns: number }): void {
+  #planMatrix(name: string, { parts, columns }: { parts: StackedTensors; columns: number }): void {
     const { encode, largest } = this.#formatOf(name)
     let before = 0
     for (const { tensor, rows } of parts) {

@@ -1,7 +1,7 @@
 import { float16ToNumber } from './float16.ts'
 
 /** How a file stores numbers: blocks of `elements` numbers in `bytes` bytes. */
-export interface ElementType {
+export interface BlockFormat {
   readonly elements: number
   readonly bytes: number
   /** Decodes `count` whole blocks from the start of `from` to the start of `to`. */
@@ -16,7 +16,7 @@ interface Blocks {
 
 type BlockDecoder = (view: DataView, at: number, to: Float32Array, out: number) => void
 
-function blocks(elements: number, bytes: number, decodeBlock: BlockDecoder): ElementType {
+function blocks(elements: number, bytes: number, decodeBlock: BlockDecoder): BlockFormat {
   return {
     elements,
     bytes,
@@ -62,7 +62,7 @@ const doubledE2m1 = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12]
  * Block formats of GGUF tensors by name, as ggml-quants.c of llama.cpp defines them
  * (`dequantize_row_*`). A new format is one row.
  */
-export const ggmlTypes: Readonly<Record<string, ElementType>> = {
+export const ggmlTypes: Readonly<Record<string, BlockFormat>> = {
   F32: f32,
   F16: f16,
   BF16: bf16,

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { parseHeader } from '../../shared/safetensors.ts'
-import { encodeGguf, type GgufTensor, ggufMetadata, tinyConfig } from '../../test/model-files.ts'
+import { encodeGguf, type GgufTensor, ggufMetadata, importedConfig } from '../../test/model-files.ts'
 import { decoderTensors } from '../architectures/decoder-tensors.ts'
 import { openGguf } from './gguf.ts'
 import { openSource } from './source.ts'
@@ -79,7 +79,7 @@ test.for(Object.entries(written))(
         type: 0,
         data: new Uint8Array(Float32Array.from(ropeFreqs).buffer),
       })
-    const vocabulary = Object.entries(ggufMetadata(tinyConfig)).filter(([key]) =>
+    const vocabulary = Object.entries(ggufMetadata(importedConfig)).filter(([key]) =>
       key.startsWith('tokenizer.'),
     )
     const tokens = Array.from({ length: config.vocab }, (_, id) => `token ${id}`)

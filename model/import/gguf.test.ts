@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { encodeGguf, ggufMetadata, tinyConfig, tinySource, writeGguf } from '../../test/model-files.ts'
+import { encodeGguf, ggufMetadata, importedConfig, tinySource, writeGguf } from '../../test/model-files.ts'
 import { decoderTensors } from '../architectures/decoder-tensors.ts'
 import { openGguf } from './gguf.ts'
 
@@ -205,7 +205,7 @@ test('a truncated file is refused before anything is allocated for it', async ()
 })
 
 test('a header that lies about its lengths is refused', async () => {
-  const file = encodeGguf(ggufMetadata(tinyConfig), [])
+  const file = encodeGguf(ggufMetadata(importedConfig), [])
   const view = new DataView(file.buffer, file.byteOffset)
   for (const [name, offset] of [
     ['tensors', 8],

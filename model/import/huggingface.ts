@@ -13,7 +13,7 @@ import { requireJsonFile } from '../backbone/json-file.ts'
 import type { BackboneSource } from './backbone-source.ts'
 import { describeConversation } from './conversation.ts'
 import { checkedConfig } from './decoder-shape.ts'
-import { bf16, type ElementType, f16, f32 } from './element-types.ts'
+import { type BlockFormat, bf16, f16, f32 } from './element-types.ts'
 import { tokenizerFiles } from './huggingface-tokenizer.ts'
 import { type Entry, locateTensors, readLocated } from './located-tensors.ts'
 import { weightFiles } from './safetensors-files.ts'
@@ -97,7 +97,7 @@ interface Opened {
   readonly settings: Settings
 }
 
-const elementTypes: Readonly<Record<string, ElementType>> = { F32: f32, F16: f16, BF16: bf16 }
+const elementTypes: Readonly<Record<string, BlockFormat>> = { F32: f32, F16: f16, BF16: bf16 }
 
 async function openTensors({ folder, files, sizes, architecture, settings }: Opened): Promise<TensorSource> {
   const { layer, fused = {}, normOffset = 0, tiedByDefault } = architecture.huggingFace
@@ -177,7 +177,7 @@ async function isSameMatrix(head: Entry | undefined, embedding: Entry | undefine
   const step = Math.max(1, Math.floor(2 ** 20 / Math.max(1, columns)))
   for (let row = 0; row < rows; row += step) {
     const elements = Math.min(step, rows - row) * columns
-    const part = (entry: Entry, of: ElementType) =>
+    const part = (entry: Entry, of: BlockFormat) =>
       entry.file.readTensor({ type: of, elements, start: entry.start + row * columns * of.bytes })
     const [a, b] = [await part(head, type), await part(embedding, other)]
     if (a.some((value, i) => value !== b[i])) return false

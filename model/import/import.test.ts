@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import proto from 'onnx-proto'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { tinyChat } from '../../test/fakes/tiny-tokenizer.ts'
-import { tinyConfig, tinySource, writeGguf, writeHuggingFace } from '../../test/model-files.ts'
+import { importedConfig, tinySource, writeGguf, writeHuggingFace } from '../../test/model-files.ts'
 import { openBackbone, verifyBackbone } from '../backbone/backbone-folder.ts'
 import { fileSha256 } from '../backbone/file-digest.ts'
 import { type ImportOptions, importBackbone } from './import.ts'
@@ -34,7 +34,7 @@ test('an import is a folder whose manifest describes it and holds the hash of ev
   expect(manifest).toMatchObject({
     slug: 'tiny',
     weights: 'f32',
-    config: { ...tinyConfig, rmsEps: Math.fround(tinyConfig.rmsEps) },
+    config: { ...importedConfig, rmsEps: Math.fround(importedConfig.rmsEps) },
     tokens: { bos: null, eos: [302, 300] },
     chat: { template: tinyChat.template },
     source: { kind: 'gguf', name: 'tiny.gguf', sha256: await fileSha256(gguf) },

@@ -3,7 +3,7 @@ import type { Fused, LayerNames } from '../architectures/architecture.ts'
 import { decoderTensors, LayerTensor } from '../architectures/decoder-tensors.ts'
 import type { TensorName } from '../architectures/tensor-source.ts'
 import { invalidBackbone } from '../backbone/invalid-backbone.ts'
-import type { ElementType } from './element-types.ts'
+import type { BlockFormat } from './element-types.ts'
 import type { TensorFile } from './tensor-file.ts'
 
 /** A tensor as a file's header lists it. */
@@ -32,7 +32,7 @@ export interface Locating {
   readonly config: ModelConfig
   readonly entries: ReadonlyMap<string, Entry>
   readonly names: Names
-  readonly types: Readonly<Record<string, ElementType>>
+  readonly types: Readonly<Record<string, BlockFormat>>
   /** Named in the error for a tensor that is missing. */
   readonly source: string
   /** The subject of the error “has shape [..]; {settings} mean [..]”. */
@@ -49,7 +49,7 @@ export interface LocatedTensor {
   /** The name of the stored tensor that it is, or is a part of. */
   readonly name: string
   readonly file: TensorFile
-  readonly type: ElementType
+  readonly type: BlockFormat
   readonly elements: number
   readonly start: number
 }

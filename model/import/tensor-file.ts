@@ -1,10 +1,10 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { invalidBackbone } from '../backbone/invalid-backbone.ts'
-import type { ElementType } from './element-types.ts'
+import type { BlockFormat } from './element-types.ts'
 
 /** Where a tensor's blocks lie in a file. */
 export interface StoredTensor {
-  readonly type: ElementType
+  readonly type: BlockFormat
   readonly elements: number
   /** Byte offset from the start of the file. */
   readonly start: number

@@ -7,7 +7,7 @@ import { encodeModel } from '../graph/encode.ts'
 import { graphFiles } from '../graph/export.ts'
 import type { Graph } from '../graph/graph.ts'
 import { type BackboneWeights, type LayerRange, traceGraph } from '../graph/model.ts'
-import { Session } from './session.ts'
+import { InferenceSession } from './session.ts'
 import { float32, floats, int32, int64 } from './tensors.ts'
 
 const anchorsFile = 'anchors.safetensors'
@@ -64,7 +64,7 @@ async function traceOne(
   const path = join(folder, partFile)
   await writeFile(path, encodeModel(graph, { weightsFile: graphFiles.weights, opset: 18 }))
   try {
-    const session = await Session.open({ folder, graph: partFile }, { device: 'cpu' })
+    const session = await InferenceSession.open({ folder, graph: partFile }, { device: 'cpu' })
     try {
       const feeds = {
         tokens: int64([firstToken], [1, 1]),

@@ -1,7 +1,7 @@
 import { type AdapterFile, type AdapterMetadata, maxPromptRows } from '../../shared/adapter-file.ts'
 import type { BackboneManifest } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { Tensor } from '../../shared/safetensors.ts'
+import type { FileTensor } from '../../shared/safetensors.ts'
 import { maxAdapterBytes } from '../../shared/wire.ts'
 import { range } from './row-places.ts'
 import { Trace } from './trace.ts'
@@ -77,7 +77,7 @@ function checkLength(tokens: number, { bytesPerRow }: { bytesPerRow: number }): 
     )
 }
 
-const encodeRows: { readonly [P in Precision]: (values: Float32Array, d: number) => Tensor } = {
+const encodeRows: { readonly [P in Precision]: (values: Float32Array, d: number) => FileTensor } = {
   f32: (values, d) => ({
     dtype: 'F32',
     shape: [values.length / d, d],
@@ -93,7 +93,7 @@ const largest = 32_768
  * Rows [n, d] as 16-bit floats. A row too large for them is scaled down, which changes nothing: the layer's norm
  * divides it by its root mean square, and beside a row so large the norm's epsilon vanishes.
  */
-function halfRows(values: Float32Array, d: number): Tensor {
+function halfRows(values: Float32Array, d: number): FileTensor {
   const half = new Float16Array(values.length)
   for (let start = 0; start < values.length; start += d) {
     const row = values.subarray(start, start + d)

@@ -21,7 +21,7 @@ import type { CacheType } from './cache-type.ts'
 import { HostKvCache } from './host-kv-cache.ts'
 import { hasLoneQuery } from './lone-query.ts'
 import { plainRows, prefixRows, type RunRows, tunedRows } from './row-places.ts'
-import { type RowResult, type Run, Runner, tableOffset } from './runner.ts'
+import { type GraphRun, type RowResult, Runner, tableOffset } from './runner.ts'
 import type { Device } from './session.ts'
 import { StackedAdapter } from './stacked-adapter.ts'
 import type { Tensors } from './tensors.ts'
@@ -273,7 +273,7 @@ export class OnnxBackend implements Backend {
     })
   }
 
-  readonly #rowsOfSlots: Pick<Run, 'prefixOf' | 'rowsOf'> = {
+  readonly #rowsOfSlots: Pick<GraphRun, 'prefixOf' | 'rowsOf'> = {
     prefixOf: (slot, layer) => this.#sequences.get(slot)?.prefix(layer) ?? 0,
     rowsOf: (slot) => this.#sequences.get(slot)?.rows ?? 0,
   }

@@ -17,7 +17,7 @@ export interface ModelForm {
 }
 
 /** Two forms of one model compared on a text. */
-export interface Comparison {
+export interface FormComparison {
   /** e to the mean negative log-likelihood of a token, of each. */
   readonly perplexity: { readonly exact: number; readonly stored: number }
   /** Mean KL(exact ‖ stored) of the distributions of a token, in nats. */
@@ -31,7 +31,7 @@ export interface Comparison {
 export async function compareOnText(
   forms: { exact: ModelForm; stored: ModelForm },
   ids: readonly number[],
-): Promise<Comparison> {
+): Promise<FormComparison> {
   const windows = Math.floor(ids.length / window)
   if (windows === 0)
     throw new QuartetError('invalid_request', `the text has ${ids.length} tokens; perplexity needs ${window}`)

@@ -2,7 +2,7 @@ import type { ModelConfig } from '../../shared/backbone.ts'
 import { hasLongTables, hasWindows } from '../graph/model.ts'
 import type { CacheSlot } from './backend.ts'
 import type { KvCache } from './kv-cache.ts'
-import { Session, type SessionOptions } from './session.ts'
+import { InferenceSession, type SessionOptions } from './session.ts'
 import { float32, int32, int64, type Tensor, type Tensors } from './tensors.ts'
 
 /** The rows of one layer in a run. */
@@ -14,7 +14,7 @@ export interface LayerRows {
 }
 
 /** One run of the serving graph. */
-export interface Run {
+export interface GraphRun {
   readonly slots: readonly CacheSlot[]
   /** One for each layer. */
   readonly layers: readonly LayerRows[]
@@ -37,12 +37,16 @@ export type RowResult = 'logits' | 'hidden'
 /** The serving graph with its cache. */
 export class Runner {
   readonly cache: KvCache
-  readonly #session: Session
+  readonly #session: InferenceSession
   readonly #config: ModelConfig
   /** Grows to what the largest run needs. */
   #results = new Float32Array(0)
 
-  private constructor({ session, cache, config }: { session: Session; cache: KvCache; config: ModelConfig }) {
+  private constructor({
+    session,
+    cache,
+    config,
+  }: { session: InferenceSession; cache: KvCache; config: ModelConfig }) {
     this.#session = session
     this.cache = cache
     this.#config = config
@@ -59,7 +63,7 @@ export class Runner {
     }: SessionOptions & { cache: KvCache; config: ModelConfig; graph: string },
   ): Promise<Runner> {
     return new Runner({
-      session: await Session.open({ folder, graph }, session),
+      session: await InferenceSession.open({ folder, graph }, session),
       cache,
       config,
     })
@@ -67,7 +71,7 @@ export class Runner {
 
   /** One result for each output row, one behind the other; overwritten by the next run. */
   async run(
-    { slots, layers, tokensOf, outputRows, outputCount, prefixOf, rowsOf, prompt }: Run,
+    { slots, layers, tokensOf, outputRows, outputCount, prefixOf, rowsOf, prompt }: GraphRun,
     result: RowResult = 'logits',
   ): Promise<Float32Array> {
     const width = result === 'logits' ? this.#config.vocab : this.#config.d

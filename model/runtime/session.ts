@@ -52,7 +52,7 @@ const providers: {
 }
 
 /** One graph, loaded and ready to run. */
-export class Session {
+export class InferenceSession {
   readonly #session: NativeSession
   #released = false
 
@@ -61,7 +61,10 @@ export class Session {
   }
 
   /** Loads a graph of a backbone. Throws `backbone_invalid` or `node_unavailable` that names the remedy. */
-  static async open(path: { folder: string; graph: string }, options: SessionOptions): Promise<Session> {
+  static async open(
+    path: { folder: string; graph: string },
+    options: SessionOptions,
+  ): Promise<InferenceSession> {
     const { device, threads, cpuNodes = [], memoryPattern = true } = options
     const { fullName, provider, load, remedy } = providers[device]
     const ort = load()
@@ -72,7 +75,7 @@ export class Session {
       )
     const file = join(path.folder, path.graph)
     try {
-      return new Session(
+      return new InferenceSession(
         await NativeSession.open(ort, file, {
           threads,
           memoryPattern,
@@ -92,8 +95,8 @@ export class Session {
   static async fromModel(
     model: Uint8Array,
     options: Omit<NativeSessionOptions, 'provider'>,
-  ): Promise<Session> {
-    return new Session(await NativeSession.open(Ort.load(), model, options))
+  ): Promise<InferenceSession> {
+    return new InferenceSession(await NativeSession.open(Ort.load(), model, options))
   }
 
   /** Names of the graph's inputs. */

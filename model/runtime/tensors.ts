@@ -9,16 +9,16 @@ export interface ElementArrays {
   readonly bool: Uint8Array
 }
 
-export type ElementType = keyof ElementArrays
+export type TensorElement = keyof ElementArrays
 
 /** A tensor in this process's memory: elements row by row, which a session reads and writes in place. */
 export type Tensor = {
-  readonly [T in ElementType]: {
+  readonly [T in TensorElement]: {
     readonly type: T
     readonly dims: readonly number[]
     readonly data: ElementArrays[T]
   }
-}[ElementType]
+}[TensorElement]
 
 /** Tensors by the name of the graph input or output they belong to. */
 export type Tensors = Readonly<Record<string, Tensor>>

@@ -1,18 +1,18 @@
 import { graphFiles } from '../graph/export.ts'
-import { Session } from './session.ts'
+import { InferenceSession } from './session.ts'
 import { floats, int32, int64 } from './tensors.ts'
 
 /** The graph that reads a text and gives the inputs of each layer, token by token. */
 export class Trace {
-  readonly #session: Session
+  readonly #session: InferenceSession
 
-  private constructor(session: Session) {
+  private constructor(session: InferenceSession) {
     this.#session = session
   }
 
   /** Throws `backbone_invalid`. */
   static async open(folder: string): Promise<Trace> {
-    return new Trace(await Session.open({ folder, graph: graphFiles.trace }, { device: 'cpu' }))
+    return new Trace(await InferenceSession.open({ folder, graph: graphFiles.trace }, { device: 'cpu' }))
   }
 
   /** Hidden states entering each layer for a sequence of these tokens: [layers, tokens, d]. */

@@ -1,6 +1,7 @@
 import { z } from 'zod'
+import { FinishReason } from '../wire.ts'
 import {
-  FinishReason,
+  CompletionUsage,
   idleParameters,
   MaxTokens,
   ModelName,
@@ -12,7 +13,6 @@ import {
   streamOptionsNeedStream,
   streamParameters,
   Text,
-  Usage,
   wholeBetween,
   withDefault,
 } from './parameters.ts'
@@ -218,7 +218,7 @@ export const ChatCompletion = z.object({
       finish_reason: ChatFinishReason,
     }),
   ),
-  usage: Usage,
+  usage: CompletionUsage,
 })
 export type ChatCompletion = z.infer<typeof ChatCompletion>
 
@@ -243,6 +243,6 @@ export const ChatCompletionChunk = z.object({
    * With `include_usage`, the last chunk has the usage and no choices, and all others have null. With
    * `continuous_usage_stats`, each chunk has the usage so far.
    */
-  usage: Usage.nullable().optional(),
+  usage: CompletionUsage.nullable().optional(),
 })
 export type ChatCompletionChunk = z.infer<typeof ChatCompletionChunk>

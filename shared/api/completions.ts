@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { maxTopLogprobs } from '../wire.ts'
+import { FinishReason, maxTopLogprobs } from '../wire.ts'
 import {
-  FinishReason,
+  CompletionUsage,
   idleParameters,
   ModelName,
   maxChoices,
@@ -11,7 +11,6 @@ import {
   samplingParameters,
   streamOptionsNeedStream,
   streamParameters,
-  Usage,
   wholeBetween,
   withDefault,
 } from './parameters.ts'
@@ -117,6 +116,6 @@ export const Completion = z.object({
       prompt_logprobs: PromptLogprobs.optional(),
     }),
   ),
-  usage: Usage.nullable().optional(),
+  usage: CompletionUsage.nullable().optional(),
 })
 export type Completion = z.infer<typeof Completion>

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { type ErrorCode, errorCodes } from '../errors.ts'
-import { Usage } from './parameters.ts'
+import { CompletionUsage } from './parameters.ts'
 
 const codes = Object.keys(errorCodes).filter((code): code is ErrorCode => Object.hasOwn(errorCodes, code))
 
@@ -21,4 +21,4 @@ export const ErrorBody = z.object({
 })
 
 /** The last event of a stream that broke off, with what it used so far. */
-export const StreamError = ErrorBody.extend({ usage: Usage })
+export const StreamError = ErrorBody.extend({ usage: CompletionUsage })

@@ -160,7 +160,7 @@ export type MessagesRequest = z.infer<typeof MessagesRequest>
 export const CountTokensRequest = z.strictObject({ ...conversation, user: orAbsent(Text.max(512)) })
 export type CountTokensRequest = z.infer<typeof CountTokensRequest>
 
-export const TokenCount = z.object({ input_tokens: z.int() })
+export const MessagesTokenCount = z.object({ input_tokens: z.int() })
 
 const MessagesUsage = z.object({
   input_tokens: z.int(),

@@ -243,13 +243,11 @@ export const streamOptionsNeedStream = {
   detail: { path: ['stream_options'], error: 'is only allowed when stream is true' },
 }
 
-export const Usage = z.object({
+export const CompletionUsage = z.object({
   prompt_tokens: z.int(),
   completion_tokens: z.int(),
   total_tokens: z.int(),
   /** Prompt tokens that an earlier request had run; absent when there were none. */
   prompt_tokens_details: z.object({ cached_tokens: z.int() }).optional(),
 })
-export type Usage = z.infer<typeof Usage>
-
-export const FinishReason = z.enum(['stop', 'length'])
+export type CompletionUsage = z.infer<typeof CompletionUsage>

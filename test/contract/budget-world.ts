@@ -1,5 +1,5 @@
 import type fc from 'fast-check'
-import { tokensOf } from '../../edge/budgets/admission.ts'
+import { boundTokens } from '../../edge/budgets/admission.ts'
 import { dayOf, minuteOf } from '../../edge/budgets/calendar.ts'
 import { type Exchange, type ExchangeAnswer, tokensOfCharge } from '../../edge/budgets/exchange.ts'
 import { Ledger, settlementGraceMs } from '../../edge/budgets/ledger.ts'
@@ -114,7 +114,7 @@ export class BudgetWorld {
   async request(isolate: Isolate, { maxTokens, n }: { n: number; maxTokens: number }): Promise<void> {
     const bound = { model: 'tone', prompts: [promptTokens], promptRows: 0, n, maxTokens }
     const { account } = isolate
-    const need = tokensOf(bound)
+    const need = boundTokens(bound)
     try {
       const reserved = await account.admit(need, this.#owner(isolate))
       const minute = this.admissions.get(minuteOf(this.now)) ?? { requests: 0, tokens: 0 }

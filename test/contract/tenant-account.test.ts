@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { tokensOf } from '../../edge/budgets/admission.ts'
+import { boundTokens } from '../../edge/budgets/admission.ts'
 import { Budgets } from '../../edge/budgets/budgets.ts'
 import type { Exchange, ExchangeAnswer } from '../../edge/budgets/exchange.ts'
 import { Ledger } from '../../edge/budgets/ledger.ts'
@@ -450,8 +450,8 @@ test('a request that runs over midnight takes nothing of the next day, for which
 test('an adapter’s prompt rows are reserved and charged like the tokens of the prompt', async () => {
   const { account, clock, ledger, owner } = setUp({ ...noLimits, tokensPerDay: 2_000 })
   const bound = { model: 'tone', prompts: [10], promptRows: 512, n: 2, maxTokens: 20 }
-  expect(tokensOf(bound)).toBe(512 + 10 + 2 * 20)
-  const reserved = await account.admit(tokensOf(bound), owner)
+  expect(boundTokens(bound)).toBe(512 + 10 + 2 * 20)
+  const reserved = await account.admit(boundTokens(bound), owner)
   const requestId = newRequestId()
   const reservation = new AccountReservation({ account, reserved, bound, key, requestId, at: clock.now })
   const usage = { promptTokens: 10, promptRows: 512, completionTokens: 5 }

@@ -8,7 +8,7 @@ const plain =
 
 const Failure = z.object({ error: z.object({ code: z.string() }) })
 
-export interface Answered {
+export interface ObservedAnswer {
   readonly method: string
   /** The path of the URL, without its query. */
   readonly path: string
@@ -40,12 +40,12 @@ export class DocumentedAnswers {
   }
 
   /** The operation that a request is; undefined when it is none. */
-  operation({ method, path }: Pick<Answered, 'method' | 'path'>): string | undefined {
+  operation({ method, path }: Pick<ObservedAnswer, 'method' | 'path'>): string | undefined {
     return this.#find({ method, path })?.operation.operationId
   }
 
   /** Lists where an answer differs from the document. The list is empty for a request that is no operation. */
-  problems(answered: Answered): string[] {
+  problems(answered: ObservedAnswer): string[] {
     const { response, text } = answered
     const found = this.#find(answered)
     if (found === undefined) return []
@@ -73,7 +73,7 @@ export class DocumentedAnswers {
     ]
   }
 
-  #find({ method, path }: Pick<Answered, 'method' | 'path'>) {
+  #find({ method, path }: Pick<ObservedAnswer, 'method' | 'path'>) {
     return this.#operations.find((each) => each.method.toUpperCase() === method && each.matches.test(path))
   }
 

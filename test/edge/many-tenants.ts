@@ -1,8 +1,8 @@
 import { z } from 'zod'
 import { app } from '../../edge/app.ts'
 import { mintApiKey } from '../../edge/auth/api-key.ts'
-import { project } from '../../edge/directory/projection.ts'
-import type { Publication } from '../../edge/feed/change-feed.ts'
+import { projectDirectory } from '../../edge/directory/projection.ts'
+import type { FeedPublication } from '../../edge/feed/change-feed.ts'
 import type { Bindings } from '../../edge/platform.ts'
 import { KvStore } from '../../edge/store/kv-store.ts'
 import { storeKeys } from '../../edge/store/records.ts'
@@ -40,7 +40,7 @@ async function seed(body: unknown, env: Bindings): Promise<string[]> {
     }),
   )
   const createdAt = Date.now()
-  const publications: Publication[] = tenants.map(({ id, record, sha256 }) => ({
+  const publications: FeedPublication[] = tenants.map(({ id, record, sha256 }) => ({
     tenant: { id, createdAt, version: 1, status: 'active' },
     keys: [{ sha256, record }],
   }))
@@ -49,7 +49,7 @@ async function seed(body: unknown, env: Bindings): Promise<string[]> {
     tenants.map(async ({ digest, id, record, sha256 }) => {
       const adapter = { digest, backbone, rows: 4 }
       await env.STORE.put(storeKeys.adapter(id, digest), file)
-      await project(new KvStore(env.STORE), {
+      await projectDirectory(new KvStore(env.STORE), {
         id,
         tenant: true,
         record: {

@@ -1,6 +1,6 @@
 import { type AdapterMetadata, adapterTensorSpecs, serializeAdapterFile } from '../../shared/adapter-file.ts'
 import { BackboneSlug } from '../../shared/ids.ts'
-import type { Tensor } from '../../shared/safetensors.ts'
+import type { FileTensor } from '../../shared/safetensors.ts'
 import { fakeBackbone } from './fake-backend.ts'
 
 /** The file of a static adapter for the fake backbone, of two layers of width four; `seed` changes its values. */
@@ -25,7 +25,7 @@ export function tinyAdapter({
     layers: 2,
     l_sp: rows,
   }
-  const tensors = new Map<string, Tensor>()
+  const tensors = new Map<string, FileTensor>()
   for (const [name, { dtype, shape }] of adapterTensorSpecs(metadata)) {
     const values = new Uint16Array(shape.reduce((size, n) => size * n, 1)).map(
       (_, at) => 0x3c00 + seed * 16 + at,

@@ -4,7 +4,7 @@ import { beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import type { AdapterFile } from '../../shared/adapter-file.ts'
-import { parseSafeTensors, type Tensor } from '../../shared/safetensors.ts'
+import { type FileTensor, parseSafeTensors } from '../../shared/safetensors.ts'
 import { openLossModel } from '../../training/loss/onnx-loss-model.ts'
 import { fixtureAdapter, fixtureBackbone, fixtures } from './fixtures.ts'
 import { normOfSketch, sketch } from './gradient-sketch.ts'
@@ -42,7 +42,7 @@ const inDoublePrecision: Readonly<Record<string, readonly number[]>> = {
 
 let backbone: Backbone
 let expected: z.infer<typeof Gradients>
-let sketches: ReadonlyMap<string, Tensor>
+let sketches: ReadonlyMap<string, FileTensor>
 beforeAll(async () => {
   expected = Gradients.parse(JSON.parse(await readFile(join(fixtures, 'gradients.json'), 'utf8')))
   sketches = parseSafeTensors(await readFile(join(fixtures, 'gradient-sketches.safetensors'))).tensors
@@ -94,7 +94,7 @@ function parametersOf({ tensors }: AdapterFile): Map<string, Float32Array> {
   return new Map(Array.from(tensors, ([name, tensor]) => [name, numbers(tensor)]))
 }
 
-function numbers({ data, dtype }: Tensor): Float32Array {
+function numbers({ data, dtype }: FileTensor): Float32Array {
   const { buffer } = Uint8Array.from(data)
   return dtype === 'F16' ? Float32Array.from(new Float16Array(buffer)) : new Float32Array(buffer)
 }

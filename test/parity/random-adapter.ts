@@ -7,7 +7,7 @@ import {
 } from '../../shared/adapter-file.ts'
 import type { BackboneManifest } from '../../shared/backbone.ts'
 import { Random } from '../../shared/prng.ts'
-import type { Tensor } from '../../shared/safetensors.ts'
+import type { FileTensor } from '../../shared/safetensors.ts'
 
 /** GELU as a rational function: a0..a6, b1..b5 of the method. */
 const rationalGelu = [
@@ -37,7 +37,7 @@ export function randomAdapter(
     ...Object.fromEntries(Object.entries(metadata).map(([key, value]) => [key, String(value)])),
   })
   const random = new Random(seed)
-  const tensors = new Map<string, Tensor>()
+  const tensors = new Map<string, FileTensor>()
   for (const [name, { dtype, shape }] of adapterTensorSpecs(parsed)) {
     const size = shape.reduce((a, b) => a * b)
     const spread = name.endsWith('.down') ? 0.5 : 1

@@ -1,7 +1,7 @@
 import type { TensorName, TensorSource } from '../../model/architectures/tensor-source.ts'
 import type { AdapterFile, AdapterMetadata } from '../../shared/adapter-file.ts'
 import type { ModelConfig } from '../../shared/backbone.ts'
-import type { Tensor } from '../../shared/safetensors.ts'
+import type { FileTensor } from '../../shared/safetensors.ts'
 
 /**
  * The model and the method written down once more, row by row in plain TypeScript and double precision, as the oracle
@@ -192,7 +192,7 @@ function rotated(row: Row, position: number, { headDim, rotary }: ModelConfig): 
   })
 }
 
-function numbers({ data, dtype }: Tensor): Float32Array {
+function numbers({ data, dtype }: FileTensor): Float32Array {
   const { buffer } = Uint8Array.from(data)
   return dtype === 'F16' ? Float32Array.from(new Float16Array(buffer)) : new Float32Array(buffer)
 }

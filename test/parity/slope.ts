@@ -1,6 +1,6 @@
 import type { AdapterFile } from '../../shared/adapter-file.ts'
 import { Random } from '../../shared/prng.ts'
-import type { Tensor } from '../../shared/safetensors.ts'
+import type { FileTensor } from '../../shared/safetensors.ts'
 import type { Example } from '../../training/data/example.ts'
 import type { Parameters } from '../../training/loss/loss-model.ts'
 import type { OnnxLossModel } from '../../training/loss/onnx-loss-model.ts'
@@ -10,7 +10,7 @@ export function parametersOf({ tensors }: AdapterFile): Map<string, Float32Array
   return new Map(Array.from(tensors, ([name, tensor]) => [name, numbers(tensor)]))
 }
 
-function numbers({ data, dtype }: Tensor): Float32Array {
+function numbers({ data, dtype }: FileTensor): Float32Array {
   const { buffer } = Uint8Array.from(data)
   return dtype === 'F16' ? Float32Array.from(new Float16Array(buffer)) : new Float32Array(buffer)
 }

@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { parseSafeTensors, serializeSafeTensors, type Tensor } from '../../shared/safetensors.ts'
+import { type FileTensor, parseSafeTensors, serializeSafeTensors } from '../../shared/safetensors.ts'
 import { sketch } from './gradient-sketch.ts'
 
 /**
@@ -19,7 +19,7 @@ const Golden = z.object({
 })
 
 const { gradient } = Golden.parse(JSON.parse(await readFile(join(from, 'golden.json'), 'utf8')))
-const tensors = new Map<string, Tensor>()
+const tensors = new Map<string, FileTensor>()
 for (const kind of Object.keys(gradient.loss)) {
   const file = parseSafeTensors(await readFile(join(from, `grad-${kind}.safetensors`)))
   for (const [name, { data, dtype }] of file.tensors) {

@@ -1,5 +1,5 @@
 import type { GraphBuilder } from '../../model/graph/builder.ts'
-import type { Node } from '../../model/graph/graph.ts'
+import type { GraphNode } from '../../model/graph/graph.ts'
 import type { OpName } from '../../model/graph/ops.ts'
 import { type Shape, shaped, unknownDim, type Value, type ValueType } from '../../model/graph/values.ts'
 import { formulas } from './formula.ts'
@@ -43,7 +43,7 @@ export function differentiate(
     else if (again?.segment !== segment) again = startRecomputation(g, { nodes, segment, gradients, known })
     const own = node.outputs.map((y) => y && gradients.take(known(y)))
     if (own.every((gradient) => gradient === undefined)) continue
-    const values = (list: Node['inputs']) =>
+    const values = (list: GraphNode['inputs']) =>
       list.map((value) => value && known(again?.replaced.get(value.name) ?? value, value.name))
     const wanted = (x: Value | undefined) => x !== undefined && dependent.has(x.name)
     if (!node.inputs.some(wanted)) continue
@@ -99,7 +99,7 @@ class GradientSums {
 }
 
 /** Names of the values of floats that depend on any of `by`. */
-function dependentValues(nodes: readonly Node[], by: readonly Value[]): ReadonlySet<string> {
+function dependentValues(nodes: readonly GraphNode[], by: readonly Value[]): ReadonlySet<string> {
   const names = new Set(by.map(({ name }) => name))
   for (const { inputs, outputs } of nodes)
     if (inputs.some((x) => x !== undefined && names.has(x.name)))
@@ -110,7 +110,7 @@ function dependentValues(nodes: readonly Node[], by: readonly Value[]): Readonly
 const isFloat = ({ type }: ValueType) => type === 'float32' || type === 'float16'
 
 /** Gives a value the shape that is known best of those it was made and used with. */
-function knownShapes(nodes: readonly Node[]): (value: Value, name?: string) => Value {
+function knownShapes(nodes: readonly GraphNode[]): (value: Value, name?: string) => Value {
   const shapes = new Map<string, Shape>()
   const unknowns = (shape: Shape) => shape.filter((dim) => dim === unknownDim).length
   for (const { inputs, outputs } of nodes)
@@ -123,9 +123,9 @@ function knownShapes(nodes: readonly Node[]): (value: Value, name?: string) => V
 }
 
 interface Behind {
-  readonly node: Node
-  readonly inputs: Node['inputs']
-  readonly outputs: Node['outputs']
+  readonly node: GraphNode
+  readonly inputs: GraphNode['inputs']
+  readonly outputs: GraphNode['outputs']
   readonly gradients: readonly (Value | undefined)[]
 }
 
@@ -147,7 +147,7 @@ interface Recomputation {
 }
 
 interface Surroundings {
-  readonly nodes: readonly Node[]
+  readonly nodes: readonly GraphNode[]
   readonly segment: Segment
   readonly gradients: GradientSums
   readonly known: (value: Value) => Value

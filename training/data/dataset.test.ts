@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { QuartetError } from '../../shared/errors.ts'
 import type { PromptEncoder } from '../../shared/training/prompt-encoder.ts'
 import { type EncodeOptions, ignoredKeys, parseDataset, requireExamples } from './dataset.ts'
-import { maxLineBytes } from './jsonl.ts'
+import { maxDataLineBytes } from './jsonl.ts'
 
 /** A token per UTF-16 unit; a conversation is its messages behind their roles' initials. */
 const encoder: PromptEncoder = {
@@ -203,7 +203,7 @@ const refusals: Record<string, [line: string, says: RegExp]> = {
     /its response has 61 tokens; the context leaves room for 40/,
   ],
   'of binary data': ['a\0b', /binary data/],
-  'too long': [`"${'a'.repeat(maxLineBytes)}"`, /a line has at most 4194304/],
+  'too long': [`"${'a'.repeat(maxDataLineBytes)}"`, /a line has at most 4194304/],
 }
 
 describe('a line is refused by its number and with what to do when it is', () => {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
+import { maxFileBytes } from '../../shared/api/files.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import {
   encodeRow,
@@ -9,7 +10,7 @@ import {
 } from '../../shared/training/prompt-encoder.ts'
 import { parseRow } from '../../shared/training/row.ts'
 import type { Example } from './example.ts'
-import { invalidFile, type JsonLine, type LineProblem, maxFileBytes, parseJsonl } from './jsonl.ts'
+import { invalidFile, type JsonLine, type LineProblem, parseJsonl } from './jsonl.ts'
 
 export interface EncodeOptions {
   readonly encoder: PromptEncoder

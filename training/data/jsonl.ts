@@ -1,3 +1,4 @@
+import { maxFileBytes } from '../../shared/api/files.ts'
 import { QuartetError } from '../../shared/errors.ts'
 
 /** A line of a JSONL file and what it says. Lines count from 1. */
@@ -12,8 +13,7 @@ export interface LineProblem {
   readonly problem: string
 }
 
-export const maxFileBytes = 512 * 1024 * 1024
-export const maxLineBytes = 4 * 1024 * 1024
+export const maxDataLineBytes = 4 * 1024 * 1024
 const maxLines = 1_000_000
 
 const newline = 0x0a
@@ -102,8 +102,8 @@ function* linesOf(file: Uint8Array): Generator<Uint8Array> {
 }
 
 function parseLine(bytes: Uint8Array): { value: unknown } | { problem: string } | { blank: true } {
-  if (bytes.length > maxLineBytes)
-    return { problem: `it has ${bytes.length} bytes; a line has at most ${maxLineBytes}` }
+  if (bytes.length > maxDataLineBytes)
+    return { problem: `it has ${bytes.length} bytes; a line has at most ${maxDataLineBytes}` }
   const text = decode(bytes)
   if (text === undefined) return { problem: 'it is not UTF-8 text; save the file as UTF-8' }
   if (text.includes('\0')) return { problem: 'it holds binary data; write one JSON object per line' }

@@ -4,7 +4,7 @@ import { createBackend, type OnnxBackend } from '../../model/runtime/onnx-backen
 import { maxWindow } from '../../shared/adapter-file.ts'
 import type { Example } from '../data/example.ts'
 import { type Measurements, type MeasureOptions, type MeasureProgress, measure } from './measure.ts'
-import { type MetricName, type Metrics, metricsOf, partOf } from './metrics.ts'
+import { type MetricName, type Metrics, measuredParts, metricsOf } from './metrics.ts'
 
 /** Sequences that answer at once, as a node has by default. */
 const maxBatch = 16
@@ -65,7 +65,7 @@ export async function evaluate(
     readonly onProgress?: ((progress: MeasureProgress & { readonly name: string }) => void) | undefined
   },
 ): Promise<readonly Evaluated[]> {
-  const parts = new Set(metrics.map((metric) => partOf[metric]))
+  const parts = new Set(metrics.map((metric) => measuredParts[metric]))
   const results: Evaluated[] = []
   for (const { name, adapter } of candidates) {
     const start = performance.now()

@@ -8,7 +8,7 @@ export const metricNames = ['loss', 'perplexity', 'exactMatch', 'labelAccuracy',
 export type MetricName = (typeof metricNames)[number]
 
 /** The measurements that each metric needs. */
-export const partOf: { readonly [M in MetricName]: MeasuredPart } = {
+export const measuredParts: { readonly [M in MetricName]: MeasuredPart } = {
   loss: 'likelihood',
   perplexity: 'likelihood',
   exactMatch: 'answers',

@@ -52,7 +52,7 @@ const epsilon = 1e-5
  *
  * @param hidden [batch, instruction, d]
  */
-export function project(g: GraphBuilder, hidden: Value, down: Value): Value {
+export function projectHidden(g: GraphBuilder, hidden: Value, down: Value): Value {
   const [d, m] = down.shape
   const squares = shaped(g.apply('ReduceSumSquare', [hidden, g.constant('int64', [2])], { keepdims: 1 }), [
     sizes.batch,

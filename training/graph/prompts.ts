@@ -7,7 +7,7 @@ import {
   ownLayers,
 } from '../../shared/adapter-file.ts'
 import { type BatchInputs, batchInputNames, toSequences } from './batch.ts'
-import { type ComputedPool, expand, InstructionInputs, poolRules, project } from './generator.ts'
+import { type ComputedPool, expand, InstructionInputs, poolRules, projectHidden } from './generator.ts'
 
 /** The names of the graph's input for an adapter's tensor and of the output for its gradient. */
 export const parameterInput = (name: string) => `adapter.${name}`
@@ -95,7 +95,7 @@ export class PromptRows {
 
   #projected(hidden: Value, { down, pool }: { down: Value; pool: ComputedPool }): Value {
     const sequences = toSequences(this.#g, hidden, this.#batch)
-    return project(this.#g, this.#instruction.cut(sequences, this.#lengths(pool)), down)
+    return projectHidden(this.#g, this.#instruction.cut(sequences, this.#lengths(pool)), down)
   }
 
   /** The table's rows of the instruction's tokens: [batch, instruction, m]. */

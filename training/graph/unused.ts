@@ -1,9 +1,9 @@
-import type { Graph, Node } from '../../model/graph/graph.ts'
+import type { Graph, GraphNode } from '../../model/graph/graph.ts'
 
 /** A graph without the nodes, inputs and constants that none of its outputs needs. */
 export function withoutUnused(graph: Graph): Graph {
   const needed = new Set(Array.from(graph.outputs.values(), ({ name }) => name))
-  const nodes: Node[] = []
+  const nodes: GraphNode[] = []
   for (const node of graph.nodes.toReversed()) {
     if (!node.outputs.some((value) => value !== undefined && needed.has(value.name))) continue
     nodes.push(node)

@@ -2,7 +2,7 @@ import type { GraphBuilder } from '../../model/graph/builder.ts'
 import { f32 } from '../../model/graph/float-matrix.ts'
 import type { Matrix, MatrixShape } from '../../model/graph/matrix-format.ts'
 import type { Value } from '../../model/graph/values.ts'
-import type { Stack, WeightLayout } from '../../model/graph/weight-file.ts'
+import type { StackedTensors, WeightLayout } from '../../model/graph/weight-file.ts'
 
 /** The name of the graph's input for one of the backbone's tensors. */
 export const weightInput = (name: string) => `backbone.${name}`
@@ -29,7 +29,7 @@ export class WeightInputs implements WeightLayout {
     return this.#input(g, name, [length])
   }
 
-  vectors(g: GraphBuilder, name: string, parts: Stack): Value {
+  vectors(g: GraphBuilder, name: string, parts: StackedTensors): Value {
     return this.#input(g, name, [parts.reduce((sum, { rows }) => sum + rows, 0)])
   }
 

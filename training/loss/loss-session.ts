@@ -1,21 +1,21 @@
 import { encodeModel } from '../../model/graph/encode.ts'
 import type { Graph } from '../../model/graph/graph.ts'
-import { Session } from '../../model/runtime/session.ts'
+import { InferenceSession } from '../../model/runtime/session.ts'
 import type { Tensors } from '../../model/runtime/tensors.ts'
 import { sizes } from '../graph/batch.ts'
 
 /** The graph that training runs. It lives in memory and gets all its weights as inputs. */
 export class LossSession {
-  readonly #session: Session
+  readonly #session: InferenceSession
 
-  private constructor(session: Session) {
+  private constructor(session: InferenceSession) {
     this.#session = session
   }
 
   static async open(graph: Graph, { threads }: { threads?: number | undefined } = {}): Promise<LossSession> {
     const model = encodeModel(graph, { weightsFile: '', opset: 18, sizes: Object.values(sizes) })
     // Batches differ in shape: a plan of memory per shape would be kept for each, beside what is allocated.
-    return new LossSession(await Session.fromModel(model, { threads, memoryPattern: false }))
+    return new LossSession(await InferenceSession.fromModel(model, { threads, memoryPattern: false }))
   }
 
   /** All outputs of the graph. Feeds may hold more than its inputs. Throws `node_error`. */

@@ -1,7 +1,7 @@
 import { type AdapterMetadata, adapterTensorSpecs } from '../../shared/adapter-file.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { Parameters } from '../loss/loss-model.ts'
-import { partOf } from '../parameter-groups.ts'
+import { parameterPart } from '../parameter-groups.ts'
 import { ownRows } from './own-rows.ts'
 import { drawsOf, normal } from './random-rows.ts'
 
@@ -52,7 +52,7 @@ const anchorRows: Start = (of) => {
   return draw(rowNoise, of).map((noise, i) => noise + (anchor[i % metadata.d] ?? 0))
 }
 
-const starts: { readonly [P in ReturnType<typeof partOf>]: Start } = {
+const starts: { readonly [P in ReturnType<typeof parameterPart>]: Start } = {
   down,
   up,
   query: (of) => draw(queryDeviation, of),
@@ -78,7 +78,7 @@ export function freshParameters(metadata: AdapterMetadata, from: FreshStart): Pa
   return new Map(
     [...adapterTensorSpecs(metadata)].map(([name, { shape }]) => {
       const length = shape.reduce((product, n) => product * n, 1)
-      return [name, starts[partOf(name)]({ ...from, name, length, metadata })]
+      return [name, starts[parameterPart(name)]({ ...from, name, length, metadata })]
     }),
   )
 }

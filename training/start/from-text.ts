@@ -1,7 +1,7 @@
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { Parameters } from '../loss/loss-model.ts'
-import { partOf } from '../parameter-groups.ts'
+import { parameterPart } from '../parameter-groups.ts'
 import { layerOf } from './fresh.ts'
 import { ownRows } from './own-rows.ts'
 
@@ -38,7 +38,7 @@ export function startFromText(
     )
   return new Map(
     [...parameters].map(([name, values]) => {
-      if (partOf(name) !== part) return [name, values]
+      if (parameterPart(name) !== part) return [name, values]
       const start = layerOf(name) * text.tokens * d
       const rows = values.slice()
       rows.set(unitRows(text.hidden.subarray(start, start + text.tokens * d), d))

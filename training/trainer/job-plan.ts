@@ -1,7 +1,7 @@
 import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import { type AdapterFile, type AdapterMetadata, parseAdapterFile } from '../../shared/adapter-file.ts'
 import { choicesOf, describeAdapter } from '../../shared/training/describe-adapter.ts'
-import { devShare, jobSize, tokensOf } from '../../shared/training/job-size.ts'
+import { devShare, jobSize, jobTokens } from '../../shared/training/job-size.ts'
 import {
   type PromptEncoder,
   type PromptFormat,
@@ -13,7 +13,7 @@ import { lengthOf } from '../data/batches.ts'
 import { parseDataset, requireExamples } from '../data/dataset.ts'
 import type { Example } from '../data/example.ts'
 import { isSplittable, splitDev } from '../data/split.ts'
-import { defaultEvaluateEvery, Rates, TrainSettings } from '../settings.ts'
+import { defaultEvaluateEvery, LearningRates, TrainSettings } from '../settings.ts'
 import type { AdapterStart } from '../start/start.ts'
 import { questionsOf } from './questions.ts'
 
@@ -79,7 +79,7 @@ export function planJob(
     batch: size.batch,
     evaluateEvery: defaultEvaluateEvery(size.steps),
     rates: Object.fromEntries(
-      Object.entries(Rates.parse({})).map(([name, rate]) => [name, Math.min(1, rate * factor)]),
+      Object.entries(LearningRates.parse({})).map(([name, rate]) => [name, Math.min(1, rate * factor)]),
     ),
   })
   const perEpoch = split.train.reduce((sum, example) => sum + lengthOf(example), 0)
@@ -100,6 +100,6 @@ export function planJob(
       all: (validation ?? whole).examples,
       asked: split.dev.slice(0, maxShown),
     }),
-    tokens: tokensOf(perEpoch, size),
+    tokens: jobTokens(perEpoch, size),
   }
 }

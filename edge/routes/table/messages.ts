@@ -3,7 +3,7 @@ import {
   MessageEvent,
   MessageObject,
   MessagesRequest,
-  TokenCount,
+  MessagesTokenCount,
 } from '../../../shared/api/messages.ts'
 import { json } from '../../openapi/operation.ts'
 import { countTokens, createMessage } from '../messages.ts'
@@ -39,7 +39,7 @@ export const messagesRoutes: readonly Route[] = [
     summary: 'Count the tokens of a conversation',
     request: CountTokensRequest,
     answer: {
-      ...json('The count.', TokenCount),
+      ...json('The count.', MessagesTokenCount),
       headers: ['x-quartet-ignored'],
     },
     errors: ['model_not_found', 'model_not_allowed', 'context_length_exceeded', 'budget_exhausted'],

@@ -1,5 +1,5 @@
 import koffi from 'koffi'
-import type { ElementArrays, ElementType, Tensor } from '../tensors.ts'
+import type { ElementArrays, Tensor, TensorElement } from '../tensors.ts'
 import { addressFrom, type Ort } from './ort.ts'
 
 /** `ONNXTensorElementDataType` of each element type. */
@@ -11,10 +11,10 @@ const elementCodes = {
   int64: 7,
   bool: 9,
   float16: 10,
-} as const satisfies Readonly<Record<ElementType, number>>
+} as const satisfies Readonly<Record<TensorElement, number>>
 
 /** Views of bytes as the elements of each type. */
-const arraysOf: { readonly [T in ElementType]: (bytes: ArrayBuffer) => ElementArrays[T] } = {
+const arraysOf: { readonly [T in TensorElement]: (bytes: ArrayBuffer) => ElementArrays[T] } = {
   float32: (bytes) => new Float32Array(bytes),
   float16: (bytes) => new Uint16Array(bytes),
   int64: (bytes) => new BigInt64Array(bytes),
@@ -100,17 +100,17 @@ function integers(address: bigint, count: number): number[] {
   return Array.from(new BigInt64Array(koffi.view(address, 8 * count)), Number)
 }
 
-function elementTypeOf(code: number | undefined): ElementType {
+function elementTypeOf(code: number | undefined): TensorElement {
   for (const type of elementTypes) if (elementCodes[type] === code) return type
   throw new Error(`a tensor has elements of ONNX type ${code}, which are not read here`)
 }
 
-const isElementType = (name: string): name is ElementType => Object.hasOwn(elementCodes, name)
+const isElementType = (name: string): name is TensorElement => Object.hasOwn(elementCodes, name)
 const elementTypes = Object.keys(elementCodes).filter(isElementType)
 
-function tensorOf(type: ElementType, { dims, data }: { dims: readonly number[]; data: bigint }): Tensor {
+function tensorOf(type: TensorElement, { dims, data }: { dims: readonly number[]; data: bigint }): Tensor {
   const count = dims.reduce((product, dim) => product * dim, 1)
-  const array = <T extends ElementType>(
+  const array = <T extends TensorElement>(
     of: T,
   ): { type: T; dims: readonly number[]; data: ElementArrays[T] } => {
     const bytes = count * arraysOf[of](new ArrayBuffer(0)).BYTES_PER_ELEMENT
