@@ -32,7 +32,7 @@ test(
     console.log(
       `fuzzing for ${leastRounds} rounds and ${budgetMs / 1000} s; repeat with QUARTET_FUZZ_SEED=${seed}`,
     )
-    await stubs.behave({ tokens: byteIds('Hello'), logprob: -0.5 })
+    await stubs.behave({ tokens: byteIds('Hello'), logprob: -0.5, embedding: [1, 0, 0, 0] })
     const until = Date.now() + budgetMs
     const seen = new Map<string, Set<number>>()
     let rounds = 0
