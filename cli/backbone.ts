@@ -26,6 +26,7 @@ export function backboneCommand(): Command {
 const Options = z.object({ weights: WeightFormat })
 const ImportOptions = Options.extend({
   slug: z.string().optional(),
+  chatTemplate: z.string().optional(),
   keep8Bits: z.array(MatrixKind).optional(),
 })
 
@@ -78,13 +79,14 @@ function importFile(): Command {
     .description('convert a GGUF file or a Hugging Face folder')
     .argument('<path>', 'the file or folder')
     .requiredOption('--slug <name>', 'what the backbone is called here and in requests')
+    .option('--chat-template <file>', 'a chat template (Jinja) in place of the one in the model’s files')
     .addOption(weightsOption())
     .addOption(eightBitsOption())
     .action(async (path: string, raw) => {
-      const { weights, slug = '', keep8Bits: eightBits } = ImportOptions.parse(raw)
+      const { weights, slug = '', keep8Bits: eightBits, chatTemplate } = ImportOptions.parse(raw)
       const destination = openCache().backbone(slug, weights)
       const manifest = await supervised((supervision) =>
-        importBackbone({ path, slug, weights, eightBits, destination, ...supervision }),
+        importBackbone({ path, slug, weights, eightBits, chatTemplate, destination, ...supervision }),
       )
       printBackbone({ folder: destination, manifest })
     })

@@ -1,7 +1,9 @@
 import type { ModelConfig, Rotary } from '../../shared/backbone.ts'
 import { type GgufTensors, type LayerNames, layerPattern, type StatedConfig } from './architecture.ts'
+import { headSizes } from './head-sizes.ts'
 import { longRope, yarn } from './rotary-scaling.ts'
 import type { Settings } from './settings.ts'
+import { sizeLimits } from './size-limits.ts'
 
 /** Names that llama.cpp gives to a layer's tensors (gguf-py's constants.py, `TENSOR_NAMES`), in `blk.{layer}.`. */
 export const ggufLayer: LayerNames = {
@@ -28,24 +30,31 @@ export function ggufSizes(metadata: Settings, tensors: GgufTensors): StatedConfi
   metadata.demand('expert_count', [0], 'mixture of experts')
   metadata.demand('attention.clamp_kqv', [0], 'clamped q, k and v')
   metadata.demand('attention.max_alibi_bias', [0], 'ALiBi')
-  const d = metadata.number('embedding_length')
-  const heads = metadata.number('attention.head_count')
-  const headDim = metadata.number('attention.key_length', d / heads)
+  const d = metadata.size('embedding_length', { most: sizeLimits.d })
+  const { heads, kvHeads, headDim } = headSizes(metadata, {
+    keys: {
+      width: 'embedding_length',
+      heads: 'attention.head_count',
+      kvHeads: 'attention.head_count_kv',
+      headDim: 'attention.key_length',
+    },
+    d,
+  })
   const valueLength = metadata.number('attention.value_length', headDim)
   if (valueLength !== headDim)
     throw metadata.invalid('attention.value_length', `is ${valueLength}; it must be the head size ${headDim}`)
-  const contextLength = metadata.number('context_length')
+  const contextLength = metadata.size('context_length', { most: sizeLimits.contextLength })
   const scale = metadata.number('attention.scale', 0)
   return {
-    layers: metadata.number('block_count'),
+    layers: metadata.size('block_count', { most: sizeLimits.layers }),
     d,
     heads,
-    kvHeads: metadata.number('attention.head_count_kv', heads),
+    kvHeads,
     headDim,
-    ffn: metadata.number('feed_forward_length'),
+    ffn: metadata.size('feed_forward_length', { most: sizeLimits.ffn }),
     vocab: metadata.optionalNumber('vocab_size'),
     contextLength,
-    rmsEps: metadata.number('attention.layer_norm_rms_epsilon'),
+    rmsEps: metadata.positive('attention.layer_norm_rms_epsilon'),
     rotary: [ggufRotary(metadata, { tensors, headDim, contextLength })],
     ...(scale === 0 ? {} : { attentionScale: scale }),
     ...ggufBiases(tensors),
@@ -73,7 +82,7 @@ interface RotaryOf {
 }
 
 function ggufRotary(metadata: Settings, { tensors, headDim, contextLength }: RotaryOf): Rotary {
-  const theta = metadata.number('rope.freq_base', 10_000)
+  const theta = metadata.positive('rope.freq_base', 10_000)
   const dims = metadata.number('rope.dimension_count', headDim)
   if (!(dims >= 2 && dims <= headDim && dims % 2 === 0))
     throw metadata.invalid(
@@ -96,7 +105,11 @@ function ggufScaling(
   // llama.cpp takes 0 for none.
   const factor =
     (metadata.optionalNumber('rope.scaling.factor') ?? metadata.number('rope.scale_linear', 1)) || 1
-  const original = metadata.number('rope.scaling.original_context_length', contextLength)
+  if (factor < 0) throw metadata.invalid('rope.scaling.factor', `is ${factor}; it must be above 0`)
+  // It takes 0 for the whole context here.
+  const original = metadata.number('rope.scaling.original_context_length', 0) || contextLength
+  if (original < 1)
+    throw metadata.invalid('rope.scaling.original_context_length', `is ${original}; it must be above 0`)
   const vector = (name: string) => {
     const factors = tensors.vector(name)
     if (factors !== undefined && factors.length !== dims / 2)

@@ -1,7 +1,9 @@
 import type { LayerAttention, ModelConfig } from '../../shared/backbone.ts'
 import type { LayerNames, StatedConfig } from './architecture.ts'
+import { headSizes } from './head-sizes.ts'
 import { scaledLength, scaledRotary } from './rotary-scaling.ts'
 import type { Settings } from './settings.ts'
+import { sizeLimits } from './size-limits.ts'
 
 /** Names that transformers gives to the tensors of Llama's layers and of most that follow it. */
 export const llamaLayer: LayerNames = {
@@ -35,31 +37,47 @@ export function statedSizes(
   { contextLength = 2048, rmsEps = 1e-6, theta = 10_000, ...defaults }: Defaults = {},
 ): StatedConfig {
   refuseCommon(settings)
-  const d = settings.number('hidden_size')
-  const heads = settings.number('num_attention_heads', defaults.heads)
-  const headDim = settings.number('head_dim', defaults.headDim ?? d / heads)
-  const positions = settings.number('max_position_embeddings', contextLength)
+  const d = settings.size('hidden_size', { most: sizeLimits.d })
+  const { heads, kvHeads, headDim } = headSizes(settings, {
+    keys: {
+      width: 'hidden_size',
+      heads: 'num_attention_heads',
+      kvHeads: 'num_key_value_heads',
+      headDim: 'head_dim',
+    },
+    d,
+    defaults,
+  })
+  const positions = settings.size('max_position_embeddings', {
+    most: sizeLimits.contextLength,
+    fallback: contextLength,
+  })
   const scaling = rotarySettings(settings)
   return {
-    layers: settings.number('num_hidden_layers'),
+    layers: settings.size('num_hidden_layers', { most: sizeLimits.layers }),
     d,
     heads,
-    kvHeads: settings.number('num_key_value_heads', defaults.kvHeads ?? heads),
+    kvHeads,
     headDim,
-    ffn: settings.number('intermediate_size'),
-    vocab: settings.number('vocab_size', defaults.vocab),
+    ffn: settings.size('intermediate_size', { most: sizeLimits.ffn }),
+    vocab: settings.size('vocab_size', { most: sizeLimits.vocab, fallback: defaults.vocab }),
     contextLength: scaledLength(scaling, positions),
-    rmsEps: settings.number('rms_norm_eps', rmsEps),
+    rmsEps: settings.positive('rms_norm_eps', rmsEps),
     rotary: [
       statedRotary(settings, {
         scaling,
-        theta: scaling?.optionalNumber('rope_theta') ?? settings.number('rope_theta', theta),
+        theta: statedTheta(scaling, settings.positive('rope_theta', theta)),
         headDim,
         positions,
       }),
     ],
     ...activationOf(settings),
   }
+}
+
+/** The base of rotary positions, which newer files state beside their scaling. */
+function statedTheta(scaling: Settings | undefined, outside: number): number {
+  return scaling?.positive('rope_theta', outside) ?? outside
 }
 
 /** `rope_parameters`, or `rope_scaling` as files before transformers 5 call it. */

@@ -26,13 +26,15 @@ const frequency = ({ theta, dims }: Unscaled, i: number) => theta ** ((-2 * i) /
 const scalings: Readonly<Record<string, Scaling>> = {
   default: () => ({}),
 
-  linear: (settings, { dims }) => ({ factors: pairs(dims).map(() => factorOf(settings)) }),
+  linear: (settings, { dims }) => ({ factors: pairs(dims).map(() => settings.positive('factor')) }),
 
   // Llama 3.1: long waves are stretched, short ones kept, with a ramp between.
   llama3(settings, unscaled) {
-    const factor = factorOf(settings)
+    const factor = settings.positive('factor')
     const low = settings.number('low_freq_factor')
     const high = settings.number('high_freq_factor')
+    if (!(high > low))
+      throw settings.invalid('high_freq_factor', `is ${high}; it must be above low_freq_factor, ${low}`)
     const original = originalOf(settings, unscaled)
     const factors = pairs(unscaled.dims).map((i) => {
       const turns = (original * frequency(unscaled, i)) / (2 * Math.PI)
@@ -47,13 +49,17 @@ const scalings: Readonly<Record<string, Scaling>> = {
   // YaRN (https://arxiv.org/abs/2309.00071)
   yarn(settings, unscaled) {
     const original = originalOf(settings, unscaled)
-    const factor = settings.optionalNumber('factor') ?? unscaled.contextLength / original
+    const factor = settings.positive('factor', unscaled.contextLength / original)
+    const fast = settings.optionalNumber('beta_fast') || 32
+    const slow = settings.optionalNumber('beta_slow') || 1
+    if (!(fast > slow && slow > 0))
+      throw settings.invalid('beta_fast', `is ${fast}; it must be above beta_slow, ${slow}, and both above 0`)
     return yarn(unscaled, {
       factor,
       original,
-      magnitude: settings.optionalNumber('attention_factor') ?? yarnMagnitude(settings, factor),
-      fast: settings.optionalNumber('beta_fast') || 32,
-      slow: settings.optionalNumber('beta_slow') || 1,
+      magnitude: settings.positive('attention_factor', yarnMagnitude(settings, factor)),
+      fast,
+      slow,
       truncate: settings.flag('truncate', true),
     })
   },
@@ -61,10 +67,9 @@ const scalings: Readonly<Record<string, Scaling>> = {
   // LongRoPE (https://arxiv.org/abs/2402.13753): one list of factors up to the original length, one beyond it.
   longrope(settings, unscaled) {
     const original = originalOf(settings, unscaled)
-    const stretched = settings.optionalNumber('factor') ?? unscaled.contextLength / original
-    const magnitude =
-      settings.optionalNumber('attention_factor') ??
-      (stretched <= 1 ? 1 : Math.sqrt(1 + Math.log(stretched) / Math.log(original)))
+    const stretched = settings.positive('factor', unscaled.contextLength / original)
+    const usual = stretched <= 1 ? 1 : Math.sqrt(1 + Math.log(stretched) / Math.log(original))
+    const magnitude = settings.positive('attention_factor', usual)
     const list = (key: string) => {
       const factors = settings.numbers(key)
       if (factors?.length !== unscaled.dims / 2)
@@ -72,6 +77,8 @@ const scalings: Readonly<Record<string, Scaling>> = {
           key,
           `has ${factors?.length ?? 'no'} numbers; ${unscaled.dims / 2} pairs are turned`,
         )
+      if (factors.some((factor) => factor <= 0))
+        throw settings.invalid(key, 'divides frequencies; all of its numbers must be above 0')
       return [...factors]
     }
     return longRope({
@@ -85,7 +92,7 @@ const scalings: Readonly<Record<string, Scaling>> = {
 
   // NTK-aware: nothing up to the trained length, another base for sequences that are to grow beyond it.
   dynamic(settings, { theta, dims, contextLength }) {
-    const factor = factorOf(settings)
+    const factor = settings.positive('factor')
     if (factor <= 1) return {}
     const longest = Math.floor(contextLength * factor)
     const base = theta * ((factor * longest) / contextLength - (factor - 1)) ** (dims / (dims - 2))
@@ -110,8 +117,13 @@ export function scaledRotary(settings: Settings | undefined, unscaled: Unscaled)
   if (settings === undefined) return { theta, dims }
   if (scaling === undefined)
     throw settings.invalid(
-      'rope_type',
+      settings.raw('rope_type') === undefined ? 'type' : 'rope_type',
       `is “${named}”, which is not supported; ${Object.keys(scalings).join(', ')} are`,
+    )
+  if (name === 'default' && settings.number('factor', 1) !== 1)
+    throw settings.invalid(
+      'factor',
+      `is ${settings.number('factor')}, and rope_type does not say how it scales; name the kind (${Object.keys(scalings).join(', ')}) or remove the factor`,
     )
   return { theta, dims, ...scaling(settings, unscaled) }
 }
@@ -120,18 +132,12 @@ export function scaledRotary(settings: Settings | undefined, unscaled: Unscaled)
 export function scaledLength(settings: Settings | undefined, contextLength: number): number {
   const name = settings?.text('rope_type') ?? settings?.text('type')
   return name === 'dynamic' && settings !== undefined
-    ? Math.floor(contextLength * Math.max(1, factorOf(settings)))
+    ? Math.floor(contextLength * Math.max(1, settings.positive('factor')))
     : contextLength
 }
 
-function factorOf(settings: Settings): number {
-  const factor = settings.number('factor')
-  if (!(factor > 0)) throw settings.invalid('factor', `is ${factor}; it must be above 0`)
-  return factor
-}
-
 function originalOf(settings: Settings, { originalLength, contextLength }: Unscaled): number {
-  return settings.optionalNumber('original_max_position_embeddings') ?? originalLength ?? contextLength
+  return settings.positive('original_max_position_embeddings', originalLength ?? contextLength)
 }
 
 function yarnMagnitude(settings: Settings, factor: number): number {

@@ -6,11 +6,19 @@ export class Settings {
   readonly file: string
   readonly #values: Readonly<Record<string, unknown>>
   readonly #prefix: string
+  /** The section's own name, in errors. */
+  readonly #section: string
 
-  constructor(file: string, values: Readonly<Record<string, unknown>>, prefix = '') {
+  /** Keys begin with `prefix` in the file; `section` is the key of the object that they stand in. */
+  constructor(
+    file: string,
+    values: Readonly<Record<string, unknown>>,
+    { prefix = '', section = '' }: { prefix?: string; section?: string } = {},
+  ) {
     this.file = file
     this.#values = values
     this.#prefix = prefix
+    this.#section = section
   }
 
   get isEmpty(): boolean {
@@ -39,6 +47,21 @@ export class Settings {
     return number
   }
 
+  /** A whole number of things. Throws `backbone_invalid` unless it is from 1 to `most`. */
+  size(key: string, { most, fallback }: { most: number; fallback?: number | undefined }): number {
+    const value = this.number(key, fallback)
+    if (!(Number.isInteger(value) && value >= 1 && value <= most))
+      throw this.invalid(key, `is ${value}; it must be a whole number from 1 to ${most}`)
+    return value
+  }
+
+  /** Throws `backbone_invalid` unless the number is above 0. */
+  positive(key: string, fallback?: number): number {
+    const value = this.number(key, fallback)
+    if (!(value > 0)) throw this.invalid(key, `is ${value}; it must be above 0`)
+    return value
+  }
+
   numbers(key: string): readonly number[] | undefined {
     const value = this.raw(key)
     if (value === undefined) return undefined
@@ -64,7 +87,7 @@ export class Settings {
     const value = this.raw(key)
     if (value === undefined) return undefined
     if (typeof value !== 'object' || Array.isArray(value)) throw this.invalid(key, 'must be an object')
-    return new Settings(this.file, { ...value }, '')
+    return new Settings(this.file, { ...value }, { section: `${this.#section}${key}.` })
   }
 
   /** Throws `backbone_invalid` unless the setting is absent or one of these. */
@@ -76,7 +99,7 @@ export class Settings {
   }
 
   invalid(key: string, why: string): QuartetError {
-    return invalidBackbone(this.file, `${this.#prefix}${key} ${why}`)
+    return invalidBackbone(this.file, `${this.#section}${this.#prefix}${key} ${why}`)
   }
 }
 

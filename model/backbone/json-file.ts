@@ -6,13 +6,11 @@ const maxJsonBytes = 128 * 1024 * 1024
 
 /** A file's text, or undefined when there is no such file. Throws `backbone_invalid` when it is too large. */
 export async function readTextFile(path: string): Promise<string | undefined> {
-  const size = await stat(path).then(
-    ({ size }) => size,
-    () => undefined,
-  )
-  if (size === undefined) return undefined
-  if (size > maxJsonBytes)
-    throw invalidBackbone(path, `it has ${size} bytes; at most ${maxJsonBytes} are read`)
+  const found = await stat(path).catch(() => undefined)
+  if (found === undefined) return undefined
+  if (!found.isFile()) throw invalidBackbone(path, 'it is a folder where a file must be')
+  if (found.size > maxJsonBytes)
+    throw invalidBackbone(path, `it has ${found.size} bytes; at most ${maxJsonBytes} are read`)
   return readFile(path, 'utf8')
 }
 

@@ -3,32 +3,36 @@ import { checkChatTemplate, chosenTemplate, renderQuestion } from './chat-templa
 
 const frame = { beginToken: '<s>', endToken: '</s>' }
 
+const stated = (template: string) => ({ template, place: 'template.jinja' })
+
 test('a template that does not parse or render is refused', () => {
-  expect(() => checkChatTemplate('{% for m in messages %}', frame)).toThrow(
-    /chat template: it does not render/,
+  expect(() => checkChatTemplate(stated('{% for m in messages %}'), frame)).toThrow(
+    /template.jinja: the chat template does not render.*; give another template/,
   )
-  expect(() => checkChatTemplate("{{ raise_exception('never') }}", frame)).toThrow(/never/)
-  expect(() => checkChatTemplate('x'.repeat(300_000), frame)).toThrow(/more than 262144 characters/)
+  expect(() => checkChatTemplate(stated("{{ raise_exception('never') }}"), frame)).toThrow(/never/)
+  expect(() => checkChatTemplate(stated('x'.repeat(300_000)), frame)).toThrow(/more than 262144 characters/)
 })
 
 test('a template that demands a system message is taken', () => {
   const demanding =
     "{{ raise_exception('system first') if messages[0].role != 'system' }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
-  expect(() => checkChatTemplate(demanding, frame)).not.toThrow()
+  expect(() => checkChatTemplate(stated(demanding), frame)).not.toThrow()
   expect(renderQuestion(demanding, frame)).toBe('[system]Instruction.[user]Question?')
 })
 
 test('a template that leaves out what the user wrote is refused', () => {
   const parts =
     "{% for m in messages %}[{{ m.role }}]{{ m.content | selectattr('type', 'equalto', 'text') | map(attribute='text') | join }}{% endfor %}"
-  expect(() => checkChatTemplate(parts, frame)).toThrow(/chat template/)
+  expect(() => checkChatTemplate(stated(parts), frame)).toThrow(/chat template/)
   const first = '{% for m in messages %}[{{ m.role }}]{{ m.content[0].text }}{% endfor %}'
-  expect(() => checkChatTemplate(first, frame)).toThrow(/leaves the text of the user's message out/)
-  expect(() => checkChatTemplate('Hello', frame)).toThrow(/leaves the text of the user's message out/)
+  expect(() => checkChatTemplate(stated(first), frame)).toThrow(/leaves the text of the user's message out/)
+  expect(() => checkChatTemplate(stated('Hello'), frame)).toThrow(/leaves the text of the user's message out/)
 })
 
 test('a template that writes nothing is refused', () => {
-  expect(() => checkChatTemplate('{% if false %}x{% endif %}', frame)).toThrow(/a conversation to nothing/)
+  expect(() => checkChatTemplate(stated('{% if false %}x{% endif %}'), frame)).toThrow(
+    /a conversation to nothing/,
+  )
 })
 
 test('the default one of several named templates is taken, and none by chance', () => {

@@ -46,25 +46,30 @@ export function renderQuestion(template: string, frame: FrameTokens): string {
   }
 }
 
+/** A chat template (Jinja), blank for a model without one, and where it stands: a file, or a file's key. */
+export interface StatedTemplate {
+  readonly template: string
+  readonly place: string
+}
+
+const remedy = 'give another template with --chat-template FILE'
+
 /** Throws `backbone_invalid` unless the template parses and writes a user's question. */
-export function checkChatTemplate(template: string, frame: FrameTokens): void {
+export function checkChatTemplate({ template, place }: StatedTemplate, frame: FrameTokens): void {
+  const invalid = (why: string, cause?: unknown) =>
+    invalidBackbone(place, `the chat template ${why}; ${remedy}`, cause)
   if (template.length > maxTemplateCharacters)
-    throw invalidBackbone('the chat template', `it has more than ${maxTemplateCharacters} characters`)
+    throw invalid(`has more than ${maxTemplateCharacters} characters`)
   let rendered: string
   try {
     rendered = renderQuestion(template, frame)
   } catch (error) {
-    throw invalidBackbone(
-      'the chat template',
-      `it does not render (${error instanceof Error ? error.message : error})`,
-      error,
-    )
+    throw invalid(`does not render (${error instanceof Error ? error.message : error})`, error)
   }
-  if (rendered === '') throw invalidBackbone('the chat template', 'it renders a conversation to nothing')
+  if (rendered === '') throw invalid('renders a conversation to nothing')
   if (!rendered.includes(user.content))
-    throw invalidBackbone(
-      'the chat template',
-      "it leaves the text of the user's message out; take one that reads a message's content as a text, not as a list of parts",
+    throw invalid(
+      "leaves the text of the user's message out: it must read a message's content as a text, not as a list of parts",
     )
 }
 
@@ -79,6 +84,6 @@ export function chosenTemplate(templates: ReadonlyMap<string, string>, path: str
   if (chosen !== undefined || written.size === 0) return chosen ?? ''
   throw invalidBackbone(
     path,
-    `chat_template has the templates ${[...written.keys()].join(', ')} and none named default; name one of them default`,
+    `chat_template has the templates ${[...written.keys()].join(', ')} and none named default; name one of them default, or give one with --chat-template FILE`,
   )
 }

@@ -1,6 +1,6 @@
 import type { BackboneManifest } from '../../shared/backbone.ts'
 import { invalidBackbone } from '../backbone/invalid-backbone.ts'
-import { checkChatTemplate, type FrameTokens } from './chat-template.ts'
+import { checkChatTemplate, type FrameTokens, type StatedTemplate } from './chat-template.ts'
 import { endTokens, type TokenizerJson } from './tokenizer.ts'
 
 type Conversation = Pick<BackboneManifest, 'tokens' | 'chat'>
@@ -8,10 +8,11 @@ type Conversation = Pick<BackboneManifest, 'tokens' | 'chat'>
 /** How prompts begin, responses end and conversations are written, from what the model's files state. */
 export function describeConversation(
   tokenizer: TokenizerJson,
-  { begin, end, template }: { begin: number | undefined; end: readonly number[]; template: string },
+  { begin, end, chat }: { begin: number | undefined; end: readonly number[]; chat: StatedTemplate },
 ): Conversation {
   const tokens = { bos: begin ?? null, eos: endTokens(tokenizer, end) }
-  if (template !== '') checkChatTemplate(template, frameTokens(tokenizer, tokens))
+  const { template } = chat
+  if (template !== '') checkChatTemplate(chat, frameTokens(tokenizer, tokens))
   return { tokens, chat: { template } }
 }
 

@@ -1,33 +1,17 @@
 import { ModelConfig } from '../../shared/backbone.ts'
 import { issuesOf } from '../../shared/issues.ts'
+import { sizeLimits } from '../architectures/size-limits.ts'
 import { invalidBackbone } from '../backbone/invalid-backbone.ts'
-
-/** Largest sizes that a model file may claim, well above any model this serves: checked before anything is allocated. */
-const limits = [
-  ['layers', 256],
-  ['d', 16_384],
-  ['heads', 512],
-  ['kvHeads', 512],
-  ['headDim', 1024],
-  ['ffn', 131_072],
-  ['vocab', 1_000_000],
-  ['contextLength', 16_777_216],
-] as const
 
 /** Checks sizes that come from a file. `file` is named in the `backbone_invalid` it throws. */
 export function checkedConfig(raw: unknown, file: string): ModelConfig {
   const parsed = ModelConfig.safeParse(raw)
   if (!parsed.success) throw invalidBackbone(file, issuesOf(parsed.error))
   const config = parsed.data
-  for (const [key, limit] of limits) {
-    const value = config[key]
+  for (const key of Object.keys(sizeLimits) as (keyof typeof sizeLimits)[]) {
+    const [value, limit] = [config[key], sizeLimits[key]]
     if (value > limit) throw invalidBackbone(file, `${key} is ${value}; at most ${limit} is supported`)
   }
-  if (config.heads % config.kvHeads !== 0)
-    throw invalidBackbone(
-      file,
-      `${config.heads} heads cannot be shared by ${config.kvHeads} key-value heads evenly`,
-    )
   if (config.headDim % 2 !== 0)
     throw invalidBackbone(
       file,

@@ -4,13 +4,13 @@ import { z } from 'zod'
 import { issuesOf } from '../../shared/issues.ts'
 import { fileSha256 } from '../backbone/file-digest.ts'
 import { invalidBackbone } from '../backbone/invalid-backbone.ts'
-import type { BackboneSource } from './backbone-source.ts'
-import { chosenTemplate } from './chat-template.ts'
+import type { BackboneSource, SourceOptions } from './backbone-source.ts'
+import { chosenTemplate, type StatedTemplate } from './chat-template.ts'
 import { describeConversation, statedTokens } from './conversation.ts'
 import { openGguf } from './gguf.ts'
 import type { GgufMetadata } from './gguf-header.ts'
 import { tokenizerFromGguf } from './gguf-tokenizer.ts'
-import { checkTokenizer } from './tokenizer.ts'
+import { checkTokenizer, tokenizerIn } from './tokenizer.ts'
 
 const tokenId = z.union([z.int(), z.bigint().transform(Number)]).optional()
 const Metadata = z.object({
@@ -22,18 +22,18 @@ const Metadata = z.object({
 })
 
 /** The chat template of a file that has several and no usual one: `tokenizer.chat_template.NAME`. */
-function namedTemplate(path: string, metadata: GgufMetadata): string {
+function namedTemplate(path: string, metadata: GgufMetadata): StatedTemplate {
   const prefix = 'tokenizer.chat_template.'
   const named = Object.entries(metadata).flatMap(([key, value]) => {
     if (!key.startsWith(prefix)) return []
     if (typeof value !== 'string') throw invalidBackbone(path, `${key} is not a text`)
     return [[key.slice(prefix.length), value] as const]
   })
-  return chosenTemplate(new Map(named), path)
+  return { template: chosenTemplate(new Map(named), path), place: path }
 }
 
 /** A GGUF file as a source of a backbone. Throws `backbone_invalid`. */
-export async function openGgufSource(path: string): Promise<BackboneSource> {
+export async function openGgufSource(path: string, { chat }: SourceOptions = {}): Promise<BackboneSource> {
   const model = await openGguf(path)
   try {
     const parsed = Metadata.safeParse(model.metadata)
@@ -44,12 +44,15 @@ export async function openGgufSource(path: string): Promise<BackboneSource> {
       const id = ids[key]
       return statedTokens(id === undefined ? [] : [id], { key, path, vocab: model.config.vocab })
     }
-    const tokenizer = tokenizerFromGguf(model.metadata)
-    checkTokenizer(tokenizer, model.config.vocab)
-    const conversation = describeConversation(tokenizer, {
-      begin: stated('bos')[0],
-      end: [...stated('eos'), ...stated('eot'), ...stated('eom')],
-      template: usual.trim() === '' ? namedTemplate(path, model.metadata) : usual,
+    const [begin] = stated('bos')
+    const end = [...stated('eos'), ...stated('eot'), ...stated('eom')]
+    const usualKey = `${path}: tokenizer.chat_template`
+    const own = () =>
+      usual.trim() === '' ? namedTemplate(path, model.metadata) : { template: usual, place: usualKey }
+    const { tokenizer, ...conversation } = tokenizerIn(path, () => {
+      const tokenizer = tokenizerFromGguf(model.metadata)
+      checkTokenizer(tokenizer, model.config.vocab)
+      return { tokenizer, ...describeConversation(tokenizer, { begin, end, chat: chat ?? own() }) }
     })
     return {
       tensors: model,

@@ -15,7 +15,7 @@ const Vocabulary = z
     'tokenizer.ggml.pre': z.string().default('default'),
     'tokenizer.ggml.tokens': z.array(z.string()).min(1).max(maxTokens),
     'tokenizer.ggml.token_type': z.array(z.number()).max(maxTokens),
-    'tokenizer.ggml.merges': z.array(z.string()).max(maxTokens).default([]),
+    'tokenizer.ggml.merges': z.array(z.string()).max(maxTokens).optional(),
     'tokenizer.ggml.scores': z.array(z.number()).max(maxTokens).default([]),
     'tokenizer.ggml.unknown_token_id': z.number().optional(),
     'tokenizer.ggml.add_space_prefix': z.boolean().default(true),
@@ -38,19 +38,20 @@ type Vocabulary = z.infer<typeof Vocabulary>
 
 /** The tokenizer in a GGUF file's metadata as `tokenizer.json`. Throws `backbone_invalid` for kinds it does not know. */
 export function tokenizerFromGguf(metadata: GgufMetadata): TokenizerJson {
+  const kind = metadata['tokenizer.ggml.model']
+  const convert = typeof kind === 'string' && Object.hasOwn(converters, kind) ? converters[kind] : undefined
+  if (convert === undefined)
+    throw invalidTokenizer(
+      `tokenizer.ggml.model ${kind === undefined ? '(none)' : shown(String(kind))} is not supported; ${Object.keys(converters).join(' and ')} are: take the model's Hugging Face folder, or a model with such a tokenizer`,
+    )
   const parsed = Vocabulary.safeParse(metadata)
   if (!parsed.success) throw invalidTokenizer(issuesOf(parsed.error))
-  const { model, types } = parsed.data
+  const { types } = parsed.data
   const tokens = pieceTexts(parsed.data)
   const vocabulary: Vocabulary = { ...parsed.data, tokens }
   if (types.length !== tokens.length)
     throw invalidTokenizer(`it has ${tokens.length} tokens and ${types.length} token types`)
   if (new Set(tokens).size !== tokens.length) throw invalidTokenizer('two of its tokens have the same text')
-  const convert = Object.hasOwn(converters, model) ? converters[model] : undefined
-  if (convert === undefined)
-    throw invalidTokenizer(
-      `tokenizer.ggml.model ${shown(model)} is not supported; ${Object.keys(converters).join(' and ')} are`,
-    )
   return parseTokenizer({
     version: '1.0',
     added_tokens: addedTokens(vocabulary),
@@ -109,6 +110,10 @@ function addedTokens({ model, tokens, types }: Vocabulary) {
 
 /** GPT-2's byte-level BPE: text is split into words, the words into bytes, the bytes are merged. */
 function byteLevelBpe({ pre, tokens, merges }: Vocabulary): object {
+  if (merges === undefined)
+    throw invalidTokenizer(
+      'tokenizer.ggml.merges is missing, without which no text becomes its tokens; take another conversion of the model',
+    )
   const preTokenizer = Object.hasOwn(preTokenizers, pre) ? preTokenizers[pre] : undefined
   if (preTokenizer === undefined)
     throw invalidTokenizer(

@@ -185,7 +185,7 @@ test.for<[string, Parameters<typeof writeGguf>[1], RegExp]>([
   [
     'a giant',
     { metadata: { 'llama.embedding_length': 1_000_000, 'llama.rope.dimension_count': 250_000 } },
-    /d is 1000000; at most 16384/,
+    /llama.embedding_length is 1000000; it must be a whole number from 1 to 16384/,
   ],
   [
     'text for a number',

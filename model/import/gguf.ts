@@ -53,17 +53,24 @@ async function readParts(path: string, files: TensorFile[]): Promise<Contents> {
   const paths = await partPaths(path)
   let first: GgufMetadata | undefined
   const entries = new Map<string, Entry>()
-  for (const part of paths) {
+  for (const [at, part] of paths.entries()) {
     const file = await TensorFile.open(part)
     files.push(file)
     const { metadata, tensorInfos, tensorDataOffset } = await readGgufHeader(file)
     if (new Set(tensorInfos.map(({ name }) => name)).size !== tensorInfos.length)
       throw invalidBackbone(part, 'two tensors have the same name')
-    const count = Number(metadata['split.count'] ?? 1)
+    const split = new Settings(part, metadata, { prefix: 'split.' })
+    const count = split.number('count', 1)
     if (count > 1 && count !== paths.length)
       throw invalidBackbone(
         part,
         `it is one of ${count} parts (split.count) and ${paths.length === 1 ? 'does not have the name of one: {name}-00001-of-{parts}.gguf' : `its name says ${paths.length}`}; download all parts under their own names`,
+      )
+    const place = split.number('no', at)
+    if (count > 1 && place !== at)
+      throw split.invalid(
+        'no',
+        `is ${place}, so it is part ${place + 1} of ${count}, and its name says ${at + 1}; give each part the name that it was published with`,
       )
     first ??= metadata
     for (const { name, shape, dtype, offset } of tensorInfos) {
@@ -91,7 +98,7 @@ async function partPaths(path: string): Promise<string[]> {
     await access(each).catch((cause: unknown) => {
       throw invalidBackbone(
         each,
-        'this part of the model is missing; all parts must lie in one folder',
+        'this part of the model is missing; download it: all parts must lie in one folder',
         cause,
       )
     })
@@ -123,12 +130,17 @@ async function openTensors(path: string, { metadata, entries }: Contents): Promi
     has: (stored) => entries.has(stored),
     vector: (stored) => vectors.get(stored),
   }
-  const stated = gguf.config(new Settings(path, metadata, `${gguf.architecture}.`), tensors)
+  const stated = gguf.config(new Settings(path, metadata, { prefix: `${gguf.architecture}.` }), tensors)
   const tokens = metadata['tokenizer.ggml.tokens']
+  if (!Array.isArray(tokens) || tokens.length === 0)
+    throw invalidBackbone(
+      path,
+      `tokenizer.ggml.tokens is ${tokens === undefined ? 'missing' : 'not a list of texts'}; take a GGUF file of the model that has its tokenizer, or its Hugging Face folder`,
+    )
   const config = checkedConfig(
     {
       ...stated,
-      vocab: Array.isArray(tokens) ? tokens.length : stated.vocab,
+      vocab: tokens.length,
       tiedHead: !entries.has('output.weight'),
     },
     path,
@@ -152,6 +164,7 @@ async function openTensors(path: string, { metadata, entries }: Contents): Promi
     types: ggmlTypes,
     source: path,
     settings: 'its metadata',
+    remedy: 'download the file again, or take one of another conversion',
   })
   for (const unused of located.unused) throw unsupportedTensor(path, unused)
   return {
@@ -184,6 +197,6 @@ function unsupportedTensor(path: string, name: string): QuartetError {
     ? 'biases are not supported there'
     : name.includes('_exps') || name.includes('_shexp')
       ? 'mixture of experts is not supported'
-      : 'it is not part of this architecture'
+      : 'it is not part of a model with the settings of its metadata; take another conversion of the model'
   return invalidBackbone(path, `tensor ${name}: ${feature}`)
 }

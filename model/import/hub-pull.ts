@@ -5,7 +5,6 @@ import { QuartetError } from '../../shared/errors.ts'
 import { BackboneSlug } from '../../shared/ids.ts'
 import { type Backbone, openBackbone } from '../backbone/backbone-folder.ts'
 import { type Cache, cachedBackbone, openCache } from '../backbone/cache.ts'
-import { requireJsonFile } from '../backbone/json-file.ts'
 import { requireGgufArchitecture } from './gguf.ts'
 import { readGgufHeader } from './gguf-header.ts'
 import { HubCache, hubContent } from './hub-cache.ts'
@@ -15,7 +14,7 @@ import { describeHuggingFace } from './huggingface.ts'
 import { importBackbone } from './import.ts'
 import { withLock } from './process-lock.ts'
 import type { OnProgress } from './progress.ts'
-import { ShardIndex, shardsOf } from './safetensors-files.ts'
+import { shardsOf } from './safetensors-files.ts'
 
 export interface HubPullOptions {
   /** `owner/name`. */
@@ -141,7 +140,7 @@ async function weightFilesOf({ repo, files }: HubModel, snapshot: string): Promi
   const whole = files.get(wholeWeights)
   if (whole !== undefined) return [whole]
   const path = join(snapshot, shardIndex)
-  const shards = shardsOf(ShardIndex.parse(await requireJsonFile(path)).weight_map, path)
+  const shards = await shardsOf(path)
   return shards.map((name) => {
     const file = files.get(name)
     if (file !== undefined) return file

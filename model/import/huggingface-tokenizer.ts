@@ -4,12 +4,12 @@ import { z } from 'zod'
 import { issuesOf } from '../../shared/issues.ts'
 import { invalidBackbone } from '../backbone/invalid-backbone.ts'
 import { readJsonFile, readTextFile, requireJsonFile } from '../backbone/json-file.ts'
-import { chosenTemplate } from './chat-template.ts'
+import { chosenTemplate, type StatedTemplate } from './chat-template.ts'
 import { statedTokens } from './conversation.ts'
-import { checkTokenizer, parseTokenizer, type TokenizerJson, tokenId } from './tokenizer.ts'
+import { checkTokenizer, parseTokenizer, type TokenizerJson, tokenId, tokenizerIn } from './tokenizer.ts'
 
 const ids = z
-  .union([z.int(), z.array(z.int())])
+  .union([z.int(), z.array(z.int())], { error: 'it must be a token id, or a list of them' })
   .nullish()
   .transform((value) => (value === null || value === undefined ? [] : [value].flat()))
 const tokenText = z
@@ -36,21 +36,25 @@ export interface TokenizerFiles {
   readonly begin: number | undefined
   /** The tokens that end a response. */
   readonly end: readonly number[]
-  /** Jinja source; empty for a model without one. */
-  readonly template: string
+  readonly chat: StatedTemplate
 }
 
 /**
  * Reads tokenizer.json, tokenizer_config.json, special_tokens_map.json, generation_config.json and the chat template,
  * which stands in chat_template.jinja, chat_template.json, tokenizer_config.json, processor_config.json or
- * additional_chat_templates. Throws `backbone_invalid`.
+ * additional_chat_templates, unless one is given. Throws `backbone_invalid`.
  */
 export async function tokenizerFiles(
   folder: string,
-  { modelConfig, vocab }: { modelConfig: unknown; vocab: number },
+  { modelConfig, vocab, chat }: { modelConfig: unknown; vocab: number; chat?: StatedTemplate | undefined },
 ): Promise<TokenizerFiles> {
-  const tokenizer = parseTokenizer(await requireJsonFile(join(folder, 'tokenizer.json'), JSON.parse))
-  checkTokenizer(tokenizer, vocab)
+  const path = join(folder, 'tokenizer.json')
+  const json = await requireJsonFile(path, JSON.parse)
+  const tokenizer = tokenizerIn(path, () => {
+    const parsed = parseTokenizer(json)
+    checkTokenizer(parsed, vocab)
+    return parsed
+  })
   const settings = await parseOptional(folder, { name: 'tokenizer_config.json', schema: TokenizerConfig })
   const special = await parseOptional(folder, { name: 'special_tokens_map.json', schema: SpecialTokens })
   const name = 'generation_config.json'
@@ -72,14 +76,14 @@ export async function tokenizerFiles(
       ...stated(generation?.eos_token_id, name),
       ...stated([...model.eos_token_id, ...(model.text_config?.eos_token_id ?? [])], 'config.json'),
     ],
-    template: await chatTemplate(folder, settings?.chat_template),
+    chat: chat ?? (await chatTemplate(folder, settings?.chat_template)),
   }
 }
 
 type Stated = z.infer<typeof Templates>['chat_template']
 
 /** The first template that is not blank, in the order in which transformers looks for one. */
-async function chatTemplate(folder: string, inTokenizerConfig: Stated): Promise<string> {
+async function chatTemplate(folder: string, inTokenizerConfig: Stated): Promise<StatedTemplate> {
   const inFile = async (name: string) =>
     (await parseOptional(folder, { name, schema: Templates }))?.chat_template
   const places = [
@@ -90,10 +94,11 @@ async function chatTemplate(folder: string, inTokenizerConfig: Stated): Promise<
     [additionalFolder, Object.fromEntries(await additionalTemplates(folder))],
   ] as const
   for (const [name, stated] of places) {
-    const template = chosenTemplate(byName(stated), join(folder, name))
-    if (template !== '') return template
+    const place = join(folder, name)
+    const template = chosenTemplate(byName(stated), place)
+    if (template !== '') return { template, place }
   }
-  return ''
+  return { template: '', place: folder }
 }
 
 function byName(stated: Stated): ReadonlyMap<string, string> {

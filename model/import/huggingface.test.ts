@@ -212,9 +212,9 @@ test.for<[string, Record<string, unknown>, RegExp]>([
   ['attention bias', { attention_bias: true }, /q_proj.bias is missing/],
   ['activation', { hidden_act: 'relu2' }, /hidden_act is “relu2”: this activation is not supported/],
   ['quantised', { quantization_config: { quant_method: 'gptq' } }, /a quantised checkpoint is not supported/],
-  ['heads', { num_attention_heads: 5 }, /headDim/],
+  ['heads', { num_attention_heads: 5 }, /num_attention_heads is 5/],
   ['kv heads', { num_key_value_heads: 3 }, /4 heads cannot be shared by 3/],
-  ['giant', { vocab_size: 1e12 }, /vocab is 1000000000000; at most/],
+  ['giant', { vocab_size: 1e12 }, /vocab_size is 1000000000000; it must be a whole number from 1 to/],
   [
     'shape',
     { intermediate_size: 128 },

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { basename, join, resolve } from 'node:path'
 import { z } from 'zod'
 import type { ModelConfig } from '../../shared/backbone.ts'
+import { QuartetError } from '../../shared/errors.ts'
 import { parseHeader, readHeaderLength } from '../../shared/safetensors.ts'
 import type { Architecture } from '../architectures/architecture.ts'
 import { Settings } from '../architectures/settings.ts'
@@ -10,7 +11,7 @@ import type { TensorSource } from '../architectures/tensor-source.ts'
 import { fileSha256 } from '../backbone/file-digest.ts'
 import { invalidBackbone } from '../backbone/invalid-backbone.ts'
 import { requireJsonFile } from '../backbone/json-file.ts'
-import type { BackboneSource } from './backbone-source.ts'
+import type { BackboneSource, SourceOptions } from './backbone-source.ts'
 import { describeConversation } from './conversation.ts'
 import { checkedConfig } from './decoder-shape.ts'
 import { type BlockFormat, bf16, f16, f32 } from './element-types.ts'
@@ -18,14 +19,16 @@ import { tokenizerFiles } from './huggingface-tokenizer.ts'
 import { type Entry, locateTensors, readLocated } from './located-tensors.ts'
 import { weightFiles } from './safetensors-files.ts'
 import { TensorFile } from './tensor-file.ts'
+import { tokenizerIn } from './tokenizer.ts'
 
 /**
  * Opens a folder as Hugging Face's transformers writes it: config.json, model.safetensors (or shards with
  * model.safetensors.index.json), tokenizer.json, tokenizer_config.json. Tensors stay on disk until they are read.
  * Throws `backbone_invalid` that names what is missing or not supported.
  */
-export async function openHuggingFace(folder: string): Promise<BackboneSource> {
-  const { architecture, settings, sizes, tokenizer, conversation } = await describeHuggingFace(folder)
+export async function openHuggingFace(folder: string, { chat }: SourceOptions = {}): Promise<BackboneSource> {
+  const described = await describeHuggingFace(folder, { chat })
+  const { architecture, settings, sizes, tokenizer, conversation } = described
   const names = await weightFiles(folder)
   const files: TensorFile[] = []
   const close = async () => {
@@ -52,14 +55,17 @@ export async function openHuggingFace(folder: string): Promise<BackboneSource> {
 }
 
 /** The description in a folder's files beside the weights, which may not be there yet. Throws `backbone_invalid`. */
-export async function describeHuggingFace(folder: string) {
+export async function describeHuggingFace(folder: string, { chat }: SourceOptions = {}) {
   const path = join(folder, 'config.json')
   const raw = await requireJsonFile(path)
   const { architecture, settings } = architectureOf(raw, path)
   const stated = architecture.huggingFace.config(settings)
   const sizes = checkedConfig({ ...stated, tiedHead: false }, path)
-  const { tokenizer, ...frame } = await tokenizerFiles(folder, { modelConfig: raw, vocab: sizes.vocab })
-  return { architecture, settings, sizes, tokenizer, conversation: describeConversation(tokenizer, frame) }
+  const { tokenizer, ...frame } = await tokenizerFiles(folder, { modelConfig: raw, vocab: sizes.vocab, chat })
+  const conversation = tokenizerIn(join(folder, 'tokenizer.json'), () =>
+    describeConversation(tokenizer, frame),
+  )
+  return { architecture, settings, sizes, tokenizer, conversation }
 }
 
 const Described = z.looseObject({ model_type: z.string().optional(), text_config: z.unknown().optional() })
@@ -111,6 +117,7 @@ async function openTensors({ folder, files, sizes, architecture, settings }: Ope
       types: elementTypes,
       source: folder,
       settings: 'the settings of config.json',
+      remedy: 'take config.json and all weights from one download of the model',
     })
   const isStatedTied = settings.flag('tie_word_embeddings', tiedByDefault)
   const tiedHead = isStatedTied && (await isSameMatrix(entries.get(names.head), entries.get(names.embedding)))
@@ -125,7 +132,7 @@ async function openTensors({ folder, files, sizes, architecture, settings }: Ope
   if (strange !== undefined)
     throw invalidBackbone(
       folder,
-      `tensor ${strange} is not part of a ${architecture.name} model with the settings of config.json`,
+      `tensor ${strange} is not part of a ${architecture.name} model with the settings of config.json; take config.json and all weights from one download of the model`,
     )
   return {
     config,
@@ -200,6 +207,8 @@ async function headerOf(file: TensorFile) {
     const length = readHeaderLength(await file.readBytes(0, Math.min(8, file.bytes)), file.bytes)
     return parseHeader(await file.readBytes(8, length), file.bytes).entries
   } catch (error) {
-    throw invalidBackbone(file.path, error instanceof Error ? error.message : String(error), error)
+    if (error instanceof QuartetError && error.code === 'backbone_invalid') throw error
+    const why = error instanceof Error ? error.message : String(error)
+    throw invalidBackbone(file.path, `${why}; download it again`, error)
   }
 }

@@ -10,12 +10,14 @@ import { withFittingHeads } from '../architectures/fitting-heads.ts'
 import type { TensorSource } from '../architectures/tensor-source.ts'
 import { type Backbone, manifestName, openBackbone } from '../backbone/backbone-folder.ts'
 import { fileSha256 } from '../backbone/file-digest.ts'
+import { invalidBackbone } from '../backbone/invalid-backbone.ts'
+import { readTextFile } from '../backbone/json-file.ts'
 import { exportGraph } from '../graph/export.ts'
 import { graphVersion } from '../graph/version.ts'
 import { computeAnchors } from '../runtime/anchors.ts'
 import type { BackboneSource } from './backbone-source.ts'
 import { compiledTokenizerName } from './backbone-tokenizer.ts'
-import { renderQuestion } from './chat-template.ts'
+import { renderQuestion, type StatedTemplate } from './chat-template.ts'
 import { frameTokens } from './conversation.ts'
 import type { OnProgress } from './progress.ts'
 import { openSource } from './source.ts'
@@ -33,24 +35,43 @@ export interface ImportOptions {
   readonly destination: string
   /** The source's name in the manifest; the name of the file or folder when absent. */
   readonly sourceName?: string | undefined
+  /** A file with a chat template (Jinja) to take in place of the source's own. */
+  readonly chatTemplate?: string | undefined
   readonly onProgress?: OnProgress | undefined
   readonly signal?: AbortSignal | undefined
 }
 
 /** Converts a model file to a backbone folder, which appears whole or not at all. Throws `backbone_invalid`. */
 export async function importBackbone(options: ImportOptions): Promise<BackboneManifest> {
-  const source = await openSource(options.path)
+  const { path, chatTemplate, ...rest } = options
+  const chat = chatTemplate === undefined ? undefined : await givenTemplate(chatTemplate)
+  const source = await openSource(path, { chat })
   try {
-    return await importSource(source, options)
+    return await importSource(source, rest)
   } finally {
     await source.close()
   }
 }
 
+async function givenTemplate(place: string): Promise<StatedTemplate> {
+  const template = await readTextFile(place)
+  if (template === undefined) throw new QuartetError('not_found', `there is no file ${place}`)
+  if (template.trim() === '') throw invalidBackbone(place, 'the chat template is blank')
+  return { template, place }
+}
+
 /** The same for a source that is open already (a seeded one, in tests). */
 export async function importSource(
   source: BackboneSource,
-  { slug, weights, destination, sourceName, onProgress, signal, ...options }: Omit<ImportOptions, 'path'>,
+  {
+    slug,
+    weights,
+    destination,
+    sourceName,
+    onProgress,
+    signal,
+    ...options
+  }: Omit<ImportOptions, 'path' | 'chatTemplate'>,
 ): Promise<BackboneManifest> {
   const stored = storedWeights(weights, options.eightBits)
   const stated = await source.origin()
@@ -58,7 +79,9 @@ export async function importSource(
   const asBefore = async () => {
     const { manifest } = await existing(destination)
     const isStoredSo = manifest.weights === weights && String(manifest.eightBits) === String(stored.eightBits)
-    if (manifest.slug === slug && isStoredSo && manifest.source.sha256 === origin.sha256) return manifest
+    const isOfSource =
+      manifest.source.sha256 === origin.sha256 && manifest.chat.template === source.chat.template
+    if (manifest.slug === slug && isStoredSo && isOfSource) return manifest
     throw new QuartetError(
       'conflict',
       `${destination} holds another import (${manifest.slug}, ${manifest.weights}, from ${manifest.source.name}); remove it first`,

@@ -37,6 +37,8 @@ export interface Locating {
   readonly source: string
   /** The subject of the error “has shape [..]; {settings} mean [..]”. */
   readonly settings: string
+  /** What helps where tensors and settings do not belong together. */
+  readonly remedy: string
 }
 
 /** Where each of a decoder's tensors lies, and the stored tensors that none of them is part of. */
@@ -56,13 +58,14 @@ export interface LocatedTensor {
 
 /** Finds every tensor of a decoder, with name, shape, type and extent checked. Throws `backbone_invalid`. */
 export function locateTensors(locating: Locating): Located {
-  const { config, entries, source } = locating
+  const { config, entries, source, settings, remedy } = locating
   const shapes = decoderTensors(config)
   const unused = new Set(entries.keys())
   const tensors = new Map<TensorName, LocatedTensor>()
   const take = (stored: string, shape: readonly number[]) => {
     const entry = entries.get(stored)
-    if (entry === undefined) throw invalidBackbone(source, `tensor ${stored} is missing`)
+    if (entry === undefined)
+      throw invalidBackbone(source, `tensor ${stored} is missing, which ${settings} demand; ${remedy}`)
     unused.delete(stored)
     return checked(stored, { entry, shape, locating })
   }
@@ -139,14 +142,14 @@ function checked(
   {
     entry,
     shape,
-    locating: { types, settings },
+    locating: { types, settings, remedy },
   }: { entry: Entry; shape: readonly number[]; locating: Locating },
 ): LocatedTensor {
   const { file, start, typeName } = entry
   if (entry.shape.length !== shape.length || entry.shape.some((n, axis) => n !== shape[axis]))
     throw invalidBackbone(
       file.path,
-      `tensor ${stored} has shape [${entry.shape}]; ${settings} mean [${shape}]`,
+      `tensor ${stored} has shape [${entry.shape}]; ${settings} mean [${shape}]; ${remedy}`,
     )
   const type = Object.hasOwn(types, typeName) ? types[typeName] : undefined
   if (type === undefined)

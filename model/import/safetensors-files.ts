@@ -6,7 +6,7 @@ import { requireJsonFile } from '../backbone/json-file.ts'
 
 const indexName = 'model.safetensors.index.json'
 /** `model.safetensors.index.json`: which file has each tensor. */
-export const ShardIndex = z.object({ weight_map: z.record(z.string(), z.string()) })
+const ShardIndex = z.object({ weight_map: z.record(z.string(), z.string()) })
 const shardName = /^[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors$/
 const maxShards = 1000
 
@@ -27,9 +27,7 @@ export async function weightFiles(folder: string): Promise<string[]> {
     )
   }
   const path = join(folder, indexName)
-  const parsed = ShardIndex.safeParse(await requireJsonFile(path))
-  if (!parsed.success) throw invalidBackbone(path, 'it has no weight_map of file names')
-  const names = shardsOf(parsed.data.weight_map, path)
+  const names = await shardsOf(path)
   const missing = names.filter((name) => !present.includes(name))
   if (missing.length > 0)
     throw invalidBackbone(
@@ -39,9 +37,16 @@ export async function weightFiles(folder: string): Promise<string[]> {
   return names
 }
 
-/** The files that an index names, each once, sorted. */
-export function shardsOf(weightMap: Readonly<Record<string, string>>, path: string): string[] {
-  const names = [...new Set(Object.values(weightMap))].sort()
+/** The files that an index names, each once, sorted. Throws `backbone_invalid`. */
+export async function shardsOf(path: string): Promise<string[]> {
+  const parsed = ShardIndex.safeParse(await requireJsonFile(path))
+  if (!parsed.success)
+    throw invalidBackbone(
+      path,
+      'it has no weight_map from names of tensors to names of files; download it again',
+    )
+  const names = [...new Set(Object.values(parsed.data.weight_map))].sort()
+  if (names.length === 0) throw invalidBackbone(path, 'its weight_map is empty; download it again')
   const outside = names.find((name) => !shardName.test(name))
   if (outside !== undefined)
     throw invalidBackbone(path, `“${outside}” is not the name of a safetensors file beside it`)

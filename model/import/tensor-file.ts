@@ -33,7 +33,9 @@ export class TensorFile implements ByteSource {
   static async open(path: string): Promise<TensorFile> {
     const handle = await open(path)
     try {
-      return new TensorFile(path, (await handle.stat()).size, handle)
+      const found = await handle.stat()
+      if (!found.isFile()) throw invalidBackbone(path, 'it is a folder where a file of weights must be')
+      return new TensorFile(path, found.size, handle)
     } catch (error) {
       await handle.close()
       throw error

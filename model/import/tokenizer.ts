@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { QuartetError } from '../../shared/errors.ts'
 import { issuesOf } from '../../shared/issues.ts'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { invalidBackbone } from '../backbone/invalid-backbone.ts'
@@ -14,7 +15,7 @@ export const TokenizerJson = z.looseObject({
   post_processor: Component.nullable(),
   decoder: Component.nullable(),
   model: z.looseObject({
-    type: z.literal('BPE', { error: 'only byte-pair encoding (model.type BPE) is supported' }),
+    type: z.literal('BPE'),
     vocab: z.record(z.string(), z.int().min(0)),
     merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])),
   }),
@@ -38,8 +39,15 @@ export const bytesOnly: Component = {
   use_regex: false,
 }
 
+const Kind = z.looseObject({ model: z.looseObject({ type: z.string() }) })
+
 /** Throws `backbone_invalid`. */
 export function parseTokenizer(json: unknown): TokenizerJson {
+  const kind = Kind.safeParse(json).data?.model.type
+  if (kind !== undefined && kind !== 'BPE')
+    throw invalidTokenizer(
+      `model.type is ${kind.slice(0, 60)}; only byte-pair encoding (model.type BPE) is supported: take a model that has it`,
+    )
   const parsed = TokenizerJson.safeParse(json)
   if (!parsed.success) throw invalidTokenizer(issuesOf(parsed.error))
   return { ...parsed.data, truncation: null, padding: null }
@@ -80,10 +88,31 @@ const endTokenNames = ['<|endoftext|>', '<|im_end|>', '<|eot_id|>', '<|eom_id|>'
 export function endTokens(json: TokenizerJson, stated: readonly number[]): number[] {
   const known = json.added_tokens.filter(({ content, special }) => special && endTokenNames.includes(content))
   const ids = [...new Set([...stated, ...known.map(({ id }) => id)])]
-  if (ids.length === 0) throw invalidTokenizer('it has no token that ends a response')
+  if (ids.length === 0)
+    throw invalidTokenizer(
+      'it has no token that ends a response; state its eos_token_id (generation_config.json, or tokenizer.ggml.eos_token_id)',
+    )
   return ids
 }
 
-export function invalidTokenizer(why: string) {
-  return invalidBackbone('the tokenizer', why)
+class InvalidTokenizer extends QuartetError {
+  readonly why: string
+
+  constructor(why: string) {
+    super('backbone_invalid', `the tokenizer: ${why}`)
+    this.why = why
+  }
+}
+
+export function invalidTokenizer(why: string): QuartetError {
+  return new InvalidTokenizer(why)
+}
+
+/** What `make` returns; a tokenizer that it refuses is named by the file that has it. */
+export function tokenizerIn<T>(path: string, make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    throw error instanceof InvalidTokenizer ? invalidBackbone(path, error.why, error) : error
+  }
 }

@@ -39,8 +39,15 @@ export async function computeAnchors(
     const graph = traceGraph({ config, weights, range })
     hidden.set(await traceOne(folder, { graph, firstToken, ...(entering && { entering }) }), start)
   }
-  if (norms === 'after') return hidden
-  for (let layer = 0; layer < layers; layer++) scaleToUnitRms(hidden.subarray(layer * d, (layer + 1) * d))
+  for (let layer = 0; layer < layers; layer++) {
+    const row = hidden.subarray(layer * d, (layer + 1) * d)
+    if (norms !== 'after') scaleToUnitRms(row)
+    if (!row.every(Number.isFinite))
+      throw new QuartetError(
+        'backbone_invalid',
+        `the model gives no numbers: the hidden state of token ${firstToken} that enters layer ${layer} is not finite, though every weight is; the weights in front of it are too large: download or convert the model again`,
+      )
+  }
   return hidden
 }
 
@@ -82,6 +89,7 @@ async function traceOne(
   }
 }
 
+/** A row of zeros, which a token that was never trained may have, stays as it is. */
 function scaleToUnitRms(row: Float32Array): void {
   const rms = Math.sqrt(row.reduce((sum, x) => sum + x * x, 0) / row.length)
   for (const [i, x] of row.entries()) row[i] = rms === 0 ? 0 : x / rms
