@@ -8,8 +8,10 @@ import { startQuartet } from './stack.ts'
 import { median } from './statistics.ts'
 
 const clients = 2
-const requests = 24
-const rounds = 4
+const requests = 16
+const rounds = 3
+/** Few, so that a job is soon at its steps again after a pause. */
+const examples = 48
 /** A trainer hears of a pause with its next report: six in a lease. */
 const leaseSeconds = '3'
 
@@ -18,10 +20,10 @@ export async function benchTrainer(): Promise<boolean> {
   process.env.QUARTET_TRAINER_LEASE_SECONDS = leaseSeconds
   await using quartet = await startQuartet(1)
   const client = new OpenAI({ baseURL: `${quartet.edge}/v1`, apiKey: quartet.key })
-  const training = await readFile(new URL('../demo/tickets.train.jsonl', import.meta.url))
+  const lines = (await readFile(new URL('../demo/tickets.train.jsonl', import.meta.url), 'utf8')).split('\n')
   const file = await client.files.create({
     purpose: 'fine-tune',
-    file: await toFile(training, 'tickets.jsonl'),
+    file: await toFile(Buffer.from(lines.slice(0, examples).join('\n')), 'tickets.jsonl'),
   })
   const { id } = await client.fineTuning.jobs.create({
     model: quartet.backbone,
@@ -52,6 +54,9 @@ export async function benchTrainer(): Promise<boolean> {
       firstAlone: alone.firstTokenMs.p95,
       firstBeside: beside.firstTokenMs.p95,
     })
+    console.log(
+      `round ${round + 1}: p95 ${beside.totalMs.p95.toFixed(0)} ms beside, ${alone.totalMs.p95.toFixed(0)} ms alone`,
+    )
     await client.fineTuning.jobs.resume(id)
     if (round < rounds - 1) await untilTraining()
   }

@@ -179,6 +179,9 @@ function startNode(
   })
 }
 
+/** A quarter of the cores: answers that are served beside a job are to be little slower (`bench -- trainer`). */
+const trainerThreads = String(Math.max(1, Math.floor(availableParallelism() / 4)))
+
 /** One trainer, which leaves the processor to the nodes. */
 function startTrainer({ home, secrets, backbone }: StackOptions, edge: string): Promise<Service> {
   return startService({
@@ -191,7 +194,7 @@ function startTrainer({ home, secrets, backbone }: StackOptions, edge: string): 
       QUARTET_EDGE_URL: edge,
       QUARTET_NODE_SECRET: secrets.nodeSecret,
       QUARTET_BACKBONE: backbone.folder,
-      QUARTET_TRAINER_THREADS: '1',
+      QUARTET_TRAINER_THREADS: process.env.QUARTET_TRAINER_THREADS ?? trainerThreads,
     },
   })
 }

@@ -2,9 +2,11 @@ import { createReadStream } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
-import { type OpenAI, toFile } from 'openai'
+import { toFile } from 'openai'
+import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { violations } from './axe.ts'
+import { openBrowser, openConsole } from './browser.ts'
 import { clientOf, helpDesk, pirate, stack } from './shared-stack.ts'
 
 /** The official package, unmodified, against the whole stack: from a file of examples to an answer of the tuned model. */
@@ -21,15 +23,19 @@ beforeAll(async () => {
 })
 afterAll(() => rm(folder, { recursive: true }))
 
-async function ended(id: string): Promise<OpenAI.FineTuning.FineTuningJob> {
-  for (;;) {
-    const job = await client.fineTuning.jobs.retrieve(id)
-    if (job.finished_at !== null) return job
-    await delay(500)
-  }
+/** The console's page of a job, once it shows that the job has succeeded. */
+async function seenToEnd(browser: Browser, id: string): Promise<Page> {
+  const page = await openConsole(browser, { edge: stack.edge, key: helpDesk.key })
+  await page.getByRole('heading', { level: 1, name: 'Overview' }).waitFor()
+  await page.goto(`${stack.edge}/console/#/jobs/${id}`)
+  await page.getByText('succeeded', { exact: true }).waitFor({ timeout: 110_000 })
+  await page.getByRole('table', { name: 'Sample answers' }).waitFor()
+  await page.getByRole('img', { name: 'Loss by step' }).waitFor()
+  return page
 }
 
-test('a file becomes a job, the job a model, and the model answers', async () => {
+test('a file becomes a job, the job a model, and the model answers: by the official client, and before the eyes of the console', async () => {
+  await using browser = await openBrowser()
   const path = join(folder, 'examples.jsonl')
   await writeFile(path, examples.join('\n'))
   const file = await client.files.create({ purpose: 'fine-tune', file: createReadStream(path) })
@@ -41,7 +47,8 @@ test('a file becomes a job, the job a model, and the model answers', async () =>
     seed: 1,
     method: { type: 'supervised', supervised: { hyperparameters: { n_epochs: 2, batch_size: 12 } } },
   })
-  const job = await ended(created.id)
+  const page = await seenToEnd(browser, created.id)
+  const job = await client.fineTuning.jobs.retrieve(created.id)
   expect(job).toMatchObject({
     status: 'succeeded',
     error: null,
@@ -66,6 +73,14 @@ test('a file becomes a job, the job a model, and the model answers', async () =>
   })
   expect(answer.choices[0]?.finish_reason).toMatch(/stop|length/)
   expect((await client.files.delete(file.id)).deleted).toBe(true)
+  expect(await violations(page)).toEqual([])
+  await page.getByRole('link', { name: 'Try it in the playground' }).click()
+  await page.getByLabel('Message').fill('Where is my parcel?')
+  await page.getByRole('button', { name: 'Ask both' }).click()
+  await page
+    .getByText(/ended by/)
+    .nth(1)
+    .waitFor()
 })
 
 test('a file with a wrong line is refused with the line, however large it is', async () => {

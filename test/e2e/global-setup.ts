@@ -8,7 +8,8 @@ import { freePorts, localState, quartetStart, stop, untilReady } from './quartet
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const home = await mkdtemp(join(tmpdir(), 'quartet-e2e-'))
   const ports = await freePorts()
-  const started = quartetStart({ home, ports })
+  // The trainer has both cores of a small machine: the tests wait for it, and measure nothing beside it.
+  const started = quartetStart({ home, ports, env: { QUARTET_TRAINER_THREADS: '2' } })
   const teardown = async () => {
     await stop(started)
     await rm(home, { recursive: true, force: true })

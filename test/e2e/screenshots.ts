@@ -10,12 +10,13 @@ import { homeAt } from '../../cli/local/home.ts'
 import { readLocalSecrets } from '../../cli/local/secrets.ts'
 import { Job } from '../../shared/api/fine-tuning.ts'
 import { TenantId } from '../../shared/ids.ts'
+import { violations } from './axe.ts'
 import { openBrowser } from './browser.ts'
 import { freePorts, localState, quartetStart, stop, untilReady } from './quartet-start.ts'
 
 /**
  * Takes the screenshots of docs/console: `npm run screenshots`. It starts everything in a fresh home, gives a tenant
- * something to show (a job, a canary, usage), and photographs every page, light and dark.
+ * something to show (a job, a canary, usage), and photographs every page, light and dark, in which axe finds no fault.
  */
 
 const folder = fileURLToPath(new URL('../../docs/console/', import.meta.url))
@@ -130,6 +131,8 @@ async function take(browser: Browser, { key, edge }: Pick<Shown, 'edge' | 'key'>
       // The page's own policy lets no function of Playwright's in.
       while ((await page.locator('.loading').count()) > 0) await delay(50)
       await prepare?.(page)
+      const faults = await violations(page)
+      if (faults.length > 0) throw new Error(`axe, ${name}, ${colorScheme}: ${faults.join('\n')}`)
       await page.screenshot({ path: join(folder, `${name}-${colorScheme}.png`) })
     }
     await page.close()
