@@ -167,7 +167,9 @@ describe('a tenant', () => {
       .getByText(/ended by/)
       .nth(1)
       .waitFor()
-    expect(await page.locator('.notice pre').first().textContent()).toMatch(/^\{"ok":\s*(true|false)\}$/)
+    expect(await page.locator('.notice pre').first().textContent()).toMatch(
+      /^\{\s*"ok"\s*:\s*(true|false)\s*\}$/,
+    )
     await page.getByLabel('Tools', { exact: true }).fill('')
     await page.getByLabel('JSON Schema of the answer').fill(JSON.stringify(parameters))
     await page.getByRole('button', { name: 'Ask both' }).click()
@@ -175,7 +177,7 @@ describe('a tenant', () => {
     for (const side of [0, 1])
       await expect
         .poll(() => answered.nth(side).textContent(), { timeout: 60_000 })
-        .toMatch(/^\{"ok":\s*(true|false)\}$/)
+        .toMatch(/^\{\s*"ok"\s*:\s*(true|false)\s*\}$/)
     expect(await violations(page)).toEqual([])
     await page.close()
   })
