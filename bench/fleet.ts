@@ -16,7 +16,7 @@ const manyIsolates = 64
 const shorter = { ...scenario, warmUpMs: 30_000, measuredMs: 90_000 }
 /** At any time one node of the fleet gives no token. */
 const stalling = { ...shorter, stallEveryMs: scenario.stallMs }
-/** Hedges are kept for this: the slowest hundredth of first tokens comes in at most so much of the time. */
+/** The reason to keep hedges: with them the slowest hundredth of first tokens takes at most this share of the time. */
 const maxHedgedShare = 0.5
 /** Calls to nodes that hedges may add. */
 const maxHedges = 0.03

@@ -15,7 +15,7 @@ import { type Figure, report } from './report.ts'
 import { decodeStep, prefill, prompt } from './sequences.ts'
 import { timed } from './statistics.ts'
 
-/** No measurement begins after so many seconds, so that the whole ends within eight minutes. */
+/** No measurement begins after this many seconds, so that the whole ends within eight minutes. */
 const lastStart = 420
 const batches = [1, 8, 32, 64, 128]
 const adapterCounts = [0, 8, 64, 1000]

@@ -4,7 +4,7 @@ import { median, timed } from './statistics.ts'
 /** Steps that a decode measurement takes the median of. */
 const decodeSteps = 24
 
-/** Token ids that fit any backbone of so many tokens. */
+/** Token ids below the given vocabulary size. */
 export function prompt(length: number, vocab = 30_000): number[] {
   const first = Math.min(1000, vocab >> 1)
   return Array.from({ length }, (_, at) => first + ((at * 7919) % Math.min(20_000, vocab - first)))

@@ -86,7 +86,7 @@ const Kinds = z.discriminatedUnion('kind', [
   z.strictObject({
     ...shape,
     kind: z.literal('static'),
-    /** The type of the rows. Rows in f32 give the very keys and values that they were taken from. */
+    /** The type of the rows. Rows in f32 give exactly the keys and values that they were taken from. */
     precision: z.enum(['f16', 'f32']).default('f16'),
   }),
 ])

@@ -65,7 +65,7 @@ interface ErrorDetail {
   readonly param?: string | undefined
   /** When there is room, unless somebody else takes it; becomes a Retry-After header. Only where that is known. */
   readonly retryAfterSeconds?: number | undefined
-  /** The obstacle passes by itself, but nobody knows when. */
+  /** The obstacle passes by itself, at an unknown time. */
   readonly isTransient?: true | undefined
   /** The methods that the path has; becomes an Allow header. */
   readonly allow?: readonly string[] | undefined

@@ -49,7 +49,7 @@ export const Sampling = z.strictObject({
   presencePenalty: z.number().min(-2).max(2),
   /** Divides positive logits of tokens in prompt or answer, multiplies negative ones; absent means 1. */
   repetitionPenalty: z.number().gt(0).max(2).optional(),
-  /** So many tokens are chosen before a stop token may be; absent means none. */
+  /** The tokens that are chosen before a stop token may be; absent means none. */
   minTokens: z.int().min(0).max(262_144).optional(),
   logitBias: z.array(z.tuple([tokenId, z.number().min(-100).max(100)])).max(1024),
   /** The last token of each is not chosen behind the others, unless a grammar leaves no other choice. */
@@ -117,7 +117,10 @@ export const GenerateRequest = z
     stopTokens: z.array(tokenId).max(maxStopTokens),
     /** Only tokens that keep to it are chosen; a stop token only where it may end. */
     grammar: Grammar.optional(),
-    /** The grammar is of what follows the first of these tokens, and any token may come until then; absent means at once. */
+    /**
+     * The grammar is of what follows the first of these tokens, and any token may come until then; absent means at
+     * once.
+     */
     grammarAfter: z.array(tokenId).min(1).max(16).optional(),
     /** Log-probabilities of the chosen token and this many alternatives; null sends none. */
     logprobs: z.int().min(0).max(maxTopLogprobs).nullable(),

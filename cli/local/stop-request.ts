@@ -1,4 +1,4 @@
-/** The wish of whoever runs this process that it end: SIGINT, SIGTERM, SIGHUP, or the end of the npm that started it. */
+/** A request to end this process: SIGINT, SIGTERM, SIGHUP, or the end of the npm that started it. */
 export interface StopRequest extends Disposable {
   readonly signal: AbortSignal
   /** Resolves with the wish. */

@@ -28,7 +28,7 @@ export function Dialog({
   )
 }
 
-/** Asks for the name of what is to be destroyed before it lets anyone do it. */
+/** Asks the user to type the name of a thing before it is destroyed. */
 export function ConfirmByName({
   title,
   name,

@@ -6,7 +6,7 @@ import { type Outcome, ok, refuse } from '../directory/outcome.ts'
 /** An action as it begins. */
 export type BegunAction = Omit<AuditEntry, 'id' | 'at' | 'outcome'>
 
-/** A tenant's own keys may begin so many actions within so long. Operators may begin any number. */
+/** The keys of one tenant may begin this many actions within this time. Operators have no such limit. */
 const maxTenantActions = 120
 const paceMs = 60_000
 
@@ -98,7 +98,9 @@ export class AuditLog extends DurableObject {
       .map(({ target, ...row }) => AuditEntry.parse({ ...row, target: JSON.parse(String(target)) }))
   }
 
-  /** Milliseconds until the oldest of the tenant's last counted actions is old enough; at most 0 when they are too few. */
+  /**
+   * Milliseconds until the oldest of the tenant's last counted actions is old enough; at most 0 when they are too few.
+   */
   #waitMs(tenant: TenantId, now: number): number {
     const [oldest] = this.#sql
       .exec<{ at: number }>(

@@ -12,7 +12,7 @@ export type AuditedAction =
   | { readonly action: string; readonly asked: (c: Pick<Context<AdminApp>, 'req'>) => AuditTarget }
 
 /**
- * Writes an action into the audit log before it begins and when it has ended, whoever acts and however it ends. An
+ * Writes every action into the audit log before it begins and when it has ended, also one that failed. An
  * action that cannot be written down is not done. A path that names nothing is not written down: its text, a key
  * perhaps, would stay in the log.
  */
@@ -55,7 +55,7 @@ export const audited = (audit: AuditedAction): MiddlewareHandler<AdminApp> => {
       await end().catch(() => c.executionCtx.waitUntil(repeat(end)))
     }
     const acted = act()
-    // Goes on when the client is gone: the runtime ends what nobody waits for.
+    // Goes on when the client is gone: without a waiter the runtime would end it.
     c.executionCtx.waitUntil(acted.catch(() => undefined))
     await acted
   }

@@ -4,7 +4,7 @@ import type { AdminApp } from '../request-context.ts'
 import { bearerToken } from './bearer.ts'
 import { countingGuesses, type Guesser, refuseGuessers } from './guesses.ts'
 
-/** Lets in whoever holds the operator's key. A tenant's key is refused like any other. */
+/** Lets in a caller that holds the operator's key. A tenant's key is refused like any other. */
 export const authenticateAdmin = createMiddleware<AdminApp>(async (c, next) => {
   const { adminKey, clientAddress, guesses } = c.get('platform')
   const { address, isShared } = clientAddress(c.req.raw)
@@ -39,7 +39,9 @@ export function canBeGuessed(key: string): boolean {
   return key.length < unguessableLength || letterBits(key) < unguessableBits
 }
 
-/** The entropy of a text's letters, in bits. It is about the strength of a random key; a word is far weaker than that. */
+/**
+ * The entropy of a text's letters, in bits. It is about the strength of a random key; a word is far weaker than that.
+ */
 export function letterBits(text: string): number {
   const counts = new Map<string, number>()
   for (const letter of text) counts.set(letter, (counts.get(letter) ?? 0) + 1)

@@ -11,8 +11,9 @@ import { bearerToken } from './bearer.ts'
 import { countingGuesses, type Guesser, refuseGuessers } from './guesses.ts'
 
 /**
- * Lets in whoever holds a key of an active tenant, before anything else of the request is read; sets `tenant`, `keyId` and `scopes`. The secret is only ever hashed: look-ups, caches and storage know its
- * SHA-256, so that how long they take tells nothing of a key. This isolate's memory of the key is at most
+ * Lets in a caller that holds a key of an active tenant, before anything else of the request is read; sets `tenant`,
+ * `keyId` and `scopes`. The secret is only hashed: look-ups, caches and storage know its SHA-256, so their duration
+ * reveals nothing about a key. This isolate's memory of the key is at most
  * `maxViewAgeMs` old.
  */
 export const authenticate = createMiddleware<TenantApp>(async (c, next) => {
@@ -42,8 +43,8 @@ async function keyOf(token: string, c: Context<TenantApp>): Promise<KeyRecord> {
   const { address, isShared } = clientAddress(c.req.raw)
   const guesser: Guesser = { throttle: guesses, address, door: 'tenant' }
   const hash = await countingGuesses(guesser, async () => sha256Hex(checkApiKey(token)))
-  // A key in use is let through even where somebody at the same address tries others; where all clients count as one,
-  // so is any right key: nobody guesses 190 random bits, and one guesser would keep everybody else out.
+  // A key in use is let through even while somebody at the same address guesses. Where all clients count as one address,
+  // any right key is let through: 190 random bits cannot be guessed, and one guesser would keep all others out.
   if (!isShared && !remembersKey(hash, reader)) refuseGuessers(guesser)
   await ensureCurrent(hash, reader)
   return countingGuesses(guesser, async () => {

@@ -1,7 +1,7 @@
-/** Where a request comes from, as far as somebody vouches for it. */
+/** The address of a request's client, if a trusted proxy tells it. */
 export interface ClientAddress {
   readonly address: string
-  /** Nobody says which client it is: all that come so count as one. */
+  /** No trusted proxy names the client: all such clients count as one address. */
   readonly isShared: boolean
 }
 

@@ -6,14 +6,14 @@ const rows = 2
 const columns = 4_096
 
 /**
- * Slows down whoever tries keys. Each address has a bucket of tries, kept in a sketch of fixed size (count-min): an
+ * Slows down clients that try keys. Each address has a bucket of tries, kept in a sketch of fixed size (count-min): an
  * address shares each of its two cells with others and is held back only when both are empty, so that one guesser
  * rarely holds back another address, and many never fill the memory. Each isolate counts for itself.
  */
 export class GuessThrottle {
   readonly #tries = new Float64Array(rows * columns).fill(burst)
   readonly #at = new Float64Array(rows * columns)
-  /** Nobody can choose an address that shares cells with another's. */
+  /** The seed is random: no client can choose an address that shares cells with another's. */
   readonly #seeds = crypto.getRandomValues(new Uint32Array(rows))
 
   /** Seconds until the address may try again; undefined when it may. */

@@ -96,7 +96,7 @@ export class Budgets {
     }
   }
 
-  /** Sees to it, behind the request, that the owner is told and what is idle returns. */
+  /** Reports to the owner in the background, and returns idle leases. */
   keep(tenant: TenantId, access: BudgetAccess): void {
     const open = this.#open(tenant)
     const { account } = open

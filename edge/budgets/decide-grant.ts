@@ -24,7 +24,7 @@ export interface GrantedAmounts {
 /** The last part of a limit, which is given out request by request only. */
 const reserve = 1 / 4
 
-/** Whether no isolate shall hold more of them than its requests need. */
+/** Whether an isolate may hold no more of them than its requests need. */
 export const isScarce = (standings: Standings): boolean =>
   Object.values(standings).some(({ left, limit }) => left < limit * reserve)
 
@@ -77,7 +77,7 @@ function refusalOf(limit: LimitName, { need, room }: { room: LimitLevel; need: n
 /** A request is cut off within this long after its timeout. */
 const cutOffMs = 2_000
 
-/** How long a refusal may stand: nobody knows when requests end, only that each has ended after its timeout. */
+/** How long a refusal may stand: the end of a request is unknown, but each has ended after its timeout. */
 function waitMs({ room }: LimitRefusal, timeoutMs: number): number {
   if (room === 'never') return Number.POSITIVE_INFINITY
   return room === 'as requests end' ? timeoutMs + cutOffMs : room

@@ -79,7 +79,7 @@ const LimitRefusal = z.object({
   most: z.number(),
   left: z.number(),
   need: z.number(),
-  /** When there is room: after so many milliseconds, once requests that run have ended, or never. */
+  /** When there is room: after a number of milliseconds, once running requests have ended, or never. */
   room: z.union([z.number(), z.literal('as requests end'), z.literal('never')]),
 })
 export type LimitRefusal = Readonly<z.infer<typeof LimitRefusal>>

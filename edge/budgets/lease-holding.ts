@@ -31,7 +31,7 @@ export class LeaseHolding {
     return this.#lease.isEmpty
   }
 
-  /** Whether the owner waits for tokens or slots from here. */
+  /** Whether the owner waits for tokens or slots of this lease. */
   get owes(): boolean {
     return this.#returned.size > 0
   }
@@ -41,7 +41,7 @@ export class LeaseHolding {
     return this.owes || this.#allowance !== null
   }
 
-  /** Whether to ask for more behind the requests. */
+  /** Whether to ask for more in the background. */
   get isLow(): boolean {
     return this.#lease.isLow(this.#options.now())
   }
@@ -114,7 +114,7 @@ export class LeaseHolding {
     this.#next = this.#newLease()
   }
 
-  /** Nobody knows what the owner holds for this isolate: the lease returns by its expiry. */
+  /** The owner's view of this lease is unknown: the lease returns when it expires. */
   forget(): void {
     this.#lease.drain()
     this.#next = undefined

@@ -19,7 +19,7 @@ export interface LeaseRest {
   readonly allowance: number
 }
 
-/** Before the end of its time a lease is renewed behind the requests. */
+/** A lease is renewed in the background this long before its time ends. */
 const renewAheadMs = 10_000
 
 const enough = (amount: Amount, need: number) => amount === null || amount >= need
@@ -63,7 +63,7 @@ export class Lease {
     this.#full = { tokens: this.#tokens, requests: this.#requests, allowance: this.#allowance }
   }
 
-  /** Whether it has room for a request of so many tokens. */
+  /** Whether it has room for a request of `need` tokens. */
   has(need: number, now: number): boolean {
     if (now >= this.#admitUntil || !enough(this.#tokens, need) || !enough(this.#slots, 1)) return false
     const isBounded = this.#requests !== null || this.#allowance !== null
@@ -106,7 +106,7 @@ export class Lease {
     return this.#admitUntil > 0 && now >= this.#admitUntil
   }
 
-  /** Whether to ask for more behind the requests: half is gone, or its time runs out. */
+  /** Whether to ask for more in the background: half is gone, or its time runs out. */
   isLow(now: number): boolean {
     const half = (amount: Amount, full: Amount) => amount !== null && (full === null || amount <= full / 2)
     return (

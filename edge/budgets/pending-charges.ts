@@ -62,7 +62,7 @@ export class PendingCharges {
     }
   }
 
-  /** Nobody knows whether the owner has these: they are told anew. A charge counts once. */
+  /** The owner may or may not have these: they are sent again. A charge counts once. */
   tellAnew(charges: readonly Charge[]): void {
     for (const charge of charges) this.#untold.push({ charge, node: this.#keptBy.get(charge.id) })
   }

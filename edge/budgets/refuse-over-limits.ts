@@ -5,7 +5,7 @@ import { accessOf } from './admit.ts'
 import { limitsOf } from './limits.ts'
 
 /**
- * Refuses a request that the limits have no room for whatever it asks, before its body is read, rendered and tokenized.
+ * Refuses any request of a tenant whose limits have no room, before its body is read, rendered and tokenized.
  * Where this isolate knows of room it costs nothing; else the budget's owner is asked. Throws BudgetRefusal.
  */
 export const refuseOverLimits = createMiddleware<TenantApp>(async (c, next) => {

@@ -37,7 +37,7 @@ export interface FlushOptions {
   readonly collect: Collect
   /** An isolate that holds something and has heard nothing of the owner since then asks how it stands. */
   readonly heardSince?: number
-  /** Nobody may come again: choices whose node does not tell its count are charged by what the edge saw. */
+  /** There may be no later report: choices whose node does not tell its count are charged by what the edge saw. */
   readonly isLast?: boolean
 }
 
@@ -93,7 +93,7 @@ export class TenantAccount {
     return this.#charges.acknowledgements
   }
 
-  /** Nothing is held here and nothing is left to tell. */
+  /** True when the isolate holds nothing and has nothing left to report. */
   get isSettled(): boolean {
     const { isEmpty, owes } = this.#holding
     return this.pending === 0 && !owes && this.#unanswered.length === 0 && isEmpty
@@ -118,7 +118,7 @@ export class TenantAccount {
     return this.#limits.isLimited(recorded)
   }
 
-  /** Nothing is going on here: nothing is lost when the account is forgotten. */
+  /** True when nothing would be lost if the account were forgotten. */
   get isIdle(): boolean {
     return this.#running === 0 && this.isSettled
   }
@@ -159,7 +159,7 @@ export class TenantAccount {
       throw this.#refused(answer.outcome.refusal)
   }
 
-  /** Whether it is time to ask for more behind the requests; the caller then calls `renew`. */
+  /** Whether it is time to ask for more in the background; the caller then calls `renew`. */
   get wantsRenewal(): boolean {
     return this.#mayFill && this.#holding.isLow
   }
@@ -184,7 +184,7 @@ export class TenantAccount {
     this.#charges.addUncounted({ ...choice, since: this.#options.now() })
   }
 
-  /** Gives the lease back, for whoever else may need it, until the next request comes. */
+  /** Gives the lease back, so that other isolates can use its tokens, until the next request comes. */
   release(): void {
     this.#isResting = true
     this.#holding.drain()
@@ -220,7 +220,9 @@ export class TenantAccount {
     return second.reserved
   }
 
-  /** Whether more may be asked for than a waiting request needs: the tenant has limits, a steady load, and is not short. */
+  /**
+   * Whether more may be asked for than a waiting request needs: the tenant has limits, a steady load, and is not short.
+   */
   get #mayFill(): boolean {
     const now = this.#options.now()
     const isPaused = this.#isResting || now < this.#renewing || now < this.#scarceUntil
@@ -287,11 +289,11 @@ export class TenantAccount {
     this.#charges.acknowledge(charges)
     if (outcome.kind === 'over') this.#holding.renew()
     if (outcome.kind !== 'granted' || !this.#holding.add(outcome.grant, sentAt)) return
-    // Where next to nothing is to be had, requests ask for themselves for a while.
+    // Where a grant is nearly empty, requests ask for themselves for a while.
     if (request?.need === null && !this.#holding.isLow) this.#renewing = 0
   }
 
-  /** Whether the owner heard it is not known any more: charges are told anew, the rest returns by expiry. */
+  /** The owner may or may not have heard it: charges are sent again, the rest returns when the lease expires. */
   #giveUp({ charges }: Exchange): void {
     this.#charges.tellAnew(charges)
     this.#holding.forget()

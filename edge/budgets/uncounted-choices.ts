@@ -31,9 +31,9 @@ const askedForMs = 30_000
 /**
  * Choices that ended without their node's count, as a stop string or a leaving client makes the edge end them: the node
  * is asked for it. Without asking, such a choice would be charged by what the edge saw, 2 of 29 tokens where a client
- * leaves a fast stream (budgets.test.ts), until the node's heartbeat tells ten seconds later. A node that does not answer
- * holds up nobody's tokens: the edge's estimate is charged at once, and the node's own count takes its place when it
- * comes.
+ * leaves a fast stream (budgets.test.ts), until the node's heartbeat tells ten seconds later. A node that does not
+ * answer holds up nobody's tokens: the edge's estimate is charged at once, and the node's own count takes its place
+ * when it comes. /
  */
 export class UncountedChoices {
   #choices: { readonly choice: UncountedChoice; readonly isEstimated: boolean }[] = []
@@ -47,7 +47,7 @@ export class UncountedChoices {
     this.#choices.push({ choice, isEstimated: false })
   }
 
-  /** Asks the nodes; returns what can be charged now. `isLast`: nobody may come to ask again. */
+  /** Asks the nodes; returns what can be charged now. `isLast`: there may be no later call. */
   async resolve(
     collect: Collect,
     { isLast, now }: { now: number; isLast: boolean },

@@ -57,7 +57,7 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
       return refuse('conflict', `what the deleted tenant ${id} had is still being removed; retry`, {
         isTransient: true,
       })
-    // Never that of a tenant before it, whatever the clock says.
+    // Later than that of an earlier tenant of this name, even if the clock went back.
     const createdAt = Math.max(Date.now(), (existing?.createdAt ?? 0) + 1)
     this.ctx.storage.transactionSync(() => {
       tenant.create({ id, createdAt, policy })

@@ -1,7 +1,7 @@
 type Kind = 'tenant' | 'key' | 'policy'
 
 /**
- * The changes of a directory that it has not yet told everybody. An entry is written with the change itself, so that
+ * The changes of a directory that it has not yet delivered. An entry is written with the change itself, so that
  * nothing is lost when the object stops midway. An entry names the record to read again; it holds no copy of the
  * record.
  */

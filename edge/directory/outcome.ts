@@ -8,7 +8,7 @@ interface Refusal {
   readonly code: ErrorCode
   readonly message: string
   readonly retryAfterSeconds?: number
-  /** It passes by itself, nobody knows when: the same request may then succeed. */
+  /** The obstacle passes by itself, at an unknown time: the same request may then succeed. */
   readonly isTransient?: true
 }
 

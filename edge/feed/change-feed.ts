@@ -24,7 +24,7 @@ export interface Changes {
   /** The position to ask from next time. */
   readonly seq: number
   readonly changes: readonly Change[]
-  /** Older changes than the ones asked from are forgotten: whoever asked has missed some. */
+  /** Changes after the one asked from are forgotten already: the caller has missed some. */
   readonly missed: boolean
   /** There are more: ask again. */
   readonly more: boolean
@@ -66,7 +66,9 @@ export class ChangeFeed extends DurableObject {
     this.#sql.exec(schema)
   }
 
-  /** Repeating or reordering publications does no harm: a tenant's later version is never replaced by an earlier one. */
+  /**
+   * Repeating or reordering publications does no harm: a tenant's later version is never replaced by an earlier one.
+   */
   publish(publications: readonly FeedPublication[]): void {
     this.ctx.storage.transactionSync(() => {
       for (const { keys, tenant } of publications) {

@@ -14,7 +14,7 @@ import type { ExampleLine } from './line-check.ts'
 
 /** Bytes of a file whose tokens are counted, by each backbone. */
 const countedBytes = 1024 * 1024
-/** So many bytes are tokenized without a break. */
+/** The bytes that are tokenized without a break. */
 const turnBytes = 8 * 1024
 
 export interface Tokenizing {

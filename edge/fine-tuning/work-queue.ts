@@ -10,7 +10,7 @@ const schema: readonly string[] = [
   ) STRICT`,
   `CREATE TABLE IF NOT EXISTS fences (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER NOT NULL) STRICT`,
   'INSERT OR IGNORE INTO fences VALUES (1, 0)',
-  // When each tenant's work was last given out: whoever waited longest comes first.
+  // When each tenant's work was last given out: the tenant that waited longest comes first.
   `CREATE TABLE IF NOT EXISTS turns (tenant TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT`,
   // The speed of the trainer of each backbone that reported last.
   'CREATE TABLE IF NOT EXISTS speeds (backbone TEXT PRIMARY KEY, tokens_per_second REAL NOT NULL) STRICT',
@@ -102,7 +102,7 @@ export class WorkQueue {
     this.#sql.all('DELETE FROM work WHERE tenant = ? AND job = ? AND fence = ?', tenant, job, fence)
   }
 
-  /** Nobody may train the job now; it keeps its place and is looked at again when a lease's time has passed. */
+  /** The job may not be trained now; it keeps its place and is offered again when a lease's time has passed. */
   defer({ fence, job, tenant }: JobLease): void {
     this.#sql.all(
       'UPDATE work SET lease_until = ?, trainer = NULL WHERE tenant = ? AND job = ? AND fence = ?',
@@ -143,8 +143,8 @@ export class WorkQueue {
   }
 
   /**
-   * Prolongs a lease. False where another trainer has the job, or nobody is to have it. `tokensPerSecond`: the trainer's
-   * speed.
+   * Prolongs a lease. False where another trainer has the job, or nobody is to have it. `tokensPerSecond`: the
+   * trainer's speed. /
    */
   renew({ fence, job, tenant }: JobLease, tokensPerSecond?: number): boolean {
     const now = this.#now()

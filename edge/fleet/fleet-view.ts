@@ -6,7 +6,7 @@ import type { KnownResidents, NodeSighting, RosterSnapshot } from './roster.ts'
 
 /** A snapshot is never used at this age while the registry answers. */
 export const maxSnapshotMs = 2_000
-/** A snapshot of this age is renewed behind the request that uses it. */
+/** A snapshot of this age is renewed in the background of the request that uses it. */
 const renewMs = 1_500
 /** How long a request waits for the registry. */
 const patienceMs = 1_000
@@ -50,8 +50,9 @@ export interface FleetViewOptions {
 }
 
 /**
- * One isolate's view of the fleet: the registry's snapshot, at most `maxSnapshotMs` old as long as the registry answers.
- * On a warm isolate no request waits for it. While the registry is down the last snapshot goes on being used, and says so.
+ * One isolate's view of the fleet: the registry's snapshot, at most `maxSnapshotMs` old as long as the registry
+ * answers. On a warm isolate no request waits for it. While the registry is down the last snapshot goes on being used,
+ * and says so. /
  */
 export class FleetView {
   readonly fixed: readonly NodeAddress[]

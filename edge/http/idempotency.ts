@@ -32,8 +32,8 @@ function endingOf({ error, res: { status } }: Pick<Context, 'error' | 'res'>, is
 }
 
 /**
- * Lets a request with an `Idempotency-Key` act once: whoever repeats it within a day, at the same time even, gets the
- * first answer. If a request failed after it had begun, nobody knows whether it acted: its key stays used. An answer
+ * Lets a request with an `Idempotency-Key` act once: a repeat within a day, even at the same time, gets the first
+ * answer. If a request failed after it had begun, nobody knows whether it acted: its key stays used. An answer
  * may hold a new key's secret, so it is kept sealed with the Idempotency-Key itself, of which nothing but a hash is
  * stored.
  */

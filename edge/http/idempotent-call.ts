@@ -1,11 +1,11 @@
 import { DurableObject } from 'cloudflare:workers'
 import { within } from './within.ts'
 
-/** An answer, sealed by whoever asked for it (idempotency.ts). */
+/** An answer, sealed with the request's key (idempotency.ts). */
 export type SealedAnswer = Uint8Array<ArrayBuffer>
 
 export type IdempotencyState =
-  /** Nobody has asked yet: act, then `finish`, `lose` or `forget`. */
+  /** The key is new: act, then call `finish`, `lose` or `forget`. */
   | { readonly kind: 'first' }
   | { readonly kind: 'answered'; readonly answer: SealedAnswer }
   /** The key was used for something else. */

@@ -32,7 +32,7 @@ function position(message: string): string {
   return at === undefined ? '' : ` (mistake at character ${at})`
 }
 
-/** Bodies are taken as they are: whoever may send a compressed one decides how large it becomes. */
+/** Compressed bodies are refused: their sender would decide how large they become. */
 export function requirePlainBody({ headers }: Request): void {
   const encoding = headers.get('content-encoding')?.toLowerCase() ?? 'identity'
   if (encoding === 'identity') return

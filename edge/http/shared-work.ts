@@ -7,7 +7,7 @@ interface Work {
 }
 
 /**
- * Work that requests want at once is done once, and fails once: whoever waited for it is told of the failure rather
+ * Work that several requests need at once is done once, and fails once: all that waited get the failure rather
  * than trying it again. Work that does not end in `maxWaitMs` is taken for lost with the request that began it; one of
  * the waiting requests does it again.
  */

@@ -3,21 +3,21 @@ import type { App } from '../request-context.ts'
 import { within } from './within.ts'
 
 /**
- * How much of a body that is refused is still read and dropped: a client that writes all before it reads gets the refusal
- * rather than a broken connection.
+ * How much of a body that is refused is still read and dropped: a client that writes all before it reads gets the
+ * refusal rather than a broken connection. /
  */
 export const maxDroppedBytes = 16 * 1024 * 1024
 const maxDropMs = 15_000
 
 /**
- * Drops the body of a request that is refused before anybody reads it. Behind authentication: nobody else's body is read.
+ * Drops the unread body of a refused request. It runs after authentication, so no stranger's body is read.
  */
 export const droppingUnread = createMiddleware<App>(async (c, next) => {
   await next()
   if (c.error !== undefined) await dropUnread(c.req.raw)
 })
 
-/** Reads what nobody has begun to read of a request's body, within bounds of length and time. */
+/** Reads a request's unread body, within bounds of length and time. */
 async function dropUnread({ body, headers }: Request): Promise<void> {
   const announced = Number(headers.get('content-length') || Number.POSITIVE_INFINITY)
   if (body === null || body.locked || announced > maxDroppedBytes) return

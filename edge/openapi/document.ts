@@ -192,7 +192,7 @@ function parameters({
   ]
 }
 
-/** A query is text; text that must be digits is a whole number to whoever calls. */
+/** A query is text; text that must be digits is a whole number in the document. */
 function queryValue(schema: Schema): Schema {
   const digits = typeof schema.pattern === 'string' && /^\^\[0-9\]\{1,[0-9]+\}\$$/.test(schema.pattern)
   if (!digits) return schema

@@ -51,7 +51,7 @@ function opened(schema: Schema): Schema {
   )
 }
 
-/** zod leaves out the default of an input that it transforms; whoever reads the document wants to know it. */
+/** zod leaves out the default of an input that it transforms; readers of the document want to know it. */
 const override: NonNullable<z.core.JSONSchemaGeneratorParams['override']> = ({ jsonSchema, zodSchema }) => {
   const value = z.globalRegistry.get(zodSchema)?.default
   if (value !== undefined) jsonSchema.default = value

@@ -3,7 +3,7 @@ import type { ErrorCode } from '../../shared/errors.ts'
 import { rateLimitHeaders } from '../budgets/rate-limit-headers.ts'
 import { IdempotencyKey } from '../http/idempotency-key.ts'
 
-/** One route as the document describes it. Schemas are the very ones that validate. */
+/** One route as the document describes it. Its schemas are those that validate. */
 export interface Operation {
   readonly method: 'get' | 'put' | 'post' | 'patch' | 'delete'
   /** The path with its parameters in braces: `/v1/models/{model}`. */
@@ -22,7 +22,7 @@ export interface Operation {
   /** An `Idempotency-Key` lets it act, or run and be charged, once, however often it is sent. */
   readonly idempotency?: 'action' | 'generation'
   readonly answer: AnswerDescription
-  /** The answer has an etag, and whoever sends it back gets an empty 304. */
+  /** The answer has an etag; a request that sends it back gets an empty 304. */
   readonly revalidates?: true
   /** The errors beyond those that its authentication, its body and its parameters imply. */
   readonly errors?: readonly ErrorCode[]

@@ -1,7 +1,7 @@
 import { createMiddleware } from 'hono/factory'
 import type { App } from '../request-context.ts'
 
-/** The page runs its own script alone, calls this edge alone, and stands in nobody's frame. */
+/** The page runs only its own script, calls only this edge, and cannot be framed. */
 const contentSecurity = [
   "default-src 'none'",
   "script-src 'self'",

@@ -81,7 +81,7 @@ export async function createFile(c: C): Promise<Response> {
   return c.json((await receiving) satisfies FileObject)
 }
 
-/** The same bytes, which whoever leaves them early does not cancel. */
+/** The same bytes; a reader that stops early does not cancel them. */
 const unclosed = (arriving: AsyncGenerator<Uint8Array, void>): AsyncIterable<Uint8Array> => ({
   [Symbol.asyncIterator]: () => ({ next: () => arriving.next() }),
 })

@@ -26,7 +26,7 @@ const prefixCost = 0.3
 /** Characters of a word that may be wrong: more is another word. */
 const mostTypos = 0.34
 
-/** The route that whoever asks for a path that there is not most likely means, as `METHOD /path`; undefined where none is near. */
+/** The route nearest to a path that does not exist, as `METHOD /path`; undefined where none is near. */
 export function nearestRoute(asked: Named, routes: readonly Named[]): string | undefined {
   const known = elsewhere[asked.path.toLowerCase()]
   if (known !== undefined) return known

@@ -27,7 +27,9 @@ export interface RunningChoices {
   readonly headers: Readonly<Record<string, string>>
   /** Tokens generated so far, of all choices. */
   readonly completionTokens: () => number
-  /** Prompt tokens that nodes had run for earlier requests. For a prompt with several choices, the first one's count. */
+  /**
+   * Prompt tokens that nodes had run for earlier requests. For a prompt with several choices, the first one's count.
+   */
   readonly cachedTokens: () => number
   /** Stops what still runs; must be called on every path. */
   readonly close: () => void
@@ -138,7 +140,7 @@ export async function startChoices(
   const held = choices.map((choice) => choice.held)
   const meters = () => held.flatMap(({ reading }) => reading?.meter ?? [])
   const close = (why: string) => {
-    // The client left, or the deadline passed: whatever broke then broke because of it.
+    // The client left or the deadline passed, which caused every failure after it.
     const outcome = signal.aborted ? toQuartetError(signal.reason).code : why
     for (const { settleUnanswered } of choices) settleUnanswered(outcome)
     // The meters end before the scope: a stream that the scope's end breaks is no failure.

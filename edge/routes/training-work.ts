@@ -236,7 +236,7 @@ export async function putCheckpoint(c: C): Promise<Response> {
   const key = checkpointKey(tenant, job, { ...lease, step })
   await files.write(key, c.req.raw.body, sha256)
   const added = await records.addCheckpoint(lease, { step, validLoss, fence: lease.fence })
-  // Another trainer got the job meanwhile: nobody will read it.
+  // Another trainer got the job meanwhile and will not read it.
   if (!added.ok) await files.delete([key])
   unwrap(added)
   const old = before.filter((each) => each.step !== step || each.fence !== lease.fence)

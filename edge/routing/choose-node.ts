@@ -22,12 +22,12 @@ export interface RouteRequest {
 /** This isolate's knowledge at the moment of the decision. */
 export interface RouteView {
   readonly nodes: readonly FleetNode[]
-  /** Requests at the node, everybody's. */
+  /** All requests at the node, of every isolate. */
   readonly load: (node: FleetNode) => number
   readonly circuit: (node: FleetNode) => CircuitState
-  /** Whether a request of so many rows may fit into the node's cache, for all that is known. */
+  /** Whether a request of this many rows may fit into the node's cache, as far as is known. */
   readonly mayHold: (node: FleetNode, rows: number) => boolean
-  /** Whether the node is believed that it holds the adapter. */
+  /** Whether the isolate believes the node that it holds the adapter. */
   readonly believes: (node: FleetNode, adapter: AdapterKey) => boolean
   /** The share of all requests that ask for the adapter, 0 to 1. */
   readonly demand: (adapter: AdapterKey) => number
@@ -58,14 +58,14 @@ interface Candidate {
 /**
  * Where a request goes; undefined when no node serves the backbone.
  *
- * A tuned request goes by rendezvous hashing on tenant and adapter, or with late rows on the tenant, with bounded loads (Mirrokni, Thorup and
- * Zadimoghaddam, 2018): to the first node in the key's own order that has not more than its share of the load, before
- * that to one that holds the adapter. A hot adapter has as many homes, the first k of its order, as its demand needs,
- * and its requests spread over them: demand is known at once, where loads are as old as a snapshot. An untuned request
- * goes to the less loaded of two random nodes (Mitzenmacher, 2001).
+ * A tuned request goes by rendezvous hashing on tenant and adapter (with late rows on the tenant) with bounded loads
+ * (Mirrokni, Thorup and Zadimoghaddam, 2018): to the first node in the key's own order that has at most its share of
+ * the load; a node that holds the adapter comes before one that does not. A hot adapter has as many homes, the first k
+ * of its order, as its demand needs, and its requests spread over them: demand is known at once, where loads are as old
+ * as a snapshot. An untuned request goes to the less loaded of two random nodes (Mitzenmacher, 2001).
  *
  * The edge's region comes first as long as it has room; nodes with an open circuit, and those that the registry has
- * lost, come last; a draining node, or one with another backbone, never.
+ * lost, come last; a draining node, or one with another backbone, never. /
  */
 export function chooseNode(request: RouteRequest, view: RouteView): FleetNode | undefined {
   const candidates = candidatesFor(request, view)

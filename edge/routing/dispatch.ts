@@ -29,7 +29,7 @@ export interface Attempt {
   /** The first token is there; the attempt goes on until `ended`. */
   answered(): void
   failed(verdict: FailureVerdict): void
-  /** The stream is over, or nobody needs it any more. */
+  /** The stream is over, or no longer needed. */
   ended(): void
 }
 
@@ -107,8 +107,8 @@ export class Dispatch {
   }
 
   /**
-   * The one hedge, when the fleet has room and the budget is ample. Where a node stalls, hedges bring the p99 of first
-   * tokens to a quarter, for 1.4 % more calls (`npm run bench -- fleet`).
+   * The one hedge, when the fleet has room and half of the retry budget is left. Where a node stalls, hedges bring the
+   * p99 of first tokens to a quarter, for 1.4 % more calls (`npm run bench -- fleet`). /
    */
   hedge(nodes: readonly FleetNode[]): Attempt | undefined {
     const { retryBudget } = this.#router

@@ -53,7 +53,7 @@ interface Call {
 
 /**
  * Carries out a dispatch until some node's first token is there: fails over, hedges once, gives up a node that the
- * fleet has lost. Whoever loses is cancelled. Throws the last NodeFailure, or what `signal` was aborted with;
+ * fleet has lost. The calls that lose are cancelled. Throws the last NodeFailure, or what `signal` was aborted with;
  * undefined when there is no node. After an answer that failed later, the same dispatch goes on with the next attempt.
  */
 export async function firstAnswer(
@@ -136,7 +136,7 @@ function cancel({ attempt, controller, outcome }: Call): void {
 }
 
 /**
- * Whether a call's node is not waited for any longer: it has left the fleet and another is in good standing, or it has
+ * Whether to stop waiting for a call's node: it has left the fleet and another is in good standing, or it has
  * been lost for too long. A fleet without any node tells nothing about one of them.
  */
 function isGivenUp(
@@ -171,7 +171,7 @@ async function* untilEnded(
   const { promise: silence, reject } = Promise.withResolvers<never>()
   silence.catch(() => undefined)
   let askedAt: number | undefined
-  // One timer for the whole stream, as there are many groups. Time in which nobody asks does not count.
+  // One timer for the whole stream, as there are many groups. Time in which no group is asked for does not count.
   const look = () => {
     const waited = askedAt === undefined ? 0 : clock.now() - askedAt
     if (waited < silentMs) cancelLook = clock.after(silentMs - waited, look)

@@ -84,7 +84,7 @@ export class NodeEvents {
     }
   }
 
-  /** Nobody reads on; a node that is not done is told to stop. */
+  /** Stops reading; a node that is not done is told to stop. */
   #leave(): Promise<void> {
     this.#leaving ??= this.#end()
     return this.#leaving
@@ -97,7 +97,9 @@ export class NodeEvents {
     await this.#reader.cancel().catch(() => undefined)
   }
 
-  /** Whether nothing stands behind the last event. The connection serves another call if its answer is read to the end. */
+  /**
+   * Whether nothing stands behind the last event. The connection serves another call if its answer is read to the end.
+   */
   #endsSoon(): Promise<boolean> {
     const work = this.#reader.read().then(({ done }) => done)
     return within(endMs, { work, late: () => false }).catch(() => false)
@@ -226,8 +228,8 @@ function parseEvent(line: string): GenerateEvent | undefined {
 }
 
 /**
- * A token without log-probabilities, which is nearly every line: as GenerateEvent has it. In workerd zod may not compile
- * its checks (`npm run bench -- edge` counts what a token costs).
+ * A token without log-probabilities, which is nearly every line: as GenerateEvent has it. In workerd zod may not
+ * compile its checks (`npm run bench -- edge` counts what a token costs). /
  */
 function isPlainToken(value: unknown): value is { readonly type: 'token'; readonly id: number } {
   if (typeof value !== 'object' || value === null) return false

@@ -147,7 +147,7 @@ export class NodeFailure extends Error {
   }
 }
 
-/** The error that the client gets for whatever was thrown while nodes were called. */
+/** The error that the client gets for a failure of calls to nodes. */
 export const forClient = (thrown: unknown): unknown =>
   thrown instanceof NodeFailure ? thrown.toQuartetError() : thrown
 

@@ -17,7 +17,7 @@ export class RefusedRows {
     this.#fewest.set(node, { rows: Math.min(rows, this.#of(node) ?? rows), at: this.#now() })
   }
 
-  /** Whether nothing says that the node is too small for so many rows. */
+  /** Whether the node may be large enough for this many rows: it has not refused so few. */
   mayHold(node: string, rows: number): boolean {
     return rows < (this.#of(node) ?? Number.POSITIVE_INFINITY)
   }

@@ -119,7 +119,7 @@ export class GenerationAttempts {
     return answer
   }
 
-  /** The same after an answer that failed with `thrown` and of which nobody has seen anything. */
+  /** The same after an answer that failed with `thrown` before the client saw any of it. */
   async again({ node }: RunningGeneration, thrown: unknown): Promise<RunningGeneration> {
     this.#source.signal.throwIfAborted()
     if (!(thrown instanceof NodeFailure)) throw thrown

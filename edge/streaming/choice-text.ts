@@ -22,7 +22,7 @@ export interface TextPiece {
 export interface ChoiceTextOptions {
   readonly vocabulary: Pick<Vocabulary, 'bytes'>
   readonly stops: readonly string[]
-  /** A stop string counts only behind so many tokens. */
+  /** A stop string counts only behind this many tokens. */
   readonly minTokens?: number
 }
 

@@ -1,4 +1,4 @@
-/** So many may work at a time; the others wait for a place in the order they came. */
+/** A limited number of callers may work at a time; the others wait for a place, in the order in which they came. */
 export class Places {
   #free: number
   readonly #waiting: (() => void)[] = []
@@ -7,7 +7,7 @@ export class Places {
     this.#free = count
   }
 
-  /** Resolves when there is a place; whoever took it gives it back. */
+  /** Resolves when there is a place; the caller must give it back. */
   take(): Promise<void> {
     if (this.#free === 0) return new Promise((resolve) => this.#waiting.push(resolve))
     this.#free -= 1

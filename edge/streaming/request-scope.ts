@@ -3,8 +3,8 @@ import { QuartetError } from '../../shared/errors.ts'
 /** The node gives up at the deadline itself and says so; only a node that does not is cut off this much later. */
 const graceMs = 1_000
 
-/** Nobody is left to be told; made once, as an error's stack is dear. */
-const overAndDone = new QuartetError('internal_error', 'the request is over')
+/** The error for a client that has left. It is made once, as an error's stack is costly. */
+const requestIsOver = new QuartetError('internal_error', 'the request is over')
 
 /** How long a request's work may go on: until its client leaves, its deadline passes or its answer is complete. */
 export class RequestScope {
@@ -33,10 +33,10 @@ export class RequestScope {
     return this.#controller.signal
   }
 
-  /** Stops whatever still runs; after a complete answer there is nothing, and it does nothing. */
+  /** Stops the calls that still run; after a complete answer there are none. */
   close(): void {
     clearTimeout(this.#timer)
     this.#client.removeEventListener('abort', this.#clientLeft)
-    this.#controller.abort(overAndDone)
+    this.#controller.abort(requestIsOver)
   }
 }

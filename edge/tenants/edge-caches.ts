@@ -10,7 +10,7 @@ import { RefreshingCache } from './refreshing-cache.ts'
 const rememberedMs = 5 * 60_000
 /** Backbones are not in the feed. */
 const maxBackboneAgeMs = 4_000
-/** They hardly ever change, and without them nobody is served: while KV is away, what was read last counts. */
+/** Backbones hardly ever change, and no request is served without them: while KV is away, the last read counts. */
 const backbones = { maxMs: maxBackboneAgeMs, failingMs: 60 * 60_000 }
 
 /** Tenants and their aliases, one of which takes some 200 bytes; a tenant has 10,000 at most. */
@@ -41,8 +41,8 @@ export class EdgeCaches {
   readonly #absentBackbones = new Map<TenantId, RefreshingCache<true>>()
 
   /**
-   * Names that no backbone has, among those that this tenant asked for: every alias's name is looked up, as a backbone's
-   * goes before it. A tenant that asks for names at random drives out its own alone.
+   * Names that no backbone has, among those that this tenant asked for: every alias's name is looked up, as a
+   * backbone's goes before it. A tenant that asks for names at random drives out its own alone. /
    */
   absentBackbones(tenant: TenantId): RefreshingCache<true> {
     const names =

@@ -8,7 +8,7 @@ import type { ResolvedModel } from './resolve-model.ts'
 
 const maxCodecs = 4
 
-/** A model with its tokenizer at hand. */
+/** A model with its loaded tokenizer. */
 export interface ModelWithCodec {
   readonly model: ResolvedModel
   readonly codec: TextCodec

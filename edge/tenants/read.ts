@@ -18,7 +18,9 @@ export interface Reader {
   readonly background: (work: Promise<unknown>) => void
 }
 
-/** Makes sure that what is read of this key and its tenant counts; asks the tenant's directory when the feed is away. */
+/**
+ * Makes sure that what is read of this key and its tenant counts; asks the tenant's directory when the feed is away.
+ */
 export async function ensureCurrent(sha256: string, reader: Reader): Promise<void> {
   const { caches, changeFeed, directory, feed } = reader.platform
   const isCurrent = await feed.renew({
@@ -43,7 +45,7 @@ export async function ensureCurrent(sha256: string, reader: Reader): Promise<voi
   })
 }
 
-/** Drops what changed from memory, and reads again behind the request what was in use. */
+/** Drops changed records from memory, and reads those in use again in the background. */
 function forget(changes: readonly Change[], { missed, reader }: { missed: boolean; reader: Reader }): void {
   const { caches, feed } = reader.platform
   if (missed) {

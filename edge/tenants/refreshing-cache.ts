@@ -13,7 +13,7 @@ interface Entry<V> {
 
 /**
  * A bounded cache of values that may be at most `maxMs` old, or `failingMs` while they cannot be loaded. A value older
- * than half of `maxMs` is served and renewed behind the request, so that a busy key never waits. Absence is not cached.
+ * than half of `maxMs` is served and renewed in the background, so that a busy key never waits. Absence is not cached.
  * A full cache drops the values that were read longest ago, and keeps no value that weighs more than all may weigh
  * together. Loads are not shared between requests: a Worker's I/O belongs to the request that began it, and one that is
  * cancelled would leave the others waiting.
@@ -80,7 +80,7 @@ export class RefreshingCache<V> {
     this.#weight = 0
   }
 
-  /** The value as it is now, whatever is remembered. */
+  /** Reads the value anew, past the cache. */
   async reload(key: string, source: Pick<Source<V>, 'load'>): Promise<V | undefined> {
     const loadedAt = Date.now()
     const value = await source.load()

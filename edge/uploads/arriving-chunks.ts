@@ -42,7 +42,7 @@ export async function* arrivingChunks(
   }
 }
 
-/** Ends a wait for bytes that come too slowly. Time in which nobody waits for them costs nothing. */
+/** Ends a wait for bytes that come too slowly. Only the time in which a reader waits counts. */
 class Watch implements Disposable {
   readonly #deadline = Date.now() + maxUploadMs
   readonly #late = Promise.withResolvers<never>()

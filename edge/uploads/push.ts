@@ -25,7 +25,7 @@ export interface Push {
 
 /** A push that takes longer has failed; for the largest adapter that is 13 Mbit/s. */
 export const pushTimeoutMs = 60_000
-/** A push that has not ended by then was lost with the request that began it: whoever waited for it does its own. */
+/** A push that has not ended by then was lost with the request that began it: a waiting request makes its own push. */
 const maxWaitMs = pushTimeoutMs + 1_000
 
 /** Brings adapters from KV to nodes that lack them; requests that miss the same one at once push it once. */

@@ -11,7 +11,7 @@ import type { UploadProgress } from './upload-memory.ts'
 const maxHeaderBytes = 256 * 1024
 const lengthBytes = 8
 
-/** The memory that receiving a file of so many bytes holds at most: until its header is known, and from then on. */
+/** The most memory that receiving a file of `bytes` bytes takes: until its header is known, and from then on. */
 export const heldBytes = {
   header: (bytes: number) => Math.min(lengthBytes + maxHeaderBytes, bytes),
   part: (bytes: number) => Math.min(partBytes, bytes),
@@ -33,8 +33,8 @@ export interface Receiver {
 
 /**
  * Reads an adapter file as it arrives, with no more than one part of it in memory, and checks all of it: the header
- * first, then every value. Returns its SHA-256. Throws `adapter_invalid`, `request_timeout`, `client_closed_request`, and
- * whatever the receiver throws.
+ * first, then every value. Returns its SHA-256. Throws `adapter_invalid`, `request_timeout`, `client_closed_request`,
+ * and whatever the receiver throws. /
  */
 export async function receiveAdapter(
   { body, bytes, progress }: ArrivingFile,

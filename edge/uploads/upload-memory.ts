@@ -46,9 +46,10 @@ export class UploadMemory {
   readonly #held = new Set<Held>()
 
   /**
-   * Takes so many bytes for a tenant's upload, until it is disposed of. Throws `queue_full` when the tenant's other uploads
-   * hold its share, or all tenants' hold everything, with the time in which enough of them end at the pace they have had.
-   * Memory held longer than an upload may take counts no more: nobody gives anything back for a request that the runtime ended.
+   * Takes memory for a tenant's upload, until it is disposed of. Throws `queue_full` when the tenant's other uploads
+   * hold its share, or all tenants' hold everything, with the time in which enough of them end at the pace they have
+   * had. Memory held longer than an upload may take counts no more: nobody gives anything back for a request that the
+   * runtime ended. /
    */
   take(tenant: TenantId, bytes: number, progress: UploadProgress): Disposable {
     const now = Date.now()
@@ -84,7 +85,7 @@ export class UploadMemory {
   }
 }
 
-/** When the uploads that end first have given so many bytes back. */
+/** When the uploads that end first have given this many bytes back. */
 function secondsUntil(held: readonly Held[], bytes: number, now: number): number {
   let free = 0
   let waitMs = 0

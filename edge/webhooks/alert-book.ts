@@ -43,7 +43,7 @@ export interface BudgetLevel {
   readonly period: string
   readonly spent: number
   readonly limit: number
-  /** A request was refused for it: the rest suffices for none. */
+  /** A request was refused for it: the rest is too small for any. */
   readonly isRefusing?: boolean
 }
 
@@ -68,7 +68,7 @@ export class AlertBook {
     )
   }
 
-  /** Nothing is told any more. */
+  /** Ends all alerts. */
   removeWebhook(): void {
     this.#sql.all('DELETE FROM webhook')
     this.#sql.all(
@@ -118,7 +118,7 @@ export class AlertBook {
     return row === undefined ? undefined : alertOf(row)
   }
 
-  /** When there is one to tell of; undefined when none waits. */
+  /** The time of the next alert; undefined when none waits. */
   nextAt(): number | undefined {
     const [row] = this.#sql.all<{ at: number | null }>(
       "SELECT MIN(next_at) AS at FROM alerts WHERE delivery = 'pending'",

@@ -31,7 +31,7 @@ export interface PrefixCacheOptions {
  * follows. A block is found by a hash over all that its rows depend on: the tenant, the backbone, the adapter unless
  * its rows are late, the tokens that the adapter's rows depend on, and every token up to its end (block hashes as in
  * vLLM's automatic prefix caching). The rows that the backbone or one late adapter has read are kept for all late
- * adapters. The key starts with the tenant, so that nobody's prompts make another's quicker.
+ * adapters. The key starts with the tenant, so that no tenant's prompts make another's quicker.
  *
  * Kept rows are copies in memory of their own: a running request never waits for one to go, and writes to none. The
  * least recently used go first. Only rows that were run as a prompt are kept, as decode steps take other kernels: the
@@ -81,7 +81,7 @@ export class PrefixCache {
       if (!this.#expected.has(hash)) this.#expected.set(hash, sequence)
   }
 
-  /** Nothing more is expected of it: its blocks are kept, or it has ended. */
+  /** Forgets it: its blocks are kept, or it has ended. */
   forget(sequence: Sequence): void {
     for (const [hash, reader] of this.#expected) if (reader === sequence) this.#expected.delete(hash)
   }
@@ -155,7 +155,9 @@ export class PrefixCache {
   }
 }
 
-/** How many of a prompt's first tokens another's rows can stand for. The last ones are always run: they give the logits. */
+/**
+ * How many of a prompt's first tokens another's rows can stand for. The last ones are always run: they give the logits.
+ */
 function reusable(sequence: Sequence): number {
   return runsOnlyWhole(sequence) ? 0 : sequence.prompt.length - lastTokens(sequence)
 }

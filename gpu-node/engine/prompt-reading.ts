@@ -9,7 +9,7 @@ export interface ReadTokens {
   readonly next: readonly number[]
   /** How many tokens were run. */
   readonly tokens: number
-  /** Call it before work on so many numbers, so that other work has its turn. */
+  /** Call it before work on that many numbers, so that other work has its turn. */
   readonly turn: (numbers: number) => Promise<void>
 }
 

@@ -26,11 +26,12 @@ interface Share<T> {
 }
 
 /**
- * Requests that wait for a place, in the order of admission: the tenant that has received the least service goes
- * first, and within a tenant the oldest request of those with the lowest `ownPriority`. Service is counted in the rows that were worked on (prompt
- * rows of adapters included) and the tokens that were generated, as in the virtual token counter of Sheng et al., "Fairness in Serving Large Language Models" (OSDI 2024); a tenant that
- * comes back from idleness starts level with those being served, without credit for the time away. Requests of low
- * priority go in the same order, when no other waits, and may take half of the places to wait.
+ * Requests that wait for a place, in the order of admission: the tenant that has received the least service goes first,
+ * and within a tenant the oldest request of those with the lowest `ownPriority`. Service is counted in the rows that
+ * were worked on (prompt rows of adapters included) and the tokens that were generated, as in the virtual token counter
+ * of Sheng et al., "Fairness in Serving Large Language Models" (OSDI 2024); a tenant that comes back from idleness
+ * starts level with those being served, without credit for the time away. Requests of low priority go in the same
+ * order, when no other waits, and may take half of the places to wait. /
  */
 export class Queue<T extends Waiting> {
   readonly #limits: QueueLimits
@@ -48,9 +49,9 @@ export class Queue<T extends Waiting> {
   }
 
   /**
-   * Throws `queue_full`. `nextAfterSeconds` says when the next one begins at the latest. That is when the tenant has room
-   * again, except where a share is full and others wait as well, be it the tenant's or that of low priority: then nobody
-   * knows whose turn is next.
+   * Throws `queue_full`. `nextAfterSeconds` says when the next one begins at the latest. That is when the tenant has
+   * room again, except where a share is full and others wait as well, be it the tenant's or that of low priority: then
+   * nobody knows whose turn is next. /
    */
   push(item: T, nextAfterSeconds: () => number | undefined): void {
     const known = this.#shares.get(item.tenant)
@@ -122,7 +123,7 @@ export class Queue<T extends Waiting> {
     this.#share(tenant).served += service
   }
 
-  /** Nobody waits and nobody is served: all tenants are level again. */
+  /** No request waits and none runs: all tenants count the same service again. */
   settle(): void {
     if (this.#length > 0) return
     this.#shares.clear()

@@ -18,7 +18,7 @@ export interface PinnedAdapter {
   release(): void
 }
 
-/** A request as the engine takes it: validated, authorised, its adapter at hand. */
+/** A request as the engine takes it: validated and authorised, with its adapter loaded. */
 export interface EngineRequest {
   readonly tenant: TenantId
   readonly request: GenerateRequest

@@ -1,12 +1,12 @@
 /** Rows of a prompt that run in one step before anything was measured. */
 const firstRows = 32
-/** The fewest, however slow the machine: fewer cost almost as much, as a run reads all weights whatever it computes. */
+/** The fewest rows of a step on any machine: fewer cost almost as much, as every run reads all weights. */
 export const fewestRows = 16
 /** A chunk grows by at most this much over the longest one that was measured, as a small one tells little of it. */
 const mostGrowth = 2
 /** How much of an estimate each measurement replaces. */
 const weight = 0.5
-/** A step that no stream waits for may take so many times as long: longer chunks cost less per row. */
+/** A step that no stream waits for may take this many times as long: longer chunks cost less per row. */
 const idleSteps = 4
 /** However slow decoding is, prompts get this part of a step. */
 const leastShare = 1 / 4
@@ -25,8 +25,9 @@ export interface StepBudgetOptions {
 }
 
 /**
- * How many rows of prompts one step runs, so that it takes about `stepMs`, by the time that earlier steps took. The cost
- * of a row grows with the rows in front of it (attention), so it is measured apart for each depth, in powers of two.
+ * How many rows of prompts one step runs, so that it takes about `stepMs`, by the time that earlier steps took. The
+ * cost of a row grows with the rows in front of it (attention), so it is measured apart for each depth, in powers of
+ * two. /
  */
 export class StepBudget {
   /** Rows of prompts in one step, however quick. */

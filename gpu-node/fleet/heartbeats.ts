@@ -56,7 +56,7 @@ export interface HeartbeatOptions {
 
 /**
  * Tells the edge every second how the node is, from `start` to `stop`. An edge that is down is asked again after a
- * quarter of a second, doubled up to two seconds; the node serves whoever reaches it meanwhile.
+ * quarter of a second, doubled up to two seconds; the node serves the edges that reach it meanwhile.
  */
 export class Heartbeats {
   readonly #options: HeartbeatOptions

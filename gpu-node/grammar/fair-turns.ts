@@ -1,4 +1,6 @@
-/** Work that is done one at a time. Those who have work waiting take turns, so that nobody's keeps all others waiting. */
+/**
+ * Work that is done one at a time. Tenants with waiting work take turns, so that no tenant keeps all others waiting.
+ */
 export class FairTurns {
   readonly #waiting = new Map<string, (() => void)[]>()
   #isTaken = false

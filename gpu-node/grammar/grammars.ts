@@ -27,8 +27,8 @@ const provenMs = 120_000
 /**
  * The grammars of a node. They are compiled in threads, away from the model's, one after the other. A grammar is first
  * parsed in a thread that nobody depends on, as one that xgrammar cannot take ends its thread; then it is compiled in a
- * thread that follows no text, as one that takes too long ends its thread as well. Only what has compiled there is compiled
- * on a thread that follows texts, where all do.
+ * thread that follows no text, as one that takes too long ends its thread as well. Only what has compiled there is
+ * compiled on a thread that follows texts, where all do. /
  */
 export class Grammars {
   readonly #options: Required<GrammarsOptions>
@@ -89,7 +89,7 @@ export class Grammars {
     this.#threads = this.#threads.filter(({ isBroken }) => !isBroken)
     const idle = this.#threads.find(({ isIdle }) => isIdle) ?? this.#spare
     const thread = idle ?? new Thread({ task: 'match', vocabulary }, maxGrammars)
-    // Until it has compiled, nobody else is to depend on it.
+    // Until it has compiled, no other request may depend on it.
     this.#threads = this.#threads.filter((other) => other !== thread)
     if (this.#spare === thread) this.#spare = undefined
     await thread.compile(hash, { grammar, ms: compileMs })
@@ -162,7 +162,9 @@ export class Thread {
     if (this.#compiled.delete(hash)) this.#compiled.add(hash)
   }
 
-  /** Resolves when the thread has done it. Throws `grammar_invalid` with the thread's reason, or when it takes too long. */
+  /**
+   * Resolves when the thread has done it. Throws `grammar_invalid` with the thread's reason, or when it takes too long.
+   */
   async ask(
     message: { readonly type: 'check' | 'compile'; readonly hash: string; readonly grammar: Grammar },
     ms: number,

@@ -31,7 +31,7 @@ type Env = {
 }
 
 /**
- * The node's HTTP interface: shared/wire.ts for edges, and probes and metrics for whoever runs the node. Every
+ * The node's HTTP interface: shared/wire.ts for edges, and probes and metrics for the node's operator. Every
  * answer carries `x-request-id`: the caller's when it is a request id, else a fresh one.
  */
 export function nodeApp(options: NodeAppOptions): Hono<Env> {

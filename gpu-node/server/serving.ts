@@ -41,7 +41,7 @@ export class Serving {
     this.#model = model
   }
 
-  /** Refuses new work; resolves when the work at hand is over. */
+  /** Refuses new work; resolves when the running work is over. */
   async drain(): Promise<void> {
     this.#draining = true
     await this.#model?.engine.drain()

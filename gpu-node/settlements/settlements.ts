@@ -101,7 +101,9 @@ export class Settlements {
     return offered.map(({ settlement }) => settlement)
   }
 
-  /** The node is about to stop: everything is offered at once, page after page, and then anew what nobody took. */
+  /**
+   * The node is about to stop: everything is offered at once, page after page, and what no edge took is offered again.
+   */
   leave(): void {
     this.#isLeaving = true
   }

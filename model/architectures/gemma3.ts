@@ -9,7 +9,7 @@ import {
   statedWindows,
 } from './huggingface-settings.ts'
 
-/** One layer in so many sees everything, the others have a window. */
+/** The period of layers that see everything; the others have a window. */
 const pattern = 6
 const localTheta = 10_000
 

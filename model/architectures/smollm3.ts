@@ -2,7 +2,9 @@ import { type Architecture, layerPattern } from './architecture.ts'
 import { ggufLayer, ggufSizes } from './gguf-settings.ts'
 import { llamaLayer, statedBiases, statedSizes, statedWindows } from './huggingface-settings.ts'
 
-/** One layer in so many has no rotary positions (https://arxiv.org/abs/2501.18795), where the file does not list them. */
+/**
+ * The period of layers without rotary positions (https://arxiv.org/abs/2501.18795), where the file does not list them.
+ */
 const interval = 4
 
 /** SmolLM3: Llama's layers, some of them without rotary positions. */

@@ -151,7 +151,7 @@ export function servingGraph({ config, weights, invertibleNorms }: ServingModel)
   return g.build('serving')
 }
 
-/** The rows that the head reads: normed, and scaled as the logits are to be, [n, d]. */
+/** The rows that the head reads, normed and with the scale of the logits: [n, d]. */
 export function finalNorm(g: GraphBuilder, residual: Residual, model: BackboneWeights): Value {
   return scaled(g, lastHiddenStates(g, residual, model), model.config.logitScale)
 }

@@ -27,7 +27,7 @@ export interface LayerEntry {
 /**
  * Enters a layer: its residual stream summed up, and the normed rows that its attention reads, with the adapter's
  * prompt rows P = anchor + tables + generated among them where the layer makes any. The rows pass the layer's own
- * norm. Unless they are carried on they are in `normed` alone, and what attention makes of them is to be dropped.
+ * norm. Unless they are carried on they are in `normed` alone, and their attention output must be dropped.
  */
 export function enterLayer(
   g: GraphBuilder,
@@ -185,7 +185,7 @@ function insert(
 }
 
 /**
- * Prompt rows normed by the very op that norms the layer's tokens: rows that are some text's hidden states then give
+ * Prompt rows normed by the same op that norms the layer's tokens: rows that are some text's hidden states then give
  * that text's keys and values bit for bit, where another op's rounding would change what 8-bit kernels see.
  */
 function normLikeTokens(g: GraphBuilder, rows: Value, entry: LayerEntry): Value {

@@ -6,7 +6,7 @@ import type { MatrixFormat, MatrixShape } from './matrix-format.ts'
 import { blockSize, blocksIn, dequantiseRows, pairs, quantiseRows, unpaired } from './quantise.ts'
 import type { Value } from './values.ts'
 
-/** x · Wᵀ with weights of so many bits. */
+/** x · Wᵀ with weights of `bits` bits. */
 function multiply(
   g: GraphBuilder,
   x: Value,

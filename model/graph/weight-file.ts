@@ -21,7 +21,7 @@ interface Piece {
   produce(source: TensorSource): Promise<readonly { offset: number; bytes: Uint8Array }[]>
 }
 
-/** Source tensors of one width, stacked into one matrix, or vectors of so many numbers. */
+/** Source tensors of one width, stacked into one matrix; for vectors, `rows` is their length. */
 export type StackedTensors = readonly { readonly tensor: TensorName; readonly rows: number }[]
 
 /**

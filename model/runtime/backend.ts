@@ -1,7 +1,9 @@
 import type { AdapterFile } from '../../shared/adapter-file.ts'
 import type { BackboneDigest } from '../../shared/ids.ts'
 
-/** A backend runs the model. The engine decides, a backend computes; where the KV cache lies is the backend's secret. */
+/**
+ * A backend runs the model. The engine decides, a backend computes; where the KV cache lies is the backend's secret.
+ */
 export interface Backend {
   readonly backbone: BackboneDigest
   readonly limits: BackendLimits
@@ -9,7 +11,9 @@ export interface Backend {
   loadAdapter(file: AdapterFile): LoadedAdapter
   /** Late adapters as one, their rows one behind the other in this order. Throws `invalid_request`. */
   stack(parts: readonly LoadedAdapter[]): LoadedAdapter
-  /** Room for `rows` cache rows (prompt rows + prompt tokens + tokens to generate), or undefined when there is none now. */
+  /**
+   * Room for `rows` cache rows (prompt rows + prompt tokens + tokens to generate), or undefined when there is none now.
+   */
   allocate(rows: number): CacheSlot | undefined
   /** Copies the rows of some of a slot's tokens, to put them into other slots later. */
   keepRows(slot: CacheSlot, range: TokenRange): Promise<KeptRows>
@@ -43,7 +47,7 @@ export interface BackendLimits {
   readonly cacheRows: number
 }
 
-/** An adapter as the backend wants it. Plain memory: dropped when nobody refers to it. */
+/** An adapter in the backend's form. Plain memory: the garbage collector frees it. */
 export interface LoadedAdapter {
   /** Prompt rows (`l_sp`). */
   readonly rows: number
@@ -52,7 +56,7 @@ export interface LoadedAdapter {
    * front of late rows.
    */
   readonly window: number
-  /** So many of the prompt's tokens stand behind late rows. Undefined where rows stand at the prompt's start. */
+  /** The number of prompt tokens behind late rows. Undefined where rows stand at the prompt's start. */
   readonly tail: number | undefined
   /** Memory it takes, in bytes. */
   readonly bytes: number
@@ -68,7 +72,9 @@ export interface CacheSlot {
   release(): void
 }
 
-/** Tokens `start` to `end` of the `tokens` that a slot holds; with the first token go the prompt rows that stand there. */
+/**
+ * Tokens `start` to `end` of the `tokens` that a slot holds; with the first token go the prompt rows that stand there.
+ */
 export interface TokenRange {
   readonly start: number
   readonly end: number
@@ -77,7 +83,7 @@ export interface TokenRange {
   readonly tail?: number | undefined
 }
 
-/** Copies of cache rows. Plain memory: dropped when nobody refers to it. */
+/** Copies of cache rows. Plain memory: the garbage collector frees it. */
 export interface KeptRows {
   /** Memory it takes, in bytes. */
   readonly bytes: number

@@ -10,7 +10,7 @@ export function cacheRowBytes({ layers, kvHeads, headDim }: ModelConfig, type: C
   return 2 * layers * kvHeads * headDim * bytesOfCacheType[type]
 }
 
-/** Rows of a KV cache of so many bytes. Throws `invalid_request` when they are too few for a request. */
+/** Rows of a KV cache of `bytes` bytes. Throws `invalid_request` when they are too few for a request. */
 export function rowsInBudget(
   bytes: number,
   { config, type }: { config: ModelConfig; type: CacheType },

@@ -13,7 +13,7 @@ export interface SessionOptions {
   readonly device: Device
   /** Threads that share one operator's work; ONNX Runtime takes one per core when absent. */
   readonly threads?: number | undefined
-  /** Names of nodes that stay on the CPU whatever the device. */
+  /** Names of graph nodes that stay on the CPU on every device. */
   readonly cpuNodes?: readonly string[]
   /** False where inputs differ in shape from run to run; true when absent. */
   readonly memoryPattern?: boolean

@@ -1,6 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
-/** Long work in pieces: the event loop, which answers the network, gets a turn between any two of them that are long together. */
+/**
+ * Long work in pieces: the event loop, which answers the network, gets a turn between any two of them that are long
+ * together.
+ */
 export class Turns {
   readonly #most: number
   #sinceLast = 0
@@ -10,7 +13,7 @@ export class Turns {
     this.#most = most
   }
 
-  /** Resolves when a piece of so much work may begin. */
+  /** Resolves when a piece of that much work may begin. */
   async before(work: number): Promise<void> {
     if (this.#sinceLast > 0 && this.#sinceLast + work > this.#most) {
       await nextTurn()

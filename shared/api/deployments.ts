@@ -48,7 +48,7 @@ export type CanaryShare = z.infer<typeof CanaryShare>
 
 export const Canary = z.object({
   digest: AdapterDigest,
-  /** It takes so many of 100 requests or users. */
+  /** Its share of 100 requests or users. */
   percent: z.int().min(1).max(99),
   by: CanaryShare,
 })

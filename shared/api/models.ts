@@ -15,7 +15,7 @@ export const Model = z.object({
 })
 export type Model = z.infer<typeof Model>
 
-/** `GET /v1/models`. OpenAI's client does not ask for pages, so one holds nearly everybody's. */
+/** `GET /v1/models`. OpenAI's client does not ask for pages, so one page holds the models of nearly every tenant. */
 export const ModelListQuery = z.strictObject(pageQuery({ usual: 1_000, most: 1_000 }))
 export const ModelList = Page(Model)
 export type ModelList = z.infer<typeof ModelList>

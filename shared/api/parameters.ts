@@ -2,7 +2,10 @@ import { z } from 'zod'
 import { maxStacked } from '../wire.ts'
 import { unsupportedParameter } from './parse.ts'
 
-/** Parameters that `/v1/chat/completions` and `/v1/completions` have in common. `null` means "as if absent", as at OpenAI. */
+/**
+ * Parameters that `/v1/chat/completions` and `/v1/completions` have in common. `null` means "as if absent", as at
+ * OpenAI.
+ */
 
 export const maxChoices = 16
 /** Choices of all prompts of one request together. */
@@ -170,7 +173,9 @@ export const samplingParameters = {
 
 const Label = Text.max(512)
 
-/** Parameters that are taken as they are and change nothing here; whoever sends one beyond its default is told so. */
+/**
+ * Parameters that are accepted and have no effect here; a request that sets one to more than its default is told so.
+ */
 const idle = {
   metadata: { schema: z.record(z.string(), z.unknown()), neutral: '*' },
   store: { schema: z.boolean(), neutral: [false] },

@@ -68,7 +68,9 @@ export class TextCodec {
     return ids
   }
 
-  /** Text without special tokens. `first`: the whole text begins with it, which some pre-tokenizers heed. */
+  /**
+   * Text without special tokens. `first`: the whole text begins with it, which some pre-tokenizers treat differently.
+   */
   #encodePlain(
     text: string,
     { first, into, limit }: { first: boolean; into: number[]; limit: PromptLimit },
@@ -86,7 +88,7 @@ export class TextCodec {
     }
   }
 
-  /** A word behind so many tokens. */
+  /** A word behind this many tokens. */
   #encodeWord(word: string, limit: PromptLimit, behind: number): readonly number[] {
     const known = this.#words.get(word)
     if (known !== undefined) return known

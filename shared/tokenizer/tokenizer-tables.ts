@@ -59,7 +59,9 @@ const count = z.int().min(0).max(8_000_000)
 
 const maxAdded = 200_000
 
-/** Thousands of values that an isolate checks before it can answer: by a plain loop, twenty times as fast as a schema. */
+/**
+ * Thousands of values that an isolate checks before it can answer: by a plain loop, twenty times as fast as a schema.
+ */
 function column<T extends string | number>(isValue: (value: unknown) => boolean) {
   return z.custom<readonly T[]>(
     (values) => Array.isArray(values) && values.length <= maxAdded && values.every(isValue),
@@ -236,7 +238,9 @@ function parseHead(json: Uint8Array): TokenizerHead {
   }
 }
 
-/** Checks every offset and id of tables from outside; whoever knows their hash need not. Throws `invalid_request`. */
+/**
+ * Checks every offset and id of tables from outside. Tables with a known hash need no check. Throws `invalid_request`.
+ */
 export function checkTables(tables: TokenizerTables): TokenizerTables {
   const { head } = tables
   const { tokens, merges, pool } = head.counts

@@ -4,7 +4,7 @@ import type { WordStage } from './tokenizer-tables.ts'
 /** Splits a text further. `first`: the text begins where the whole text does. */
 type Splitter = (text: string, first: boolean) => Iterable<string>
 
-/** A text's words, each found when it is asked for: whoever has enough of them pays for no more. */
+/** A text's words, each found when it is asked for, so a reader that stops early pays for no more. */
 export function splitting(stages: readonly WordStage[]): Splitter {
   const splitters = stages.map(splitter)
   function* from(at: number, text: string, first: boolean): Generator<string, void> {

@@ -13,7 +13,7 @@ export interface BatchInputs {
   readonly attendedRows: Value
   /** int64 [r]: the same rows in the residual stream that enters the last layer. */
   readonly residualRows: Value
-  /** int64 [r]: the tokens that they shall predict. */
+  /** int64 [r]: the tokens to predict. */
   readonly targets: Value
   /**
    * For late rows: int64 [all rows]. The row at each place of a layer's sequences, counted among all tokens with all

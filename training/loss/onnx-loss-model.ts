@@ -25,7 +25,7 @@ export interface LossModelOptions {
 }
 
 /**
- * Opens a backbone for training, on the very weights that it serves. Throws `backbone_mismatch` for settings of
+ * Opens a backbone for training, on the same weights that it serves. Throws `backbone_mismatch` for settings of
  * another backbone, `backbone_invalid` for a broken folder.
  */
 export async function openLossModel(options: LossModelOptions): Promise<OnnxLossModel> {

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { EdgeClient } from './edge-client.ts'
 import { runJob, type Workshop } from './run-job.ts'
 
-/** How long a trainer waits before it asks again when nobody has work. */
+/** How long a trainer waits before it asks again when there is no work. */
 const idleMs = 2_000
 const unreachableMs = 5_000
 
