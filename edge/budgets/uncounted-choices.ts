@@ -33,7 +33,7 @@ const askedForMs = 30_000
  * is asked for it. Without asking, such a choice would be charged by what the edge saw, 2 of 29 tokens where a client
  * leaves a fast stream (budgets.test.ts), until the node's heartbeat tells ten seconds later. A node that does not
  * answer holds up nobody's tokens: the edge's estimate is charged at once, and the node's own count takes its place
- * when it comes. /
+ * when it comes.
  */
 export class UncountedChoices {
   #choices: { readonly choice: UncountedChoice; readonly isEstimated: boolean }[] = []

@@ -144,7 +144,7 @@ export class WorkQueue {
 
   /**
    * Prolongs a lease. False where another trainer has the job, or nobody is to have it. `tokensPerSecond`: the
-   * trainer's speed. /
+   * trainer's speed.
    */
   renew({ fence, job, tenant }: JobLease, tokensPerSecond?: number): boolean {
     const now = this.#now()

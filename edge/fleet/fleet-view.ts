@@ -52,7 +52,7 @@ export interface FleetViewOptions {
 /**
  * One isolate's view of the fleet: the registry's snapshot, at most `maxSnapshotMs` old as long as the registry
  * answers. On a warm isolate no request waits for it. While the registry is down the last snapshot goes on being used,
- * and says so. /
+ * and says so.
  */
 export class FleetView {
   readonly fixed: readonly NodeAddress[]

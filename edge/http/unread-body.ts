@@ -4,7 +4,7 @@ import { within } from './within.ts'
 
 /**
  * How much of a body that is refused is still read and dropped: a client that writes all before it reads gets the
- * refusal rather than a broken connection. /
+ * refusal rather than a broken connection.
  */
 export const maxDroppedBytes = 16 * 1024 * 1024
 const maxDropMs = 15_000

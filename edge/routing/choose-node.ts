@@ -65,7 +65,7 @@ interface Candidate {
  * as a snapshot. An untuned request goes to the less loaded of two random nodes (Mitzenmacher, 2001).
  *
  * The edge's region comes first as long as it has room; nodes with an open circuit, and those that the registry has
- * lost, come last; a draining node, or one with another backbone, never. /
+ * lost, come last; a draining node, or one with another backbone, never.
  */
 export function chooseNode(request: RouteRequest, view: RouteView): FleetNode | undefined {
   const candidates = candidatesFor(request, view)

@@ -108,7 +108,7 @@ export class Dispatch {
 
   /**
    * The one hedge, when the fleet has room and half of the retry budget is left. Where a node stalls, hedges bring the
-   * p99 of first tokens to a quarter, for 1.4 % more calls (`npm run bench -- fleet`). /
+   * p99 of first tokens to a quarter, for 1.4 % more calls (`npm run bench -- fleet`).
    */
   hedge(nodes: readonly FleetNode[]): Attempt | undefined {
     const { retryBudget } = this.#router

@@ -229,7 +229,7 @@ function parseEvent(line: string): GenerateEvent | undefined {
 
 /**
  * A token without log-probabilities, which is nearly every line: as GenerateEvent has it. In workerd zod may not
- * compile its checks (`npm run bench -- edge` counts what a token costs). /
+ * compile its checks (`npm run bench -- edge` counts what a token costs).
  */
 function isPlainToken(value: unknown): value is { readonly type: 'token'; readonly id: number } {
   if (typeof value !== 'object' || value === null) return false

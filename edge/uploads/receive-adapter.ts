@@ -34,7 +34,7 @@ export interface Receiver {
 /**
  * Reads an adapter file as it arrives, with no more than one part of it in memory, and checks all of it: the header
  * first, then every value. Returns its SHA-256. Throws `adapter_invalid`, `request_timeout`, `client_closed_request`,
- * and whatever the receiver throws. /
+ * and whatever the receiver throws.
  */
 export async function receiveAdapter(
   { body, bytes, progress }: ArrivingFile,

@@ -49,7 +49,7 @@ export class UploadMemory {
    * Takes memory for a tenant's upload, until it is disposed of. Throws `queue_full` when the tenant's other uploads
    * hold its share, or all tenants' hold everything, with the time in which enough of them end at the pace they have
    * had. Memory held longer than an upload may take counts no more: nobody gives anything back for a request that the
-   * runtime ended. /
+   * runtime ended.
    */
   take(tenant: TenantId, bytes: number, progress: UploadProgress): Disposable {
     const now = Date.now()

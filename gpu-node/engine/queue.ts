@@ -31,7 +31,7 @@ interface Share<T> {
  * were worked on (prompt rows of adapters included) and the tokens that were generated, as in the virtual token counter
  * of Sheng et al., "Fairness in Serving Large Language Models" (OSDI 2024); a tenant that comes back from idleness
  * starts level with those being served, without credit for the time away. Requests of low priority go in the same
- * order, when no other waits, and may take half of the places to wait. /
+ * order, when no other waits, and may take half of the places to wait.
  */
 export class Queue<T extends Waiting> {
   readonly #limits: QueueLimits
@@ -51,7 +51,7 @@ export class Queue<T extends Waiting> {
   /**
    * Throws `queue_full`. `nextAfterSeconds` says when the next one begins at the latest. That is when the tenant has
    * room again, except where a share is full and others wait as well, be it the tenant's or that of low priority: then
-   * nobody knows whose turn is next. /
+   * nobody knows whose turn is next.
    */
   push(item: T, nextAfterSeconds: () => number | undefined): void {
     const known = this.#shares.get(item.tenant)

@@ -27,7 +27,7 @@ export interface StepBudgetOptions {
 /**
  * How many rows of prompts one step runs, so that it takes about `stepMs`, by the time that earlier steps took. The
  * cost of a row grows with the rows in front of it (attention), so it is measured apart for each depth, in powers of
- * two. /
+ * two.
  */
 export class StepBudget {
   /** Rows of prompts in one step, however quick. */

@@ -28,7 +28,7 @@ const provenMs = 120_000
  * The grammars of a node. They are compiled in threads, away from the model's, one after the other. A grammar is first
  * parsed in a thread that nobody depends on, as one that xgrammar cannot take ends its thread; then it is compiled in a
  * thread that follows no text, as one that takes too long ends its thread as well. Only what has compiled there is
- * compiled on a thread that follows texts, where all do. /
+ * compiled on a thread that follows texts, where all do.
  */
 export class Grammars {
   readonly #options: Required<GrammarsOptions>
