@@ -23,6 +23,9 @@ const o200k = ({ digits, ending }: { digits: string; ending: string }) =>
 const deepseekWords =
   '[!"#$%&\'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+'
 
+/** BLOOM's split: a word ends at a space, a bracket or a full stop of any script. */
+const finnish = ' ?[^(\\s|.,!?…。，、।۔،)]+'
+
 const gpt2: PreTokenizer = { patterns: [gpt2Pattern] }
 const digitsThenGpt2: PreTokenizer = { patterns: ['\\p{N}', gpt2Pattern] }
 const llama3: PreTokenizer = { patterns: [cl100k('{1,3}')], ignoreMerges: true, addBegin: true }
@@ -42,13 +45,18 @@ export const preTokenizers: Readonly<Record<string, PreTokenizer>> = {
   falcon3: llama3,
   pixtral: llama3,
   'midm-2.0': llama3,
+  'falcon-h1': llama3,
+  lfm2: llama3,
   'smaug-bpe': threeDigits,
   // Phi-4, OLMo 2, Granite 4.
   dbrx: threeDigits,
+  glm4: threeDigits,
+  'chatglm-bpe': threeDigits,
   // Phi-4-mini, gpt-oss.
   'gpt-4o': gpt4o,
   llama4: gpt4o,
   kanana2: gpt4o,
+  talkie: gpt4o,
   // Mistral from Nemo on.
   tekken: {
     patterns: [o200k({ digits: '', ending: '' })],
@@ -61,6 +69,9 @@ export const preTokenizers: Readonly<Record<string, PreTokenizer>> = {
   kormo: oneDigit,
   megrez: oneDigit,
   stablelm2: oneDigit,
+  hunyuan: oneDigit,
+  'solar-open': oneDigit,
+  'grok-2': oneDigit,
   qwen35: {
     patterns: [
       `${contractions}|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`,
@@ -86,6 +97,11 @@ export const preTokenizers: Readonly<Record<string, PreTokenizer>> = {
   mellum: gpt2,
   'a.x-4.0': gpt2,
   exaone4: gpt2,
+  // Viking, and Poro and other BLOOM-like vocabularies.
+  viking: { patterns: [finnish, '\\p{N}'] },
+  'poro-chat': { patterns: [finnish] },
+  'gpt3-finnish': { patterns: [finnish] },
+  bloom: { patterns: [finnish] },
   // GPT-NeoX's.
   olmo: { ...gpt2, composes: true },
   superbpe: { patterns: ['\\p{N}+', '(?=(\\d{3})+(?!\\d))'] },

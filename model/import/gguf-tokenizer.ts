@@ -12,7 +12,10 @@ const maxTokens = 1_000_000
 const Vocabulary = z
   .object({
     'tokenizer.ggml.model': z.string(),
-    'tokenizer.ggml.pre': z.string().default('default'),
+    'tokenizer.ggml.pre': z
+      .string()
+      .default('')
+      .transform((name) => name || 'default'),
     'tokenizer.ggml.tokens': z.array(z.string()).min(1).max(maxTokens),
     'tokenizer.ggml.token_type': z.array(z.number()).max(maxTokens),
     'tokenizer.ggml.merges': z.array(z.string()).max(maxTokens).optional(),

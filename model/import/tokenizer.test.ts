@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
+import { preTokenizers } from './gguf-pretokenizers.ts'
 import { tokenizerFromGguf } from './gguf-tokenizer.ts'
 import { checkTokenizer, encode, endTokens, parseTokenizer } from './tokenizer.ts'
 
@@ -150,4 +151,35 @@ test('a tokenizer that is wrong in every place is one short line', () => {
       'tokenizer.ggml.token_type': [1],
     })
   expect(read).toThrow(/^.{0,900}$/s)
+})
+
+/** The names of `tokenizer.ggml.pre` that llama.cpp's llama-vocab.cpp knows (commit 00ad355) and Quartet does not. */
+const refusedNames = [
+  'jina-v5-nano deepseek-llm spark2_5 youtu falcon jina-es jina-de jina-v2-es jina-v2-de modern-bert jais-2 gemma4',
+  'granite-embed-multi-311m sarvam-moe jina-v1-en jina-v2-code roberta-bpe whitespace exaone-moe chameleon',
+  'granite-embed-multi-97m tiny_aya cohere2moe bailingmoe bailingmoe2 llada-moe hunyuan-dense hy_v4 joyai-llm kimi-k2',
+  'ufakzeka afmoe laguna minimax-m2',
+].flatMap((names) => names.split(' '))
+const knownNames = [
+  'default minicpm5 llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 deepseek-coder deepseek-v3 mpt',
+  'starcoder gpt-2 phi-2 gigachat a.x-4.0 mellum refact command-r qwen2 deepseek-r1-qwen kormo f2llmv2 qwen35 stablelm2',
+  'olmo dbrx smaug-bpe poro-chat glm4 chatglm-bpe viking jais tekken smollm codeshell bloom gpt3-finnish exaone exaone4',
+  'minerva-7b megrez gpt-4o llama4 kanana2 talkie superbpe trillion granite-docling seed-coder hunyuan grok-2 solar-open',
+  'mellum2',
+].flatMap((names) => names.split(' '))
+
+test('every pre-tokenizer that llama.cpp knows is known, or refused by its name', () => {
+  expect(Object.keys(preTokenizers).toSorted()).toEqual(knownNames.toSorted())
+  const named = (pre: string) => () =>
+    tokenizerFromGguf({
+      'tokenizer.ggml.model': 'gpt2',
+      'tokenizer.ggml.pre': pre,
+      'tokenizer.ggml.tokens': ['a', 'b', 'c', '</s>'],
+      'tokenizer.ggml.token_type': [1, 1, 1, 3],
+      'tokenizer.ggml.merges': [],
+    })
+  for (const name of refusedNames)
+    expect(named(name)).toThrow(`tokenizer.ggml.pre ${name} is not supported; default, `)
+  for (const name of knownNames) expect(() => TextCodec.compile(named(name)()), name).not.toThrow()
+  expect(named('')()).toEqual(named('default')())
 })

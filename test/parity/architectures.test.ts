@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { importSource } from '../../model/import/import.ts'
 import { openSource } from '../../model/import/source.ts'
 import type { ModelConfig, Rotary, WeightFormat } from '../../shared/backbone.ts'
+import { largestDifference, lastLogits } from './last-logits.ts'
 import { openBackend } from './tiny-backbone.ts'
 
 /**
@@ -37,28 +38,6 @@ async function golden(name: string) {
   }
 }
 
-/** Logits of a prompt's last `count` tokens, read in chunks. */
-async function lastLogits(
-  backend: Awaited<ReturnType<typeof openBackend>>,
-  { ids, count, chunk }: { ids: readonly number[]; count: number; chunk: number },
-): Promise<Float32Array> {
-  const slot = backend.allocate(ids.length)
-  if (slot === undefined) throw new Error('no room')
-  const vocab = backend.limits.vocab
-  const found = new Float32Array(count * vocab)
-  try {
-    for (let start = 0; start < ids.length; start += chunk) {
-      const tokens = ids.slice(start, start + chunk)
-      const wanted = tokens.flatMap((_, i) => (start + i >= ids.length - count ? [i] : []))
-      const logits = await backend.score({ slot, tokens }, wanted.length > 0 ? wanted : [0])
-      if (wanted[0] !== undefined) found.set(logits, (start + wanted[0] - (ids.length - count)) * vocab)
-    }
-  } finally {
-    slot.release()
-  }
-  return found
-}
-
 /** The logits of last hidden states [n, d], by the checkpoint's own head. */
 async function logitsOfHidden(name: string, hidden: Float32Array): Promise<Float32Array> {
   const source = await openSource(join(fixtures, name))
@@ -76,9 +55,6 @@ async function logitsOfHidden(name: string, hidden: Float32Array): Promise<Float
     await source.close()
   }
 }
-
-const largestDifference = (a: Float32Array, b: Float32Array) =>
-  a.reduce((most, x, i) => Math.max(most, Math.abs(x - (b[i] ?? Number.NaN))), 0)
 
 /** The nearest number that bf16 holds. */
 function toBf16(x: number): number {

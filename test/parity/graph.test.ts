@@ -38,7 +38,9 @@ describe('the graph equals the model written down in plain arithmetic', () => {
     'another rope and epsilon': { rotary: [{ theta: 100_000 }], rmsEps: 1e-3 },
     'a window in every layer': { attention: windows(4, 4, 4) },
     'windows in some layers': { attention: windows(1, null, 7) },
+    'heads of 8': { headDim: 8, heads: 8, kvHeads: 2 },
     'heads of 24': { headDim: 24 },
+    'heads of 40': { headDim: 40, tiedHead: false },
     'heads of 10': { headDim: 10, heads: 6, kvHeads: 3 },
     'odd sizes': { d: 36, heads: 3, kvHeads: 3, headDim: 48, ffn: 50, vocab: 131 },
   }

@@ -1,0 +1,48 @@
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import { z } from 'zod'
+import { importBackbone } from '../../model/import/import.ts'
+import { largestDifference, lastLogits } from './last-logits.ts'
+import { openBackend } from './tiny-backbone.ts'
+
+/** Logits of the last token that rotary-reference.py computed by transformers' formulas. */
+const Golden = z.array(
+  z.object({
+    name: z.string(),
+    fixture: z.string(),
+    /** Settings in place of those of the checkpoint's config.json. */
+    settings: z.record(z.string(), z.unknown()),
+    rows: z.int(),
+    /** f32 in base64. */
+    logits: z.string(),
+  }),
+)
+const golden = Golden.parse(
+  JSON.parse(await readFile(join(import.meta.dirname, '../fixtures/rotary/golden.json'), 'utf8')),
+)
+const scratch = await mkdtemp(join(tmpdir(), 'quartet-rotary-'))
+afterAll(() => rm(scratch, { recursive: true }))
+
+test.for(golden)('$name gives the logits of an independent computation', async (of) => {
+  const path = await mkdtemp(join(scratch, 'checkpoint-'))
+  await cp(join(import.meta.dirname, '../fixtures/backbones', of.fixture), path, { recursive: true })
+  const config = join(path, 'config.json')
+  await writeFile(config, JSON.stringify({ ...JSON.parse(await readFile(config, 'utf8')), ...of.settings }))
+  const folder = join(path, 'backbone')
+  const manifest = await importBackbone({ path, slug: 'rotary', weights: 'f32', destination: folder })
+  const contextLength = manifest.config.contextLength
+  const backend = await openBackend({ folder, manifest }, { contextLength, cacheRows: 512 })
+  try {
+    const ids = Array.from({ length: of.rows }, (_, i) => (i * 47 + 3) % backend.limits.vocab)
+    const expected = new Float32Array(Uint8Array.from(Buffer.from(of.logits, 'base64')).buffer)
+    for (const chunk of [512, 70]) {
+      const logits = await lastLogits(backend, { ids, count: 1, chunk })
+      expect(logits.length).toBe(expected.length)
+      expect(largestDifference(logits, expected)).toBeLessThan(1e-4)
+    }
+  } finally {
+    await backend.close()
+  }
+})
