@@ -104,6 +104,70 @@ export function aliasCommand(): Command {
       },
     )
 
+  changing(alias.command('shadow'))
+    .description(
+      'let a late adapter answer a share of the requests too, which no client sees; end with alias unshadow',
+    )
+    .argument('<digest>', 'SHA-256 of a published adapter with late rows', parsedBy(AdapterDigest))
+    .option('--percent <n>', 'its share of the requests, 1 to 100', wholeNumber, 10)
+    .action(
+      async (
+        tenant: TenantId,
+        name: AliasName,
+        digest: AdapterDigest,
+        options: Options & { percent: number },
+        command: Command,
+      ) => {
+        const { ifVersion, percent } = options
+        const deployments = (await adminOf(command)).deployments(tenant)
+        changed(tenant, await deployments.setShadow(name, { digest, percent, ifVersion }), options)
+      },
+    )
+
+  changing(alias.command('unshadow'))
+    .description('end a shadow; what it answered stays')
+    .action(async (tenant: TenantId, name: AliasName, options: Options, command: Command) => {
+      const deployments = (await adminOf(command)).deployments(tenant)
+      changed(tenant, await deployments.endShadow(name, options), options)
+    })
+
+  named(alias.command('shadow-answers'))
+    .description('what shadows of an alias answered, beside what clients got; newest first')
+    .option('--limit <n>', 'how many', wholeNumber, 20)
+    .option('--delete', 'delete all of them')
+    .option('--json', 'as JSON, with log-probabilities')
+    .action(
+      async (
+        tenant: TenantId,
+        name: AliasName,
+        options: { limit: number; delete?: true; json?: true },
+        command: Command,
+      ) => {
+        const deployments = (await adminOf(command)).deployments(tenant)
+        if (options.delete) {
+          const { deleted } = await deployments.deleteShadowAnswers(name)
+          return note(`${tenant}: ${deleted} answers of shadows of ${name} are deleted`)
+        }
+        const { data } = await deployments.shadowAnswers(name, { limit: options.limit })
+        if (options.json) return printJson(data)
+        const inLine = (text: string) => text.replaceAll(/\s+/g, ' ').slice(0, 60)
+        printTable(
+          ['when', 'shadow', 'client got', 'shadow said', 'mean logprob'],
+          data.map(({ answer, at, shadow }) => [
+            formatMoment(at),
+            shadow.adapter.slice(0, 12),
+            inLine(answer.text),
+            shadow.error ?? inLine(shadow.text),
+            shadow.tokens.length === 0
+              ? '-'
+              : (shadow.tokens.reduce((sum, { logprob }) => sum + logprob, 0) / shadow.tokens.length).toFixed(
+                  3,
+                ),
+          ]),
+        )
+      },
+    )
+
   for (const [end, description] of [
     ['promote', 'let the canary take everything'],
     ['abort', 'end the canary'],
@@ -142,20 +206,21 @@ const changing = (command: Command): Command =>
 
 function changed(tenant: TenantId, alias: AliasSummary, options: Options): void {
   note(`${tenant}: ${alias.alias} is ${alias.digest} (version ${alias.version})`)
-  if (options.json || alias.canary !== null) show([alias], options)
+  if (options.json || alias.canary !== null || alias.shadow !== undefined) show([alias], options)
 }
 
 function show(aliases: readonly AliasSummary[], { json }: Options): void {
   if (json) printJson(aliases)
   else
     printTable(
-      ['alias', 'adapter', 'version', 'form', 'canary'],
-      aliases.map(({ alias, canary, digest, response_format: form, version }) => [
+      ['alias', 'adapter', 'version', 'form', 'canary', 'shadow'],
+      aliases.map(({ alias, canary, digest, response_format: form, shadow, version }) => [
         alias,
         digest,
         String(version),
         form === null ? '' : (form.name ?? form.type),
         canary === null ? '' : `${canary.percent} % by ${canary.by}: ${canary.digest}`,
+        shadow === undefined ? '' : `${shadow.percent} %: ${shadow.digest}`,
       ]),
     )
 }

@@ -13,6 +13,7 @@ const limits = {
   adapterBytes: ['--adapter-bytes <n>', 'bytes of all adapters together'],
   fileBytes: ['--file-bytes <n>', 'bytes of all files together'],
   trainingTokensPerMonth: ['--training-tokens-per-month <n>', 'tokens trained per month (UTC)'],
+  shadowTokensPerDay: ['--shadow-tokens-per-day <n>', 'tokens of shadows per day (UTC), 0 by default'],
 } as const satisfies Partial<Record<keyof TenantPolicyChange, readonly [flag: string, what: string]>>
 
 const lifted = 'none'

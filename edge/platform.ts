@@ -24,6 +24,7 @@ import { regionOf } from './fleet/region.ts'
 import type { IdempotentCall } from './http/idempotent-call.ts'
 import type { TenantResponses } from './responses/tenant-responses.ts'
 import { Router } from './routing/router.ts'
+import type { TenantShadows } from './shadows/tenant-shadows.ts'
 import type { StoreBindings } from './store/bindings.ts'
 import { FileBucket } from './store/file-bucket.ts'
 import { KvStore } from './store/kv-store.ts'
@@ -41,6 +42,7 @@ export interface Bindings extends DirectoryBindings, StoreBindings {
   readonly IDEMPOTENCY: DurableObjectNamespace<IdempotentCall>
   readonly TENANTS: DurableObjectNamespace<TenantDirectory>
   readonly RESPONSES: DurableObjectNamespace<TenantResponses>
+  readonly SHADOWS: DurableObjectNamespace<TenantShadows>
   readonly REGISTRY: DurableObjectNamespace<NodeRegistry>
   readonly TRAINING: DurableObjectNamespace<TenantTraining>
   readonly TRAINING_QUEUE: DurableObjectNamespace<TrainingQueue>
@@ -96,6 +98,8 @@ export interface Platform {
   readonly budgets: Budgets
   /** The responses of a tenant as it was created then: one that is made anew under the same name has none of the old one's. */
   readonly responses: (tenant: TenantId, createdAt: number) => DurableObjectStub<TenantResponses>
+  /** What shadows of a tenant as it was created then answered, as `responses`. */
+  readonly shadows: (tenant: TenantId, createdAt: number) => DurableObjectStub<TenantShadows>
   readonly registry: () => DurableObjectStub<NodeRegistry>
   readonly training: (tenant: TenantId) => DurableObjectStub<TenantTraining>
   readonly trainingQueue: () => DurableObjectStub<TrainingQueue>
@@ -142,6 +146,7 @@ export function platformOf(bindings: Bindings): Platform {
     QUARTET_REQUEST_TIMEOUT_MS,
     REGISTRY,
     RESPONSES,
+    SHADOWS,
     STORE,
     TENANTS,
     BUDGETS,
@@ -191,6 +196,11 @@ export function platformOf(bindings: Bindings): Platform {
       controlCalls(
         RESPONSES.get(RESPONSES.idFromName(`${tenant} ${createdAt}`)),
         "the store of the tenant's responses",
+      ),
+    shadows: (tenant, createdAt) =>
+      controlCalls(
+        SHADOWS.get(SHADOWS.idFromName(`${tenant} ${createdAt}`)),
+        "the store of the shadows' answers",
       ),
     registry: () => controlCalls(REGISTRY.get(REGISTRY.idFromName('fleet')), 'the registry of nodes'),
     fleet: new FleetView({ fixed: parseNodes(QUARTET_NODES), log }),

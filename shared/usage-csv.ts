@@ -11,6 +11,7 @@ const columns: Readonly<Record<string, (row: UsageRow) => string | number | null
   prompt_rows: ({ prompt_rows }) => prompt_rows,
   completion_tokens: ({ completion_tokens }) => completion_tokens,
   total_tokens: ({ total_tokens }) => total_tokens,
+  shadow_tokens: ({ shadow_tokens }) => shadow_tokens,
   first_token_count: (row) => row.first_token_ms.count,
   first_token_ms_mean: (row) => row.first_token_ms.mean,
   first_token_ms_p50: (row) => row.first_token_ms.p50,

@@ -6,6 +6,7 @@ import {
   History,
   PublishResponse,
 } from '../../shared/api/deployments.ts'
+import { DeletedShadowAnswers, ShadowAnswerList } from '../../shared/api/shadows.ts'
 import type { AnswerForm } from '../../shared/api/structure.ts'
 import type { AdapterDigest, AliasName } from '../../shared/ids.ts'
 import { type EdgeAccess, send } from './edge-call.ts'
@@ -94,6 +95,39 @@ export function deploymentsClient(access: EdgeAccess) {
         json: { ...canary, if_version: ifVersion },
         answer: AliasSummary,
       }),
+
+    setShadow: (
+      name: AliasName,
+      { ifVersion, ...shadow }: Precondition & { readonly digest: AdapterDigest; readonly percent: number },
+    ) =>
+      send(access, {
+        method: 'PUT',
+        path: `${alias(name)}/shadow`,
+        json: { ...shadow, if_version: ifVersion },
+        answer: AliasSummary,
+      }),
+
+    endShadow: (name: AliasName, { ifVersion }: Precondition) =>
+      send(access, {
+        method: 'DELETE',
+        path: `${alias(name)}/shadow`,
+        json: { if_version: ifVersion },
+        answer: AliasSummary,
+      }),
+
+    shadowAnswers: (
+      name: AliasName,
+      page: { readonly after?: string | undefined; readonly limit?: number | undefined },
+    ) =>
+      send(access, {
+        method: 'GET',
+        path: `${alias(name)}/shadow/answers`,
+        query: page,
+        answer: ShadowAnswerList,
+      }),
+
+    deleteShadowAnswers: (name: AliasName) =>
+      send(access, { method: 'DELETE', path: `${alias(name)}/shadow/answers`, answer: DeletedShadowAnswers }),
 
     promote: (name: AliasName, { ifVersion }: Precondition) =>
       send(access, {

@@ -14,6 +14,7 @@ const limits = [
   { name: 'adapterBytes', label: 'Bytes of all adapters' },
   { name: 'fileBytes', label: 'Bytes of all files' },
   { name: 'trainingTokensPerMonth', label: 'Tokens trained per month (UTC)' },
+  { name: 'shadowTokensPerDay', label: 'Tokens of shadows per day (UTC), 0 for none' },
 ] as const
 type LimitName = (typeof limits)[number]['name']
 
@@ -47,6 +48,7 @@ export function PolicyForm({
     adapterBytes: asText(policy.adapterBytes),
     fileBytes: asText(policy.fileBytes),
     trainingTokensPerMonth: asText(policy.trainingTokensPerMonth),
+    shadowTokensPerDay: asText(policy.shadowTokensPerDay),
   }))
   const [share, setShare] = useState(String(policy.cachedTokenShare))
   const [batchShare, setBatchShare] = useState(String(policy.batchTokenShare))

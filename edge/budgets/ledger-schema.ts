@@ -1,3 +1,4 @@
+import { shadowSchema } from './shadow-table.ts'
 import { trialSchema } from './trial-table.ts'
 
 const usageColumns = `
@@ -33,6 +34,7 @@ export const ledgerSchema: readonly string[] = [
   // Usage of deleted tenants that had the same name, for operators.
   `CREATE TABLE IF NOT EXISTS past_usage (${usageColumns}) STRICT`,
   trialSchema,
+  ...shadowSchema,
   // When the tenant was created.
   `CREATE TABLE IF NOT EXISTS tenancy (one INTEGER PRIMARY KEY CHECK (one = 1), began INTEGER NOT NULL) STRICT`,
 ]

@@ -8,7 +8,8 @@ export function beginTenancy(sql: Sql, tenancy: number): boolean {
   if (before === tenancy) return false
   sql.all('INSERT INTO tenancy VALUES (1, ?) ON CONFLICT DO UPDATE SET began = excluded.began', tenancy)
   if (before === undefined) return false
-  for (const table of ['spent', 'leases', 'allowance', 'trials']) sql.all(`DELETE FROM ${table}`)
+  for (const table of ['spent', 'leases', 'allowance', 'trials', 'shadow_spent', 'shadows_running'])
+    sql.all(`DELETE FROM ${table}`)
   sql.all('INSERT INTO past_usage SELECT * FROM usage')
   sql.all('DELETE FROM usage')
   return true

@@ -11,6 +11,7 @@ import { dayOf, monthOf } from './calendar.ts'
 import type { Exchange, ExchangeAnswer, LimitRefusal } from './exchange.ts'
 import { Ledger } from './ledger.ts'
 import { limitsOf } from './limits.ts'
+import { beginShadow, endShadow, type ShadowEnd, type ShadowStart } from './shadow-table.ts'
 import type { Sql } from './sql.ts'
 import { readTrials } from './trial-table.ts'
 import { type DayUsage, readUsage, type UsagePage } from './usage-table.ts'
@@ -83,6 +84,15 @@ export class TenantBudget extends DurableObject<BudgetBindings> {
   /** Counts of the answers of both sides of an alias's canary, from a version on. */
   async trials(alias: AliasName, since: number): Promise<Pick<CanaryReport, CanarySide>> {
     return readTrials(this.#sql, { alias, since })
+  }
+
+  /** Whether a shadow may begin; then `endShadow` says what it used. */
+  async beginShadow(start: ShadowStart): Promise<boolean> {
+    return beginShadow(this.#sql, start, Date.now())
+  }
+
+  async endShadow(end: ShadowEnd): Promise<void> {
+    endShadow(this.#sql, end)
   }
 
   async standing(): Promise<BudgetStanding> {

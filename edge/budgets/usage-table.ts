@@ -20,6 +20,8 @@ export interface DayUsage {
   /** Rows that adapters put in front of prompts. */
   readonly promptRows: number
   readonly completionTokens: number
+  /** Tokens and rows that shadows ran beside them. */
+  readonly shadowTokens: number
   /** Milliseconds to first token: their sum, and how many fall into each bucket (first-token.ts). */
   readonly firstToken: { readonly sumMs: number; readonly buckets: number[] }
 }
@@ -47,17 +49,21 @@ export function readUsage(sql: Sql, { after, from, limit, of, to }: UsagePage): 
       completion: number
       first_token_ms: number
       first_tokens: string
+      shadow: number
     }>(
-      `SELECT * FROM ${of === 'tenant' ? 'usage' : '(SELECT * FROM usage UNION ALL SELECT * FROM past_usage)'} WHERE day BETWEEN ? AND ? AND (day, key, model) > (?, ?, ?)
+      `SELECT used.*, COALESCE(tokens, 0) AS shadow FROM
+       ${of === 'tenant' ? 'usage' : '(SELECT * FROM usage UNION ALL SELECT * FROM past_usage)'} AS used
+       LEFT JOIN shadow_usage USING (day, key, model) WHERE day BETWEEN ? AND ? AND (day, key, model) > (?, ?, ?)
        ORDER BY day, key, model LIMIT ?`,
       ...[from, to, after?.day ?? '', after?.key ?? '', after?.model ?? '', limit],
     )
-    .map(({ cached, completion, first_token_ms, first_tokens, prompt, prompt_rows, ...row }) => ({
+    .map(({ cached, completion, first_token_ms, first_tokens, prompt, prompt_rows, shadow, ...row }) => ({
       ...row,
       promptTokens: prompt,
       cachedTokens: cached,
       promptRows: prompt_rows,
       completionTokens: completion,
+      shadowTokens: shadow,
       firstToken: { sumMs: first_token_ms, buckets: readHistogram(first_tokens) },
     }))
 }

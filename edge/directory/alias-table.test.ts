@@ -16,7 +16,11 @@ const inDirectory = (work: (aliases: AliasTable, rows: () => number) => void) =>
       Number(sql.exec<{ count: number }>('SELECT COUNT(*) AS count FROM deployments').one().count),
     )
   })
-const deploy = { action: 'deploy', by: 'admin', to: { digest, canary: null, form: null } } as const
+const deploy = {
+  action: 'deploy',
+  by: 'admin',
+  to: { digest, canary: null, form: null, shadow: null },
+} as const
 const remove = { action: 'delete', by: 'admin', to: null } as const
 
 test('the histories of the aliases deleted last are kept, however many come and go', async () => {

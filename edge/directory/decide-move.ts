@@ -3,6 +3,7 @@ import {
   type CanaryShare,
   maxAliasesPerTenant,
   maxHistory,
+  type Shadow,
 } from '../../shared/api/deployments.ts'
 import type { AnswerForm } from '../../shared/api/structure.ts'
 import type { AdapterDigest, AliasName } from '../../shared/ids.ts'
@@ -27,7 +28,8 @@ type Aim =
       readonly percent: number
       readonly share: CanaryShare
     }
-  | { readonly action: 'promote' | 'abort' | 'delete' }
+  | { readonly action: 'shadow'; readonly digest: AdapterDigest; readonly percent: number }
+  | { readonly action: 'promote' | 'abort' | 'unshadow' | 'delete' }
 
 export interface MoveRequest {
   readonly alias: AliasName
@@ -43,7 +45,7 @@ interface Tables {
   readonly adapters: AdapterTable
 }
 
-type Target = Outcome<AliasMove['to']>
+type Target = Outcome<Omit<NonNullable<AliasMove['to']>, 'shadow'> | null>
 
 /** The change that fulfils a request; null when everything is so already. */
 export function decideMove(
@@ -63,13 +65,14 @@ export function decideMove(
     return refuse('conflict', `a tenant has at most ${maxAliasesPerTenant} aliases; delete some`)
   const target = targetOf(aim, { now, tables })
   if (!target.ok) return target
-  const to = target.value
+  const to = target.value && { ...target.value, shadow: shadowOf(target.value.digest, aim, { now, tables }) }
   const isSo =
     to !== null &&
     to.canary === null &&
     now?.canary === null &&
     to.digest === now.digest &&
-    JSON.stringify(to.form) === JSON.stringify(formNow({ now, tables }))
+    JSON.stringify(to.form) === JSON.stringify(formNow({ now, tables })) &&
+    JSON.stringify(to.shadow) === JSON.stringify(now.shadow ?? null)
   return ok(isSo ? null : { action: aim.action, alias, by, to })
 }
 
@@ -108,9 +111,42 @@ function targetOf(aim: Aim, situation: Situation): Target {
       return now?.canary == null
         ? noCanary()
         : ok({ digest: now.digest, canary: null, form: formNow(situation) })
+    case 'shadow': {
+      if (now === undefined || !has(tables, aim.digest)) return noAdapter(aim.digest)
+      const refusal = shadowRefusal(aim.digest, { digest: now.digest, tables })
+      return refusal === undefined
+        ? ok({ digest: now.digest, canary: now.canary, form: formNow(situation) })
+        : refuse('conflict', refusal)
+    }
+    case 'unshadow':
+      return now?.shadow === undefined
+        ? refuse('conflict', 'the alias has no shadow')
+        : ok({ digest: now.digest, canary: now.canary, form: formNow(situation) })
     case 'delete':
       return ok(null)
   }
+}
+
+/** An alias keeps its shadow through every move that leaves them fit for each other. */
+function shadowOf(digest: AdapterDigest, aim: Aim, { now, tables }: Situation): Shadow | null {
+  if (aim.action === 'shadow') return { digest: aim.digest, percent: aim.percent }
+  if (aim.action === 'unshadow' || now?.shadow === undefined) return null
+  return shadowRefusal(now.shadow.digest, { digest, tables }) === undefined ? now.shadow : null
+}
+
+/** Why one adapter cannot be the shadow of another. */
+function shadowRefusal(
+  shadow: AdapterDigest,
+  { digest, tables }: { readonly digest: AdapterDigest; readonly tables: Tables },
+): string | undefined {
+  const [own, other] = [tables.adapters.find(digest), tables.adapters.find(shadow)]
+  if (shadow === digest) return 'the alias names that adapter already; a shadow needs another one'
+  if (own === undefined || other === undefined) return 'the tenant lacks one of the two adapters'
+  if (own.tail === undefined || other.tail === undefined)
+    return `the adapter ${own.tail === undefined ? digest : shadow} has rows at the prompt's start, so that the two cannot share a prefill; a shadow and its alias need late rows (--placement late)`
+  if (own.backbone !== other.backbone)
+    return `the alias is for the backbone ${own.backbone} and the shadow for ${other.backbone}; they need one`
+  return undefined
 }
 
 /** The form that the alias gives its answers. */

@@ -36,5 +36,8 @@ export const schema = `
     PRIMARY KEY (alias, version)
   ) STRICT;
   CREATE INDEX IF NOT EXISTS alias_forms_form ON alias_forms (form);
+  CREATE TABLE IF NOT EXISTS alias_shadows (
+    alias TEXT NOT NULL, version INTEGER NOT NULL, shadow TEXT NOT NULL, PRIMARY KEY (alias, version)
+  ) STRICT;
   CREATE TABLE IF NOT EXISTS late_adapters (digest TEXT PRIMARY KEY, tail INTEGER NOT NULL) STRICT;
 `

@@ -199,6 +199,11 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
   /** Moves an alias. The value is the alias from now on; null when it was deleted. */
   async move(request: MoveRequest): Promise<Outcome<AliasSummary | null>> {
     return this.#changes.commit(() => {
+      if (request.aim.action === 'shadow' && this.#tables.tenant.policy.shadowTokensPerDay === 0)
+        return refuse(
+          'conflict',
+          'the policy of this tenant has no tokens for shadows; an operator sets shadowTokensPerDay (quartet tenant limit TENANT --shadow-tokens-per-day N)',
+        )
       const decided = decideMove(request, { aliases: this.#tables.aliases, adapters: this.#tables.adapters })
       if (!decided.ok) return decided
       if (decided.value !== null) this.#tables.aliases.record(decided.value)

@@ -16,9 +16,10 @@ export function tenantRecord({ adapters, aliases, tenant }: Tables): TenantRecor
   }
   const forms = aliases.forms.current()
   const formOf = new Map(forms.map(({ alias, id }) => [alias, String(id)]))
-  const targets = aliases.list().flatMap(({ alias, canary, digest, updatedAt, version }) => {
+  const targets = aliases.list().flatMap(({ alias, canary, digest, shadow, updatedAt, version }) => {
     const stable = target(digest)
     const trial = canary && target(canary.digest)
+    const other = shadow && target(shadow.digest)
     if (stable === undefined) return []
     const { by, percent } = canary ?? { by: 'request', percent: 0 }
     const form = formOf.get(alias)
@@ -31,6 +32,7 @@ export function tenantRecord({ adapters, aliases, tenant }: Tables): TenantRecor
           version,
           ...(form !== undefined && { form }),
           ...(trial && { canary: { ...trial, by, percent } }),
+          ...(other && { shadow: { ...other, percent: shadow.percent } }),
         },
       ] as const,
     ]

@@ -30,7 +30,9 @@ import {
   PublishResponse,
   PutAliasRequest,
   PutCanaryRequest,
+  PutShadowRequest,
   RollbackRequest,
+  ShadowEndRequest,
 } from '../../shared/api/deployments.ts'
 import { EmbeddingList, EmbeddingsRequest } from '../../shared/api/embeddings.ts'
 import { ErrorBody, StreamError } from '../../shared/api/error.ts'
@@ -53,6 +55,7 @@ import {
   ResponseObject,
   ResponsesRequest,
 } from '../../shared/api/responses.ts'
+import { ShadowAnswer, ShadowAnswerList } from '../../shared/api/shadows.ts'
 import { BudgetReport, UsageList, UsageRow } from '../../shared/api/usage.ts'
 import { Heartbeat, HeartbeatResponse } from '../../shared/heartbeat.ts'
 
@@ -83,6 +86,8 @@ export const requestSchemas = {
   RollbackRequest,
   PutCanaryRequest,
   CanaryEndRequest,
+  PutShadowRequest,
+  ShadowEndRequest,
   Heartbeat,
 } as const satisfies Record<string, z.ZodType>
 
@@ -117,6 +122,8 @@ export const responseSchemas = {
   AliasList,
   Deployment,
   History,
+  ShadowAnswer,
+  ShadowAnswerList,
   PublishResponse,
   TenantPolicy,
   TenantList,

@@ -61,7 +61,8 @@ export async function moveAlias(c: C, request: Omit<MoveRequest, 'by'>): Promise
 const targetOf = ({ aim, alias }: Omit<MoveRequest, 'by'>): AuditTarget => ({
   alias,
   ...('digest' in aim ? { digest: aim.digest } : {}),
-  ...('percent' in aim ? { percent: String(aim.percent), by: aim.share } : {}),
+  ...('percent' in aim ? { percent: String(aim.percent) } : {}),
+  ...('share' in aim ? { by: aim.share } : {}),
   ...('form' in aim && aim.form !== undefined ? { form: labelOf(aim.form) } : {}),
   ...('version' in aim && aim.version !== undefined ? { version: String(aim.version) } : {}),
 })
@@ -73,7 +74,7 @@ const labelOf = (form: AnswerForm | null): string => {
 }
 
 /** An empty body asks for nothing special. */
-async function readOptional<S extends z.ZodType>(schema: S, c: C): Promise<z.output<S>> {
+export async function readOptional<S extends z.ZodType>(schema: S, c: C): Promise<z.output<S>> {
   const { length } = await readBytes(c.req.raw.clone(), maxJsonBytes)
   return parseRequest(schema, length === 0 ? {} : await readJson(c.req.raw))
 }
@@ -196,13 +197,14 @@ async function aliasesOf(c: C): Promise<AliasSummary[]> {
     return kept === undefined ? null : briefOf(kept)
   }
   return Object.entries(aliases)
-    .map(([alias, { canary, digest, form, updatedAt, version }]) => ({
+    .map(([alias, { canary, digest, form, shadow, updatedAt, version }]) => ({
       alias: AliasName.parse(alias),
       digest,
       version,
       updatedAt,
       response_format: brief(form),
       canary: canary === undefined ? null : { digest: canary.digest, percent: canary.percent, by: canary.by },
+      ...(shadow === undefined ? {} : { shadow: { digest: shadow.digest, percent: shadow.percent } }),
     }))
     .toSorted(byId(idOf))
 }

@@ -11,6 +11,7 @@ import type { ChoiceDelta } from '../streaming/read-choice.ts'
 import { completionTokens, type GenerationFacts, type GenerationUse } from '../telemetry/request-report.ts'
 import { askedOf } from './encode-prompts.ts'
 import { adaptersNamed, type Generation, promptTokensOf, usageOf } from './generation.ts'
+import { followWithShadow } from './shadow-answer.ts'
 import { type RunningChoices, startChoices } from './start-choices.ts'
 
 export interface CompleteChoice {
@@ -74,11 +75,25 @@ export async function answer<Whole extends object, Chunk extends object>(
   }
   const running = await startChoices(generation, { isStreamed: request.stream }, c)
   const use: RunningUse = { promptTokens: promptTokensOf(prompts), tokens: [], finishReasons: [] }
-  const note = (index: number, { completionTokens, finish }: ChoiceDelta) => {
+  let firstText = ''
+  const note = (index: number, { completionTokens, finish, text }: ChoiceDelta) => {
+    if (index === 0 && model.shadow !== undefined) firstText += text
     use.tokens[index] = completionTokens
     if (finish !== undefined) use.finishReasons[index] = finish.reason
     // A broken answer has its counts too.
     report.use = use
+  }
+  const close = () => {
+    const node = running.node()
+    running.close()
+    const [finishReason] = use.finishReasons
+    const isWhole = Object.keys(use.finishReasons).length === n * prompts.length
+    if (finishReason === undefined || !isWhole || model.shadow === undefined) return
+    followWithShadow(
+      generation,
+      { text: firstText, finishReason, completionTokens: use.tokens[0] ?? 0, node },
+      c,
+    )
   }
   if (!request.stream) {
     try {
@@ -92,7 +107,7 @@ export async function answer<Whole extends object, Chunk extends object>(
         running.headers,
       )
     } finally {
-      running.close()
+      close()
     }
   }
   const { continuous_usage_stats: isContinuous = false, include_usage: includeUsage = false } =
@@ -110,7 +125,7 @@ export async function answer<Whole extends object, Chunk extends object>(
     isNamed: presentation.isNamed === true,
     end: presentation.endsWithout === true ? undefined : '[DONE]',
     close: () => {
-      running.close()
+      close()
       endRequest(c, 200)
     },
   })

@@ -5,6 +5,7 @@ import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
 import { admit } from '../budgets/admit.ts'
 import { ChoiceMeter } from '../budgets/choice-meter.ts'
 import { currentFleet } from '../fleet/current-fleet.ts'
+import type { FleetNode } from '../fleet/nodes.ts'
 import { readerOf } from '../http/reader.ts'
 import type { TenantApp } from '../request-context.ts'
 import type { Companions } from '../routing/dispatch.ts'
@@ -31,6 +32,8 @@ export interface RunningChoices {
    * Prompt tokens that nodes had run for earlier requests. For a prompt with several choices, the first one's count.
    */
   readonly cachedTokens: () => number
+  /** The node that answers with the first choice. */
+  readonly node: () => FleetNode['id'] | undefined
   /** Stops what still runs; must be called on every path. */
   readonly close: () => void
 }
@@ -162,6 +165,7 @@ export async function startChoices(
           (sum, { reading }, choice) => sum + (choice % n === 0 ? (reading?.meter.cachedTokens ?? 0) : 0),
           0,
         ),
+      node: () => held[0]?.reading?.running.node.id,
       close: () => close('client_closed_request'),
       headers: {
         'x-quartet-adapter': adaptersNamed(answerers),

@@ -171,7 +171,18 @@ function placeAmongAll(after: string): { readonly tenant: TenantId; readonly row
 }
 
 function toRow(tenant: TenantId, { firstToken, ...row }: DayUsage): UsageRow {
-  const { cachedTokens, completionTokens, day, errors, key, model, promptRows, promptTokens, requests } = row
+  const {
+    cachedTokens,
+    completionTokens,
+    day,
+    errors,
+    key,
+    model,
+    promptRows,
+    promptTokens,
+    requests,
+    shadowTokens,
+  } = row
   const count = firstToken.buckets.reduce((sum, bucket) => sum + bucket, 0)
   const rounded = (ms: number | null) => (ms === null ? null : Math.round(ms * 10) / 10)
   return {
@@ -186,6 +197,7 @@ function toRow(tenant: TenantId, { firstToken, ...row }: DayUsage): UsageRow {
     prompt_rows: promptRows,
     completion_tokens: completionTokens,
     total_tokens: promptTokens + completionTokens,
+    shadow_tokens: shadowTokens,
     first_token_ms: {
       count,
       mean: rounded(count === 0 ? null : firstToken.sumMs / count),

@@ -39,6 +39,7 @@ export const AliasRecord = AliasTarget.extend({
   /** The form of its answers, by its key in the tenant's `forms`; absent where it has none. */
   form: z.string().optional(),
   canary: AliasTarget.extend({ percent: z.int(), by: CanaryShare }).optional(),
+  shadow: AliasTarget.extend({ percent: z.int() }).optional(),
 })
 export type AliasRecord = z.infer<typeof AliasRecord>
 

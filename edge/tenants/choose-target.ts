@@ -19,3 +19,15 @@ export function chooseTarget(alias: AliasName, record: AliasRecord, { requestId,
   const at = scorer(`${alias}\n${canary.digest}`)({ id: who }) / 2 ** 32
   return at < canary.percent / 100 ? canary : record
 }
+
+/** Whether a request is among those that an alias's shadow answers too. */
+export function isShadowed(
+  requestId: RequestId,
+  {
+    alias,
+    digest,
+    percent,
+  }: { readonly alias: AliasName; readonly digest: string; readonly percent: number },
+): boolean {
+  return scorer(`${alias}\nshadow\n${digest}`)({ id: requestId }) / 2 ** 32 < percent / 100
+}

@@ -17,6 +17,15 @@ export interface ResolvedModel {
   readonly forms: readonly AnswerForm[]
   /** Set where the request is one that the alias's canary may have taken. */
   readonly trial?: { readonly version: number; readonly side: CanarySide } | undefined
+  /** The alias's shadow, where it can use the prefill of the adapter that answers. */
+  readonly shadow?:
+    | {
+        readonly alias: AliasName
+        readonly version: number
+        readonly target: Target
+        readonly percent: number
+      }
+    | undefined
   /** Milliseconds since 1970. */
   readonly createdAt: number
 }
@@ -147,7 +156,7 @@ async function findAlias(
   const aliases = tenant?.aliases ?? {}
   const named = Object.hasOwn(aliases, alias.data) ? aliases[alias.data] : undefined
   if (named === undefined) return undefined
-  const { canary } = named
+  const { canary, shadow, version } = named
   if (side === 'canary' && canary === undefined)
     throw new QuartetError('model_not_found', `the alias ${model} has no canary now; ask for ${model}`, {
       param,
@@ -163,7 +172,10 @@ async function findAlias(
       forms: form === undefined ? [] : [form],
       ...(canary === undefined || side !== undefined
         ? {}
-        : { trial: { version: named.version, side: target === canary ? 'canary' : 'stable' } }),
+        : { trial: { version, side: target === canary ? 'canary' : 'stable' } }),
+      ...(shadow === undefined || shadow.tail !== target.tail || shadow.backbone !== target.backbone
+        ? {}
+        : { shadow: { alias: alias.data, version, target: shadow, percent: shadow.percent } }),
       createdAt: named.updatedAt,
     }
   )

@@ -54,6 +54,14 @@ export const Canary = z.object({
 })
 export type Canary = z.infer<typeof Canary>
 
+/** A second adapter that answers a share of an alias's requests too, for comparison: no client sees its answers. */
+export const Shadow = z.object({
+  digest: AdapterDigest,
+  /** It answers so many of 100 requests. */
+  percent: z.int().min(1).max(100),
+})
+export type Shadow = z.infer<typeof Shadow>
+
 /** The two sides of an alias with a canary. A request may ask for one of them: `{alias}@canary`, `{alias}@stable`. */
 export const CanarySide = z.enum(['stable', 'canary'])
 export type CanarySide = z.infer<typeof CanarySide>
@@ -84,6 +92,8 @@ export const AliasSummary = z.object({
   alias: AliasName,
   digest: AdapterDigest,
   canary: Canary.nullable(),
+  /** Absent where it has none. */
+  shadow: Shadow.optional(),
   /** The form of its answers where a request asks for none. */
   response_format: FormBrief.nullable(),
   /** Counts every change of the alias. */
@@ -97,7 +107,16 @@ export type AliasDetail = z.infer<typeof AliasDetail>
 export const AliasListQuery = z.strictObject(pageQuery({ usual: 100, most: 1_000 }))
 export const AliasList = Page(AliasSummary)
 
-const DeploymentAction = z.enum(['deploy', 'rollback', 'canary', 'promote', 'abort', 'delete'])
+const DeploymentAction = z.enum([
+  'deploy',
+  'rollback',
+  'canary',
+  'promote',
+  'abort',
+  'shadow',
+  'unshadow',
+  'delete',
+])
 
 /** One change of an alias, with the adapter that it named from then on. */
 export const Deployment = z.object({
@@ -106,6 +125,7 @@ export const Deployment = z.object({
   /** null: the alias was deleted. */
   digest: AdapterDigest.nullable(),
   canary: Canary.nullable(),
+  shadow: Shadow.optional(),
   response_format: FormBrief.nullable(),
   /** `admin`, or the id of the tenant's key. */
   by: z.string(),
@@ -139,3 +159,11 @@ export const PutCanaryRequest = z.strictObject({
 })
 /** `POST …/aliases/{alias}/promote` and `DELETE …/aliases/{alias}/canary`. */
 export const CanaryEndRequest = z.strictObject(precondition)
+/** `PUT …/aliases/{alias}/shadow`. */
+export const PutShadowRequest = z.strictObject({
+  digest: AdapterDigest,
+  percent: z.int().min(1).max(100),
+  ...precondition,
+})
+/** `DELETE …/aliases/{alias}/shadow`. */
+export const ShadowEndRequest = z.strictObject(precondition)

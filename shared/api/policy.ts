@@ -29,6 +29,8 @@ export const TenantPolicy = z.strictObject({
   fileBytes: limit.default(null),
   /** Tokens that its fine-tuning jobs may train in a UTC month. */
   trainingTokensPerMonth: limit.default(null),
+  /** Tokens that shadows of its aliases may run in a UTC day; by default none. They are counted apart from all other limits. */
+  shadowTokensPerDay: limit.default(0),
 })
 export type TenantPolicy = z.infer<typeof TenantPolicy>
 
@@ -48,5 +50,6 @@ export const TenantPolicyChange = z.strictObject({
   batchTokenShare: batchTokenShare.optional(),
   fileBytes: limit.optional(),
   trainingTokensPerMonth: limit.optional(),
+  shadowTokensPerDay: limit.optional(),
 })
 export type TenantPolicyChange = z.infer<typeof TenantPolicyChange>

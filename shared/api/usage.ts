@@ -60,6 +60,8 @@ export const UsageRow = z.object({
   prompt_rows: count,
   completion_tokens: count,
   total_tokens: count,
+  /** Tokens and rows that shadows ran beside these requests. They count in none of the fields above, and in no other limit than `shadowTokensPerDay`. */
+  shadow_tokens: count,
   /** Time to first token at the node; percentiles as far as buckets tell, null without any. */
   first_token_ms: z.object({
     count,

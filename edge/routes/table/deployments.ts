@@ -16,8 +16,16 @@ import {
   PublishResponse,
   PutAliasRequest,
   PutCanaryRequest,
+  PutShadowRequest,
   RollbackRequest,
+  ShadowEndRequest,
 } from '../../../shared/api/deployments.ts'
+import {
+  DeletedShadowAnswers,
+  maxShadowAnswers,
+  ShadowAnswerList,
+  ShadowAnswersQuery,
+} from '../../../shared/api/shadows.ts'
 import type { ErrorCode } from '../../../shared/errors.ts'
 import { AdapterDigest, AliasName, TenantId } from '../../../shared/ids.ts'
 import { maxAdapterBytes } from '../../../shared/wire.ts'
@@ -35,6 +43,7 @@ import {
   putCanary,
   rollBackAlias,
 } from '../aliases.ts'
+import { deleteShadowAnswers, endShadow, listShadowAnswers, putShadow } from '../shadows.ts'
 import type { Route } from './route.ts'
 
 /** Where one tenant's adapters and aliases are: the same routes for its own keys and for operators. */
@@ -263,6 +272,59 @@ function deployments({ auth, parameters, prefix, suffix }: Side): readonly Route
       body: { json: CanaryEndRequest, optional: true },
       answer: json('The alias from now on.', AliasSummary),
       errors: moving,
+    },
+    {
+      ...act,
+      method: 'put',
+      path: `${prefix}/aliases/{alias}/shadow`,
+      id: `putShadow${suffix}`,
+      handle: putShadow,
+      audit: 'alias.shadow',
+      summary: 'Begin a shadow, or change its share',
+      description:
+        "A late adapter answers a share of the alias's requests too, once the client has its answer. What it answers is kept for you and shown to no client. It needs tokens of the policy's `shadowTokensPerDay`.",
+      parameters: alias,
+      body: { json: PutShadowRequest },
+      answer: json('The alias from now on.', AliasSummary),
+      errors: moving,
+    },
+    {
+      ...act,
+      method: 'delete',
+      path: `${prefix}/aliases/{alias}/shadow`,
+      id: `endShadow${suffix}`,
+      handle: endShadow,
+      audit: 'alias.unshadow',
+      summary: 'End a shadow; what it answered stays',
+      parameters: alias,
+      body: { json: ShadowEndRequest, optional: true },
+      answer: json('The alias from now on.', AliasSummary),
+      errors: moving,
+    },
+    {
+      ...look,
+      method: 'get',
+      path: `${prefix}/aliases/{alias}/shadow/answers`,
+      id: `listShadowAnswers${suffix}`,
+      handle: listShadowAnswers,
+      summary: 'List what shadows of an alias answered, newest first',
+      description: `Beside each stands what the client got. A tenant's newest ${maxShadowAnswers} are kept, for 30 days.`,
+      parameters: alias,
+      query: ShadowAnswersQuery,
+      answer: json('A page of answers.', ShadowAnswerList),
+      errors: ['not_found', 'control_unavailable'],
+    },
+    {
+      ...act,
+      method: 'delete',
+      path: `${prefix}/aliases/{alias}/shadow/answers`,
+      id: `deleteShadowAnswers${suffix}`,
+      handle: deleteShadowAnswers,
+      audit: 'shadow.clear',
+      summary: 'Delete what shadows of an alias answered',
+      parameters: alias,
+      answer: json('How many there were.', DeletedShadowAnswers),
+      errors: ['not_found', 'control_unavailable'],
     },
   ]
 }
