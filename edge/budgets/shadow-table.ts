@@ -19,7 +19,7 @@ export interface ShadowEnd extends Pick<ShadowStart, 'id' | 'day'> {
 }
 
 /** Shadows of one tenant that run at once. */
-export const maxShadowsAtOnce = 4
+const maxShadowsAtOnce = 4
 /** One that began longer ago has lost its isolate; what it reserved stays spent. */
 const lostMs = 120_000
 

@@ -188,6 +188,23 @@ describe.each(['tenant', 'admin'] as const)('deployments, by a key of kind %s,',
     await call('PUT', '/aliases/tone/canary', { digest, percent: 10, by: 'user' })
     await call('POST', '/aliases/tone/promote')
     await call('GET', '/aliases/tone/history?limit=2')
+    const late: string[] = []
+    for (const seed of [7_001, 7_002]) {
+      const { digest, file } = await makeAdapter({ backbone: edgeBackbone, seed, tail: 11 })
+      late.push(digest)
+      await call('PUT', `/adapters/${digest}`, file)
+    }
+    const shadow = { digest: late[1], percent: 100 }
+    expect((await call('PUT', '/aliases/tone/shadow', shadow)).status).toBe(409)
+    await admin('PATCH', `/tenants/${tenant.id}`, { policy: { shadowTokensPerDay: 1_000 } })
+    await call('PUT', '/aliases/late', { digest: late[0] })
+    await call('PUT', '/aliases/late/shadow', shadow)
+    await own('POST', '/chat/completions', { ...chat, model: 'late' })
+    const kept = await call('GET', '/aliases/late/shadow/answers')
+    expect(JSON.parse(kept.text).data).toHaveLength(1)
+    await call('DELETE', '/aliases/late/shadow/answers')
+    await call('DELETE', '/aliases/late/shadow')
+    await call('DELETE', '/aliases/late')
     expect((await call('DELETE', `/adapters/${digest}`)).status).toBe(409)
     await call('DELETE', '/aliases/tone')
     await call('DELETE', '/aliases/fresh')

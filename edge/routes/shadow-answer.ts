@@ -19,7 +19,7 @@ import { promptRowsOf, type ResolvedModel } from '../tenants/resolve-model.ts'
 import { type Generation, nodeRequests } from './generation.ts'
 
 /** A whole answer that a client got. */
-export interface Answered {
+interface Answered {
   readonly text: string
   readonly finishReason: string
   readonly completionTokens: number

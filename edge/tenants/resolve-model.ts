@@ -22,7 +22,7 @@ export interface ResolvedModel {
     | {
         readonly alias: AliasName
         readonly version: number
-        readonly target: Target
+        readonly target: AliasTarget
         readonly percent: number
       }
     | undefined

@@ -152,3 +152,32 @@ test('another tenant never sees that a conversation was read', async () => {
   const own = await ask(keys.other, { model: 'topic', messages })
   expect(own.cached).toBe(blocksBeforeWindow(own.prompt))
 })
+
+test('a shadow answers on the prefill of the answer that its client got', async () => {
+  const acme = TenantId.parse('acme')
+  await admin.changeTenant(acme, { policy: { shadowTokensPerDay: 100_000 } })
+  const [safe, topic] = (await admin.showTenant(acme)).aliases.filter(({ alias }) => /safe|topic/.test(alias))
+  if (safe === undefined || topic === undefined) throw new Error('an alias is missing')
+  const deployments = admin.deployments(acme)
+  await deployments.setShadow(safe.alias, { digest: topic.digest, percent: 100 })
+  const { cached, prompt } = await ask(keys.acme, { model: 'safe', messages: conversation('sixth') })
+  expect(cached).toBe(0)
+  const kept = async () => (await deployments.shadowAnswers(safe.alias, {})).data
+  await expect.poll(async () => (await kept()).length, { timeout: 20_000 }).toBe(1)
+  const [answer] = await kept()
+  expect(answer?.shadow).toMatchObject({
+    adapter: topic.digest,
+    error: null,
+    completion_tokens: 2,
+    cached_tokens: blocksBeforeWindow(prompt),
+  })
+  for (const { logprob } of answer?.shadow.tokens ?? []) expect(logprob).toBeLessThan(0)
+  expect(answer?.shadow.tokens.length).toBe(2)
+  const used = async () =>
+    (await admin.usage({ tenant: acme })).find(
+      ({ model, shadow_tokens }) => model === 'safe' && shadow_tokens > 0,
+    )
+  await expect.poll(used, { timeout: 20_000 }).toMatchObject({
+    shadow_tokens: prompt - blocksBeforeWindow(prompt) + 4 + 2,
+  })
+})
