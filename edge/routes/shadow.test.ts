@@ -13,7 +13,7 @@ import { UsageList } from '../../shared/api/usage.ts'
 import { AdapterDigest, AliasName } from '../../shared/ids.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
 import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
-import { readSse, stubs, TestEdge, type TestTenant, edgeBackbone } from '../../test/edge/edge.ts'
+import { edgeBackbone, readSse, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
 import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
