@@ -1,5 +1,5 @@
 /** Strings and what delimits them, in text that is JSON. */
-const tokens = /"(?:[^"\\]|\\.)*"|[{}[\],]/g
+const tokens = /"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],]/g
 
 /** A JSON object names something twice, or names what reads of it could take for an object's prototype. */
 export class AmbiguousName extends Error {

@@ -14,6 +14,8 @@ import { AdapterDigest, BackboneDigest, BackboneSlug, RequestId, SettlementId } 
 
 /** The limit is below the 100 MB that Cloudflare lets a request's body have. */
 export const maxAdapterBytes = 95 * 1024 * 1024
+/** An edge gives up a push that takes longer; for the largest adapter that is 13 Mbit/s. A node waits for longer. */
+export const pushTimeoutMs = 60_000
 export const maxGenerateBytes = 4 * 1024 * 1024
 const maxStopTokens = 64
 /** Token sequences that an answer may be kept from, and tokens in one. */

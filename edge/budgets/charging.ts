@@ -27,7 +27,7 @@ interface Charged {
 /** Outcomes that a client brings about itself are no failures of the service. */
 const fine: ReadonlySet<string> = new Set(['stop', 'length', 'client_closed_request'])
 /** Refused by every node before any work: such a request is none. */
-const refused: ReadonlySet<string> = new Set(['queue_full', 'context_length_exceeded'])
+const refused: ReadonlySet<string> = new Set(['queue_full', 'context_length_exceeded', 'grammar_invalid'])
 
 /** No node tells of generations longer ago than this, so older charges need not be remembered. */
 export const chargesKeptMs = 2 * settlementKeepMs

@@ -1,3 +1,4 @@
+import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import { readerOf } from '../http/reader.ts'
 import type { TenantApp } from '../request-context.ts'
@@ -9,6 +10,18 @@ import { limitsOf } from './limits.ts'
  * Where this isolate knows of room it costs nothing; else the budget's owner is asked. Throws BudgetRefusal.
  */
 export const refuseOverLimits = createMiddleware<TenantApp>(async (c, next) => {
+  await checkLimits(c)
+  await next()
+})
+
+/** Whether the limits may have room for a request; where that cannot be told, they have none. */
+export const hasRoom = (c: Context<TenantApp>): Promise<boolean> =>
+  checkLimits(c).then(
+    () => true,
+    () => false,
+  )
+
+async function checkLimits(c: Context<TenantApp>): Promise<void> {
   const tenant = c.get('tenantRecord')
   const { createdAt, id, policy } = tenant
   await c
@@ -17,5 +30,4 @@ export const refuseOverLimits = createMiddleware<TenantApp>(async (c, next) => {
       { tenant: id, tenancy: createdAt, limits: limitsOf(policy) },
       accessOf({ tenant, ...readerOf(c) }),
     )
-  await next()
-})
+}

@@ -30,6 +30,11 @@ describe('a file of lines', () => {
     wrong(`${good}\n\n{"prompt":1,"completion":"b"}`, /^line 3: prompt: must be a string/)
     wrong(`${good}\nnonsense`, /^line 2: it is not JSON; write one JSON object per line/)
     wrong(Uint8Array.from([0xff, 0xfe, 10]), /^line 1: it is not UTF-8/)
+    wrong(
+      `${good}\n{"prompt":"a","prompt":"b","completion":"c"}`,
+      /^line 2: the name "prompt" stands there twice/,
+    )
+    wrong(`{"__proto__":{},"prompt":"a","completion":"c"}`, /^line 1: the name "__proto__" is not allowed/)
     wrong('x'.repeat(maxLineBytes + 1), /^line 1: it has more than/)
     wrong('\n \n', /holds no lines/)
   })
@@ -39,6 +44,10 @@ describe('a file of lines', () => {
     expect(check(JSON.stringify(line), { purpose: 'batch' })).toBe(1)
     expect(() => check(JSON.stringify({ ...line, url: '/v1/audio' }), { purpose: 'batch' })).toThrow(
       /line 1: url: must be/,
+    )
+    const twice = JSON.stringify(line).replace('{', '{"custom_id":"0",')
+    expect(() => check(twice, { purpose: 'batch' })).toThrow(
+      /line 1: the name "custom_id" stands there twice/,
     )
   })
 })

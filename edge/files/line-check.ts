@@ -2,6 +2,7 @@ import { BatchLine } from '../../shared/api/batches.ts'
 import { type FilePurpose, maxLineBytes } from '../../shared/api/files.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { parseRow, type Row } from '../../shared/training/row.ts'
+import { AmbiguousName, parseUniqueNames } from '../../shared/unique-names.ts'
 
 const newline = 10
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
@@ -100,8 +101,9 @@ export class LineCheck {
 
   #json(text: string): unknown {
     try {
-      return JSON.parse(text)
-    } catch {
+      return parseUniqueNames(text)
+    } catch (thrown) {
+      if (thrown instanceof AmbiguousName) throw this.#wrong(`${thrown.message}; name each thing once`)
       throw this.#wrong('it is not JSON; write one JSON object per line (JSONL)')
     }
   }

@@ -1,7 +1,7 @@
 import type { Context } from 'hono'
 import type { z } from 'zod'
 import { idleOf } from '../../shared/api/parameters.ts'
-import { parseRequest, parseTolerantly } from '../../shared/api/parse.ts'
+import { parseTolerantly, unknownParameters } from '../../shared/api/parse.ts'
 import type { TenantApp } from '../request-context.ts'
 import { maxJsonBytes, parseJson, readBytes } from './json-body.ts'
 
@@ -9,7 +9,6 @@ const maxNamed = 32
 
 /** The body of a request for text. */
 interface GenerationBody<R> {
-  readonly bytes: Uint8Array<ArrayBuffer>
   readonly request: R
   /** Fields that nobody knows. */
   readonly unknown: readonly string[]
@@ -18,17 +17,27 @@ interface GenerationBody<R> {
 /** Reads and parses the body, once a request however often it is called. Rejects with what `parseRequest` throws. */
 export type ReadGenerationBody<R> = (c: Context<TenantApp>) => Promise<GenerationBody<R>>
 
+const knownBytes = new WeakMap<Request, Promise<Uint8Array<ArrayBuffer>>>()
+
+/** Reads the body without a look into it, once a request however often it is called. */
+export function generationBytes({ req }: Context<TenantApp>): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = knownBytes.get(req.raw) ?? readBytes(req.raw, maxJsonBytes)
+  knownBytes.set(req.raw, bytes)
+  return bytes
+}
+
 export type GenerationSchema = z.ZodType<Readonly<Record<string, unknown>>>
 
 /** A tenant's policy may have unknown fields refused. */
 export function generationBody<S extends GenerationSchema>(schema: S): ReadGenerationBody<z.output<S>> {
   const known = new WeakMap<Request, Promise<GenerationBody<z.output<S>>>>()
   const read = async (c: Context<TenantApp>) => {
-    const bytes = await readBytes(c.req.raw, maxJsonBytes)
+    const bytes = await generationBytes(c)
     const body = parseJson(bytes)
-    return c.get('tenantRecord').policy.strictParameters
-      ? { bytes, request: parseRequest(schema, body), unknown: [] }
-      : { bytes, ...parseTolerantly(schema, body) }
+    const parsed = parseTolerantly(schema, body)
+    if (parsed.unknown.length > 0 && c.get('tenantRecord').policy.strictParameters)
+      throw unknownParameters(parsed.unknown)
+    return parsed
   }
   return (c) => {
     const body = known.get(c.req.raw) ?? read(c)

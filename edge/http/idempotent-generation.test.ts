@@ -87,6 +87,18 @@ test('for what is malformed is not even looked up', async () => {
   vi.restoreAllMocks()
 })
 
+test('over the limits a kept answer is told, and no other body is looked into', async () => {
+  const first = await ask('k11')
+  await edge.admin('PATCH', `/tenants/${tenant.id}`, { policy: { tokensPerDay: 5 } })
+  const isolate = new TestEdge()
+  await expect.poll(async () => (await ask('k12', {}, isolate)).status).toBe(429)
+  const malformed = await ask('k13', { temperature: 'hot' }, isolate)
+  expect([malformed.status, await codeOf(malformed)]).toEqual([429, 'budget_exhausted'])
+  const again = await ask('k11', {}, isolate)
+  expect(again.headers.get('idempotency-replayed')).toBe('true')
+  expect(await again.json()).toEqual(await first.json())
+})
+
 test('after the operator’s key was changed it is told that the answer cannot be read any more', async () => {
   await ask('k10')
   const again = await ask('k10', {}, new TestEdge({ QUARTET_ADMIN_KEY: 'another-admin-key-0123456789' }))

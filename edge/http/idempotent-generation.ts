@@ -1,7 +1,8 @@
+import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import { sha256Hex } from '../../shared/digest.ts'
 import type { TenantApp } from '../request-context.ts'
-import type { ReadGenerationBody } from './generation-request.ts'
+import { generationBytes, type ReadGenerationBody } from './generation-request.ts'
 import { sealOf } from './idempotency.ts'
 import { idempotencyKeyOf, keyConflict, usedForAnother } from './idempotency-key.ts'
 import { recordOutcome } from './record-outcome.ts'
@@ -10,6 +11,12 @@ import { recordOutcome } from './record-outcome.ts'
 const isOwnHeader = (name: string) => name.startsWith('x-quartet-') || name === 'server-timing'
 const ownHeaders = (headers: Headers) =>
   Object.fromEntries([...headers].filter(([name]) => isOwnHeader(name)))
+
+interface GenerationSteps {
+  /** Whether the tenant's limits have room for a request. */
+  readonly hasRoom: (c: Context<TenantApp>) => Promise<boolean>
+  readonly readBody: ReadGenerationBody<unknown>
+}
 
 /** A longer answer is not kept. */
 const maxKeptLength = 64 * 1024
@@ -22,13 +29,14 @@ const isOver =
  * a generation with an `Idempotency-Key` run, and be charged, once: the same key at the same time is refused; for
  * a day after, it gets the first answer when that was JSON of at most 64 KiB, and else a 409 that says so. The answer
  * is kept sealed with the key itself. After a failure the key may be used again. Nothing is kept of a request whose body
- * `readBody` refuses.
+ * `readBody` refuses. Where the tenant's limits have no room, only a kept answer is given: no body is parsed for that.
  */
-export const idempotentGeneration = (readBody: ReadGenerationBody<unknown>) =>
+export const idempotentGeneration = ({ hasRoom, readBody }: GenerationSteps) =>
   createMiddleware<TenantApp>(async (c, next) => {
     const given = idempotencyKeyOf(c)
     if (given === undefined) return next()
-    const { bytes } = await readBody(c)
+    const bytes = await generationBytes(c)
+    if (await hasRoom(c)) await readBody(c)
     const owner = `generation\n${c.get('tenant')}\n${c.get('keyId')}\n${given}`
     const { adminKey, idempotentCall } = c.get('platform')
     const seal = await sealOf(`${owner}\n${adminKey}`)

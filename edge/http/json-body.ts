@@ -1,12 +1,15 @@
 import { QuartetError } from '../../shared/errors.ts'
-import { AmbiguousName } from '../../shared/unique-names.ts'
+import { AmbiguousName, parseUniqueNames } from '../../shared/unique-names.ts'
 import { maxDroppedBytes } from './unread-body.ts'
 
 export const maxJsonBytes = 1024 * 1024
 
-/** A request's JSON body, at most `maxBytes` long. Throws `body_too_large` or `invalid_json`. */
-export async function readJson(request: Request, maxBytes = maxJsonBytes): Promise<unknown> {
-  return parseJson(await readBytes(request, maxBytes))
+/**
+ * A request's JSON body, which changes what there is: no object of it names something twice. Throws `body_too_large` or
+ * `invalid_json`.
+ */
+export async function readJson(request: Request): Promise<unknown> {
+  return parseJson(await readBytes(request, maxJsonBytes), parseUniqueNames)
 }
 
 /** A body as JSON, read by `parse`. Throws `invalid_json`. */

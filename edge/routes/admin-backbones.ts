@@ -8,7 +8,7 @@ import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
 import { fromSent } from '../../shared/tokenizer/sent-tokenizer.ts'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { checkTables, readTables } from '../../shared/tokenizer/tokenizer-tables.ts'
-import { readJson } from '../http/json-body.ts'
+import { parseJson, readBytes } from '../http/json-body.ts'
 import { readerOf } from '../http/reader.ts'
 import { pathParameter } from '../http/request-parts.ts'
 import type { App } from '../request-context.ts'
@@ -17,7 +17,10 @@ import { listBackbones } from '../tenants/read.ts'
 
 /** `PUT /admin/v1/backbones/{slug}`. Refuses what this worker could not tokenize with. */
 export async function putBackbone(c: Context<App>): Promise<Response> {
-  const { backbone, tokenizer } = parseRequest(PutBackboneRequest, await readJson(c.req.raw, maxStoredBytes))
+  const { backbone, tokenizer } = parseRequest(
+    PutBackboneRequest,
+    parseJson(await readBytes(c.req.raw, maxStoredBytes)),
+  )
   if (backbone.slug !== pathParameter(c, 'slug'))
     throw new QuartetError('invalid_request', 'backbone.slug differs from the path', {
       param: 'backbone.slug',

@@ -49,7 +49,7 @@ async function toGeneration(request: CompletionRequest, c: Context<TenantApp>): 
     // Where nothing is generated, nothing has a form.
     grammar: grammarOf(request, () => (request.max_tokens === 0 ? undefined : ownForm([model]))),
     // The best of them are known by their log-probabilities.
-    logprobs: request.logprobs ?? (request.best_of === undefined ? null : 0),
+    logprobs: request.logprobs ?? ((request.best_of ?? request.n) > request.n ? 0 : null),
     promptLogprobs: checkedScores(promptLogprobsOf(request), {
       model,
       prompts,

@@ -29,6 +29,13 @@ async function toGeneration(request: EmbeddingsRequest, c: Context<TenantApp>): 
         'model: stacked adapters have no embeddings; ask one of them',
         { param: 'model' },
       )
+    const { d } = model.record.backbone
+    if (request.dimensions !== undefined && request.dimensions !== d)
+      throw new QuartetError(
+        'unsupported_parameter',
+        `dimensions: an embedding has as many numbers as the hidden states of the model, ${d}; remove it`,
+        { param: 'dimensions' },
+      )
     const room = promptRoom(model)
     return { prompts: request.input.map((text) => ({ ids: promptTokens(text, { codec, param, room }) })) }
   })

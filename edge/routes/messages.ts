@@ -81,16 +81,19 @@ function encoded(
   c: Context<TenantApp>,
   constrain: (toolUse: ToolUse, open: ModelWithCodec) => Constraint = () => unconstrained,
 ) {
-  const system: readonly Turn[] =
-    request.system === undefined ? [] : [{ role: 'system', content: request.system }]
-  const turns = [...system, ...messageTurns(request.messages)]
+  const { messages, system = '' } = request
+  // An empty one is none: it would keep the template's own prompt out.
+  const turns: readonly Turn[] = [
+    ...(system === '' ? [] : [{ role: 'system' as const, content: system }]),
+    ...messageTurns(messages),
+  ]
   return encodePrompts({ ...request, param: 'messages' }, c, (open) => {
     const toolUse = new ToolUse(askedTools(request), open)
     const constraint = constrain(toolUse, open)
     const prompt = encodeConversation(turns, {
       ...open,
       // A last message of the assistant is the beginning of the answer, as at Anthropic.
-      end: request.messages.at(-1)?.role === 'assistant' ? 'within' : 'answer',
+      end: messages.at(-1)?.role === 'assistant' ? 'within' : 'answer',
       tools: toolUse.shown,
     })
     return { prompts: [prompt], toolUse, constraint }

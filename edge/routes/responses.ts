@@ -86,8 +86,9 @@ async function toGeneration(
   conversation: readonly Turn[],
   c: Context<TenantApp>,
 ): Promise<PresentedGeneration> {
-  const system: readonly Turn[] =
-    request.instructions === undefined ? [] : [{ role: 'system', content: request.instructions }]
+  const { instructions = '' } = request
+  // Empty ones are none: they would keep the template's own prompt out.
+  const system: readonly Turn[] = instructions === '' ? [] : [{ role: 'system', content: instructions }]
   const turns = [...system, ...conversation]
   const encoded = await encodePrompts({ ...request, param: 'input' }, c, (open) => {
     const toolUse = new ToolUse(askedTools(request), open)

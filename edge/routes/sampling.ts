@@ -29,7 +29,7 @@ export function toSampling(request: Parameters, codec: TextCodec): Sampling {
   return {
     temperature: request.temperature,
     topP: request.top_p,
-    topK: request.top_k,
+    topK: Math.max(0, request.top_k),
     minP: request.min_p,
     frequencyPenalty: request.frequency_penalty,
     presencePenalty: request.presence_penalty,

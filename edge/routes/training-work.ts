@@ -12,6 +12,7 @@ import {
   TrainerReport,
 } from '../../shared/training/trainer-protocol.ts'
 import { verifyTrainerToken } from '../../shared/training/trainer-token.ts'
+import { parseUniqueNames } from '../../shared/unique-names.ts'
 import { bearerToken } from '../auth/bearer.ts'
 import { dayOf, monthOf } from '../budgets/calendar.ts'
 import { unwrap } from '../directory/outcome.ts'
@@ -48,7 +49,7 @@ async function readSigned(c: C): Promise<{ readonly trainer: TrainerId; readonly
   const bytes = await readBytes(c.req.raw, maxReportBytes)
   if ((await sha256Hex(bytes)) !== body)
     throw new QuartetError('invalid_node_token', "the trainer's token is for another body")
-  return { trainer, json: parseJson(bytes) }
+  return { trainer, json: parseJson(bytes, parseUniqueNames) }
 }
 
 /** The lease that the path and `x-quartet-fence` name. */

@@ -2,6 +2,7 @@ import { throughClosedConnections } from '../../shared/closed-connection.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { AdapterDigest, RequestId, TenantId } from '../../shared/ids.ts'
 import { signNodeToken } from '../../shared/node-token.ts'
+import { pushTimeoutMs } from '../../shared/wire.ts'
 import type { NodeAddress } from '../fleet/nodes.ts'
 import { SharedWork } from '../http/shared-work.ts'
 import { failureOf, NodeFailure } from '../routing/node-failures.ts'
@@ -23,8 +24,6 @@ export interface Push {
   readonly signal: AbortSignal
 }
 
-/** A push that takes longer has failed; for the largest adapter that is 13 Mbit/s. */
-export const pushTimeoutMs = 60_000
 /** A push that has not ended by then was lost with the request that began it: a waiting request makes its own push. */
 const maxWaitMs = pushTimeoutMs + 1_000
 
@@ -93,6 +92,9 @@ async function pushOnce({
       const reason = late.signal.aborted ? 'push_timeout' : 'unreachable'
       throw new NodeFailure(reason, { message: `node ${node.id} did not take the adapter`, thrown })
     })
+    // A server, or a proxy in front of it, that waits no longer for the body.
+    if (response.status === 408)
+      throw new NodeFailure('push_timeout', { message: `node ${node.id} waited no longer for the adapter` })
     // The node took a request for this backbone just before, so the file is what is wrong, wherever it is sent.
     if (!response.ok)
       throw await failureOf(response, node.id, {

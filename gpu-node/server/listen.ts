@@ -2,9 +2,13 @@ import { once } from 'node:events'
 import type { Server } from 'node:http'
 import { createAdaptorServer } from '@hono/node-server'
 import { QuartetError } from '../../shared/errors.ts'
+import { pushTimeoutMs } from '../../shared/wire.ts'
 
-/** A whole request must arrive within this, so that a trickled body cannot hold its connection. */
-const requestTimeout = 30_000
+/**
+ * A whole request must arrive within this, so that a trickled body cannot hold its connection. It is the edge that ends
+ * a slow push: a node that cut it off would look like one that failed.
+ */
+export const requestTimeout = pushTimeoutMs + 30_000
 /** Longer than edges keep an idle connection, so that the node is not the one to close it under a new request. */
 const keepAliveTimeout = 120_000
 

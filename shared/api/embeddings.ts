@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { ModelName, onlyAt, orAbsent, Text, withDefault } from './parameters.ts'
+import { idleParameters, ModelName, orAbsent, Text, withDefault } from './parameters.ts'
 import { promptsUpTo } from './prompts.ts'
 
 /** `/v1/embeddings`, as OpenAI has it. */
@@ -15,11 +15,11 @@ export const EmbeddingsRequest = z.strictObject({
     'float',
     '`base64`: little-endian f32 numbers.',
   ),
-  dimensions: onlyAt({
-    defaults: [],
-    instead: 'an embedding has as many numbers as the hidden states of the model; remove it',
+  dimensions: orAbsent(z.int().min(1)).meta({
+    description: 'Accepted at the number that the model’s embeddings have.',
   }),
   user: orAbsent(Text.max(512)),
+  ...idleParameters,
 })
 export type EmbeddingsRequest = z.infer<typeof EmbeddingsRequest>
 

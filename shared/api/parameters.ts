@@ -120,7 +120,11 @@ export const samplingParameters = {
     'Choices per prompt; choice i draws with seed + i, and the prompt counts once.',
   ),
   user: orAbsent(Text.max(512)),
-  top_k: withDefault(wholeBetween(0, 1_000_000), 0, 'Extension: keep the k likeliest tokens; 0 keeps all.'),
+  top_k: withDefault(
+    wholeBetween(-1, 1_000_000),
+    0,
+    'Extension: keep the k likeliest tokens; 0 and −1 keep all.',
+  ),
   min_p: withDefault(
     between(0, 1),
     0,
@@ -179,7 +183,7 @@ const Label = Text.max(512)
 const idle = {
   metadata: { schema: z.record(z.string(), z.unknown()), neutral: '*' },
   store: { schema: z.boolean(), neutral: [false] },
-  service_tier: { schema: Label, neutral: ['auto', 'default'] },
+  service_tier: { schema: Label, neutral: ['auto', 'default', 'standard_only'] },
   reasoning_effort: { schema: Label, neutral: ['none'] },
   verbosity: { schema: Label, neutral: ['medium'] },
   prompt_cache_retention: { schema: Label, neutral: [] },
@@ -203,13 +207,29 @@ export const idleParameters = {
   cache_prompt: withoutEffect(idle.cache_prompt.schema),
 }
 
+/** The same as fields of other parameters, with the values that change nothing. */
+const idleFields: Readonly<Record<string, Readonly<Record<string, readonly unknown[]>>>> = {
+  reasoning: { effort: ['none'], summary: ['auto'] },
+  text: { verbosity: ['medium'] },
+  output_config: { effort: ['high'] },
+}
+
 /** The parameters of a request that ask for something and get nothing. */
 export function idleOf(request: Readonly<Record<string, unknown>>): string[] {
-  return Object.entries(idle).flatMap(([name, { neutral }]) => {
+  const own = Object.entries(idle).flatMap(([name, { neutral }]) => {
     const value = request[name]
     const isNeutral = neutral === '*' || neutral.some((each) => each === value)
     return value === undefined || isNeutral ? [] : [name]
   })
+  const inside = Object.entries(idleFields).flatMap(([name, fields]) => {
+    const value = request[name]
+    if (typeof value !== 'object' || value === null) return []
+    return Object.entries(fields).flatMap(([field, neutral]) => {
+      const asked: unknown = Reflect.get(value, field)
+      return asked === undefined || asked === null || neutral.includes(asked) ? [] : [`${name}.${field}`]
+    })
+  })
+  return [...own, ...inside]
 }
 
 export const streamParameters = {

@@ -29,7 +29,10 @@ export interface Tolerated<T> {
   readonly unknown: readonly string[]
 }
 
-/** Parses as `parseRequest` does, but leaves out the fields that the schema does not know, and names them. */
+/**
+ * Parses as `parseRequest` does, but leaves out the fields that the schema does not know, and names them. A field that is
+ * null is as if absent, as at OpenAI: clients write out what they have no value for.
+ */
 export function parseTolerantly<S extends z.ZodType>(schema: S, body: unknown): Tolerated<z.output<S>> {
   const unknown: string[] = []
   let left = body
@@ -42,19 +45,26 @@ export function parseTolerantly<S extends z.ZodType>(schema: S, body: unknown): 
     )
     if (extra.length === 0) break
     if (left === body) left = structuredClone(body)
-    for (const path of extra) {
-      unknown.push(formatPath(path) ?? '')
-      drop(left, path)
-    }
+    for (const path of extra) if (drop(left, path) !== null) unknown.push(formatPath(path) ?? '')
   }
   return { request: parseRequest(schema, left), unknown }
 }
 
-function drop(value: unknown, path: Path): void {
+/** Takes a field out; returns its value. */
+function drop(value: unknown, path: Path): unknown {
   const [key, ...rest] = path
-  if (typeof value !== 'object' || value === null || key === undefined) return
-  if (rest.length === 0) Reflect.deleteProperty(value, key)
-  else drop(Reflect.get(value, key), rest)
+  if (typeof value !== 'object' || value === null || key === undefined) return undefined
+  const at: unknown = Reflect.get(value, key)
+  if (rest.length > 0) return drop(at, rest)
+  Reflect.deleteProperty(value, key)
+  return at
+}
+
+export function unknownParameters(names: readonly string[]): QuartetError {
+  const [one, them] = names.length > 1 ? ['parameters', 'them'] : ['parameter', 'it']
+  return new QuartetError('unsupported_parameter', `unknown ${one}: ${names.join(', ')}; remove ${them}`, {
+    param: names[0],
+  })
 }
 
 interface Located {
@@ -84,12 +94,7 @@ function isFurther(path: Path, than: Path): boolean {
 
 function toError({ issue, path }: Located): QuartetError {
   if (issue.code === 'unrecognized_keys') {
-    const names = issue.keys.map((key) => formatPath([...path, key]))
-    return new QuartetError(
-      'unsupported_parameter',
-      `unknown parameter${names.length > 1 ? 's' : ''}: ${names.join(', ')}; remove ${names.length > 1 ? 'them' : 'it'}`,
-      { param: names[0] },
-    )
+    return unknownParameters(issue.keys.map((key) => formatPath([...path, key]) ?? ''))
   }
   const param = formatPath(path)
   const code: ErrorCode =

@@ -68,7 +68,9 @@ export async function verifyTrainerToken(
   })
   const claims = Claims.safeParse(payload)
   if (!claims.success) throw refuse('lacks what it must say')
-  if (claims.data.exp - claims.data.iat > trainerTokenSeconds) throw refuse('lives too long')
+  const { exp, iat } = claims.data
+  if (exp - iat > trainerTokenSeconds || iat > Date.now() / 1000 + clockSeconds)
+    throw refuse('lives too long')
   if (claims.data.call !== callOf(call)) throw refuse('is for another call')
   return { trainer: claims.data.sub, body: claims.data.body }
 }

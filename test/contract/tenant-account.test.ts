@@ -51,7 +51,7 @@ function setUp(limits: Limits, { at = '2026-11-24T12:00:00Z' } = {}) {
     const used = (completionTokens: number) => ({ promptTokens: 10, completionTokens })
     return {
       fail: () => reservation.close('node_error'),
-      refuse: () => reservation.close('queue_full'),
+      refuse: (code: string) => reservation.close(code),
       end(completionTokens: number) {
         const usage = used(completionTokens)
         reservation.settle(0, { ...told, settlement, node: 'node', usage, countedBy: 'node' })
@@ -464,13 +464,16 @@ test('an adapter’s prompt rows are reserved and charged like the tokens of the
   expect([ledger.spent('2026-11-24'), ledger.held.tokens]).toEqual([512 + 10 + 2 * 5, 0])
 })
 
-test('a request that every node refused as full is none, and no error', async () => {
-  const { account, begin, ledger, owner, sql } = setUp({ ...noLimits, tokensPerDay: 1_000 })
-  const { refuse } = await begin()
-  refuse()
-  account.release()
-  await account.flush({ owner, collect })
-  const range = { from: '2026-11-24', to: '2026-11-24', after: null, limit: 10, of: 'tenant' as const }
-  expect(readUsage(sql, range)).toEqual([])
-  expect(ledger.held.tokens).toBe(0)
-})
+test.each(['queue_full', 'context_length_exceeded', 'grammar_invalid'])(
+  'a request that nodes refused before any work (%s) is none, and no error',
+  async (code) => {
+    const { account, begin, ledger, owner, sql } = setUp({ ...noLimits, tokensPerDay: 1_000 })
+    const { refuse } = await begin()
+    refuse(code)
+    account.release()
+    await account.flush({ owner, collect })
+    const range = { from: '2026-11-24', to: '2026-11-24', after: null, limit: 10, of: 'tenant' as const }
+    expect(readUsage(sql, range)).toEqual([])
+    expect(ledger.held.tokens).toBe(0)
+  },
+)

@@ -112,6 +112,10 @@ const refusals: Record<string, [line: string, says: RegExp]> = {
     /not JSON \(it begins with prompt,completion\); write one JSON object per line/,
   ],
   'JSON over several lines': ['{', /goes on over several lines; write one object per line/],
+  'a name that stands twice': [
+    '{"prompt": "a", "prompt": "b", "completion": "c"}',
+    /the name "prompt" stands there twice; name each thing once/,
+  ],
   'a list': ['[1]', /it is a list; write one object per line/],
   'a number': ['3', /it is a number/],
   'of another shape': [

@@ -1,5 +1,6 @@
 import { maxFileBytes } from '../../shared/api/files.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import { AmbiguousName, parseUniqueNames } from '../../shared/unique-names.ts'
 
 /** A line of a JSONL file and what it says. Lines count from 1. */
 export interface JsonLine {
@@ -110,8 +111,9 @@ function parseLine(bytes: Uint8Array): { value: unknown } | { problem: string } 
   const trimmed = text.trim()
   if (trimmed === '') return { blank: true }
   try {
-    return { value: JSON.parse(trimmed) }
-  } catch {
+    return { value: parseUniqueNames(trimmed) }
+  } catch (thrown) {
+    if (thrown instanceof AmbiguousName) return { problem: `${thrown.message}; name each thing once` }
     return {
       problem: ['[', '[{', '{'].includes(trimmed)
         ? 'the JSON value goes on over several lines; write one object per line'

@@ -5,7 +5,7 @@ import { allowedMethods } from '../../../shared/allowed-methods.ts'
 import { QuartetError } from '../../../shared/errors.ts'
 import { type AuditedAction, audited } from '../../audit/audited.ts'
 import { type RouteScopes, requireScopes } from '../../auth/scopes.ts'
-import { refuseOverLimits } from '../../budgets/refuse-over-limits.ts'
+import { hasRoom, refuseOverLimits } from '../../budgets/refuse-over-limits.ts'
 import { type GenerationSchema, generationBody, handleGeneration } from '../../http/generation-request.ts'
 import { idempotent } from '../../http/idempotency.ts'
 import { idempotentGeneration } from '../../http/idempotent-generation.ts'
@@ -62,7 +62,7 @@ interface GenerationRoute<S> extends Omit<Operation, 'auth' | 'body'> {
   readonly handle: (request: z.output<S>, c: Context<TenantApp>) => Promise<Response>
 }
 
-/** Its body is read once, also where an Idempotency-Key is told of it first, and after the limits had room for it. */
+/** Its body is parsed once, also where an Idempotency-Key is told of it first, and where the limits have room for it. */
 export function generationRoute<S extends GenerationSchema>({
   handle,
   effective,
@@ -76,7 +76,7 @@ export function generationRoute<S extends GenerationSchema>({
     scopes: ['inference'],
     body: { json: schema },
     limited: true,
-    ...(operation.idempotency === 'generation' && { before: idempotentGeneration(readBody) }),
+    ...(operation.idempotency === 'generation' && { before: idempotentGeneration({ hasRoom, readBody }) }),
     handle: handleGeneration({ readBody, effective, handle }),
   }
 }
