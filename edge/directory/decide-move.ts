@@ -187,7 +187,7 @@ function noAlias(alias: AliasName, { aliases }: Tables) {
   return refuse(
     'not_found',
     last === undefined
-      ? `this tenant has no alias ${alias}`
+      ? `this tenant has no alias ${alias}; GET …/aliases lists those there are`
       : `the alias ${alias} was deleted; to bring it back, deploy what it named last (version ${last.version}): quartet alias set ${alias} ${last.digest}, or PUT …/aliases/${alias} with that digest`,
   )
 }
@@ -203,4 +203,4 @@ const noRoomForForm = () =>
     `response_format: the forms of this tenant's aliases and their histories take ${maxFormsLength} characters already; use one of them, or delete aliases that nobody needs`,
   )
 
-const noCanary = () => refuse('conflict', 'the alias has no canary')
+const noCanary = () => refuse('conflict', 'the alias has no canary; PUT …/canary begins one')

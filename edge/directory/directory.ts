@@ -219,7 +219,10 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
     const history = this.#tables.aliases.history(alias, page)
     return history.length > 0 || page.before !== undefined
       ? ok(history)
-      : refuse('not_found', `this tenant has no alias ${alias}`)
+      : refuse(
+          'not_found',
+          `this tenant has no alias ${alias}, and had none of late; GET …/aliases lists those there are`,
+        )
   }
 
   override async alarm(): Promise<void> {

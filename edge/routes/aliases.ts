@@ -161,7 +161,11 @@ export async function listAliases(c: C): Promise<Response> {
 export async function getAlias(c: C): Promise<Response> {
   const name = aliasOf(c)
   const found = (await aliasesOf(c)).find(({ alias }) => alias === name)
-  if (found === undefined) throw new QuartetError('not_found', `this tenant has no alias ${name}`)
+  if (found === undefined)
+    throw new QuartetError(
+      'not_found',
+      `this tenant has no alias ${name}; GET …/aliases lists those there are, and …/aliases/${name}/history tells what a deleted one named`,
+    )
   return c.json({ ...found, response_format: await formOf(name, c) } satisfies AliasDetail)
 }
 

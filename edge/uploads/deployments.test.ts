@@ -102,8 +102,10 @@ describe('a rollback', () => {
       await edge.own(tenant, 'POST', '/aliases/never/rollback'),
       404,
       'not_found',
-      /no alias never$/,
+      /no alias never; GET …\/aliases lists those there are$/,
     )
+    const shown = await edge.own(tenant, 'GET', '/aliases/tone')
+    await expectRefusal(shown, 404, 'not_found', /aliases\/tone\/history tells what a deleted one named/)
     expect((await put(next.digest)).status).toBe(200)
   })
 
