@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Command } from 'commander'
 import type { Backbone } from '../model/backbone/backbone-folder.ts'
+import type { WeightFormat } from '../shared/backbone.ts'
 import { BackboneSlug } from '../shared/ids.ts'
 import { CliFailure, describeFailure } from './command/failure.ts'
 import { note, print } from './command/output.ts'
@@ -11,6 +12,7 @@ import {
   localFleetOf,
   nodePortOption,
   nodesOption,
+  weightsOption,
 } from './command/settings.ts'
 import { adminClient } from './edge/admin-client.ts'
 import { Ballast } from './local/ballast.ts'
@@ -40,13 +42,18 @@ export function startCommand(): Command {
       'the model to serve: one that is on this machine, or can be pulled',
       defaultBackbone,
     )
-    .action(async ({ backbone }: { backbone: string }, command: Command) => {
+    .addOption(weightsOption('which of its forms to serve').env('QUARTET_WEIGHTS'))
+    .action(async ({ backbone, weights }: { backbone: string; weights: WeightFormat }, command: Command) => {
       const slug = BackboneSlug.safeParse(backbone)
       if (!slug.success)
         throw new CliFailure(`--backbone: “${backbone}”: ${slug.error.issues[0]?.message}`, {
           remedy: 'quartet backbone list shows those on this machine',
         })
-      await runUntilStopped(homeAt(homeOf(command)), { ...localFleetOf(command), slug: slug.data })
+      await runUntilStopped(homeAt(homeOf(command)), {
+        ...localFleetOf(command),
+        slug: slug.data,
+        weights,
+      })
     })
 }
 
@@ -56,10 +63,14 @@ interface LocalFleet {
   readonly nodes: number
   /** The backbone that all nodes serve. */
   readonly slug: BackboneSlug
+  readonly weights: WeightFormat
 }
 
 /** Runs until SIGINT, SIGTERM or SIGHUP. Throws when a part fails; nothing it started outlives it either way. */
-async function runUntilStopped(home: Home, { edgePort, nodePort, nodes, slug }: LocalFleet): Promise<void> {
+async function runUntilStopped(
+  home: Home,
+  { edgePort, nodePort, nodes, slug, weights }: LocalFleet,
+): Promise<void> {
   if (edgePort >= nodePort && edgePort < nodePort + nodes)
     throw new CliFailure(`edge and node cannot both listen on port ${edgePort}`, {
       remedy: 'choose another for one of them with --edge-port or --node-port',
@@ -83,8 +94,8 @@ async function runUntilStopped(home: Home, { edgePort, nodePort, nodes, slug }: 
       await assertPortFree({ port, flag: '--node-port', env: 'QUARTET_NODE_PORT' })
     const secrets = await ensureLocalSecrets(home)
     const tenants = await demoTenants()
-    note(`model: ${slug} (Ctrl-C ends it)`)
-    const backbone = await obtainBackbone(slug, stop.signal)
+    note(`model: ${slug} in ${weights} (Ctrl-C ends it)`)
+    const backbone = await obtainBackbone(slug, { weights, signal: stop.signal })
     note('demo: adapters')
     const adapters = await demoAdapters(home, { backbone, tenants })
     stop.signal.throwIfAborted()

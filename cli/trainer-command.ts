@@ -1,5 +1,6 @@
 import { hostname } from 'node:os'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
+import { WeightFormat } from '../shared/backbone.ts'
 import { CliFailure } from './command/failure.ts'
 import { note } from './command/output.ts'
 import { homeOf } from './command/settings.ts'
@@ -11,6 +12,7 @@ interface TrainerOptions {
   readonly id: string
   readonly edge?: string
   readonly backbone?: string
+  readonly weights?: WeightFormat
   readonly threads?: string
 }
 
@@ -25,6 +27,12 @@ export function trainerCommand(): Command {
     .option('--id <name>', 'names it among the trainers', `${hostname()}-${process.pid}`)
     .option('--edge <url>', 'the edge to ask for work (QUARTET_EDGE_URL); the local one by default')
     .option('--backbone <name>', 'the backbone to train for: a slug or a folder (QUARTET_BACKBONE)')
+    .addOption(
+      new Option(
+        '--weights <format>',
+        'which form of a slug: the one that nodes serve (QUARTET_WEIGHTS); q8 by default',
+      ).choices(WeightFormat.options),
+    )
     .option('--threads <n>', 'threads that compute (QUARTET_TRAINER_THREADS); as many as cores by default')
     .action(async (options: TrainerOptions, command: Command) => {
       const home = homeAt(homeOf(command))
@@ -39,6 +47,7 @@ export function trainerCommand(): Command {
         QUARTET_BACKBONE: options.backbone ?? QUARTET_BACKBONE,
         QUARTET_EDGE_URL: local?.edge ?? edge,
         QUARTET_NODE_SECRET: local?.secret ?? secret,
+        ...(options.weights === undefined ? {} : { QUARTET_WEIGHTS: options.weights }),
         ...(options.threads === undefined ? {} : { QUARTET_TRAINER_THREADS: options.threads }),
       })
       if (!settings.success)

@@ -20,13 +20,14 @@ describe("a node's settings", () => {
       QUARTET_MAX_BATCH: '4',
       QUARTET_QUEUE: '',
     }
-    expect(readConfig(['--port', '9001', '--backbone=/tmp/b'], env)).toMatchObject({
+    expect(readConfig(['--port', '9001', '--backbone=/tmp/b', '--weights', 'q4'], env)).toMatchObject({
       port: 9001,
       maxBatch: 4,
       queue: 256,
       host: '127.0.0.1',
       device: 'cpu',
       backbone: '/tmp/b',
+      weights: 'q4',
     })
   })
 
@@ -36,6 +37,7 @@ describe("a node's settings", () => {
       '--max-batch or QUARTET_MAX_BATCH must be a whole number',
     )
     expect(refusal(['--device', 'tpu'])).toContain('must be cpu, webgpu or cuda')
+    expect(refusal(['--weights', 'q5'])).toContain('--weights or QUARTET_WEIGHTS must be one of q8, q4, f32')
     expect(refusal(['--edge', 'ftp://x'])).toMatch(/^--edge or QUARTET_EDGE_URL must be an http or https URL/)
     expect(refusal(['--advertise', 'here'])).toMatch(/^--advertise or QUARTET_NODE_URL must be an http/)
     expect(refusal(['--advertise', 'http://10.0.0.7:8788/v1'])).toMatch(/^--advertise .* no path/)

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { cacheTypes } from '../model/runtime/cache-type.ts'
+import { WeightFormat } from '../shared/backbone.ts'
 import { QuartetError } from '../shared/errors.ts'
 import { Heartbeat, NodeId } from '../shared/heartbeat.ts'
 import { LogThreshold } from '../shared/log.ts'
@@ -21,6 +22,7 @@ const webAddress = z
 
 const Settings = z.object({
   backbone: z.string().min(1).default('smollm2-135m-instruct'),
+  weights: z.enum(WeightFormat.options, `must be one of ${WeightFormat.options.join(', ')}`).optional(),
   host: z.string().min(1).default('127.0.0.1'),
   port: whole(0, 65_535).default(8788),
   device: z.enum(['cpu', 'webgpu', 'cuda'], 'must be cpu, webgpu or cuda').default('cpu'),
@@ -72,6 +74,11 @@ const sources: { readonly [Setting in keyof Given]-?: Source } = {
     flag: 'backbone',
     env: 'QUARTET_BACKBONE',
     help: 'a backbone folder, or the name of one in the cache',
+  },
+  weights: {
+    flag: 'weights',
+    env: 'QUARTET_WEIGHTS',
+    help: 'which form of a backbone in the cache: q8 (the default), q4, f32, or for GPUs f16 or bf16',
   },
   host: { flag: 'host', env: 'QUARTET_NODE_HOST', help: 'address to listen on' },
   port: { flag: 'port', env: 'QUARTET_NODE_PORT', help: 'port to listen on; 0 takes any free one' },

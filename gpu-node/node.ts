@@ -1,6 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Backbone, openBackbone } from '../model/backbone/backbone-folder.ts'
-import { cachedBackbone, openCache } from '../model/backbone/cache.ts'
+import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { Backend } from '../model/runtime/backend.ts'
 import { rowsInBudget } from '../model/runtime/cache-budget.ts'
 import { maxWindow } from '../shared/adapter-file.ts'
@@ -10,6 +9,7 @@ import { nodeTokenKey } from '../shared/node-token.ts'
 import { AdapterStore } from './adapters/store.ts'
 import type { NodeConfig } from './config.ts'
 import { Engine } from './engine/engine.ts'
+import { findBackbone } from './find-backbone.ts'
 import { EdgeClock } from './fleet/edge-clock.ts'
 import { Heartbeats } from './fleet/heartbeats.ts'
 import { assertReachable, membershipOf, nodeIdOf, nodeStatus } from './fleet/membership.ts'
@@ -168,7 +168,7 @@ export async function startNode(
 async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   const { createBackend } = await import('../model/runtime/onnx-backend.ts')
   const { prepareInt8Cache } = await import('../model/calibration/int8-cache.ts')
-  const { folder, manifest } = await findBackbone(config.backbone)
+  const { folder, manifest } = await findBackbone(config)
   const { cacheBytes, cacheType, device, maxBatch, threads } = config
   const cacheRows =
     cacheBytes === undefined
@@ -195,18 +195,6 @@ async function warmUp(backend: Backend): Promise<void> {
   } finally {
     slot.release()
   }
-}
-
-/** A folder, or the name of a backbone in the cache. Throws `not_found`. */
-async function findBackbone(named: string): Promise<Backbone> {
-  if (named.includes('/')) return openBackbone(named)
-  const cached = await cachedBackbone(openCache().backbone(named, 'q8'))
-  if (cached === undefined)
-    throw new QuartetError(
-      'not_found',
-      `no backbone ${named} in the cache; run \`quartet backbone pull ${named}\``,
-    )
-  return cached
 }
 
 function rounded<T extends Readonly<Record<string, number>>>(numbers: T): Record<string, number> {

@@ -66,7 +66,8 @@ async function trained(
   { path, data, options }: TrainedDemo,
   { home, backbone, alias }: Place,
 ): Promise<Uint8Array<ArrayBuffer> | undefined> {
-  const { digest } = backbone.manifest
+  const { digest, slug, weights } = backbone.manifest
+  const form = weights === 'q8' ? slug : `${slug} --weights ${weights}`
   const local = join(home.demoAdapters, `${alias}-for-${digest.slice(0, 32)}${extension}`)
   for (const candidate of [path, local]) {
     const bytes = await readIfThere(candidate)
@@ -77,7 +78,7 @@ async function trained(
   note(
     `the demo's ${alias} is left out: it was trained for other weights than this backbone's (${digest.slice(0, 12)}…); ` +
       `train it for these in some minutes, then start again: ` +
-      `npx quartet adapter train --backbone ${backbone.manifest.slug} --data ${relative('', data)} ${options} --out ${relative('', local)}`,
+      `npx quartet adapter train --backbone ${form} --data ${relative('', data)} ${options} --out ${relative('', local)}`,
   )
   return undefined
 }

@@ -24,15 +24,23 @@ export async function requireBackbone(slug: string, weights: Weights = usual): P
   return backbone
 }
 
+interface Obtaining {
+  readonly weights?: Weights
+  readonly signal: AbortSignal
+}
+
 /** The demo's backbone, pulled on first use with its progress on stderr. */
-export async function obtainBackbone(slug: BackboneSlug, signal: AbortSignal): Promise<Backbone> {
-  const cached = await cachedBackbone(openCache().backbone(slug, usual)).catch(() => undefined)
+export async function obtainBackbone(
+  slug: BackboneSlug,
+  { weights = usual, signal }: Obtaining,
+): Promise<Backbone> {
+  const cached = await cachedBackbone(openCache().backbone(slug, weights)).catch(() => undefined)
   if (cached !== undefined) return cached
   const { pullBackbone } = await import('../../model/import/pull.ts')
   using printer = progressPrinter()
   return await pullBackbone({
     slug,
-    weights: usual,
+    weights,
     catalogue: demoCatalogue,
     onProgress: printer.onProgress,
     signal,

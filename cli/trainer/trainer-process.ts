@@ -1,6 +1,7 @@
 import { constants, setPriority } from 'node:os'
 import { z } from 'zod'
 import { openBackbone } from '../../model/backbone/backbone-folder.ts'
+import { WeightFormat } from '../../shared/backbone.ts'
 import { jsonLog, logThreshold } from '../../shared/log.ts'
 import { nodeTokenKey } from '../../shared/node-token.ts'
 import { TrainerId } from '../../shared/training/trainer-protocol.ts'
@@ -20,6 +21,8 @@ export const TrainerSettings = z.object({
   ),
   /** A backbone's folder or slug. */
   QUARTET_BACKBONE: z.string().min(1).default('smollm2-135m-instruct'),
+  /** The form of a slug's weights. */
+  QUARTET_WEIGHTS: WeightFormat.optional(),
   /** Threads that compute; as many as cores when absent. */
   QUARTET_TRAINER_THREADS: z.coerce.number().int().min(1).max(1_024).optional(),
   QUARTET_LOG_LEVEL: z.string().optional(),
@@ -32,7 +35,9 @@ export async function trainerProcess(settings: TrainerSettings): Promise<void> {
   setPriority(constants.priority.PRIORITY_LOW)
   const { QUARTET_BACKBONE: named, QUARTET_EDGE_URL: edge, QUARTET_TRAINER_ID: trainer } = settings
   const write = jsonLog(logThreshold(settings.QUARTET_LOG_LEVEL), (line) => process.stdout.write(`${line}\n`))
-  const backbone = named.includes('/') ? await openBackbone(named) : await requireBackbone(named)
+  const backbone = named.includes('/')
+    ? await openBackbone(named)
+    : await requireBackbone(named, settings.QUARTET_WEIGHTS)
   const encoder = await servingEncoder(backbone)
   using stop = stopRequest(() => process.exit(130))
   const client = new EdgeClient({ edge, key: nodeTokenKey(settings.QUARTET_NODE_SECRET), trainer })

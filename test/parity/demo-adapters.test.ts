@@ -29,7 +29,7 @@ const trained = [
 
 let backbone: Backbone
 beforeAll(async () => {
-  backbone = await obtainBackbone(defaultBackbone, new AbortController().signal)
+  backbone = await obtainBackbone(defaultBackbone, { signal: new AbortController().signal })
 })
 
 const read = async (name: string) => new Uint8Array(await readFile(new URL(name, demo)))
