@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -11,8 +11,7 @@ import { install } from './install.ts'
 
 /**
  * `npm run clients [-- NAME…]`: installs the clients that people use, each in a folder of its own, runs each unchanged
- * against a fresh local stack with the real model, and prints which of its features work. With all of them it writes
- * docs/compatibility.md. It needs the package registries, so that `npm test` leaves it out.
+ * against a fresh local stack with the real model, and writes which of its features work into docs/compatibility.md. It needs the package registries, so that `npm test` leaves it out.
  */
 
 const root = join(import.meta.dirname, '../..')
@@ -58,7 +57,7 @@ try {
   await stop(started)
   await rm(home, { recursive: true, force: true })
 }
-if (chosen.length === clients.length) await writeFile(page, pageOf(results))
+await writeFile(page, pageOf(await sectionsWith(results)))
 if ([...results.values()].flat().some(({ ok }) => !ok)) process.exitCode = 1
 
 async function tried(client: Client, env: Record<string, string>): Promise<readonly Line[]> {
@@ -92,21 +91,33 @@ function plain(message: string): string {
   return message.replaceAll(/[\s|]+/g, ' ').slice(0, 200)
 }
 
-function pageOf(all: ReadonlyMap<Client, readonly Line[]>): string {
-  const tables = [...all].map(([client, lines]) => tableOf(client, lines))
-  const working = [...all.values()].flat().filter(({ ok }) => ok).length
-  const count = [...all.values()].flat().length
+/** The sections of the page by client: those of clients that were tried now are new, the others as they were. */
+async function sectionsWith(tried: ReadonlyMap<Client, readonly Line[]>): Promise<readonly string[]> {
+  const before = (await readFile(page, 'utf8').catch(() => '')).split(/^(?=## )/m).slice(1)
+  return clients.flatMap((client) => {
+    const lines = tried.get(client)
+    if (lines !== undefined) return [tableOf(client, lines)]
+    return before
+      .filter((section) => section.startsWith(`## ${client.name}\n`))
+      .map((section) => section.trim())
+  })
+}
+
+function pageOf(sections: readonly string[]): string {
+  const uses = sections.join('\n').match(/^\| .+ \| (?:works|\*\*fails)/gm) ?? []
+  const working = uses.filter((use) => use.endsWith('works')).length
   return `# Compatibility
 
 \`npm run clients\` installed these clients from their registries, each in a folder of its own, and ran them unchanged against a
-fresh \`npm start\` with SmolLM2-135M-Instruct, at Quartet ${version}; this page is what it wrote last. ${working} of ${count} uses work. A use works when the client itself takes
+fresh \`npm start\` with SmolLM2-135M-Instruct, at Quartet ${version}; this page is what it wrote last. ${working} of ${uses.length} uses work. A use works when the client itself takes
 the answer: its parser, its types, its classes of errors. Whether a model of 135 million parameters answers well is not asked;
 where the form of an answer matters, the client demands it by schema or by a function that must be called.
 
 lm-evaluation-harness is told of the key twice, by \`OPENAI_API_KEY\` and by \`auth_token\` in \`--model_args\`, with which it reads the
 tokenizer (\`/tokenizer_info\`, \`/tokenize\`). LangChain's \`OpenAIEmbeddings\` needs \`check_embedding_ctx_length=False\`, as for every server but
-OpenAI's: it sends token ids of OpenAI's tokenizer otherwise.
+OpenAI's: it sends token ids of OpenAI's tokenizer otherwise. Modes of clients that demand no schema of the server (JSON
+mode, JSON in Markdown) leave it to the model whether its answer fits.
 
-${tables.join('\n\n')}
+${sections.join('\n\n')}
 `
 }
