@@ -10,7 +10,7 @@ export const authenticateAdmin = createMiddleware<AdminApp>(async (c, next) => {
   const { address, isShared } = clientAddress(c.req.raw)
   const guesser: Guesser = { throttle: guesses, door: 'admin', address }
   // Before the key is compared: if the right one came through, others could be tried at any speed. Where that is hopeless,
-  // or where all clients count as one address, nobody who sends wrong ones locks the operator out.
+  // or where all clients count as one address, no sender of wrong ones locks the operator out.
   if (!isShared && canBeGuessed(adminKey)) refuseGuessers(guesser)
   const token = bearerToken(c.req.header('authorization'))
   // A request without a key guesses none.

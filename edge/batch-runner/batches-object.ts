@@ -22,7 +22,7 @@ const writtenAtOnce = 200
 
 /**
  * One tenant's batches, and the runs of their requests, one batch after the other. All that a run needs stands
- * in the object's storage, and an alarm is set while there is work, so that a run that died is gone on with.
+ * in the object's storage, and an alarm is set while there is work, so that a run that died is continued.
  */
 export abstract class BatchesObject extends DurableObject<Bindings> {
   readonly #book: BatchBook
@@ -39,7 +39,7 @@ export abstract class BatchesObject extends DurableObject<Bindings> {
     ctx.storage.sql.exec(
       'CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY CHECK (one = 1), tenant TEXT NOT NULL, created_at INTEGER) STRICT',
     )
-    // A run that died with an earlier worker is gone on with now, and not when its watchdog comes.
+    // A run that died with an earlier worker continues now, not when its watchdog alarm goes off.
     ctx.blockConcurrencyWhile(async () => {
       if ((await ctx.storage.getAlarm()) !== null) await ctx.storage.setAlarm(Date.now())
     })

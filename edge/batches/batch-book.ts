@@ -1,7 +1,7 @@
 import type { BatchErrors, BatchId, BatchStatus, BatchTimes } from '../../shared/api/batches.ts'
 import { FileId } from '../../shared/api/files.ts'
-import type { Sql, SqlValue } from '../budgets/sql.ts'
 import { type Outcome, ok, refuse } from '../directory/outcome.ts'
+import type { Sql, SqlValue } from '../store/sql.ts'
 import {
   type BatchChange,
   type BatchRecord,
@@ -23,7 +23,7 @@ export interface BatchRequest {
 }
 
 export interface PendingRequest extends BatchRequest {
-  /** Runs whose end is known: a run that a crash cut off is no try, and the next one stands for it. */
+  /** Runs whose end is known. A run that a crash cut off does not count as a try. */
   readonly tries: number
   /** The number of those tries that failed at a node. */
   readonly failures: number
@@ -156,7 +156,7 @@ export class BatchBook {
       }))
   }
 
-  /** A run ended without a result, and is to be repeated. */
+  /** A run ended without a result and will be repeated. */
   tried(id: BatchId, line: number, { isFailure }: { readonly isFailure: boolean }): void {
     this.#sql.all(
       'UPDATE requests SET tries = tries + 1, failures = failures + ? WHERE batch = ? AND line = ?',

@@ -9,7 +9,7 @@ import {
 } from '../../shared/api/batches.ts'
 import { FileId } from '../../shared/api/files.ts'
 import { KeyId } from '../../shared/ids.ts'
-import type { Sql, SqlValue } from '../budgets/sql.ts'
+import type { Sql, SqlValue } from '../store/sql.ts'
 
 /** A client's order for a batch. It is fixed when the batch is created. */
 export interface BatchSpec {

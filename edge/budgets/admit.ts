@@ -46,7 +46,7 @@ export async function admit(
   }
 }
 
-/** An owner that is silent counts as one that is down; asking again finds out whether it acted all the same. */
+/** An owner that is silent counts as one that is down; the next call finds out whether it acted. */
 const ownerPatienceMs = 2_000
 
 const silent = (): never => {

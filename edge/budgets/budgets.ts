@@ -6,7 +6,7 @@ import { AccountReservation } from './reservation.ts'
 import { type BudgetOwner, type FlushOptions, TenantAccount } from './tenant-account.ts'
 import type { Collect } from './uncounted-choices.ts'
 
-/** A request's means to reach others; I/O belongs to the request that begins it. */
+/** A request's access to the owner and the nodes. In a worker, I/O belongs to the request that begins it. */
 export interface BudgetAccess {
   readonly owner: BudgetOwner
   readonly collect: Collect
@@ -38,12 +38,12 @@ export interface BudgetsOptions {
 
 /** A full batch is told at once. */
 const batch = 256
-/** A round of telling behind a request sees an idle tenant through within this many rounds … */
+/** A request starts rounds of reports in the background. An idle tenant is done within this many rounds … */
 const settlingRounds = 4
-/** … and a busy one is handed on to a younger request after as many of these. */
+/** … and a later request takes over a busy tenant after this many. */
 const successionRounds = 2
 
-/** Beyond this, tenants with nothing going on are forgotten. */
+/** Beyond this number, idle tenants are forgotten. */
 const mostAccounts = 10_000
 
 interface OpenAccount {

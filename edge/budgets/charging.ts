@@ -1,9 +1,9 @@
 import { settlementKeepMs } from '../../shared/settlement.ts'
+import type { Sql } from '../store/sql.ts'
 import { dayOf, monthOf } from './calendar.ts'
 import { type ChargeTerms, type Counts, mostTokensIn, payable, tokensIn } from './charge-terms.ts'
 import type { Charge } from './exchange.ts'
 import { bucketOf, emptyHistogram, readHistogram } from './first-token.ts'
-import type { Sql } from './sql.ts'
 import { isOfRunningTenancy } from './tenancy.ts'
 import { recordTrial } from './trial-table.ts'
 

@@ -2,7 +2,7 @@ import type { LeaseRest } from './lease.ts'
 import { areSame, isLimited, type Limits, limitNames, limitRules, type Standings } from './limits.ts'
 import { leastNeed } from './refusal.ts'
 
-/** The owner's last word is believed this long where the tenant's record says otherwise. */
+/** The owner's last answer counts this long where the tenant's record says otherwise. */
 const limitsKnownMs = 60_000
 
 export interface StandingsSeen {
@@ -12,7 +12,7 @@ export interface StandingsSeen {
   readonly ageMs: number
 }
 
-/** A tenant's limits as an isolate knows them: by the tenant's record, and by the last word of the budget's owner. */
+/** A tenant's limits as an isolate knows them: by the tenant's record, and by the last answer of the budget's owner. */
 export class KnownLimits {
   readonly #now: () => number
   #recorded: Limits | undefined
@@ -48,7 +48,7 @@ export class KnownLimits {
     return this.#told !== undefined && isLimited(this.#told.limits)
   }
 
-  /** Whether requests must be admitted: by the record, or by the owner's younger word. */
+  /** Whether requests must be admitted: by the record, or by a later answer of the owner. */
   isLimited(recorded: Limits): boolean {
     return isLimited(recorded) || (this.isBounded && this.#now() - this.toldAt < limitsKnownMs)
   }
@@ -57,7 +57,7 @@ export class KnownLimits {
     return this.#told && { standings: this.#told.standings, left, ageMs: this.#now() - this.#told.at }
   }
 
-  /** Whether, by the owner's last word, some limit has no room for another request. */
+  /** Whether, by the owner's last answer, some limit has no room for another request. */
   get seemFull(): boolean {
     const told = this.#told
     if (told === undefined) return false

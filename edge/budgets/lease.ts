@@ -117,7 +117,7 @@ export class Lease {
     )
   }
 
-  /** The room that it lacks to be as full as `target`; nothing of what no limit bounds. */
+  /** The room that it lacks to be as full as `target`; 0 where no limit applies. */
   lacks(target: { readonly requests: number; readonly tokens: number }, now: number) {
     const { allowance, requests, tokens } = this.left(now)
     const lack = (amount: Amount, have: number, want: number) =>

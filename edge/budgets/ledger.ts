@@ -1,5 +1,6 @@
 import type { SettlementId } from '../../shared/ids.ts'
 import type { Settlement } from '../../shared/settlement.ts'
+import type { Sql } from '../store/sql.ts'
 import { dayOf, minuteOf, monthOf, untilNextDay, untilNextMinute, untilNextMonth } from './calendar.ts'
 import { readTerms } from './charge-terms.ts'
 import { charge, chargesKeptMs } from './charging.ts'
@@ -15,7 +16,6 @@ import {
   type Standing,
   type Standings,
 } from './limits.ts'
-import type { Sql } from './sql.ts'
 import { beginTenancy } from './tenancy.ts'
 
 /** How long an isolate may admit requests with what it was granted, before it must ask again. */

@@ -1,4 +1,4 @@
-import type { Sql } from './sql.ts'
+import type { Sql } from '../store/sql.ts'
 
 /** A shadow that wants to begin. */
 export interface ShadowStart {

@@ -1,4 +1,4 @@
-import type { Sql } from './sql.ts'
+import type { Sql } from '../store/sql.ts'
 
 /** A deleted tenant's name may be given to a new one. The old one's spending and usage do not count for the new one. */
 

@@ -113,7 +113,7 @@ export class TenantAccount {
     if (this.#limits.isDisputed) this.#holding.drain()
   }
 
-  /** Whether requests must be admitted: by the tenant's record, or by the owner's younger word. */
+  /** Whether requests must be admitted: by the tenant's record, or by a later answer of the owner. */
   isLimited(recorded: Limits): boolean {
     return this.#limits.isLimited(recorded)
   }

@@ -5,6 +5,8 @@ import type { TenantPolicy } from '../../shared/api/policy.ts'
 import type { AliasName, SettlementId, TenantId } from '../../shared/ids.ts'
 import { nodeTokenKey } from '../../shared/node-token.ts'
 import type { Settlement } from '../../shared/settlement.ts'
+import { durableSql } from '../store/durable-sql.ts'
+import type { Sql } from '../store/sql.ts'
 import { AlertBook, type BudgetLevel } from '../webhooks/alert-book.ts'
 import { deliver, eventOf, webhookSecret } from '../webhooks/deliver.ts'
 import { dayOf, monthOf } from './calendar.ts'
@@ -12,7 +14,6 @@ import type { Exchange, ExchangeAnswer, LimitRefusal } from './exchange.ts'
 import { Ledger } from './ledger.ts'
 import { limitsOf } from './limits.ts'
 import { beginShadow, endShadow, type ShadowEnd, type ShadowStart } from './shadow-table.ts'
-import type { Sql } from './sql.ts'
 import { readTrials } from './trial-table.ts'
 import { type DayUsage, readUsage, type UsagePage } from './usage-table.ts'
 
@@ -46,7 +47,7 @@ export class TenantBudget extends DurableObject<BudgetBindings> {
 
   constructor(ctx: DurableObjectState, env: BudgetBindings) {
     super(ctx, env)
-    this.#sql = sqlOf(ctx.storage)
+    this.#sql = durableSql(ctx.storage)
     this.#ledger = new Ledger(this.#sql)
     this.#alerts = new AlertBook(this.#sql)
   }
@@ -164,15 +165,5 @@ export class TenantBudget extends DurableObject<BudgetBindings> {
     })
     const isNews = levels.filter((level) => this.#alerts.note(level, Date.now())).length > 0
     if (isNews) await this.#wake()
-  }
-}
-
-function sqlOf(storage: DurableObjectStorage): Sql {
-  return {
-    all: <Row extends Record<string, string | number | null>>(
-      query: string,
-      ...values: (string | number | null)[]
-    ) => storage.sql.exec<Row>(query, ...values).toArray(),
-    atomically: (work) => storage.transactionSync(work),
   }
 }

@@ -1,5 +1,5 @@
 import type { CanaryReport, CanarySide } from '../../shared/api/deployments.ts'
-import type { Sql } from './sql.ts'
+import type { Sql } from '../store/sql.ts'
 
 /** A request to an alias that has a canary: the alias's version then, and the side that answered. */
 export interface Trial {

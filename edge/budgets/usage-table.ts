@@ -1,5 +1,5 @@
+import type { Sql } from '../store/sql.ts'
 import { readHistogram } from './first-token.ts'
-import type { Sql } from './sql.ts'
 
 /** UTC days, both included. */
 export interface UsageRange {

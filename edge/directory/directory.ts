@@ -165,7 +165,7 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
 
   /**
    * Says which file an upload that began without a digest has brought, before its bytes are written under it. The value
-   * is the adapter when the tenant has it already: then the upload is to be abandoned.
+   * is the adapter when the tenant has it already: the caller then ends the upload.
    */
   async nameUpload(id: string, digest: AdapterDigest): Promise<Outcome<AdapterSummary | null>> {
     return this.#uploads.name(id, digest)

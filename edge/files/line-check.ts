@@ -53,7 +53,7 @@ export class LineCheck {
     this.#keep(chunk.slice(from))
   }
 
-  /** The file is all there. */
+  /** The file is complete. */
   end(): void {
     if (this.#begunBytes > 0) this.#finishLine()
     if (this.count === 0)

@@ -1,5 +1,5 @@
 import type { JobId } from '../../shared/api/fine-tuning.ts'
-import type { Sql } from '../budgets/sql.ts'
+import type { Sql } from '../store/sql.ts'
 
 export interface Checkpoint {
   readonly step: number

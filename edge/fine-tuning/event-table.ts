@@ -1,7 +1,7 @@
 import type { JobEvent, JobId } from '../../shared/api/fine-tuning.ts'
 import { JobEvent as JobEventSchema } from '../../shared/api/fine-tuning.ts'
 import type { TrainerReport } from '../../shared/training/trainer-protocol.ts'
-import type { Sql, SqlValue } from '../budgets/sql.ts'
+import type { Sql, SqlValue } from '../store/sql.ts'
 
 interface Row extends Record<string, SqlValue> {
   readonly seq: number

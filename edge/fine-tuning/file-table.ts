@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { FileId, type FileObject, maxFileBytes, StoredPurpose, TokenCount } from '../../shared/api/files.ts'
-import type { Sql, SqlValue } from '../budgets/sql.ts'
+import type { Sql, SqlValue } from '../store/sql.ts'
 
 interface Row extends Record<string, SqlValue> {
   readonly id: string

@@ -2,8 +2,8 @@ import type { FileObject } from '../../shared/api/files.ts'
 import type { JobId, JobStatus } from '../../shared/api/fine-tuning.ts'
 import type { AdapterDigest } from '../../shared/ids.ts'
 import type { TrainerOrder, TrainerReport } from '../../shared/training/trainer-protocol.ts'
-import type { Sql } from '../budgets/sql.ts'
 import { type Outcome, ok, refuse } from '../directory/outcome.ts'
+import type { Sql } from '../store/sql.ts'
 import { type Checkpoint, CheckpointTable } from './checkpoint-table.ts'
 import { EventTable, message, metricsEvent } from './event-table.ts'
 import { FileTable } from './file-table.ts'
@@ -15,7 +15,7 @@ import { monthNow, TrainedTable } from './trained-table.ts'
 import { warningOf } from './verdict.ts'
 
 const maxUnended = 50
-/** A trainer that has not gone on with publishing for so long has died: its job may be cancelled again. */
+/** A trainer that has not continued to publish for this long has died: its job may be cancelled again. */
 const publishSeconds = 60
 
 const seconds = (): number => Math.floor(Date.now() / 1_000)

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { type Job, JobEvaluation, JobId, JobStatus } from '../../shared/api/fine-tuning.ts'
 import { AdapterDigest } from '../../shared/ids.ts'
-import type { Sql, SqlValue } from '../budgets/sql.ts'
+import type { Sql, SqlValue } from '../store/sql.ts'
 import { JobSpec } from './job-spec.ts'
 
 const seconds = (): number => Math.floor(Date.now() / 1_000)

@@ -1,8 +1,8 @@
 import { FileId } from '../../shared/api/files.ts'
 import { JobId } from '../../shared/api/fine-tuning.ts'
 import { TenantId } from '../../shared/ids.ts'
-import type { Sql } from '../budgets/sql.ts'
 import { checkpointKey, fileKey } from '../store/bucket-keys.ts'
+import type { Sql } from '../store/sql.ts'
 
 /**
  * The tenant whose files and jobs these are. A deleted tenant's name may be given to a new one, which has none of the

@@ -1,4 +1,4 @@
-import type { Sql } from '../budgets/sql.ts'
+import type { Sql } from '../store/sql.ts'
 
 /** The running UTC month, such as `2026-11`. */
 export const monthNow = (): string => new Date().toISOString().slice(0, 7)

@@ -11,7 +11,7 @@ export function verdictOf({
   return tuned < untuned ? 'better' : 'no better'
 }
 
-/** The warning of a job whose result is not known to be better; undefined where it is. `isAliased`: an alias points to it all the same. */
+/** The warning of a job whose result is not known to be better; undefined where it is. `isAliased`: an alias points to it nevertheless. */
 export function warningOf(
   evaluation: Pick<JobEvaluation, 'tuned_loss' | 'untuned_loss'>,
   { isAliased }: { readonly isAliased: boolean },

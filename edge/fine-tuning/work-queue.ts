@@ -1,7 +1,7 @@
 import { JobId } from '../../shared/api/fine-tuning.ts'
 import { BackboneDigest, TenantId } from '../../shared/ids.ts'
 import { TrainerId, trainerLeaseMs } from '../../shared/training/trainer-protocol.ts'
-import type { Sql, SqlValue } from '../budgets/sql.ts'
+import type { Sql, SqlValue } from '../store/sql.ts'
 
 const schema: readonly string[] = [
   `CREATE TABLE IF NOT EXISTS work (

@@ -12,7 +12,7 @@ export interface NodeSighting {
   readonly residentVersion: number
   /** Milliseconds since the registry heard it. */
   readonly ageMs: number
-  /** Absent where the asker has this version already. */
+  /** Absent where the isolate has this version already. */
   readonly resident?: string
 }
 
@@ -48,7 +48,7 @@ const replacedMs = 10 * 60_000
 
 /**
  * The registry's memory: the last heartbeat of each node. Only the registry's own clock counts: a node is alive when
- * it was heard of, whatever it believes the time to be.
+ * it was heard of, whatever its own clock says.
  */
 export class Roster {
   readonly #now: () => number

@@ -38,7 +38,7 @@ export const byId =
 
 /**
  * The entries behind `after`, one more than `limit` of them, of a list in the order of its ids. The entry of that id may
- * be gone: whoever deletes what a page showed finds the next page all the same.
+ * be gone: a client that deletes the entries of a page still finds the next page.
  */
 export function behind<T>(
   entries: readonly T[],

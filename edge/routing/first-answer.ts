@@ -6,7 +6,7 @@ import { type FailureVerdict, NodeFailure } from './node-failures.ts'
 
 /** A node that is silent is looked up in the fleet this often. */
 const watchMs = 2_500
-/** An attempt at a lost node has this long to come to an answer where nobody else is left. */
+/** An attempt at a lost node has this long to answer where no other node is left. */
 const lostPatienceMs = 30_000
 /**
  * A stream that has begun and of which nothing more comes for this long is given up. Far above a step of a slow node:

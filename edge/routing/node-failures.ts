@@ -114,7 +114,7 @@ export class NodeFailure extends Error {
   readonly reason: Cause
   readonly verdict: FailureVerdict
   readonly retryAfterSeconds: number | undefined
-  /** The tokens that the node says it used all the same. */
+  /** The tokens that the node says it used before it failed. */
   readonly usage: Usage | undefined
   readonly #told: string | undefined
 

@@ -1,4 +1,4 @@
-import type { Sql } from '../budgets/sql.ts'
+import type { Sql } from './sql.ts'
 
 /** A Durable Object's SQLite. */
 export function durableSql(storage: DurableObjectStorage): Sql {

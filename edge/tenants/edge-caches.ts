@@ -42,7 +42,7 @@ export class EdgeCaches {
 
   /**
    * Names that no backbone has, among those that this tenant asked for: every alias's name is looked up, as a
-   * backbone's goes before it. A tenant that asks for names at random drives out its own alone.
+   * backbone's goes before it. A tenant that asks for random names removes only its own entries.
    */
   absentBackbones(tenant: TenantId): RefreshingCache<true> {
     const names =

@@ -11,7 +11,7 @@ import type { Source } from './refreshing-cache.ts'
  * before one only where memory and KV are known to be behind.
  */
 
-/** A request's means to read. */
+/** The platform and the background work that reading needs. */
 export interface Reader {
   readonly platform: Pick<Platform, 'caches' | 'changeFeed' | 'directory' | 'feed' | 'store'>
   /** Keeps work alive that outlasts the request. */

@@ -1,5 +1,5 @@
 import { alertPercents, BudgetAlert, type BudgetName } from '../../shared/api/alerts.ts'
-import type { Sql, SqlValue } from '../budgets/sql.ts'
+import type { Sql, SqlValue } from '../store/sql.ts'
 
 /** The waits after each failure. After the last one the alert is given up: about a day in all. */
 const retryMs = [5_000, 30_000, 120_000, 600_000, 3_600_000, 4 * 3_600_000, 8 * 3_600_000, 12 * 3_600_000]
@@ -82,7 +82,7 @@ export class AlertBook {
     this.#sql.all('DELETE FROM webhook')
   }
 
-  /** Notes which shares of a budget are spent by now. Returns whether the webhook is to be told of any. */
+  /** Notes which shares of a budget are spent by now. Returns whether the webhook must be called. */
   note({ budget, isRefusing = false, limit, period, spent }: BudgetLevel, now: number): boolean {
     let isNews = false
     for (const percent of alertPercents) {

@@ -51,7 +51,7 @@ export class Queue<T extends Waiting> {
   /**
    * Throws `queue_full`. `nextAfterSeconds` says when the next one begins at the latest. That is when the tenant has
    * room again, except where a share is full and others wait as well, be it the tenant's or that of low priority: then
-   * nobody knows whose turn is next.
+   * it is unknown whose turn is next.
    */
   push(item: T, nextAfterSeconds: () => number | undefined): void {
     const known = this.#shares.get(item.tenant)

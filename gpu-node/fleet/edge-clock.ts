@@ -2,7 +2,7 @@ import { heartbeatClockSeconds } from '../../shared/heartbeat-token.ts'
 
 /**
  * The edge's clock as its answers tell it: edges' tokens are judged by it, so that a node whose own clock is off by
- * minutes serves all the same. Without an edge to ask, the node's own.
+ * minutes still serves. Without an edge it is the node's own clock.
  */
 export class EdgeClock {
   readonly #now: () => number

@@ -9,7 +9,7 @@ import { requireJsonFile } from '../backbone/json-file.ts'
 /** An import compiles tokenizer.json into it. */
 export const compiledTokenizerName = 'tokenizer.bin'
 
-/** A backbone's tokenizer, compiled. One that an older Quartet imported is compiled now. */
+/** A backbone's compiled tokenizer. It is compiled anew where the folder has tables of another format, or none. */
 export async function compiledTokenizer({ folder, manifest }: Backbone): Promise<Uint8Array> {
   if (Object.hasOwn(manifest.files, compiledTokenizerName)) {
     const bytes = await readFile(join(folder, compiledTokenizerName))

@@ -1,5 +1,5 @@
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
-import type { Sql, SqlValue } from '../../edge/budgets/sql.ts'
+import type { Sql, SqlValue } from '../../edge/store/sql.ts'
 
 /** SQLite in memory, for the ledger of a tenant's budget outside workerd. */
 export function memorySql(): Sql {

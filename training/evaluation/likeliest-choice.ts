@@ -18,7 +18,7 @@ interface Branch {
  * logits after the prompt.
  *
  * Best-first search over the choices' common beginnings: a beginning less likely than a finished choice is never read
- * on, so that of 77 labels a few are run, and the result is exact all the same.
+ * on, so that of 77 labels a few are run, and the result is still exact.
  */
 export function* likeliestChoice(
   next: Float32Array,

@@ -1,4 +1,4 @@
-/** SQLite as the ledger uses it: a Durable Object's, or one in memory. */
+/** SQLite of a Durable Object, or in memory. */
 export interface Sql {
   all<Row extends Record<string, SqlValue>>(query: string, ...values: SqlValue[]): Row[]
   /** Runs `work` so that all of what it writes stays, or, when it throws, nothing. */
