@@ -3,6 +3,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vi
 import { TestEdge, type TestTenant } from '../../test/edge/edge.ts'
 import { canBeGuessed } from './admin.ts'
 import { mintApiKey } from './api-key.ts'
+import { clientAddressOf } from './client-address.ts'
 import { GuessThrottle } from './guess-throttle.ts'
 
 let edge: TestEdge
@@ -141,6 +142,19 @@ describe('without Cloudflare in front', () => {
     expect(canBeGuessed(adminKey)).toBe(true)
     expect((await from('192.0.2.1', adminKey, { path: '/admin/v1/tenants', isolate })).status).toBe(500)
   })
+})
+
+test.each([
+  ['192.0.2.1', '192.0.2.1'],
+  ['192.0.2.1:4711', '192.0.2.1'],
+  ['::ffff:192.0.2.1', '192.0.2.1'],
+  ['[::ffff:192.0.2.1]:4711', '192.0.2.1'],
+  ['203.0.113.9, 192.0.2.1:4711', '192.0.2.1'],
+  ['[2001:db8::1]:4711', '2001:db8::1'],
+  ['2001:db8::1', '2001:db8::1'],
+])('a client has one address however its proxy writes it: %s', (written, address) => {
+  const request = new Request('http://edge', { headers: { 'x-client': written } })
+  expect(clientAddressOf('x-client')(request)).toEqual({ address, isShared: false })
 })
 
 test('a flood of addresses takes no more memory, and holds back hardly anyone else', () => {
