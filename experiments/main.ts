@@ -3,23 +3,24 @@ import { parseArgs } from 'node:util'
 import { CliFailure, describeFailure } from '../cli/command/failure.ts'
 import { note, print } from '../cli/command/output.ts'
 import { defaultBackbone } from '../cli/command/settings.ts'
-import { requireBackbone } from '../cli/local/local-backbone.ts'
-import { stopRequest } from '../cli/local/stop-request.ts'
-import { linePrinter } from '../cli/training/progress.ts'
-import { defaultSteps } from '../shared/training/job-size.ts'
-import { prepareTask } from './prepare.ts'
 import { resultsFile, resultTables, writeReport } from './report.ts'
-import { appendResult, isFinished, readResults } from './result.ts'
-import { batch, type ExperimentRun, identityOf, nameOf, runExperiment } from './run.ts'
-import { isTaskName, type TaskName, tasks } from './tasks/tasks.ts'
-import { dropCheckpoint } from './train-variant.ts'
-import { isVariantName, type VariantName, variants } from './variants.ts'
+import { readResults } from './result.ts'
+import { batch } from './run.ts'
+import { runGrid } from './run-grid.ts'
+import { runStacks } from './run-stacks.ts'
+import { type Plan, root, runTask } from './run-task.ts'
+import { isTaskName, tasks } from './tasks/tasks.ts'
+import { isVariantName, variants } from './variants.ts'
 
-const root = new URL('..', import.meta.url).pathname
 const usage = `usage: npm run experiment -- NAME --data FOLDER [options]
+       npm run experiment -- grid --data FOLDER [--list] [options]
+       npm run experiment -- stack --data FOLDER [options]
        npm run experiment -- report [--results FILE]
 
   NAME             ${Object.keys(tasks).join(', ')}
+  grid             all runs by which late rows are judged; with --list, which of them are missing and about how long they take
+  stack            late adapters of two tasks in one prompt, either in front: what becomes of both tasks (TREC with SST-2, TREC
+                   with E2E)
   --data FOLDER    the folder with the data sets, each in a folder of its own (of orders: demo)
   --backbone SLUG  one on this machine (default: ${defaultBackbone})
   --kind A,B       ${Object.keys(variants).join(', ')} (default: iapt,static-4,static-20,idpg,lpt)
@@ -32,18 +33,6 @@ const usage = `usage: npm run experiment -- NAME --data FOLDER [options]
 A run that stands in the results file with the same settings and backbone is skipped: to make one again, name another
 --results FILE. Interrupted runs go on. With the results file of the project, every run and report write the tables of
 docs/results.md anew; report prints those of another file.`
-
-interface Plan {
-  readonly task: TaskName
-  readonly data: string
-  readonly backbone: string
-  readonly variants: readonly VariantName[]
-  readonly seeds: readonly number[]
-  readonly steps: number | undefined
-  readonly tests: number | undefined
-  readonly results: string
-  readonly work: string
-}
 
 const defaultVariants = 'iapt,static-4,static-20,idpg,lpt'
 
@@ -58,6 +47,7 @@ function planOf(): Plan | Pick<Plan, 'results'> | undefined {
       seeds: { type: 'string', default: '0' },
       steps: { type: 'string' },
       tests: { type: 'string' },
+      list: { type: 'boolean', default: false },
       results: { type: 'string', default: join(root, resultsFile) },
       work: { type: 'string', default: join(root, '.quartet/experiments') },
     },
@@ -65,9 +55,13 @@ function planOf(): Plan | Pick<Plan, 'results'> | undefined {
   const [name = ''] = positionals
   const results = resolve(values.results)
   if (name === 'report') return { results }
-  if (!isTaskName(name) || values.data === undefined) return undefined
+  const kind = name === 'grid' || name === 'stack' ? name : 'task'
+  const task = kind === 'task' ? name : 'trec'
+  if (!isTaskName(task) || values.data === undefined) return undefined
   return {
-    task: name,
+    kind,
+    isListed: values.list,
+    task,
     data: values.data,
     backbone: values.backbone,
     variants: values.kind.split(',').map((kind) => {
@@ -87,43 +81,15 @@ function wholeNumber(option: string, text: string): number {
   throw new CliFailure(`${option} ${text} is not a whole number`)
 }
 
-async function runPlan({ task, data, seeds, results, ...plan }: Plan): Promise<void> {
-  const backbone = await requireBackbone(plan.backbone)
-  const work = join(plan.work, backbone.manifest.slug)
-  const prepared = await prepareTask(tasks[task], { folder: data, backbone, tests: plan.tests })
-  const steps = plan.steps ?? defaultSteps(Math.ceil(prepared.train.length / batch))
-  const runs: readonly ExperimentRun[] = [
-    { task, variant: 'untuned', seed: 0, steps: 0 },
-    ...seeds.flatMap((seed) => plan.variants.map((variant) => ({ task, variant, seed, steps }))),
-  ]
-  using stop = stopRequest(() => process.exit(130))
-  for (const run of runs) {
-    if (stop.signal.aborted)
-      throw new CliFailure('stopped', { remedy: 'the same command goes on from there' })
-    const name = `${task}, ${run.variant}, seed ${run.seed}, ${run.steps} steps`
-    if (isFinished(await readResults(results), identityOf(run, { backbone, header: prepared.header }))) {
-      note(`${name}: finished before`)
-      continue
-    }
-    note(name)
-    using printer = linePrinter(note)
-    const { onEvent } = printer
-    const bench = { backbone, work, signal: stop.signal, onEvent }
-    const result = await runExperiment(run, { prepared, bench })
-    await appendResult(results, result)
-    if (results === join(root, resultsFile)) await writeReport(root)
-    await dropCheckpoint({ name: nameOf(run) }, bench)
-    print(`${name}: ${JSON.stringify(result.metrics)}`)
-  }
-}
-
 try {
   const plan = planOf()
   if (plan === undefined) {
     note(usage)
     process.exitCode = 1
-  } else if ('task' in plan) await runPlan(plan)
-  else if (plan.results === join(root, resultsFile)) await writeReport(root)
+  } else if ('task' in plan) {
+    const run = { task: runTask, grid: runGrid, stack: runStacks }[plan.kind]
+    await run(plan)
+  } else if (plan.results === join(root, resultsFile)) await writeReport(root)
   else print(resultTables(await readResults(plan.results)))
 } catch (error) {
   note(`experiment: ${describeFailure(error)}`)

@@ -38,7 +38,7 @@ export async function prepareTask(
   }
 }
 
-async function readTask(task: Task, folder: string): Promise<TaskData> {
+export async function readTask(task: Task, folder: string): Promise<TaskData> {
   const paths = { train: join(folder, task.files.train), test: join(folder, task.files.test) }
   const [train, test] = [await readFile(paths.train, 'utf8'), await readFile(paths.test, 'utf8')]
   try {

@@ -55,7 +55,7 @@ export async function runExperiment(
   const plan = planOf(run, { backbone, header })
   const trained =
     plan && (await trainVariant({ ...plan, name: nameOf(run), examples: prepared.train }, bench))
-  const scored = await score(prepared, { backbone, adapter: trained?.file })
+  const scored = await score(prepared, { backbone, adapters: trained === undefined ? [] : [trained.file] })
   const { test, train } = prepared
   return {
     ...identityOf(run, { backbone, header }),

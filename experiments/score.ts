@@ -11,17 +11,18 @@ import type { Result } from './result.ts'
 const maxTokens = 96
 const seed = 0
 
-/** Measures an adapter, or the untuned backbone, on a task through the backend that serves it. */
+/** Measures an adapter, a stack of late ones, or the untuned backbone, on a task through the backend that serves it. */
 export async function score(
   { test, choices }: PreparedTask,
-  { backbone, adapter }: { backbone: Backbone; adapter: AdapterFile | undefined },
+  { backbone, adapters }: { backbone: Backbone; adapters: readonly AdapterFile[] },
 ): Promise<Pick<Result, 'metrics' | 'evaluateSeconds'>> {
   const examples = [...test.likelihood, ...test.labels, ...test.answers]
-  const promptRows = adapter?.metadata.l_sp ?? 0
+  const promptRows = adapters.reduce((sum, { metadata }) => sum + metadata.l_sp, 0)
   const backend = await openEvaluationBackend(backbone, { examples, maxTokens, promptRows })
   try {
     const start = performance.now()
-    const loaded = adapter && backend.loadAdapter(adapter)
+    const parts = adapters.map((adapter) => backend.loadAdapter(adapter))
+    const loaded = parts.length > 1 ? backend.stack(parts) : parts[0]
     const options = {
       backend,
       choices,

@@ -25,6 +25,7 @@ export const variants = {
     settings: { rational: 'bilevel' },
   },
   'iapt-m16': { title: 'iapt, m = 16', adapter: { kind: 'iapt', m: 16 } },
+  'iapt-m128': { title: 'iapt, m = 128', adapter: { kind: 'iapt', m: 128 } },
   'iapt-sink-first': {
     title: 'iapt, fixed anchor, rows first',
     adapter: { kind: 'iapt', anchor: 'sink', placement: 'first' },

@@ -1,0 +1,78 @@
+import type { TaskName } from './tasks/tasks.ts'
+import type { VariantName } from './variants.ts'
+
+/** Runs of one task on one backbone. */
+export interface GridRow {
+  readonly part: string
+  readonly backbone: string
+  readonly task: TaskName
+  readonly variants: readonly VariantName[]
+  readonly seeds: readonly number[]
+  /** Times that the training data are read. */
+  readonly epochs: number
+}
+
+const small = 'smollm2-135m-instruct'
+const larger = 'qwen2.5-coder-0.5b-instruct'
+const seeds = [0, 1, 2] as const
+
+/** Late rows against rows at a prompt's start, of each kind. */
+const compared = [
+  'iapt',
+  'iapt-late',
+  'iapt-m16',
+  'iapt-late-m16',
+  'static-4',
+  'static-4-late',
+  'static-20',
+  'static-20-late',
+] as const satisfies readonly VariantName[]
+
+/**
+ * All runs by which late rows are judged, the first ones first: every comparison with one seed, then the other seeds,
+ * the larger backbone, and what may close the gap on texts and on many classes.
+ */
+export const grid: readonly GridRow[] = [
+  ...seeds.flatMap((seed) =>
+    (['trec', 'sst2', 'e2e', 'banking77'] as const).map((task) => ({
+      part: 'late against after-first',
+      backbone: small,
+      task,
+      variants: compared,
+      seeds: [seed],
+      epochs: 1,
+    })),
+  ),
+  ...(['trec', 'e2e'] as const).map((task) => ({
+    part: 'a larger backbone',
+    backbone: larger,
+    task,
+    variants: ['iapt', 'iapt-late'] as const,
+    seeds,
+    epochs: 1,
+  })),
+  {
+    part: 'the gap on texts',
+    backbone: small,
+    task: 'e2e',
+    variants: ['iapt-late-rows-16', 'iapt-late-m256', 'iapt-late-rate-3e-3', 'iapt-late-anchor-3e-2'],
+    seeds,
+    epochs: 1,
+  },
+  {
+    part: 'many classes',
+    backbone: small,
+    task: 'banking77',
+    variants: ['iapt-m128', 'iapt-rate-2e-3', 'iapt-late-rate-3e-3'],
+    seeds: [0],
+    epochs: 1,
+  },
+  {
+    part: 'many classes, three epochs',
+    backbone: small,
+    task: 'banking77',
+    variants: ['iapt', 'iapt-m128', 'iapt-rate-2e-3', 'iapt-late'],
+    seeds: [0],
+    epochs: 3,
+  },
+]
