@@ -5,7 +5,7 @@ import { CreateKeyResponse } from '../../shared/api/admin.ts'
 import { AuditPage } from '../../shared/api/audit.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { makeAdapter } from '../../test/edge/adapter.ts'
-import { edgeBackbone, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { unreachable } from '../../test/edge/stale-store.ts'
 import { routes } from '../routes/table/routes.ts'
 
@@ -77,7 +77,7 @@ describe('the audit log', () => {
   })
 
   test('tells which alias an upload deploys, even if that then fails', async () => {
-    const other = await makeAdapter({ backbone: edgeBackbone, seed: 4_711 })
+    const other = await makeAdapter({ backbone: workerBackbone, seed: 4_711 })
     await edge.admin('POST', `/tenants/${tenant.id}/adapters?alias=fresh`, other.file)
     await edge.admin('POST', `/tenants/${tenant.id}/adapters?alias=late`, new Uint8Array(9))
     const [failed, done] = (await log(`tenant=${tenant.id}&action=adapter.publish`)).data

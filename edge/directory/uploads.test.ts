@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers'
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { AdapterSummary } from '../../shared/api/deployments.ts'
 import { AdapterDigest, TenantId } from '../../shared/ids.ts'
-import { edgeBackbone, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { storeKeys } from '../store/records.ts'
 import { Parts, partBytes } from '../store/stored-adapter.ts'
 import { uploadMs } from './adapter-table.ts'
@@ -23,7 +23,7 @@ beforeEach(async () => {
 const directory = () => env.TENANTS.get(env.TENANTS.idFromName(id))
 const adapter = AdapterSummary.parse({
   digest,
-  backbone: edgeBackbone.slug,
+  backbone: workerBackbone.slug,
   kind: 'ipt',
   rows: 1,
   bytes,

@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers'
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { CreateKeyResponse } from '../../shared/api/admin.ts'
 import { makeAdapter } from '../../test/edge/adapter.ts'
-import { edgeBackbone, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { heldStore, staleStore, unreachable, withCalls } from '../../test/edge/stale-store.ts'
 import { retentionMs } from './change-feed.ts'
 import { maxViewAgeMs } from './feed-view.ts'
@@ -74,7 +74,7 @@ describe.each(isolates)('%s that has just served them', (_name, make) => {
   test('sends requests to a moved alias’s new adapter within the bound', async () => {
     const isolate = make()
     expect((await isolate.chat(tenant)).headers.get('x-quartet-adapter')).toBe(tenant.adapter.digest)
-    const next = await makeAdapter({ backbone: edgeBackbone, seed: 77 })
+    const next = await makeAdapter({ backbone: workerBackbone, seed: 77 })
     await operator.admin('PUT', `/tenants/${tenant.id}/adapters/${next.digest}`, next.file)
     await operator.admin('PUT', `/tenants/${tenant.id}/aliases/tone`, { digest: next.digest })
     at(promisedMs)
@@ -230,7 +230,7 @@ describe('an isolate', () => {
         return answer
       }),
     })
-    const next = await makeAdapter({ backbone: edgeBackbone, seed: 78 })
+    const next = await makeAdapter({ backbone: workerBackbone, seed: 78 })
     await isolate.own(tenant, 'POST', '/adapters', next.file)
     await isolate.chat(tenant)
     at(maxViewAgeMs - 1_000)

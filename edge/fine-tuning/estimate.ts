@@ -3,7 +3,7 @@ import type { Hyperparameters } from '../../shared/api/fine-tuning.ts'
 import type { EdgeBackbone } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { adapterBytes, describeAdapter } from '../../shared/training/describe-adapter.ts'
-import { devShare, jobSize, jobTokens, setApart } from '../../shared/training/job-size.ts'
+import { devShare, jobSize, setApart, tokensOfJob } from '../../shared/training/job-size.ts'
 
 /** Weights of a backbone times the tokens that two CPU cores train with them in a second (docs/benchmarks.md, `train`). */
 const assumedWeightTokensPerSecond = 2e10
@@ -33,7 +33,7 @@ export function estimateTraining({
   const dev = hasValidationFile || count.examples === 1 ? 0 : setApart(count.examples, devShare)
   const examples = count.examples - dev
   const size = jobSize(examples, hyperparameters)
-  const tokens = jobTokens((count.tokens * examples) / count.examples, size)
+  const tokens = tokensOfJob((count.tokens * examples) / count.examples, size)
   return {
     examples,
     steps: size.steps,

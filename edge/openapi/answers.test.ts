@@ -12,7 +12,7 @@ import { ClaimResponse, TrainerId } from '../../shared/training/trainer-protocol
 import { signTrainerToken } from '../../shared/training/trainer-token.ts'
 import { makeAdapter } from '../../test/edge/adapter.ts'
 import { DocumentedAnswers } from '../../test/edge/documented-answers.ts'
-import { edgeBackbone, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { nodeStatus } from '../../test/edge/node-status.ts'
 import { unreachable } from '../../test/edge/stale-store.ts'
 import { byteIds, tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
@@ -172,7 +172,7 @@ describe.each(['tenant', 'admin'] as const)('deployments, by a key of kind %s,',
   test('answer what is described', async () => {
     const call = (method: string, path: string, body?: unknown) =>
       kind === 'tenant' ? own(method, path, body) : admin(method, `/tenants/${tenant.id}${path}`, body)
-    const next = await makeAdapter({ backbone: edgeBackbone, seed: 7_000 })
+    const next = await makeAdapter({ backbone: workerBackbone, seed: 7_000 })
     const { digest } = next
     await call('POST', '/adapters?alias=fresh', next.file)
     await call('PUT', `/adapters/${digest}`, next.file)
@@ -190,7 +190,7 @@ describe.each(['tenant', 'admin'] as const)('deployments, by a key of kind %s,',
     await call('GET', '/aliases/tone/history?limit=2')
     const late: string[] = []
     for (const seed of [7_001, 7_002]) {
-      const { digest, file } = await makeAdapter({ backbone: edgeBackbone, seed, tail: 11 })
+      const { digest, file } = await makeAdapter({ backbone: workerBackbone, seed, tail: 11 })
       late.push(digest)
       await call('PUT', `/adapters/${digest}`, file)
     }
@@ -265,7 +265,7 @@ test('tenants, keys, backbones and the log answer what is described', async () =
   await admin('DELETE', `/tenants/${id}/keys/${key.id}`)
   expect((await admin('DELETE', `/tenants/${id}/keys/${key.id}`)).status).toBe(404)
   await admin('DELETE', `/tenants/${id}`)
-  await admin('PUT', '/backbones/tiny', { backbone: edgeBackbone, tokenizer: tinyTokenizer })
+  await admin('PUT', '/backbones/tiny', { backbone: workerBackbone, tokenizer: tinyTokenizer })
   await admin('GET', '/backbones')
   await admin('GET', '/audit?limit=3')
 })
@@ -316,7 +316,7 @@ test('files, jobs and their trainer answer what is described', async () => {
 
   const trainer = (method: 'GET' | 'POST' | 'PUT', path: string, body?: Uint8Array<ArrayBuffer>, fence = 0) =>
     signed(method, `/fleet/v1/training${path}`, { body, fence })
-  const claimed = await trainer('POST', '/claim', json({ backbone: pick(edgeBackbone) }))
+  const claimed = await trainer('POST', '/claim', json({ backbone: pick(workerBackbone) }))
   const { work } = ClaimResponse.parse(JSON.parse(claimed.text))
   expect(work).toMatchObject({ tenant: id, job: created.id, hasValidationFile: true, checkpointStep: null })
   const fence = work?.fence ?? 0
@@ -329,7 +329,7 @@ test('files, jobs and their trainer answer what is described', async () => {
   )
   expect((await trainer('GET', `${of}/checkpoint`, undefined, fence)).text).toBe('"kept"')
   expect((await trainer('GET', `${of}/checkpoint`, undefined, fence + 1)).status).toBe(409)
-  const trained = await makeAdapter({ backbone: edgeBackbone, seed: 4_711 })
+  const trained = await makeAdapter({ backbone: workerBackbone, seed: 4_711 })
   await trainer('PUT', `${of}/adapter`, trained.file, fence)
   const evaluation = { untuned_loss: 2, tuned_loss: 1, samples: [] }
   const done = { type: 'succeeded', adapter: trained.digest, trainedTokens: 9, evaluation }
@@ -360,7 +360,7 @@ test('batches', async () => {
 })
 
 const json = (value: unknown) => Uint8Array.from(new TextEncoder().encode(JSON.stringify(value)))
-const pick = ({ digest, slug }: typeof edgeBackbone) => ({ digest, slug })
+const pick = ({ digest, slug }: typeof workerBackbone) => ({ digest, slug })
 
 async function uploadLines(key: string, lines: string, purpose = 'fine-tune'): Promise<string> {
   const form = new FormData()

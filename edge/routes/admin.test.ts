@@ -5,7 +5,7 @@ import { sha256Hex } from '../../shared/digest.ts'
 import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
 import { maxAdapterBytes } from '../../shared/wire.ts'
 import { makeAdapter } from '../../test/edge/adapter.ts'
-import { edgeBackbone, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
@@ -197,8 +197,8 @@ describe('an adapter', () => {
   })
 
   test('is refused for a backbone that is not served, by name or by weights', async () => {
-    const other = { ...edgeBackbone, slug: BackboneSlug.parse('other') }
-    const changed = { ...edgeBackbone, digest: BackboneDigest.parse('cd'.repeat(32)) }
+    const other = { ...workerBackbone, slug: BackboneSlug.parse('other') }
+    const changed = { ...workerBackbone, digest: BackboneDigest.parse('cd'.repeat(32)) }
     for (const backbone of [other, changed]) {
       const { digest, file } = await makeAdapter({ backbone, seed: 1 })
       await expectRefusal(await put(digest, file), 400, 'backbone_mismatch')
@@ -219,7 +219,7 @@ describe('an alias', () => {
     edge.admin('PUT', `/tenants/${tenant.id}/aliases/${alias}`, { digest })
 
   test('moves to another adapter and back', async () => {
-    const next = await makeAdapter({ backbone: edgeBackbone, seed: 99 })
+    const next = await makeAdapter({ backbone: workerBackbone, seed: 99 })
     await edge.admin('PUT', `/tenants/${tenant.id}/adapters/${next.digest}`, next.file)
     const served = async () => (await new TestEdge().chat(tenant)).headers.get('x-quartet-adapter')
     expect((await put('tone', next.digest)).status).toBe(200)
@@ -256,7 +256,7 @@ describe('an alias', () => {
 
   test('that many move at once ends where the directory says', async () => {
     const adapters = await Promise.all(
-      [11, 12, 13, 14].map((seed) => makeAdapter({ backbone: edgeBackbone, seed })),
+      [11, 12, 13, 14].map((seed) => makeAdapter({ backbone: workerBackbone, seed })),
     )
     for (const { digest, file } of adapters)
       await edge.admin('PUT', `/tenants/${tenant.id}/adapters/${digest}`, file)
@@ -268,11 +268,11 @@ describe('an alias', () => {
 
 describe('a backbone', () => {
   const put = (change: object) =>
-    edge.admin('PUT', '/backbones/tiny', { backbone: edgeBackbone, tokenizer: tinyTokenizer, ...change })
+    edge.admin('PUT', '/backbones/tiny', { backbone: workerBackbone, tokenizer: tinyTokenizer, ...change })
 
   test('is listed', async () => {
     expect(await (await edge.admin('GET', '/backbones')).json()).toEqual({
-      backbones: [{ slug: 'tiny', digest: edgeBackbone.digest, contextLength: 512 }],
+      backbones: [{ slug: 'tiny', digest: workerBackbone.digest, contextLength: 512 }],
     })
   })
 
@@ -286,11 +286,11 @@ describe('a backbone', () => {
     ['a decoder of an unknown kind', { tokenizer: { ...tinyTokenizer, decoder: { type: 'CTC' } } }, /CTC/],
     [
       'a template that writes nothing',
-      { backbone: { ...edgeBackbone, chat: { template: '{# #}' } } },
+      { backbone: { ...workerBackbone, chat: { template: '{# #}' } } },
       /template.*renders them to nothing/,
     ],
-    ['a broken template', { backbone: { ...edgeBackbone, chat: { template: '{% if %}' } } }, /template/],
-    ['another slug than the path', { backbone: { ...edgeBackbone, slug: 'other' } }, /path/],
+    ['a broken template', { backbone: { ...workerBackbone, chat: { template: '{% if %}' } } }, /template/],
+    ['another slug than the path', { backbone: { ...workerBackbone, slug: 'other' } }, /path/],
   ])('with %s is refused', async (_name, change, message) => {
     await expectRefusal(await put(change), 400, 'invalid_request', message)
   })

@@ -3,7 +3,7 @@ import { AliasDetail, AliasList, AliasSummary, History } from '../../shared/api/
 import type { AnswerForm } from '../../shared/api/structure.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
 import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
-import { edgeBackbone, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
@@ -22,7 +22,7 @@ const order: AnswerForm = {
 
 beforeAll(async () => {
   await edge.seedBackbone()
-  next = await makeAdapter({ backbone: edgeBackbone, seed: 909 })
+  next = await makeAdapter({ backbone: workerBackbone, seed: 909 })
 })
 beforeEach(async () => {
   tenant = await edge.seedTenant()

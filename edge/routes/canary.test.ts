@@ -1,7 +1,7 @@
 import { beforeAll, beforeEach, expect, test } from 'vitest'
 import { CanaryReport } from '../../shared/api/deployments.ts'
 import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
-import { edgeBackbone, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant
@@ -15,7 +15,7 @@ beforeEach(async () => {
 })
 
 async function publish(seed: number): Promise<TestAdapter> {
-  const adapter = await makeAdapter({ backbone: edgeBackbone, seed })
+  const adapter = await makeAdapter({ backbone: workerBackbone, seed })
   await edge.own(tenant, 'PUT', `/adapters/${adapter.digest}`, adapter.file)
   return adapter
 }

@@ -1,7 +1,7 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { ChatCompletion, ChatCompletionChunk } from '../../shared/api/chat-completions.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
-import { edgeBackbone, readSse, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { readSse, stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { byteIds, tinySpecials } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
@@ -201,10 +201,10 @@ describe('the request to the node', () => {
       max_tokens: 20,
     })
     expect(await lastRequest()).toMatchObject({
-      backbone: edgeBackbone.digest,
+      backbone: workerBackbone.digest,
       adapter: tenant.adapter.digest,
       maxTokens: 20,
-      stopTokens: edgeBackbone.tokens.eos,
+      stopTokens: workerBackbone.tokens.eos,
       logprobs: null,
       sampling: {
         temperature: 0.5,
@@ -232,7 +232,7 @@ describe('the request to the node', () => {
       logitBias: [],
     })
     // The adapter's two prompt rows take their place in the context.
-    expect(maxTokens).toBe(edgeBackbone.contextLength - 2 - prompt.length)
+    expect(maxTokens).toBe(workerBackbone.contextLength - 2 - prompt.length)
   })
 
   test('with ignore_eos has no stop tokens', async () => {

@@ -11,12 +11,12 @@ import { signHeartbeat } from '../../shared/heartbeat-token.ts'
 import { newRequestId, TenantId } from '../../shared/ids.ts'
 import { nodeTokenKey, signNodeToken } from '../../shared/node-token.ts'
 import { residentPrefix } from '../../shared/resident-adapters.ts'
-import { edgeBackbone, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { nodeStatus } from '../../test/edge/node-status.ts'
 import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 
 const key = nodeTokenKey(env.QUARTET_NODE_SECRET)
-const backbone = { slug: edgeBackbone.slug, digest: edgeBackbone.digest }
+const backbone = { slug: workerBackbone.slug, digest: workerBackbone.digest }
 
 let edge: TestEdge
 let epoch: string

@@ -3,7 +3,7 @@ import { ChatCompletion, ChatCompletionChunk } from '../../shared/api/chat-compl
 import { ErrorBody } from '../../shared/api/error.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
 import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
-import { edgeBackbone, readSse, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { readSse, stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { byteIds, tinySpecials } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
@@ -20,7 +20,7 @@ beforeAll(async () => {
   await edge.seedBackbone()
   tenant = await edge.seedTenant()
   for (const [alias, rows] of Object.entries(rowsOf)) {
-    const adapter = await makeAdapter({ backbone: edgeBackbone, seed: 100 + rows, rows, tail })
+    const adapter = await makeAdapter({ backbone: workerBackbone, seed: 100 + rows, rows, tail })
     adapters.set(alias, adapter)
     const published = await edge.own(tenant, 'POST', `/adapters?alias=${alias}`, adapter.file)
     expect(published.status).toBe(201)
@@ -206,7 +206,7 @@ describe('a stack', () => {
     const prompt = (await sent())[0]?.prompt.length ?? 0
     await stubs.behave({ tokens: byteIds('yes') })
     const model = 'safe+topic+answer'
-    const max_tokens = edgeBackbone.contextLength - prompt - 9
+    const max_tokens = workerBackbone.contextLength - prompt - 9
     const refused = await refusal({ model, max_tokens: max_tokens + 1 })
     expect(refused.code).toBe('context_length_exceeded')
     expect(refused.message).toContain('9 of the adapters')

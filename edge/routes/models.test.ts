@@ -4,7 +4,7 @@ import { AliasSummary } from '../../shared/api/deployments.ts'
 import { Model, ModelList } from '../../shared/api/models.ts'
 import { BackboneSlug } from '../../shared/ids.ts'
 import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
-import { edgeBackbone, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 import { maxDroppedBytes } from '../http/unread-body.ts'
 
@@ -15,7 +15,7 @@ let next: TestAdapter
 beforeAll(() => edge.seedBackbone())
 beforeEach(async () => {
   tenant = await edge.seedTenant()
-  next = await makeAdapter({ backbone: edgeBackbone, seed: 4_242 })
+  next = await makeAdapter({ backbone: workerBackbone, seed: 4_242 })
   await edge.own(tenant, 'POST', '/adapters', next.file)
   await stubs.behave({ tokens: [97] })
 })
@@ -34,7 +34,7 @@ const served = async (name: string, isolate = edge) =>
   (await isolate.chat(tenant, { model: name })).headers.get('x-quartet-adapter')
 
 async function register(slug: string): Promise<void> {
-  const backbone = { ...edgeBackbone, slug: BackboneSlug.parse(slug) }
+  const backbone = { ...workerBackbone, slug: BackboneSlug.parse(slug) }
   const answer = await edge.admin('PUT', `/backbones/${slug}`, { backbone, tokenizer: tinyTokenizer })
   expect(answer.status).toBe(204)
 }

@@ -1,6 +1,6 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { GenerateRequest } from '../../shared/wire.ts'
-import { edgeBackbone, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
@@ -16,7 +16,7 @@ beforeEach(() =>
   stubs.behave({
     tokens: byteIds('Hi'),
     reason: 'stop',
-    embedding: Array.from({ length: edgeBackbone.d }, () => 1),
+    embedding: Array.from({ length: workerBackbone.d }, () => 1),
   }),
 )
 
@@ -103,7 +103,7 @@ describe('a parameter at the value that changes nothing passes at every endpoint
   test('embeddings with as many dimensions as they have', async () => {
     const body = { model: 'tone', input: 'hello' }
     const more = {
-      dimensions: edgeBackbone.d,
+      dimensions: workerBackbone.d,
       encoding_format: null,
       user: null,
       metadata: {},

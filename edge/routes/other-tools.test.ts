@@ -5,7 +5,7 @@ import { MessageObject } from '../../shared/api/messages.ts'
 import { ResponseObject } from '../../shared/api/responses.ts'
 import { BackboneSlug } from '../../shared/ids.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
-import { edgeBackbone, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { byteIds, tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 
 /** Functions in `/v1/responses` and `/v1/messages`, through the official packages. */
@@ -256,7 +256,7 @@ describe('/tokenize and /detokenize', () => {
       eos_token: '<|im_end|>',
       chat_template: expect.stringContaining('messages'),
     })
-    const other = { ...edgeBackbone, slug: BackboneSlug.parse('other') }
+    const other = { ...workerBackbone, slug: BackboneSlug.parse('other') }
     await edge.admin('PUT', '/backbones/other', { backbone: other, tokenizer: tinyTokenizer })
     expect(await own('/tokenize', text)).toMatchObject({
       status: 400,

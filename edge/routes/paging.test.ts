@@ -2,7 +2,7 @@ import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { AdapterList, AliasList } from '../../shared/api/deployments.ts'
 import { ModelList } from '../../shared/api/models.ts'
 import { makeAdapter } from '../../test/edge/adapter.ts'
-import { edgeBackbone, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant
@@ -48,7 +48,7 @@ describe('a list, read in pages by somebody who deletes what each page shows, is
     await edge.own(tenant, 'DELETE', '/aliases/tone')
     const digests = [tenant.adapter.digest]
     for (let seed = 0; seed < 3; seed++) {
-      const adapter = await makeAdapter({ backbone: edgeBackbone, seed: 6_000 + seed })
+      const adapter = await makeAdapter({ backbone: workerBackbone, seed: 6_000 + seed })
       await edge.own(tenant, 'POST', '/adapters', adapter.file)
       digests.push(adapter.digest)
     }

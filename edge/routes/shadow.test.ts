@@ -13,7 +13,7 @@ import { UsageList } from '../../shared/api/usage.ts'
 import { AdapterDigest, AliasName } from '../../shared/ids.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
 import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
-import { edgeBackbone, readSse, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { readSse, stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
@@ -24,7 +24,7 @@ let own: TestAdapter
 let other: TestAdapter
 
 async function publish(at: TestTenant, seed: number, given: { tail?: number; rows?: number } = {}) {
-  const adapter = await makeAdapter({ backbone: edgeBackbone, seed, ...given })
+  const adapter = await makeAdapter({ backbone: workerBackbone, seed, ...given })
   await edge.own(at, 'PUT', `/adapters/${adapter.digest}`, adapter.file)
   return adapter
 }

@@ -11,7 +11,7 @@ import { nodeTokenKey } from '../../shared/node-token.ts'
 import { ClaimResponse, TrainerId, type TrainingWork } from '../../shared/training/trainer-protocol.ts'
 import { signTrainerToken } from '../../shared/training/trainer-token.ts'
 import { makeAdapter } from '../../test/edge/adapter.ts'
-import { edgeBackbone, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 
 const edge = new TestEdge()
 const secret = 'test-node-secret-of-at-least-32-bytes'
@@ -66,7 +66,7 @@ const messages = async ({ id }: Job) =>
   JobEventList.parse(await (await own('GET', `${id}/events`)).json()).data.map(({ message }) => message)
 
 async function claim(): Promise<TrainingWork | null> {
-  const { digest, slug } = edgeBackbone
+  const { digest, slug } = workerBackbone
   const answer = await call('POST', '/fleet/v1/training/claim', { body: { backbone: { slug, digest } } })
   return ClaimResponse.parse(await answer.json()).work
 }
@@ -100,7 +100,7 @@ const adapters = async () =>
 
 describe('a job whose trainer publishes its result', () => {
   test('is cancelled before, and then nothing of it is published; or not at all', async () => {
-    const adapter = await makeAdapter({ backbone: edgeBackbone, seed: 100 })
+    const adapter = await makeAdapter({ backbone: workerBackbone, seed: 100 })
     const cancelled = await create()
     const early = await claimOf(cancelled)
     expect((await own('POST', `${cancelled.id}/cancel`)).status).toBe(200)
@@ -130,7 +130,7 @@ describe('a job whose trainer publishes its result', () => {
   })
 
   test('is cancelled again when its trainer died while it published', async () => {
-    const adapter = await makeAdapter({ backbone: edgeBackbone, seed: 101 })
+    const adapter = await makeAdapter({ backbone: workerBackbone, seed: 101 })
     const job = await create()
     await bring(await claimOf(job), adapter.file)
     await runInDurableObject(env.TRAINING.get(env.TRAINING.idFromName(tenant.id)), (_object, { storage }) => {
@@ -143,7 +143,7 @@ describe('a job whose trainer publishes its result', () => {
     const job = await create()
     const work = await claimOf(job)
     const other = await makeAdapter({
-      backbone: { ...edgeBackbone, digest: BackboneDigest.parse('cd'.repeat(32)) },
+      backbone: { ...workerBackbone, digest: BackboneDigest.parse('cd'.repeat(32)) },
       seed: 1,
     })
     expect(await codeOf(await bring(work, other.file))).toMatchObject({ code: 'backbone_mismatch' })
@@ -161,7 +161,7 @@ describe('a job whose trainer publishes its result', () => {
   })
 
   test('that nothing was measured of points no alias, says so, and does where the job asks for it', async () => {
-    const adapter = await makeAdapter({ backbone: edgeBackbone, seed: 102 })
+    const adapter = await makeAdapter({ backbone: workerBackbone, seed: 102 })
     const unmeasured = { untuned_loss: null, tuned_loss: null, samples: [] }
     for (const deploy_if_worse of [false, true]) {
       const job = await create({ deploy_if_worse })
@@ -185,7 +185,7 @@ describe('a job whose trainer publishes its result', () => {
 
 describe('a trainer with a lease that another one took', () => {
   test('brings no checkpoint and no adapter, reads nothing, and leaves nothing in the bucket', async () => {
-    const adapter = await makeAdapter({ backbone: edgeBackbone, seed: 103 })
+    const adapter = await makeAdapter({ backbone: workerBackbone, seed: 103 })
     const job = await create()
     const stale = await claimOf(job)
     await report(stale, { type: 'released' })

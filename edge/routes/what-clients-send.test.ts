@@ -1,7 +1,7 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { ChatCompletionChunk } from '../../shared/api/chat-completions.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
-import { edgeBackbone, readSse, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { readSse, stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { byteIds, tinySpecials, tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
@@ -191,7 +191,7 @@ test('repetition_penalty reaches the node', async () => {
 test('chat_template_kwargs reach the template, and spell no special token', async () => {
   const template =
     '{% if enable_thinking is defined and not enable_thinking %}[no]{% endif %}{{ tone }}{% for m in messages %}{{ m.content }}{% endfor %}'
-  const backbone = { ...edgeBackbone, chat: { template } }
+  const backbone = { ...workerBackbone, chat: { template } }
   const own = new TestEdge()
   await own.admin('PUT', '/backbones/tiny', { backbone, tokenizer: tinyTokenizer })
   try {

@@ -4,7 +4,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vi
 import { AdapterList, AliasList, AliasSummary, History } from '../../shared/api/deployments.ts'
 import { ModelList } from '../../shared/api/models.ts'
 import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
-import { edgeBackbone, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant
@@ -23,7 +23,7 @@ afterEach(() => {
 
 async function publish(): Promise<TestAdapter> {
   seed += 1
-  const adapter = await makeAdapter({ backbone: edgeBackbone, seed, rows: 2 + Math.floor(seed / 0x300) })
+  const adapter = await makeAdapter({ backbone: workerBackbone, seed, rows: 2 + Math.floor(seed / 0x300) })
   expect((await edge.own(tenant, 'POST', '/adapters', adapter.file)).status).toBe(201)
   return adapter
 }

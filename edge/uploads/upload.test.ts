@@ -5,7 +5,7 @@ import type { EdgeBackbone } from '../../shared/backbone.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest, BackboneDigest, TenantId } from '../../shared/ids.ts'
 import { makeAdapter, makeLargeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
-import { edgeBackbone, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { KvStore } from '../store/kv-store.ts'
 import { partBytes } from '../store/stored-adapter.ts'
 
@@ -17,12 +17,12 @@ let large: TestAdapter
 
 beforeAll(async () => {
   await edge.seedBackbone()
-  medium = await makeAdapter({ backbone: edgeBackbone, seed: 902, rows: 512 })
-  large = await makeLargeAdapter({ backbone: edgeBackbone, bytes: 2 * partBytes + 12_345 })
+  medium = await makeAdapter({ backbone: workerBackbone, seed: 902, rows: 512 })
+  large = await makeLargeAdapter({ backbone: workerBackbone, bytes: 2 * partBytes + 12_345 })
 })
 beforeEach(async () => {
   tenant = await edge.seedTenant()
-  small = await makeAdapter({ backbone: edgeBackbone, seed: 900 })
+  small = await makeAdapter({ backbone: workerBackbone, seed: 900 })
   await stubs.behave({ tokens: [97] })
 })
 afterEach(() => {
@@ -112,7 +112,7 @@ describe('an upload', () => {
   })
 
   test('with the Idempotency-Key of another file of the same length is its own file', async () => {
-    const other = await makeAdapter({ backbone: edgeBackbone, seed: 901 })
+    const other = await makeAdapter({ backbone: workerBackbone, seed: 901 })
     const headers = { 'idempotency-key': 'release-7' }
     const answers = [await upload(small.file, { headers }), await upload(other.file, { headers })]
     const digests = await Promise.all(
@@ -322,7 +322,7 @@ describe('an upload', () => {
 
   test('for weights that are not served is refused once its header is known', async () => {
     const { file } = await makeAdapter({
-      backbone: { ...edgeBackbone, digest: BackboneDigest.parse('cd'.repeat(32)) },
+      backbone: { ...workerBackbone, digest: BackboneDigest.parse('cd'.repeat(32)) },
       seed: 3,
     })
     await expectRefusal(await upload(file), 400, 'backbone_mismatch')
@@ -333,7 +333,7 @@ describe('an upload', () => {
     ['layers', (wrong: EdgeBackbone) => makeAdapter({ backbone: wrong, seed: 3 })],
     ['vocab', (wrong: EdgeBackbone) => makeLargeAdapter({ backbone: wrong, bytes: 100_000 })],
   ] as const)('of another %s than the backbone it names is refused by that name', async (size, make) => {
-    const { file } = await make({ ...edgeBackbone, [size]: 2 * edgeBackbone[size] })
+    const { file } = await make({ ...workerBackbone, [size]: 2 * workerBackbone[size] })
     const answer = await upload(file)
     expect(await answer.clone().json()).toMatchObject({ error: { param: size } })
     await expectRefusal(answer, 400, 'backbone_mismatch')
@@ -344,13 +344,13 @@ describe('an upload', () => {
     // <|im_start|>, and a token for each byte.
     const header = 1 + 'assistant\n'.length
     for (const tail of [1, 63]) {
-      const { file } = await makeAdapter({ backbone: edgeBackbone, seed: 904, tail })
+      const { file } = await makeAdapter({ backbone: workerBackbone, seed: 904, tail })
       const answer = await upload(file)
       expect(await answer.clone().json()).toMatchObject({ error: { param: 'tail' } })
       await expectRefusal(answer, 400, 'backbone_mismatch')
     }
     expect(await adapters()).toEqual([tenant.adapter.digest])
-    const { file } = await makeAdapter({ backbone: edgeBackbone, seed: 905, tail: header })
+    const { file } = await makeAdapter({ backbone: workerBackbone, seed: 905, tail: header })
     expect((await upload(file)).status).toBe(201)
   })
 })
@@ -370,7 +370,7 @@ describe('a tenant’s adapter storage', () => {
 
   test('is never overdrawn by uploads at once, on several isolates', async () => {
     const files = await Promise.all(
-      Array.from({ length: 12 }, (_, at) => makeAdapter({ backbone: edgeBackbone, seed: 950 + at })),
+      Array.from({ length: 12 }, (_, at) => makeAdapter({ backbone: workerBackbone, seed: 950 + at })),
     )
     const each = small.file.length
     await policy(tenant.adapter.file.length + 5 * each)
@@ -393,7 +393,7 @@ describe('a tenant’s adapter storage', () => {
   test('is given back by a deletion', async () => {
     await policy(tenant.adapter.file.length + small.file.length)
     await upload(small.file)
-    const other = await makeAdapter({ backbone: edgeBackbone, seed: 990 })
+    const other = await makeAdapter({ backbone: workerBackbone, seed: 990 })
     expect((await upload(other.file)).status).toBe(403)
     await edge.own(tenant, 'DELETE', `/adapters/${small.digest}`)
     expect((await upload(other.file)).status).toBe(201)

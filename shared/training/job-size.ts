@@ -43,5 +43,5 @@ export function jobSize(
 }
 
 /** Tokens that all steps together read. `perEpoch`: those of the examples that are trained on. */
-export const jobTokens = (perEpoch: number, { steps, stepsPerEpoch }: JobSize): number =>
+export const tokensOfJob = (perEpoch: number, { steps, stepsPerEpoch }: JobSize): number =>
   Math.ceil((perEpoch * steps) / stepsPerEpoch)

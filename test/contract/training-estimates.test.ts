@@ -7,7 +7,7 @@ import { Hyperparameters } from '../../shared/api/fine-tuning.ts'
 import type { EdgeBackbone } from '../../shared/backbone.ts'
 import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
-import { jobSize, jobTokens } from '../../shared/training/job-size.ts'
+import { jobSize, tokensOfJob } from '../../shared/training/job-size.ts'
 import { promptFormatOf, servedEncoder } from '../../shared/training/prompt-encoder.ts'
 import { lengthOf } from '../../training/data/batches.ts'
 import { parseDataset } from '../../training/data/dataset.ts'
@@ -66,7 +66,7 @@ test('a file’s tokens are counted at its upload as a trainer reads them, and t
   ]) {
     const { train } = splitDev(dataset.examples, { share: 0.1, seed: 1 })
     const size = jobSize(train.length, hyperparameters)
-    const planned = jobTokens(
+    const planned = tokensOfJob(
       train.reduce((sum, example) => sum + lengthOf(example), 0),
       size,
     )

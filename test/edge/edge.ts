@@ -11,7 +11,7 @@ import { tinyChat, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.t
 import { makeAdapter, type TestAdapter } from './adapter.ts'
 import { rankNodes } from './rank-nodes.ts'
 
-export const edgeBackbone: EdgeBackbone = {
+export const workerBackbone: EdgeBackbone = {
   slug: BackboneSlug.parse('tiny'),
   digest: BackboneDigest.parse('ab'.repeat(32)),
   tokens: { bos: tinySpecials.imStart, eos: [tinySpecials.imEnd, tinySpecials.endOfText] },
@@ -93,13 +93,15 @@ export class TestEdge {
   }
 
   async seedBackbone(): Promise<void> {
-    await expectOk(this.admin('PUT', '/backbones/tiny', { backbone: edgeBackbone, tokenizer: tinyTokenizer }))
+    await expectOk(
+      this.admin('PUT', '/backbones/tiny', { backbone: workerBackbone, tokenizer: tinyTokenizer }),
+    )
   }
 
   async seedTenant(): Promise<TestTenant> {
     tenants += 1
     const id = `tenant-${tenants}`
-    const adapter = await makeAdapter({ backbone: edgeBackbone, seed: tenants })
+    const adapter = await makeAdapter({ backbone: workerBackbone, seed: tenants })
     await expectOk(this.admin('POST', '/tenants', { id }))
     await expectOk(this.admin('PUT', `/tenants/${id}/adapters/${adapter.digest}`, adapter.file))
     await expectOk(this.admin('PUT', `/tenants/${id}/aliases/tone`, { digest: adapter.digest }))

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { byteIds, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
-import { edgeBackbone } from './edge.ts'
+import { workerBackbone } from './edge.ts'
 
 const codec = TextCodec.compile(tinyTokenizer)
 const library = new Tokenizer(tinyTokenizer, {})
@@ -73,7 +73,7 @@ describe('a prompt', () => {
 })
 
 describe('a conversation', () => {
-  const template = new ChatTemplate(edgeBackbone, codec)
+  const template = new ChatTemplate(workerBackbone, codec)
   const ask = (content: string, tuned = true) =>
     template.encode([{ role: 'user', content }], { tuned, room: 10_000 })
 
@@ -136,7 +136,8 @@ describe('a conversation', () => {
 })
 
 describe('a chat template', () => {
-  const withTemplate = (template: string) => new ChatTemplate({ ...edgeBackbone, chat: { template } }, codec)
+  const withTemplate = (template: string) =>
+    new ChatTemplate({ ...workerBackbone, chat: { template } }, codec)
   const user = { role: 'user', content: 'hi', name: undefined } as const
   const room = { tuned: true, room: 10_000 }
 

@@ -1,7 +1,7 @@
 import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import { type AdapterFile, type AdapterMetadata, parseAdapterFile } from '../../shared/adapter-file.ts'
 import { choicesOf, describeAdapter } from '../../shared/training/describe-adapter.ts'
-import { devShare, jobSize, jobTokens } from '../../shared/training/job-size.ts'
+import { devShare, jobSize, tokensOfJob } from '../../shared/training/job-size.ts'
 import {
   type PromptEncoder,
   type PromptFormat,
@@ -100,6 +100,6 @@ export function planJob(
       all: (validation ?? whole).examples,
       asked: split.dev.slice(0, maxShown),
     }),
-    tokens: jobTokens(perEpoch, size),
+    tokens: tokensOfJob(perEpoch, size),
   }
 }

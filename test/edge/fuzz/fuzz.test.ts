@@ -10,7 +10,7 @@ import { nodeTokenKey } from '../../../shared/node-token.ts'
 import { byteIds } from '../../fakes/tiny-tokenizer.ts'
 import { makeAdapter, type TestAdapter } from '../adapter.ts'
 import { DocumentedAnswers } from '../documented-answers.ts'
-import { edgeBackbone, stubs, TestEdge, type TestTenant } from '../edge.ts'
+import { stubs, TestEdge, type TestTenant, workerBackbone } from '../edge.ts'
 import { type FuzzRequest, type FuzzSource, requests } from './request-arbitrary.ts'
 
 /**
@@ -40,7 +40,7 @@ test(
       // The requests of a round may revoke its key or take its tenant away.
       await edge.seedBackbone()
       const tenant = await edge.seedTenant()
-      const second = await makeAdapter({ backbone: edgeBackbone, seed: 500 + rounds })
+      const second = await makeAdapter({ backbone: workerBackbone, seed: 500 + rounds })
       await edge.admin('PUT', `/tenants/${tenant.id}/adapters/${second.digest}`, second.file)
       const source = sourceOf(tenant, second)
       await fc.assert(
