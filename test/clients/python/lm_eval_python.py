@@ -116,7 +116,8 @@ def _():
     different = [at for at, (a, b) in enumerate(zip(chosen, expected, strict=True)) if a != b]
     wide = [at for at in different if margins[at] >= NEAR_TIE]
     assert wide == [], f"examples {wide} of {len(own)} differ"
-    return f"{len(own) - len(different)} of {len(own)} the same, the others nearly tied"
+    tied = f", the others within {NEAR_TIE} nats" if different else ""
+    return f"{len(own) - len(different)} of {len(own)} the same{tied}"
 
 
 @feature("local-completions, generate_until")
