@@ -43,6 +43,18 @@ export async function benchPrefix(): Promise<boolean> {
       runRequest(engine, { backbone: backend.backbone, prompt: textIds(512, seed++), maxTokens: 1 }),
     )
   const once = await compare(15, { a: fresh(keeping), b: fresh(plain) })
+
+  const known = textIds(512, seed++)
+  await runRequest(keeping, { backbone: backend.backbone, prompt: known, maxTokens: 1 })
+  let others = 0
+  // A tenant that was never seen asks what another's conversation was.
+  const byAnother = () => {
+    const tenant = `other-${others++}`
+    return timed(() =>
+      runRequest(keeping, { backbone: backend.backbone, prompt: known, maxTokens: 1, tenant }),
+    )
+  }
+  const across = await compare(7, { a: byAnother, b: fresh(keeping) })
   await backend.close()
   return report('Prefix reuse: ten turns over a system prompt of 1,500 tokens', [
     {
@@ -68,6 +80,12 @@ export async function benchPrefix(): Promise<boolean> {
       value: once.ratio,
       unit: '×',
       bound: { kind: 'at most', value: 1.01 },
+    },
+    {
+      name: 'what another tenant has asked before / what nobody has',
+      value: across.ratio,
+      unit: '×',
+      bound: { kind: 'at least', value: 0.97 },
     },
   ])
 }
