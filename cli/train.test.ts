@@ -1,7 +1,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -353,6 +353,22 @@ describe('one line says what is wrong when', () => {
     await writeFile(path('one.jsonl'), jsonl(0, 1))
     await writeFile(path('wrong.jsonl'), `${row(1)}\n{"prompt": "a", "completion": ""}\n${row(2)}\n`)
     await writeFile(path('there.safetensors'), '')
+  })
+
+  it('rows are to be late and the chat template has no generation header', async () => {
+    const cache = openCache(env)
+    const headless = cache.backbone('headless', 'q8')
+    await cp(cache.backbone('tiny', 'q8'), headless, { recursive: true })
+    const manifest = JSON.parse(await readFile(join(headless, 'manifest.json'), 'utf8'))
+    const template = manifest.chat.template.replace(/{% if add_generation_prompt %}.*$/, '')
+    expect(template).not.toBe(manifest.chat.template)
+    const changed = { ...manifest, slug: 'headless', chat: { ...manifest.chat, template } }
+    await writeFile(join(headless, 'manifest.json'), JSON.stringify(changed))
+    const late = ['--backbone', 'headless', '--placement', 'late']
+    for (const dry of [[], ['--dry-run']])
+      expect(await refusal(...late, ...dry)).toMatch(
+        /template has no generation header.*leave --placement late out/,
+      )
   })
 
   it.each(Object.entries(refusals))('%s', async (_, { more, says }) => {

@@ -1,10 +1,11 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { ChatCompletion, ChatCompletionChunk } from '../../shared/api/chat-completions.ts'
 import { ErrorBody } from '../../shared/api/error.ts'
+import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
 import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
 import { readSse, stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
-import { byteIds, tinySpecials } from '../../test/fakes/tiny-tokenizer.ts'
+import { byteIds, tinyChat, tinySpecials, tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
 const tinyHeader = [tinySpecials.imStart, ...byteIds('assistant\n')]
@@ -222,6 +223,45 @@ describe('a stack', () => {
     })
     expect(response.status).toBe(400)
     expect(ErrorBody.parse(await response.json()).error.message).toContain('stacked')
+  })
+})
+
+describe('late rows of several backbones', () => {
+  test('answer neither together nor in one stack, and none stands for a template without a header', async () => {
+    const second = {
+      ...workerBackbone,
+      slug: BackboneSlug.parse('second'),
+      digest: BackboneDigest.parse('cd'.repeat(32)),
+    }
+    const headless = {
+      ...second,
+      slug: BackboneSlug.parse('headless'),
+      digest: BackboneDigest.parse('ef'.repeat(32)),
+      chat: { template: tinyChat.template.replace(/{% if add_generation_prompt %}.*$/, '') },
+    }
+    for (const backbone of [second, headless]) {
+      const put = await edge.admin('PUT', `/backbones/${backbone.slug}`, {
+        backbone,
+        tokenizer: tinyTokenizer,
+      })
+      expect(put.status).toBe(204)
+    }
+    const foreign = await makeAdapter({ backbone: second, seed: 900, tail })
+    expect((await edge.own(tenant, 'POST', '/adapters?alias=foreign', foreign.file)).status).toBe(201)
+    for (const [body, param] of [
+      [{ model: 'safe+foreign' }, 'model'],
+      [{ models: ['safe', 'foreign'] }, 'models[1]'],
+    ] as const) {
+      const refused = await refusal(body)
+      expect(refused).toMatchObject({ status: 400, code: 'invalid_request', param })
+      expect(refused.message).toMatch(/second.*one backbone/)
+    }
+    const { file } = await makeAdapter({ backbone: headless, seed: 901, tail })
+    const published = await edge.own(tenant, 'POST', '/adapters', file)
+    expect(published.status).toBe(400)
+    const { error } = ErrorBody.parse(await published.json())
+    expect(error).toMatchObject({ code: 'backbone_mismatch', param: 'tail' })
+    expect(error.message).toContain('train with another placement')
   })
 })
 

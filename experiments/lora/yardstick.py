@@ -1,0 +1,179 @@
+"""LoRA in PyTorch under the protocol of docs/results.md, as a yardstick for adapters. README.md beside it says how to run it."""
+
+import argparse
+import json
+import math
+import random
+import sys
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+BATCH = 16
+WARMUP = 0.06
+DECAY = 0.01
+CLIP = 1.0
+# Rates among which dev data choose.
+RATES = (3e-4, 1e-3, 3e-3)
+DEV_SHARE = 0.1
+
+
+class LowRank(nn.Module):
+    """A linear map W and its update: W x + (alpha / r) B A x. B starts at zero (arXiv 2106.09685)."""
+
+    def __init__(self, linear: nn.Linear, rank: int):
+        super().__init__()
+        self.linear = linear
+        self.down = nn.Parameter(torch.empty(rank, linear.in_features))
+        self.up = nn.Parameter(torch.zeros(linear.out_features, rank))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+        # alpha = 2 r.
+        self.scale = 2.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x) + self.scale * F.linear(F.linear(x, self.down), self.up)
+
+
+def load(folder: str) -> nn.Module:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+
+
+def with_lora(model: nn.Module, rank: int) -> list[nn.Parameter]:
+    """Freezes the model and puts an update on each projection of each layer; returns what is trained."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    trained = []
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if name in PROJECTIONS and isinstance(child, nn.Linear):
+                lora = LowRank(child, rank)
+                setattr(module, name, lora)
+                trained += [lora.down, lora.up]
+    return trained
+
+
+def losses(model: nn.Module, examples: list[dict]) -> torch.Tensor:
+    """The sum of -log p over each example's response tokens, [examples]."""
+    rows = [example["instruction"] + example["response"] for example in examples]
+    longest = max(map(len, rows))
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    seen = torch.zeros(len(rows), longest, dtype=torch.long)
+    wanted = torch.zeros(len(rows), longest - 1)
+    for at, (row, example) in enumerate(zip(rows, examples)):
+        ids[at, : len(row)] = torch.tensor(row)
+        seen[at, : len(row)] = 1
+        wanted[at, len(example["instruction"]) - 1 : len(row) - 1] = 1
+    logits = model(input_ids=ids, attention_mask=seen).logits[:, :-1]
+    each = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+    return (each * wanted).sum(dim=1)
+
+
+def factor(step: int, steps: int) -> float:
+    """A linear rise over the warm-up, then a linear fall to zero."""
+    rise = math.ceil(steps * WARMUP)
+    return (step + 1) / rise if step < rise else (steps - step) / max(1, steps - rise)
+
+
+def train(model, trained, examples, *, rate: float, steps: int, seed: int) -> None:
+    order = random.Random(seed)
+    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=DECAY)
+    waiting: list[dict] = []
+    model.train()
+    for step in range(steps):
+        while len(waiting) < BATCH:
+            waiting += order.sample(examples, len(examples))
+        batch, waiting = waiting[:BATCH], waiting[BATCH:]
+        tokens = sum(len(example["response"]) for example in batch)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * factor(step, steps)
+        optimizer.zero_grad()
+        loss = losses(model, batch).sum() / tokens
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, CLIP)
+        optimizer.step()
+        if (step + 1) % 10 == 0:
+            print(f"  step {step + 1}/{steps}: loss {loss.item():.4f}", file=sys.stderr)
+    model.eval()
+
+
+@torch.no_grad()
+def loss_per_token(model, examples) -> float:
+    total = sum(losses(model, examples[at : at + BATCH]).sum().item() for at in range(0, len(examples), BATCH))
+    return total / sum(len(example["response"]) for example in examples)
+
+
+@torch.no_grad()
+def accuracy(model, examples, choices) -> float:
+    """The share of examples whose likeliest choice, as a whole response, is right."""
+    right = 0
+    for example in examples:
+        asked = [{"instruction": example["instruction"], "response": choice} for choice in choices]
+        sums = torch.cat([losses(model, asked[at : at + BATCH]) for at in range(0, len(asked), BATCH)])
+        right += choices[int(sums.argmin())] == example["response"]
+    return right / len(examples)
+
+
+def fresh(folder: str, rank: int, seed: int):
+    torch.manual_seed(seed)
+    model = load(folder)
+    return model, with_lora(model, rank)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="folder of the backbone as Hugging Face publishes it")
+    parser.add_argument("--task", required=True, help="file that experiments/lora/export.ts wrote")
+    parser.add_argument("--rank", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--rate", type=float, help="without it, dev data choose")
+    parser.add_argument("--steps", type=int, help="instead of whole epochs")
+    parser.add_argument("--tests", type=int, help="measure the first N test examples alone")
+    arguments = parser.parse_args()
+    with open(arguments.task) as file:
+        task = json.load(file)
+    examples, choices = task["train"], task["choices"]
+    steps_of = lambda count: arguments.steps or arguments.epochs * math.ceil(count / BATCH)
+    rate, dev_losses = arguments.rate, {}
+    if rate is None:
+        # The last tenth of the training examples is held back, and trained on once the rate is chosen.
+        kept = len(examples) - max(1, round(DEV_SHARE * len(examples)))
+        for candidate in RATES:
+            model, trained = fresh(arguments.model, arguments.rank, arguments.seed)
+            train(model, trained, examples[:kept], rate=candidate, steps=steps_of(kept), seed=arguments.seed)
+            dev_losses[candidate] = loss_per_token(model, examples[kept:])
+            print(f"rate {candidate}: dev loss {dev_losses[candidate]:.4f}", file=sys.stderr)
+        rate = min(dev_losses, key=dev_losses.__getitem__)
+    model, trained = fresh(arguments.model, arguments.rank, arguments.seed)
+    steps = steps_of(len(examples))
+    begun = time.perf_counter()
+    train(model, trained, examples, rate=rate, steps=steps, seed=arguments.seed)
+    seconds = time.perf_counter() - begun
+    held = task["likelihood"][: arguments.tests]
+    labelled = task["labels"][: arguments.tests]
+    print(
+        json.dumps(
+            {
+                "task": task["task"],
+                "model": f"lora-r{arguments.rank}",
+                "seed": arguments.seed,
+                "steps": steps,
+                "rate": rate,
+                "devLosses": dev_losses,
+                "parameters": sum(parameter.numel() for parameter in trained),
+                "loss": loss_per_token(model, held),
+                **({"labelAccuracy": accuracy(model, labelled, choices)} if labelled else {}),
+                "trainSeconds": round(seconds, 1),
+                "torch": torch.__version__,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
