@@ -93,7 +93,8 @@ export class HostBuffers {
     for (const [at, buffer] of this.#buffers.entries()) {
       const { from, to } = layers[at >> 1] ?? { from: 0, to: 0 }
       const size = (to - from) * this.#rowBytes
-      const copy = new Uint8Array(kvHeads * size)
+      // Every byte is written at once, so none is set to 0 first.
+      const copy = new Uint8Array(Buffer.allocUnsafeSlow(kvHeads * size).buffer)
       await this.#turns.before(copy.byteLength)
       for (let head = 0; head < kvHeads; head++) {
         const start = this.#at({ place, head, row: from })

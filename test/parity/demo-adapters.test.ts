@@ -73,29 +73,11 @@ describe.each(trained)('$alias', ({ alias, least }) => {
     expect(overlap({ train, dev })).toBe(0)
   })
 
-  test('has the loss in training, in f32, that it has where it is served, in 8 bits', async ({ skip }) => {
-    const file = await adapterOf(alias, skip)
-    // So many examples give tickets' short answers a hundred tokens: the two losses differ by chance from token
-    // to token.
-    const examples = (await examplesOf(`${alias}.heldout.jsonl`)).slice(0, alias === 'tickets' ? 50 : 16)
-    const model = await openLossModel({ backbone, metadata: file.metadata })
-    onTestFinished(() => model.close())
-    const settings = TrainSettings.parse({ steps: 1, evaluateEvery: 1 })
-    const trained = await meanLoss(model, { ...settings, examples, parameters: parametersOf(file) })
-
-    const backend = await openEvaluationBackend(backbone, { examples, maxTokens: 1, promptRows: 4 })
-    onTestFinished(() => backend.close())
-    const parts = new Set(['likelihood'] as const)
-    const options = { backend, examples, parts, choices: [], maxTokens: 1, stopTokens: [], decode: String }
-    const served = metricsOf(await measure(options, { adapter: backend.loadAdapter(file) }), { seed: 0 })
-    expect(Math.abs((served.loss?.value ?? Number.NaN) / trained - 1)).toBeLessThan(0.03)
-  }, 300_000)
-
   test(`answers at least ${100 * least} % of the held-out prompts exactly, and the untuned model none`, async ({
     skip,
   }) => {
     const file = await adapterOf(alias, skip)
-    const examples = await examplesOf(`${alias}.heldout.jsonl`)
+    const examples = (await examplesOf(`${alias}.heldout.jsonl`)).slice(0, 32)
     const maxTokens = 48
     const backend = await openEvaluationBackend(backbone, { examples, maxTokens, promptRows: 4 })
     onTestFinished(() => backend.close())
@@ -110,8 +92,27 @@ describe.each(trained)('$alias', ({ alias, least }) => {
     }
     const tuned = await measure(options, { adapter: backend.loadAdapter(file) })
     expect(metricsOf(tuned, { seed: 0 }).exactMatch?.value).toBeGreaterThanOrEqual(least)
-    const some = { ...options, examples: examples.slice(0, 8) }
+    const some = { ...options, examples: examples.slice(0, 4) }
     const untuned = await measure(some, { adapter: undefined })
     expect(metricsOf(untuned, { seed: 0 }).exactMatch?.value).toBe(0)
   })
 })
+
+test('orders has the loss in training, in f32, that it has where it is served, in 8 bits', async ({
+  skip,
+}) => {
+  const file = await adapterOf('orders', skip)
+  // The two losses differ by chance from token to token, so that it takes a hundred tokens.
+  const examples = (await examplesOf('orders.heldout.jsonl')).slice(0, 8)
+  const model = await openLossModel({ backbone, metadata: file.metadata })
+  onTestFinished(() => model.close())
+  const settings = TrainSettings.parse({ steps: 1, evaluateEvery: 1 })
+  const trained = await meanLoss(model, { ...settings, examples, parameters: parametersOf(file) })
+
+  const backend = await openEvaluationBackend(backbone, { examples, maxTokens: 1, promptRows: 4 })
+  onTestFinished(() => backend.close())
+  const parts = new Set(['likelihood'] as const)
+  const options = { backend, examples, parts, choices: [], maxTokens: 1, stopTokens: [], decode: String }
+  const served = metricsOf(await measure(options, { adapter: backend.loadAdapter(file) }), { seed: 0 })
+  expect(Math.abs((served.loss?.value ?? Number.NaN) / trained - 1)).toBeLessThan(0.03)
+}, 300_000)
