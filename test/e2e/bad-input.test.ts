@@ -92,7 +92,7 @@ describe('one clear error for', () => {
   })
 
   it('a path that is not there', async () => {
-    const response = await post('/v1/embeddings', {})
+    const response = await post('/v1/images/generations', {})
     expect(response.status).toBe(404)
     expect(ErrorBody.parse(await response.json()).error.code).toBe('not_found')
   })

@@ -129,10 +129,10 @@ export const stubs = {
     await fetch(`${url}/stub/behaviour`, { method: 'PUT', body: JSON.stringify(behaviour) })
   },
 
-  /** Generate calls and pushes that reached the nodes since `behave`. */
+  /** Generate calls and pushes that reached the nodes since `behave`, in the order in which they came. */
   async calls(): Promise<StubCall[]> {
     const lists = await Promise.all(stubs.addresses().map((node) => stubs.callsAt(node)))
-    return lists.flat()
+    return lists.flat().toSorted((a, b) => a.arrivedAt - b.arrivedAt)
   },
 
   async callsAt({ url }: { url: string }): Promise<StubCall[]> {

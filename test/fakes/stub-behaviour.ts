@@ -60,6 +60,8 @@ export interface StubBehaviour {
 
 export interface StubCall {
   readonly kind: 'generate' | 'put-adapter'
+  /** Milliseconds since an instant that all stub nodes share. */
+  readonly arrivedAt: number
   /** The connection that it came on; they count from 0. */
   readonly connection: number
   readonly authorization: string

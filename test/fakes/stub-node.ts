@@ -82,6 +82,7 @@ async function handle(
     const digest = path.slice('/v1/adapters/'.length)
     const call: StubCall = {
       kind: 'put-adapter',
+      arrivedAt: performance.now(),
       connection,
       authorization,
       headers: request.headers,
@@ -106,6 +107,7 @@ async function handle(
   }
   const call: StubCall = {
     kind: 'generate',
+    arrivedAt: performance.now(),
     connection,
     authorization,
     headers: request.headers,
