@@ -1,4 +1,3 @@
-import { constants, setPriority } from 'node:os'
 import { z } from 'zod'
 import { openBackbone } from '../../model/backbone/backbone-folder.ts'
 import { WeightFormat } from '../../shared/backbone.ts'
@@ -11,6 +10,7 @@ import { requireBackbone } from '../local/local-backbone.ts'
 import { stopRequest } from '../local/stop-request.ts'
 import { servingEncoder } from '../tokenizer/serving-encoder.ts'
 import { compareAnswers } from './compare-answers.ts'
+import { takeLowestPriority } from './low-priority.ts'
 
 /** A trainer's settings, by environment as a node's. */
 export const TrainerSettings = z.object({
@@ -32,7 +32,7 @@ export type TrainerSettings = z.infer<typeof TrainerSettings>
 /** Trains until SIGTERM or SIGINT; a job under way is left to the next trainer with a checkpoint. */
 export async function trainerProcess(settings: TrainerSettings): Promise<void> {
   // Serving comes first on a machine that does both.
-  setPriority(constants.priority.PRIORITY_LOW)
+  await takeLowestPriority()
   const { QUARTET_BACKBONE: named, QUARTET_EDGE_URL: edge, QUARTET_TRAINER_ID: trainer } = settings
   const write = jsonLog(logThreshold(settings.QUARTET_LOG_LEVEL), (line) => process.stdout.write(`${line}\n`))
   const backbone = named.includes('/')
