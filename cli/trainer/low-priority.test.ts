@@ -4,8 +4,8 @@ import { expect, it } from 'vitest'
 
 const script = `
   import { readdir, readFile } from 'node:fs/promises'
-  import { takeLowestPriority } from ${JSON.stringify(new URL('./low-priority.ts', import.meta.url).href)}
-  await takeLowestPriority()
+  import { takePriority } from ${JSON.stringify(new URL('./low-priority.ts', import.meta.url).href)}
+  await takePriority(19)
   const threads = await Promise.all((await readdir('/proc/self/task')).map((thread) => readFile('/proc/self/task/' + thread + '/stat', 'utf8')))
   const autogroup = await readFile('/proc/self/autogroup', 'utf8').catch(() => undefined)
   console.log(JSON.stringify({ nices: threads.map((stat) => Number(stat.slice(stat.lastIndexOf(')')).split(' ')[17])), autogroup }))

@@ -10,7 +10,7 @@ import { requireBackbone } from '../local/local-backbone.ts'
 import { stopRequest } from '../local/stop-request.ts'
 import { servingEncoder } from '../tokenizer/serving-encoder.ts'
 import { compareAnswers } from './compare-answers.ts'
-import { takeLowestPriority } from './low-priority.ts'
+import { takePriority } from './low-priority.ts'
 
 /** A trainer's settings, by environment as a node's. */
 export const TrainerSettings = z.object({
@@ -25,6 +25,8 @@ export const TrainerSettings = z.object({
   QUARTET_WEIGHTS: WeightFormat.optional(),
   /** Threads that compute; as many as cores when absent. */
   QUARTET_TRAINER_THREADS: z.coerce.number().int().min(1).max(1_024).optional(),
+  /** The process's priority: 0 is the usual one, 19 the lowest. */
+  QUARTET_TRAINER_NICE: z.coerce.number().int().min(0).max(19).default(19),
   QUARTET_LOG_LEVEL: z.string().optional(),
 })
 export type TrainerSettings = z.infer<typeof TrainerSettings>
@@ -32,7 +34,7 @@ export type TrainerSettings = z.infer<typeof TrainerSettings>
 /** Trains until SIGTERM or SIGINT; a job under way is left to the next trainer with a checkpoint. */
 export async function trainerProcess(settings: TrainerSettings): Promise<void> {
   // Serving comes first on a machine that does both.
-  await takeLowestPriority()
+  await takePriority(settings.QUARTET_TRAINER_NICE)
   const { QUARTET_BACKBONE: named, QUARTET_EDGE_URL: edge, QUARTET_TRAINER_ID: trainer } = settings
   const write = jsonLog(logThreshold(settings.QUARTET_LOG_LEVEL), (line) => process.stdout.write(`${line}\n`))
   const backbone = named.includes('/')

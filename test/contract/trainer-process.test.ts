@@ -101,6 +101,7 @@ function startTrainer(id: string): Trainer {
         QUARTET_EDGE_URL: edge.url,
         QUARTET_NODE_SECRET: secret,
         QUARTET_BACKBONE: backbone.folder,
+        QUARTET_TRAINER_NICE: '0',
       },
     },
   )

@@ -9,7 +9,11 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const home = await mkdtemp(join(tmpdir(), 'quartet-e2e-'))
   const ports = await freePorts()
   // The trainer has both cores of a small machine: the tests wait for it, and measure nothing beside it.
-  const started = quartetStart({ home, ports, env: { QUARTET_TRAINER_THREADS: '2' } })
+  const started = quartetStart({
+    home,
+    ports,
+    env: { QUARTET_TRAINER_THREADS: '2', QUARTET_TRAINER_NICE: '0' },
+  })
   const teardown = async () => {
     await stop(started)
     await rm(home, { recursive: true, force: true })
