@@ -9,7 +9,12 @@ import { setPriority } from 'node:os'
 export async function takePriority(nice: number): Promise<void> {
   setPriority(nice)
   if (process.platform !== 'linux') return
-  for (const thread of await readdir('/proc/self/task')) setPriority(Number(thread), nice)
+  for (const thread of await readdir('/proc/self/task'))
+    try {
+      setPriority(Number(thread), nice)
+    } catch {
+      // The thread has ended meanwhile.
+    }
   // The session of a terminal is not this process's to change. A kernel that does not group sessions has no such file.
   if (await hasOwnSession()) await writeFile('/proc/self/autogroup', String(nice)).catch(() => {})
 }
