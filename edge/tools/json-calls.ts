@@ -1,4 +1,5 @@
 import type { AnswerPiece, CallCounter, CallReader } from './call-pieces.ts'
+import { JsonNesting } from './json-nesting.ts'
 
 type Place =
   /** Stands in front of a call or behind one. */
@@ -23,9 +24,8 @@ export class JsonCalls implements CallReader {
   readonly #counter: CallCounter
   readonly #pieces: AnswerPiece[] = []
   #place: Place = 'between'
-  #depth = 0
+  #nesting = new JsonNesting()
   #isInList = false
-  #isQuoted = false
   #isEscaped = false
   #key = ''
   #value = ''
@@ -136,8 +136,7 @@ export class JsonCalls implements CallReader {
     if (character === '"') this.#place = 'string'
     else if (character === '{' || character === '[') {
       this.#place = 'nested'
-      this.#depth = 0
-      this.#isQuoted = false
+      this.#nesting = new JsonNesting()
       this.#nested(character)
       return true
     } else if (/[-\d\w]/.test(character)) this.#place = 'bare'
@@ -148,15 +147,7 @@ export class JsonCalls implements CallReader {
 
   #nested(character: string): void {
     this.#add(character)
-    if (this.#isQuoted) {
-      if (character === '"' && !this.#isEscaped) this.#isQuoted = false
-      this.#isEscaped = character === '\\' && !this.#isEscaped
-    } else if (character === '"') this.#isQuoted = true
-    else if (character === '{' || character === '[') this.#depth += 1
-    else if (character === '}' || character === ']') {
-      this.#depth -= 1
-      if (this.#depth === 0) this.#endValue()
-    }
+    if (this.#nesting.closesWith(character)) this.#endValue()
   }
 
   #add(character: string): void {

@@ -1,4 +1,5 @@
 import type { AnswerPiece, CallCounter, CallReader } from './call-pieces.ts'
+import { JsonNesting } from './json-nesting.ts'
 
 const separators = { id: '[CALL_ID]', arguments: '[ARGS]' } as const
 /** A function's name, and the id that some models write behind it. */
@@ -11,9 +12,7 @@ export class SeparatedCall implements CallReader {
   readonly #pieces: AnswerPiece[] = []
   #head = ''
   #call: number | undefined
-  #depth = 0
-  #isQuoted = false
-  #isEscaped = false
+  readonly #arguments = new JsonNesting()
   readonly rest = ''
   status: CallReader['status'] = 'more'
 
@@ -27,14 +26,14 @@ export class SeparatedCall implements CallReader {
     for (; at < text.length && this.status === 'more'; at++) {
       const character = text.charAt(at)
       if (this.#call === undefined) this.#readHead(character)
-      else if (this.#depth === 0 && character !== '{') {
+      else if (!this.#arguments.isOpen && character !== '{') {
         if (!/\s/.test(character)) {
           this.status = 'over'
           break
         }
       } else {
         told += character
-        this.#readArguments(character)
+        if (this.#arguments.closesWith(character)) this.status = 'over'
       }
     }
     if (told !== '' && this.#call !== undefined)
@@ -66,17 +65,5 @@ export class SeparatedCall implements CallReader {
     if (open === -1) return /^[\sA-Za-z0-9_.-]*$/.test(plain)
     const begun = plain.slice(open)
     return Object.values(separators).some((separator) => separator.startsWith(begun))
-  }
-
-  #readArguments(character: string): void {
-    if (this.#isQuoted) {
-      if (character === '"' && !this.#isEscaped) this.#isQuoted = false
-      this.#isEscaped = character === '\\' && !this.#isEscaped
-    } else if (character === '"') this.#isQuoted = true
-    else if (character === '{' || character === '[') this.#depth += 1
-    else if (character === '}' || character === ']') {
-      this.#depth -= 1
-      if (this.#depth === 0) this.status = 'over'
-    }
   }
 }
