@@ -55,5 +55,7 @@ for (const phase of phases) {
   const ended = await Promise.all(phase.map((command, at) => check(command, at === 0)))
   for (const { name, seconds, status } of ended)
     console.log(`${status === 0 ? 'passed' : `FAILED (${status})`} in ${seconds.toFixed(0)} s: ${name}`)
-  if (ended.some(({ status }) => status !== 0)) process.exit(1)
+  if (ended.every(({ status }) => status === 0)) continue
+  process.exitCode = 1
+  break
 }

@@ -72,7 +72,7 @@ export class AliasForms {
     return this.#sql.exec<{ id: number }>('SELECT id FROM forms WHERE text = ?', text).toArray()[0]?.id
   }
 
-  /** The length of all forms with `more`; those that no version has any longer are forgotten first where it matters. */
+  /** The length of all forms together with `more`. Where that is too much, forms that no version has are removed first. */
   #length(more: number): number {
     const all = () =>
       more +
