@@ -11,6 +11,7 @@ import type { Pair, Task, TaskData } from './tasks/task.ts'
 /** A task in token ids of a backbone. */
 export interface PreparedTask {
   readonly train: readonly Example[]
+  readonly dev: readonly Example[]
   readonly test: { readonly [P in MeasuredPart]: readonly Example[] }
   readonly choices: readonly Alternative[]
   /** Tokens of the backbone's generation header, which stand behind late rows. */
@@ -23,14 +24,16 @@ export async function prepareTask(
   { folder, backbone, tests }: { folder: string; backbone: Backbone; tests: number | undefined },
 ): Promise<PreparedTask> {
   const encoder = await servingEncoder(backbone)
-  const { train, test, choices } = await readTask(task, folder)
+  const { train, dev, test, choices } = await readTask(task, folder)
   const isChat = backbone.manifest.chat.template !== ''
   const tokenized = (pairs: readonly Pair[]) => pairs.map((pair) => tokenize(pair, { encoder, isChat }))
+  const likelihood = tokenized(test.likelihood.slice(0, tests))
   return {
     train: tokenized(train),
+    dev: tokenized(dev.slice(0, tests)),
     test: {
-      likelihood: tokenized(test.likelihood.slice(0, tests)),
-      labels: tokenized(test.labels.slice(0, tests)),
+      likelihood,
+      labels: test.labels === test.likelihood ? likelihood : tokenized(test.labels.slice(0, tests)),
       answers: tokenized(test.answers.slice(0, tests)),
     },
     choices: choices.map((text) => ({ text, tokens: encoder.answer(text) })),

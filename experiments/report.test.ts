@@ -33,9 +33,9 @@ const results = [
 
 test('a table has the mean over seeds, each seed, and the reference beside it', () => {
   const lines = resultTables(results).split('\n')
-  expect(lines).toContain('| untuned, 8-bit weights | 30.0 ± 3.0 |  | 0.500 |  |  |')
+  expect(lines).toContain('| untuned, 8-bit weights | 30.0 ± 3.0 |  |  | 0.500 |  |  |')
   expect(lines).toContain(
-    '| static, 4 rows | 83.0 ± 3.0 | 0: 82.0, 1: 84.0 | 0.500 | 69 k | 100 steps, 1.5 min, 300 tok/s |',
+    '| static, 4 rows | 83.0 ± 3.0 | 0: 82.0, 1: 84.0 |  | 0.500 | 69 k | 100 steps, 1.5 min, 300 tok/s |',
   )
   expect(lines.some((line) => line.startsWith('| *reference:* LoRA r = 4'))).toBe(true)
 })
@@ -55,6 +55,24 @@ test('a run counts as finished for its task, variant, seed, steps, settings and 
     { backbone: { slug: 'tiny', digest: 'e' } },
   ])
     expect(isFinished([done], { ...done, ...other })).toBe(false)
+})
+
+test('dev data choose among variants of one kind and placement, test data report the chosen one', () => {
+  const tried = (variant: string, { dev, accuracy }: { dev: number; accuracy: number }): Result => ({
+    ...run(variant, { seed: 0, accuracy }),
+    adapter: { kind: 'iapt', placement: 'late' },
+    dev: { examples: 200, metrics: { labelAccuracy: { value: dev, low: dev, high: dev } } },
+  })
+  const tables = resultTables([
+    ...results,
+    tried('iapt-late', { dev: 0.8, accuracy: 0.99 }),
+    tried('iapt-late-m16', { dev: 0.9, accuracy: 0.7 }),
+  ])
+  expect(tables).toContain('| iapt, late, m = 16 | 70.0 ± 3.0 | 0: 70.0 | 90.0 |')
+  expect(tables).toContain(
+    'Of 2 variants of iapt, late, 100 steps, dev data choose *iapt, late, m = 16*: 90.0 on 200 dev examples, 70.0 on test data.',
+  )
+  expect(resultTables(results)).not.toContain('dev data choose')
 })
 
 test('the last result counts for a run that was made again', () => {

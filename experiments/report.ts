@@ -75,12 +75,39 @@ function tableOf(
     (a, b) => order.indexOf(a[0]?.variant ?? '') - order.indexOf(b[0]?.variant ?? ''),
   )
   return [
-    `| model | ${titles[score]} | by seed | ${titles[besides[score]]} | parameters | training |`,
-    '|---|---|---|---|---|---|',
+    `| model | ${titles[score]} | by seed | dev | ${titles[besides[score]]} | parameters | training |`,
+    '|---|---|---|---|---|---|---|',
     ...sorted.map((runs) => measuredRow(runs, score)),
     ...references,
+    ...choices(sorted, score),
   ].join('\n')
 }
+
+/** Which of the variants that differ in settings alone dev data choose: of one kind, placement and length of training. */
+function choices(groups: readonly (readonly Result[])[], score: Score): readonly string[] {
+  const comparable = Map.groupBy(
+    groups.filter((runs) => runs.every(({ dev }) => dev?.metrics[score] !== undefined)),
+    ([first]) =>
+      first?.adapter &&
+      `${String(first.adapter.kind)}, ${String(first.adapter.placement)}, ${first.steps} steps`,
+  )
+  const lines = [...comparable].flatMap(([name, alike]) => {
+    const [best] = alike.toSorted((a, b) => sign[score] * (devMean(b, score) - devMean(a, score)))
+    const [first] = best ?? []
+    if (name === undefined || alike.length < 2 || best === undefined || first === undefined) return []
+    const test = mean(best.map(({ metrics }) => metrics[score]?.value ?? Number.NaN))
+    return [
+      `Of ${alike.length} variants of ${name}, dev data choose *${nameOf(first)}*: ${written[score](devMean(best, score))} on ${first.dev?.examples} dev examples, ${written[score](test)} on test data.`,
+    ]
+  })
+  return lines.length === 0 ? [] : ['', ...lines.flatMap((line, at) => (at === 0 ? [line] : ['', line]))]
+}
+
+const devMean = (runs: readonly Result[], score: Score) =>
+  mean(runs.map(({ dev }) => dev?.metrics[score]?.value ?? Number.NaN))
+
+/** 1 where more is better. */
+const sign: { readonly [S in Score]: 1 | -1 } = { labelAccuracy: 1, loss: -1, bleu: 1, exactMatch: 1 }
 
 function referenceRows({ task, score }: { task: TaskName; score: Score }): readonly string[] {
   return reference.flatMap((row) => referenceRow(row, { task, score }))
@@ -125,6 +152,9 @@ function measuredRow(runs: readonly Result[], score: Score): string {
     nameOf(first),
     `${written[score](mean(scores))} ± ${written[score](half)}`,
     isUntuned ? '' : seeds.join(', '),
+    bySeed.every(({ dev }) => dev?.metrics[score] !== undefined)
+      ? written[score](devMean(bySeed, score))
+      : '',
     others.length === 0 ? '' : written[other](mean(others)),
     isUntuned ? '' : thousands(first.parameters),
     isUntuned ? '' : trainingOf(bySeed),
@@ -152,7 +182,7 @@ function referenceRow(
   const digits = score === 'loss' ? 3 : 1
   const each =
     values.length > 1 ? values.map((value, seed) => `${seed}: ${value.toFixed(digits)}`).join(', ') : ''
-  return [`| *reference:* ${model} | ${mean(values).toFixed(digits)} | ${each} | | | |`]
+  return [`| *reference:* ${model} | ${mean(values).toFixed(digits)} | ${each} | | | | |`]
 }
 
 function thousands(count: number): string {

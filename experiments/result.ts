@@ -3,6 +3,10 @@ import { z } from 'zod'
 import { CliFailure, isSystemError } from '../cli/command/failure.ts'
 
 const Estimate = z.strictObject({ value: z.number(), low: z.number(), high: z.number() })
+const Metrics = z.partialRecord(
+  z.enum(['loss', 'perplexity', 'exactMatch', 'labelAccuracy', 'bleu', 'rougeL']),
+  Estimate,
+)
 
 /** One run: a line of the results file. Intervals are 95 %, over test examples. */
 export const Result = z.strictObject({
@@ -21,10 +25,10 @@ export const Result = z.strictObject({
   bytes: z.int().min(0),
   trained: z.int().min(0),
   tested: z.strictObject({ likelihood: z.int(), labels: z.int(), answers: z.int() }),
-  metrics: z.partialRecord(
-    z.enum(['loss', 'perplexity', 'exactMatch', 'labelAccuracy', 'bleu', 'rougeL']),
-    Estimate,
-  ),
+  /** Of the test data, which report. */
+  metrics: Metrics,
+  /** Of the dev data, which choose; absent where a task has none, and in runs from before there were any. */
+  dev: z.strictObject({ examples: z.int().min(1), metrics: Metrics }).optional(),
   trainSeconds: z.number().min(0),
   /** Prompt and response tokens. */
   trainTokensPerSecond: z.number().min(0),

@@ -3,10 +3,17 @@ import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import type { AdapterMetadata } from '../shared/adapter-file.ts'
 import { parameterCount } from '../shared/training/describe-adapter.ts'
+import { openLossModel } from '../training/loss/onnx-loss-model.ts'
 import type { PreparedTask } from './prepare.ts'
 import type { Result, RunIdentity } from './result.ts'
-import { score } from './score.ts'
-import { type Bench, type PlannedTraining, plannedTraining, trainVariant } from './train-variant.ts'
+import { type Scores, score, scoreByLoss } from './score.ts'
+import {
+  type Bench,
+  type PlannedTraining,
+  plannedTraining,
+  type TrainedVariant,
+  trainVariant,
+} from './train-variant.ts'
 import { type VariantName, variants } from './variants.ts'
 
 export interface ExperimentRun {
@@ -55,7 +62,7 @@ export async function runExperiment(
   const plan = planOf(run, { backbone, header })
   const trained =
     plan && (await trainVariant({ ...plan, name: nameOf(run), examples: prepared.train }, bench))
-  const scored = await score(prepared, { backbone, adapters: trained === undefined ? [] : [trained.file] })
+  const scored = await scoresOf(prepared, { backbone, plan, trained })
   const { test, train } = prepared
   return {
     ...identityOf(run, { backbone, header }),
@@ -65,8 +72,11 @@ export async function runExperiment(
     trained: trained === undefined ? 0 : Math.min(train.length, run.steps * batch),
     tested: {
       likelihood: test.likelihood.length,
-      labels: test.labels.length,
-      answers: new Set(test.answers.map(({ instruction }) => instruction.join())).size,
+      labels: plan?.places === undefined ? test.labels.length : 0,
+      answers:
+        plan?.places === undefined
+          ? new Set(test.answers.map(({ instruction }) => instruction.join())).size
+          : 0,
     },
     trainSeconds: trained?.seconds ?? 0,
     trainTokensPerSecond: trained?.tokensPerSecond ?? 0,
@@ -76,6 +86,30 @@ export async function runExperiment(
       node: process.versions.node,
     },
     cpu: `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'unknown'}`,
+  }
+}
+
+async function scoresOf(
+  prepared: PreparedTask,
+  {
+    backbone,
+    plan,
+    trained,
+  }: { backbone: Backbone; plan: PlannedTraining | undefined; trained: TrainedVariant | undefined },
+): Promise<Scores> {
+  if (plan?.places === undefined || trained === undefined)
+    return await score(prepared, { backbone, adapters: trained === undefined ? [] : [trained.file] })
+  const { metadata, places, settings } = plan
+  const model = await openLossModel({ backbone, metadata, places })
+  try {
+    return await scoreByLoss(prepared, {
+      model,
+      parameters: trained.parameters,
+      batch,
+      batchTokens: settings.batchTokens,
+    })
+  } finally {
+    await model.close()
   }
 }
 

@@ -1,9 +1,12 @@
 import { servingDecoder } from '../cli/tokenizer/serving-decoder.ts'
 import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { AdapterFile } from '../shared/adapter-file.ts'
+import type { Example } from '../training/data/example.ts'
 import { openEvaluationBackend } from '../training/evaluation/evaluate.ts'
-import { type MeasuredPart, measure } from '../training/evaluation/measure.ts'
-import { metricsOf } from '../training/evaluation/metrics.ts'
+import { type MeasuredPart, type Measurements, measure } from '../training/evaluation/measure.ts'
+import { type Metrics, metricsOf } from '../training/evaluation/metrics.ts'
+import { responseLosses } from '../training/loss/batch-loss.ts'
+import type { LossModel, Parameters } from '../training/loss/loss-model.ts'
 import type { PreparedTask } from './prepare.ts'
 import type { Result } from './result.ts'
 
@@ -11,12 +14,14 @@ import type { Result } from './result.ts'
 const maxTokens = 96
 const seed = 0
 
+export type Scores = Pick<Result, 'metrics' | 'dev' | 'evaluateSeconds'>
+
 /** Measures an adapter, a stack of late ones, or the untuned backbone, on a task through the backend that serves it. */
 export async function score(
-  { test, choices }: PreparedTask,
+  { dev, test, choices }: PreparedTask,
   { backbone, adapters }: { backbone: Backbone; adapters: readonly AdapterFile[] },
-): Promise<Pick<Result, 'metrics' | 'evaluateSeconds'>> {
-  const examples = [...test.likelihood, ...test.labels, ...test.answers]
+): Promise<Scores> {
+  const examples = [...dev, ...test.likelihood, ...test.labels, ...test.answers]
   const promptRows = adapters.reduce((sum, { metadata }) => sum + metadata.l_sp, 0)
   const backend = await openEvaluationBackend(backbone, { examples, maxTokens, promptRows })
   try {
@@ -30,16 +35,52 @@ export async function score(
       stopTokens: backbone.manifest.tokens.eos,
       decode: await servingDecoder(backbone),
     }
-    const measured = (part: MeasuredPart) =>
-      measure({ ...options, examples: test[part], parts: new Set([part]) }, { adapter: loaded })
-    const { likelihoods } = await measured('likelihood')
-    const { labels } = await measured('labels')
-    const { answers } = await measured('answers')
+    const measured = (of: readonly Example[], ...parts: MeasuredPart[]) =>
+      measure({ ...options, examples: of, parts: new Set(parts) }, { adapter: loaded })
+    // Prompts that both need are read once.
+    const isShared = test.labels === test.likelihood
+    const first = isShared
+      ? await measured(test.labels, 'likelihood', 'labels')
+      : await measured(test.likelihood, 'likelihood')
+    const { labels } = isShared ? first : await measured(test.labels, 'labels')
+    const { answers } = await measured(test.answers, 'answers')
     return {
-      metrics: metricsOf({ likelihoods, labels, answers }, { seed }),
+      metrics: metricsOf({ likelihoods: first.likelihoods, labels, answers }, { seed }),
+      ...devScores(dev, await measured(dev, choices.length > 0 ? 'labels' : 'likelihood')),
       evaluateSeconds: (performance.now() - start) / 1000,
     }
   } finally {
     await backend.close()
   }
+}
+
+/** Measures the loss of a layout that is not served, by the graph that trains it. */
+export async function scoreByLoss(
+  { dev, test }: PreparedTask,
+  {
+    model,
+    parameters,
+    ...options
+  }: { model: LossModel; parameters: Parameters; batch: number; batchTokens: number },
+): Promise<Scores> {
+  const start = performance.now()
+  const measured = async (examples: readonly Example[]): Promise<Measurements> => {
+    const losses = await responseLosses(model, { ...options, examples, parameters })
+    const likelihoods = examples.map(({ response }, at) => ({
+      logLikelihood: -(losses[at] ?? Number.NaN),
+      tokens: response.length,
+    }))
+    return { likelihoods, labels: [], answers: [] }
+  }
+  return {
+    metrics: metricsOf(await measured(test.likelihood), { seed }),
+    ...devScores(dev, await measured(dev)),
+    evaluateSeconds: (performance.now() - start) / 1000,
+  }
+}
+
+function devScores(dev: readonly Example[], measurements: Measurements): { dev?: Result['dev'] } {
+  if (dev.length === 0) return {}
+  const metrics: Metrics = metricsOf(measurements, { seed })
+  return { dev: { examples: dev.length, metrics } }
 }

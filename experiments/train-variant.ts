@@ -7,10 +7,14 @@ import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import { type AdapterFile, type AdapterMetadata, parseAdapterFile } from '../shared/adapter-file.ts'
 import { describeAdapter } from '../shared/training/describe-adapter.ts'
 import type { Example } from '../training/data/example.ts'
+import type { RowPlaces } from '../training/graph/placement.ts'
+import type { Parameters } from '../training/loss/loss-model.ts'
+import { openLossModel } from '../training/loss/onnx-loss-model.ts'
 import { TrainSettings } from '../training/settings.ts'
 import { startParameters } from '../training/start/start.ts'
 import type { TrainEvent, TrainState } from '../training/train.ts'
 import { trainAdapter } from '../training/train-adapter.ts'
+import { layouts } from './layouts.ts'
 import type { Variant } from './variants.ts'
 
 export interface TrainingRun extends PlannedTraining {
@@ -23,6 +27,8 @@ export interface TrainingRun extends PlannedTraining {
 export interface PlannedTraining {
   readonly metadata: AdapterMetadata
   readonly settings: TrainSettings
+  /** Places of the rows that are not the placement's own. */
+  readonly places?: RowPlaces | undefined
 }
 
 export interface Bench {
@@ -35,6 +41,7 @@ export interface Bench {
 
 export interface TrainedVariant {
   readonly file: AdapterFile
+  readonly parameters: Parameters
   readonly bytes: number
   readonly seconds: number
   /** Prompt and response tokens. */
@@ -61,6 +68,7 @@ export function plannedTraining(
 ): PlannedTraining {
   const tail = variant.adapter.placement === 'late' ? header : undefined
   return {
+    places: variant.layout && layouts[variant.layout].places(header),
     metadata: describeAdapter(backbone.manifest, { ...variant.adapter, tail }),
     settings: TrainSettings.parse({ ...variant.settings, seed, steps, evaluateEvery: checkpointEvery }),
   }
@@ -74,7 +82,7 @@ export async function trainVariant(run: TrainingRun, bench: Bench): Promise<Trai
   const { backbone, work } = bench
   await mkdir(work, { recursive: true })
   const checkpoint = checkpointOf(run, bench)
-  const { metadata, settings } = run
+  const { metadata, places, settings } = run
   const start = { from: 'fresh', rows: 'anchor' } as const
   const parameters = await startParameters(backbone, { metadata, seed: settings.seed, start })
   const trained = await trainAdapter(
@@ -88,6 +96,7 @@ export async function trainVariant(run: TrainingRun, bench: Bench): Promise<Trai
         dev: { examples: [], source: 'none' },
         prompts: 'chat',
       },
+      open: (options) => openLossModel({ ...options, places }),
     },
     {
       checkpoints: {
@@ -105,6 +114,7 @@ export async function trainVariant(run: TrainingRun, bench: Bench): Promise<Trai
   await writeFileAtomically(join(work, `${run.name}.safetensors`), { data: trained.bytes, mode: 0o644 })
   return {
     file: parseAdapterFile(trained.bytes),
+    parameters: trained.parameters,
     bytes: trained.bytes.length,
     ...timesOf(trained.state),
   }

@@ -1,11 +1,14 @@
 import type { AdapterChoices } from '../shared/training/describe-adapter.ts'
 import { LearningRates, type TrainSettings } from '../training/settings.ts'
+import { type LayoutName, layouts } from './layouts.ts'
 
 /** One subject of an experiment: an adapter, and the settings that differ from the trainer's own. */
 export interface Variant {
   readonly title: string
   readonly adapter: AdapterChoices
   readonly settings?: Partial<TrainSettings>
+  /** A layout that is tried and not served: its loss alone is measured, by the graph that trains it. */
+  readonly layout?: LayoutName
 }
 
 /** Every variant, by the name that the command takes, in the order of the tables. A new one is one row here. */
@@ -54,6 +57,22 @@ export const variants = {
     title: 'iapt, late, anchor rate 3e-2',
     adapter: { kind: 'iapt', placement: 'late' },
     settings: { rates: LearningRates.parse({ anchor: 3e-2 }) },
+  },
+  'iapt-late-rows-8': { title: 'iapt, late, 8 rows', adapter: { kind: 'iapt', placement: 'late', rows: 8 } },
+  'iapt-turn-and-header': {
+    title: 'iapt, 4 rows in front of the last turn and 4 in front of the header',
+    adapter: { kind: 'iapt', placement: 'late', rows: layouts['turn-and-header'].rows },
+    layout: 'turn-and-header',
+  },
+  'iapt-around-header': {
+    title: 'iapt, 4 rows in front of the header and 4 behind it',
+    adapter: { kind: 'iapt', placement: 'late', rows: layouts['around-header'].rows },
+    layout: 'around-header',
+  },
+  'iapt-along-answer': {
+    title: 'iapt, 4 rows in front of the header, 2 in front of every eighth token of the answer',
+    adapter: { kind: 'iapt', placement: 'late', rows: layouts['along-answer'].rows },
+    layout: 'along-answer',
   },
   'iapt-clip-0.3': { title: 'iapt, clip 0.3', adapter: { kind: 'iapt' }, settings: { clip: 0.3 } },
   'iapt-warmup-0.2': {

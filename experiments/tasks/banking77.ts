@@ -1,7 +1,7 @@
 import { parse as parseCsv } from 'csv-parse/sync'
 import { z } from 'zod'
 import { sample } from './sample.ts'
-import type { Pair, Task } from './task.ts'
+import { devExamples, type Pair, type Task } from './task.ts'
 
 const Rows = z.array(z.object({ text: z.string().min(1), category: z.string().min(1) }))
 
@@ -21,9 +21,11 @@ export const banking77: Task = {
   files: { train: 'banking77/train.csv', test: 'banking77/test.csv' },
   parse({ train, test }) {
     const rows = parse(train)
+    const drawn = sample(rows, 1600 + devExamples)
     const held = sample(parse(test), 400)
     return {
-      train: sample(rows, 1600),
+      train: drawn.slice(0, 1600),
+      dev: drawn.slice(1600),
       test: { likelihood: held, labels: held, answers: [] },
       choices: [...new Set(rows.map(({ answer }) => answer))].sort(),
     }

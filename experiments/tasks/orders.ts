@@ -24,6 +24,7 @@ export const orders: Task = {
     const held = parse(test)
     return {
       train: parse(train),
+      dev: [],
       test: { likelihood: held, labels: [], answers: held },
       choices: [],
     }

@@ -1,4 +1,4 @@
-import type { Pair, Task } from './task.ts'
+import { devExamples, type Pair, type Task } from './task.ts'
 
 const answers: Readonly<Record<string, string>> = { '0': 'negative', '1': 'positive' }
 
@@ -23,8 +23,10 @@ export const sst2: Task = {
   files: { train: 'sst2/train.tsv', test: 'sst2/test.tsv' },
   parse({ train, test }) {
     const held = parse(test).slice(0, 400)
+    const rows = parse(train)
     return {
-      train: parse(train).slice(0, 1600),
+      train: rows.slice(0, 1600),
+      dev: rows.slice(1600, 1600 + devExamples),
       test: { likelihood: held, labels: held, answers: [] },
       choices: Object.values(answers),
     }

@@ -11,6 +11,8 @@ export type Score = 'labelAccuracy' | 'loss' | 'bleu' | 'exactMatch'
 export interface TaskData {
   /** One epoch of these is the training. */
   readonly train: readonly Pair[]
+  /** Training data behind those that train. They choose among variants. */
+  readonly dev: readonly Pair[]
   /** Held out. */
   readonly test: {
     /** Their responses' likelihood is measured. */
@@ -22,6 +24,9 @@ export interface TaskData {
   }
   readonly choices: readonly string[]
 }
+
+/** How many examples choose, where a task has any to spare. */
+export const devExamples = 200
 
 export interface Task {
   readonly title: string

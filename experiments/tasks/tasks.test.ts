@@ -76,3 +76,24 @@ test('orders: lines of prompt and completion, the held-out ones answered', () =>
   expect(train).toEqual([{ prompt: 'A tea, please.', answer: '{}' }])
   expect(held.answers).toEqual(train)
 })
+
+test('dev examples are training data that do not train', () => {
+  const numbered = (count: number, line: (at: number) => string) =>
+    Array.from({ length: count }, (_, at) => line(at)).join('\n')
+  const files = {
+    sst2: numbered(2000, (at) => `review ${at}\t1`),
+    trec: numbered(2000, (at) => `NUM:dist question ${at}`),
+    e2e: `mr,ref\n${numbered(2000, (at) => `meaning ${at},answer ${at}`)}`,
+    banking77: `text,category\n${numbered(2000, (at) => `query ${at},category`)}`,
+  }
+  for (const [task, file] of [
+    [sst2, files.sst2],
+    [trec, files.trec],
+    [e2e, files.e2e],
+    [banking77, files.banking77],
+  ] as const) {
+    const { dev, train } = task.parse({ train: file, test: file })
+    expect(dev).toHaveLength(200)
+    expect(new Set([...dev, ...train].map(({ prompt }) => prompt)).size).toBe(dev.length + train.length)
+  }
+})

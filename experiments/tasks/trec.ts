@@ -1,4 +1,4 @@
-import type { Pair, Task } from './task.ts'
+import { devExamples, type Pair, type Task } from './task.ts'
 
 const answers: Readonly<Record<string, string>> = {
   ABBR: 'abbreviation',
@@ -31,8 +31,10 @@ export const trec: Task = {
   files: { train: 'trec/tonyz_train.txt', test: 'trec/tonyz_test.txt' },
   parse({ train, test }) {
     const held = parse(test).slice(0, 400)
+    const rows = parse(train)
     return {
-      train: parse(train).slice(0, 1600),
+      train: rows.slice(0, 1600),
+      dev: rows.slice(1600, 1600 + devExamples),
       test: { likelihood: held, labels: held, answers: [] },
       choices: Object.values(answers),
     }

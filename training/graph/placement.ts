@@ -11,10 +11,31 @@ interface Placed {
   readonly l_sp: number
 }
 
-/** How many tokens of an example stand in front of its prompt rows; `tail` of its instruction stand behind late ones. */
-export const tokensBefore: {
-  readonly [P in Placement]: (example: { instruction: number; tail: number }) => number
-} = { first: () => 0, 'after-first': () => 1, late: ({ instruction, tail }) => instruction - tail }
+/** An example's number of tokens. */
+export interface ExampleLengths {
+  readonly instruction: number
+  readonly response: number
+}
+
+/**
+ * How many of an example's tokens stand in front of each of its prompt rows, in ascending order: [l_sp]. A graph of the
+ * placement `late` takes any, those of other placements their own alone.
+ */
+export type RowPlaces = (example: ExampleLengths) => readonly number[]
+
+/** The rows' places of an adapter as it is served. */
+export function rowPlaces({
+  l_sp,
+  placement,
+  tail = 0,
+}: Pick<AdapterMetadata, 'l_sp' | 'placement' | 'tail'>): RowPlaces {
+  const before = {
+    first: () => 0,
+    'after-first': () => 1,
+    late: ({ instruction }) => instruction - tail,
+  } as const satisfies { readonly [P in Placement]: (example: ExampleLengths) => number }
+  return (example) => Array<number>(l_sp).fill(before[placement](example))
+}
 
 /** The same for all examples of a batch, where it does not depend on their lengths. */
 const fixedBefore = { first: 0, 'after-first': 1, late: undefined } as const

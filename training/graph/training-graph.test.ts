@@ -81,6 +81,26 @@ test('a loss is taken only where a response token is predicted, padding and prom
   expect(layOut(batch, undefined)).toMatchObject({ attendedRows: [2, 3, 4], residualRows: [2, 3, 4] })
 })
 
+test('rows of a late adapter stand at the places that are given, and in front of the header by themselves', () => {
+  const late = settings({ kind: 'iapt', m: '8', placement: 'late', tail: '1', l_sp: '3' })
+  const long = [{ index: 0, instruction: [5, 6, 7], response: [8, 9, 2], unscored: 0 }]
+  // Counted: tokens 0 to 4, then the rows 5 to 7.
+  expect(layOut(long, late)).toMatchObject({
+    order: [0, 1, 5, 6, 7, 2, 3, 4],
+    tokenRows: [0, 1, 5, 6, 7],
+    attendedRows: [5, 6, 7],
+    residualRows: [2, 3, 4],
+    instruction: 2,
+  })
+  expect(layOut(long, late, () => [1, 3, 4])).toMatchObject({
+    order: [0, 5, 1, 2, 6, 3, 7, 4],
+    tokenRows: [0, 2, 3, 5, 7],
+    attendedRows: [3, 5, 7],
+    residualRows: [2, 3, 4],
+    instruction: 2,
+  })
+})
+
 test('a response too long for one run is read several times, each time for the loss of other tokens', () => {
   const response = [10, 11, 12, 13, 14]
   const parts = runsOf([{ instruction: [1, 2], response }], { examples: 1, rows: 2, promptRows: 0 })

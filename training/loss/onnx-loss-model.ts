@@ -7,7 +7,8 @@ import { otherWeights } from '../../shared/adapter-fit.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { Stretch } from '../data/runs.ts'
 import { batchInputNames } from '../graph/batch.ts'
-import { layOut } from '../graph/batch-layout.ts'
+import { type BatchLayout, layOut } from '../graph/batch-layout.ts'
+import type { RowPlaces } from '../graph/placement.ts'
 import { gradientOutput, parameterInput } from '../graph/prompts.ts'
 import { type TrainingGraphOptions, tokenLossOutput, trainingGraph } from '../graph/training-graph.ts'
 import { weightInput } from '../graph/weight-inputs.ts'
@@ -22,6 +23,8 @@ export interface LossModelOptions {
   readonly checkpointing?: boolean
   /** Threads that share one operator's work; one per core when absent. */
   readonly threads?: number | undefined
+  /** Other places of late rows than those that are served, to try a layout; the placement's own when absent. */
+  readonly places?: RowPlaces | undefined
 }
 
 /**
@@ -111,7 +114,7 @@ export class OnnxLossModel implements LossModel {
       ...weights,
       ...this.#anchors,
       ...(parameters && this.#parameterFeeds(parameters)),
-      ...batchFeeds(run, metadata),
+      ...batchFeeds(layOut(run, metadata, metadata && this.#options.places)),
     })
   }
 
@@ -183,11 +186,11 @@ class WeightFeeds {
   }
 }
 
-function batchFeeds(batch: readonly Stretch[], metadata: AdapterMetadata | undefined): Tensors {
-  const layout = layOut(batch, metadata)
-  const perToken = [batch.length, 1, layout.instruction]
+function batchFeeds(layout: BatchLayout): Tensors {
+  const examples = layout.tokens.length / layout.longest
+  const perToken = [examples, 1, layout.instruction]
   return {
-    [batchInputNames.tokens]: int64(layout.tokens, [batch.length, layout.longest]),
+    [batchInputNames.tokens]: int64(layout.tokens, [examples, layout.longest]),
     [batchInputNames.attendedRows]: int64(layout.attendedRows),
     [batchInputNames.residualRows]: int64(layout.residualRows),
     [batchInputNames.targets]: int64(layout.targets),
