@@ -1,7 +1,4 @@
-import { QuartetError } from '../../shared/errors.ts'
-
-/** Weights below 2^-40 of the best token's are nil: less in all than a logit's rounding error. */
-const negligibleBits = 40
+import { argmax, exp2Negative, negligibleBits } from '../../model/runtime/logits.ts'
 
 /** A temperature below this is as good as greedy and must not overflow. */
 const leastTemperature = 1e-6
@@ -9,8 +6,6 @@ const leastTemperature = 1e-6
 /** Buckets of a weight in (0, 1]: its f32 exponent and five bits of mantissa, a monotone function of the weight. */
 const bucketShift = 18
 const buckets = (0x3f800000 >>> bucketShift) + 1
-
-const powerOfHalf = Float64Array.from({ length: negligibleBits + 1 }, (_, k) => 2 ** -k)
 
 /**
  * The next token's distribution while the sampling stages narrow it: logits first, then the weights of the tokens
@@ -134,47 +129,4 @@ export class Distribution {
     this.#weights[this.#count++] = weight
     this.#mass += weight
   }
-}
-
-/**
- * Id of the largest of `logits`, the lowest id of equals. Throws `node_error` on NaN, on infinity and when nothing
- * is left to choose: a token picked from those would be nonsense.
- */
-export function argmax(logits: Float32Array): number {
-  let best = Number.NEGATIVE_INFINITY
-  let at = -1
-  for (let id = 0; id < logits.length; id++) {
-    const logit = logits[id] ?? Number.NaN
-    if (!(logit <= best)) {
-      best = logit
-      at = id
-      if (Number.isNaN(logit)) break
-    }
-  }
-  if (!Number.isFinite(best))
-    throw new QuartetError(
-      'node_error',
-      'the model gave no usable logits; the node cannot answer this request',
-    )
-  return at
-}
-
-/** 2^-x for x in [0, 40), to about f32 precision, in half the time of Math.exp. */
-function exp2Negative(x: number): number {
-  const whole = x | 0
-  const f = (x - whole) * -Math.LN2
-  const series =
-    1 + f * (1 + f * (1 / 2 + f * (1 / 6 + f * (1 / 24 + f * (1 / 120 + f * (1 / 720 + f / 5040))))))
-  return series * (powerOfHalf[whole] ?? 0)
-}
-
-/** log Σ exp(logit), to about f32 precision: a logit minus it is the log-probability at temperature 1. */
-export function logNormaliser(logits: Float32Array): number {
-  const best = logits[argmax(logits)] ?? Number.NaN
-  let sum = 0
-  for (let id = 0; id < logits.length; id++) {
-    const bits = (best - (logits[id] ?? Number.NEGATIVE_INFINITY)) * Math.LOG2E
-    if (bits < negligibleBits) sum += exp2Negative(bits)
-  }
-  return best + Math.log(sum)
 }

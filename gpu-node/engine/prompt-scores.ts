@@ -1,7 +1,7 @@
 import type { Backend, PrefillChunk } from '../../model/runtime/backend.ts'
+import { logNormaliser } from '../../model/runtime/logits.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { type GenerateEvent, maxScoresPerEvent, type TokenScore } from '../../shared/wire.ts'
-import { logNormaliser } from './distribution.ts'
 import type { PromptReading, ReadTokens } from './prompt-reading.ts'
 import { likeliest } from './sampler.ts'
 

@@ -1,6 +1,7 @@
+import { argmax, logNormaliser } from '../../model/runtime/logits.ts'
 import { Random } from '../../shared/prng.ts'
 import type { GenerateRequest, Sampling } from '../../shared/wire.ts'
-import { argmax, Distribution, logNormaliser } from './distribution.ts'
+import { Distribution } from './distribution.ts'
 import { type LogitStage, logitStages, maskStage, type WeightStage, weightStages } from './sampling-stages.ts'
 
 /** A chosen token. Log-probabilities are those of the model itself: log softmax of its logits before any stage. */

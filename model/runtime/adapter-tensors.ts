@@ -121,8 +121,8 @@ export class AdapterLoader {
   }
 
   /**
-   * All inputs of the run that makes an adapter's rows at these places among a chunk's `tokens`. Late rows read what
-   * ends at `front`.
+   * All inputs of the run that makes an adapter's rows at these places among a chunk's `tokens` and what may follow them.
+   * Late rows read what ends at `front`.
    */
   feeds(
     adapter: PromptTensors,
@@ -134,7 +134,7 @@ export class AdapterLoader {
   ): Tensors {
     const { metadata, own, table, window } = adapter
     const { l_sp, placement, anchor } = metadata
-    const { start, end } = instructionOf[placement]({ tokens: places.tokens, front, window })
+    const { start, end } = instructionOf[placement]({ tokens: tokens.length, front, window })
     const given = table?.mean(tokens.slice(start, end))
     return {
       ...this.absent,

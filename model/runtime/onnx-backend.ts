@@ -93,10 +93,12 @@ interface SequenceRows {
   readonly prefix: (layer: number) => number
 }
 
-/** One sequence's tokens in a run, and the rows that they and an adapter's become. */
+/** One sequence's tokens in a run, and the rows that they, the padding and an adapter's become. */
 interface PlannedRun {
   readonly slot: CacheSlot
   readonly tokens: readonly number[]
+  /** Tokens behind them that are taken back, so that no query of theirs is alone. */
+  readonly padding: number
   readonly rows: RunRows & { readonly prompt: Tensors }
 }
 
@@ -162,35 +164,38 @@ export class OnnxBackend implements Backend {
   }
 
   async score(chunk: PrefillChunk, positions: readonly number[]): Promise<Float32Array> {
-    const { adapter, slot, tokens } = chunk
+    const { adapter } = chunk
     if (adapter instanceof StackedAdapter) return this.#scoreStacked({ ...chunk, adapter }, positions)
-    return this.#run({ slot, tokens, rows: this.#rowsOf(chunk) }, positions)
+    return this.#run(this.#planned(chunk), positions)
   }
 
   async hidden(chunk: PrefillChunk): Promise<Float32Array> {
-    const { adapter, slot, tokens } = chunk
-    if (adapter instanceof StackedAdapter)
+    if (chunk.adapter instanceof StackedAdapter)
       throw new QuartetError('internal_error', 'stacked adapters have results of the tail alone')
-    return this.#run({ slot, tokens, rows: this.#rowsOf(chunk) }, [...tokens.keys()], 'hidden')
+    return this.#run(this.#planned(chunk), [...chunk.tokens.keys()], 'hidden')
   }
 
-  #run(
-    { rows: { layers, prompt, tokenPlaces }, slot, tokens }: PlannedRun,
+  async #run(
+    { padding, rows: { layers, prompt, tokenPlaces }, slot, tokens }: PlannedRun,
     positions: readonly number[],
     result?: RowResult,
   ): Promise<Float32Array> {
-    return this.#runner.run(
+    // Any token will do: those in front do not see it.
+    const padded = [...tokens, ...Array<number>(padding).fill(tokens.at(-1) ?? 0)]
+    const results = await this.#runner.run(
       {
         ...this.#rowsOfSlots,
         slots: [slot],
         layers,
-        tokensOf: () => tokens,
+        tokensOf: () => padded,
         outputRows: () => positions.map((position) => tokenPlaces[position] ?? position),
         outputCount: positions.length,
         prompt,
       },
       result,
     )
+    slot.rewind(padding)
+    return results
   }
 
   /**
@@ -207,8 +212,7 @@ export class OnnxBackend implements Backend {
     if (positions.some((position) => position < front.length))
       throw new QuartetError('internal_error', 'stacked adapters have logits of the tail alone')
     const alone = tokensAlone(front.length, adapter.window)
-    if (alone > 0)
-      await this.#run({ slot, tokens: front.slice(0, alone), rows: this.#plainRows(alone) }, [alone - 1])
+    if (alone > 0) await this.#run(this.#planned({ slot, tokens: front.slice(0, alone) }), [alone - 1])
     const read = front.slice(alone)
     const behind: KeptRows[] = []
     for (const { part, rowsInFront } of [...adapter.places()].toReversed()) {
@@ -220,7 +224,7 @@ export class OnnxBackend implements Backend {
         ...tunedRows(part.metadata, places),
         prompt: this.#adapters.feeds(part, { tokens: shown, places, front: read.length }),
       }
-      await this.#run({ slot, tokens: shown, rows }, [shown.length - 1])
+      await this.#run({ slot, tokens: shown, padding: 0, rows }, [shown.length - 1])
       if (rowsInFront === 0) break
       const end = slot.length
       behind.unshift(
@@ -230,7 +234,7 @@ export class OnnxBackend implements Backend {
     }
     await this.#runner.cache.put(slot, behind)
     return await this.#run(
-      { slot, tokens: tokens.slice(front.length), rows: this.#plainRows(tail) },
+      this.#planned({ slot, tokens: tokens.slice(front.length) }),
       positions.map((position) => position - front.length),
     )
   }
@@ -246,12 +250,22 @@ export class OnnxBackend implements Backend {
     return this.#sequences.get(slot) ?? { rows: 0, prefix: () => 0 }
   }
 
-  #rowsOf({ slot, tail, tokens, adapter: loaded }: PrefillChunk): PlannedRun['rows'] {
-    if (loaded === undefined) return this.#plainRows(tokens.length)
+  #planned(chunk: PrefillChunk): PlannedRun {
+    const { slot, tokens } = chunk
+    const sequence = this.#sequenceOf(slot)
+    const promptRows = chunk.adapter?.rows ?? 0
+    const wanted = paddingOf({ tokens: tokens.length, promptRows })
+    const padding = slot.length + promptRows + tokens.length + wanted <= sequence.rows ? wanted : 0
+    return { slot, tokens, padding, rows: this.#rowsOf(chunk, padding) }
+  }
+
+  #rowsOf({ slot, tail, tokens, adapter: loaded }: PrefillChunk, padding: number): PlannedRun['rows'] {
+    const count = tokens.length + padding
+    if (loaded === undefined) return this.#plainRows(count)
     const adapter = ownAdapter(loaded)
     const { window } = adapter
     const behind = adapter.tail === undefined ? undefined : (tail ?? adapter.tail)
-    const places = adapter.placesIn(tokens.length, behind)
+    const places = adapter.placesIn(count, behind === undefined ? undefined : behind + padding)
     if (behind !== undefined) checkLatePlace(slot, { tokens: tokens.length, tail: behind, window })
     this.#sequences.set(slot, { ...this.#sequenceOf(slot), prefix: prefixRows(adapter.metadata) })
     return {
@@ -281,6 +295,13 @@ export class OnnxBackend implements Backend {
   close(): Promise<void> {
     return this.#runner.release()
   }
+}
+
+/** The fewest tokens behind a run's own that leave it no lone query. Rows that carry on through the layers are queries as tokens are. */
+function paddingOf({ promptRows, tokens }: { tokens: number; promptRows: number }): number {
+  let padding = 0
+  while (hasLoneQuery(tokens + padding) || hasLoneQuery(tokens + padding + promptRows)) padding++
+  return padding
 }
 
 /** How many tokens in front of late rows run without them: most that leave the window, and no lone query in either run. */

@@ -1,7 +1,7 @@
 import { QuartetError } from '../../shared/errors.ts'
 import { openBackbone } from '../backbone/backbone-folder.ts'
 import type { CacheType } from './cache-type.ts'
-import { logSumExp } from './log-probability.ts'
+import { logNormaliser } from './logits.ts'
 import { createBackend } from './onnx-backend.ts'
 import { range } from './row-places.ts'
 
@@ -49,8 +49,8 @@ export async function compareOnText(
           const next = tokens[position + 1] ?? 0
           const rows = [p, q].map((logits) => logits.subarray(row * exact.vocab, (row + 1) * exact.vocab))
           const [a = p, b = q] = rows
-          const exactSum = logSumExp(a)
-          const sums = { exact: exactSum, stored: q === p ? exactSum : logSumExp(b) }
+          const exactSum = logNormaliser(a)
+          const sums = { exact: exactSum, stored: q === p ? exactSum : logNormaliser(b) }
           loss.exact += sums.exact - (a[next] ?? Number.NaN)
           loss.stored += sums.stored - (b[next] ?? Number.NaN)
           if (q !== p) divergence += divergenceOf(a, b, sums)

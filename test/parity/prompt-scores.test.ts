@@ -1,21 +1,25 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Engine } from '../../gpu-node/engine/engine.ts'
+import type { LoadedAdapter } from '../../model/runtime/backend.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import { AdapterDigest, TenantId } from '../../shared/ids.ts'
 import { Random } from '../../shared/prng.ts'
 import type { TokenScore } from '../../shared/wire.ts'
+import { likeliestChoice } from '../../training/evaluation/likeliest-choice.ts'
+import { readPrompts } from '../../training/evaluation/read-prompts.ts'
+import { responseLikelihood } from '../../training/evaluation/response-likelihood.ts'
 import { generateRequest } from '../contract/node-client.ts'
-import { generateGreedily } from './generation.ts'
+import { adapterVariants, generateGreedily } from './generation.ts'
 import { randomAdapter } from './random-adapter.ts'
-import { responseLogLikelihood } from './response-likelihood.ts'
 import { openBackend, type TinyBackbone, tinyBackbone } from './tiny-backbone.ts'
 
 let tiny: TinyBackbone
 let backend: OnnxBackend
 beforeAll(async () => {
-  tiny = await tinyBackbone()
+  // Eight bits are where other kernels give other logits.
+  tiny = await tinyBackbone({ weights: 'q8' })
   backend = await openBackend(tiny, { maxBatch: 4 })
 })
 afterAll(async () => {
@@ -26,17 +30,23 @@ afterAll(async () => {
 const random = new Random(11)
 const tokens = (count: number) => Array.from({ length: count }, () => 3 + Math.floor(random.next() * 250))
 
+const queue = { total: 64, perTenant: 64 }
+
 /** The request of an evaluation that reads a prompt and its response: one token is generated and looked away from. */
 async function scoresOf(
   engine: Engine,
-  prompt: readonly number[],
-  adapter?: ReturnType<OnnxBackend['loadAdapter']>,
+  {
+    adapter,
+    prompt,
+    tail,
+  }: { prompt: readonly number[]; adapter?: LoadedAdapter | undefined; tail?: number },
 ) {
   const scores: TokenScore[] = []
   const request = generateRequest({
     backbone: backend.backbone,
     adapter: adapter === undefined ? null : AdapterDigest.parse('a'.repeat(64)),
     prompt: [...prompt],
+    ...(tail !== undefined && { tail }),
     maxTokens: 1,
     logprobs: 1,
     promptLogprobs: 1,
@@ -55,40 +65,63 @@ async function scoresOf(
   return scores
 }
 
-test.each([undefined, 'static', 'iapt', 'lpt'] as const)(
-  'a prompt scored by the node has the likelihood that evaluation gives its response (%s)',
-  async (kind) => {
-    const adapter =
-      kind === undefined
-        ? undefined
-        : backend.loadAdapter(
-            randomAdapter(tiny.manifest, {
-              seed: 4,
-              kind,
-              anchor: 'sink',
-              ...(kind === 'lpt' ? { at: 1 } : {}),
-            }),
-          )
-    // Chunks of 16 rows: responses lie across their borders.
-    const engine = new Engine({ backend, queue: { total: 64, perTenant: 64 }, chunkTokens: 16 })
-    // An adapter's rows depend on the first tokens of what it is given, which here are all of the instruction.
-    const window = adapter?.window ?? 0
-    const examples = [5, 14, 20, 37].map((more) => ({
-      instruction: tokens(window + more),
-      response: tokens(6),
-    }))
-    const scored = await Promise.all(
-      examples.map(({ instruction, response }) => scoresOf(engine, [...instruction, ...response], adapter)),
-    )
-    for (const [at, { instruction, response }] of examples.entries()) {
-      const own = scored[at]?.slice(instruction.length - 1) ?? []
-      expect(own.length).toBe(response.length)
-      const sum = own.reduce((total, { logprob }) => total + logprob, 0)
-      expect(sum).toBeCloseTo(await responseLogLikelihood({ backend, adapter }, { instruction, response }), 4)
-    }
-    const [{ instruction } = { instruction: [] }] = examples
-    const greedy = await generateGreedily(backend, { prompt: instruction, adapter, count: 5 })
-    const ranks = (await scoresOf(engine, [...instruction, ...greedy], adapter)).slice(instruction.length - 1)
-    expect(ranks.map(({ rank }) => rank)).toEqual([1, 1, 1, 1, 1])
+/** Responses of one token, of two, of several, and of so many that their last query would be alone. */
+const responseLengths = [1, 2, 3, 6, 33]
+
+describe.each(adapterVariants.map((metadata, at) => ({ at, metadata })))(
+  'a response behind a prompt of $metadata',
+  ({ at, metadata }) => {
+    test('has the very log-probability in evaluation that the node gives it as a part of the prompt', async () => {
+      const adapter = metadata && backend.loadAdapter(randomAdapter(tiny.manifest, { seed: at, ...metadata }))
+      const window = adapter?.window ?? 0
+      // Chunks of 16 rows at the node: responses lie across their borders.
+      const engine = new Engine({ backend, queue, chunkTokens: 16 })
+      // An adapter's rows depend on its window, which here is no longer than the instruction.
+      const lengths = [window + (adapter?.tail ?? 0) + 1, window + 5, 33, 161]
+      const examples = lengths.flatMap((length) => {
+        const instruction = tokens(length)
+        return responseLengths.map((count) => ({ instruction, response: tokens(count) }))
+      })
+      const sums: number[] = []
+      for (const { instruction, response } of examples) {
+        const tail = adapter?.tail
+        const scores = await scoresOf(engine, {
+          adapter,
+          prompt: [...instruction, ...response],
+          ...(tail !== undefined && { tail: tail + response.length }),
+        })
+        const own = scores.slice(instruction.length - 1)
+        expect(own.length).toBe(response.length)
+        sums.push(own.reduce((total, { logprob }) => total + logprob, 0))
+      }
+      const model = { backend, adapter }
+      const together = await readPrompts(
+        model,
+        examples.map(({ instruction, response }) => ({
+          instruction,
+          room: response.length,
+          reader: (next) => responseLikelihood(next, response),
+        })),
+      )
+      expect(together).toEqual(sums)
+      for (const start of [0, responseLengths.length]) {
+        const own = examples.slice(start, start + responseLengths.length)
+        const choices = own.map(({ response }) => response)
+        const [{ instruction } = { instruction: [] }] = own
+        const reader = (next: Float32Array) => likeliestChoice(next, choices)
+        const of = sums.slice(start, start + responseLengths.length)
+        expect(await readPrompts(model, [{ instruction, room: 40, reader }])).toEqual([
+          of.indexOf(Math.max(...of)),
+        ])
+      }
+    })
   },
 )
+
+test('the likeliest answer has the first rank at the node, token by token', async () => {
+  const engine = new Engine({ backend, queue })
+  const instruction = tokens(37)
+  const greedy = await generateGreedily(backend, { prompt: instruction, count: 5 })
+  const scores = await scoresOf(engine, { prompt: [...instruction, ...greedy] })
+  expect(scores.slice(instruction.length - 1).map(({ rank }) => rank)).toEqual([1, 1, 1, 1, 1])
+})

@@ -1,6 +1,6 @@
-import { logProbability } from '../../model/runtime/log-probability.ts'
+import { logProbability } from '../../model/runtime/logits.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { Read } from './read-prompts.ts'
+import type { Read, Score } from './read-prompts.ts'
 
 /** A beginning that some of the choices share. */
 interface Branch {
@@ -75,8 +75,8 @@ function* split(
   return branches
 }
 
-function* read(tokens: readonly number[], onLogits: Read['onLogits']): Generator<Read, void, void> {
-  if (tokens.length > 0) yield { tokens, behind: 'prompt', onLogits }
+function* read(tokens: readonly number[], onLogits: Score['onLogits']): Generator<Read, void, void> {
+  if (tokens.length > 0) yield { type: 'score', tokens, onLogits }
 }
 
 function numeric(logLikelihood: number): number {

@@ -1,13 +1,25 @@
 import { type OpenSequence, openSequence, type ServedModel } from './served-model.ts'
 
-/** Tokens that a reader wants read, and what it does with the logits after each of them. */
-export interface Read {
+/** Tokens behind the prompt, read as a node reads those of a prompt, so that they score as in its prompt log-probabilities. */
+export interface Score {
+  readonly type: 'score'
   readonly tokens: readonly number[]
-  /** Whether they stand behind the prompt, or behind what was read last. */
-  readonly behind: 'prompt' | 'last'
   /** Gets the logits [vocab] after the token at this place of `tokens`; they are overwritten afterwards. */
   readonly onLogits: (logits: Float32Array, at: number) => void
 }
+
+/** A token of an answer, read as a node decodes it. */
+interface DecodeStep {
+  readonly type: 'step'
+  readonly token: number
+  /** Whether it stands behind the prompt, or behind what was read last. */
+  readonly behind: 'prompt' | 'last'
+  /** Gets the logits [vocab] after the token; they are overwritten afterwards. */
+  readonly onLogits: (logits: Float32Array) => void
+}
+
+/** What a reader wants read. */
+export type Read = Score | DecodeStep
 
 /**
  * Works on one prompt that has been read: yields what is to be read behind it and returns a result. `next`: the logits
@@ -22,8 +34,6 @@ export interface ReadablePrompt<T> {
   readonly reader: PromptReader<T>
 }
 
-/** Reads of more tokens run alone, as a prompt's chunk does; shorter ones run token by token, with those of other prompts. */
-const longestTogether = 12
 /**
  * Reads every prompt once and runs its reader on it, as many prompts at a time as the backend batches. Results come in
  * the order of the prompts; `onRead` is called after each.
@@ -85,22 +95,20 @@ class Running<T> {
 async function readOn(backend: ServedModel['backend'], running: readonly Running<unknown>[]): Promise<void> {
   const { vocab } = backend.limits
   const reads = running.flatMap(({ sequence, state }) =>
-    'read' in state ? [{ sequence, ...state.read }] : [],
+    'read' in state ? [{ sequence, read: state.read }] : [],
   )
-  for (const { behind, sequence } of reads) if (behind === 'prompt') sequence.rewind()
-  for (const { onLogits, sequence, tokens } of reads)
-    if (tokens.length > longestTogether) await sequence.read(tokens, onLogits)
-  const together = reads.filter(({ tokens }) => tokens.length <= longestTogether)
-  for (let place = 0; place < longestTogether; place++) {
-    const batch = together.flatMap(({ onLogits, sequence, tokens }) => {
-      const token = tokens[place]
-      return token === undefined ? [] : [{ onLogits, sequence, slot: sequence.slot, token }]
-    })
-    if (batch.length === 0) break
-    const logits = await backend.decode(batch)
-    for (const [row, { onLogits, sequence }] of batch.entries()) {
+  for (const { read, sequence } of reads)
+    if (read.type === 'score' || read.behind === 'prompt') sequence.rewind()
+  for (const { read, sequence } of reads)
+    if (read.type === 'score') await sequence.score(read.tokens, read.onLogits)
+  const steps = reads.flatMap(({ read, sequence }) => (read.type === 'step' ? [{ read, sequence }] : []))
+  if (steps.length > 0) {
+    const logits = await backend.decode(
+      steps.map(({ read: { token }, sequence: { slot } }) => ({ slot, token })),
+    )
+    for (const [row, { read, sequence }] of steps.entries()) {
       sequence.count(1)
-      onLogits(logits.subarray(row * vocab, (row + 1) * vocab), place)
+      read.onLogits(logits.subarray(row * vocab, (row + 1) * vocab))
     }
   }
   for (const each of running) each.advance()

@@ -1,4 +1,4 @@
-import { logProbability } from '../../model/runtime/log-probability.ts'
+import { logProbability } from '../../model/runtime/logits.ts'
 import type { Read } from './read-prompts.ts'
 
 /** log p of a response after a prompt, the sum over its tokens. `next`: the logits after the prompt. */
@@ -10,8 +10,8 @@ export function* responseLikelihood(
   let sum = first === undefined ? 0 : logProbability(next, first)
   if (response.length > 1)
     yield {
+      type: 'score',
       tokens: response.slice(0, -1),
-      behind: 'prompt',
       onLogits: (logits, at) => {
         sum += logProbability(logits, response[at + 1])
       },

@@ -10,6 +10,8 @@ export interface ServedModel {
 
 /** Positions whose logits are held at a time. */
 const scoredTokens = 128
+/** Cache rows for tokens that a run takes back, so that none of its queries is alone. */
+const paddingRows = 2
 
 /** A prompt that has been read, with logits of what comes next. */
 export class OpenSequence implements Disposable {
@@ -29,8 +31,11 @@ export class OpenSequence implements Disposable {
     this.#backend = backend
   }
 
-  /** Reads on, and gives the logits after each of these tokens, which are overwritten afterwards. */
-  async read(tokens: readonly number[], onLogits: (logits: Float32Array, at: number) => void): Promise<void> {
+  /** Reads on as a prompt is read, and gives the logits after each of these tokens, which are overwritten afterwards. */
+  async score(
+    tokens: readonly number[],
+    onLogits: (logits: Float32Array, at: number) => void,
+  ): Promise<void> {
     const { vocab } = this.#backend.limits
     for (let start = 0; start < tokens.length; start += scoredTokens) {
       const chunk = tokens.slice(start, start + scoredTokens)
@@ -57,7 +62,8 @@ export class OpenSequence implements Disposable {
 }
 
 /**
- * Reads a prompt in chunks as the engine does, so that the prompt rows depend on the prompt alone.
+ * Reads a prompt in chunks as the engine does, so that the prompt rows depend on the prompt alone. However it is cut,
+ * the logits are those that a node computes.
  * `room`: how many tokens may follow. Throws `context_length_exceeded`.
  */
 export async function openSequence(
@@ -66,7 +72,8 @@ export async function openSequence(
 ): Promise<OpenSequence> {
   const { contextLength, chunkTokens, vocab } = backend.limits
   const tokens = instruction.length + room
-  const slot = backend.allocate(tokens + (adapter?.rows ?? 0))
+  const rows = tokens + (adapter?.rows ?? 0)
+  const slot = backend.allocate(Math.max(rows, Math.min(contextLength, rows + paddingRows)))
   if (slot === undefined || tokens > contextLength) {
     slot?.release()
     throw new QuartetError(
