@@ -20,10 +20,11 @@ import { compare } from './statistics.ts'
 const batch = 8
 const tokens = 96
 const rounds = 7
+const queue = { total: 1_000, perTenant: 1_000 }
 
 /**
- * `bench -- structure`: a batch of eight under eight schemas against a free one. With `fuzz`, as many random schemas instead,
- * of which every whole answer must validate.
+ * `bench -- structure`: a batch of eight under eight schemas against a free one, token by token, and fixed keys with and
+ * without jump-ahead. With `fuzz`, as many random schemas instead, of which every whole answer must validate.
  */
 export async function benchStructure({ fuzz }: { fuzz?: string | undefined }): Promise<boolean> {
   const world = await open()
@@ -44,7 +45,9 @@ async function open() {
   if (vocabulary === undefined) throw new Error('this tokenizer does not go with grammars')
   return {
     manifest,
-    engine: new Engine({ backend, queue: { total: 1_000, perTenant: 1_000 } }),
+    // Two that never run at once, on one model.
+    engine: new Engine({ backend, queue }),
+    stepwise: new Engine({ backend, queue, leastJump: Number.POSITIVE_INFINITY }),
     grammars: new Grammars({ vocabulary, compileMs: 60_000 }),
     codec: TextCodec.compile(json),
   }
@@ -52,19 +55,21 @@ async function open() {
 type World = Awaited<ReturnType<typeof open>>
 
 interface Ask {
+  /** Whether forced texts run token by token. */
+  readonly isStepwise?: boolean
   readonly grammar?: Grammar | undefined
   readonly sampling?: Partial<Sampling>
   readonly maxTokens?: number
   readonly seed: number
 }
 
-/** The allowances that the masks of one answer made: how many there were, and how many left one token. */
+/** Tokens of answers, and those of them that their form forced. */
 interface Forced {
-  steps: number
-  single: number
+  tokens: number
+  forced: number
 }
 
-async function answered({ engine, grammars, manifest }: World, ask: Ask, forced?: Forced) {
+async function answered({ engine, grammars, manifest, stepwise }: World, ask: Ask, counts?: Forced) {
   const stopTokens = ask.grammar === undefined ? [] : manifest.tokens.eos
   const session = ask.grammar && (await grammars.open(ask.grammar, { stopTokens }))
   const grammar: EngineRequest['grammar'] = session && {
@@ -72,10 +77,13 @@ async function answered({ engine, grammars, manifest }: World, ask: Ask, forced?
     get status() {
       return session.status
     },
+    get forced() {
+      return session.forced
+    },
     accept(token) {
-      if (forced !== undefined) {
-        forced.steps += 1
-        forced.single += allowedIn(session.mask) === 1 ? 1 : 0
+      if (counts !== undefined) {
+        counts.tokens += 1
+        counts.forced += session.forced.length > 0 ? 1 : 0
       }
       session.accept(token)
     },
@@ -84,7 +92,7 @@ async function answered({ engine, grammars, manifest }: World, ask: Ask, forced?
   }
   const ids: number[] = []
   let reason = 'error'
-  const events = engine.submit({
+  const events = (ask.isStepwise ? stepwise : engine).submit({
     tenant: TenantId.parse('bench'),
     request: {
       requestId: newRequestId(),
@@ -110,15 +118,6 @@ async function answered({ engine, grammars, manifest }: World, ask: Ask, forced?
   return { ids, reason }
 }
 
-function allowedIn(mask: Int32Array): number {
-  let count = 0
-  for (const word of mask) {
-    for (let left = word; left !== 0; left &= left - 1) count += 1
-    if (count > 1) break
-  }
-  return count
-}
-
 /** A list too long to end within the answer. */
 const endless = (name: string): Grammar => ({
   kind: 'json_schema',
@@ -138,7 +137,9 @@ async function measure(world: World): Promise<boolean> {
   const grammars = Array.from({ length: batch }, (_, at) => endless(`name_${at}`))
   const run = async (grammarOf: (at: number) => Grammar | undefined) => {
     const start = performance.now()
-    await Promise.all(grammars.map((_, at) => answered(world, { grammar: grammarOf(at), seed: at })))
+    await Promise.all(
+      grammars.map((_, at) => answered(world, { grammar: grammarOf(at), seed: at, isStepwise: true })),
+    )
     return (performance.now() - start) / tokens
   }
   const { a, b, ratio } = await compare(rounds, {
@@ -146,16 +147,59 @@ async function measure(world: World): Promise<boolean> {
     b: () => run(() => undefined),
   })
   const ms = { unit: 'ms' }
-  return report('eight schemas against none, batch 8', [
+  const stepsHold = report('eight schemas against none, batch 8', [
     { name: 'a step under eight schemas, prompt included', value: a, ...ms },
     { name: 'a step of free sequences', value: b, ...ms },
     { name: 'ratio', value: ratio, unit: '×', bound: { kind: 'at most', value: 1.1 } },
+  ])
+  const jumpsHold = []
+  for (const sequences of [1, batch]) jumpsHold.push(await measureJumps(world, sequences))
+  return stepsHold && jumpsHold.every(Boolean)
+}
+
+/** Long fixed keys, each with a short value. */
+const fixedKeys: Grammar = {
+  kind: 'json_schema',
+  schema: JSON.stringify({
+    type: 'array',
+    minItems: 60,
+    items: {
+      type: 'object',
+      properties: {
+        customer_identification_number: { type: 'integer', minimum: 100, maximum: 999 },
+        preferred_communication_channel: { enum: ['email', 'telephone', 'letter'] },
+        estimated_delivery_date_confirmed: { type: 'boolean' },
+      },
+      required: [
+        'customer_identification_number',
+        'preferred_communication_channel',
+        'estimated_delivery_date_confirmed',
+      ],
+      additionalProperties: false,
+    },
+  }),
+}
+
+async function measureJumps(world: World, sequences: number): Promise<boolean> {
+  const counts: Forced = { tokens: 0, forced: 0 }
+  const run = async (isStepwise: boolean) => {
+    const start = performance.now()
+    const asks = Array.from({ length: sequences }, (_, seed) => ({ grammar: fixedKeys, seed, isStepwise }))
+    await Promise.all(asks.map((ask) => answered(world, ask, counts)))
+    return (performance.now() - start) / tokens
+  }
+  const { a, b, ratio } = await compare(rounds, { a: () => run(false), b: () => run(true) })
+  return report(`long fixed keys, batch ${sequences}`, [
+    { name: 'ms for a token of each, forced texts at once', value: a, unit: 'ms' },
+    { name: 'the same token by token', value: b, unit: 'ms' },
+    { name: 'tokens per second, of those token by token', value: 1 / ratio, unit: '×' },
+    { name: 'forced tokens', value: counts.forced / counts.tokens, unit: '' },
   ])
 }
 
 async function fuzzed(world: World, count: number): Promise<boolean> {
   const ajv = new Ajv2020({ strict: false, validateFormats: false })
-  const forced: Forced = { steps: 0, single: 0 }
+  const counts: Forced = { tokens: 0, forced: 0 }
   let [answers, whole, invalid] = [0, 0, 0]
   const temperatures = [0, 0.7, 1, 2]
   const schemas = fc.sample(schema, { numRuns: count, seed: 14 })
@@ -170,7 +214,7 @@ async function fuzzed(world: World, count: number): Promise<boolean> {
       const { ids, reason } = await answered(
         world,
         { grammar: { kind: 'json_schema', schema: text }, sampling, seed: from + at, maxTokens: 120 },
-        forced,
+        counts,
       )
       answers += 1
       if (reason !== 'stop') return
@@ -201,8 +245,8 @@ async function fuzzed(world: World, count: number): Promise<boolean> {
       bound: { kind: 'at most', value: 0 },
     },
     {
-      name: 'tokens that were the only one allowed',
-      value: forced.single / Math.max(1, forced.steps),
+      name: 'tokens that the form forced',
+      value: counts.forced / Math.max(1, counts.tokens),
       unit: '',
     },
   ])

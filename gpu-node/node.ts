@@ -180,7 +180,7 @@ async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   if (cacheType === 'int8' && device === 'cpu') await prepareInt8Cache({ folder, manifest })
   const backend = await createBackend({ folder, manifest, device, threads, limits, cacheType })
   await warmUp(backend)
-  const vocabulary = await grammarVocabulary(folder, manifest)
+  const vocabulary = await grammarVocabulary({ folder, manifest })
   return { slug: manifest.slug, backend, vocabulary }
 }
 

@@ -8,7 +8,7 @@ import { Endings } from './endings.ts'
 import { PrefixCache } from './prefix-cache.ts'
 import type { QueueLimits } from './queue.ts'
 import type { EngineObserver } from './reports.ts'
-import { Sampler } from './sampler.ts'
+import { type ChosenToken, Sampler } from './sampler.ts'
 import { Scheduler } from './scheduler.ts'
 import { type EngineRequest, Sequence } from './sequence.ts'
 import { StepBudget } from './step-budget.ts'
@@ -16,6 +16,8 @@ import { StepPace } from './step-pace.ts'
 import { type DueToken, StepRunner } from './step-runner.ts'
 
 const usualStepMs = 100
+/** A forced text of fewer tokens runs token by token: beside others in a batch that is quicker than a run of its own. */
+const usualLeastJump = 4
 /** How many logits tokens are chosen from between two turns of the event loop: some milliseconds. */
 const logitsInTurn = 2 ** 19
 
@@ -28,6 +30,8 @@ export interface EngineOptions {
   readonly stepMs?: number
   /** Memory for rows of earlier prompts; none by default. */
   readonly prefixBytes?: number
+  /** Tokens of a forced text that run at once, at least; infinity runs all token by token. 4 by default. */
+  readonly leastJump?: number
   readonly observer?: EngineObserver
   /** Monotonic milliseconds. */
   readonly now?: () => number
@@ -52,6 +56,7 @@ export class Engine {
   readonly #turns = new Turns(logitsInTurn)
   readonly #endings: Endings
   readonly #runner: StepRunner
+  readonly #leastJump: number
   #loop: Promise<void> = Promise.resolve()
   #looping = false
   #draining = false
@@ -59,6 +64,7 @@ export class Engine {
 
   constructor({
     backend,
+    leastJump = usualLeastJump,
     queue,
     observer = unobserved,
     now = () => performance.now(),
@@ -72,6 +78,7 @@ export class Engine {
     const scheduler = new Scheduler({ backend, queue, budget, prefixes })
     const endings = new Endings({ scheduler, observer, now })
     this.#backend = backend
+    this.#leastJump = leastJump
     this.#prefixes = prefixes
     this.#scheduler = scheduler
     this.#endings = endings
@@ -193,7 +200,7 @@ export class Engine {
     return [...this.#scheduler.running, ...this.#scheduler.queue]
   }
 
-  /** Chooses a sequence's next token, sends it, and ends the sequence when it was the last. */
+  /** Chooses a sequence's next tokens, sends them, and ends the sequence when one was the last. */
   async #postprocess({ logits, sequence }: DueToken): Promise<void> {
     await this.#turns.before(logits.length)
     const { phase } = sequence
@@ -211,13 +218,27 @@ export class Engine {
       }
       if (status === 'failed')
         throw new QuartetError('node_error', 'the node lost its place in the grammar; retry')
-      const choice = this.#sampler.choose(logits, sequence.sampling)
-      this.#scheduler.chargeToken(sequence.tenant)
-      const reason = sequence.append({ type: 'token', ...choice }, this.#now())
-      if (reason === undefined) sequence.phase = { name: 'decoding', slot: phase.slot, next: choice.id }
-      else this.#endings.end(sequence, { type: 'done', reason })
+      const next: number[] = []
+      for (const choice of this.#choices(sequence, logits)) {
+        this.#scheduler.chargeToken(sequence.tenant)
+        const reason = sequence.append({ type: 'token', ...choice }, this.#now())
+        if (reason !== undefined) {
+          this.#endings.end(sequence, { type: 'done', reason })
+          return
+        }
+        next.push(choice.id)
+      }
+      sequence.phase = { name: 'decoding', slot: phase.slot, next }
     } catch (error) {
       this.#endings.failComputed(sequence, error)
     }
+  }
+
+  /** The next token, or all tokens of a forced text. Their log-probabilities would have to be computed one by one. */
+  #choices({ engineRequest, sampling: state }: Sequence, logits: Float32Array): readonly ChosenToken[] {
+    const forced = engineRequest.grammar?.forced ?? []
+    if (forced.length === 0) return [this.#sampler.choose(logits, state)]
+    const jumps = state.logprobs === null && forced.length >= this.#leastJump
+    return (jumps ? forced : forced.slice(0, 1)).map((id) => this.#sampler.force(id, { logits, state }))
   }
 }

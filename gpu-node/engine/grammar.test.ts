@@ -1,13 +1,14 @@
-import { afterAll, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { parseTokenizer } from '../../model/import/tokenizer.ts'
 import { newRequestId, TenantId } from '../../shared/ids.ts'
-import type { GenerateEvent, GenerateRequest, Grammar } from '../../shared/wire.ts'
+import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
+import { type GenerateEvent, type GenerateRequest, type Grammar, greedySampling } from '../../shared/wire.ts'
 import { FakeBackend, fakeBackbone } from '../../test/fakes/fake-backend.ts'
 import { tinySpecials, tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 import { DeferredGrammar } from '../grammar/deferred-grammar.ts'
 import { Grammars } from '../grammar/grammars.ts'
 import { vocabularyOf } from '../grammar/vocabulary.ts'
-import { Engine } from './engine.ts'
+import { Engine, type EngineOptions } from './engine.ts'
 import type { EngineRequest } from './sequence.ts'
 
 const vocab = 320
@@ -17,9 +18,8 @@ if (vocabulary === undefined) throw new Error('the tiny tokenizer spells bytes')
 const grammars = new Grammars({ vocabulary, checkMs: 60_000, compileMs: 60_000 })
 afterAll(() => grammars.close())
 
-function engine(): Engine {
-  const backend = new FakeBackend({ vocab })
-  return new Engine({ backend, queue: { total: 100, perTenant: 100 }, chunkTokens: 16 })
+function engine({ backend = new FakeBackend({ vocab }), ...options }: Partial<EngineOptions> = {}): Engine {
+  return new Engine({ backend, queue: { total: 100, perTenant: 100 }, chunkTokens: 16, ...options })
 }
 
 interface Ask extends Partial<Omit<GenerateRequest, 'grammar'>> {
@@ -58,7 +58,7 @@ async function run(node: Engine, { grammar, seed = 1, ...request }: Ask) {
   const all: GenerateEvent[] = []
   for await (const group of events) all.push(...group)
   const tokens = all.flatMap((event) => (event.type === 'token' && event.stop !== true ? event.id : []))
-  return { tokens, text: String.fromCharCode(...tokens), end: all.at(-1) }
+  return { tokens, text: String.fromCharCode(...tokens), end: all.at(-1), all }
 }
 
 const open = (grammar: Grammar, stopTokens: readonly number[] = [endOfText]) =>
@@ -96,6 +96,7 @@ test('a grammar that does not answer holds up its own sequence alone, until the 
   const silent = {
     status: 'waiting',
     mask: new Int32Array(vocab / 32),
+    forced: [],
     accept: () => undefined,
     settled: (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms)),
     close: () => {
@@ -124,3 +125,113 @@ test('a grammar that begins behind a token leaves what is in front of it free', 
   expect(String.fromCharCode(...held.tokens.slice(first + 1))).toMatch(/^[0-9]{4}-[0-9]{2}$/)
   expect(held.end).toMatchObject({ type: 'done', reason: 'stop' })
 })
+
+describe('a text that the form forces', () => {
+  const greeting: Grammar = {
+    kind: 'ebnf',
+    grammar: 'root ::= "{\\"hello hello world\\":" [0-9] ",\\"hello\\":" ("he" | "hello" | "well") "}"',
+  }
+  const written = /^\{"hello hello world":\d,"hello":(he|hello|well)\}$/
+  const sampled = { ...greedySampling, temperature: 1.5 }
+  /** Runs of a forced text: a prompt here is shorter. */
+  const jumps = ({ calls }: FakeBackend) =>
+    calls.flatMap((call) => (call.type === 'prefill' && call.tokens > 3 ? [call.tokens] : []))
+
+  test.each([
+    ['greedy', () => greedySampling],
+    ['drawn', (seed: number) => ({ ...sampled, seed, repetitionPenalty: 1.3, presencePenalty: 0.5 })],
+  ] as const)(
+    'has the same tokens at once and token by token, beside free sequences: %s',
+    async (_name, samplingOf) => {
+      const run = async (leastJump: number) => {
+        const backend = new FakeBackend({ vocab, maxBatch: 8 })
+        const node = engine({ backend, leastJump })
+        const held = Array.from({ length: 6 }, async (_, seed) =>
+          answer(node, { seed, grammar: await open(greeting), sampling: samplingOf(seed) }),
+        )
+        const free = Array.from({ length: 3 }, (_, seed) => answer(node, { seed, maxTokens: 25 }))
+        return { answers: await Promise.all([...held, ...free]), backend }
+      }
+      const atOnce = await run(2)
+      const stepwise = await run(Number.POSITIVE_INFINITY)
+      expect(atOnce.answers).toEqual(stepwise.answers)
+      for (const { text } of atOnce.answers.slice(0, 6)) expect(text).toMatch(written)
+      expect(new Set(atOnce.answers.slice(0, 6).map(({ text }) => text)).size).toBeGreaterThan(1)
+      expect(jumps(atOnce.backend).length).toBeGreaterThan(6)
+      expect(jumps(stepwise.backend)).toEqual([])
+    },
+  )
+
+  test('is written in the tokens of the tokenizer', async () => {
+    const { tokens } = await answer(engine(), { grammar: await open(greeting), seed: 1 })
+    const { text } = await answer(engine(), { grammar: await open(greeting), seed: 1 })
+    const own = codec.encodeRendered(text, { tokens: 100, param: 'prompt' })
+    // Up to the first token that the model chooses.
+    const end = own.indexOf(0x22, 2)
+    expect(end).toBeGreaterThan(3)
+    expect(tokens.slice(0, end)).toEqual(own.slice(0, end))
+  })
+
+  test.each([1, 2, 3, 5, 8])(
+    'is cut off by a limit of %d tokens, which are all that is counted',
+    async (maxTokens) => {
+      const node = engine({ leastJump: 2 })
+      const { end, tokens } = await answer(node, { grammar: await open(greeting), seed: 1, maxTokens })
+      expect(tokens.length).toBe(maxTokens)
+      expect(end).toMatchObject({ reason: 'length', usage: { completionTokens: maxTokens } })
+      expect(node.running).toBe(0)
+    },
+  )
+
+  test('runs token by token where log-probabilities are wanted: they are the model’s own', async () => {
+    const backend = new FakeBackend({ vocab })
+    const node = engine({ backend, leastJump: 2 })
+    const told = await answer(node, { grammar: await open(greeting), seed: 1, logprobs: 2 })
+    const untold = await answer(engine({ leastJump: 2 }), { grammar: await open(greeting), seed: 1 })
+    expect(told.tokens).toEqual(untold.tokens)
+    expect(jumps(backend)).toEqual([])
+    expect(told.logprobs.every((logprob) => logprob !== undefined && logprob < 0)).toBe(true)
+  })
+
+  test('is whole without stop tokens, and a constant is a whole answer', async () => {
+    const constant: Grammar = { kind: 'ebnf', grammar: 'root ::= "hello hello world hello world!"' }
+    for (const stops of [[endOfText], []]) {
+      const { end, text } = await answer(engine({ leastJump: 2 }), {
+        grammar: await open(constant, stops),
+        stopTokens: stops,
+        seed: 2,
+      })
+      expect(text).toBe('hello hello world hello world!')
+      expect(end).toMatchObject({ reason: 'stop' })
+    }
+  })
+
+  test('leaves single tokens to a request that steers them', async () => {
+    const hello = codec.encodeRendered('hello', { tokens: 10, param: 'prompt' })[0] ?? 0
+    const grammar = await grammars.open(greeting, { stopTokens: [endOfText], isSpelledFreely: true })
+    const sampling = { ...greedySampling, logitBias: [[hello, -100] satisfies [number, number]] }
+    const { text, tokens } = await answer(engine({ leastJump: 2 }), { grammar, sampling, seed: 3 })
+    expect(text).toMatch(written)
+    expect(tokens).not.toContain(hello)
+  })
+
+  test('comes behind the token that a deferred grammar begins with', async () => {
+    const free = await run(engine(), { seed: 3 })
+    const marker = free.tokens[4] ?? 0
+    const grammar = new DeferredGrammar(await open(greeting), [marker])
+    const held = await answer(engine({ leastJump: 2 }), { seed: 3, grammar, maxTokens: 60 })
+    const first = free.tokens.indexOf(marker)
+    expect(held.tokens.slice(0, first + 1)).toEqual(free.tokens.slice(0, first + 1))
+    expect(textOf(held.tokens.slice(first + 1))).toMatch(written)
+  })
+
+  async function answer(node: Engine, ask: Ask) {
+    const { all, end, tokens } = await run(node, ask)
+    const logprobs = all.flatMap((event) => (event.type === 'token' ? [event.logprob] : []))
+    // Timings differ.
+    return { tokens, text: textOf(tokens), logprobs, end: { ...end, timings: undefined } }
+  }
+})
+
+const codec = TextCodec.compile(tinyTokenizer)
+const textOf = (ids: readonly number[]) => codec.vocabulary.text(ids)

@@ -12,6 +12,9 @@ export interface StepReport {
   readonly prefillSeconds: number
   /** Sequences decoded, a token each. */
   readonly decodeTokens: number
+  /** Tokens of forced texts, each text run at once. */
+  readonly jumpTokens: number
+  /** The time of both. */
   readonly decodeSeconds: number
 }
 
@@ -37,13 +40,14 @@ export interface StepTime {
   decodeMs: number
 }
 
-export function reportOf({ chunks, decode }: Step, { decodeMs, prefillMs }: StepTime): StepReport {
+export function reportOf({ chunks, decode, jumps }: Step, { decodeMs, prefillMs }: StepTime): StepReport {
   const sum = (count: (chunk: Chunk) => number) => chunks.reduce((total, chunk) => total + count(chunk), 0)
   return {
     prefillTokens: sum(({ tokens }) => tokens.length),
     prefillRows: sum(({ rows }) => rows),
     prefillSeconds: prefillMs / 1000,
     decodeTokens: decode.length,
+    jumpTokens: jumps.reduce((total, { tokens }) => total + tokens.length, 0),
     decodeSeconds: decodeMs / 1000,
   }
 }

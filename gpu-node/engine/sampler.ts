@@ -69,7 +69,11 @@ export class Sampler {
 
   /** The next token after `logits` [vocab]. Throws `node_error` when they are not numbers to choose from. */
   choose(logits: Float32Array, state: SamplingState): ChosenToken {
-    const id = this.#chooseId(logits, state)
+    return this.force(this.#chooseId(logits, state), { logits, state })
+  }
+
+  /** A token that a grammar leaves alone, as if it had been chosen. */
+  force(id: number, { logits, state }: { logits: Float32Array; state: SamplingState }): ChosenToken {
     state.chosen(id)
     if (state.logprobs === null) return { id }
     const normaliser = logNormaliser(logits)

@@ -9,9 +9,17 @@ import type { StepBudget } from './step-budget.ts'
 /** Service that one generated token stands for, against one row of a prompt (Sheng et al., section 4.1). */
 const generatedTokenWeight = 2
 
-/** The work of one step: chunks first, then one token for each decoding sequence. */
+/** A text that a grammar has forced, as one run. */
+export interface Jump {
+  readonly sequence: Sequence
+  readonly slot: CacheSlot
+  readonly tokens: readonly number[]
+}
+
+/** The work of one step: chunks first, then forced texts, then one token for each other decoding sequence. */
 export interface Step {
   readonly chunks: readonly Chunk[]
+  readonly jumps: readonly Jump[]
   readonly decode: readonly Sequence[]
 }
 
@@ -74,8 +82,11 @@ export class Scheduler {
   async schedule(now: number): Promise<Step> {
     await this.#admit(now)
     await this.#release()
-    const decode = this.#decoding.filter(({ phase }) => phase.name === 'decoding')
-    return { chunks: this.#chunks(decode.length), decode }
+    const decode = this.#decoding.filter(({ phase }) => phase.name === 'decoding' && phase.next.length === 1)
+    const ms = this.#budget.prefillMs(decode.length)
+    const jumps = this.#jumps(ms)
+    const jumpMs = jumps.reduce((sum, jump) => sum + this.#jumpMs(jump), 0)
+    return { chunks: this.#chunks(ms - jumpMs), jumps, decode }
   }
 
   /** Sequences that wait for their grammar. */
@@ -143,11 +154,29 @@ export class Scheduler {
     this.queue.charge(sequence.tenant, end - start + promptRows)
   }
 
+  /** As many forced texts as the time has room for, and one in any case. The others wait for the next step. */
+  #jumps(ms: number): Jump[] {
+    const jumps: Jump[] = []
+    let left = ms
+    for (const sequence of this.#decoding) {
+      if (sequence.phase.name !== 'decoding' || sequence.phase.next.length === 1) continue
+      if (jumps.length > 0 && left <= 0) break
+      const jump = { sequence, slot: sequence.phase.slot, tokens: sequence.phase.next }
+      left -= this.#jumpMs(jump)
+      jumps.push(jump)
+    }
+    return jumps
+  }
+
+  #jumpMs({ slot, tokens }: Jump): number {
+    return this.#budget.msOf({ rows: tokens.length, depth: slot.length })
+  }
+
   /** The first prompt in turn gets the tokens that the time has room for. The rest goes to prompts that it has room for. */
-  #chunks(decoding: number): Chunk[] {
+  #chunks(stepMs: number): Chunk[] {
     const following = new Set(this.#following.map(({ sequence }) => sequence))
     const [first, ...others] = this.#prefilling.filter((sequence) => !following.has(sequence))
-    let ms = this.#budget.prefillMs(decoding)
+    let ms = stepMs
     const chunk = first && this.#nextChunk(first, ms)
     if (first === undefined || chunk === undefined) return []
     const chunks = [chunk]

@@ -25,7 +25,9 @@ export interface EngineRequest {
   /** null for the untuned backbone. The engine releases it, also when it refuses the request. */
   readonly adapter: PinnedAdapter | null
   /** The grammar that the answer must follow, if any. The engine closes it, also when it refuses the request. */
-  readonly grammar?: Pick<GrammarSession, 'mask' | 'status' | 'accept' | 'settled' | 'close'> | undefined
+  readonly grammar?:
+    | Pick<GrammarSession, 'mask' | 'forced' | 'status' | 'accept' | 'settled' | 'close'>
+    | undefined
   /** Aborting it frees what the request holds at the next step. */
   readonly signal: AbortSignal
   /** When the node received it, in milliseconds on the engine's clock; by default now. */
@@ -38,8 +40,8 @@ export type Phase =
   | { readonly name: 'waiting' }
   /** `done` prompt tokens lie in the cache. */
   | { readonly name: 'prefilling'; readonly slot: CacheSlot; readonly done: number }
-  /** `next` is the token to run next: chosen, sent, not yet in the cache. */
-  | { readonly name: 'decoding'; readonly slot: CacheSlot; readonly next: number }
+  /** `next`: the tokens to run next, sent and not yet in the cache. They are several where a grammar left one text. */
+  | { readonly name: 'decoding'; readonly slot: CacheSlot; readonly next: readonly number[] }
   /** The logits of its next token are there, and the grammar has not said yet which tokens it allows. */
   | { readonly name: 'held'; readonly slot: CacheSlot; readonly logits: Float32Array }
   | { readonly name: 'ended' }

@@ -5,7 +5,7 @@ import type { Chunk } from './chunk.ts'
 import type { Endings } from './endings.ts'
 import type { PrefixCache } from './prefix-cache.ts'
 import { type EngineObserver, reportOf, type StepTime } from './reports.ts'
-import type { Scheduler, Step } from './scheduler.ts'
+import type { Jump, Scheduler, Step } from './scheduler.ts'
 import type { Sequence } from './sequence.ts'
 import type { StepBudget } from './step-budget.ts'
 import type { StepPace } from './step-pace.ts'
@@ -49,15 +49,19 @@ export class StepRunner {
     return this.#failuresInARow >= toleratedFailures
   }
 
-  /** Runs a step's chunks, then its decode, and yields each sequence whose next token is due. */
+  /** Runs a step's chunks, then its forced texts, then its decode, and yields each sequence whose next token is due. */
   async *run(step: Step): AsyncGenerator<DueToken, void> {
     const time: StepTime = { prefillMs: 0, decodeMs: 0 }
     for (const chunk of step.chunks) {
       const logits = await this.#prefill(chunk, time)
       if (logits !== undefined) yield { sequence: chunk.sequence, logits }
     }
+    for (const jump of step.jumps) {
+      const logits = await this.#jump(jump, time)
+      if (logits !== undefined) yield { sequence: jump.sequence, logits }
+    }
     if (step.decode.length > 0) yield* this.#decode(step.decode, time)
-    if (step.chunks.length === 0 && step.decode.length === 0) await this.#waitForGrammars()
+    if (step.chunks.length + step.jumps.length + step.decode.length === 0) await this.#waitForGrammars()
     const report = reportOf(step, time)
     const { observer, pace } = this.#options
     pace.record({
@@ -133,10 +137,18 @@ export class StepRunner {
     }
   }
 
+  /** The logits behind a forced text; undefined when the call failed. */
+  async #jump({ sequence, slot, tokens }: Jump, time: StepTime): Promise<Float32Array | undefined> {
+    const { backend } = this.#options
+    const computed = await this.#compute([sequence], () => backend.prefill({ slot, tokens }))
+    time.decodeMs += computed?.ms ?? 0
+    return computed?.results
+  }
+
   async *#decode(batch: readonly Sequence[], time: StepTime): AsyncGenerator<DueToken, void> {
     const { backend, budget } = this.#options
     const rows = batch.flatMap(({ phase }) =>
-      phase.name === 'decoding' ? [{ slot: phase.slot, token: phase.next }] : [],
+      phase.name === 'decoding' ? phase.next.map((token) => ({ slot: phase.slot, token })) : [],
     )
     const computed = await this.#compute(batch, () => backend.decode(rows))
     if (computed === undefined) return

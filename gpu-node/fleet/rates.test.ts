@@ -15,7 +15,7 @@ it('are those of the last ten seconds', () => {
     firstTokenMsP50: null,
     firstTokenMsP95: null,
   })
-  for (now = 0; now < 20_000; now += 100) rates.stepped({ decodeTokens: 2 })
+  for (now = 0; now < 20_000; now += 100) rates.stepped({ decodeTokens: 1, jumpTokens: 1 })
   for (let i = 1; i <= 20; i++) rates.ended(ended(i * 10))
   rates.ended(ended(9_999, 0))
   expect(rates.current.tokensPerSecond).toBeCloseTo(22, 0)

@@ -23,8 +23,9 @@ export class Rates {
     this.#startedAt = now()
   }
 
-  stepped({ decodeTokens }: Pick<StepReport, 'decodeTokens'>): void {
-    if (decodeTokens > 0) this.#add({ at: this.#now(), tokens: decodeTokens })
+  stepped({ decodeTokens, jumpTokens }: Pick<StepReport, 'decodeTokens' | 'jumpTokens'>): void {
+    const tokens = decodeTokens + jumpTokens
+    if (tokens > 0) this.#add({ at: this.#now(), tokens })
   }
 
   ended({ timings, usage }: Pick<EndedRequest, 'timings' | 'usage'>): void {

@@ -1,6 +1,6 @@
 import type { GrammarSession } from './grammar-session.ts'
 
-type Session = Pick<GrammarSession, 'mask' | 'status' | 'accept' | 'settled' | 'close'>
+type Session = Pick<GrammarSession, 'mask' | 'forced' | 'status' | 'accept' | 'settled' | 'close'>
 
 /** A grammar of what follows the first of some tokens; any token may come until then. */
 export class DeferredGrammar implements Session {
@@ -21,6 +21,10 @@ export class DeferredGrammar implements Session {
     const { status } = this.#session
     if (status === 'open') this.mask.set(this.#session.mask)
     return status
+  }
+
+  get forced(): readonly number[] {
+    return this.#isBegun ? this.#session.forced : []
   }
 
   accept(token: number): void {

@@ -16,6 +16,12 @@ export interface GrammarsOptions {
   readonly compileMs?: number
 }
 
+interface Following {
+  readonly stopTokens: readonly number[]
+  /** Whether the model chooses the tokens of a text too where the grammar leaves that text alone. False when absent. */
+  readonly isSpelledFreely?: boolean
+}
+
 /** A request that was sent to a thread. */
 interface Call {
   readonly resolve: (answer: FromWorker) => void
@@ -50,26 +56,26 @@ export class Grammars {
    */
   async open(
     grammar: Grammar,
-    { owner = '', stopTokens }: { stopTokens: readonly number[]; owner?: string },
+    { owner = '', ...following }: Following & { readonly owner?: string },
   ): Promise<GrammarSession> {
     const hash = await sha256Hex(JSON.stringify(grammar))
     const holding = this.#holding(hash)
-    if (holding !== undefined) return this.#follow(hash, { thread: holding, stopTokens })
+    if (holding !== undefined) return this.#follow(hash, { thread: holding, ...following })
     return this.#turns.take(owner, async () => {
       // Another may have asked for the same one.
       const thread = this.#holding(hash) ?? (await this.#add(hash, grammar))
       // Within the turn: the next grammar takes a thread that follows no text.
-      return this.#follow(hash, { thread, stopTokens })
+      return this.#follow(hash, { thread, ...following })
     })
   }
 
   #follow(
     hash: string,
-    { stopTokens, thread }: { thread: Thread; stopTokens: readonly number[] },
+    { isSpelledFreely = false, stopTokens, thread }: Following & { readonly thread: Thread },
   ): GrammarSession {
     thread.touch(hash)
     const vocab = this.#options.vocabulary.tokens.length
-    return new GrammarSession({ thread, hash, id: this.#sessions++, vocab, stopTokens })
+    return new GrammarSession({ thread, hash, id: this.#sessions++, vocab, stopTokens, isSpelledFreely })
   }
 
   async close(): Promise<void> {

@@ -7,6 +7,8 @@ export interface GrammarVocabulary {
   /** How the texts write bytes. */
   readonly spelling: 'byte_level' | 'byte_fallback'
   readonly eos: readonly number[]
+  /** As `compileTokenizer` makes it, to write the texts that a grammar forces. */
+  readonly tokenizer: Uint8Array
 }
 
 export type WorkerSetup =
@@ -29,6 +31,7 @@ export type ToWorker =
       readonly hash: string
       readonly state: SharedArrayBuffer
       readonly stopTokens: readonly number[]
+      readonly isSpelledFreely: boolean
     }
   | { readonly type: 'accept'; readonly session: number; readonly token: number }
   | { readonly type: 'close'; readonly session: number }
@@ -42,11 +45,15 @@ export interface FromWorker {
   readonly broken?: boolean
 }
 
+/** Forced tokens that a worker tells at a time. */
+export const mostForced = 32
+
 /**
  * The memory of a session that the node and its worker share: the number of masks made so far, the session's status,
- * and the mask. The mask has one bit per token, set where the grammar allows the token.
+ * the tokens that must come next, and the mask of what may come behind them. The mask has one bit per token, set where
+ * the grammar allows the token.
  */
-export const stateLayout = { version: 0, status: 1, mask: 2 } as const
+export const stateLayout = { version: 0, status: 1, forcedCount: 2, forced: 3, mask: 3 + mostForced } as const
 export const statuses = { open: 0, complete: 1, failed: 2 } as const
 
 export const stateBytes = (vocab: number): number => 4 * (stateLayout.mask + Math.ceil(vocab / 32))

@@ -42,6 +42,11 @@ export class Utf8Masks {
     for (const [at, word] of valid.entries()) mask[at] = (mask[at] ?? 0) & word
   }
 
+  /** Whether a character begins here. */
+  isBorder({ at }: Utf8Place): boolean {
+    return at === border
+  }
+
   /** The place behind a token. */
   behind({ at }: Utf8Place, token: number): Utf8Place {
     return { at: this.#run(at, token) ?? border }

@@ -1,22 +1,29 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Backbone } from '../../model/backbone/backbone-folder.ts'
+import { compiledTokenizer } from '../../model/import/backbone-tokenizer.ts'
 import { parseTokenizer, type TokenizerJson } from '../../model/import/tokenizer.ts'
-import type { BackboneManifest } from '../../shared/backbone.ts'
+import { compileTokenizer } from '../../shared/tokenizer/compile-tokenizer.ts'
 import type { GrammarVocabulary } from './messages.ts'
 
 /** The tokens of a backbone as grammars see them; undefined for a tokenizer that spells bytes in a way of its own. */
-export async function grammarVocabulary(
-  folder: string,
-  manifest: Pick<BackboneManifest, 'config' | 'tokens'>,
-): Promise<GrammarVocabulary | undefined> {
+export async function grammarVocabulary(backbone: Backbone): Promise<GrammarVocabulary | undefined> {
+  const { folder, manifest } = backbone
   const tokenizer = parseTokenizer(JSON.parse(await readFile(join(folder, 'tokenizer.json'), 'utf8')))
-  return vocabularyOf(tokenizer, { vocab: manifest.config.vocab, eos: manifest.tokens.eos })
+  const compiled = await compiledTokenizer(backbone)
+  return vocabularyOf(tokenizer, { vocab: manifest.config.vocab, eos: manifest.tokens.eos, compiled })
 }
 
+/** `compiled`: the same tokenizer compiled. */
 export function vocabularyOf(
-  { added_tokens, decoder, model }: TokenizerJson,
-  { eos, vocab }: { vocab: number; eos: readonly number[] },
+  tokenizer: TokenizerJson,
+  {
+    compiled = compileTokenizer(tokenizer),
+    eos,
+    vocab,
+  }: { vocab: number; eos: readonly number[]; compiled?: Uint8Array },
 ): GrammarVocabulary | undefined {
+  const { added_tokens, decoder, model } = tokenizer
   const stages = JSON.stringify(decoder)
   const spelling = stages.includes('"ByteLevel"')
     ? 'byte_level'
@@ -31,7 +38,7 @@ export function vocabularyOf(
   for (const [text, id] of Object.entries(model.vocab)) put(id, text)
   // A special token adds no text to an answer, so it may not stand for what it spells.
   for (const { content, id, special } of added_tokens) put(id, special ? '' : spelled(content, spelling))
-  return { tokens, spelling, eos }
+  return { tokens, spelling, eos, tokenizer: compiled }
 }
 
 /** An added token's plain text in the vocabulary's spelling. */

@@ -1,15 +1,12 @@
 import { parentPort, workerData } from 'node:worker_threads'
-import type {
-  CompiledGrammar,
-  GrammarCompiler,
-  GrammarMatcher,
-  Grammar as ParsedGrammar,
-} from '@mlc-ai/web-xgrammar'
+import type { CompiledGrammar, GrammarCompiler, Grammar as ParsedGrammar } from '@mlc-ai/web-xgrammar'
 import type { Grammar, SimpleGrammar } from '../../shared/wire.ts'
 import { withDistinctAlternatives } from './distinct-alternatives.ts'
+import { type Continuation, FollowedText } from './followed-text.ts'
+import { ForcedText } from './forced-text.ts'
 import { type FromWorker, stateLayout, statuses, type ToWorker, type WorkerSetup } from './messages.ts'
 import { withRulesUnder } from './rule-names.ts'
-import { Utf8Masks, type Utf8Place, utf8Start } from './utf8-masks.ts'
+import { Utf8Masks } from './utf8-masks.ts'
 import { loadXgrammar } from './xgrammar.ts'
 
 /** Runs in a thread of its own: compiling takes seconds, and a grammar that xgrammar cannot take ends its copy. */
@@ -23,12 +20,17 @@ const library = loadXgrammar()
 const compact = { anyWhitespace: false, indent: -1, strict: true } as const
 
 interface Session {
-  readonly matcher: GrammarMatcher
+  readonly text: FollowedText
   readonly state: Int32Array
-  place: Utf8Place
 }
 
-const utf8 = setup.task === 'match' ? new Utf8Masks(setup.vocabulary) : undefined
+const reading =
+  setup.task === 'match'
+    ? {
+        utf8: new Utf8Masks(setup.vocabulary),
+        forcedText: new ForcedText(setup.vocabulary.tokenizer),
+      }
+    : undefined
 const sessions = new Map<number, Session>()
 const grammars = new Map<string, CompiledGrammar>()
 let compiler: GrammarCompiler | undefined
@@ -99,41 +101,41 @@ async function compile(hash: string, grammar: Grammar): Promise<void> {
 
 async function open({
   hash,
+  isSpelledFreely,
   session,
   state,
   stopTokens,
 }: Extract<ToWorker, { type: 'open' }>): Promise<void> {
   const shared = new Int32Array(state)
   const grammar = grammars.get(hash)
-  if (grammar === undefined) return publish(shared, { status: statuses.failed })
+  if (grammar === undefined || reading === undefined) return publish(shared, { status: 'failed' })
   const matcher =
     stopTokens.length > 0
       ? await library.GrammarMatcher.createGrammarMatcher(grammar, [...stopTokens])
       : await library.GrammarMatcher.createGrammarMatcher(grammar, undefined, true)
-  const opened = { matcher, state: shared, place: utf8Start }
-  sessions.set(session, opened)
-  publish(shared, { status: statuses.open, mask: await maskOf(opened) })
+  const { forcedText, utf8 } = reading
+  const text = new FollowedText({
+    matcher,
+    utf8,
+    forcedText: isSpelledFreely ? undefined : forcedText,
+    stopTokens,
+  })
+  sessions.set(session, { text, state: shared })
+  publish(shared, await text.after())
 }
 
 async function accept(session: number, token: number): Promise<void> {
   const found = sessions.get(session)
-  if (found === undefined) return
-  const { matcher, state } = found
-  if (!matcher.acceptToken(token)) return publish(state, { status: statuses.failed })
-  if (matcher.isTerminated()) return publish(state, { status: statuses.complete })
-  if (utf8 !== undefined) found.place = utf8.behind(found.place, token)
-  publish(state, { status: statuses.open, mask: await maskOf(found) })
+  if (found !== undefined) publish(found.state, await found.text.after(token))
 }
 
-async function maskOf({ matcher, place }: Session): Promise<Int32Array> {
-  const mask = await matcher.getNextTokenBitmask()
-  utf8?.narrow(mask, place)
-  return mask
-}
-
-function publish(state: Int32Array, { mask, status }: { status: number; mask?: Int32Array }): void {
-  if (mask !== undefined) state.set(mask, stateLayout.mask)
-  Atomics.store(state, stateLayout.status, status)
+function publish(state: Int32Array, continuation: Continuation): void {
+  const { status } = continuation
+  const forced = status === 'failed' ? [] : continuation.forced
+  state.set(forced, stateLayout.forced)
+  state[stateLayout.forcedCount] = forced.length
+  if (status === 'open') state.set(continuation.mask, stateLayout.mask)
+  Atomics.store(state, stateLayout.status, statuses[status])
   Atomics.add(state, stateLayout.version, 1)
   Atomics.notify(state, stateLayout.version)
 }
@@ -161,7 +163,7 @@ async function handle(message: ToWorker): Promise<void> {
       grammars.delete(message.hash)
       return
     case 'close':
-      sessions.get(message.session)?.matcher.dispose()
+      sessions.get(message.session)?.text.dispose()
       sessions.delete(message.session)
       return
   }

@@ -64,7 +64,7 @@ export async function generate(
 
 /** The adapter stays pinned while a new grammar is compiled. */
 async function grammarOf(
-  { grammar, grammarAfter, stopTokens }: GenerateRequest,
+  { grammar, grammarAfter, sampling, stopTokens }: GenerateRequest,
   {
     adapter,
     grammars,
@@ -77,7 +77,9 @@ async function grammarOf(
       throw new QuartetError('grammar_invalid', "this model's tokenizer does not go with grammars", {
         param: 'grammar',
       })
-    const session = await grammars.open(grammar, { stopTokens, owner })
+    // A request that steers single tokens must find its way around them.
+    const isSpelledFreely = sampling.logitBias.length > 0 || (sampling.badWords ?? []).length > 0
+    const session = await grammars.open(grammar, { stopTokens, owner, isSpelledFreely })
     return grammarAfter === undefined ? session : new DeferredGrammar(session, grammarAfter)
   } catch (refusal) {
     adapter?.release()

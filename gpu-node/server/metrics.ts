@@ -70,6 +70,7 @@ export function nodeMetrics(
   const prefillTokens = counter('prefill_tokens_total', 'Prompt tokens that were run')
   const promptRows = counter('prompt_rows_total', 'Prompt rows of adapters that were made')
   const decodeTokens = counter('decode_tokens_total', 'Tokens that decode steps chose')
+  const jumpTokens = counter('jump_tokens_total', 'Tokens of texts that a form forced, run at once')
   const prefillSeconds = histogram('prefill_step_seconds', "Duration of a step's prefill", stepSeconds)
   const decodeSeconds = histogram('decode_step_seconds', "Duration of a step's decode", stepSeconds)
   const batch = histogram('decode_batch_size', 'Sequences in a decode step', [1, 2, 4, 8, 12, 16, 24, 32, 64])
@@ -149,9 +150,10 @@ export function nodeMetrics(
           promptRows.inc(step.prefillRows - step.prefillTokens)
           prefillSeconds.observe(step.prefillSeconds)
         }
+        jumpTokens.inc(step.jumpTokens)
+        if (step.decodeTokens + step.jumpTokens > 0) decodeSeconds.observe(step.decodeSeconds)
         if (step.decodeTokens > 0) {
           decodeTokens.inc(step.decodeTokens)
-          decodeSeconds.observe(step.decodeSeconds)
           batch.observe(step.decodeTokens)
         }
       },
