@@ -13,12 +13,23 @@ export const Rotary = z.strictObject({
   factors: z.array(z.number().gt(0)).optional(),
   /** Scales the sines and cosines. */
   magnitude: z.number().gt(0).optional(),
-  /** Other factors, for sequences that are to be longer than so many rows (longrope, dynamic). */
+  /** Other factors, for sequences that are to be longer than so many rows (longrope). */
   beyond: z
     .strictObject({
       rows: z.int().min(1),
       factors: z.array(z.number().gt(0)),
       magnitude: z.number().gt(0).optional(),
+    })
+    .optional(),
+  /**
+   * Another base for each length beyond so many rows (dynamic NTK): where a sequence is to have n, pair i turns slower by
+   * (1 + factor · (n / rows − 1))^exponents[i], [dims / 2].
+   */
+  dynamic: z
+    .strictObject({
+      rows: z.int().min(1),
+      factor: z.number().gt(1),
+      exponents: z.array(z.number().min(0)),
     })
     .optional(),
 })

@@ -77,15 +77,18 @@ function fittingRotary(
   rotary: Rotary,
   { turned, turnedFitting }: { turned: number; turnedFitting: number },
 ): Rotary {
-  const { theta, factors, beyond } = rotary
+  const { theta, factors, beyond, dynamic } = rotary
   const fitted = (known: readonly number[] | undefined) =>
     Array.from({ length: turnedFitting / 2 }, (_, i) =>
       i < turned / 2 ? (known?.[i] ?? 1) * theta ** ((2 * i) / turned - (2 * i) / turnedFitting) : 1,
     )
+  const fittedExponents = (known: readonly number[]) =>
+    Array.from({ length: turnedFitting / 2 }, (_, i) => known[i] ?? 0)
   return {
     ...rotary,
     dims: turnedFitting,
     factors: fitted(factors),
     ...(beyond ? { beyond: { ...beyond, factors: fitted(beyond.factors) } } : {}),
+    ...(dynamic ? { dynamic: { ...dynamic, exponents: fittedExponents(dynamic.exponents) } } : {}),
   }
 }

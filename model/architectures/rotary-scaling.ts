@@ -12,7 +12,7 @@ interface Unscaled {
   readonly originalLength?: number | undefined
 }
 
-type Scaling = (settings: Settings, unscaled: Unscaled) => Pick<Rotary, 'factors' | 'magnitude' | 'beyond'>
+type Scaling = (settings: Settings, unscaled: Unscaled) => Omit<Rotary, 'theta' | 'dims'>
 
 const pairs = (dims: number) => Array.from({ length: dims / 2 }, (_, i) => i)
 
@@ -90,18 +90,13 @@ const scalings: Readonly<Record<string, Scaling>> = {
     })
   },
 
-  // NTK-aware: nothing up to the trained length, another base for sequences that are to grow beyond it.
-  dynamic(settings, { theta, dims, contextLength }) {
+  // NTK-aware: nothing up to the trained length, a base of its own for each length beyond it. With the base raised by
+  // r^(dims / (dims − 2)), pair i turns slower by r^(2i / (dims − 2)).
+  dynamic(settings, { dims, contextLength }) {
     const factor = settings.positive('factor')
     if (factor <= 1) return {}
-    const longest = Math.floor(contextLength * factor)
-    const base = theta * ((factor * longest) / contextLength - (factor - 1)) ** (dims / (dims - 2))
-    return {
-      beyond: {
-        rows: contextLength,
-        factors: pairs(dims).map((i) => (base / theta) ** ((2 * i) / dims)),
-      },
-    }
+    const exponents = pairs(dims).map((i) => (i === 0 ? 0 : (2 * i) / (dims - 2)))
+    return { dynamic: { rows: contextLength, factor, exponents } }
   },
 }
 

@@ -15,8 +15,6 @@ export interface AttentionContext {
   readonly totalRows: Value
   /** One for each of the config's `rotary`. */
   readonly rotary: readonly RotaryTables[]
-  /** int32 [batch]: where a sequence's rows stand in tables that have a second part; absent: in the first. */
-  readonly tableOffset?: Value | undefined
   /** int32 [batch] or [1]: each sequence's first rows, which stay in view whatever the window. */
   readonly prefixRows?: Value | undefined
   /** [batch, kvHeads, capacity, headDim] each. */
@@ -52,9 +50,15 @@ export function attend(
   const { heads, kvHeads, headDim, attention } = config
   const { rotary, window } = attention?.[layer] ?? { rotary: 0, window: null }
   const tables = rotary === null ? undefined : context.rotary[rotary]
-  const inputs = attentionInputs(g, qkv, { context, qNorm, kNorm })
+  const positionsOf = (sequences: Value, offset: Value) =>
+    positionsIn(g, offset, { lastRow, rows: sizeAt(g, sequences, 1) })
+  // Of whole sequences the op would turn all by the positions of the first.
+  const turn =
+    past === undefined && tables?.offset !== undefined
+      ? { tables, positions: positionsOf(toSequences(g, qkv, context), tables.offset) }
+      : undefined
+  const inputs = attentionInputs(g, qkv, { context, qNorm, kNorm, turn })
   const [packed] = inputs
-  const rows = () => sizeAt(g, packed, 1)
   const [attended, key, value] = g.applyAll(
     'GroupQueryAttention',
     [
@@ -63,15 +67,15 @@ export function attend(
       past?.value,
       lastRow,
       totalRows,
-      tables?.cos,
-      tables?.sin,
-      tables && context.tableOffset && positionsIn(g, context.tableOffset, { lastRow, rows: rows() }),
-      window === null ? undefined : windowBias(g, { window, rows: rows(), context }),
+      ...(turn === undefined
+        ? ([tables?.cos, tables?.sin, tables?.offset && positionsOf(packed, tables.offset)] as const)
+        : ([undefined, undefined, undefined] as const)),
+      window === null ? undefined : windowBias(g, { window, rows: sizeAt(g, packed, 1), context }),
     ],
     {
       num_heads: heads,
       kv_num_heads: kvHeads,
-      do_rotary: tables === undefined ? 0 : 1,
+      do_rotary: tables === undefined || turn !== undefined ? 0 : 1,
       ...(config.attentionScale === undefined ? {} : { scale: config.attentionScale }),
       ...(config.attentionCap === undefined ? {} : { softcap: config.attentionCap }),
     },
@@ -80,26 +84,49 @@ export function attend(
   return { attended: shaped(flat, ['rows', heads * headDim]), key, value }
 }
 
-/** q, k and v as sequences: in one tensor, or in three where q and k are normed first. */
+/** Rotary tables, and int64 [batch, rows]: the row of the tables for each row of the sequences. */
+interface Turn {
+  readonly tables: RotaryTables
+  readonly positions: Value
+}
+
+/** q, k and v as sequences: in one tensor, or in three where q and k are normed or turned first. */
 function attentionInputs(
   g: GraphBuilder,
   qkv: Value,
-  { context, qNorm, kNorm }: Omit<Attending, 'layer'>,
+  { context, qNorm, kNorm, turn }: Omit<Attending, 'layer'> & { turn: Turn | undefined },
 ): readonly [q: Value, k: Value | undefined, v: Value | undefined] {
   const { heads, kvHeads, headDim } = context.config
-  if (qNorm === undefined || kNorm === undefined) return [toSequences(g, qkv, context), undefined, undefined]
+  if (qNorm === undefined && kNorm === undefined && turn === undefined)
+    return [toSequences(g, qkv, context), undefined, undefined]
   const [qWidth, kvWidth] = [heads * headDim, kvHeads * headDim]
   const stretch = (from: number, width: number) => {
     const at = (place: number) => g.constant('int64', [place])
     return shaped(g.apply('Slice', [qkv, at(from), at(from + width), at(1)]), [dimAt(qkv.shape, 0), width])
   }
-  const normed = (x: Value, norm: Norm) =>
-    toSequences(g, normHeads(g, x, { norm, width: Number(dimAt(x.shape, 1)) }), context)
+  const ready = (x: Value, norm: Norm | undefined) => {
+    const width = Number(dimAt(x.shape, 1))
+    const sequences = toSequences(g, norm ? normHeads(g, x, { norm, width }) : x, context)
+    return turn ? turned(g, sequences, { ...turn, heads: width / headDim }) : sequences
+  }
   return [
-    normed(stretch(0, qWidth), qNorm),
-    normed(stretch(qWidth, kvWidth), kNorm),
+    ready(stretch(0, qWidth), qNorm),
+    ready(stretch(qWidth, kvWidth), kNorm),
     toSequences(g, stretch(qWidth + kvWidth, kvWidth), context),
   ]
+}
+
+/** Rotary positions of x [batch, rows, heads · headDim]. */
+function turned(
+  g: GraphBuilder,
+  x: Value,
+  { tables: { cos, sin }, positions, heads }: Turn & { heads: number },
+): Value {
+  return g.apply('RotaryEmbedding', [x, positions, cos, sin], {
+    interleaved: 0,
+    num_heads: heads,
+    rotary_embedding_dim: 2 * Number(dimAt(cos.shape, 1)),
+  })
 }
 
 /** Norms x [n, width] as a whole, or each stretch of it that is as long as the norm's weight. */

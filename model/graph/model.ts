@@ -14,7 +14,7 @@ import {
 import type { Matrix } from './matrix-format.ts'
 import { perLayer, promptInputs } from './prompt-inputs.ts'
 import { enterLayer } from './prompt-rows.ts'
-import { type RotaryTables, rotaryTables } from './rotary-table.ts'
+import { type RotaryTables, rotaryTables, tablesByLength } from './rotary-table.ts'
 import { shaped, type Value } from './values.ts'
 import type { WeightLayout } from './weight-file.ts'
 
@@ -87,8 +87,9 @@ export function embedded(
  *   [layers], rows of the longest sequence in the layer after this run.
  * - `prefix_rows` int32 [layers · batch], of a model with windows: how many of each sequence's first rows in the layer
  *   stay in view behind the window, as prompt rows and the sink before them do.
- * - `table_offset` int32 [batch], of a model whose rotary tables have a part for long sequences: where a sequence's
- *   part begins.
+ * - `table_offset` int32 [batch], of a model whose rotary angles depend on a sequence's length: where in the tables its
+ *   position 0 stands; `rope_cos.{i}`, `rope_sin.{i}` [table rows, dims / 2], where each length has angles of its own: those of
+ *   the rows of this run.
  * - `token_rows` int32, layer by layer, `token_counts` int64 [layers] of each: which rows of the layer's flattened
  *   sequences stay in the residual stream. The others are prompt rows that the next layer makes anew.
  * - `output_rows` int64 [o]: which of the last layer's rows in the residual stream go on to the model's end.
@@ -102,7 +103,7 @@ export function servingGraph({ config, weights, invertibleNorms }: ServingModel)
   const g = new GraphBuilder()
   const { hidden, embedding, size, ...rows } = tokenInputs(g, { config, weights })
   const { lastRows, totalRows, tokenRows, prefixRows } = layerInputs(g, { config, size })
-  const tableOffset = hasLongTables(config) ? g.input('table_offset', 'int32', ['batch']) : undefined
+  const rotary = tablesByLength(g, { config, tables: rows.rotary })
   const outputRows = g.input('output_rows', 'int64', ['output_rows'])
   const logitRows = g.input('logit_rows', 'int64', ['logit_rows'])
   const prompts = promptInputs(g, config)
@@ -126,10 +127,10 @@ export function servingGraph({ config, weights, invertibleNorms }: ServingModel)
     const context = {
       config,
       ...rows,
+      rotary,
       lastRow,
       totalRows: totalRows[layer] ?? missing(layer),
       prefixRows: prefixRows?.[layer],
-      tableOffset,
       past,
     }
     const { attended, key, value } = attention(g, entering.normed, { weights: w, context, layer })
@@ -181,9 +182,6 @@ export function outputHead(
 
 export const hasWindows = ({ attention }: ModelConfig): boolean =>
   attention?.some(({ window }) => window !== null) ?? false
-
-export const hasLongTables = ({ rotary }: ModelConfig): boolean =>
-  rotary.some(({ beyond }) => beyond !== undefined)
 
 function missing(layer: number): never {
   throw new Error(`no input is of layer ${layer}`)

@@ -77,9 +77,12 @@ export interface Ops {
   ReduceSumSquare: Op<[x: Value, axes: Value], { keepdims: number }>
   Relu: Op<[x: Value]>
   Reshape: Op<[x: Value, shape: Value]>
-  /** Rotary positions, rotate-half order, of x [batch, rows, heads · headDim] from this position on. */
+  /**
+   * Rotary positions, rotate-half order, of x [batch, rows, heads · headDim]: from a position on, int64 [1], or at the rows of
+   * cos and sin that are named, int64 [batch, rows].
+   */
   RotaryEmbedding: Op<
-    [x: Value, start: Value, cos: Value, sin: Value],
+    [x: Value, positions: Value, cos: Value, sin: Value],
     { interleaved: number; num_heads: number; rotary_embedding_dim: number }
   >
   /** A copy of `data` with the slices at `indices` replaced by `updates`. */

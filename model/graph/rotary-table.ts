@@ -7,6 +7,37 @@ import type { WeightLayout } from './weight-file.ts'
 export interface RotaryTables {
   readonly cos: Value
   readonly sin: Value
+  /** int32 [batch]: where the angles of a sequence's position 0 stand; at the tables' first row when absent. */
+  readonly offset?: Value
+}
+
+/** The graph input that says where each sequence has its angles. */
+export const tableOffsetInput = 'table_offset'
+
+/** The graph inputs with the angles of one of the model's `rotary` whose base depends on a sequence's length. */
+export const dynamicTableInput = (part: 'cos' | 'sin', index: number) => `rope_${part}.${index}`
+
+/** Whether sequences of different lengths have different angles at the same position. */
+export const scalesWithLength = ({ rotary }: ModelConfig): boolean =>
+  rotary.some(({ beyond, dynamic }) => beyond !== undefined || dynamic !== undefined)
+
+/**
+ * The tables for sequences of any length, given those of the trained length: adds the inputs that choose or hold them, of a
+ * model that has such.
+ */
+export function tablesByLength(
+  g: GraphBuilder,
+  { config, tables }: { config: ModelConfig; tables: readonly RotaryTables[] },
+): readonly RotaryTables[] {
+  if (!scalesWithLength(config)) return tables
+  const offset = g.input(tableOffsetInput, 'int32', ['batch'])
+  return tables.map((fixed, index) => {
+    const { dims = config.headDim, beyond, dynamic } = config.rotary[index] ?? {}
+    if (dynamic === undefined) return beyond === undefined ? fixed : { ...fixed, offset }
+    const table = (part: 'cos' | 'sin') =>
+      g.input(dynamicTableInput(part, index), 'float32', ['table_rows', dims / 2])
+    return { cos: table('cos'), sin: table('sin'), offset }
+  })
 }
 
 /**

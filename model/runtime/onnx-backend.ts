@@ -20,8 +20,9 @@ import type {
 import type { CacheType } from './cache-type.ts'
 import { HostKvCache } from './host-kv-cache.ts'
 import { hasLoneQuery } from './lone-query.ts'
+import { rotaryVariant } from './rotary-feeds.ts'
 import { plainRows, prefixRows, type RunRows, tunedRows } from './row-places.ts'
-import { type GraphRun, type RowResult, Runner, tableOffset } from './runner.ts'
+import { type GraphRun, type RowResult, Runner } from './runner.ts'
 import type { Device } from './session.ts'
 import { StackedAdapter } from './stacked-adapter.ts'
 import type { Tensors } from './tensors.ts'
@@ -156,7 +157,7 @@ export class OnnxBackend implements Backend {
   }
 
   variantOf(slot: CacheSlot): number {
-    return tableOffset(this.#config, this.#sequences.get(slot)?.rows ?? 0)
+    return rotaryVariant(this.#config, this.#sequences.get(slot)?.rows ?? 0)
   }
 
   prefill(chunk: PrefillChunk): Promise<Float32Array> {

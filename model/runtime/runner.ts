@@ -1,7 +1,9 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
-import { hasLongTables, hasWindows } from '../graph/model.ts'
+import { hasWindows } from '../graph/model.ts'
+import { scalesWithLength } from '../graph/rotary-table.ts'
 import type { CacheSlot } from './backend.ts'
 import type { KvCache } from './kv-cache.ts'
+import { rotaryFeeds } from './rotary-feeds.ts'
 import { InferenceSession, type SessionOptions } from './session.ts'
 import { float32, int32, int64, type Tensor, type Tensors } from './tensors.ts'
 
@@ -25,7 +27,7 @@ export interface GraphRun {
   readonly outputCount: number
   /** How many of a sequence's first rows in a layer stay in view behind a window. */
   readonly prefixOf: (slot: CacheSlot, layer: number) => number
-  /** Rows that a sequence is to have in the end, which chooses its rotary table. */
+  /** Rows that a sequence is to have in the end, which choose its rotary angles. */
   readonly rowsOf: (slot: CacheSlot) => number
   /** Inputs `prompt.…`. */
   readonly prompt: Tensors
@@ -103,8 +105,15 @@ export class Runner {
                 prefix_rows: int32(layers.flatMap((_, layer) => order.map((slot) => prefixOf(slot, layer)))),
               }
             : {}),
-          ...(hasLongTables(this.#config)
-            ? { table_offset: int32(order.map((slot) => tableOffset(this.#config, rowsOf(slot)))) }
+          ...(scalesWithLength(this.#config)
+            ? rotaryFeeds(
+                this.#config,
+                order.map((slot, index) => ({
+                  rows: rowsOf(slot),
+                  start: Math.min(...binding.lengths.map((lengths) => lengths[index] ?? 0)),
+                  end: Math.max(...totals.map((rows) => rows[index] ?? 0)),
+                })),
+              )
             : {}),
         },
         { ...binding.outputs, [result]: float32(results, [outputCount, width]) },
@@ -116,12 +125,6 @@ export class Runner {
   release(): Promise<void> {
     return this.#session.release()
   }
-}
-
-/** Where a sequence of so many rows has its angles in the rotary tables. */
-export function tableOffset({ contextLength, rotary }: ModelConfig, rows: number): number {
-  const long = rotary.find(({ beyond }) => beyond !== undefined)?.beyond
-  return long !== undefined && rows > long.rows ? contextLength : 0
 }
 
 /** int32, one list behind the other; lists that are the same object are converted once. */

@@ -12,12 +12,31 @@ import { openBackend, tinyBackbone } from './tiny-backbone.ts'
 /** How the layers of each architecture differ from Llama's, on a tiny random model. */
 const architectures: Readonly<Record<string, Partial<ModelConfig>>> = {
   'qwen2 (biases of q, k and v)': { biases: ['qkv'] },
-  'llama with every bias and heads of 24': { biases: ['qkv', 'o', 'gate_up', 'down'], headDim: 24 },
+  'llama with every bias, heads of 24 and dynamic scaling': {
+    biases: ['qkv', 'o', 'gate_up', 'down'],
+    headDim: 24,
+    rotary: [
+      {
+        theta: 1e4,
+        dynamic: { rows: 12, factor: 3, exponents: Array.from({ length: 12 }, (_, i) => i / 11) },
+      },
+    ],
+  },
   'qwen3 (norms of each head)': { qkNorms: 'each-head' },
   'smollm3 (a layer without rotary positions)': {
     attention: [null, 0, null].map((rotary) => ({ rotary, window: null })),
   },
-  'phi3 (half of each head is turned)': { headDim: 32, rotary: [{ theta: 1e4, dims: 16, magnitude: 1.2 }] },
+  'phi3 (half of each head is turned, by other factors in long sequences)': {
+    headDim: 32,
+    rotary: [
+      {
+        theta: 1e4,
+        dims: 16,
+        magnitude: 1.2,
+        beyond: { rows: 17, factors: [1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5], magnitude: 1.1 },
+      },
+    ],
+  },
   'granite (multipliers)': {
     attentionScale: 0.4,
     embeddingScale: 3,

@@ -141,6 +141,16 @@ cases = [
     ),
     ("half of each head turned", "phi3", {"rope_parameters": None, "partial_rotary_factor": 0.5, "rope_theta": 1e5}, 64),
     ("dynamic within the trained length", "llama-rope-linear", {**dynamic, "rope_parameters": None}, 100),
+    ("dynamic between the trained and the longest length", "llama-rope-linear", {**dynamic, "rope_parameters": None}, 190),
+    (
+        "dynamic in rope_parameters, with heads that are filled up",
+        "llama-rope-linear",
+        {
+            **{"max_position_embeddings": 64, "head_dim": 8, "num_attention_heads": 16, "num_key_value_heads": 8},
+            "rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 5e4},
+        },
+        150,
+    ),
     ("dynamic at the longest length", "llama-rope-linear", {**dynamic, "rope_parameters": None}, 320),
     (
         "yarn under its older name, with an attention factor",

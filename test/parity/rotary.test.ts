@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { importBackbone } from '../../model/import/import.ts'
+import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import { largestDifference, lastLogits } from './last-logits.ts'
 import { openBackend } from './tiny-backbone.ts'
 
@@ -25,7 +26,8 @@ const golden = Golden.parse(
 const scratch = await mkdtemp(join(tmpdir(), 'quartet-rotary-'))
 afterAll(() => rm(scratch, { recursive: true }))
 
-test.for(golden)('$name gives the logits of an independent computation', async (of) => {
+/** The checkpoint of a case, imported with the case's settings. */
+async function open(of: (typeof golden)[number]): Promise<OnnxBackend> {
   const path = await mkdtemp(join(scratch, 'checkpoint-'))
   await cp(join(import.meta.dirname, '../fixtures/backbones', of.fixture), path, { recursive: true })
   const config = join(path, 'config.json')
@@ -33,7 +35,11 @@ test.for(golden)('$name gives the logits of an independent computation', async (
   const folder = join(path, 'backbone')
   const manifest = await importBackbone({ path, slug: 'rotary', weights: 'f32', destination: folder })
   const contextLength = manifest.config.contextLength
-  const backend = await openBackend({ folder, manifest }, { contextLength, cacheRows: 512 })
+  return await openBackend({ folder, manifest }, { contextLength, cacheRows: 512 })
+}
+
+test.for(golden)('$name gives the logits of an independent computation', async (of) => {
+  const backend = await open(of)
   try {
     const ids = Array.from({ length: of.rows }, (_, i) => (i * 47 + 3) % backend.limits.vocab)
     const expected = new Float32Array(Uint8Array.from(Buffer.from(of.logits, 'base64')).buffer)
@@ -46,3 +52,28 @@ test.for(golden)('$name gives the logits of an independent computation', async (
     await backend.close()
   }
 })
+
+const inBatch = ['longrope beyond the original length', 'dynamic between the trained and the longest length']
+
+test.for(golden.filter(({ name }) => inBatch.includes(name)))(
+  '$name: a sequence keeps its own angles in a batch with shorter and longer ones',
+  async (of) => {
+    const backend = await open(of)
+    const ids = Array.from({ length: of.rows }, (_, i) => (i * 47 + 3) % backend.limits.vocab)
+    const start = async (rows: number) => {
+      const slot = backend.allocate(rows)
+      if (slot === undefined) throw new Error('no room')
+      await backend.prefill({ slot, tokens: ids.slice(0, rows - 1) })
+      return { slot, token: ids[rows - 1] ?? 0 }
+    }
+    try {
+      const batch = [await start(70), await start(of.rows), await start(of.rows - 9)]
+      const { vocab } = backend.limits
+      const logits = (await backend.decode(batch)).slice(vocab, 2 * vocab)
+      const expected = new Float32Array(Uint8Array.from(Buffer.from(of.logits, 'base64')).buffer)
+      expect(largestDifference(logits, expected)).toBeLessThan(1e-4)
+    } finally {
+      await backend.close()
+    }
+  },
+)

@@ -11,7 +11,7 @@ import {
 import type { Matrix } from '../../model/graph/matrix-format.ts'
 import { embedded, finalNorm, outputHead } from '../../model/graph/model.ts'
 import { rmsNorm } from '../../model/graph/norm.ts'
-import { rotaryTables } from '../../model/graph/rotary-table.ts'
+import { rotaryTables, tablesByLength } from '../../model/graph/rotary-table.ts'
 import { dimAt, shaped, type Value } from '../../model/graph/values.ts'
 import { prefixRows } from '../../model/runtime/row-places.ts'
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
@@ -100,7 +100,7 @@ function backbone(
   { config, weights, batch, prompts, embedding }: Backbone,
 ): { normed: Value; segments: Segment[] } {
   const { headDim, layers, d } = config
-  const rotary = rotaryTables(g, { config, weights })
+  const rotary = tablesByLength(g, { config, tables: rotaryTables(g, { config, weights }) })
   const plain = sequenceRows(g, batch, 0)
   const prompted = prompts && sequenceRows(g, batch, prompts.metadata.l_sp)
   const placed = prompts && { batch, ...prompts.metadata }

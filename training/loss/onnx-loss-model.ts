@@ -1,6 +1,7 @@
 import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import { readWeights } from '../../model/graph/stored-weights.ts'
 import { loadAnchors } from '../../model/runtime/anchors.ts'
+import { rotaryFeeds } from '../../model/runtime/rotary-feeds.ts'
 import { float32, floats, int64, type Tensors } from '../../model/runtime/tensors.ts'
 import { type AdapterMetadata, adapterTensorSpecs, type TensorSpec } from '../../shared/adapter-file.ts'
 import { otherWeights } from '../../shared/adapter-fit.ts'
@@ -104,17 +105,24 @@ export class OnnxLossModel implements LossModel {
     parameters: Parameters | undefined,
   ): Promise<Tensors> {
     const metadata = purpose === 'score untuned' ? undefined : this.metadata
-    checkRun(run, {
-      ...this.#options.backbone.manifest.config,
-      promptRows: metadata?.l_sp ?? 0,
-      tail: metadata?.tail ?? 0,
-    })
+    const { config } = this.#options.backbone.manifest
+    const promptRows = metadata?.l_sp ?? 0
+    checkRun(run, { ...config, promptRows, tail: metadata?.tail ?? 0 })
+    const layout = layOut(run, metadata, metadata && this.#options.places)
     const { session, weights } = await this.#open(purpose)
     return await session.run({
       ...weights,
       ...this.#anchors,
       ...(parameters && this.#parameterFeeds(parameters)),
-      ...batchFeeds(layOut(run, metadata, metadata && this.#options.places)),
+      ...batchFeeds(layout),
+      ...rotaryFeeds(
+        config,
+        run.map(({ instruction, response }) => ({
+          rows: promptRows + instruction.length + response.length,
+          start: 0,
+          end: promptRows + layout.longest,
+        })),
+      ),
     })
   }
 
