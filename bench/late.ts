@@ -6,6 +6,7 @@ import type { BackboneManifest } from '../shared/backbone.ts'
 import { AdapterDigest } from '../shared/ids.ts'
 import { openBenchBackend } from './backend.ts'
 import { runRequest, textIds } from './engine-run.ts'
+import { loraFiles, type Peer, startPeer } from './peer.ts'
 import { randomAdapter } from './random-adapter.ts'
 import { report } from './report.ts'
 import { median } from './statistics.ts'
@@ -17,6 +18,13 @@ const window = '40'
 const tail = '4'
 const queue = { total: 16, perTenant: 16 }
 const prefixBytes = 512 * 1024 ** 2
+
+/** llama.cpp's `llama-server`, its model and a folder of LoRA files. */
+export interface PeerFiles {
+  readonly peer?: string | undefined
+  readonly gguf?: string | undefined
+  readonly loras?: string | undefined
+}
 
 type Metadata = Readonly<Record<string, string>>
 
@@ -32,13 +40,44 @@ function adaptersOf(
   })
 }
 
+/** Milliseconds until llama.cpp's server has the first token of each LoRA, over one prompt that it has not read. */
+async function askPeer({ url }: Peer, { loras, prompt }: { loras: readonly number[]; prompt: number[] }) {
+  const start = performance.now()
+  await Promise.all(
+    loras.map(async (chosen) => {
+      const answer = await fetch(url, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({
+          prompt,
+          n_predict: 1,
+          cache_prompt: true,
+          temperature: 0,
+          lora: Array.from({ length: answers }, (_, id) => ({ id, scale: id === chosen ? 1 : 0 })),
+        }),
+      })
+      if (!answer.ok) throw new Error(`llama-server answered ${answer.status}: ${await answer.text()}`)
+      await answer.arrayBuffer()
+    }),
+  )
+  return performance.now() - start
+}
+
+/** llama.cpp's server with four LoRAs, asked as the engine is; undefined where there is none. */
+async function openPeer({ gguf, loras, peer }: PeerFiles): Promise<Peer | undefined> {
+  if (peer === undefined || gguf === undefined || loras === undefined) return undefined
+  const files = loraFiles(loras).slice(0, answers)
+  return await startPeer({ peer, gguf, loras: files, slots: answers, contextLength: 2048, port: 18_791 })
+}
+
 /** `npm run bench -- late`: the first tokens of several aliases' answers to one conversation, asked for at once. */
-export async function benchLate(): Promise<boolean> {
+export async function benchLate(files: PeerFiles): Promise<boolean> {
   const opened = await openBenchBackend()
   const { backend } = opened
   const late = adaptersOf(opened, { placement: 'late', tail })
   const front = adaptersOf(opened, { placement: 'after-first' })
   const engine = new Engine({ backend, queue, prefixBytes })
+  const peer = await openPeer(files)
   let seed = 1
   /** Milliseconds until each has its first token, over a conversation that the node has not read; and cached tokens. */
   const ask = async (adapters: typeof late) => {
@@ -55,6 +94,7 @@ export async function benchLate(): Promise<boolean> {
   }
   await ask(late.slice(0, 1))
   const [one, four, inFront]: [number[], number[], number[]] = [[], [], []]
+  const [onePeer, fourPeer]: [number[], number[]] = [[], []]
   let cached: readonly number[] = []
   for (let round = 0; round < rounds; round++) {
     one.push((await ask(late.slice(0, 1))).ms)
@@ -62,7 +102,11 @@ export async function benchLate(): Promise<boolean> {
     four.push(together.ms)
     cached = together.cached
     inFront.push((await ask(front)).ms)
+    if (peer === undefined) continue
+    onePeer.push(await askPeer(peer, { loras: [0], prompt: textIds(conversationTokens, seed++) }))
+    fourPeer.push(await askPeer(peer, { loras: [0, 1, 2, 3], prompt: textIds(conversationTokens, seed++) }))
   }
+  await peer?.[Symbol.asyncDispose]()
   await backend.close()
   const ratios = four.map((ms, round) => ms / (one[round] ?? Number.NaN))
   return report(`Late rows: ${answers} answers to a conversation of ${conversationTokens} tokens`, [
@@ -82,5 +126,16 @@ export async function benchLate(): Promise<boolean> {
       unit: '',
       bound: { kind: 'at least', value: 1_400 },
     },
+    ...(peer === undefined
+      ? []
+      : [
+          { name: 'llama-server, one LoRA', value: median(onePeer), unit: 'ms' },
+          { name: 'llama-server, four LoRAs, to the last one’s', value: median(fourPeer), unit: 'ms' },
+          {
+            name: 'late / llama-server, four answers',
+            value: median(four.map((ms, round) => ms / (fourPeer[round] ?? Number.NaN))),
+            unit: '×',
+          },
+        ]),
   ])
 }

@@ -13,7 +13,8 @@ const usage = `usage: npm run bench -- NAME [options]
              --tiny          a small random backbone in place of the real one
              --out FILE      the figures as JSON
   fleet    a simulated fleet in virtual time: routing against random and plain-hash; draws docs/fleet-routing.svg
-  late     four late adapters on one conversation that come at once, beside four whose rows stand in front
+  late     four late adapters on one conversation that come at once, beside four whose rows stand in front; with the
+             options of stack also beside four LoRAs of llama-server
   long-prompt  prefill of 8k tokens against 512 per token, and the pause of four streams beside 7,000
   prefix   a chat of ten turns over a long system prompt, with and without kept rows; prompts that never repeat
   kinds    what each kind of adapter costs: parameters, memory, prefill
@@ -55,7 +56,7 @@ async function run(name: string | undefined): Promise<boolean> {
     case 'fleet':
       return (await import('./fleet.ts')).benchFleet()
     case 'late':
-      return (await import('./late.ts')).benchLate()
+      return (await import('./late.ts')).benchLate(values)
     case 'long-prompt':
       return (await import('./long-prompt.ts')).benchLongPrompt()
     case 'prefix':

@@ -12,10 +12,14 @@ export interface PeerOptions {
   /** LoRA files; none for the plain server. */
   readonly loras: readonly string[]
   readonly slots: number
+  /** Tokens of each slot. */
+  readonly contextLength?: number
 }
 
 export interface Peer extends AsyncDisposable {
   readonly target: LoadTarget
+  /** The server's endpoint for completions. */
+  readonly url: string
 }
 
 export function loraFiles(folder: string): string[] {
@@ -26,7 +30,14 @@ export function loraFiles(folder: string): string[] {
 }
 
 /** llama.cpp's server on two threads, as many slots as clients; ready when this resolves. */
-export async function startPeer({ peer, gguf, port, loras, slots }: PeerOptions): Promise<Peer> {
+export async function startPeer({
+  contextLength = 1024,
+  gguf,
+  loras,
+  peer,
+  port,
+  slots,
+}: PeerOptions): Promise<Peer> {
   const loraFlags =
     loras.length > 0 ? [...loras.flatMap((file) => ['--lora', file]), '--lora-init-without-apply'] : []
   const flags = [
@@ -37,7 +48,7 @@ export async function startPeer({ peer, gguf, port, loras, slots }: PeerOptions)
     '-np',
     String(slots),
     '-c',
-    String(slots * 1024),
+    String(slots * contextLength),
     '--port',
     String(port),
   ]
@@ -54,6 +65,7 @@ export async function startPeer({ peer, gguf, port, loras, slots }: PeerOptions)
     await sleep(100)
   }
   return {
+    url: `${url}/completion`,
     target: {
       url: `${url}/completion`,
       headers: {},

@@ -26,13 +26,13 @@ try {
     process.exitCode = 1
   } else {
     const backbone = await requireBackbone(values.backbone)
-    const { choices, test, train } = await prepareTask(tasks[name], {
+    const { choices, dev, test, train } = await prepareTask(tasks[name], {
       folder: values.data,
       backbone,
       tests: undefined,
     })
     const { labels, likelihood } = test
-    const task = { task: name, train, likelihood, labels, choices: choices.map(({ tokens }) => tokens) }
+    const task = { task: name, train, dev, likelihood, labels, choices: choices.map(({ tokens }) => tokens) }
     await writeFile(values.out, JSON.stringify(task))
   }
 } catch (error) {

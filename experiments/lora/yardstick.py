@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import random
 import sys
 import time
@@ -18,7 +19,6 @@ DECAY = 0.01
 CLIP = 1.0
 # Rates among which dev data choose.
 RATES = (3e-4, 1e-3, 3e-3)
-DEV_SHARE = 0.1
 
 
 class LowRank(nn.Module):
@@ -37,10 +37,14 @@ class LowRank(nn.Module):
         return self.linear(x) + self.scale * F.linear(F.linear(x, self.down), self.up)
 
 
-def load(folder: str) -> nn.Module:
+def load(path: str) -> nn.Module:
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    of = {"dtype": torch.float32, "local_files_only": True}
+    if path.endswith(".gguf"):
+        folder, name = os.path.split(os.path.abspath(path))
+        return AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, **of)
+    return AutoModelForCausalLM.from_pretrained(path, **of)
 
 
 def with_lora(model: nn.Module, rank: int) -> list[nn.Parameter]:
@@ -109,12 +113,21 @@ def loss_per_token(model, examples) -> float:
 
 @torch.no_grad()
 def accuracy(model, examples, choices) -> float:
-    """The share of examples whose likeliest choice, as a whole response, is right."""
+    """The share of examples whose likeliest choice, as a whole response, is right. A prompt is read once for all choices."""
+    longest = max(map(len, choices))
+    ids = torch.tensor([choice + [0] * (longest - len(choice)) for choice in choices])
+    wanted = torch.tensor([[at < len(choice) for at in range(longest)] for choice in choices])
     right = 0
     for example in examples:
-        asked = [{"instruction": example["instruction"], "response": choice} for choice in choices]
-        sums = torch.cat([losses(model, asked[at : at + BATCH]) for at in range(0, len(asked), BATCH)])
-        right += choices[int(sums.argmin())] == example["response"]
+        prompt = model(input_ids=torch.tensor([example["instruction"]]), use_cache=True)
+        cache = prompt.past_key_values
+        cache.batch_repeat_interleave(len(choices))
+        # Choices are padded on the right, where causal attention lets no token see the padding.
+        behind = model(input_ids=ids[:, :-1], past_key_values=cache).logits if longest > 1 else None
+        first = prompt.logits[:, -1:].expand(len(choices), -1, -1)
+        logits = first if behind is None else torch.cat([first, behind], dim=1)
+        each = F.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
+        right += choices[int((each * wanted).sum(dim=1).argmin())] == example["response"]
     return right / len(examples)
 
 
@@ -126,7 +139,7 @@ def fresh(folder: str, rank: int, seed: int):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="folder of the backbone as Hugging Face publishes it")
+    parser.add_argument("--model", required=True, help="folder of the backbone as Hugging Face publishes it, or its GGUF file")
     parser.add_argument("--task", required=True, help="file that experiments/lora/export.ts wrote")
     parser.add_argument("--rank", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
@@ -137,23 +150,17 @@ def main() -> None:
     arguments = parser.parse_args()
     with open(arguments.task) as file:
         task = json.load(file)
-    examples, choices = task["train"], task["choices"]
-    steps_of = lambda count: arguments.steps or arguments.epochs * math.ceil(count / BATCH)
-    rate, dev_losses = arguments.rate, {}
-    if rate is None:
-        # The last tenth of the training examples is held back, and trained on once the rate is chosen.
-        kept = len(examples) - max(1, round(DEV_SHARE * len(examples)))
-        for candidate in RATES:
-            model, trained = fresh(arguments.model, arguments.rank, arguments.seed)
-            train(model, trained, examples[:kept], rate=candidate, steps=steps_of(kept), seed=arguments.seed)
-            dev_losses[candidate] = loss_per_token(model, examples[kept:])
-            print(f"rate {candidate}: dev loss {dev_losses[candidate]:.4f}", file=sys.stderr)
-        rate = min(dev_losses, key=dev_losses.__getitem__)
-    model, trained = fresh(arguments.model, arguments.rank, arguments.seed)
-    steps = steps_of(len(examples))
-    begun = time.perf_counter()
-    train(model, trained, examples, rate=rate, steps=steps, seed=arguments.seed)
-    seconds = time.perf_counter() - begun
+    examples, dev, choices = task["train"], task["dev"], task["choices"]
+    steps = arguments.steps or arguments.epochs * math.ceil(len(examples) / BATCH)
+    tried = []
+    for rate in RATES if arguments.rate is None else (arguments.rate,):
+        model, trained = fresh(arguments.model, arguments.rank, arguments.seed)
+        begun = time.perf_counter()
+        train(model, trained, examples, rate=rate, steps=steps, seed=arguments.seed)
+        seconds = time.perf_counter() - begun
+        tried.append((loss_per_token(model, dev), rate, seconds, model, trained))
+        print(f"rate {rate}: dev loss {tried[-1][0]:.4f}", file=sys.stderr)
+    _, rate, seconds, model, trained = min(tried, key=lambda one: one[0])
     held = task["likelihood"][: arguments.tests]
     labelled = task["labels"][: arguments.tests]
     print(
@@ -164,7 +171,7 @@ def main() -> None:
                 "seed": arguments.seed,
                 "steps": steps,
                 "rate": rate,
-                "devLosses": dev_losses,
+                "devLosses": {each: loss for loss, each, *_ in tried},
                 "parameters": sum(parameter.numel() for parameter in trained),
                 "loss": loss_per_token(model, held),
                 **({"labelAccuracy": accuracy(model, labelled, choices)} if labelled else {}),
