@@ -13,8 +13,9 @@ export interface Backend {
   stack(parts: readonly LoadedAdapter[]): LoadedAdapter
   /**
    * Room for `rows` cache rows (prompt rows + prompt tokens + tokens to generate), or undefined when there is none now.
+   * `padding`: more room, for tokens that a run takes back.
    */
-  allocate(rows: number): CacheSlot | undefined
+  allocate(rows: number, padding?: number): CacheSlot | undefined
   /** Copies the rows of some of a slot's tokens, to put them into other slots later. */
   keepRows(slot: CacheSlot, range: TokenRange): Promise<KeptRows>
   /** Fills an empty slot with kept rows: those of its first tokens, range after range, prompt rows among them. */

@@ -90,6 +90,8 @@ export async function createBackend({
 interface SequenceRows {
   /** Cache rows that it may have in the end. */
   readonly rows: number
+  /** Those and the room for padding. */
+  readonly room: number
   /** How many of its first rows in a layer stay in view behind a window. */
   readonly prefix: (layer: number) => number
 }
@@ -135,9 +137,10 @@ export class OnnxBackend implements Backend {
     return new StackedAdapter(parts.map(ownAdapter))
   }
 
-  allocate(rows: number): CacheSlot | undefined {
-    const slot = this.#runner.cache.allocate(rows)
-    if (slot !== undefined) this.#sequences.set(slot, { rows, prefix: () => 0 })
+  allocate(rows: number, padding = 0): CacheSlot | undefined {
+    const room = rows + padding
+    const slot = this.#runner.cache.allocate(room)
+    if (slot !== undefined) this.#sequences.set(slot, { rows, room, prefix: () => 0 })
     return slot
   }
 
@@ -248,7 +251,7 @@ export class OnnxBackend implements Backend {
   }
 
   #sequenceOf(slot: CacheSlot): SequenceRows {
-    return this.#sequences.get(slot) ?? { rows: 0, prefix: () => 0 }
+    return this.#sequences.get(slot) ?? { rows: 0, room: 0, prefix: () => 0 }
   }
 
   #planned(chunk: PrefillChunk): PlannedRun {
@@ -256,7 +259,7 @@ export class OnnxBackend implements Backend {
     const sequence = this.#sequenceOf(slot)
     const promptRows = chunk.adapter?.rows ?? 0
     const wanted = paddingOf({ tokens: tokens.length, promptRows })
-    const padding = slot.length + promptRows + tokens.length + wanted <= sequence.rows ? wanted : 0
+    const padding = slot.length + promptRows + tokens.length + wanted <= sequence.room ? wanted : 0
     return { slot, tokens, padding, rows: this.#rowsOf(chunk, padding) }
   }
 

@@ -73,7 +73,7 @@ export async function openSequence(
   const { contextLength, chunkTokens, vocab } = backend.limits
   const tokens = instruction.length + room
   const rows = tokens + (adapter?.rows ?? 0)
-  const slot = backend.allocate(Math.max(rows, Math.min(contextLength, rows + paddingRows)))
+  const slot = backend.allocate(rows, Math.max(0, Math.min(paddingRows, contextLength - rows)))
   if (slot === undefined || tokens > contextLength) {
     slot?.release()
     throw new QuartetError(
