@@ -18,11 +18,16 @@ const usage = `usage: npm run bench -- NAME [options]
   long-prompt  prefill of 8k tokens against 512 per token, and the pause of four streams beside 7,000
   prefix   a chat of ten turns over a long system prompt, with and without kept rows; prompts that never repeat
   kinds    what each kind of adapter costs: parameters, memory, prefill
+  size     what a backbone takes: files, memory with 16 × 4,096 rows, tokens a second (--backbone SLUG, --weights q8)
   structure  a batch under eight schemas against a free one
              --fuzz N        N random schemas instead, whose whole answers must all validate
   tenants  finding a key's tenant and alias among 10,000 tenants and among 10
   trainer  a job on the machine that serves: the p95 of answers beside it against alone
   train    whole steps over a batch against PyTorch's, with and without checkpointing; memory
+  weights  a backbone's weights in 8 and 4 bits against f32: perplexity and KL divergence on the text of backbone check
+             --backbone SLUG (default: smollm2-135m-instruct)
+             --peer FOLDER   also llama.cpp, by bench/llama-logits.cpp built in FOLDER beside libllama's libraries
+             --gguf A,B      the same model in llama.cpp's formats
   stack    everything: eight adapters through edge and node, first use of an adapter
              --peer FOLDER   also drive llama.cpp's llama-server from FOLDER, in turn, and print the ratios
              --gguf FILE     the model file the peer loads
@@ -38,6 +43,8 @@ const { values, positionals } = parseArgs({
     tiny: { type: 'boolean' },
     out: { type: 'string' },
     fuzz: { type: 'string' },
+    backbone: { type: 'string' },
+    weights: { type: 'string' },
   },
 })
 
@@ -63,6 +70,8 @@ async function run(name: string | undefined): Promise<boolean> {
       return (await import('./prefix.ts')).benchPrefix()
     case 'kinds':
       return (await import('./kinds.ts')).benchKinds()
+    case 'size':
+      return (await import('./size.ts')).benchSize(values)
     case 'structure':
       return (await import('./structure.ts')).benchStructure(values)
     case 'tenants':
@@ -71,6 +80,8 @@ async function run(name: string | undefined): Promise<boolean> {
       return (await import('./train.ts')).benchTrain()
     case 'trainer':
       return (await import('./trainer.ts')).benchTrainer()
+    case 'weights':
+      return (await import('./weights.ts')).benchWeights(values)
     case 'stack':
       return (await import('./stack.ts')).benchStack(values)
     default:
