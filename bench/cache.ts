@@ -29,7 +29,7 @@ async function filled(backend: Backend, { context, count }: { context: number; c
 }
 
 async function compareDecode(
-  { f32, int8 }: Readonly<Record<CacheType, Backend>>,
+  { f32, int8 }: Readonly<Record<'f32' | 'int8', Backend>>,
   of: { context: number; count: number },
 ): Promise<MeasuredRatio> {
   const side = async (backend: Backend) => {

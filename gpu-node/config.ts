@@ -33,7 +33,7 @@ const Settings = z.object({
   prefixBytes: whole(0, Number.MAX_SAFE_INTEGER).default(256 * 1024 ** 2),
   cacheRows: whole(64, 100_000_000).default(16_384),
   cacheBytes: whole(1, Number.MAX_SAFE_INTEGER).optional(),
-  cacheType: z.enum(cacheTypes, 'must be f32 or int8').default('f32'),
+  cacheType: z.enum(cacheTypes, 'must be f32, f16 or int8').optional(),
   queue: whole(1, 100_000).default(256),
   tenantQueue: whole(1, 100_000).optional(),
   adapterCacheBytes: whole(1, Number.MAX_SAFE_INTEGER).default(1024 ** 3),
@@ -113,7 +113,7 @@ const sources: { readonly [Setting in keyof Given]-?: Source } = {
   cacheType: {
     flag: 'cache-type',
     env: 'QUARTET_CACHE_TYPE',
-    help: 'f32, or int8 for a quarter of the KV cache’s memory (on the CPU)',
+    help: 'how the KV cache is kept: f32 or int8 (a quarter of the memory) on the CPU, f16 or f32 on GPUs; by default f32 on the CPU, f16 on GPUs',
   },
   queue: { flag: 'queue', env: 'QUARTET_QUEUE', help: 'requests that may wait' },
   tenantQueue: {

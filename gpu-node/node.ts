@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { Backend } from '../model/runtime/backend.ts'
 import { rowsInBudget } from '../model/runtime/cache-budget.ts'
+import { checkCacheType, defaultCacheType, placeOn } from '../model/runtime/cache-type.ts'
 import { maxWindow } from '../shared/adapter-file.ts'
 import { QuartetError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
@@ -167,18 +168,20 @@ export async function startNode(
 
 async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   const { createBackend } = await import('../model/runtime/onnx-backend.ts')
-  const { prepareInt8Cache } = await import('../model/calibration/int8-cache.ts')
+  const { prepareCacheGraph } = await import('../model/calibration/cache-graph.ts')
   const { folder, manifest } = await findBackbone(config)
-  const { cacheBytes, cacheType, device, maxBatch, threads } = config
+  const { cacheBytes, device, maxBatch, prefixBytes: keptBytes, threads } = config
+  const { cacheType = defaultCacheType[device] } = config
+  checkCacheType(cacheType, { device })
   const cacheRows =
     cacheBytes === undefined
       ? config.cacheRows
-      : rowsInBudget(cacheBytes, { config: manifest.config, type: cacheType })
+      : rowsInBudget(cacheBytes, { config: manifest.config, place: placeOn[device], type: cacheType })
   const contextLength = Math.min(manifest.config.contextLength, cacheRows)
   const chunkTokens = Math.max(config.chunkTokens, maxWindow)
   const limits = { contextLength, chunkTokens, maxBatch, cacheRows }
-  if (cacheType === 'int8' && device === 'cpu') await prepareInt8Cache({ folder, manifest })
-  const backend = await createBackend({ folder, manifest, device, threads, limits, cacheType })
+  await prepareCacheGraph({ folder, manifest }, cacheType)
+  const backend = await createBackend({ folder, manifest, device, threads, limits, cacheType, keptBytes })
   await warmUp(backend)
   const vocabulary = await grammarVocabulary({ folder, manifest })
   return { slug: manifest.slug, backend, vocabulary }

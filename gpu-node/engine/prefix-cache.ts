@@ -107,30 +107,51 @@ export class PrefixCache {
     return { tokens: found.length * blockTokens, earlier: earlier.length * blockTokens }
   }
 
-  /** Keeps the blocks of a prompt that lies in the slot, and nothing behind it. */
+  /**
+   * Keeps the blocks of a prompt that lies in the slot, and nothing behind it, as far as the memory goes. Others make
+   * room block by block, so that one block more than the memory has room for is the most there ever is.
+   */
   async keep(sequence: Sequence, slot: CacheSlot): Promise<void> {
     if (this.#mostBytes === 0) return
     const { length } = sequence.prompt
-    const kept: { hash: string; block: Block }[] = []
+    const kept = new Map<string, Block>()
     const by = sequence.engineRequest.request.requestId
     let start = 0
     const { tail } = sequence
     for (const hash of this.#hashes(sequence, slot, keepable(sequence))) {
       const range = { start, end: start + blockTokens, tokens: length, tail }
-      const known = this.#blocks.get(hash)
-      const block = known ?? { rows: await this.#backend.keepRows(slot, range), by }
-      kept.push({ hash, block })
       start += blockTokens
-      if (kept.reduce((sum, { block: { rows } }) => sum + rows.bytes, 0) > this.#mostBytes) break
+      const known = this.#blocks.get(hash)
+      if (known !== undefined) {
+        kept.set(hash, known)
+        continue
+      }
+      const rows = await this.#backend.keepRows(slot, range)
+      if (!this.#makeRoom(rows.bytes, kept)) {
+        rows.release()
+        break
+      }
+      const block = { rows, by }
+      kept.set(hash, block)
+      this.#touch(hash, block)
     }
-    for (const { hash, block } of kept.toReversed()) this.#touch(hash, block)
-    for (const [hash, { rows }] of this.#blocks) {
-      if (this.#bytes <= this.#mostBytes) break
-      this.#blocks.delete(hash)
-      this.#bytes -= rows.bytes
-    }
+    // The first blocks last, as the others are of no use without them.
+    for (const [hash, block] of [...kept].toReversed()) this.#touch(hash, block)
   }
 
+  /** Lets the least recently used blocks go, but for those to spare, until there is room for so many bytes; or says no. */
+  #makeRoom(bytes: number, spared: ReadonlyMap<string, Block>): boolean {
+    for (const [hash, { rows }] of this.#blocks) {
+      if (this.#bytes + bytes <= this.#mostBytes) return true
+      if (spared.has(hash)) continue
+      this.#blocks.delete(hash)
+      this.#bytes -= rows.bytes
+      rows.release()
+    }
+    return this.#bytes + bytes <= this.#mostBytes
+  }
+
+  /** Makes a block the most recently used. */
   #touch(hash: string, block: Block): void {
     if (!this.#blocks.delete(hash)) this.#bytes += block.rows.bytes
     this.#blocks.set(hash, block)

@@ -1,13 +1,11 @@
-import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { QuartetError } from '../../shared/errors.ts'
+import { readFile } from 'node:fs/promises'
 import type { Backbone } from '../backbone/backbone-folder.ts'
-import { graphFiles } from '../graph/export.ts'
 import { type CacheScales, int8CacheGraph, withInt8Cache } from '../graph/int8-cache.ts'
 import { backboneCodec } from '../import/backbone-tokenizer.ts'
 import { encode } from '../import/tokenizer.ts'
-import { HostRows } from '../runtime/host-slot.ts'
+import { HostRows } from '../runtime/host-rows.ts'
 import { createBackend } from '../runtime/onnx-backend.ts'
+import { writeGraph } from './write-graph.ts'
 
 /** Tokens of the text that are read. */
 const mostTokens = 512
@@ -22,26 +20,15 @@ const leastScale = 1e-6
  * where the folder cannot be written.
  */
 export async function prepareInt8Cache(backbone: Backbone, tokens?: readonly number[]): Promise<void> {
-  const { folder, manifest } = backbone
-  const path = join(folder, int8CacheGraph)
-  if (await isThere(path)) return
-  const { config } = manifest
-  const model = withInt8Cache(await readFile(join(folder, graphFiles.serving)), {
-    config,
-    scales: await measureScales(backbone, tokens ?? (await textTokens(backbone))),
+  const { config } = backbone.manifest
+  await writeGraph(backbone, {
+    file: int8CacheGraph,
+    type: 'int8',
+    make: async (model) => {
+      const scales = await measureScales(backbone, tokens ?? (await textTokens(backbone)))
+      return withInt8Cache(model, { config, scales })
+    },
   })
-  const unfinished = `${path}.${process.pid}`
-  try {
-    await writeFile(unfinished, model)
-    await rename(unfinished, path)
-  } catch (cause) {
-    await rm(unfinished, { force: true }).catch(() => {})
-    throw new QuartetError(
-      'backbone_invalid',
-      `cannot write ${path}, the graph for --cache-type int8 (${cause instanceof Error ? cause.message : cause}); make the folder writable once, or use --cache-type f32`,
-      { cause },
-    )
-  }
 }
 
 async function textTokens(backbone: Backbone): Promise<number[]> {
@@ -91,9 +78,3 @@ function channelScales(
   }
   return scales
 }
-
-const isThere = (path: string): Promise<boolean> =>
-  stat(path).then(
-    () => true,
-    () => false,
-  )

@@ -16,7 +16,7 @@ export interface Backend {
    * `padding`: more room, for tokens that a run takes back.
    */
   allocate(rows: number, padding?: number): CacheSlot | undefined
-  /** Copies the rows of some of a slot's tokens, to put them into other slots later. */
+  /** Copies the rows of some of a slot's tokens, to put them into other slots later. The caller releases them. */
   keepRows(slot: CacheSlot, range: TokenRange): Promise<KeptRows>
   /** Fills an empty slot with kept rows: those of its first tokens, range after range, prompt rows among them. */
   putRows(slot: CacheSlot, kept: readonly KeptRows[]): Promise<void>
@@ -84,10 +84,12 @@ export interface TokenRange {
   readonly tail?: number | undefined
 }
 
-/** Copies of cache rows. Plain memory: the garbage collector frees it. */
+/** Copies of cache rows, on the device that has the cache. */
 export interface KeptRows {
   /** Memory it takes, in bytes. */
   readonly bytes: number
+  /** Gives the memory back; a second call does nothing. */
+  release(): void
 }
 
 export interface PrefillChunk {

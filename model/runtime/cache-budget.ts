@@ -1,6 +1,6 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { bytesOfCacheType, type CacheType } from './cache-type.ts'
+import { bytesOfCacheType, type CachePlace, type CacheType } from './cache-type.ts'
 
 /** Least rows of a node's cache: a short request. */
 const minCacheRows = 64
@@ -10,18 +10,29 @@ export function cacheRowBytes({ layers, kvHeads, headDim }: ModelConfig, type: C
   return 2 * layers * kvHeads * headDim * bytesOfCacheType[type]
 }
 
-/** Rows of a KV cache of `bytes` bytes. Throws `invalid_request` when they are too few for a request. */
+/**
+ * Rows that running requests have in a KV cache of `bytes` bytes. On a device, those of the longest request are needed once
+ * more, for its prompt. Throws `invalid_request` when they are too few for a request.
+ */
 export function rowsInBudget(
   bytes: number,
-  { config, type }: { config: ModelConfig; type: CacheType },
+  { config, place, type }: { config: ModelConfig; place: CachePlace; type: CacheType },
 ): number {
   const rowBytes = cacheRowBytes(config, type)
-  const rows = Math.floor(bytes / rowBytes)
-  if (rows < minCacheRows)
-    throw new QuartetError(
-      'invalid_request',
-      `--cache-bytes ${bytes} holds ${rows} tokens of this backbone, less than a request needs: a token takes ${rowBytes} bytes, so give at least ${minCacheRows * rowBytes}${type === 'f32' ? ', or take --cache-type int8' : ''}`,
-      { param: '--cache-bytes' },
-    )
-  return rows
+  const all = Math.floor(bytes / rowBytes)
+  const twice = place === 'device' ? Math.min(config.contextLength, Math.floor(all / 2)) : 0
+  const rows = all - twice
+  const least = place === 'device' ? 2 * minCacheRows : minCacheRows
+  if (rows >= minCacheRows) return rows
+  throw new QuartetError(
+    'invalid_request',
+    `--cache-bytes ${bytes} holds ${rows} tokens of this backbone, less than a request needs: a token takes ${rowBytes} bytes, so give at least ${least * rowBytes}${smaller[place][type] ?? ''}`,
+    { param: '--cache-bytes' },
+  )
+}
+
+/** The setting that makes a token smaller. */
+const smaller: Readonly<Record<CachePlace, Partial<Record<CacheType, string>>>> = {
+  host: { f32: ', or take --cache-type int8' },
+  device: { f32: ', or take --cache-type f16' },
 }

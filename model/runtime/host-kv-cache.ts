@@ -4,8 +4,10 @@ import type { CacheSlot, KeptRows, TokenRange } from './backend.ts'
 import { bytesOfCacheType, type CacheType } from './cache-type.ts'
 import { HostBuffers } from './host-buffers.ts'
 import { HostPlaces, type RowRange } from './host-places.ts'
-import { HostRows, HostSlot } from './host-slot.ts'
+import { HostRows } from './host-rows.ts'
 import type { KvBinding, KvCache } from './kv-cache.ts'
+import { checkRoom, PlacedSlot, rowsOf } from './placed-slot.ts'
+import type { Tensors } from './tensors.ts'
 
 export interface KvCacheLimits {
   /** Slots. */
@@ -23,6 +25,13 @@ export interface KvCacheLimits {
   readonly type?: CacheType | undefined
 }
 
+/** The cache of some sequences in host memory. */
+interface HostBinding extends KvBinding {
+  readonly slots: readonly CacheSlot[]
+  readonly feeds: Tensors
+  readonly outputs: Tensors
+}
+
 /** Bytes of the longest array in every JavaScript engine that runs this. */
 const mostBytes = 2 ** 32 - 1
 
@@ -34,6 +43,8 @@ const mostBytes = 2 ** 32 - 1
  * behind counts in `cacheRows`, and is given back when it and the reserved rows together would pass that.
  */
 export class HostKvCache implements KvCache {
+  /** Its rows are copied by this process, and cross nowhere. */
+  readonly hostBytes = 0
   readonly #config: ModelConfig
   readonly #limits: KvCacheLimits
   readonly #places: HostPlaces
@@ -43,7 +54,7 @@ export class HostKvCache implements KvCache {
   /** Memory to give back before anything else is written. */
   readonly #leftovers: RowRange[] = []
   #busy = false
-  readonly #releasedWhileBusy: HostSlot[] = []
+  readonly #releasedWhileBusy: PlacedSlot[] = []
 
   /** Throws `invalid_request` when an array cannot be that long. */
   constructor(config: ModelConfig, limits: KvCacheLimits) {
@@ -79,7 +90,7 @@ export class HostKvCache implements KvCache {
     const isTight = this.#places.committedWith({ place: index, rows }) > cacheRows
     // Slots may be moving.
     if (isTight && this.#busy) return undefined
-    const slot = new HostSlot({
+    const slot = new PlacedSlot({
       reserved: rows,
       index,
       layers: this.#config.layers,
@@ -91,17 +102,11 @@ export class HostKvCache implements KvCache {
     return slot
   }
 
-  keep(slot: CacheSlot, { end, start, tail, tokens }: TokenRange): Promise<KeptRows> {
+  keep(slot: CacheSlot, range: TokenRange): Promise<KeptRows> {
     return this.#whileBusy(async () => {
-      const { index, lengths } = this.#own(slot)
-      if (tail !== undefined && end > tokens - tail)
-        throw new QuartetError('internal_error', `a range ends at ${end}, behind late rows`)
-      // In each layer the tokens lie behind its prompt rows, but for a first token that lies in front of them, or lie in
-      // front of late rows.
-      const layers = Array.from(lengths, (length) => {
-        const promptRows = tail === undefined ? length - tokens : 0
-        return { from: start === 0 ? 0 : start + promptRows, to: end + promptRows }
-      })
+      const own = this.#own(slot)
+      const { index } = own
+      const layers = rowsOf(own, range)
       const data = await this.#buffers.read({ place: index, layers })
       return new HostRows({ data, rows: layers.map(({ from, to }) => to - from) })
     })
@@ -128,7 +133,7 @@ export class HostKvCache implements KvCache {
 
   append(
     { slots, gained }: { slots: readonly CacheSlot[]; gained: readonly number[] },
-    run: (binding: KvBinding) => Promise<void>,
+    run: (binding: HostBinding) => Promise<void>,
   ): Promise<void> {
     return this.#whileBusy(async () => {
       const own = slots.map((slot) => this.#own(slot))
@@ -143,6 +148,9 @@ export class HostKvCache implements KvCache {
     })
   }
 
+  /** The garbage collector frees the memory. */
+  async release(): Promise<void> {}
+
   /** One at a time; slots that are released meanwhile are freed afterwards. */
   async #whileBusy<T>(work: () => Promise<T>): Promise<T> {
     if (this.#busy) throw new QuartetError('internal_error', 'the cache is in use')
@@ -155,12 +163,12 @@ export class HostKvCache implements KvCache {
     }
   }
 
-  #own(slot: CacheSlot): HostSlot {
-    if (slot instanceof HostSlot && this.#places.has(slot)) return slot
+  #own(slot: CacheSlot): PlacedSlot {
+    if (slot instanceof PlacedSlot && this.#places.has(slot)) return slot
     throw new QuartetError('internal_error', 'this slot was released, or is of another cache')
   }
 
-  #free(slot: HostSlot): void {
+  #free(slot: PlacedSlot): void {
     if (this.#busy) {
       this.#releasedWhileBusy.push(slot)
       return
@@ -184,7 +192,7 @@ export class HostKvCache implements KvCache {
     this.#places.forgetWritten()
   }
 
-  #bind(slots: readonly HostSlot[], first: number): KvBinding {
+  #bind(slots: readonly PlacedSlot[], first: number): HostBinding {
     const ordered = slots.toSorted((a, b) => a.index - b.index)
     return {
       slots: ordered,
@@ -196,8 +204,8 @@ export class HostKvCache implements KvCache {
   }
 
   /** Makes slots neighbours; the place of the first of them. */
-  async #gather(slots: readonly HostSlot[]): Promise<number> {
-    const wanted = new Set<HostSlot | undefined>(slots)
+  async #gather(slots: readonly PlacedSlot[]): Promise<number> {
+    const wanted = new Set<PlacedSlot | undefined>(slots)
     const first = this.#places.cheapestStart(wanted)
     const outside = slots.filter(({ index }) => index < first || index >= first + slots.length)
     for (let place = first; place < first + slots.length; place++) {
@@ -215,16 +223,5 @@ export class HostKvCache implements KvCache {
     this.#places.set(a, slotB)
     this.#places.set(b, slotA)
     await this.#buffers.swap({ place: a, rows: rowsA }, { place: b, rows: rowsB })
-  }
-}
-
-function checkRoom({ lengths, reserved }: HostSlot, gained: readonly number[]): void {
-  for (const [layer, rows] of gained.entries()) {
-    const length = lengths[layer] ?? 0
-    if (length + rows > reserved)
-      throw new QuartetError(
-        'internal_error',
-        `a slot of ${reserved} rows has ${length} in layer ${layer}; ${rows} more do not fit`,
-      )
   }
 }

@@ -1,4 +1,4 @@
-import type { HostSlot } from './host-slot.ts'
+import type { PlacedSlot } from './placed-slot.ts'
 
 /** Rows `from` to `to` of one place. */
 export interface RowRange {
@@ -10,7 +10,7 @@ export interface RowRange {
 /** The slot at each place of a cache in host memory, and the rows whose memory each place has taken. */
 export class HostPlaces {
   /** The slot at each place. */
-  readonly #slots: (HostSlot | undefined)[]
+  readonly #slots: (PlacedSlot | undefined)[]
   /** Most rows written at each place since its memory was last given back. */
   readonly #written: number[]
 
@@ -40,11 +40,11 @@ export class HostPlaces {
     }, 0)
   }
 
-  at(place: number): HostSlot | undefined {
+  at(place: number): PlacedSlot | undefined {
     return this.#slots[place]
   }
 
-  has(slot: HostSlot): boolean {
+  has(slot: PlacedSlot): boolean {
     return this.#slots[slot.index] === slot
   }
 
@@ -60,7 +60,7 @@ export class HostPlaces {
     return bySize.find((place) => this.#writtenAt(place) >= rows) ?? bySize.at(-1)
   }
 
-  set(place: number, slot: HostSlot | undefined): void {
+  set(place: number, slot: PlacedSlot | undefined): void {
     this.#slots[place] = slot
     if (slot === undefined) return
     slot.index = place
@@ -68,7 +68,7 @@ export class HostPlaces {
   }
 
   /** The rows of a slot have been written. */
-  noteWritten({ index, length }: HostSlot): void {
+  noteWritten({ index, length }: PlacedSlot): void {
     this.#written[index] = Math.max(this.#writtenAt(index), length)
   }
 
@@ -91,7 +91,7 @@ export class HostPlaces {
   }
 
   /** Where so many neighbouring places begin that the fewest rows must be moved to have these slots there. */
-  cheapestStart(slots: ReadonlySet<HostSlot | undefined>): number {
+  cheapestStart(slots: ReadonlySet<PlacedSlot | undefined>): number {
     const moved = (first: number) =>
       this.#slots.reduce((rows, slot, place) => {
         const isInside = place >= first && place < first + slots.size

@@ -1,20 +1,25 @@
 import type { CacheSlot, KeptRows, TokenRange } from './backend.ts'
-import type { Tensors } from './tensors.ts'
+import type { RunTensors } from './ort/device-memory.ts'
 
 /** The cache of some sequences as a run of the serving graph takes it. */
 export interface KvBinding {
-  /** The slot in each row of the batch; not always the order they were given in. */
-  readonly slots: readonly CacheSlot[]
-  /** Rows that each of them has in each layer so far: [layers][slots]. */
+  /**
+   * The slot in each row of the batch; not always the order they were given in. Undefined where the row is none of theirs,
+   * but must run as the others do: its results mean nothing.
+   */
+  readonly slots: readonly (CacheSlot | undefined)[]
+  /** Rows that each row of the batch has in each layer so far: [layers][slots]. */
   readonly lengths: readonly (readonly number[])[]
   /** `past_key.{l}`, `past_value.{l}` */
-  readonly feeds: Tensors
+  readonly feeds: RunTensors
   /** `present_key.{l}`, `present_value.{l}`: the run writes to these. */
-  readonly outputs: Tensors
+  readonly outputs: RunTensors
 }
 
 /** Keys and values of every running sequence. Where they lie is the implementation's secret. */
 export interface KvCache {
+  /** Bytes of this process's memory that its own copies have read or written: on a device, those that crossed. */
+  readonly hostBytes: number
   /** A slot for `rows` rows in every layer, or undefined when there is none now. */
   allocate(rows: number): CacheSlot | undefined
   /** Copies the rows of some of a slot's tokens. Not during a run. */
@@ -29,4 +34,6 @@ export interface KvCache {
     request: { slots: readonly CacheSlot[]; gained: readonly number[] },
     run: (binding: KvBinding) => Promise<void>,
   ): Promise<void>
+  /** Frees the memory when the last run has ended. */
+  release(): Promise<void>
 }

@@ -3,6 +3,7 @@ import { checkPromptLength } from '../../shared/adapter-fit.ts'
 import type { BackboneManifest, ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { graphFiles } from '../graph/export.ts'
+import { float16CacheGraph } from '../graph/float16-cache.ts'
 import { int8CacheGraph } from '../graph/int8-cache.ts'
 import { hostNodes } from '../graph/prompt-inputs.ts'
 import { AdapterLoader, PromptTensors } from './adapter-tensors.ts'
@@ -17,7 +18,9 @@ import type {
   PrefillChunk,
   TokenRange,
 } from './backend.ts'
-import type { CacheType } from './cache-type.ts'
+import { cacheRowBytes } from './cache-budget.ts'
+import { type CachePlace, type CacheType, checkCacheType, placeOn } from './cache-type.ts'
+import { DeviceKvCache, longestOnDevice } from './device-kv-cache.ts'
 import { HostKvCache } from './host-kv-cache.ts'
 import { hasLoneQuery } from './lone-query.ts'
 import { rotaryVariant } from './rotary-feeds.ts'
@@ -34,57 +37,77 @@ export interface BackendOptions {
   readonly device: Device
   /** Threads that share one operator's work; one per core when absent. */
   readonly threads?: number | undefined
-  /** f32 when absent. For int8, on the CPU alone, the graph must have been prepared (`prepareInt8Cache`). */
+  /** f32 when absent. For any other the graph must have been prepared (`prepareCacheGraph`). */
   readonly cacheType?: CacheType | undefined
+  /** Where keys and values lie: when absent, in host memory for the CPU, else on the device. */
+  readonly cachePlace?: CachePlace | undefined
+  /** Memory of the device for kept rows; none but a little when absent. The host takes what it needs. */
+  readonly keptBytes?: number | undefined
   /** `contextLength` is lowered to the backbone's own. */
   readonly limits: Omit<BackendLimits, 'vocab'>
 }
 
-/** Rows of a slot, at first, where every run copies the cache to a device. */
-const firstDeviceCapacity = 128
-
 /** Loads a backbone. Throws `backbone_invalid` or, when the device does not start, `node_unavailable`. */
 export async function createBackend({
+  cachePlace,
   cacheType = 'f32',
   folder,
+  keptBytes = 0,
   manifest,
-  limits,
+  limits: asked,
   ...session
 }: BackendOptions): Promise<OnnxBackend> {
   const { config, digest: backbone, weights } = manifest
-  if (weights === 'bf16' && session.device === 'cpu')
+  const { device } = session
+  if (weights === 'bf16' && device === 'cpu')
     throw new QuartetError(
       'backbone_invalid',
       `${folder} has bf16 weights, which ONNX Runtime multiplies on GPUs alone; run it with --device cuda, or import the model with --weights q8`,
     )
-  if (cacheType === 'int8' && session.device !== 'cpu')
-    throw new QuartetError(
-      'invalid_request',
-      `--cache-type int8 is for --device cpu; on ${session.device} the KV cache is f32`,
-      { param: '--cache-type' },
-    )
+  const place = cachePlace ?? placeOn[device]
+  checkCacheType(cacheType, { device, place })
   const { vocab } = config
   const anchors = await loadAnchors(folder, config)
-  const contextLength = Math.min(limits.contextLength, config.contextLength)
+  const contextLength = Math.min(
+    asked.contextLength,
+    config.contextLength,
+    place === 'host' ? asked.cacheRows : longestOnDevice(asked.cacheRows),
+  )
+  const limits = { ...asked, contextLength, vocab }
   return new OnnxBackend({
     backbone,
     config,
-    limits: { ...limits, contextLength, vocab },
+    limits,
     runner: await Runner.open(folder, {
-      cache: new HostKvCache(config, {
-        ...limits,
-        contextLength,
-        type: cacheType,
-        firstCapacity: session.device === 'cpu' ? contextLength : firstDeviceCapacity,
-      }),
+      cache: async (opened) =>
+        place === 'host'
+          ? new HostKvCache(config, { ...limits, type: cacheType, firstCapacity: contextLength })
+          : await DeviceKvCache.open(config, {
+              device,
+              type: cacheType === 'f16' ? 'float16' : 'float32',
+              limits: {
+                ...limits,
+                keptRows: Math.floor(keptBytes / cacheRowBytes(config, cacheType)) + leastKeptRows,
+              },
+              memory: opened.memoryOf(opened.inputs.filter((name) => name.startsWith('past_'))),
+            }),
       config,
-      graph: cacheType === 'int8' ? int8CacheGraph : graphFiles.serving,
+      graph: graphOf[cacheType],
       cpuNodes: hostNodes(config),
       ...session,
     }),
     adapters: new AdapterLoader({ backbone, config, anchors, chunkTokens: limits.chunkTokens }),
   })
 }
+
+const graphOf: Readonly<Record<CacheType, string>> = {
+  f32: graphFiles.serving,
+  f16: float16CacheGraph,
+  int8: int8CacheGraph,
+}
+
+/** Rows for the parts of a stack, and for the block that a full memory is passed by. */
+const leastKeptRows = 1024
 
 /** The inputs that the graph needs for a sequence in every run. */
 interface SequenceRows {
@@ -192,7 +215,10 @@ export class OnnxBackend implements Backend {
         slots: [slot],
         layers,
         tokensOf: () => padded,
-        outputRows: () => positions.map((position) => tokenPlaces[position] ?? position),
+        outputRows: (order) => {
+          const before = order.indexOf(slot) * padded.length
+          return positions.map((position) => before + (tokenPlaces[position] ?? position))
+        },
         outputCount: positions.length,
         prompt,
       },
@@ -237,6 +263,7 @@ export class OnnxBackend implements Backend {
       slot.rewind(shown.length + part.rows)
     }
     await this.#runner.cache.put(slot, behind)
+    for (const rows of behind) rows.release()
     return await this.#run(
       this.#planned({ slot, tokens: tokens.slice(front.length) }),
       positions.map((position) => position - front.length),
@@ -294,6 +321,11 @@ export class OnnxBackend implements Backend {
   readonly #rowsOfSlots: Pick<GraphRun, 'prefixOf' | 'rowsOf'> = {
     prefixOf: (slot, layer) => this.#sequences.get(slot)?.prefix(layer) ?? 0,
     rowsOf: (slot) => this.#sequences.get(slot)?.rows ?? 0,
+  }
+
+  /** Bytes of this process's memory that runs have read and written: on a device, those that crossed. */
+  get hostBytes(): number {
+    return this.#runner.hostBytes
   }
 
   close(): Promise<void> {

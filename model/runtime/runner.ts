@@ -4,6 +4,7 @@ import { scalesWithLength } from '../graph/rotary-table.ts'
 import type { CacheSlot } from './backend.ts'
 import type { KvCache } from './kv-cache.ts'
 import { rotaryFeeds } from './rotary-feeds.ts'
+import { range } from './row-places.ts'
 import { InferenceSession, type SessionOptions } from './session.ts'
 import { float32, int32, int64, type Tensor, type Tensors } from './tensors.ts'
 
@@ -22,7 +23,7 @@ export interface GraphRun {
   readonly layers: readonly LayerRows[]
   readonly tokensOf: (slot: CacheSlot) => readonly number[]
   /** The last layer's rows in the residual stream whose result is wanted, by the order in which the batch holds the slots. */
-  readonly outputRows: (order: readonly CacheSlot[]) => readonly number[]
+  readonly outputRows: (order: readonly (CacheSlot | undefined)[]) => readonly number[]
   /** How many those are. */
   readonly outputCount: number
   /** How many of a sequence's first rows in a layer stay in view behind a window. */
@@ -54,21 +55,27 @@ export class Runner {
     this.#config = config
   }
 
-  /** `graph`: its file in the folder. Throws `backbone_invalid` or, when the device does not start, `node_unavailable`. */
+  /** `graph`: its file in the folder; `cache`: makes the cache of its session. Throws `backbone_invalid` or, when the device does not start, `node_unavailable`. */
   static async open(
     folder: string,
     {
       cache,
       config,
       graph,
-      ...session
-    }: SessionOptions & { cache: KvCache; config: ModelConfig; graph: string },
+      ...options
+    }: SessionOptions & {
+      cache: (session: InferenceSession) => Promise<KvCache>
+      config: ModelConfig
+      graph: string
+    },
   ): Promise<Runner> {
-    return new Runner({
-      session: await InferenceSession.open({ folder, graph }, session),
-      cache,
-      config,
-    })
+    const session = await InferenceSession.open({ folder, graph }, options)
+    try {
+      return new Runner({ session, cache: await cache(session), config })
+    } catch (error) {
+      await session.release()
+      throw error
+    }
   }
 
   /** One result for each output row, one behind the other; overwritten by the next run. */
@@ -85,31 +92,41 @@ export class Runner {
     const gained = layers.map((layer) => layer.gained)
     await this.cache.append({ slots, gained }, (binding) => {
       const order = binding.slots
-      const tokens = order.flatMap(tokensOf)
+      const each = (slots[0] === undefined ? [] : tokensOf(slots[0])).length
+      const tokens = order.flatMap((slot) =>
+        slot === undefined ? Array<number>(each).fill(0) : tokensOf(slot),
+      )
       const totals = binding.lengths.map((lengths, layer) =>
         lengths.map((length) => length + (gained[layer] ?? 0)),
       )
+      // Rows that are none of the slots' go along to the last layer, as each layer's attention takes the whole batch.
+      const whole = range(0, tokens.length)
+      const kept = layers.map((layer) => (order.length === slots.length ? layer.kept : whole))
       return this.#session.runInto(
         {
           ...prompt,
           ...binding.feeds,
-          tokens: int64(tokens, [slots.length, tokens.length / slots.length]),
+          tokens: int64(tokens, [order.length, each]),
           last_row: int32(totals.flatMap((rows) => rows.map((total) => total - 1))),
           total_rows: int32(totals.map((rows) => Math.max(...rows))),
-          token_rows: concatenated(layers.map(({ kept }) => kept)),
-          token_counts: int64(layers.map(({ kept }) => kept.length)),
+          token_rows: concatenated(kept),
+          token_counts: int64(kept.map(({ length }) => length)),
           output_rows: int64(outputRows(order)),
           logit_rows: int64(Array.from({ length: logitCount }, (_, row) => row)),
           ...(hasWindows(this.#config)
             ? {
-                prefix_rows: int32(layers.flatMap((_, layer) => order.map((slot) => prefixOf(slot, layer)))),
+                prefix_rows: int32(
+                  layers.flatMap((_, layer) =>
+                    order.map((slot) => (slot === undefined ? 0 : prefixOf(slot, layer))),
+                  ),
+                ),
               }
             : {}),
           ...(scalesWithLength(this.#config)
             ? rotaryFeeds(
                 this.#config,
                 order.map((slot, index) => ({
-                  rows: rowsOf(slot),
+                  rows: slot === undefined ? 0 : rowsOf(slot),
                   start: Math.min(...binding.lengths.map((lengths) => lengths[index] ?? 0)),
                   end: Math.max(...totals.map((rows) => rows[index] ?? 0)),
                 })),
@@ -122,8 +139,14 @@ export class Runner {
     return results
   }
 
-  release(): Promise<void> {
-    return this.#session.release()
+  /** Bytes of this process's memory that runs have read and written: on a device, those that crossed. */
+  get hostBytes(): number {
+    return this.#session.hostBytes + this.cache.hostBytes
+  }
+
+  async release(): Promise<void> {
+    await this.cache.release()
+    await this.#session.release()
   }
 }
 

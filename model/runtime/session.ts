@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { QuartetError } from '../../shared/errors.ts'
 import { cudaLibrary } from './ort/cuda.ts'
+import type { DeviceMemory, RunTensors } from './ort/device-memory.ts'
 import { NativeSession, type NativeSessionOptions } from './ort/native-session.ts'
 import { Ort } from './ort/ort.ts'
 import type { Tensors } from './tensors.ts'
@@ -39,7 +40,11 @@ const providers: {
   webgpu: {
     fullName: 'WebGpuExecutionProvider',
     load: () => Ort.load(),
-    provider: (cpuNodes) => ({ name: 'WebGPU', settings: { forceCpuNodeNames: cpuNodes.join('\n') } }),
+    // A setting without a value is refused.
+    provider: (cpuNodes) => ({
+      name: 'WebGPU',
+      settings: cpuNodes.length === 0 ? {} : { forceCpuNodeNames: cpuNodes.join('\n') },
+    }),
     remedy:
       'it needs a GPU with a Vulkan, Metal or D3D12 driver (libvulkan.so.1 on Linux); use --device cpu without one',
   },
@@ -65,23 +70,12 @@ export class InferenceSession {
     path: { folder: string; graph: string },
     options: SessionOptions,
   ): Promise<InferenceSession> {
-    const { device, threads, cpuNodes = [], memoryPattern = true } = options
-    const { fullName, provider, load, remedy } = providers[device]
-    const ort = load()
-    if (!ort.providers.includes(fullName))
-      throw new QuartetError(
-        'node_unavailable',
-        `this build of ONNX Runtime has no ${device} provider; use --device cpu`,
-      )
+    const { device } = options
+    const { remedy } = providers[device]
+    const { ort, native } = nativeOptions(options)
     const file = join(path.folder, path.graph)
     try {
-      return new InferenceSession(
-        await NativeSession.open(ort, file, {
-          threads,
-          memoryPattern,
-          ...(provider && { provider: provider(cpuNodes) }),
-        }),
-      )
+      return new InferenceSession(await NativeSession.open(ort, file, native))
     } catch (cause) {
       throw new QuartetError(
         device === 'cpu' ? 'backbone_invalid' : 'node_unavailable',
@@ -91,12 +85,10 @@ export class InferenceSession {
     }
   }
 
-  /** Loads a graph that lives in memory, on the CPU. Throws `OrtError`. */
-  static async fromModel(
-    model: Uint8Array,
-    options: Omit<NativeSessionOptions, 'provider'>,
-  ): Promise<InferenceSession> {
-    return new InferenceSession(await NativeSession.open(Ort.load(), model, options))
+  /** Loads a graph that lives in memory. Throws `OrtError`, or `node_unavailable` where the device is not there. */
+  static async fromModel(model: Uint8Array, options: SessionOptions): Promise<InferenceSession> {
+    const { ort, native } = nativeOptions(options)
+    return new InferenceSession(await NativeSession.open(ort, model, native))
   }
 
   /** Names of the graph's inputs. */
@@ -109,13 +101,23 @@ export class InferenceSession {
     return this.#session.outputs
   }
 
+  /** Bytes of this process's memory that its runs have read and written: on a device, those that crossed. */
+  get hostBytes(): number {
+    return this.#session.hostBytes
+  }
+
+  /** The memory in which the session has these inputs. Throws where they do not lie in the same. */
+  memoryOf(inputs: readonly string[]): DeviceMemory {
+    return this.#session.memoryOf(inputs)
+  }
+
   /** Runs the graph once for these outputs. */
-  run(feeds: Tensors, outputs: readonly string[]): Promise<Tensors> {
+  run(feeds: RunTensors, outputs: readonly string[]): Promise<Tensors> {
     return this.#computing(() => this.#session.run(feeds, outputs))
   }
 
   /** Runs the graph once, writing its outputs to these tensors, which may be among the feeds. */
-  async runInto(feeds: Tensors, outputs: Tensors): Promise<void> {
+  async runInto(feeds: RunTensors, outputs: RunTensors): Promise<void> {
     await this.#computing(() => this.#session.runInto(feeds, outputs))
   }
 
@@ -135,6 +137,21 @@ export class InferenceSession {
     this.#released = true
     await this.#session.release()
   }
+}
+
+/** The library that has the device's provider, and how a session is opened on it. Throws `node_unavailable`. */
+function nativeOptions({ cpuNodes = [], device, memoryPattern = true, threads }: SessionOptions): {
+  ort: Ort
+  native: NativeSessionOptions
+} {
+  const { fullName, provider, load } = providers[device]
+  const ort = load()
+  if (!ort.providers.includes(fullName))
+    throw new QuartetError(
+      'node_unavailable',
+      `this build of ONNX Runtime has no ${device} provider; use --device cpu`,
+    )
+  return { ort, native: { threads, memoryPattern, ...(provider && { provider: provider(cpuNodes) }) } }
 }
 
 function firstLine(thrown: unknown): string {

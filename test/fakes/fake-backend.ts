@@ -47,14 +47,30 @@ class FakeRows implements KeptRows {
   readonly tokens: readonly number[]
   /** Set with the first token. */
   readonly adapter: FakeAdapter | undefined
+  readonly #free: (bytes: number) => void
+  #released = false
 
-  constructor(tokens: readonly number[], adapter: FakeAdapter | undefined) {
+  constructor({
+    adapter,
+    free,
+    tokens,
+  }: Pick<FakeRows, 'adapter' | 'tokens'> & { free: (bytes: number) => void }) {
     this.tokens = tokens
     this.adapter = adapter
+    this.#free = free
   }
 
   get bytes(): number {
     return this.tokens.length + (this.adapter?.rows ?? 0)
+  }
+
+  get released(): boolean {
+    return this.#released
+  }
+
+  release(): void {
+    if (!this.#released) this.#free(this.bytes)
+    this.#released = true
   }
 }
 
@@ -109,6 +125,9 @@ export class FakeBackend implements Backend {
   /** Changes the logits [vocab] of every row. */
   alterLogits: (logits: Float32Array) => void = () => {}
   usedRows = 0
+  /** Of kept rows that were not released, now and at most. */
+  keptBytes = 0
+  mostKeptBytes = 0
   closed = false
   #computing = false
 
@@ -156,7 +175,16 @@ export class FakeBackend implements Backend {
     if (slot.tokens.length !== tokens || start >= end || end > tokens) throw new Error('not that many tokens')
     if (tail !== slot.tail || end > tokens - (tail ?? 0)) throw new Error('not where the rows stand')
     const withRows = start === 0 && tail === undefined
-    return new FakeRows(slot.tokens.slice(start, end), withRows ? slot.adapter : undefined)
+    const kept = new FakeRows({
+      tokens: slot.tokens.slice(start, end),
+      adapter: withRows ? slot.adapter : undefined,
+      free: (bytes) => {
+        this.keptBytes -= bytes
+      },
+    })
+    this.keptBytes += kept.bytes
+    this.mostKeptBytes = Math.max(this.mostKeptBytes, this.keptBytes)
+    return kept
   }
 
   variantOf(): number {
@@ -167,7 +195,7 @@ export class FakeBackend implements Backend {
     const slot = this.#own(given)
     if (this.#computing || slot.length > 0) throw new Error('not an empty slot between runs')
     for (const rows of kept) {
-      if (!(rows instanceof FakeRows)) throw new Error('not rows of this backend')
+      if (!(rows instanceof FakeRows) || rows.released) throw new Error('not rows of this backend')
       slot.adapter ??= rows.adapter
       slot.tokens.push(...rows.tokens)
     }

@@ -1,11 +1,12 @@
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readFile, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { range } from '../../model/runtime/row-places.ts'
 import { type Device, devices } from '../../model/runtime/session.ts'
 import { BackboneManifest } from '../../shared/backbone.ts'
+import { QuartetError } from '../../shared/errors.ts'
 import { adapterVariants, decodeTogether, scoreAll } from './generation.ts'
 import { randomAdapter } from './random-adapter.ts'
-import { openBackend } from './tiny-backbone.ts'
+import { openBackend, tinyBackbone } from './tiny-backbone.ts'
 
 /**
  * Runs a backbone on a device in a process of its own, as drivers are found through variables that must be set before
@@ -27,8 +28,64 @@ async function deviceOutputs(on: Device) {
     const logits: number[][] = []
     for (const adapter of adapters) logits.push([...(await scoreAll(backend, { tokens, adapter }))])
     const prompts = adapters.map((adapter, i) => ({ tokens: tokens.slice(i), adapter }))
-    return { logits, together: await decodeTogether(backend, { prompts, steps: 8 }) }
+    return {
+      logits,
+      together: await decodeTogether(backend, { prompts, steps: 8 }),
+      crossings: await mixedSteps(on),
+      refusals:
+        on === 'webgpu'
+          ? [await refusal({ cacheType: 'f16' }), await refusal({ cacheRows: 10_000_000 })]
+          : [],
+    }
   } finally {
     await backend.close()
+  }
+}
+
+/** What a backend says that does not open on the software driver. */
+async function refusal(options: Pick<Parameters<typeof openBackend>[1] & object, 'cacheRows' | 'cacheType'>) {
+  const opened = openBackend({ folder, manifest }, { device: 'webgpu', ...options })
+  return opened.then(
+    async (backend) => {
+      await backend.close()
+      return { code: '', message: 'it opened' }
+    },
+    (error) => (error instanceof QuartetError ? { code: error.code, message: error.message } : String(error)),
+  )
+}
+
+/**
+ * 100 steps of decoding, in every fourth of which a prompt is read on: the bytes that crossed in each, and the rows that
+ * one sequence has then. The backbone is as small as can be.
+ */
+async function mixedSteps(on: Device) {
+  const config = { layers: 1, d: 16, heads: 1, kvHeads: 1, ffn: 16, vocab: 32 }
+  const small = await tinyBackbone({ config })
+  const backend = await openBackend(small, { device: on, maxBatch: 4, cacheRows: 1000 })
+  const allocate = () => {
+    const slot = backend.allocate(200)
+    if (slot === undefined) throw new Error('no room')
+    return slot
+  }
+  try {
+    const [first, second] = [allocate(), allocate()]
+    for (const slot of [first, second]) await backend.prefill({ slot, tokens: [5, 6, 7] })
+    let reading = allocate()
+    const steps = []
+    for (let step = 0; step < 100; step++) {
+      const before = backend.hostBytes
+      const reads = step % 4 === 0
+      if (reads) await backend.prefill({ slot: reading, tokens: [1, 2, 3, step % 32] })
+      await backend.decode([first, second].map((slot) => ({ slot, token: step % 32 })))
+      steps.push({ bytes: backend.hostBytes - before, reads, rows: first.length })
+      // A request ends, and another takes its place.
+      if (step % 30 !== 29) continue
+      reading.release()
+      reading = allocate()
+    }
+    return steps
+  } finally {
+    await backend.close()
+    await rm(dirname(small.folder), { recursive: true })
   }
 }

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { z } from 'zod'
+import { prepareCacheGraph } from '../../model/calibration/cache-graph.ts'
 import { cudaFolder, missingForCuda } from '../../model/runtime/ort/cuda.ts'
 import { adapterVariants } from './generation.ts'
 import { softwareVulkan } from './software-vulkan.ts'
@@ -13,12 +14,15 @@ import { openBackend, type TinyBackbone, tinyBackbone } from './tiny-backbone.ts
 const Outputs = z.object({
   logits: z.array(z.array(z.number())),
   together: z.array(z.object({ ids: z.array(z.int()), logits: z.array(z.number()) })),
+  refusals: z.array(z.object({ code: z.string(), message: z.string() })),
+  crossings: z.array(z.object({ bytes: z.int(), reads: z.boolean(), rows: z.int() })),
 })
 
 let tiny: TinyBackbone
 let vulkan: Awaited<ReturnType<typeof softwareVulkan>>
 beforeAll(async () => {
   tiny = await tinyBackbone()
+  await prepareCacheGraph(tiny, 'f16')
   vulkan = await softwareVulkan()
 })
 afterAll(async () => {
@@ -26,7 +30,7 @@ afterAll(async () => {
   await rm(dirname(tiny.folder), { recursive: true })
 })
 
-test('WebGPU gives the CPU’s logits and tokens, base and tuned, alone and batched', async () => {
+test('WebGPU gives the CPU’s logits and tokens, base and tuned, alone and batched, and its cache stays on the device', async () => {
   const cpu = await outputsOf('cpu', process.env)
   const gpu = await outputsOf('webgpu', vulkan.environment)
   expect(cpu.logits.length).toBe(adapterVariants.length)
@@ -35,6 +39,27 @@ test('WebGPU gives the CPU’s logits and tokens, base and tuned, alone and batc
   expect(gpu.together.map(({ ids }) => ids)).toEqual(cpu.together.map(({ ids }) => ids))
   for (const [i, { logits }] of cpu.together.entries())
     expect(largestDifference(gpu.together[i]?.logits, logits)).toBeLessThan(1e-4)
+  const [halves, memory] = gpu.refusals
+  // SwiftShader has no 16-bit floats, and no buffer of more than 1 GiB.
+  expect(halves).toMatchObject({
+    code: 'node_unavailable',
+    message: expect.stringContaining('--cache-type f32'),
+  })
+  expect(memory).toMatchObject({
+    code: 'node_unavailable',
+    message: expect.stringMatching(/needs 7325 MiB .*--cache-bytes.*--prefix-bytes/),
+  })
+  // 100 steps of prefill and decode cross as much however many rows the cache holds: nothing of it.
+  expect(gpu.crossings.length).toBe(100)
+  expect(gpu.crossings.at(-1)?.rows).toBe(103)
+  for (const isRead of [false, true]) {
+    const bytesOf = ({ crossings }: typeof gpu) =>
+      crossings.filter(({ reads }) => reads === isRead).map(({ bytes }) => bytes)
+    const [bytes = 0] = bytesOf(gpu)
+    expect(new Set(bytesOf(gpu))).toEqual(new Set([bytes]))
+    // On the CPU, whose cache lies in host memory, a run reads and writes all of it.
+    expect(bytesOf(cpu)[0]).toBeGreaterThan(10 * bytes)
+  }
 })
 
 test('without CUDA’s provider, driver or libraries a node says what to install', async ({

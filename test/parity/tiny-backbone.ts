@@ -4,9 +4,7 @@ import { join } from 'node:path'
 import type { TensorName, TensorSource } from '../../model/architectures/tensor-source.ts'
 import type { BackboneSource } from '../../model/import/backbone-source.ts'
 import { importSource } from '../../model/import/import.ts'
-import type { CacheType } from '../../model/runtime/cache-type.ts'
-import { createBackend, type OnnxBackend } from '../../model/runtime/onnx-backend.ts'
-import type { Device } from '../../model/runtime/session.ts'
+import { type BackendOptions, createBackend, type OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import type { BackboneManifest, ModelConfig, WeightFormat } from '../../shared/backbone.ts'
 import { seededSource } from '../fakes/seeded-source.ts'
 
@@ -85,16 +83,20 @@ export async function tinyBackbone(options: TinyOptions = {}): Promise<TinyBackb
 export function openBackend(
   { folder, manifest }: Pick<TinyBackbone, 'folder' | 'manifest'>,
   {
+    cachePlace,
     cacheType,
     device = 'cpu',
+    keptBytes,
     ...limits
-  }: Partial<OnnxBackend['limits']> & { device?: Device; cacheType?: CacheType } = {},
+  }: Partial<OnnxBackend['limits'] & Omit<BackendOptions, 'folder' | 'limits' | 'manifest'>> = {},
 ): Promise<OnnxBackend> {
   return createBackend({
     folder,
     manifest,
     device,
+    cachePlace,
     cacheType,
+    keptBytes,
     limits: { contextLength: 1024, chunkTokens: 512, maxBatch: 12, cacheRows: 4096, ...limits },
   })
 }

@@ -1,5 +1,6 @@
 import koffi from 'koffi'
 import type { Tensor, Tensors } from '../tensors.ts'
+import { DeviceMemory, DeviceTensor, isHostMemory, type RunTensors } from './device-memory.ts'
 import { addressFrom, errorsOnly, type Ort, sizeFrom } from './ort.ts'
 import { OrtValue } from './value.ts'
 
@@ -23,6 +24,7 @@ export class NativeSession {
   #address: bigint | undefined
   readonly #names: ReadonlyMap<string, CString>
   readonly #running = new Set<Promise<unknown>>()
+  #hostBytes = 0
 
   private constructor(ort: Ort, address: bigint) {
     this.#ort = ort
@@ -50,28 +52,59 @@ export class NativeSession {
     }
   }
 
+  /** Bytes of this process's memory that its runs have read and written: on a device, those that crossed. */
+  get hostBytes(): number {
+    return this.#hostBytes
+  }
+
+  /** The memory in which the session has these inputs. Throws where they do not lie in the same. */
+  memoryOf(inputs: readonly string[]): DeviceMemory {
+    const session = this.#address
+    if (session === undefined) throw new Error('the session was freed')
+    const infos = new BigUint64Array(this.inputs.length)
+    this.#ort.api.call('SessionGetMemoryInfoForInputs', session, infos, infos.length)
+    const memories = inputs.map((input) => {
+      const memoryInfo = infos[this.inputs.indexOf(input)]
+      if (!memoryInfo) throw new Error(`the graph has no input ${input}`)
+      return { memoryInfo, isHost: isHostMemory(this.#ort, memoryInfo) }
+    })
+    const [first] = memories
+    if (first === undefined || memories.some(({ isHost }) => isHost !== first.isHost))
+      throw new Error('some inputs lie on the device and others do not')
+    return new DeviceMemory({ ort: this.#ort, session, ...first })
+  }
+
   /** Runs the graph once for these outputs, which the library allocates and this copies. */
-  run(feeds: Tensors, outputs: readonly string[]): Promise<Tensors> {
+  run(feeds: RunTensors, outputs: readonly string[]): Promise<Tensors> {
     return this.#whileLive(async (session) => {
       using values = new Values(this.#ort)
       using results = new DisposableStack()
       const addresses = new BigUint64Array(outputs.length)
       await this.#call(session, { feeds, values, outputs: { names: outputs, addresses } })
       const made = Array.from(addresses, (address) => results.use(OrtValue.owned(this.#ort, address)))
-      return Object.fromEntries(made.map((value, at) => [outputs[at], value.read()]))
+      const tensors = made.map((value) => value.read())
+      this.#count(tensors)
+      return Object.fromEntries(tensors.map((tensor, at) => [outputs[at], tensor]))
     })
   }
 
   /** Runs the graph once, writing its outputs to these tensors, which may be among the feeds. */
-  runInto(feeds: Tensors, outputs: Tensors): Promise<void> {
+  runInto(feeds: RunTensors, outputs: RunTensors): Promise<void> {
     return this.#whileLive(async (session) => {
       using values = new Values(this.#ort)
       const addresses = BigUint64Array.from(Object.values(outputs), (tensor) => values.of(tensor))
       await this.#call(session, { feeds, values, outputs: { names: Object.keys(outputs), addresses } })
+      this.#count(Object.values(outputs))
     })
   }
 
+  #count(tensors: readonly (Tensor | DeviceTensor)[]): void {
+    for (const tensor of tensors)
+      if (!(tensor instanceof DeviceTensor)) this.#hostBytes += tensor.data.byteLength
+  }
+
   async #call(session: bigint, { feeds, values, outputs }: RunArguments): Promise<void> {
+    this.#count(Object.values(feeds))
     const inputNames = this.#addressesOf(Object.keys(feeds))
     const inputs = BigUint64Array.from(Object.values(feeds), (tensor) => values.of(tensor))
     const outputNames = this.#addressesOf(outputs.names)
@@ -119,7 +152,7 @@ export class NativeSession {
 }
 
 interface RunArguments {
-  readonly feeds: Tensors
+  readonly feeds: RunTensors
   readonly values: Values
   readonly outputs: { readonly names: readonly string[]; readonly addresses: BigUint64Array }
 }
@@ -133,7 +166,8 @@ class Values implements Disposable {
     this.#ort = ort
   }
 
-  of(tensor: Tensor): bigint {
+  of(tensor: Tensor | DeviceTensor): bigint {
+    if (tensor instanceof DeviceTensor) return tensor.address
     const value = this.#made.get(tensor) ?? OrtValue.over(this.#ort, tensor)
     this.#made.set(tensor, value)
     return value.address

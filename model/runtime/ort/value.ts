@@ -59,6 +59,23 @@ export class OrtValue implements Disposable {
     return new OrtValue(ort, address, data)
   }
 
+  /** A value in memory that an allocator of the library has given. It does not own the memory. */
+  static at(ort: Ort, { address, bytes, dims, memoryInfo, type }: Placed): OrtValue {
+    const made = addressFrom((out) =>
+      ort.api.call(
+        'CreateTensorWithDataAsOrtValue',
+        memoryInfo,
+        address,
+        bytes,
+        BigInt64Array.from(dims, BigInt),
+        dims.length,
+        elementCodes[type],
+        out,
+      ),
+    )
+    return new OrtValue(ort, made)
+  }
+
   /** Takes over a value that the library made. */
   static owned(ort: Ort, address: bigint): OrtValue {
     return new OrtValue(ort, address)
@@ -92,6 +109,21 @@ export class OrtValue implements Disposable {
     this.#ort.api.call('ReleaseValue', this.#address)
     this.#address = undefined
   }
+}
+
+/** A tensor at an address in the memory that an `OrtMemoryInfo*` tells of. */
+interface Placed {
+  readonly memoryInfo: bigint
+  readonly address: bigint
+  /** Bytes of the memory there; the tensor may need fewer. */
+  readonly bytes: number
+  readonly type: TensorElement
+  readonly dims: readonly number[]
+}
+
+/** Bytes of a tensor's elements. */
+export function tensorBytes({ dims, type }: Pick<Placed, 'dims' | 'type'>): number {
+  return dims.reduce((product, dim) => product * dim, arraysOf[type](new ArrayBuffer(0)).BYTES_PER_ELEMENT)
 }
 
 const nothing = new Uint8Array(8)

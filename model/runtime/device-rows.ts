@@ -1,0 +1,136 @@
+import type { ModelConfig } from '../../shared/backbone.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { copyRowsGraph } from '../graph/copy-rows.ts'
+import { encodeModel } from '../graph/encode.ts'
+import type { DeviceMemory, DeviceTensor, RunTensors } from './ort/device-memory.ts'
+import { type Device, InferenceSession } from './session.ts'
+import { int64, type Tensor } from './tensors.ts'
+
+/** Types of keys and values on a device. */
+export type DeviceCacheType = 'float32' | 'float16'
+
+export interface DeviceRowsOptions {
+  readonly device: Device
+  readonly type: DeviceCacheType
+  /** Where the serving graph has its cache. */
+  readonly memory: DeviceMemory
+}
+
+const bytesOf: Readonly<Record<DeviceCacheType, number>> = { float32: 4, float16: 2 }
+
+/** Keys and values in turn, layer by layer: each [heads' rows, headDim], as all that a device copies are rows of a head. */
+export type RowStore = readonly DeviceTensor[]
+
+/** Heads' rows of one layer to copy, by their places in two stores: row `from[i]` to row `to[i]`. */
+export interface RowCopies {
+  readonly from: readonly number[]
+  readonly to: readonly number[]
+}
+
+/** Heads' rows that one run copies in a layer: it holds so many in between. */
+const mostInRun = 4096
+
+/** The memory of a cache on a device, and copies inside it: nothing of it crosses to the host. */
+export class DeviceRows {
+  readonly #config: ModelConfig
+  readonly #type: DeviceCacheType
+  readonly #memory: DeviceMemory
+  readonly #copier: InferenceSession
+  readonly #stores: RowStore[] = []
+
+  private constructor({
+    config,
+    copier,
+    memory,
+    type,
+  }: { config: ModelConfig; copier: InferenceSession; memory: DeviceMemory; type: DeviceCacheType }) {
+    this.#config = config
+    this.#type = type
+    this.#memory = memory
+    this.#copier = copier
+  }
+
+  /** Throws `node_unavailable`. */
+  static async open(config: ModelConfig, { device, memory, type }: DeviceRowsOptions): Promise<DeviceRows> {
+    if (memory.isHost && device !== 'cpu')
+      throw new QuartetError(
+        'node_unavailable',
+        `ONNX Runtime runs the attention of this backbone on the CPU, not on ${device}: use --device cpu`,
+      )
+    const graph = copyRowsGraph({ layers: config.layers, type, width: config.headDim })
+    const copier = await InferenceSession.fromModel(encodeModel(graph, { weightsFile: '', opset: 18 }), {
+      device,
+      memoryPattern: false,
+    })
+    return new DeviceRows({ config, copier, memory, type })
+  }
+
+  /** Bytes of this process's memory that copies have read: the places of rows, none of their content. */
+  get hostBytes(): number {
+    return this.#copier.hostBytes
+  }
+
+  /** Bytes of a row, a key and a value for each head, in all layers. */
+  get rowBytes(): number {
+    const { headDim, kvHeads, layers } = this.#config
+    return 2 * layers * kvHeads * headDim * bytesOf[this.#type]
+  }
+
+  /** Memory for so many rows, each of all heads. Throws `OrtError` when the device has none. */
+  allocate(rows: number): RowStore {
+    const { headDim, kvHeads, layers } = this.#config
+    const store = Array.from({ length: 2 * layers }, () =>
+      this.#memory.allocate({ type: this.#type, dims: [rows * kvHeads, headDim] }),
+    )
+    this.#stores.push(store)
+    return store
+  }
+
+  /** Uses the memory of a store once. Throws when the device cannot. */
+  async tryOut(store: RowStore): Promise<void> {
+    if (store.every(({ dims }) => dims[0] === 0)) return
+    const first = { from: [0], to: [0] }
+    await this.copy({ from: store, to: store }, Array<RowCopies>(this.#config.layers).fill(first))
+  }
+
+  /**
+   * Copies rows of each layer, some thousand at a time: within one store, a row must not be written in front of another that
+   * is still to be read from it.
+   */
+  async copy({ from, to }: { from: RowStore; to: RowStore }, layers: readonly RowCopies[]): Promise<void> {
+    const longest = Math.max(...layers.map((copies) => copies.from.length))
+    for (let start = 0; start < longest; start += mostInRun) {
+      const indices = new Map<RowCopies, { sources: Tensor; targets: Tensor }>()
+      const feeds: Record<string, RunTensors[string]> = {}
+      const outputs: Record<string, RunTensors[string]> = {}
+      for (const [layer, copies] of layers.entries()) {
+        const { sources, targets } = indices.get(copies) ?? places(copies, start)
+        indices.set(copies, { sources, targets })
+        feeds[`sources.${layer}`] = sources
+        feeds[`targets.${layer}`] = targets
+        for (const [at, part] of ['key', 'value'].entries()) {
+          const [source, target] = [from[2 * layer + at], to[2 * layer + at]]
+          if (source === undefined || target === undefined) throw new Error(`no rows of layer ${layer}`)
+          feeds[`from_${part}.${layer}`] = source
+          feeds[`to_${part}.${layer}`] = target
+          outputs[`copied_${part}.${layer}`] = target
+        }
+      }
+      await this.#copier.runInto(feeds, outputs)
+    }
+  }
+
+  async release(): Promise<void> {
+    await this.#copier.release()
+    for (const tensor of this.#stores.flat()) tensor[Symbol.dispose]()
+    this.#memory.release()
+  }
+}
+
+function places({ from, to }: RowCopies, start: number): { sources: Tensor; targets: Tensor } {
+  const targets = to.slice(start, start + mostInRun)
+  return {
+    sources: int64(from.slice(start, start + mostInRun)),
+    targets: int64(targets, [targets.length, 1]),
+  }
+}

@@ -1,0 +1,100 @@
+import type { Tensor, TensorElement } from '../tensors.ts'
+import { addressFrom, type Ort } from './ort.ts'
+import { OrtValue, tensorBytes } from './value.ts'
+
+/** A tensor in a device's memory. Only runs of sessions on that device read and write it. */
+export class DeviceTensor implements Disposable {
+  readonly type: TensorElement
+  readonly dims: readonly number[]
+  readonly #block: Block
+  readonly #value: OrtValue
+
+  constructor(block: Block, { dims, type }: Pick<DeviceTensor, 'dims' | 'type'>) {
+    const { address, bytes, memoryInfo, ort } = block
+    const needed = tensorBytes({ dims, type })
+    if (needed > bytes) throw new Error(`a tensor of ${needed} bytes does not fit memory of ${bytes}`)
+    this.type = type
+    this.dims = dims
+    this.#block = block
+    this.#value = OrtValue.at(ort, { address, bytes, dims, memoryInfo, type })
+  }
+
+  /** The `OrtValue*`. */
+  get address(): bigint {
+    return this.#value.address
+  }
+
+  /** The beginning of the same memory with other sizes; to be disposed of by itself. */
+  as(dims: readonly number[]): DeviceTensor {
+    return new DeviceTensor(this.#block, { dims, type: this.type })
+  }
+
+  [Symbol.dispose](): void {
+    this.#value[Symbol.dispose]()
+  }
+}
+
+/** Tensors of a run, in this process's memory or a device's, by the name of the graph input or output. */
+export type RunTensors = Readonly<Record<string, Tensor | DeviceTensor>>
+
+/** A stretch of a device's memory. */
+interface Block {
+  readonly ort: Ort
+  readonly memoryInfo: bigint
+  readonly address: bigint
+  readonly bytes: number
+}
+
+/** What `DeviceMemory` is made from. */
+interface Source {
+  readonly ort: Ort
+  /** `OrtSession*`, which must outlive the memory. */
+  readonly session: bigint
+  /** `OrtMemoryInfo*` of where the session has one of its inputs; the session's own. */
+  readonly memoryInfo: bigint
+  readonly isHost: boolean
+}
+
+/** Memory of the device that a session runs on, from the session's own allocator. */
+export class DeviceMemory {
+  readonly #source: Source
+  readonly #allocator: bigint
+  readonly #blocks: bigint[] = []
+  /** The session reads and writes it on the CPU. */
+  readonly isHost: boolean
+  #released = false
+
+  constructor(source: Source) {
+    const { isHost, memoryInfo, ort, session } = source
+    this.#source = source
+    this.isHost = isHost
+    this.#allocator = addressFrom((out) => ort.api.call('CreateAllocator', session, memoryInfo, out))
+  }
+
+  /** A tensor whose content is undefined. Throws `OrtError` when the device has no such memory. */
+  allocate(shape: Pick<DeviceTensor, 'dims' | 'type'>): DeviceTensor {
+    if (this.#released) throw new Error('the memory was given back')
+    const { memoryInfo, ort } = this.#source
+    const bytes = tensorBytes(shape)
+    const address = addressFrom((out) => ort.api.call('AllocatorAlloc', this.#allocator, bytes, out))
+    this.#blocks.push(address)
+    return new DeviceTensor({ ort, memoryInfo, address, bytes }, shape)
+  }
+
+  /** Gives all of it back, after the last run that uses it; a second call does nothing. */
+  release(): void {
+    if (this.#released) return
+    this.#released = true
+    const { api } = this.#source.ort
+    for (const address of this.#blocks) api.call('AllocatorFree', this.#allocator, address)
+    api.call('ReleaseAllocator', this.#allocator)
+  }
+}
+
+/** Whether an `OrtMemoryInfo*` tells of memory of the host. */
+export function isHostMemory({ api }: Ort, memoryInfo: bigint): boolean {
+  const type = new Int32Array(1)
+  api.call('MemoryInfoGetDeviceType', memoryInfo, type)
+  // OrtMemoryInfoDeviceType_CPU
+  return type[0] === 0
+}

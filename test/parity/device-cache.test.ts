@@ -1,0 +1,148 @@
+import { rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { prepareCacheGraph } from '../../model/calibration/cache-graph.ts'
+import type { CacheSlot, KeptRows } from '../../model/runtime/backend.ts'
+import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
+import { range } from '../../model/runtime/row-places.ts'
+import { Random } from '../../shared/prng.ts'
+import { adapterVariants, scoreAll } from './generation.ts'
+import { largestDifference } from './last-logits.ts'
+import { randomAdapter } from './random-adapter.ts'
+import { openBackend, type TinyBackbone, tinyBackbone } from './tiny-backbone.ts'
+
+/** The cache on a device runs on the CPU provider too, whose memory is then the device's. */
+const limits = { maxBatch: 6, cacheRows: 700, contextLength: 400, keptBytes: 200_000 }
+
+let tiny: TinyBackbone
+beforeAll(async () => {
+  tiny = await tinyBackbone()
+})
+afterAll(async () => {
+  await rm(dirname(tiny.folder), { recursive: true })
+})
+
+/**
+ * Requests that come, are cut into chunks, pause, go back, end or are cancelled, and leave rows that others begin with: the
+ * logits of every run.
+ */
+async function logitsOfRequests(backend: OnnxBackend): Promise<readonly Float32Array[]> {
+  const random = new Random(11)
+  const found: Float32Array[] = []
+  const text = range(0, 300).map((n) => (n * 31) % 256)
+  const adapters = adapterVariants.map(
+    (metadata, seed) => metadata && backend.loadAdapter(randomAdapter(tiny.manifest, { seed, ...metadata })),
+  )
+  interface Request {
+    readonly slot: CacheSlot
+    readonly rows: number
+    readonly tokens: readonly number[]
+    readonly adapter: (typeof adapters)[number]
+    done: number
+    steps: number
+  }
+  let running: Request[] = []
+  let kept: KeptRows[] = []
+  for (let turn = 0; turn < 160; turn++) {
+    // Every twentieth is too long for the places as they lie.
+    const length = turn % 20 === 7 ? 260 : 5 + Math.floor(random.next() * 60)
+    const isAgain = kept.length > 0 && random.next() < 0.4
+    const adapter = isAgain ? undefined : adapters[turn % adapters.length]
+    const tokens = text.slice(0, isAgain ? 64 + length : length)
+    const steps = 2 + Math.floor(random.next() * 8)
+    const rows = tokens.length + steps + 1 + (adapter?.rows ?? 0)
+    const longest = Math.max(rows, ...running.map((request) => request.rows)) + 1
+    // More than that the device has no room for; both caches are to run the same.
+    const fits = (running.length + 1) * longest <= limits.cacheRows
+    const slot = fits ? backend.allocate(rows) : undefined
+    if (fits && running.length < limits.maxBatch) expect(slot, 'room').toBeDefined()
+    if (slot !== undefined) {
+      running.push({ slot, rows, tokens, adapter, done: isAgain ? 64 : 0, steps })
+      if (isAgain) await backend.putRows(slot, kept)
+    }
+    const reading = running.find(({ done, tokens }) => done < tokens.length && random.next() < 0.7)
+    if (reading !== undefined) {
+      const { adapter, slot, tokens } = reading
+      const end = adapter === undefined ? Math.min(tokens.length, reading.done + 40) : tokens.length
+      const isTuned = adapter !== undefined && tokens.length > 2 + (adapter.tail ?? 0)
+      const chunk = { slot, tokens: tokens.slice(reading.done, end), ...(isTuned && { adapter }) }
+      found.push(Float32Array.from(await backend.prefill(chunk)))
+      reading.done = end
+      if (adapter === undefined && end === tokens.length && end >= 64 && random.next() < 0.5) {
+        for (const rows of kept) rows.release()
+        kept = [await backend.keepRows(slot, { start: 0, end: 64, tokens: end })]
+      }
+    }
+    const batch = running.filter(({ done, tokens }) => done === tokens.length && random.next() < 0.8)
+    if (batch.length > 0) {
+      found.push(Float32Array.from(await backend.decode(batch.map(({ slot }) => ({ slot, token: turn })))))
+      const [first] = batch
+      if (random.next() < 0.2) first?.slot.rewind(1)
+      else if (first !== undefined) first.steps--
+      for (const request of batch.slice(1)) request.steps--
+    }
+    const ended = running.filter(({ steps }) => steps <= 0 || random.next() < 0.02)
+    for (const { slot } of ended) slot.release()
+    running = running.filter((request) => !ended.includes(request))
+  }
+  return found
+}
+
+test('a cache on the device gives the very logits of the one in host memory, whatever requests do', async () => {
+  const host = await openBackend(tiny, { ...limits, cacheRows: 5000, cachePlace: 'host' })
+  const device = await openBackend(tiny, { ...limits, cachePlace: 'device' })
+  const [expected, found] = [await logitsOfRequests(host), await logitsOfRequests(device)]
+  await host.close()
+  await device.close()
+  expect(expected.length).toBeGreaterThan(150)
+  expect(found.length).toBe(expected.length)
+  for (const [at, logits] of expected.entries())
+    expect(largestDifference(logits, found[at] ?? new Float32Array()), `run ${at}`).toBe(0)
+})
+
+test('a cache of 16-bit floats takes half the memory, and moves logits little', async () => {
+  await prepareCacheGraph(tiny, 'f16')
+  const exact = await openBackend(tiny, { ...limits, cachePlace: 'device' })
+  const half = await openBackend(tiny, { ...limits, cachePlace: 'device', cacheType: 'f16' })
+  const tokens = range(0, 90).map((n) => (n * 31) % 256)
+  for (const metadata of adapterVariants) {
+    const loaded = (backend: OnnxBackend) =>
+      metadata && backend.loadAdapter(randomAdapter(tiny.manifest, { seed: 4, ...metadata }))
+    const [expected, found] = [
+      await scoreAll(exact, { tokens, adapter: loaded(exact) }),
+      await scoreAll(half, { tokens, adapter: loaded(half) }),
+    ]
+    const difference = largestDifference(found, expected)
+    expect(difference).toBeGreaterThan(0)
+    expect(difference).toBeLessThan(0.02)
+  }
+  const bytesOf = async (backend: OnnxBackend) => {
+    const slot = backend.allocate(10)
+    if (slot === undefined) throw new Error('no room')
+    await backend.prefill({ slot, tokens: tokens.slice(0, 10) })
+    const kept = await backend.keepRows(slot, { start: 0, end: 10, tokens: 10 })
+    return kept.bytes
+  }
+  expect(2 * (await bytesOf(half))).toBe(await bytesOf(exact))
+  await exact.close()
+  await half.close()
+})
+
+test('rows are kept as long as there is memory for them, and no longer than until they are released', async () => {
+  const device = await openBackend(tiny, { ...limits, keptBytes: 0, cachePlace: 'device' })
+  const slot = device.allocate(300)
+  if (slot === undefined) throw new Error('no room')
+  await device.prefill({ slot, tokens: range(0, 300).map((n) => n % 256) })
+  const keep = () => device.keepRows(slot, { start: 0, end: 300, tokens: 300 })
+  const kept = [await keep(), await keep(), await keep()]
+  await expect(keep()).rejects.toMatchObject({
+    code: 'node_error',
+    message: expect.stringContaining('--prefix-bytes'),
+  })
+  for (const rows of kept) for (let time = 0; time < 2; time++) rows.release()
+  const other = device.allocate(300)
+  if (other === undefined) throw new Error('no room')
+  await expect(device.putRows(other, kept.slice(0, 1))).rejects.toThrow('released')
+  await device.putRows(other, [await keep()])
+  await device.close()
+})
