@@ -15,7 +15,9 @@ export class LossSession {
   static async open(graph: Graph, { threads }: { threads?: number | undefined } = {}): Promise<LossSession> {
     const model = encodeModel(graph, { weightsFile: '', opset: 18, sizes: Object.values(sizes) })
     // Batches differ in shape: a plan of memory per shape would be kept for each, beside what is allocated.
-    return new LossSession(await InferenceSession.fromModel(model, { device: 'cpu', threads, memoryPattern: false }))
+    return new LossSession(
+      await InferenceSession.fromModel(model, { device: 'cpu', threads, memoryPattern: false }),
+    )
   }
 
   /** All outputs of the graph. Feeds may hold more than its inputs. Throws `node_error`. */
