@@ -1,5 +1,6 @@
 import { TokenFinder } from './token-finder.ts'
 import type { AddedToken } from './tokenizer-file.ts'
+import { addedToken, isFoundNormalizedAt, type TokenizerHead } from './tokenizer-tables.ts'
 
 export type Section = { readonly token: AddedToken } | { readonly text: string }
 
@@ -16,17 +17,29 @@ export class AddedTokens {
   /** Special tokens are looked for in the text as it is, so that whatever is protected stays so. */
   readonly #found: TokenFinder
   readonly #normalized: TokenFinder | undefined
-  readonly #contents: ReadonlyMap<number, string>
+  readonly #head: TokenizerHead
   // Private-use characters around a nonce: no template touches them and no client can guess them.
   readonly #nonce = crypto.randomUUID()
   readonly #marks = new RegExp(`\uf8fe${this.#nonce}:(\\d+)\uf8ff`, 'g')
 
-  constructor(tokens: readonly AddedToken[], normalize: (text: string) => string) {
-    const normalized = tokens.filter((token) => token.normalized && !token.special)
-    this.#found = new TokenFinder(tokens.filter((token) => !token.normalized || token.special))
-    if (normalized.length > 0)
-      this.#normalized = new TokenFinder(normalized, ({ content }) => normalize(content))
-    this.#contents = new Map(tokens.map(({ id, content }) => [id, content]))
+  constructor(head: TokenizerHead, normalize: (text: string) => string) {
+    const { contents } = head.added
+    this.#head = head
+    const normalized = [...contents.keys()].filter((place) => isFoundNormalizedAt(head, place))
+    if (normalized.length === 0) {
+      this.#found = new TokenFinder({ contents, tokenAt: (place) => addedToken(head, place) })
+      return
+    }
+    const finderOf = (places: readonly number[], textOf: (content: string) => string) =>
+      new TokenFinder({
+        contents: places.map((place) => textOf(contents[place] ?? '')),
+        tokenAt: (at) => addedToken(head, places[at] ?? 0),
+      })
+    this.#normalized = finderOf(normalized, normalize)
+    this.#found = finderOf(
+      [...contents.keys()].filter((place) => !isFoundNormalizedAt(head, place)),
+      (content) => content,
+    )
   }
 
   /** The special token that a text spells, and nothing else. */
@@ -49,8 +62,13 @@ export class AddedTokens {
 
   restore(text: string): string {
     return text.includes('\uf8fe')
-      ? text.replace(this.#marks, (mark, id) => this.#contents.get(Number(id)) ?? mark)
+      ? text.replace(this.#marks, (mark, id) => this.#contentOf(Number(id)) ?? mark)
       : text
+  }
+
+  #contentOf(id: number): string | undefined {
+    const { contents, ids } = this.#head.added
+    return contents[ids.lastIndexOf(id)]
   }
 
   /** The leftmost longest added tokens of a text and what lies between them, each found when it is asked for. */

@@ -2,7 +2,7 @@ import { QuartetError } from '../errors.ts'
 import { AddedTokens } from './added-tokens.ts'
 import { compileTokenizer } from './compile-tokenizer.ts'
 import { normalizing } from './normalizing.ts'
-import { addedTokens, readTables, type TokenizerTables } from './tokenizer-tables.ts'
+import { readTables, type TokenizerTables } from './tokenizer-tables.ts'
 import { Vocabulary } from './vocabulary.ts'
 import { splitting } from './word-splitting.ts'
 import { WordTokens } from './word-tokens.ts'
@@ -37,10 +37,9 @@ export class TextCodec {
   /** The tables stay in memory. */
   constructor(tables: TokenizerTables) {
     const { head } = tables
-    const added = addedTokens(head)
-    this.vocabulary = new Vocabulary(tables, added)
+    this.vocabulary = new Vocabulary(tables)
     this.#normalize = normalizing(head.normalizer)
-    this.addedTokens = new AddedTokens(added, this.#normalize)
+    this.addedTokens = new AddedTokens(head, this.#normalize)
     this.#split = splitting(head.words)
     this.#tokens = new WordTokens(tables, this.vocabulary)
     this.#frame = head

@@ -10,36 +10,49 @@ export interface FoundToken {
 const wordCharacter = /[\p{L}\p{M}\p{N}\p{Pc}]/u
 const units = 2 ** 16
 
-type ContentOf = (token: AddedToken) => string
+/** Places of contents, sorted by the units of the contents. Among equal ones the last stays the last. */
+export function searchOrder(contents: readonly string[]): number[] {
+  const content = (place: number) => contents[place] ?? ''
+  return [...contents.keys()].sort((a, b) =>
+    content(a) < content(b) ? -1 : content(a) > content(b) ? 1 : a - b,
+  )
+}
 
-/** Sorts tokens by the units of their contents. Among equal ones the last stays the last. */
-export function inSearchOrder(tokens: readonly AddedToken[], contentOf: ContentOf): readonly AddedToken[] {
-  for (let at = 1; at < tokens.length; at++) {
-    const [before, token] = [tokens[at - 1], tokens[at]]
-    if (before !== undefined && token !== undefined && contentOf(before) > contentOf(token))
-      return tokens
-        .map((token) => ({ token, content: contentOf(token) }))
-        .sort((a, b) => (a.content < b.content ? -1 : a.content > b.content ? 1 : 0))
-        .map(({ token }) => token)
-  }
-  return tokens
+/** A plain loop: an isolate that maps thousands of tokens waits for it. */
+function isSorted(contents: readonly string[]): boolean {
+  for (let at = 1; at < contents.length; at++)
+    if ((contents[at - 1] ?? '') > (contents[at] ?? '')) return false
+  return true
+}
+
+/** Tokens by their place in a list, each made when it is asked for: a vocabulary may have thousands. */
+interface TokenList {
+  readonly contents: readonly string[]
+  readonly tokenAt: (place: number) => AddedToken
 }
 
 /** Finds tokens in a text by their content: the leftmost, and of those the longest. */
 export class TokenFinder {
   /** Sorted, so that the tokens with one beginning stand together: nothing else is made of them, however many. */
-  readonly #tokens: readonly AddedToken[]
   readonly #contents: readonly string[]
+  readonly #tokenAt: TokenList['tokenAt']
   /** The units that a token begins with. */
   readonly #starts = new Uint8Array(units)
 
-  constructor(tokens: readonly AddedToken[], contentOf: ContentOf = ({ content }) => content) {
-    this.#tokens = inSearchOrder(
-      tokens.filter((token) => contentOf(token) !== ''),
-      contentOf,
-    )
-    this.#contents = this.#tokens.map(contentOf)
-    for (const content of this.#contents) this.#starts[content.charCodeAt(0)] = 1
+  /** An empty content is never found. */
+  constructor({ contents, tokenAt }: TokenList) {
+    const order = isSorted(contents) ? undefined : searchOrder(contents)
+    this.#contents = order === undefined ? contents : order.map((place) => contents[place] ?? '')
+    this.#tokenAt = order === undefined ? tokenAt : (place) => tokenAt(order[place] ?? place)
+    const high = this.#contents.length
+    for (let low = 0; low < high; ) {
+      const unit = this.#contents[low]?.charCodeAt(0) ?? Number.NaN
+      if (Number.isNaN(unit)) low += 1
+      else {
+        this.#starts[unit] = 1
+        low = this.#firstFrom(unit + 1, { low, high, at: 0 })
+      }
+    }
   }
 
   /** Each token of a text that is accepted, when it is asked for. */
@@ -66,8 +79,9 @@ export class TokenFinder {
       high = this.#firstFrom(unit + 1, { low, high, at: length })
       to += 1
       // The tokens that end here stand first. Among equal ones the last counts.
-      let token: AddedToken | undefined
-      while (low < high && this.#contents[low]?.length === to - from) token = this.#tokens[low++]
+      let last: number | undefined
+      while (low < high && this.#contents[low]?.length === to - from) last = low++
+      const token = last === undefined ? undefined : this.#tokenAt(last)
       if (token !== undefined && accepts(token) && standsAlone(text, { token, from, to }))
         found = { token, from, to }
     }

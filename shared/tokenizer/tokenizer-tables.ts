@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { QuartetError } from '../errors.ts'
 import { issuesOf } from '../issues.ts'
-import { inSearchOrder } from './token-finder.ts'
+import { searchOrder } from './token-finder.ts'
 import type { AddedToken } from './tokenizer-file.ts'
 
 /**
@@ -114,7 +114,9 @@ const flagNames = ['special', 'lstrip', 'rstrip', 'single_word', 'normalized'] a
 
 /** The columns of added tokens, in the order in which `TokenFinder` searches, so that an isolate need not sort. */
 export function addedColumns(unordered: readonly AddedToken[]): TokenizerHead['added'] {
-  const tokens = inSearchOrder(unordered, ({ content }) => content)
+  const tokens = searchOrder(unordered.map(({ content }) => content)).flatMap(
+    (place) => unordered[place] ?? [],
+  )
   return {
     ids: tokens.map(({ id }) => id),
     contents: tokens.map(({ content }) => content),
@@ -122,19 +124,30 @@ export function addedColumns(unordered: readonly AddedToken[]): TokenizerHead['a
   }
 }
 
-export const addedTokens = ({ added }: TokenizerHead): AddedToken[] =>
-  added.ids.map((id, at) => {
-    const sum = added.flags[at] ?? 0
-    return {
-      id,
-      content: added.contents[at] ?? '',
-      special: (sum & flags.special) !== 0,
-      lstrip: (sum & flags.lstrip) !== 0,
-      rstrip: (sum & flags.rstrip) !== 0,
-      single_word: (sum & flags.single_word) !== 0,
-      normalized: (sum & flags.normalized) !== 0,
-    }
-  })
+export const addedTokens = (head: TokenizerHead): AddedToken[] =>
+  head.added.ids.map((_, place) => addedToken(head, place))
+
+/** The added token at this place of the columns. */
+export function addedToken({ added }: TokenizerHead, place: number): AddedToken {
+  const sum = added.flags[place] ?? 0
+  return {
+    id: added.ids[place] ?? 0,
+    content: added.contents[place] ?? '',
+    special: (sum & flags.special) !== 0,
+    lstrip: (sum & flags.lstrip) !== 0,
+    rstrip: (sum & flags.rstrip) !== 0,
+    single_word: (sum & flags.single_word) !== 0,
+    normalized: (sum & flags.normalized) !== 0,
+  }
+}
+
+/** Whether the token at this place is special. */
+export const isSpecialAt = ({ added }: TokenizerHead, place: number): boolean =>
+  ((added.flags[place] ?? 0) & flags.special) !== 0
+
+/** Whether the token at this place is looked for in normalised text alone; a special one is not, so that protected text stays so. */
+export const isFoundNormalizedAt = ({ added }: TokenizerHead, place: number): boolean =>
+  ((added.flags[place] ?? 0) & (flags.special | flags.normalized)) === flags.normalized
 
 export interface TokenizerTables {
   readonly head: TokenizerHead
@@ -230,8 +243,10 @@ export function readTables(bytes: Uint8Array): TokenizerTables {
 
 function parseHead(json: Uint8Array): TokenizerHead {
   try {
+    // Read once by a process: a parser compiled for it would cost more than it saves.
     return TokenizerHead.parse(
       JSON.parse(new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(json)),
+      { jitless: true },
     )
   } catch (cause) {
     throw damaged(cause instanceof z.ZodError ? issuesOf(cause) : 'its head is not JSON', cause)

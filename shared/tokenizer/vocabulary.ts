@@ -1,20 +1,19 @@
 import { fromByteCharacters } from './byte-characters.ts'
-import type { AddedToken } from './tokenizer-file.ts'
-import type { TokenizerTables } from './tokenizer-tables.ts'
+import { isSpecialAt, type TokenizerTables } from './tokenizer-tables.ts'
 
 const noBytes = new Uint8Array()
 
 /** The bytes that each token id stands for: a token may end in the middle of a UTF-8 sequence. */
 export class Vocabulary {
   readonly size: number
-  readonly #tables: Pick<TokenizerTables, 'offsets' | 'pool' | 'sorted'>
-  readonly #added: ReadonlyMap<number, AddedToken>
+  readonly #tables: Pick<TokenizerTables, 'head' | 'offsets' | 'pool' | 'sorted'>
+  /** Places of the added tokens by their ids, made when the first is asked for. */
+  #added: ReadonlyMap<number, number> | undefined
   readonly #spell: (stored: Uint8Array) => Uint8Array
 
-  constructor(tables: TokenizerTables, added: readonly AddedToken[]) {
+  constructor(tables: TokenizerTables) {
     const { head } = tables
     this.#tables = tables
-    this.#added = new Map(added.map((token) => [token.id, token]))
     this.#spell = spellings[head.spelling]
     this.size = head.counts.tokens
   }
@@ -25,13 +24,20 @@ export class Vocabulary {
 
   /** The text a token adds to an answer; a special token adds none. */
   bytes(id: number): Uint8Array {
-    return this.#added.get(id)?.special === true ? noBytes : this.spelling(id)
+    const place = this.#placeOf(id)
+    return place !== undefined && isSpecialAt(this.#tables.head, place) ? noBytes : this.spelling(id)
   }
 
   /** The token's own bytes, a special token's name included. */
   spelling(id: number): Uint8Array {
-    const added = this.#added.get(id)
-    return added === undefined ? this.#spell(this.#stored(id)) : new TextEncoder().encode(added.content)
+    const place = this.#placeOf(id)
+    const content = place === undefined ? undefined : this.#tables.head.added.contents[place]
+    return content === undefined ? this.#spell(this.#stored(id)) : new TextEncoder().encode(content)
+  }
+
+  #placeOf(id: number): number | undefined {
+    this.#added ??= new Map(this.#tables.head.added.ids.map((id, place) => [id, place]))
+    return this.#added.get(id)
   }
 
   /** The same as text; bytes that are no UTF-8 read U+FFFD. */
