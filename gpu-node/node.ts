@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { Backend } from '../model/runtime/backend.ts'
 import { rowsInBudget } from '../model/runtime/cache-budget.ts'
-import { checkCacheType, defaultCacheType, placeOn } from '../model/runtime/cache-type.ts'
+import { checkCacheType, defaultCacheType, layoutOn } from '../model/runtime/cache-type.ts'
 import { maxWindow } from '../shared/adapter-file.ts'
 import { QuartetError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
@@ -168,19 +168,22 @@ export async function startNode(
 
 async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   const { createBackend } = await import('../model/runtime/onnx-backend.ts')
+  const { checkLayout } = await import('../model/runtime/open-kv-cache.ts')
   const { prepareCacheGraph } = await import('../model/calibration/cache-graph.ts')
   const { folder, manifest } = await findBackbone(config)
   const { cacheBytes, device, maxBatch, prefixBytes: keptBytes, threads } = config
   const { cacheType = defaultCacheType[device] } = config
+  const layout = layoutOn[device]
   checkCacheType(cacheType, { device })
+  checkLayout(manifest.config, { device, layout })
   const cacheRows =
     cacheBytes === undefined
       ? config.cacheRows
-      : rowsInBudget(cacheBytes, { config: manifest.config, place: placeOn[device], type: cacheType })
+      : rowsInBudget(cacheBytes, { config: manifest.config, layout, type: cacheType })
   const contextLength = Math.min(manifest.config.contextLength, cacheRows)
   const chunkTokens = Math.max(config.chunkTokens, maxWindow)
   const limits = { contextLength, chunkTokens, maxBatch, cacheRows }
-  await prepareCacheGraph({ folder, manifest }, cacheType)
+  await prepareCacheGraph({ folder, manifest }, { layout, type: cacheType })
   const backend = await createBackend({ folder, manifest, device, threads, limits, cacheType, keptBytes })
   await warmUp(backend)
   const vocabulary = await grammarVocabulary({ folder, manifest })

@@ -1,6 +1,6 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { bytesOfCacheType, type CachePlace, type CacheType } from './cache-type.ts'
+import { bytesOfCacheType, type CacheLayout, type CacheType } from './cache-type.ts'
 
 /** Least rows of a node's cache: a short request. */
 const minCacheRows = 64
@@ -11,28 +11,29 @@ export function cacheRowBytes({ layers, kvHeads, headDim }: ModelConfig, type: C
 }
 
 /**
- * Rows that running requests have in a KV cache of `bytes` bytes. On a device, those of the longest request are needed once
+ * Rows that running requests have in a KV cache of `bytes` bytes. In slots, those of the longest request are needed once
  * more, for its prompt. Throws `invalid_request` when they are too few for a request.
  */
 export function rowsInBudget(
   bytes: number,
-  { config, place, type }: { config: ModelConfig; place: CachePlace; type: CacheType },
+  { config, layout, type }: { config: ModelConfig; layout: CacheLayout; type: CacheType },
 ): number {
   const rowBytes = cacheRowBytes(config, type)
   const all = Math.floor(bytes / rowBytes)
-  const twice = place === 'device' ? Math.min(config.contextLength, Math.floor(all / 2)) : 0
+  const twice = layout === 'slots' ? Math.min(config.contextLength, Math.floor(all / 2)) : 0
   const rows = all - twice
-  const least = place === 'device' ? 2 * minCacheRows : minCacheRows
+  const least = layout === 'slots' ? 2 * minCacheRows : minCacheRows
   if (rows >= minCacheRows) return rows
   throw new QuartetError(
     'invalid_request',
-    `--cache-bytes ${bytes} holds ${rows} tokens of this backbone, less than a request needs: a token takes ${rowBytes} bytes, so give at least ${least * rowBytes}${smaller[place][type] ?? ''}`,
+    `--cache-bytes ${bytes} holds ${rows} tokens of this backbone, less than a request needs: a token takes ${rowBytes} bytes, so give at least ${least * rowBytes}${smaller[layout][type] ?? ''}`,
     { param: '--cache-bytes' },
   )
 }
 
 /** The setting that makes a token smaller. */
-const smaller: Readonly<Record<CachePlace, Partial<Record<CacheType, string>>>> = {
+const smaller: Readonly<Record<CacheLayout, Partial<Record<CacheType, string>>>> = {
   host: { f32: ', or take --cache-type int8' },
-  device: { f32: ', or take --cache-type f16' },
+  slots: { f32: ', or take --cache-type f16' },
+  pages: {},
 }

@@ -11,11 +11,13 @@ export type CacheType = (typeof cacheTypes)[number]
 /** Bytes of one number of a key or value. */
 export const bytesOfCacheType: Readonly<Record<CacheType, number>> = { f32: 4, f16: 2, int8: 1 }
 
-/** Where keys and values lie. */
-export type CachePlace = 'host' | 'device'
+/**
+ * Where keys and values lie: in host memory, or in a device's, where each sequence has a place for the longest one, or pages.
+ */
+export type CacheLayout = 'host' | 'slots' | 'pages'
 
-/** Where those of each device lie unless a caller says otherwise. */
-export const placeOn: Readonly<Record<Device, CachePlace>> = { cpu: 'host', webgpu: 'device', cuda: 'device' }
+/** The layout of each device unless a caller says otherwise. */
+export const layoutOn: Readonly<Record<Device, CacheLayout>> = { cpu: 'host', webgpu: 'slots', cuda: 'pages' }
 
 /** The type of cache that each device has unless a setting says otherwise. */
 export const defaultCacheType: Readonly<Record<Device, CacheType>> = {
@@ -24,17 +26,21 @@ export const defaultCacheType: Readonly<Record<Device, CacheType>> = {
   cuda: 'f16',
 }
 
-/** Throws `invalid_request` for a type of cache that a place does not have. */
+const typesIn: Readonly<Record<CacheLayout, readonly CacheType[]>> = {
+  host: ['f32', 'int8'],
+  slots: ['f16', 'f32'],
+  pages: ['f16'],
+}
+
+/** Throws `invalid_request` for a type of cache that a layout does not have. */
 export function checkCacheType(
   type: CacheType,
-  { device, place = placeOn[device] }: { device: Device; place?: CachePlace },
+  { device, layout = layoutOn[device] }: { device: Device; layout?: CacheLayout },
 ): void {
-  if (type !== (place === 'host' ? 'f16' : 'int8')) return
+  if (typesIn[layout].includes(type)) return
   throw new QuartetError(
     'invalid_request',
-    place === 'host'
-      ? '--cache-type f16 is for GPUs; on the CPU the KV cache is f32 or int8'
-      : `--cache-type int8 is for --device cpu; on ${device} the KV cache is f16 or f32`,
+    `--cache-type ${type} is not for --device ${device}, whose KV cache is ${typesIn[layout].join(' or ')}`,
     { param: '--cache-type' },
   )
 }

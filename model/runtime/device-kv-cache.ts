@@ -3,10 +3,19 @@ import { QuartetError } from '../../shared/errors.ts'
 import type { CacheSlot, KeptRows, TokenRange } from './backend.ts'
 import { DeviceKeptRows, KeptPool } from './device-kept-rows.ts'
 import { DevicePlaces, type Layout, spareRows } from './device-places.ts'
-import { DeviceRows, type DeviceRowsOptions, type RowCopies, type RowStore } from './device-rows.ts'
+import { refusal } from './device-refusal.ts'
+import {
+  DeviceRows,
+  type DeviceRowsOptions,
+  type LayerCopy,
+  type RowAt,
+  type RowStore,
+  viewsOf,
+} from './device-rows.ts'
+import { Exclusive } from './exclusive.ts'
 import type { KvBinding, KvCache } from './kv-cache.ts'
-import type { DeviceTensor, RunTensors } from './ort/device-memory.ts'
 import { checkRoom, PlacedSlot, rowsOf } from './placed-slot.ts'
+import { slotPositions } from './slot-positions.ts'
 
 export interface DeviceCacheLimits {
   /** Slots. */
@@ -20,18 +29,7 @@ export interface DeviceCacheLimits {
 }
 
 /** Rows of the longest slot that places of so many rows together have room for. */
-export const longestOnDevice = (cacheRows: number): number => cacheRows - spareRows
-
-/** Where a head's row of a slot, the lane or kept rows lies in its store. */
-type RowAt = (head: number, row: number) => number
-
-/** A layer's rows to copy. Layers with the same `key` copy the same. */
-interface LayerCopy {
-  readonly key: string
-  readonly rows: number
-  readonly from: RowAt
-  readonly to: RowAt
-}
+export const longestInSlots = (cacheRows: number): number => cacheRows - spareRows
 
 /**
  * A cache in a device's memory, allocated once, of which nothing crosses to the host. The graph reads the places as its past
@@ -50,8 +48,7 @@ export class DeviceKvCache implements KvCache {
   readonly #pool: KeptPool
   /** The slot whose first rows the lane holds, and how many of each layer. */
   #inLane: { readonly slot: PlacedSlot; readonly lengths: readonly number[] } | undefined
-  #working: Promise<unknown> | undefined
-  readonly #releasedMeanwhile: PlacedSlot[] = []
+  readonly #exclusive = new Exclusive<PlacedSlot>((slot) => this.#free(slot))
 
   private constructor(
     config: ModelConfig,
@@ -82,13 +79,11 @@ export class DeviceKvCache implements KvCache {
       return cache
     } catch (cause) {
       await rows.release()
-      throw isWithoutHalves(cause)
-        ? new QuartetError(
-            'node_unavailable',
-            'the device does not compute with 16-bit floats: use --cache-type f32',
-            { cause },
-          )
-        : noMemory(rows.rowBytes, { cause, limits })
+      throw refusal(cause, {
+        ...limits,
+        rowBytes: rows.rowBytes,
+        runningRows: limits.cacheRows + limits.contextLength,
+      })
     }
   }
 
@@ -101,19 +96,19 @@ export class DeviceKvCache implements KvCache {
     const index = this.#places.placeFor(rows)
     if (index === undefined || rows > this.#limits.contextLength) return undefined
     const { layers } = this.#config
-    const free = (released: PlacedSlot) => this.#free(released)
+    const free = (released: PlacedSlot) => this.#exclusive.free(released)
     const slot = new PlacedSlot({ reserved: rows, index, layers, free })
     this.#places.set(index, slot)
     return slot
   }
 
   keep(slot: CacheSlot, range: TokenRange): Promise<KeptRows> {
-    return this.#alone(async () => {
+    return this.#exclusive.run(async () => {
       const own = this.#own(slot)
       const ranges = rowsOf(own, range)
       const kept = this.#pool.take(ranges.map(({ from, to }) => to - from))
       try {
-        await this.#copy(
+        await this.#rows.copyLayers(
           { from: this.#stores.places, to: this.#stores.kept },
           ranges.map(({ from, to }) => ({
             key: `${from}:${to}`,
@@ -131,14 +126,14 @@ export class DeviceKvCache implements KvCache {
   }
 
   put(slot: CacheSlot, kept: readonly KeptRows[]): Promise<void> {
-    return this.#alone(async () => {
+    return this.#exclusive.run(async () => {
       await this.#arrange()
       const own = this.#own(slot)
       for (const block of kept) {
         if (!(block instanceof DeviceKeptRows) || !this.#pool.has(block))
           throw new QuartetError('internal_error', 'rows of another cache, or released ones')
         checkRoom(own, block.rows)
-        await this.#copy(
+        await this.#rows.copyLayers(
           { from: this.#stores.kept, to: this.#stores.places },
           block.rows.map((rows, layer) => {
             const into = own.lengths[layer] ?? 0
@@ -155,37 +150,40 @@ export class DeviceKvCache implements KvCache {
     { slots, gained }: { slots: readonly CacheSlot[]; gained: readonly number[] },
     run: (binding: KvBinding) => Promise<void>,
   ): Promise<void> {
-    return this.#alone(async () => {
+    return this.#exclusive.run(async () => {
       const own = slots.map((slot) => this.#own(slot))
       for (const slot of own) checkRoom(slot, gained)
       await this.#arrange()
       const [first] = own
       if (own.length === 1 && first !== undefined && first.index > 0 && Math.max(...gained) > 1)
         await this.#runInLane(first, { gained, run })
-      else await this.#runInPlaces(own, run)
+      else await this.#runInPlaces(own, { gained, run })
       for (const slot of own) slot.grow(gained)
     })
   }
 
   /** Frees the device's memory when the last run has ended. */
   async release(): Promise<void> {
-    await this.#working?.catch(() => {})
+    await this.#exclusive.settled()
     await this.#rows.release()
   }
 
   async #runInPlaces(
     slots: readonly PlacedSlot[],
-    run: (binding: KvBinding) => Promise<void>,
+    { gained, run }: { gained: readonly number[]; run: (binding: KvBinding) => Promise<void> },
   ): Promise<void> {
     const count = Math.max(...slots.map(({ index }) => index)) + 1
     const inBatch = new Set(slots)
     const rows = Array.from({ length: count }, (_, place) => this.#places.at(place))
-    using views = this.#views(this.#stores.places, { capacity: this.#places.layout.capacity, count })
+    const { headDim, kvHeads, layers } = this.#config
+    using views = viewsOf(this.#stores.places, [count, kvHeads, this.#places.layout.capacity, headDim])
+    const lengths = Array.from({ length: layers }, (_, layer) =>
+      rows.map((slot) => slot?.lengths[layer] ?? 0),
+    )
     await run({
       slots: rows.map((slot) => (slot !== undefined && inBatch.has(slot) ? slot : undefined)),
-      lengths: Array.from({ length: this.#config.layers }, (_, layer) =>
-        rows.map((slot) => slot?.lengths[layer] ?? 0),
-      ),
+      lengths,
+      positions: slotPositions(lengths, gained),
       ...views,
     })
     for (const slot of slots) this.#staleInLane(slot)
@@ -199,7 +197,7 @@ export class DeviceKvCache implements KvCache {
     const there = this.#inLane?.slot === slot ? this.#inLane.lengths : lengths.map(() => 0)
     this.#inLane = undefined
     const { lane, places } = this.#stores
-    await this.#copy(
+    await this.#rows.copyLayers(
       { from: places, to: lane },
       lengths.map((length, layer) => {
         const from = Math.min(there[layer] ?? 0, length)
@@ -207,9 +205,11 @@ export class DeviceKvCache implements KvCache {
         return { key: `${from}:${length}`, rows: length - from, from: this.#inPlace(slot, from), to }
       }),
     )
-    using views = this.#views(lane, { capacity: this.#limits.contextLength, count: 1 })
-    await run({ slots: [slot], lengths: lengths.map((length) => [length]), ...views })
-    await this.#copy(
+    const { headDim, kvHeads } = this.#config
+    using views = viewsOf(lane, [1, kvHeads, this.#limits.contextLength, headDim])
+    const before = lengths.map((length) => [length])
+    await run({ slots: [slot], lengths: before, positions: slotPositions(before, gained), ...views })
+    await this.#rows.copyLayers(
       { from: lane, to: places },
       gained.map((rows, layer) => {
         const at = lengths[layer] ?? 0
@@ -237,7 +237,7 @@ export class DeviceKvCache implements KvCache {
       const from = slot.index
       // The table first: a slot that is allocated meanwhile must find its place free.
       this.#places.move(slot, to)
-      await this.#copy(
+      await this.#rows.copyLayers(
         { from: places, to: places },
         this.#wholeSlot(slot, [this.#placeAt(from, 0), this.#placeAt(to, 0)]),
       )
@@ -287,84 +287,13 @@ export class DeviceKvCache implements KvCache {
     return (head, row) => (units[row] ?? 0) * this.#config.kvHeads + head
   }
 
-  async #copy(stores: { from: RowStore; to: RowStore }, layers: readonly LayerCopy[]): Promise<void> {
-    const { kvHeads } = this.#config
-    const made = new Map<string, RowCopies>()
-    const copies = layers.map(({ from, key, rows, to }) => {
-      const known = made.get(key)
-      if (known !== undefined) return known
-      const [sources, targets]: [number[], number[]] = [[], []]
-      for (let head = 0; head < kvHeads; head++)
-        for (let row = 0; row < rows; row++) {
-          sources.push(from(head, row))
-          targets.push(to(head, row))
-        }
-      const copy = { from: sources, to: targets }
-      made.set(key, copy)
-      return copy
-    })
-    await this.#rows.copy(stores, copies)
-  }
-
-  /** A store as inputs and outputs of the serving graph: `count` places of so many rows, from the first on. */
-  #views(
-    store: RowStore,
-    { capacity, count }: { capacity: number; count: number },
-  ): { feeds: RunTensors; outputs: RunTensors } & Disposable {
-    const { headDim, kvHeads } = this.#config
-    const tensors = store.map((tensor) => tensor.as([count, kvHeads, capacity, headDim]))
-    const named = (prefix: string): RunTensors =>
-      Object.fromEntries(
-        tensors.map((tensor, at) => [`${prefix}_${at % 2 === 0 ? 'key' : 'value'}.${at >> 1}`, tensor]),
-      )
-    return { feeds: named('past'), outputs: named('present'), [Symbol.dispose]: () => disposeOf(tensors) }
-  }
-
   #own(slot: CacheSlot): PlacedSlot {
     if (slot instanceof PlacedSlot && this.#places.has(slot)) return slot
     throw new QuartetError('internal_error', 'this slot was released, or is of another cache')
   }
 
   #free(slot: PlacedSlot): void {
-    if (this.#working !== undefined) {
-      this.#releasedMeanwhile.push(slot)
-      return
-    }
     if (this.#inLane?.slot === slot) this.#inLane = undefined
     this.#places.set(slot.index, undefined)
   }
-
-  /** One at a time; slots that are released meanwhile are freed afterwards. */
-  async #alone<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#working !== undefined) throw new QuartetError('internal_error', 'the cache is in use')
-    const working = work()
-    this.#working = working
-    try {
-      return await working
-    } finally {
-      this.#working = undefined
-      for (const slot of this.#releasedMeanwhile.splice(0)) this.#free(slot)
-    }
-  }
-}
-
-function disposeOf(tensors: readonly DeviceTensor[]): void {
-  for (const tensor of tensors) tensor[Symbol.dispose]()
-}
-
-/** What ONNX Runtime says of a shader for which a device lacks 16-bit floats. */
-const isWithoutHalves = (error: unknown): boolean =>
-  error instanceof Error && /f16 but the device does not support it/.test(error.message)
-
-function noMemory(
-  rowBytes: number,
-  { cause, limits }: { cause: unknown; limits: DeviceCacheLimits },
-): QuartetError {
-  const { cacheRows, contextLength, keptRows } = limits
-  const mib = (rows: number) => Math.ceil((rows * rowBytes) / 2 ** 20)
-  return new QuartetError(
-    'node_unavailable',
-    `the device has no room for the KV cache: it needs ${mib(cacheRows + contextLength)} MiB for running requests (lower --cache-bytes or --cache-rows) and ${mib(keptRows)} MiB for kept prefixes (lower --prefix-bytes)`,
-    { cause },
-  )
 }

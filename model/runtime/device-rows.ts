@@ -27,6 +27,17 @@ export interface RowCopies {
   readonly to: readonly number[]
 }
 
+/** Where a head's row of a slot, the lane, a page or kept rows lies in its store. */
+export type RowAt = (head: number, row: number) => number
+
+/** A layer's rows to copy. Layers with the same `key` copy the same. */
+export interface LayerCopy {
+  readonly key: string
+  readonly rows: number
+  readonly from: RowAt
+  readonly to: RowAt
+}
+
 /** Heads' rows that one run copies in a layer: it holds so many in between. */
 const mostInRun = 4096
 
@@ -120,6 +131,25 @@ export class DeviceRows {
     }
   }
 
+  /** Copies rows of all heads, one `LayerCopy` for each layer. */
+  async copyLayers(stores: { from: RowStore; to: RowStore }, layers: readonly LayerCopy[]): Promise<void> {
+    const made = new Map<string, RowCopies>()
+    const copies = layers.map(({ from, key, rows, to }) => {
+      const known = made.get(key)
+      if (known !== undefined) return known
+      const [sources, targets]: [number[], number[]] = [[], []]
+      for (let head = 0; head < this.#config.kvHeads; head++)
+        for (let row = 0; row < rows; row++) {
+          sources.push(from(head, row))
+          targets.push(to(head, row))
+        }
+      const copy = { from: sources, to: targets }
+      made.set(key, copy)
+      return copy
+    })
+    await this.copy(stores, copies)
+  }
+
   async release(): Promise<void> {
     await this.#copier.release()
     for (const tensor of this.#stores.flat()) tensor[Symbol.dispose]()
@@ -132,5 +162,24 @@ function places({ from, to }: RowCopies, start: number): { sources: Tensor; targ
   return {
     sources: int64(from.slice(start, start + mostInRun)),
     targets: int64(targets, [targets.length, 1]),
+  }
+}
+
+/** The beginning of a store with other sizes, as inputs and outputs of the serving graph. */
+export function viewsOf(
+  store: RowStore,
+  dims: readonly number[],
+): { readonly feeds: RunTensors; readonly outputs: RunTensors } & Disposable {
+  const tensors = store.map((tensor) => tensor.as(dims))
+  const named = (prefix: string): RunTensors =>
+    Object.fromEntries(
+      tensors.map((tensor, at) => [`${prefix}_${at % 2 === 0 ? 'key' : 'value'}.${at >> 1}`, tensor]),
+    )
+  return {
+    feeds: named('past'),
+    outputs: named('present'),
+    [Symbol.dispose]() {
+      for (const tensor of tensors) tensor[Symbol.dispose]()
+    },
   }
 }

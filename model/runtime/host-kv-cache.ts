@@ -7,6 +7,7 @@ import { HostPlaces, type RowRange } from './host-places.ts'
 import { HostRows } from './host-rows.ts'
 import type { KvBinding, KvCache } from './kv-cache.ts'
 import { checkRoom, PlacedSlot, rowsOf } from './placed-slot.ts'
+import { slotPositions } from './slot-positions.ts'
 import type { Tensors } from './tensors.ts'
 
 export interface KvCacheLimits {
@@ -140,7 +141,7 @@ export class HostKvCache implements KvCache {
       for (const slot of own) checkRoom(slot, gained)
       await this.#makeRoom()
       const first = await this.#gather(own)
-      await run(this.#bind(own, first))
+      await run(this.#bind(own, { first, gained }))
       for (const slot of own) {
         slot.grow(gained)
         this.#places.noteWritten(slot)
@@ -192,13 +193,18 @@ export class HostKvCache implements KvCache {
     this.#places.forgetWritten()
   }
 
-  #bind(slots: readonly PlacedSlot[], first: number): HostBinding {
+  #bind(
+    slots: readonly PlacedSlot[],
+    { first, gained }: { first: number; gained: readonly number[] },
+  ): HostBinding {
     const ordered = slots.toSorted((a, b) => a.index - b.index)
+    const lengths = Array.from({ length: this.#config.layers }, (_, layer) =>
+      ordered.map((slot) => slot.lengths[layer] ?? 0),
+    )
     return {
       slots: ordered,
-      lengths: Array.from({ length: this.#config.layers }, (_, layer) =>
-        ordered.map(({ lengths }) => lengths[layer] ?? 0),
-      ),
+      lengths,
+      positions: slotPositions(lengths, gained),
       ...this.#buffers.tensors({ first, count: slots.length }),
     }
   }

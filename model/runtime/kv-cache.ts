@@ -1,5 +1,6 @@
 import type { CacheSlot, KeptRows, TokenRange } from './backend.ts'
 import type { RunTensors } from './ort/device-memory.ts'
+import type { Tensors } from './tensors.ts'
 
 /** The cache of some sequences as a run of the serving graph takes it. */
 export interface KvBinding {
@@ -10,6 +11,8 @@ export interface KvBinding {
   readonly slots: readonly (CacheSlot | undefined)[]
   /** Rows that each row of the batch has in each layer so far: [layers][slots]. */
   readonly lengths: readonly (readonly number[])[]
+  /** Inputs that say where the new rows stand. */
+  readonly positions: Tensors
   /** `past_key.{l}`, `past_value.{l}` */
   readonly feeds: RunTensors
   /** `present_key.{l}`, `present_value.{l}`: the run writes to these. */

@@ -2,9 +2,6 @@ import type { AdapterFile } from '../../shared/adapter-file.ts'
 import { checkPromptLength } from '../../shared/adapter-fit.ts'
 import type { BackboneManifest, ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { graphFiles } from '../graph/export.ts'
-import { float16CacheGraph } from '../graph/float16-cache.ts'
-import { int8CacheGraph } from '../graph/int8-cache.ts'
 import { hostNodes } from '../graph/prompt-inputs.ts'
 import { AdapterLoader, PromptTensors } from './adapter-tensors.ts'
 import { loadAnchors } from './anchors.ts'
@@ -18,11 +15,9 @@ import type {
   PrefillChunk,
   TokenRange,
 } from './backend.ts'
-import { cacheRowBytes } from './cache-budget.ts'
-import { type CachePlace, type CacheType, checkCacheType, placeOn } from './cache-type.ts'
-import { DeviceKvCache, longestOnDevice } from './device-kv-cache.ts'
-import { HostKvCache } from './host-kv-cache.ts'
+import { type CacheLayout, type CacheType, checkCacheType, layoutOn } from './cache-type.ts'
 import { hasLoneQuery } from './lone-query.ts'
+import { cacheGraphFile, checkLayout, longestIn, openKvCache } from './open-kv-cache.ts'
 import { rotaryVariant } from './rotary-feeds.ts'
 import { plainRows, prefixRows, type RunRows, tunedRows } from './row-places.ts'
 import { type GraphRun, type RowResult, Runner } from './runner.ts'
@@ -39,8 +34,8 @@ export interface BackendOptions {
   readonly threads?: number | undefined
   /** f32 when absent. For any other the graph must have been prepared (`prepareCacheGraph`). */
   readonly cacheType?: CacheType | undefined
-  /** Where keys and values lie: when absent, in host memory for the CPU, else on the device. */
-  readonly cachePlace?: CachePlace | undefined
+  /** The device's own (`layoutOn`) when absent. */
+  readonly cacheLayout?: CacheLayout | undefined
   /** Memory of the device for kept rows; none but a little when absent. The host takes what it needs. */
   readonly keptBytes?: number | undefined
   /** `contextLength` is lowered to the backbone's own. */
@@ -49,7 +44,7 @@ export interface BackendOptions {
 
 /** Loads a backbone. Throws `backbone_invalid` or, when the device does not start, `node_unavailable`. */
 export async function createBackend({
-  cachePlace,
+  cacheLayout,
   cacheType = 'f32',
   folder,
   keptBytes = 0,
@@ -59,55 +54,37 @@ export async function createBackend({
 }: BackendOptions): Promise<OnnxBackend> {
   const { config, digest: backbone, weights } = manifest
   const { device } = session
+  const layout = cacheLayout ?? layoutOn[device]
   if (weights === 'bf16' && device === 'cpu')
     throw new QuartetError(
       'backbone_invalid',
       `${folder} has bf16 weights, which ONNX Runtime multiplies on GPUs alone; run it with --device cuda, or import the model with --weights q8`,
     )
-  const place = cachePlace ?? placeOn[device]
-  checkCacheType(cacheType, { device, place })
+  checkCacheType(cacheType, { device, layout })
+  checkLayout(config, { device, layout })
+  const form = { layout, type: cacheType }
   const { vocab } = config
   const anchors = await loadAnchors(folder, config)
-  const contextLength = Math.min(
-    asked.contextLength,
-    config.contextLength,
-    place === 'host' ? asked.cacheRows : longestOnDevice(asked.cacheRows),
-  )
-  const limits = { ...asked, contextLength, vocab }
+  const longest = longestIn(asked.cacheRows, layout)
+  const limits = {
+    ...asked,
+    vocab,
+    contextLength: Math.min(asked.contextLength, config.contextLength, longest),
+  }
   return new OnnxBackend({
     backbone,
     config,
     limits,
     runner: await Runner.open(folder, {
-      cache: async (opened) =>
-        place === 'host'
-          ? new HostKvCache(config, { ...limits, type: cacheType, firstCapacity: contextLength })
-          : await DeviceKvCache.open(config, {
-              device,
-              type: cacheType === 'f16' ? 'float16' : 'float32',
-              limits: {
-                ...limits,
-                keptRows: Math.floor(keptBytes / cacheRowBytes(config, cacheType)) + leastKeptRows,
-              },
-              memory: opened.memoryOf(opened.inputs.filter((name) => name.startsWith('past_'))),
-            }),
+      cache: (opened) => openKvCache(opened, { config, device, form, keptBytes, limits }),
       config,
-      graph: graphOf[cacheType],
+      graph: cacheGraphFile(form),
       cpuNodes: hostNodes(config),
       ...session,
     }),
     adapters: new AdapterLoader({ backbone, config, anchors, chunkTokens: limits.chunkTokens }),
   })
 }
-
-const graphOf: Readonly<Record<CacheType, string>> = {
-  f32: graphFiles.serving,
-  f16: float16CacheGraph,
-  int8: int8CacheGraph,
-}
-
-/** Rows for the parts of a stack, and for the block that a full memory is passed by. */
-const leastKeptRows = 1024
 
 /** The inputs that the graph needs for a sequence in every run. */
 interface SequenceRows {

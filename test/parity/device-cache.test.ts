@@ -89,8 +89,8 @@ async function logitsOfRequests(backend: OnnxBackend): Promise<readonly Float32A
 }
 
 test('a cache on the device gives the very logits of the one in host memory, whatever requests do', async () => {
-  const host = await openBackend(tiny, { ...limits, cacheRows: 5000, cachePlace: 'host' })
-  const device = await openBackend(tiny, { ...limits, cachePlace: 'device' })
+  const host = await openBackend(tiny, { ...limits, cacheRows: 5000, cacheLayout: 'host' })
+  const device = await openBackend(tiny, { ...limits, cacheLayout: 'slots' })
   const [expected, found] = [await logitsOfRequests(host), await logitsOfRequests(device)]
   await host.close()
   await device.close()
@@ -101,9 +101,9 @@ test('a cache on the device gives the very logits of the one in host memory, wha
 })
 
 test('a cache of 16-bit floats takes half the memory, and moves logits little', async () => {
-  await prepareCacheGraph(tiny, 'f16')
-  const exact = await openBackend(tiny, { ...limits, cachePlace: 'device' })
-  const half = await openBackend(tiny, { ...limits, cachePlace: 'device', cacheType: 'f16' })
+  await prepareCacheGraph(tiny, { layout: 'slots', type: 'f16' })
+  const exact = await openBackend(tiny, { ...limits, cacheLayout: 'slots' })
+  const half = await openBackend(tiny, { ...limits, cacheLayout: 'slots', cacheType: 'f16' })
   const tokens = range(0, 90).map((n) => (n * 31) % 256)
   for (const metadata of adapterVariants) {
     const loaded = (backend: OnnxBackend) =>
@@ -129,7 +129,7 @@ test('a cache of 16-bit floats takes half the memory, and moves logits little', 
 })
 
 test('rows are kept as long as there is memory for them, and no longer than until they are released', async () => {
-  const device = await openBackend(tiny, { ...limits, keptBytes: 0, cachePlace: 'device' })
+  const device = await openBackend(tiny, { ...limits, keptBytes: 0, cacheLayout: 'slots' })
   const slot = device.allocate(300)
   if (slot === undefined) throw new Error('no room')
   await device.prefill({ slot, tokens: range(0, 300).map((n) => n % 256) })

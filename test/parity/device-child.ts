@@ -34,7 +34,11 @@ async function deviceOutputs(on: Device) {
       crossings: await mixedSteps(on),
       refusals:
         on === 'webgpu'
-          ? [await refusal({ cacheType: 'f16' }), await refusal({ cacheRows: 10_000_000 })]
+          ? [
+              await refusal({ cacheType: 'f16' }),
+              await refusal({ cacheRows: 10_000_000 }),
+              await refusal({ cacheLayout: 'pages', cacheType: 'f16' }),
+            ]
           : [],
     }
   } finally {
@@ -43,7 +47,9 @@ async function deviceOutputs(on: Device) {
 }
 
 /** What a backend says that does not open on the software driver. */
-async function refusal(options: Pick<Parameters<typeof openBackend>[1] & object, 'cacheRows' | 'cacheType'>) {
+async function refusal(
+  options: Pick<Parameters<typeof openBackend>[1] & object, 'cacheLayout' | 'cacheRows' | 'cacheType'>,
+) {
   const opened = openBackend({ folder, manifest }, { device: 'webgpu', ...options })
   return opened.then(
     async (backend) => {

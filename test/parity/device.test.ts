@@ -22,7 +22,7 @@ let tiny: TinyBackbone
 let vulkan: Awaited<ReturnType<typeof softwareVulkan>>
 beforeAll(async () => {
   tiny = await tinyBackbone()
-  await prepareCacheGraph(tiny, 'f16')
+  for (const layout of ['slots', 'pages'] as const) await prepareCacheGraph(tiny, { layout, type: 'f16' })
   vulkan = await softwareVulkan()
 })
 afterAll(async () => {
@@ -39,12 +39,14 @@ test('WebGPU gives the CPU’s logits and tokens, base and tuned, alone and batc
   expect(gpu.together.map(({ ids }) => ids)).toEqual(cpu.together.map(({ ids }) => ids))
   for (const [i, { logits }] of cpu.together.entries())
     expect(largestDifference(gpu.together[i]?.logits, logits)).toBeLessThan(1e-4)
-  const [halves, memory] = gpu.refusals
+  const [halves, memory, pages] = gpu.refusals
   // SwiftShader has no 16-bit floats, and no buffer of more than 1 GiB.
   expect(halves).toMatchObject({
     code: 'node_unavailable',
     message: expect.stringContaining('--cache-type f32'),
   })
+  // The graph over pages loads, and its attention is found on the device: it is the memory's first use that fails.
+  expect(pages).toEqual(halves)
   expect(memory).toMatchObject({
     code: 'node_unavailable',
     message: expect.stringMatching(/needs 7325 MiB .*--cache-bytes.*--prefix-bytes/),

@@ -83,7 +83,7 @@ export async function tinyBackbone(options: TinyOptions = {}): Promise<TinyBackb
 export function openBackend(
   { folder, manifest }: Pick<TinyBackbone, 'folder' | 'manifest'>,
   {
-    cachePlace,
+    cacheLayout,
     cacheType,
     device = 'cpu',
     keptBytes,
@@ -94,7 +94,7 @@ export function openBackend(
     folder,
     manifest,
     device,
-    cachePlace,
+    cacheLayout,
     cacheType,
     keptBytes,
     limits: { contextLength: 1024, chunkTokens: 512, maxBatch: 12, cacheRows: 4096, ...limits },

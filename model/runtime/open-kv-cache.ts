@@ -1,0 +1,68 @@
+import type { ModelConfig } from '../../shared/backbone.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { graphFiles } from '../graph/export.ts'
+import { float16CacheGraph } from '../graph/float16-cache.ts'
+import { int8CacheGraph } from '../graph/int8-cache.ts'
+import { pagedCacheGraph, reasonAgainstPages } from '../graph/paged-cache.ts'
+import type { BackendLimits } from './backend.ts'
+import { cacheRowBytes } from './cache-budget.ts'
+import type { CacheLayout, CacheType } from './cache-type.ts'
+import { DeviceKvCache, longestInSlots } from './device-kv-cache.ts'
+import { HostKvCache } from './host-kv-cache.ts'
+import type { KvCache } from './kv-cache.ts'
+import { PagedKvCache } from './paged-kv-cache.ts'
+import type { Device, InferenceSession } from './session.ts'
+
+export interface CacheForm {
+  readonly layout: CacheLayout
+  readonly type: CacheType
+}
+
+/** The file of the serving graph whose cache has this form. */
+export function cacheGraphFile({ layout, type }: CacheForm): string {
+  if (layout === 'pages') return pagedCacheGraph
+  return { f32: graphFiles.serving, f16: float16CacheGraph, int8: int8CacheGraph }[type]
+}
+
+/** Rows of the longest sequence in a cache of so many rows. */
+export const longestIn = (cacheRows: number, layout: CacheLayout): number =>
+  layout === 'slots' ? longestInSlots(cacheRows) : cacheRows
+
+/** Throws `backbone_invalid` for a model that cannot be served with a cache of this layout. */
+export function checkLayout(
+  config: ModelConfig,
+  { device, layout }: { device: Device; layout: CacheLayout },
+): void {
+  const reason = layout === 'pages' ? reasonAgainstPages(config) : undefined
+  if (reason !== undefined)
+    throw new QuartetError(
+      'backbone_invalid',
+      `this backbone cannot run with --device ${device}, whose KV cache lies in pages: ${reason}; use --device webgpu or cpu`,
+    )
+}
+
+/** Rows for the parts of a stack, and for the block that a full memory is passed by. */
+const leastKeptRows = 1024
+
+/** The cache of a session's graph. Throws `node_unavailable` when a device lacks what it needs. */
+export async function openKvCache(
+  session: InferenceSession,
+  {
+    config,
+    device,
+    form: { layout, type },
+    keptBytes,
+    limits,
+  }: { config: ModelConfig; device: Device; form: CacheForm; keptBytes: number; limits: BackendLimits },
+): Promise<KvCache> {
+  if (layout === 'host')
+    return new HostKvCache(config, { ...limits, type, firstCapacity: limits.contextLength })
+  const keptRows = Math.floor(keptBytes / cacheRowBytes(config, type)) + leastKeptRows
+  const opening = {
+    device,
+    type: type === 'f16' ? ('float16' as const) : ('float32' as const),
+    memory: session.memoryOf(session.inputs.filter((name) => name.startsWith('past_'))),
+    limits: { ...limits, keptRows },
+  }
+  return layout === 'slots' ? DeviceKvCache.open(config, opening) : PagedKvCache.open(config, opening)
+}

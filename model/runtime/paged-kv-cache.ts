@@ -1,0 +1,194 @@
+import type { ModelConfig } from '../../shared/backbone.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { pageRowsOf } from '../graph/paged-cache.ts'
+import type { CacheSlot, KeptRows, TokenRange } from './backend.ts'
+import { DeviceKeptRows, KeptPool } from './device-kept-rows.ts'
+import { refusal } from './device-refusal.ts'
+import { DeviceRows, type DeviceRowsOptions, type RowAt, type RowStore, viewsOf } from './device-rows.ts'
+import { Exclusive } from './exclusive.ts'
+import type { KvBinding, KvCache } from './kv-cache.ts'
+import { Pages, rowStarts } from './page-table.ts'
+import { checkRoom, PlacedSlot, rowsOf } from './placed-slot.ts'
+import { int32, type Tensors } from './tensors.ts'
+
+export interface PagedCacheLimits {
+  /** Slots. */
+  readonly maxBatch: number
+  /** Rows of all pages; rounded up to whole ones. */
+  readonly cacheRows: number
+  /** Rows of the longest slot. */
+  readonly contextLength: number
+  /** Rows that may be kept apart from the slots. */
+  readonly keptRows: number
+}
+
+/**
+ * A cache on a device in pages of rows (Kwon et al., 2023, https://arxiv.org/abs/2309.06180): a slot takes as many pages as
+ * it reserves rows for, wherever they are free, so that sequences of any lengths run beside each other. The graph's attention
+ * finds rows through a table of each sequence's pages (`model/graph/paged-cache.ts`).
+ */
+export class PagedKvCache implements KvCache {
+  readonly #config: ModelConfig
+  readonly #limits: PagedCacheLimits
+  readonly #rows: DeviceRows
+  readonly #pages: Pages
+  readonly #count: number
+  readonly #stores: { readonly pages: RowStore; readonly kept: RowStore }
+  readonly #pool: KeptPool
+  /** The pages of each slot, in order. */
+  readonly #slots = new Map<PlacedSlot, readonly number[]>()
+  readonly #exclusive = new Exclusive<PlacedSlot>((slot) => this.#free(slot))
+
+  private constructor(config: ModelConfig, { limits, rows }: { limits: PagedCacheLimits; rows: DeviceRows }) {
+    const pageRows = pageRowsOf(config)
+    this.#config = config
+    this.#limits = limits
+    this.#rows = rows
+    this.#count = Math.ceil(limits.cacheRows / pageRows)
+    this.#pages = new Pages({ count: this.#count, pageRows })
+    this.#stores = { pages: rows.allocate(this.#count * pageRows), kept: rows.allocate(limits.keptRows) }
+    this.#pool = new KeptPool({ rows: limits.keptRows, rowBytes: rows.rowBytes })
+  }
+
+  /** Throws `node_unavailable` that says how much memory the device lacks, and which setting lowers it. */
+  static async open(
+    config: ModelConfig,
+    { limits, ...options }: DeviceRowsOptions & { readonly limits: PagedCacheLimits },
+  ): Promise<PagedKvCache> {
+    const rows = await DeviceRows.open(config, options)
+    try {
+      const cache = new PagedKvCache(config, { limits, rows })
+      // A device may tell only when memory is used that it has not given it.
+      for (const store of Object.values(cache.#stores)) await rows.tryOut(store)
+      return cache
+    } catch (cause) {
+      await rows.release()
+      throw refusal(cause, { ...limits, rowBytes: rows.rowBytes, runningRows: limits.cacheRows })
+    }
+  }
+
+  get hostBytes(): number {
+    return this.#rows.hostBytes
+  }
+
+  allocate(rows: number): CacheSlot | undefined {
+    if (this.#slots.size === this.#limits.maxBatch || rows > this.#limits.contextLength) return undefined
+    const pages = this.#pages.take(rows)
+    if (pages === undefined) return undefined
+    const slot = new PlacedSlot({
+      reserved: rows,
+      index: 0,
+      layers: this.#config.layers,
+      free: (released) => this.#exclusive.free(released),
+    })
+    this.#slots.set(slot, pages)
+    return slot
+  }
+
+  keep(slot: CacheSlot, range: TokenRange): Promise<KeptRows> {
+    return this.#exclusive.run(async () => {
+      const own = this.#own(slot)
+      const ranges = rowsOf(own, range)
+      const kept = this.#pool.take(ranges.map(({ from, to }) => to - from))
+      try {
+        await this.#rows.copyLayers(
+          { from: this.#stores.pages, to: this.#stores.kept },
+          ranges.map(({ from, to }) => ({
+            key: `${from}:${to}`,
+            rows: to - from,
+            from: this.#inPages(own, from),
+            to: this.#inPool(kept),
+          })),
+        )
+        return kept
+      } catch (error) {
+        kept.release()
+        throw error
+      }
+    })
+  }
+
+  put(slot: CacheSlot, kept: readonly KeptRows[]): Promise<void> {
+    return this.#exclusive.run(async () => {
+      const own = this.#own(slot)
+      for (const block of kept) {
+        if (!(block instanceof DeviceKeptRows) || !this.#pool.has(block))
+          throw new QuartetError('internal_error', 'rows of another cache, or released ones')
+        checkRoom(own, block.rows)
+        await this.#rows.copyLayers(
+          { from: this.#stores.kept, to: this.#stores.pages },
+          block.rows.map((rows, layer) => {
+            const into = own.lengths[layer] ?? 0
+            return { key: `${rows}:${into}`, rows, from: this.#inPool(block), to: this.#inPages(own, into) }
+          }),
+        )
+        own.grow(block.rows)
+      }
+    })
+  }
+
+  append(
+    { slots, gained }: { slots: readonly CacheSlot[]; gained: readonly number[] },
+    run: (binding: KvBinding) => Promise<void>,
+  ): Promise<void> {
+    return this.#exclusive.run(async () => {
+      const own = slots.map((slot) => this.#own(slot))
+      for (const slot of own) checkRoom(slot, gained)
+      const { headDim, kvHeads, layers } = this.#config
+      const lengths = Array.from({ length: layers }, (_, layer) =>
+        own.map((slot) => slot.lengths[layer] ?? 0),
+      )
+      using views = viewsOf(this.#stores.pages, [this.#count, this.#pages.pageRows, kvHeads, headDim])
+      await run({ slots: own, lengths, positions: this.#positions(own, { gained, lengths }), ...views })
+      for (const slot of own) slot.grow(gained)
+    })
+  }
+
+  /** Frees the device's memory when the last run has ended. */
+  async release(): Promise<void> {
+    await this.#exclusive.settled()
+    await this.#rows.release()
+  }
+
+  #positions(
+    slots: readonly PlacedSlot[],
+    { gained, lengths }: { gained: readonly number[]; lengths: readonly (readonly number[])[] },
+  ): Tensors {
+    const { layers } = this.#config
+    const most = Math.max(...gained)
+    const sequences = slots.map((slot) => ({ pages: this.#pagesOf(slot), rows: slot.length + most }))
+    const { table, width } = this.#pages.blockTable(sequences)
+    return {
+      row_starts: int32(
+        gained.flatMap((rows) => rowStarts(slots.map(() => rows))),
+        [layers, slots.length + 1],
+      ),
+      past_rows: int32(lengths.flat(), [layers, slots.length]),
+      block_table: int32(table, [slots.length, width]),
+      row_bounds: int32([most, Math.max(...sequences.map(({ rows }) => rows))]),
+    }
+  }
+
+  #inPages(slot: PlacedSlot, first: number): RowAt {
+    const pages = this.#pagesOf(slot)
+    return (head, row) => this.#pages.rowAt(pages, first + row) * this.#config.kvHeads + head
+  }
+
+  #inPool({ units }: DeviceKeptRows): RowAt {
+    return (head, row) => (units[row] ?? 0) * this.#config.kvHeads + head
+  }
+
+  #own(slot: CacheSlot): PlacedSlot {
+    if (slot instanceof PlacedSlot && this.#slots.has(slot)) return slot
+    throw new QuartetError('internal_error', 'this slot was released, or is of another cache')
+  }
+
+  #pagesOf(slot: PlacedSlot): readonly number[] {
+    return this.#slots.get(slot) ?? []
+  }
+
+  #free(slot: PlacedSlot): void {
+    this.#pages.give(this.#pagesOf(slot))
+    this.#slots.delete(slot)
+  }
+}
