@@ -6,7 +6,7 @@ const separators = { id: '[CALL_ID]', arguments: '[ARGS]' } as const
 const head = /^\s*([A-Za-z0-9_.-]+)\s*(?:\[CALL_ID\]\s*[A-Za-z0-9_-]*\s*)?$/
 const longestHead = 256
 
-/** One call as `name[ARGS]{…}`, or `name[CALL_ID]id[ARGS]{…}`. */
+/** One call as `name[ARGS]{…}`, `name[CALL_ID]id[ARGS]{…}`, or `name{…}`. */
 export class SeparatedCall implements CallReader {
   readonly #counter: CallCounter
   readonly #pieces: AnswerPiece[] = []
@@ -25,7 +25,8 @@ export class SeparatedCall implements CallReader {
     let at = 0
     for (; at < text.length && this.status === 'more'; at++) {
       const character = text.charAt(at)
-      if (this.#call === undefined) this.#readHead(character)
+      if (this.#call === undefined && character !== '{') this.#readHead(character)
+      else if (this.#call === undefined && !this.#begin(this.#head)) break
       else if (!this.#arguments.isOpen && character !== '{') {
         if (!/\s/.test(character)) {
           this.status = 'over'
@@ -47,14 +48,21 @@ export class SeparatedCall implements CallReader {
 
   #readHead(character: string): void {
     this.#head += character
-    if (this.#head.endsWith(separators.arguments)) {
-      const [, name] = head.exec(this.#head.slice(0, -separators.arguments.length)) ?? []
-      if (name === undefined || !this.#counter.isOffered(name)) this.status = 'none'
-      else {
-        this.#call = this.#counter.next()
-        this.#pieces.push({ type: 'call', call: this.#call, name })
-      }
-    } else if (!this.#mayGoOn()) this.status = 'none'
+    if (this.#head.endsWith(separators.arguments))
+      this.#begin(this.#head.slice(0, -separators.arguments.length))
+    else if (!this.#mayGoOn()) this.status = 'none'
+  }
+
+  /** Tells of the call whose name and id stand in front of its arguments; false where they are none. */
+  #begin(front: string): boolean {
+    const [, name] = head.exec(front) ?? []
+    if (name === undefined || !this.#counter.isOffered(name)) {
+      this.status = 'none'
+      return false
+    }
+    this.#call = this.#counter.next()
+    this.#pieces.push({ type: 'call', call: this.#call, name })
+    return true
   }
 
   /** Whether the text so far can still become a call. */

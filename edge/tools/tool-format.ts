@@ -25,7 +25,7 @@ export interface ToolFormat extends CallSpelling {
   readonly separators?: readonly string[]
   /** Calls of Python's form are read, too. */
   readonly isPythonic?: true
-  /** Calls whose arguments stand behind `name[ARGS]` are read, too. */
+  /** Calls whose arguments stand behind `name[ARGS]`, or behind the name alone, are read, too. */
   readonly isSeparated?: true
   /** The text that an answer must have behind its marker, around the arguments. */
   readonly frame: {
@@ -70,8 +70,10 @@ const formats: readonly ToolFormat[] = [
     name: 'mistral',
     isOf: (sample) => sample.includes('[TOOL_CALLS]'),
     markers: ['[TOOL_CALLS]'],
+    separators: ['[ARGS]', '[CALL_ID]'],
     isBare: false,
     closers: [],
+    isSeparated: true,
     frame: list,
     instructions,
     written: (calls) => ({ marker: '[TOOL_CALLS]', text: listed(calls) }),
@@ -121,6 +123,8 @@ const formats: readonly ToolFormat[] = [
     markers: ['<|python_tag|>'],
     isBare: true,
     closers: [],
+    // Llama 3.2 and 3.3 write Python's form as well.
+    isPythonic: true,
     frame: {
       open: '',
       before: (name) => `{"name": ${JSON.stringify(name)}, "parameters": `,

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
@@ -29,6 +30,11 @@ interface Call {
 
 /** How long a grammar that compiled elsewhere may take on a thread that follows texts. */
 const provenMs = 120_000
+/**
+ * A call's bound is on the time that its thread has the processor, where Node tells it (24.6): on a busy machine others have
+ * it for most of the time. A call may take this many times as long.
+ */
+const mostWaits = 6
 
 /**
  * The grammars of a node. They are compiled in threads, away from the model's, one after the other. A grammar is first
@@ -179,14 +185,35 @@ export class Thread {
     const { promise, resolve } = Promise.withResolvers<FromWorker>()
     this.#calls.set(call, { resolve })
     this.tell({ ...message, call })
-    const late = setTimeout(() => this.#break(`it takes longer than ${ms / 1000} s; make it smaller`), ms)
+    const tooLong = () => this.#break(`it takes longer than ${ms / 1000} s; make it smaller`)
+    const tellsTime = this.#worker.cpuUsage !== undefined
+    const late = setTimeout(tooLong, tellsTime ? mostWaits * ms : ms)
+    const answered = new AbortController()
+    if (tellsTime) this.#worked(ms, answered.signal).then(tooLong, () => undefined)
     try {
       const { refusal } = await promise
       if (refusal !== undefined)
         throw new QuartetError('grammar_invalid', `it cannot be compiled: ${refusal}`, { param: 'grammar' })
     } finally {
+      answered.abort()
       clearTimeout(late)
     }
+  }
+
+  /** Resolves when the thread has had the processor for `ms` from now on; rejects when `signal` aborts. */
+  async #worked(ms: number, signal: AbortSignal): Promise<void> {
+    const start = await this.#processorMs()
+    for (let left = ms; left > 0; ) {
+      await delay(Math.max(left, ms / 20), undefined, { signal })
+      left = ms - ((await this.#processorMs()) - start)
+    }
+    signal.throwIfAborted()
+  }
+
+  /** The time that the thread has had the processor for; 0 before it runs. */
+  async #processorMs(): Promise<number> {
+    const { system, user } = await this.#worker.cpuUsage().catch(() => ({ system: 0, user: 0 }))
+    return (system + user) / 1000
   }
 
   tell(message: ToWorker): void {
