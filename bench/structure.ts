@@ -1,21 +1,17 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Ajv2020 } from 'ajv/dist/2020.js'
-import fc from 'fast-check'
-import { checkedSchema } from '../edge/structure/json-schema.ts'
 import { Engine } from '../gpu-node/engine/engine.ts'
 import type { EngineRequest } from '../gpu-node/engine/sequence.ts'
 import { Grammars } from '../gpu-node/grammar/grammars.ts'
 import { vocabularyOf } from '../gpu-node/grammar/vocabulary.ts'
 import { parseTokenizer } from '../model/import/tokenizer.ts'
 import { newRequestId, TenantId } from '../shared/ids.ts'
-import { TextCodec } from '../shared/tokenizer/text-codec.ts'
 import { type Grammar, greedySampling, type Sampling } from '../shared/wire.ts'
-import { schema, tree } from '../test/fakes/json-schemas.ts'
 import { benchBackbone, openBenchBackend } from './backend.ts'
 import { textIds } from './engine-run.ts'
 import { report } from './report.ts'
 import { compare } from './statistics.ts'
+import { fuzzStructure } from './structure-fuzz.ts'
 
 const batch = 8
 const tokens = 96
@@ -24,12 +20,13 @@ const queue = { total: 1_000, perTenant: 1_000 }
 
 /**
  * `bench -- structure`: a batch of eight under eight schemas against a free one, token by token, and fixed keys with and
- * without jump-ahead. With `fuzz`, as many random schemas instead, of which every whole answer must validate.
+ * without jump-ahead. With `fuzz`, as many random schemas instead, through a whole stack.
  */
 export async function benchStructure({ fuzz }: { fuzz?: string | undefined }): Promise<boolean> {
+  if (fuzz !== undefined) return fuzzStructure(Number(fuzz))
   const world = await open()
   try {
-    return fuzz === undefined ? await measure(world) : await fuzzed(world, Number(fuzz))
+    return await measure(world)
   } finally {
     await world.grammars.close()
     await world.engine.close()
@@ -49,7 +46,6 @@ async function open() {
     engine: new Engine({ backend, queue }),
     stepwise: new Engine({ backend, queue, leastJump: Number.POSITIVE_INFINITY }),
     grammars: new Grammars({ vocabulary, compileMs: 60_000 }),
-    codec: TextCodec.compile(json),
   }
 }
 type World = Awaited<ReturnType<typeof open>>
@@ -194,60 +190,5 @@ async function measureJumps(world: World, sequences: number): Promise<boolean> {
     { name: 'the same token by token', value: b, unit: 'ms' },
     { name: 'tokens per second, of those token by token', value: 1 / ratio, unit: '×' },
     { name: 'forced tokens', value: counts.forced / counts.tokens, unit: '' },
-  ])
-}
-
-async function fuzzed(world: World, count: number): Promise<boolean> {
-  const ajv = new Ajv2020({ strict: false, validateFormats: false })
-  const counts: Forced = { tokens: 0, forced: 0 }
-  let [answers, whole, invalid] = [0, 0, 0]
-  const temperatures = [0, 0.7, 1, 2]
-  const schemas = fc.sample(schema, { numRuns: count, seed: 14 })
-  for (let from = 0; from < schemas.length; from += batch / 2) {
-    const some = schemas.slice(from, from + batch / 2)
-    const free = some.map((_, at) => answered(world, { seed: from + at, maxTokens: 40 }))
-    const held = some.map(async (generated, at) => {
-      const root = { $defs: { tree }, anyOf: [generated] }
-      const text = JSON.stringify(checkedSchema(root, { isStrict: false, param: 'schema' }))
-      const temperature = temperatures[(from + at) % temperatures.length] ?? 1
-      const sampling = { temperature, seed: from + at }
-      const { ids, reason } = await answered(
-        world,
-        { grammar: { kind: 'json_schema', schema: text }, sampling, seed: from + at, maxTokens: 120 },
-        counts,
-      )
-      answers += 1
-      if (reason !== 'stop') return
-      whole += 1
-      const answer = new TextDecoder().decode(
-        Uint8Array.from(ids.flatMap((id) => [...world.codec.vocabulary.bytes(id)])),
-      )
-      if (isOf(root, answer)) return
-      invalid += 1
-      console.log(`${answer} is not of ${JSON.stringify(root)}`)
-    })
-    await Promise.all([...free, ...held])
-  }
-  function isOf(root: object, answer: string): boolean {
-    try {
-      return ajv.validate(root, JSON.parse(answer))
-    } catch {
-      return false
-    }
-  }
-  return report(`${count} random schemas on the real model, beside free sequences`, [
-    { name: 'answers', value: answers, unit: '' },
-    { name: 'whole ones', value: whole, unit: '' },
-    {
-      name: 'whole ones that do not parse or validate',
-      value: invalid,
-      unit: '',
-      bound: { kind: 'at most', value: 0 },
-    },
-    {
-      name: 'tokens that the form forced',
-      value: counts.forced / Math.max(1, counts.tokens),
-      unit: '',
-    },
   ])
 }

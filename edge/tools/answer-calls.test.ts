@@ -68,6 +68,10 @@ const streams: [format: ToolFormat['name'], tokens: string[], text: string, call
     'I will look.',
     [weather('Ulm'), weather('Bonn')],
   ],
+  ['hermes', [call('Ulm'), '\n', call('Bonn')], '', [weather('Ulm'), weather('Bonn')]],
+  ['hermes', ['```', 'json', '\n', call('Ulm'), '\n', '```'], '', [weather('Ulm')]],
+  ['hermes', ['<tools>', '\n', call('Ulm'), '\n', '</tools>'], '', [weather('Ulm')]],
+  ['granite', ['[', call('Ulm'), ']'], '', [weather('Ulm')]],
   [
     'llama3-json',
     [
@@ -209,6 +213,10 @@ const texts: [format: ToolFormat['name'], text: string][] = [
   ['hermes', '<tool_call>\n{"name": "rm", "arguments": {"path": "/"}}\n</tool_call>'],
   ['hermes', '<tool_call>'],
   ['hermes', ' leading and trailing space \n'],
+  ['hermes', '```json\n{"city": "Ulm"}\n```'],
+  ['hermes', ' ```python\nprint({"name": "get_weather"})\n```'],
+  ['hermes', '```js'],
+  ['hermes', `A call: ${call('Ulm')}`],
   ['llama3-json', '{"name": "Bob", "age": 3}'],
   ['llama3-json', '{"city": "Ulm"}'],
   ['mistral-args', 'Use [TOOL_CALLS] with care, or [TOOL'],
@@ -269,6 +277,15 @@ test('where a grammar holds calls to schemas, nothing is a call that the grammar
   expect(joined(read('json', [...loose], { isExact: true }))).toEqual({ text: loose, calls: [] })
   expect(joined(read('json', [...call('Ulm')], { isExact: true })).calls).toEqual([weather('Ulm')])
   expect(joined(read('phi-4', [`functools[${call('Ulm')}]`], { isExact: true })).calls).toEqual([])
+})
+
+test('where a grammar holds calls to schemas, a call that is cut off in front of its name is no text', () => {
+  for (const [format, text] of [
+    ['hermes', '<tool_call>\n{"name": "get_'],
+    ['json', '[{"name": "ge'],
+    ['granite', '<|tool_call|>['],
+  ] as const)
+    expect(joined(read(format, [...text], { isExact: true }))).toEqual({ text: '', calls: [] })
 })
 
 test('behind calls, text is text again, and a call of another function too', () => {

@@ -3,7 +3,7 @@ import type { AnswerPiece, CallReader } from './call-pieces.ts'
 import { JsonCalls } from './json-calls.ts'
 import { PythonicCalls } from './pythonic-calls.ts'
 import { SeparatedCall } from './separated-calls.ts'
-import type { ToolFormat } from './tool-format.ts'
+import { jsonFence, type ToolFormat } from './tool-format.ts'
 
 export interface AnswerCallsOptions {
   readonly format: ToolFormat
@@ -41,7 +41,8 @@ export class AnswerCalls {
 
   constructor(options: AnswerCallsOptions) {
     this.#options = options
-    this.#isAtStart = options.format.isBare
+    const { format, isExact } = options
+    this.#isAtStart = format.isBare || (!isExact && format.isReadBare === true)
     this.#markers = options.isExact ? options.format.markers.slice(0, 1) : options.format.markers
   }
 
@@ -74,13 +75,23 @@ export class AnswerCalls {
     return pieces
   }
 
-  /** An answer that may be a call without a marker begins with a bracket. */
+  /** An answer that may be a call without a marker begins with a bracket, or with a fence in front of one. */
   #begin(isEnd: boolean): void {
     const text = this.#held.trimStart()
-    const openings = this.#options.isExact ? ['{"name": "', '[{"name": "'] : ['{', '[']
-    if (!isEnd && (openings.some((each) => each.startsWith(text)) || !this.#showsForm(text))) return
+    const { format, isExact } = this.#options
+    const openings = isExact ? ['{"name": "', '[{"name": "'] : ['{', '[']
+    const fences = format.isReadBare === true ? [jsonFence] : []
+    if (!isEnd && ([...openings, ...fences].some((each) => each.startsWith(text)) || !this.#showsForm(text)))
+      return
+    const fence = fences.find((each) => text.startsWith(each))
+    const behind = text.slice(fence?.length ?? 0)
+    if (!isEnd && !this.#showsForm(behind)) return
     this.#isAtStart = false
-    if (openings.some((each) => text.startsWith(each))) this.#open()
+    if (!openings.some((each) => behind.trimStart().startsWith(each))) return
+    const front = this.#held.slice(0, this.#held.length - behind.length)
+    this.#held = behind
+    this.#open()
+    if (this.#reader !== undefined) this.#reader.begun = front
   }
 
   /** Whether a text is long enough to tell how its calls are written. */
@@ -142,7 +153,9 @@ export class AnswerCalls {
     const isNone = reader.calls.status === 'none' || (isEnd && reader.calls.status === 'more')
     if (isNone && !reader.isTold) {
       this.#reader = undefined
-      return this.#text(reader.begun)
+      // A grammar lets nothing but a call follow what was read: it was cut off.
+      const isCutOff = this.#options.isExact && reader.calls.status === 'more'
+      return isCutOff ? [] : this.#text(reader.begun)
     }
     if (pieces.length > 0) {
       this.#gap = ''

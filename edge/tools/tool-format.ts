@@ -19,6 +19,8 @@ export interface ToolFormat extends CallSpelling {
   readonly markers: readonly string[]
   /** An answer may be a call without a marker, from its first character on. */
   readonly isBare: boolean
+  /** Such an answer is read as a call, too, though the model should write a marker; also one in a fence of JSON. */
+  readonly isReadBare?: true
   /** Texts behind calls that mean nothing more. */
   readonly closers: readonly string[]
   /** Special tokens between the parts of a call, which belong to its text. */
@@ -36,6 +38,10 @@ export interface ToolFormat extends CallSpelling {
     readonly close: string
   }
 }
+
+const fence = '```'
+/** Opens a block of JSON in Markdown. */
+export const jsonFence = `${fence}json`
 
 const named = (name: string): string => `{"name": ${JSON.stringify(name)}, "arguments": `
 
@@ -83,7 +89,8 @@ const formats: readonly ToolFormat[] = [
     isOf: (sample) => sample.includes('<|tool_call|>') && !sample.includes('<|tool|>'),
     markers: ['<|tool_call|>', '<tool_call>'],
     isBare: false,
-    closers: ['</tool_call>'],
+    isReadBare: true,
+    closers: ['</tool_call>', fence],
     frame: list,
     instructions,
     written: (calls) => ({ marker: '<|tool_call|>', text: listed(calls) }),
@@ -101,9 +108,11 @@ const formats: readonly ToolFormat[] = [
   {
     name: 'hermes',
     isOf: (sample) => sample.includes('<tool_call>'),
-    markers: ['<tool_call>'],
+    // Qwen 2.5 Coder often writes the tag of the list of functions, or no tag.
+    markers: ['<tool_call>', '<tools>'],
     isBare: false,
-    closers: ['</tool_call>'],
+    isReadBare: true,
+    closers: ['</tool_call>', '</tools>', fence],
     frame: {
       open: '',
       before: (name) => `\n${named(name)}`,
@@ -157,9 +166,9 @@ const formats: readonly ToolFormat[] = [
   {
     name: 'json',
     isOf: () => true,
-    markers: ['```json'],
+    markers: [jsonFence],
     isBare: true,
-    closers: ['```'],
+    closers: [fence],
     frame: list,
     instructions,
     written: (calls) => ({
