@@ -3,6 +3,7 @@ import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { Backend } from '../model/runtime/backend.ts'
 import { rowsInBudget } from '../model/runtime/cache-budget.ts'
 import { checkCacheType, defaultCacheType, layoutOn } from '../model/runtime/cache-type.ts'
+import { isDeviceLoss } from '../model/runtime/device-loss.ts'
 import { maxWindow } from '../shared/adapter-file.ts'
 import { QuartetError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
@@ -31,6 +32,11 @@ export interface RunningNode {
   readonly url: string
   /** Resolves when the backbone is loaded and requests are answered; rejects when it cannot be loaded. */
   readonly ready: Promise<void>
+  /**
+   * Resolves when the device that computes is lost: requests end with an error that sends them elsewhere, new ones are
+   * refused, and only a new process can serve again.
+   */
+  readonly lost: Promise<void>
   /** Refuses new requests, lets running ones go on for up to `drainSeconds`, then frees everything. */
   close(): Promise<void>
 }
@@ -75,10 +81,11 @@ export async function startNode(
   const listener = await listen(app.fetch, config)
   log('info', 'listening', { url: listener.url })
   const heartbeats = joinFleet()
+  const loss = Promise.withResolvers<void>()
 
   const loading = loadModel()
   loading.catch(() => undefined)
-  return { url: listener.url, ready: loading.then(() => undefined), close }
+  return { url: listener.url, ready: loading.then(() => undefined), lost: loss.promise, close }
 
   async function loadModel(): Promise<Engine> {
     const start = performance.now()
@@ -103,7 +110,10 @@ export async function startNode(
           const { outcome, requestId, timings, usage } = request
           log('info', 'request', { requestId, outcome, ...usage, ...rounded(timings) })
         },
-        failed: (error) => log('error', 'step_failed', { reason: failureText(error) }),
+        failed(error) {
+          log('error', 'step_failed', { reason: failureText(error) })
+          if (isDeviceLoss(error)) lose()
+        },
       },
     })
     const adapters = new AdapterStore(backend, {
@@ -128,6 +138,13 @@ export async function startNode(
     })
     heartbeats?.start()
     return engine
+  }
+
+  function lose(): void {
+    if (serving.draining) return
+    log('error', 'device_lost', { device: config.device })
+    void serving.drain()
+    loss.resolve()
   }
 
   function joinFleet(): Heartbeats | undefined {
