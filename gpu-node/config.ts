@@ -31,7 +31,7 @@ const Settings = z.object({
   chunkTokens: whole(8, 8192).default(512),
   stepMs: whole(1, 60_000).default(100),
   prefixBytes: whole(0, Number.MAX_SAFE_INTEGER).default(256 * 1024 ** 2),
-  cacheRows: whole(64, 100_000_000).default(16_384),
+  cacheRows: whole(64, 100_000_000).optional(),
   cacheBytes: whole(1, Number.MAX_SAFE_INTEGER).optional(),
   cacheType: z.enum(cacheTypes, 'must be f32, f16 or int8').optional(),
   queue: whole(1, 100_000).default(256),
@@ -98,7 +98,7 @@ const sources: { readonly [Setting in keyof Given]-?: Source } = {
   cacheRows: {
     flag: 'cache-rows',
     env: 'QUARTET_CACHE_ROWS',
-    help: 'tokens that running requests together may hold in the KV cache',
+    help: 'tokens that running requests together may hold in the KV cache (default: 16384; with cuda, what is left of the device)',
   },
   prefixBytes: {
     flag: 'prefix-bytes',

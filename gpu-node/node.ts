@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { Backend } from '../model/runtime/backend.ts'
-import { rowsInBudget } from '../model/runtime/cache-budget.ts'
 import { checkCacheType, defaultCacheType, layoutOn } from '../model/runtime/cache-type.ts'
 import { isDeviceLoss } from '../model/runtime/device-loss.ts'
 import { maxWindow } from '../shared/adapter-file.ts'
@@ -9,6 +8,7 @@ import { QuartetError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
 import { nodeTokenKey } from '../shared/node-token.ts'
 import { AdapterStore } from './adapters/store.ts'
+import { cacheRowsOf } from './cache-rows.ts'
 import type { NodeConfig } from './config.ts'
 import { Engine } from './engine/engine.ts'
 import { findBackbone } from './find-backbone.ts'
@@ -188,15 +188,14 @@ async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   const { checkLayout } = await import('../model/runtime/open-kv-cache.ts')
   const { prepareCacheGraph } = await import('../model/calibration/cache-graph.ts')
   const { folder, manifest } = await findBackbone(config)
-  const { cacheBytes, device, maxBatch, prefixBytes: keptBytes, threads } = config
+  const { device, maxBatch, prefixBytes: keptBytes, threads } = config
   const { cacheType = defaultCacheType[device] } = config
   const layout = layoutOn[device]
   checkCacheType(cacheType, { device })
   checkLayout(manifest.config, { device, layout })
-  const cacheRows =
-    cacheBytes === undefined
-      ? config.cacheRows
-      : rowsInBudget(cacheBytes, { config: manifest.config, layout, type: cacheType })
+  const { freeCudaMemory } = await import('../model/runtime/ort/cuda.ts')
+  const freeBytes = device === 'cuda' ? freeCudaMemory() : undefined
+  const cacheRows = cacheRowsOf(config, { freeBytes, layout, manifest, type: cacheType })
   const contextLength = Math.min(manifest.config.contextLength, cacheRows)
   const chunkTokens = Math.max(config.chunkTokens, maxWindow)
   const limits = { contextLength, chunkTokens, maxBatch, cacheRows }

@@ -30,6 +30,20 @@ export function cudaLibrary(): string {
   return library
 }
 
+/** Bytes that the first GPU has free; undefined where CUDA does not tell. */
+export function freeCudaMemory(): number | undefined {
+  try {
+    const [free, total] = [new BigUint64Array(new ArrayBuffer(8)), new BigUint64Array(new ArrayBuffer(8))]
+    const failure = koffi.load('libcudart.so.13').func('cudaMemGetInfo', 'int', ['void *', 'void *'])(
+      free,
+      total,
+    )
+    return failure === 0 ? Number(free[0]) : undefined
+  } catch {
+    return undefined
+  }
+}
+
 /** The parts that a CUDA node needs and this machine lacks, each with its remedy. */
 export function missingForCuda(): readonly string[] {
   const driver = missingDriver()
