@@ -43,9 +43,9 @@ export function ggufGemmaScale(
 /** Caps that a setting of null or 0 leaves out. */
 export function caps(
   settings: Settings,
-  { attention, logits }: { attention: string; logits: string },
+  { attention, logits }: { attention?: string; logits: string },
 ): Pick<ModelConfig, 'attentionCap' | 'logitCap'> {
-  const attentionCap = settings.optionalNumber(attention)
+  const attentionCap = attention === undefined ? undefined : settings.optionalNumber(attention)
   const logitCap = settings.optionalNumber(logits)
   return { ...(attentionCap ? { attentionCap } : {}), ...(logitCap ? { logitCap } : {}) }
 }

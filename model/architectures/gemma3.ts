@@ -64,7 +64,8 @@ export const gemma3: Architecture = {
         ...statedBiases(settings),
         ...gemmaTraits(sizes, statedGemmaScale(settings)),
         ...layerPattern(sizes, attention),
-        ...caps(settings, { attention: 'attn_logit_softcapping', logits: 'final_logit_softcapping' }),
+        // transformers has a setting for a cap of the scores, and its Gemma 3 does not apply it.
+        ...caps(settings, { logits: 'final_logit_softcapping' }),
         qkNorms: 'each-head',
       }
     },
@@ -87,7 +88,7 @@ export const gemma3: Architecture = {
         ...layerPattern(sizes, (layer) =>
           isSliding(layer) ? { rotary: 1, window } : { rotary: 0, window: null },
         ),
-        ...caps(metadata, { attention: 'attn_logit_softcapping', logits: 'final_logit_softcapping' }),
+        ...caps(metadata, { logits: 'final_logit_softcapping' }),
         qkNorms: 'each-head',
       }
     },

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import type { Backbone } from '../backbone/backbone-folder.ts'
 import { type CacheScales, int8CacheGraph, withInt8Cache } from '../graph/int8-cache.ts'
 import { backboneCodec } from '../import/backbone-tokenizer.ts'
-import { encode } from '../import/tokenizer.ts'
+import { promptWindows } from '../import/prompt-windows.ts'
 import { HostRows } from '../runtime/host-rows.ts'
 import { createBackend } from '../runtime/onnx-backend.ts'
 import { writeGraph } from './write-graph.ts'
@@ -31,10 +31,12 @@ export async function prepareInt8Cache(backbone: Backbone, tokens?: readonly num
   })
 }
 
-async function textTokens(backbone: Backbone): Promise<number[]> {
+async function textTokens(backbone: Backbone): Promise<readonly number[]> {
   const text = await readFile(new URL('calibration.txt', import.meta.url), 'utf8')
   const { contextLength } = backbone.manifest.config
-  return encode(await backboneCodec(backbone), text).slice(0, Math.min(mostTokens, contextLength))
+  const length = Math.min(mostTokens, contextLength)
+  const [first = []] = promptWindows(await backboneCodec(backbone), { text, length })
+  return first
 }
 
 /** Runs the tokens through the model with an f32 cache. */

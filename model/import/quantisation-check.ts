@@ -2,9 +2,9 @@ import { readFile } from 'node:fs/promises'
 import type { WeightFormat } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { Backbone } from '../backbone/backbone-folder.ts'
-import { compareOnText } from '../runtime/perplexity.ts'
+import { compareOnText, scoredWindow } from '../runtime/perplexity.ts'
 import { backboneCodec } from './backbone-tokenizer.ts'
-import { encode } from './tokenizer.ts'
+import { promptWindows } from './prompt-windows.ts'
 
 /** How much higher than with f32 weights the perplexity may be. */
 export const maxPerplexityIncrease: Readonly<Record<WeightFormat, number>> = {
@@ -28,10 +28,10 @@ export interface QuantisationCheck {
   readonly divergence: number
 }
 
-/** The text in perplexity.txt. */
+/** The text in perplexity.txt, each window of it begun as a prompt. */
 export async function perplexityTokens(backbone: Backbone): Promise<readonly number[]> {
   const text = await readFile(new URL('perplexity.txt', import.meta.url), 'utf8')
-  return encode(await backboneCodec(backbone), text)
+  return promptWindows(await backboneCodec(backbone), { text, length: scoredWindow.window }).flat()
 }
 
 /**

@@ -27,7 +27,8 @@ export class TextCodec {
   readonly #split: ReturnType<typeof splitting>
   readonly #tokens: WordTokens
   readonly #words = new Map<string, readonly number[]>()
-  readonly #frame: { readonly before: readonly number[]; readonly after: readonly number[] }
+  /** The tokens put in front of a whole prompt, and behind it. */
+  readonly frame: { readonly before: readonly number[]; readonly after: readonly number[] }
 
   /** Reads a `tokenizer.json`. Throws `invalid_request` that names what is not supported. */
   static compile(json: unknown): TextCodec {
@@ -42,7 +43,7 @@ export class TextCodec {
     this.addedTokens = new AddedTokens(head, this.#normalize)
     this.#split = splitting(head.words)
     this.#tokens = new WordTokens(tables, this.vocabulary)
-    this.#frame = head
+    this.frame = { before: head.before, after: head.after }
   }
 
   /**
@@ -50,7 +51,7 @@ export class TextCodec {
    * puts around a text (a BOS token) is put. Gives up with `context_length_exceeded` beyond `limit` ids.
    */
   encodePrompt(text: string, limit: PromptLimit): number[] {
-    const { after, before } = this.#frame
+    const { after, before } = this.frame
     return [...before, ...this.encodeRendered(text, limit), ...after]
   }
 
