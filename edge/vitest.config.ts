@@ -24,7 +24,7 @@ export default defineConfig({
     root: import.meta.dirname,
     include: ['**/*.test.ts', '../test/edge/**/*.test.ts'],
     globalSetup: ['../console/build.ts', '../test/edge/start-stub-nodes.ts'],
-    setupFiles: ['../test/edge/fresh-storage.ts'],
+    setupFiles: ['../test/edge/import-once.ts', '../test/edge/fresh-storage.ts'],
     isolate: false,
     fileParallelism: false,
     sequence: { groupOrder: 1 },
