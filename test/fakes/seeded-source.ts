@@ -18,7 +18,9 @@ export function seededSource(config: ModelConfig, seed: number): TensorSource {
       const [rows = 1, columns] = shape
       const spread = columns === undefined ? 0.1 : Math.sqrt(3 / columns)
       const center = columns === undefined ? 1 : 0
-      return Float32Array.from({ length: rows * (columns ?? 1) }, () => center + spread * (2 * next() - 1))
+      const values = new Float32Array(rows * (columns ?? 1))
+      for (let i = 0; i < values.length; i++) values[i] = center + spread * (2 * next() - 1)
+      return values
     },
   }
 }

@@ -203,11 +203,29 @@ function rowsOf(values: Float32Array, columns: number): Rows {
   ])
 }
 
-const dot = (a: Row, b: Row) => a.reduce((sum, x, i) => sum + x * (b[i] ?? 0), 0)
+function dot(a: Row, b: Row): number {
+  let sum = 0
+  for (let i = 0; i < a.length; i++) sum += (a[i] ?? 0) * (b[i] ?? 0)
+  return sum
+}
 const plus = (a: Row, b: Row) => a.map((x, i) => x + (b[i] ?? 0))
 const scaled = (a: Row, b: Row) => a.map((x, i) => x * (b[i] ?? 0))
 /** x · Wᵀ */
-const times = (x: Rows, w: Rows) => x.map((row) => w.map((weights) => dot(row, weights)))
+function times(x: Rows, w: Rows): Rows {
+  // Loops over arrays of doubles, as tests spend most of their time here.
+  const columns = w[0]?.length ?? 0
+  const weights = new Float64Array(w.length * columns)
+  for (const [i, row] of w.entries()) weights.set(row, i * columns)
+  const values = new Float64Array(columns)
+  return x.map((row) => {
+    values.set(row)
+    return w.map((_, i) => {
+      let sum = 0
+      for (let j = 0, at = i * columns; j < columns; j++, at++) sum += (values[j] ?? 0) * (weights[at] ?? 0)
+      return sum
+    })
+  })
+}
 const transposed = (rows: Rows): Rows => (rows[0] ?? []).map((_, j) => rows.map((row) => row[j] ?? 0))
 const rmsNormed = (row: Row, epsilon: number) => {
   const rms = Math.sqrt(dot(row, row) / row.length + epsilon)
