@@ -45,7 +45,10 @@ export async function slope(model: OnnxLossModel, { name, parameters, gradients,
   }
   // Where the loss is steep, it is curved as well; and a kink, of ReLU or of |b(x)|, may lie within a step.
   const step = 0.02 / Math.max(1, norm(gradient))
-  const [wide, narrow] = [await measure(step), await measure(step / 6)]
+  const wide = await measure(step)
+  // Nearer than any test asks for.
+  if (Math.abs(wide - expected) < 1e-3 * Math.abs(expected)) return { expected, measured: wide }
+  const narrow = await measure(step / 6)
   return { expected, measured: Math.abs(wide - expected) < Math.abs(narrow - expected) ? wide : narrow }
 }
 

@@ -68,12 +68,16 @@ const named = Array.from(
   new Map(variants.map((variant) => [JSON.stringify(variant), variant as Record<string, string | number>])),
 )
 
+/** A second thread would only wait busily for work as small as this. */
+const openModel = ({ metadata }: AdapterFile, options: { checkpointing?: boolean } = {}) =>
+  openLossModel({ backbone: tiny, metadata, threads: 1, ...options })
+
 async function withModel<T>(
   adapter: AdapterFile,
   options: { checkpointing?: boolean },
   use: (model: OnnxLossModel) => Promise<T>,
 ): Promise<T> {
-  const model = await openLossModel({ backbone: tiny, metadata: adapter.metadata, ...options })
+  const model = await openModel(adapter, options)
   try {
     return await use(model)
   } finally {
@@ -82,12 +86,17 @@ async function withModel<T>(
 }
 
 describe.for(named)('%s', ([, variant]) => {
-  const adapterOf = () => randomAdapter(tiny.manifest, { seed: 5, ...variant })
+  let adapter: AdapterFile
+  let model: OnnxLossModel
+  beforeAll(async () => {
+    adapter = randomAdapter(tiny.manifest, { seed: 5, ...variant })
+    model = await openModel(adapter)
+  })
+  afterAll(() => model?.close())
 
   test('training’s forward pass gives each example the likelihood that serving gives it', async () => {
-    const adapter = adapterOf()
     const examples = batchFor(adapter)
-    const losses = await withModel(adapter, {}, (model) => model.score(examples, parametersOf(adapter)))
+    const losses = await model.score(examples, parametersOf(adapter))
     const loaded = backend.loadAdapter(adapter)
     for (const [index, example] of examples.entries()) {
       const served = await responseLogLikelihood({ backend, adapter: loaded }, example)
@@ -96,24 +105,21 @@ describe.for(named)('%s', ([, variant]) => {
   })
 
   test('both passes give the same gradients, and these are the slope of the loss', async () => {
-    const adapter = adapterOf()
     const parameters = parametersOf(adapter)
     const examples = batchFor(adapter)
-    await withModel(adapter, {}, async (model) => {
-      const { lossSum, tokens: count, gradients } = await model.differentiate(examples, parameters)
-      expect(count).toBe(24)
-      expect(lossSum).toBeCloseTo(sum(await model.score(examples, parameters)), 3)
-      expect([...gradients.keys()]).toEqual([...parameters.keys()])
-      const again = await withModel(adapter, { checkpointing: true }, (recomputing) =>
-        recomputing.differentiate(examples, parameters),
-      )
-      for (const [name, gradient] of gradients)
-        expect(distance(again.gradients.get(name) ?? [], gradient), name).toBeLessThan(1e-5)
-      for (const name of gradients.keys()) {
-        const { expected, measured } = await slope(model, { name, parameters, gradients, batch: examples })
-        expect(Math.abs(measured - expected) / (Math.abs(expected) + 0.01), name).toBeLessThan(1e-2)
-      }
-    })
+    const { lossSum, tokens: count, gradients } = await model.differentiate(examples, parameters)
+    expect(count).toBe(24)
+    expect(lossSum).toBeCloseTo(sum(await model.score(examples, parameters)), 3)
+    expect([...gradients.keys()]).toEqual([...parameters.keys()])
+    const again = await withModel(adapter, { checkpointing: true }, (recomputing) =>
+      recomputing.differentiate(examples, parameters),
+    )
+    for (const [name, gradient] of gradients)
+      expect(distance(again.gradients.get(name) ?? [], gradient), name).toBeLessThan(1e-5)
+    for (const name of gradients.keys()) {
+      const { expected, measured } = await slope(model, { name, parameters, gradients, batch: examples })
+      expect(Math.abs(measured - expected) / (Math.abs(expected) + 0.01), name).toBeLessThan(1e-2)
+    }
   })
 })
 
