@@ -59,7 +59,7 @@ test.for(cases)(
   { timeout: 120_000 },
   async ({ kind, checkpointing }) => {
     const adapter = await fixtureAdapter(files[kind], backbone)
-    const model = await openLossModel({ backbone, metadata: adapter.metadata, checkpointing })
+    const model = await openLossModel({ backbone, metadata: adapter.metadata, checkpointing, threads: 1 })
     try {
       const { lossSum, tokens, gradients } = await model.differentiate(
         expected.examples,
