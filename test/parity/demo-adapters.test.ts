@@ -79,7 +79,7 @@ describe.each(trained)('$alias', ({ alias, least }) => {
     const file = await adapterOf(alias, skip)
     const examples = (await examplesOf(`${alias}.heldout.jsonl`)).slice(0, 32)
     const maxTokens = 48
-    const backend = await openEvaluationBackend(backbone, { examples, maxTokens, promptRows: 4 })
+    const backend = await openEvaluationBackend(backbone, { examples, maxTokens, promptRows: 4, threads: 1 })
     onTestFinished(() => backend.close())
     const options = {
       backend,
@@ -104,12 +104,12 @@ test('orders has the loss in training, in f32, that it has where it is served, i
   const file = await adapterOf('orders', skip)
   // The two losses differ by chance from token to token, so that it takes a hundred tokens.
   const examples = (await examplesOf('orders.heldout.jsonl')).slice(0, 8)
-  const model = await openLossModel({ backbone, metadata: file.metadata })
+  const model = await openLossModel({ backbone, metadata: file.metadata, threads: 1 })
   onTestFinished(() => model.close())
   const settings = TrainSettings.parse({ steps: 1, evaluateEvery: 1 })
   const trained = await meanLoss(model, { ...settings, examples, parameters: parametersOf(file) })
 
-  const backend = await openEvaluationBackend(backbone, { examples, maxTokens: 1, promptRows: 4 })
+  const backend = await openEvaluationBackend(backbone, { examples, maxTokens: 1, promptRows: 4, threads: 1 })
   onTestFinished(() => backend.close())
   const parts = new Set(['likelihood'] as const)
   const options = { backend, examples, parts, choices: [], maxTokens: 1, stopTokens: [], decode: String }
