@@ -43,7 +43,7 @@ let golden: z.infer<typeof Golden>
 beforeAll(async () => {
   golden = Golden.parse(JSON.parse(await readFile(join(fixtures, 'golden.json'), 'utf8')))
   backbone = await fixtureBackbone()
-  backend = await openBackend(backbone)
+  backend = await openBackend(backbone, { threads: 1 })
 }, 600_000)
 afterAll(() => backend?.close())
 

@@ -46,7 +46,7 @@ describe('the graph equals the model written down in plain arithmetic', () => {
   }
   test.for(Object.entries(shapes))('%s', async ([, config], { onTestFinished }) => {
     const tiny = await tinyBackbone({ config })
-    const backend = await openBackend(tiny)
+    const backend = await openBackend(tiny, { threads: 1 })
     onTestFinished(async () => {
       await backend.close()
       await rm(dirname(tiny.folder), { recursive: true })
@@ -67,7 +67,7 @@ describe('the graph equals the model written down in plain arithmetic', () => {
     async ([weights, most], { onTestFinished }) => {
       const config = { d: 72, heads: 3, kvHeads: 1, headDim: 24, ffn: 100, tiedHead: false }
       const tiny = await tinyBackbone({ config, weights })
-      const backend = await openBackend(tiny)
+      const backend = await openBackend(tiny, { threads: 1 })
       onTestFinished(async () => {
         await backend.close()
         await rm(dirname(tiny.folder), { recursive: true })
@@ -109,7 +109,9 @@ test('bf16 weights: products in bf16 in the graph that serves, on GPUs alone, an
   onTestFinished(() => rm(dirname(exact.folder), { recursive: true }))
   const expected = await loadAnchors(exact.folder, exact.manifest.config)
   expect(largestDifference(anchors, [[...expected]])).toBeLessThan(0.05)
-  await expect(openBackend(tiny)).rejects.toThrow('bf16 weights, which ONNX Runtime multiplies on GPUs alone')
+  await expect(openBackend(tiny, { threads: 1 })).rejects.toThrow(
+    'bf16 weights, which ONNX Runtime multiplies on GPUs alone',
+  )
 })
 
 describe('an adapter changes the model as the method says', () => {
@@ -117,7 +119,7 @@ describe('an adapter changes the model as the method says', () => {
   let backend: OnnxBackend
   beforeAll(async () => {
     tiny = await tinyBackbone()
-    backend = await openBackend(tiny)
+    backend = await openBackend(tiny, { threads: 1 })
   })
   afterAll(async () => {
     await backend.close()

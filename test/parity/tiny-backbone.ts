@@ -87,6 +87,7 @@ export function openBackend(
     cacheType,
     device = 'cpu',
     keptBytes,
+    threads,
     ...limits
   }: Partial<OnnxBackend['limits'] & Omit<BackendOptions, 'folder' | 'limits' | 'manifest'>> = {},
 ): Promise<OnnxBackend> {
@@ -97,6 +98,7 @@ export function openBackend(
     cacheLayout,
     cacheType,
     keptBytes,
+    threads,
     limits: { contextLength: 1024, chunkTokens: 512, maxBatch: 12, cacheRows: 4096, ...limits },
   })
 }
