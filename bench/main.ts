@@ -10,7 +10,8 @@ const usage = `usage: npm run bench -- NAME [options]
   edge     the worker's own time per request, before a node that answers at once
   gpu      a node's model on a device against the CPU: environment, numerics, decode, prefill, memory; under 8 minutes
              --device NAME   cuda, webgpu or cpu (which only tries the script out)
-             --tiny          a small random backbone in place of the real one
+             --cache-type T  f16 or f32; by default the device's own
+             --tiny          a small random backbone in place of the real one, and small sizes: for drivers in software
              --out FILE      the figures as JSON
   fleet    a simulated fleet in virtual time: routing against random and plain-hash; draws docs/fleet-routing.svg
   late     four late adapters on one conversation that come at once, beside four whose rows stand in front; with the
@@ -40,6 +41,7 @@ const { values, positionals } = parseArgs({
     gguf: { type: 'string' },
     loras: { type: 'string' },
     device: { type: 'string' },
+    'cache-type': { type: 'string' },
     tiny: { type: 'boolean' },
     out: { type: 'string' },
     fuzz: { type: 'string' },
@@ -53,7 +55,7 @@ async function run(name: string | undefined): Promise<boolean> {
     case 'engine':
       return (await import('./engine.ts')).benchEngine()
     case 'gpu':
-      return (await import('./gpu.ts')).benchGpu(values)
+      return (await import('./gpu/gpu.ts')).benchGpu(values)
     case 'cache':
       return (await import('./cache.ts')).benchCache()
     case 'budget':

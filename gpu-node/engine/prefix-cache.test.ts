@@ -183,8 +183,8 @@ it('at least two tokens of a prompt are run', async () => {
   expect((await generate({ prompt: text(130) })).cached).toBe(128)
 })
 
-it('the least recently used go first, and never more is kept than allowed', async () => {
-  const { engine, generate } = engineWith(320)
+it('the least recently used go first, and never more is kept than allowed and a block', async () => {
+  const { backend, engine, generate } = engineWith(320)
   await generate({ prompt: text(130, 1) })
   await generate({ prompt: text(130, 2) })
   await generate({ prompt: text(130, 1) })
@@ -194,6 +194,9 @@ it('the least recently used go first, and never more is kept than allowed', asyn
   expect((await generate({ prompt: text(130, 2) })).cached).toBeLessThan(128)
   await generate({ prompt: text(3000, 4) })
   expect(engine.prefixBytes).toBeLessThanOrEqual(320)
+  // A device allocates that memory once: what is forgotten is released, before more is kept.
+  expect(backend.keptBytes).toBe(engine.prefixBytes)
+  expect(backend.mostKeptBytes).toBeLessThanOrEqual(320 + 64)
 })
 
 it('none is kept where no memory is set aside for it, and none holds room of running requests', async () => {

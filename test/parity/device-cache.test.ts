@@ -146,3 +146,47 @@ test('rows are kept as long as there is memory for them, and no longer than unti
   await device.putRows(other, [await keep()])
   await device.close()
 })
+
+test('NaN of one sequence stays its own: beside it, after it, and in the memory that it leaves behind', async () => {
+  const file = randomAdapter(tiny.manifest, { seed: 9, kind: 'iapt', anchor: 'own', window: 16 })
+  // Finite, and what they compute is not.
+  const tensors = new Map(
+    Array.from(file.tensors, ([name, tensor]) => {
+      if (!name.endsWith('.rational')) return [name, tensor]
+      return [name, { ...tensor, data: new Uint8Array(new Float32Array(12).fill(3e38).buffer) }]
+    }),
+  )
+  const tokens = range(0, 40).map((n) => (n * 31) % 256)
+  const alone = await openBackend(tiny, { ...limits, cacheLayout: 'slots' })
+  const expected: Float32Array[] = []
+  const slot = alone.allocate(60)
+  if (slot === undefined) throw new Error('no room')
+  expected.push(Float32Array.from(await alone.prefill({ slot, tokens: tokens.slice(0, 20) })))
+  for (let step = 0; step < 4; step++)
+    expected.push(Float32Array.from(await alone.decode([{ slot, token: step }])))
+  await alone.close()
+
+  const backend = await openBackend(tiny, { ...limits, cacheLayout: 'slots' })
+  const adapter = backend.loadAdapter({ ...file, tensors })
+  const { vocab } = backend.limits
+  const [broken, neighbour] = [backend.allocate(60), backend.allocate(60)]
+  if (broken === undefined || neighbour === undefined) throw new Error('no room')
+  expect((await backend.prefill({ slot: broken, tokens, adapter })).every(Number.isNaN)).toBe(true)
+  const same = (found: Float32Array, at: number) =>
+    expect(largestDifference(found, expected[at] ?? new Float32Array()), `run ${at}`).toBe(0)
+  same(await backend.prefill({ slot: neighbour, tokens: tokens.slice(0, 20) }), 0)
+  const both = [broken, neighbour].map((own) => ({ slot: own, token: 0 }))
+  same((await backend.decode(both)).subarray(vocab), 1)
+  // The broken one is not in the batch, and its place runs along.
+  same(await backend.decode([{ slot: neighbour, token: 1 }]), 2)
+  broken.release()
+  same(await backend.decode([{ slot: neighbour, token: 2 }]), 3)
+  neighbour.release()
+  const [first, second] = [backend.allocate(60), backend.allocate(60)]
+  for (const next of [second, first]) {
+    if (next === undefined) throw new Error('no room')
+    same(await backend.prefill({ slot: next, tokens: tokens.slice(0, 20) }), 0)
+    same(await backend.decode([{ slot: next, token: 0 }]), 1)
+  }
+  await backend.close()
+})

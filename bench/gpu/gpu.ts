@@ -1,0 +1,84 @@
+import { rm, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { CliFailure } from '../../cli/command/failure.ts'
+import { cacheTypes, checkCacheType, defaultCacheType } from '../../model/runtime/cache-type.ts'
+import { devices } from '../../model/runtime/session.ts'
+import { tinyBackbone } from '../../test/parity/tiny-backbone.ts'
+import { benchBackbone } from '../backend.ts'
+import { type Figure, report } from '../report.ts'
+import { type Measured, openOn } from './backbone-on-device.ts'
+import { Clock } from './clock.ts'
+import { describeEnvironment, memoryFigures } from './environment.ts'
+import { architectureFigures, logitsFigure } from './numerics.ts'
+import { crossingFigure, decodeFigures, prefillFigures, smallSizes, wholeSizes } from './rates.ts'
+
+interface GpuOptions {
+  readonly device?: string | undefined
+  readonly 'cache-type'?: string | undefined
+  readonly tiny?: boolean | undefined
+  readonly out?: string | undefined
+}
+
+/** More than the inputs of a step take, and less than one layer's rows of the sequences. */
+const mostCrossing = 256 * 1024
+
+/** Measures a device in one run, saying at each step what it does. */
+export async function benchGpu({ out, tiny = false, ...options }: GpuOptions): Promise<boolean> {
+  const on = measured(options)
+  const clock = new Clock()
+  const environment = await describeEnvironment(on.device)
+  for (const [key, value] of Object.entries(environment)) clock.say(`${key}: ${value}`)
+  clock.say(`KV cache: ${on.cacheType}`)
+
+  const figures = await architectureFigures(on, clock)
+  const small = tiny ? await tinyBackbone() : undefined
+  try {
+    const backbone = small ?? (await benchBackbone())
+    const { manifest } = backbone
+    if (!tiny && clock.begins(`numerics: ${manifest.slug} against the CPU`))
+      figures.push(await logitsFigure(backbone, { on, most: undefined }))
+    clock.say(`loading ${manifest.slug} on ${on.device}`)
+    const backend = await openOn(backbone, on)
+    try {
+      const rated = { manifest, clock, sizes: tiny ? smallSizes : wholeSizes }
+      // A step of the small one takes too little time for its ratios to tell anything.
+      figures.push(...(await decodeFigures(backend, { ...rated, least: tiny ? undefined : 0.98 })))
+      figures.push(...(await prefillFigures(backend, rated)))
+      clock.say('what crosses between the device and the host; memory')
+      figures.push(
+        await crossingFigure(backend, { most: on.device === 'cpu' ? undefined : mostCrossing }),
+        ...(await memoryFigures()),
+      )
+    } finally {
+      await backend.close()
+    }
+    return await told(figures, { environment, out, title: `gpu: ${manifest.slug} on ${on.device}` })
+  } finally {
+    if (small !== undefined) await rm(dirname(small.folder), { recursive: true })
+  }
+}
+
+function measured({ 'cache-type': type, device: name = 'cuda' }: GpuOptions): Measured {
+  const device = devices.find((known) => known === name)
+  if (device === undefined)
+    throw new CliFailure(`unknown device ${name}`, { remedy: `give --device ${devices.join(', ')}` })
+  const cacheType = type === undefined ? defaultCacheType[device] : cacheTypes.find((known) => known === type)
+  if (cacheType === undefined)
+    throw new CliFailure(`unknown type ${type} of cache`, {
+      remedy: `give --cache-type ${cacheTypes.join(', ')}`,
+    })
+  checkCacheType(cacheType, { device })
+  return { device, cacheType }
+}
+
+async function told(
+  figures: readonly Figure[],
+  {
+    environment,
+    out,
+    title,
+  }: { environment: Record<string, string>; out: string | undefined; title: string },
+): Promise<boolean> {
+  if (out !== undefined) await writeFile(out, `${JSON.stringify({ environment, figures }, null, 2)}\n`)
+  return report(title, figures)
+}

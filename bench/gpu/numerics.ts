@@ -1,0 +1,89 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { importSource } from '../../model/import/import.ts'
+import { openSource } from '../../model/import/source.ts'
+import { range } from '../../model/runtime/row-places.ts'
+import { QuartetError } from '../../shared/errors.ts'
+import { randomAdapter } from '../random-adapter.ts'
+import type { Figure } from '../report.ts'
+import { prompt } from '../sequences.ts'
+import { type Loadable, type Measured, onCpu, openOn } from './backbone-on-device.ts'
+import type { Clock } from './clock.ts'
+
+/** Random checkpoints of a few thousand weights, one for each architecture. */
+const checkpoints = join(import.meta.dirname, '../../test/fixtures/backbones')
+
+/** How far a logit may lie from the CPU's, by the type of cache that the device has. */
+const bounds = { f32: 1e-3, f16: 0.05, int8: 0.5 } as const
+
+/** Largest differences between a device's logits and the CPU's, for a tiny model of each architecture. */
+export async function architectureFigures(on: Measured, clock: Clock): Promise<Figure[]> {
+  const scratch = await mkdtemp(join(tmpdir(), 'quartet-gpu-'))
+  const figures: Figure[] = []
+  try {
+    const entries = await readdir(checkpoints, { withFileTypes: true })
+    for (const { name } of entries.filter((entry) => entry.isDirectory())) {
+      if (!clock.begins(`numerics: a tiny ${name}, f32 weights, against the CPU`)) continue
+      const source = await openSource(join(checkpoints, name))
+      const folder = join(scratch, name)
+      const manifest = await importSource(source, {
+        slug: name,
+        weights: 'f32',
+        destination: folder,
+      }).finally(() => source.close())
+      try {
+        figures.push(await logitsFigure({ folder, manifest }, { on, most: bounds[on.cacheType] }))
+      } catch (error) {
+        if (!(error instanceof QuartetError && error.code === 'backbone_invalid')) throw error
+        clock.say(`  not served on ${on.device}: ${error.message}`)
+      }
+    }
+    return figures
+  } finally {
+    await rm(scratch, { recursive: true })
+  }
+}
+
+/**
+ * Largest difference between a device's logits and the CPU's: over a short text, with an adapter and without, and over
+ * eight tokens that two sequences decode in one batch.
+ */
+export async function logitsFigure(
+  backbone: Loadable,
+  { most, on }: { on: Measured; most: number | undefined },
+): Promise<Figure> {
+  const [expected, found] = [await logitsOn(backbone, onCpu), await logitsOn(backbone, on)]
+  const value = expected.reduce((worst, x, i) => Math.max(worst, Math.abs(x - (found[i] ?? Number.NaN))), 0)
+  return {
+    name: `largest difference of a logit from the CPU’s, ${backbone.manifest.slug}`,
+    value,
+    unit: '',
+    ...(most === undefined ? {} : { bound: { kind: 'at most', value: most } }),
+  }
+}
+
+async function logitsOn(backbone: Loadable, on: Measured): Promise<readonly number[]> {
+  const backend = await openOn(backbone, on)
+  try {
+    const tokens = prompt(48, backend.limits.vocab)
+    const adapter = backend.loadAdapter(
+      randomAdapter(backbone.manifest, { seed: 1, metadata: { window: '16' } }),
+    )
+    const found: number[] = []
+    const slots = [undefined, adapter].map((own) => {
+      const slot = backend.allocate(tokens.length + (own?.rows ?? 0) + 8)
+      if (slot === undefined) throw new Error('the backend has no room for a short text')
+      return { slot, adapter: own }
+    })
+    for (const { adapter: own, slot } of slots)
+      found.push(
+        ...(await backend.score({ slot, tokens, ...(own && { adapter: own }) }, range(0, tokens.length))),
+      )
+    for (let step = 0; step < 8; step++)
+      found.push(...(await backend.decode(slots.map(({ slot }) => ({ slot, token: tokens[step] ?? 0 })))))
+    return found
+  } finally {
+    await backend.close()
+  }
+}

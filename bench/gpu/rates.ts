@@ -1,0 +1,100 @@
+import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
+import { range } from '../../model/runtime/row-places.ts'
+import type { BackboneManifest } from '../../shared/backbone.ts'
+import { randomAdapter } from '../random-adapter.ts'
+import type { Figure } from '../report.ts'
+import { decodeStep, prefill, prompt } from '../sequences.ts'
+import { timed } from '../statistics.ts'
+import type { Clock } from './clock.ts'
+
+/** Tokens of each sequence's prompt before it decodes. */
+const context = 128
+
+export interface Sizes {
+  readonly batches: readonly number[]
+  readonly adapterCounts: readonly number[]
+  /** Tokens of the prompts. */
+  readonly prompts: readonly number[]
+}
+
+export const wholeSizes: Sizes = {
+  batches: [1, 8, 32, 64, 128],
+  adapterCounts: [0, 8, 64, 1000],
+  prompts: [256, 2048, 8000],
+}
+/** To try the script out where a device is software. */
+export const smallSizes: Sizes = { batches: [1, 8], adapterCounts: [0, 8], prompts: [256] }
+
+interface Rated {
+  readonly manifest: BackboneManifest
+  readonly sizes: Sizes
+  readonly clock: Clock
+}
+
+/** Tokens per second of decoding for each batch and number of adapters; `least`: of each against none. */
+export async function decodeFigures(
+  backend: OnnxBackend,
+  { clock, least, manifest, sizes }: Rated & { readonly least: number | undefined },
+): Promise<Figure[]> {
+  const count = Math.max(...sizes.adapterCounts)
+  clock.say(`loading ${count} adapters`)
+  const loaded = range(0, count).map((seed) =>
+    backend.loadAdapter(randomAdapter(manifest, { seed, metadata: { window: '64' } })),
+  )
+  const figures: Figure[] = []
+  for (const batch of sizes.batches) {
+    let plain: number | undefined
+    for (const adapters of sizes.adapterCounts) {
+      const name = `decode, batch ${batch}, ${adapters} adapters`
+      if (!clock.begins(name)) continue
+      const step = await decodeStep(backend, { batch, context, adapters: loaded.slice(0, adapters) })
+      figures.push({ name, value: (1000 * batch) / step, unit: 'tokens/s' })
+      if (adapters === 0) plain = step
+      else if (plain !== undefined)
+        figures.push({
+          name: `${name} / none`,
+          value: plain / step,
+          unit: '×',
+          ...(least === undefined ? {} : { bound: { kind: 'at least', value: least } }),
+        })
+    }
+  }
+  return figures
+}
+
+export async function prefillFigures(
+  backend: OnnxBackend,
+  { clock, manifest, sizes }: Rated,
+): Promise<Figure[]> {
+  const figures: Figure[] = []
+  const { contextLength, vocab } = backend.limits
+  const longest = Math.min(contextLength, manifest.config.contextLength)
+  for (const length of sizes.prompts.filter((tokens) => tokens + 64 <= longest)) {
+    const name = `prefill of ${length} tokens`
+    if (!clock.begins(name)) continue
+    const tokens = prompt(length, vocab)
+    const time = await timed(async () => (await prefill(backend, { tokens })).release())
+    figures.push({ name, value: time / length, unit: 'ms/token' })
+  }
+  return figures
+}
+
+/** Bytes that cross in a decode step of four, beside its logits: nothing of a cache that lies on the device. */
+export async function crossingFigure(
+  backend: OnnxBackend,
+  { most }: { most: number | undefined },
+): Promise<Figure> {
+  const slots = []
+  for (let at = 0; at < 4; at++)
+    slots.push(await prefill(backend, { tokens: prompt(64, backend.limits.vocab) }))
+  const before = backend.hostBytes
+  await backend.decode(slots.map((slot) => ({ slot, token: 5 })))
+  const value = backend.hostBytes - before - 4 * 4 * backend.limits.vocab
+  for (const slot of slots) slot.release()
+  return {
+    name: 'bytes that cross in a decode step of four, beside logits',
+    value,
+    unit: 'bytes',
+    ...(most === undefined ? {} : { bound: { kind: 'at most', value: most } }),
+  }
+}
