@@ -16,7 +16,7 @@ function nvidiaSmi(...args: readonly string[]): Promise<string | undefined> {
 
 export async function describeEnvironment(device: Device): Promise<Record<string, string>> {
   const query = ['--query-gpu=name,driver_version,memory.total', '--format=csv,noheader']
-  const vulkan = process.env['VK_DRIVER_FILES']
+  const vulkan = process.env.VK_DRIVER_FILES
   const free = device === 'cuda' ? freeCudaMemory() : undefined
   return {
     device,
