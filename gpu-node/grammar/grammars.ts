@@ -31,9 +31,10 @@ interface Call {
 /** How long a grammar that compiled elsewhere may take on a thread that follows texts. */
 const provenMs = 120_000
 /**
- * A call's bound is on the time that its thread has the processor, where Node tells it (24.6): on a busy machine others have
- * it for most of the time. A call may take this many times as long.
+ * On a busy machine others have the processor for most of the time. So a call that has taken its time goes on until its thread
+ * has had the processor for this share of it, where Node tells that (24.6), and for so many times as long at most.
  */
+const leastShare = 0.5
 const mostWaits = 6
 
 /**
@@ -200,13 +201,11 @@ export class Thread {
     }
   }
 
-  /** Resolves when the thread has had the processor for `ms` from now on; rejects when `signal` aborts. */
+  /** Resolves after `ms` in which the thread had its share of the processor; rejects when `signal` aborts. */
   async #worked(ms: number, signal: AbortSignal): Promise<void> {
-    const start = await this.#processorMs()
-    for (let left = ms; left > 0; ) {
-      await delay(Math.max(left, ms / 20), undefined, { signal })
-      left = ms - ((await this.#processorMs()) - start)
-    }
+    const least = (await this.#processorMs()) + ms * leastShare
+    await delay(ms, undefined, { signal })
+    while ((await this.#processorMs()) < least) await delay(ms / 20, undefined, { signal })
     signal.throwIfAborted()
   }
 
