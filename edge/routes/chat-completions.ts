@@ -10,7 +10,7 @@ import type { FinishReason } from '../../shared/wire.ts'
 import type { TenantApp } from '../request-context.ts'
 import type { PlacedToken } from '../streaming/choice-text.ts'
 import { contentLogprobs } from '../streaming/token-text.ts'
-import { grammarOf } from '../structure/grammar.ts'
+import { formParamOf, grammarOf } from '../structure/grammar.ts'
 import { ownForm } from '../tenants/own-form.ts'
 import { answered } from '../tools/answered.ts'
 import type { AnswerPiece } from '../tools/call-pieces.ts'
@@ -73,6 +73,7 @@ async function toGeneration(
       encoded,
     ),
     ...constraint,
+    grammarParam: formParamOf(request) ?? (request.tools.length > 0 ? 'tools' : 'model'),
     shownTokens: toolUse.shownTokens,
     logprobs: request.logprobs ? (request.top_logprobs ?? 0) : null,
   }

@@ -5,7 +5,7 @@ import { maxPromptLogprobs } from '../../shared/wire.ts'
 import type { TenantApp } from '../request-context.ts'
 import type { ChoiceDelta } from '../streaming/read-choice.ts'
 import { completionLogprobs } from '../streaming/token-text.ts'
-import { grammarOf } from '../structure/grammar.ts'
+import { formParamOf, grammarOf } from '../structure/grammar.ts'
 import { ownForm } from '../tenants/own-form.ts'
 import type { ResolvedModel } from '../tenants/resolve-model.ts'
 import { answer, type CompleteChoice, type Presentation } from './answer.ts'
@@ -48,6 +48,7 @@ async function toGeneration(request: CompletionRequest, c: Context<TenantApp>): 
     ),
     // Where nothing is generated, nothing has a form.
     grammar: grammarOf(request, () => (request.max_tokens === 0 ? undefined : ownForm([model]))),
+    grammarParam: formParamOf(request) ?? 'model',
     // The best of them are known by their log-probabilities.
     logprobs: request.logprobs ?? ((request.best_of ?? request.n) > request.n ? 0 : null),
     promptLogprobs: checkedScores(promptLogprobsOf(request), {

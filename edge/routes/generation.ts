@@ -25,6 +25,8 @@ export interface Generation {
   readonly stops: readonly string[]
   readonly stopTokens: readonly number[]
   readonly grammar: Grammar | undefined
+  /** The request's field that the grammar comes from. */
+  readonly grammarParam?: string | undefined
   /** Tokens behind which the grammar begins; at once where there are none. */
   readonly grammarAfter?: readonly number[] | undefined
   /** Special tokens whose names are part of the answer's text. */

@@ -64,6 +64,12 @@ async function toGeneration(
       open,
     ),
     ...constraint,
+    grammarParam:
+      request.output_config?.format !== undefined
+        ? 'output_config.format.schema'
+        : request.tools.length > 0
+          ? 'tools'
+          : 'model',
     shownTokens: toolUse.shownTokens,
     logprobs: null,
   }

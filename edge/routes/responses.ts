@@ -127,6 +127,12 @@ async function toGeneration(
       encoded,
     ),
     ...constraint,
+    grammarParam:
+      request.text?.format !== undefined
+        ? 'text.format.schema'
+        : request.tools.length > 0
+          ? 'tools'
+          : 'model',
     shownTokens: toolUse.shownTokens,
     logprobs: tellsLogprobs ? (request.top_logprobs ?? 0) : null,
   }

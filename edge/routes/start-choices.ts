@@ -38,6 +38,13 @@ export interface RunningChoices {
   readonly close: () => void
 }
 
+/** A node does not know which field of the request a grammar comes from. */
+function naming(param: string | undefined, refusal: unknown): unknown {
+  if (!(refusal instanceof QuartetError) || refusal.code !== 'grammar_invalid' || param === undefined)
+    return refusal
+  return new QuartetError(refusal.code, refusal.message, { param, cause: refusal })
+}
+
 /** One attempt at a choice. */
 interface ReadAttempt {
   readonly running: RunningGeneration
@@ -67,6 +74,9 @@ export async function startChoices(
   const requester = requesterOf(c)
   const scope = new RequestScope({ client: c.req.raw.signal, timeoutMs: requestTimeoutMs })
   const { deadline, signal } = scope
+  const refused = (thrown: unknown): never => {
+    throw naming(generation.grammarParam, thrown)
+  }
   const companions: Companions = {}
   const places = new Places(generation.atOnce ?? n * generation.prompts.length)
   const choices = nodeRequests(generation, { requestId, isBatch: c.get('isBatch') === true }).map(
@@ -113,12 +123,12 @@ export async function startChoices(
         begin: async () => {
           await places.take()
           signal.throwIfAborted()
-          return read(await attempts.begin())
+          return read(await attempts.begin().catch(refused))
         },
-        again: async ({ running }, thrown) => read(await attempts.again(running, thrown)),
+        again: async ({ running }, thrown) => read(await attempts.again(running, thrown).catch(refused)),
         forClient(thrown) {
           signal.throwIfAborted()
-          return forClient(thrown)
+          return naming(generation.grammarParam, forClient(thrown))
         },
       })
       held.settled.catch(() => undefined).finally(() => places.giveBack())

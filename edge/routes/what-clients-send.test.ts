@@ -178,7 +178,9 @@ describe('the form of an answer', () => {
     await stubs.behave({ tokens: [], refuse: { status: 400, code: 'grammar_invalid' } })
     const refused = await edge.chat(tenant, { guided_regex: '[a-' })
     expect(refused.status).toBe(400)
-    expect(await refused.json()).toMatchObject({ error: { code: 'grammar_invalid', message: 'as asked' } })
+    expect(await refused.json()).toMatchObject({
+      error: { code: 'grammar_invalid', param: 'guided_regex', message: 'as asked' },
+    })
     expect(await stubs.calls()).toHaveLength(1)
   })
 })

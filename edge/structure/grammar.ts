@@ -23,6 +23,9 @@ const formsOfOwn = (own: OwnForm): Form[] => {
   return form === undefined ? [] : [ofResponseFormat(form)]
 }
 
+/** The field in which a request asks for a form. */
+export const formParamOf = (request: Structured): string | undefined => formsOf(request)[0]?.param
+
 /** Throws `grammar_invalid` for a form that no answer could be held to. */
 export function checkForm(form: AnswerForm): void {
   theOne([ofResponseFormat(form)], 0)
@@ -88,7 +91,7 @@ interface Form {
   readonly grammar: () => SimpleGrammar
 }
 
-function formsOf(request: Request): Form[] {
+function formsOf(request: Structured): Form[] {
   const { response_format: format, structured_outputs: outputs = {} } = request
   const forms: (Form | undefined)[] = [
     format === undefined || format.type === 'text' ? undefined : ofResponseFormat(format),

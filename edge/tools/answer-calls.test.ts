@@ -11,7 +11,13 @@ function read(
   pieces: readonly string[],
   { isExact = false, isParallel = true } = {},
 ): AnswerPiece[] {
-  const calls = new AnswerCalls({ format: toolFormatNamed(name), offered, isParallel, isExact })
+  const calls = new AnswerCalls({
+    format: toolFormatNamed(name),
+    offered,
+    isParallel,
+    isExact,
+    isHeld: isExact,
+  })
   return [...pieces.flatMap((piece) => calls.push(piece)), ...calls.finish()]
 }
 

@@ -13,6 +13,8 @@ export interface AnswerCallsOptions {
   readonly isParallel: boolean
   /** Only what a grammar holds the model to is taken for a call. */
   readonly isExact: boolean
+  /** A grammar lets nothing but a call follow a call's beginning. */
+  readonly isHeld: boolean
 }
 
 /** Calls that are being read. */
@@ -97,7 +99,8 @@ export class AnswerCalls {
   /** Whether a text is long enough to tell how its calls are written. */
   #showsForm(text: string): boolean {
     return (
-      text.trim().length > (this.#options.format.isPythonic === true && text.trim().startsWith('[') ? 1 : 0)
+      text.trim().length >
+      (this.#options.format.pythonic !== undefined && text.trim().startsWith('[') ? 1 : 0)
     )
   }
 
@@ -106,11 +109,11 @@ export class AnswerCalls {
       isOffered: (name: string) => this.#options.offered.has(name),
       next: () => this.#calls++,
     }
-    const { isPythonic, isSeparated } = this.#options.format
+    const { isSeparated, pythonic } = this.#options.format
     const calls =
       isSeparated === true && /^\s*[A-Za-z_]/.test(this.#held)
         ? new SeparatedCall(counter)
-        : isPythonic === true && /^\s*\[?\s*[A-Za-z_]/.test(this.#held)
+        : pythonic !== undefined && /^\s*\[?\s*[A-Za-z_]/.test(this.#held)
           ? new PythonicCalls(counter)
           : new JsonCalls(counter)
     this.#reader = { calls, begun: '', isTold: false }
@@ -153,8 +156,7 @@ export class AnswerCalls {
     const isNone = reader.calls.status === 'none' || (isEnd && reader.calls.status === 'more')
     if (isNone && !reader.isTold) {
       this.#reader = undefined
-      // A grammar lets nothing but a call follow what was read: it was cut off.
-      const isCutOff = this.#options.isExact && reader.calls.status === 'more'
+      const isCutOff = this.#options.isHeld && reader.calls.status === 'more'
       return isCutOff ? [] : this.#text(reader.begun)
     }
     if (pieces.length > 0) {

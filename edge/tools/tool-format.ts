@@ -25,8 +25,8 @@ export interface ToolFormat extends CallSpelling {
   readonly closers: readonly string[]
   /** Special tokens between the parts of a call, which belong to its text. */
   readonly separators?: readonly string[]
-  /** Calls of Python's form are read, too. */
-  readonly isPythonic?: true
+  /** Calls of Python's form are read, too; `own`: it is the one that the model writes when it is free to. */
+  readonly pythonic?: 'own' | 'also'
   /** Calls whose arguments stand behind `name[ARGS]`, or behind the name alone, are read, too. */
   readonly isSeparated?: true
   /** The text that an answer must have behind its marker, around the arguments. */
@@ -133,7 +133,7 @@ const formats: readonly ToolFormat[] = [
     isBare: true,
     closers: [],
     // Llama 3.2 and 3.3 write Python's form as well.
-    isPythonic: true,
+    pythonic: 'also',
     frame: {
       open: '',
       before: (name) => `{"name": ${JSON.stringify(name)}, "parameters": `,
@@ -158,7 +158,7 @@ const formats: readonly ToolFormat[] = [
     markers: ['<|python_start|>', '<|python_tag|>'],
     isBare: true,
     closers: ['<|python_end|>'],
-    isPythonic: true,
+    pythonic: 'own',
     frame: list,
     instructions,
     written: (calls) => ({ marker: '', text: listed(calls) }),

@@ -104,7 +104,7 @@ export class ToolUse {
       return { grammar: formOrCalls(form, this.#held), grammarAfter: undefined }
     }
     if (!this.#isStrict) return { grammar: undefined, grammarAfter: undefined }
-    if (this.#format.isPythonic === true) {
+    if (this.#format.pythonic === 'own') {
       const param = this.#asked.places.strict(this.#asked.functions.findIndex(({ strict }) => strict))
       throw new QuartetError(
         'unsupported_parameter',
@@ -126,6 +126,7 @@ export class ToolUse {
       offered: new Set(this.#offered.map(({ name }) => name)),
       isParallel: this.#asked.isParallel,
       isExact: this.#isStrict && !this.#mustCall,
+      isHeld: this.#isStrict || this.#mustCall,
     })
     calls.push(this.#opening)
     return calls

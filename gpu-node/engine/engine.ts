@@ -2,6 +2,7 @@ import type { Backend } from '../../model/runtime/backend.ts'
 import { Turns } from '../../model/runtime/turns.ts'
 import { QuartetError, toQuartetError } from '../../shared/errors.ts'
 import type { GenerateEvent } from '../../shared/wire.ts'
+import { slowToFollow } from '../grammar/followed-text.ts'
 import { checkRunnable } from './admission.ts'
 import { Arrivals } from './arrivals.ts'
 import { Endings } from './endings.ts'
@@ -216,6 +217,8 @@ export class Engine {
         this.#endings.end(sequence, { type: 'done', reason: 'stop' })
         return
       }
+      if (status === 'slow')
+        throw new QuartetError('grammar_invalid', `${slowToFollow}; make it simpler`, { param: 'grammar' })
       if (status === 'failed')
         throw new QuartetError('node_error', 'the node lost its place in the grammar; retry')
       const next: number[] = []

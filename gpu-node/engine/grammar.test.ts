@@ -113,6 +113,28 @@ test('a grammar that does not answer holds up its own sequence alone, until the 
   expect(isClosed).toBe(true)
 })
 
+test('a grammar that is slow to follow ends its own sequence with the reason', async () => {
+  const slow = {
+    status: 'slow',
+    mask: new Int32Array(vocab / 32),
+    forced: [],
+    accept: () => undefined,
+    settled: async () => undefined,
+    close: () => undefined,
+  } as const
+  const node = engine()
+  const [refused, free] = await Promise.all([
+    run(node, { grammar: slow }),
+    run(node, { seed: 3, maxTokens: 20 }),
+  ])
+  expect(refused.end).toMatchObject({
+    type: 'error',
+    code: 'grammar_invalid',
+    message: expect.stringMatching('more than 1 s'),
+  })
+  expect(free.end).toMatchObject({ type: 'done' })
+})
+
 test('a grammar that begins behind a token leaves what is in front of it free', async () => {
   const free = await run(engine(), { seed: 3 })
   const at = 4

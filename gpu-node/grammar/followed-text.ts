@@ -3,17 +3,25 @@ import { type ForcedText, mostLatest } from './forced-text.ts'
 import { mostForced } from './messages.ts'
 import { type Utf8Masks, utf8Start } from './utf8-masks.ts'
 
+const mostMsPerToken = 1_000
+export const slowToFollow = `the tokens that it allows next take more than ${mostMsPerToken / 1000} s to find`
+
 interface FollowedTextOptions {
-  readonly matcher: GrammarMatcher
+  readonly matcher: Pick<
+    GrammarMatcher,
+    'acceptToken' | 'dispose' | 'findJumpForwardString' | 'getNextTokenBitmask' | 'isTerminated'
+  >
   readonly utf8: Utf8Masks
   /** Absent where the model spells forced texts as it likes. */
   readonly forcedText: ForcedText | undefined
   readonly stopTokens: readonly number[]
+  /** Processor time that the tokens allowed next may take to find: others' texts wait for it. */
+  readonly mostMs?: number
 }
 
 /** The continuations that a grammar leaves. */
 export type Continuation =
-  | { readonly status: 'failed' }
+  | { readonly status: 'failed' | 'slow' }
   /** The text is over behind the forced tokens. */
   | { readonly status: 'complete'; readonly forced: readonly number[] }
   /** `mask`: the tokens allowed behind the forced ones, a bit each. */
@@ -21,14 +29,16 @@ export type Continuation =
 
 /** One text on its way through a grammar. */
 export class FollowedText {
-  readonly #matcher: GrammarMatcher
+  readonly #matcher: FollowedTextOptions['matcher']
   readonly #utf8: Utf8Masks
   readonly #forcedText: ForcedText | undefined
   readonly #stopTokens: ReadonlySet<number>
   readonly #latest: number[] = []
+  readonly #mostMs: number
   #place = utf8Start
 
-  constructor({ forcedText, matcher, stopTokens, utf8 }: FollowedTextOptions) {
+  constructor({ forcedText, matcher, mostMs = mostMsPerToken, stopTokens, utf8 }: FollowedTextOptions) {
+    this.#mostMs = mostMs
     this.#matcher = matcher
     this.#utf8 = utf8
     this.#forcedText = forcedText
@@ -37,6 +47,12 @@ export class FollowedText {
 
   /** The continuations behind a token, or of the empty text. Forced tokens count as accepted. */
   async after(token?: number): Promise<Continuation> {
+    const start = processorMs()
+    const continuation = await this.#after(token)
+    return processorMs() - start > this.#mostMs ? { status: 'slow' } : continuation
+  }
+
+  async #after(token?: number): Promise<Continuation> {
     if (token !== undefined && !this.#accept(token)) return { status: 'failed' }
     const forced: number[] = []
     for (;;) {
@@ -77,6 +93,13 @@ export class FollowedText {
     if (this.#latest.length > mostLatest) this.#latest.shift()
     return true
   }
+}
+
+/** Processor time of this thread; the time of day before Node 23.9, which does not tell it. */
+function processorMs(): number {
+  if (process.threadCpuUsage === undefined) return performance.now()
+  const { system, user } = process.threadCpuUsage()
+  return (system + user) / 1000
 }
 
 /** The one token that a mask allows. */

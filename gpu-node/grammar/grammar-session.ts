@@ -1,6 +1,13 @@
 import type { Thread } from './grammars.ts'
 import { stateBytes, stateLayout, statuses } from './messages.ts'
 
+const statusNames: Readonly<Record<number, 'open' | 'complete' | 'failed' | 'slow'>> = {
+  [statuses.open]: 'open',
+  [statuses.complete]: 'complete',
+  [statuses.failed]: 'failed',
+  [statuses.slow]: 'slow',
+}
+
 interface GrammarSessionOptions {
   readonly thread: Pick<Thread, 'tell' | 'follow' | 'leave'>
   readonly hash: string
@@ -32,8 +39,8 @@ export class GrammarSession {
     thread.tell({ type: 'open', session: id, hash, state, stopTokens, isSpelledFreely })
   }
 
-  /** `waiting` until the mask for the next token is there. */
-  get status(): 'waiting' | 'open' | 'complete' | 'failed' {
+  /** `waiting` until the mask for the next token is there; `slow` where it took longer than a node allows. */
+  get status(): 'waiting' | 'open' | 'complete' | 'failed' | 'slow' {
     if (this.#isFailed) return 'failed'
     if (Atomics.load(this.#state, stateLayout.version) < this.#asked) return 'waiting'
     const [forced] = this.forced
@@ -44,7 +51,7 @@ export class GrammarSession {
     }
     const status = Atomics.load(this.#state, stateLayout.status)
     if (status === statuses.open) this.mask.set(this.#state.subarray(stateLayout.mask))
-    return status === statuses.open ? 'open' : status === statuses.complete ? 'complete' : 'failed'
+    return statusNames[status] ?? 'failed'
   }
 
   /** The tokens that must come next, one behind the other, if any; only while `status` is open. */

@@ -54,6 +54,6 @@ export const mostForced = 32
  * the grammar allows the token.
  */
 export const stateLayout = { version: 0, status: 1, forcedCount: 2, forced: 3, mask: 3 + mostForced } as const
-export const statuses = { open: 0, complete: 1, failed: 2 } as const
+export const statuses = { open: 0, complete: 1, failed: 2, slow: 3 } as const
 
 export const stateBytes = (vocab: number): number => 4 * (stateLayout.mask + Math.ceil(vocab / 32))

@@ -2,7 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import type { CompiledGrammar, GrammarCompiler, Grammar as ParsedGrammar } from '@mlc-ai/web-xgrammar'
 import type { Grammar, SimpleGrammar } from '../../shared/wire.ts'
 import { withDistinctAlternatives } from './distinct-alternatives.ts'
-import { type Continuation, FollowedText } from './followed-text.ts'
+import { type Continuation, FollowedText, slowToFollow } from './followed-text.ts'
 import { ForcedText } from './forced-text.ts'
 import { type FromWorker, stateLayout, statuses, type ToWorker, type WorkerSetup } from './messages.ts'
 import { withRulesUnder } from './rule-names.ts'
@@ -17,6 +17,8 @@ console.error = (...parts: unknown[]) => complaints.push(parts.join(' '))
 console.log = () => undefined
 
 const library = loadXgrammar()
+/** Tokens of a text that a new grammar is tried out with. */
+const triedTokens = 4
 const compact = { anyWhitespace: false, indent: -1, strict: true } as const
 
 interface Session {
@@ -95,8 +97,37 @@ async function compilerOf(): Promise<GrammarCompiler> {
 
 async function compile(hash: string, grammar: Grammar): Promise<void> {
   const parsed = await parse(grammar)
-  grammars.set(hash, await (await compilerOf()).compileGrammar(parsed))
+  const compiled = await (await compilerOf()).compileGrammar(parsed)
   parsed.dispose()
+  await tryOut(compiled)
+  grammars.set(hash, compiled)
+}
+
+/** Follows a text for some tokens, before anyone depends on this thread. Throws for a grammar that takes too long. */
+async function tryOut(grammar: CompiledGrammar): Promise<void> {
+  if (reading === undefined) return
+  const { forcedText, utf8 } = reading
+  const matcher = await library.GrammarMatcher.createGrammarMatcher(grammar, undefined, true)
+  const text = new FollowedText({ matcher, utf8, forcedText, stopTokens: [] })
+  try {
+    let next: number | undefined
+    for (let tokens = 0; tokens < triedTokens; tokens++) {
+      const continuation = await text.after(next)
+      if (continuation.status === 'slow')
+        throw new Error(`${slowToFollow}; make its repetitions smaller, or fewer`)
+      if (continuation.status !== 'open') return
+      next = someToken(continuation.mask)
+    }
+  } finally {
+    text.dispose()
+  }
+}
+
+/** A token that a mask allows, from the middle of those. */
+function someToken(mask: Int32Array): number | undefined {
+  const allowed = [...mask.entries()].filter(([, word]) => word !== 0)
+  const [at, word] = allowed[allowed.length >> 1] ?? []
+  return at === undefined || word === undefined ? undefined : 32 * at + 31 - Math.clz32(word)
 }
 
 async function open({
@@ -131,10 +162,10 @@ async function accept(session: number, token: number): Promise<void> {
 
 function publish(state: Int32Array, continuation: Continuation): void {
   const { status } = continuation
-  const forced = status === 'failed' ? [] : continuation.forced
+  const forced = 'forced' in continuation ? continuation.forced : []
   state.set(forced, stateLayout.forced)
   state[stateLayout.forcedCount] = forced.length
-  if (status === 'open') state.set(continuation.mask, stateLayout.mask)
+  if (continuation.status === 'open') state.set(continuation.mask, stateLayout.mask)
   Atomics.store(state, stateLayout.status, statuses[status])
   Atomics.add(state, stateLayout.version, 1)
   Atomics.notify(state, stateLayout.version)

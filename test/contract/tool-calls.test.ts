@@ -75,7 +75,13 @@ async function drawn(
 
 function callsIn(name: ToolFormat['name'], text: string) {
   const offered = new Set(functions.map((each) => each.name))
-  const reader = new AnswerCalls({ format: toolFormatNamed(name), offered, isParallel: true, isExact: true })
+  const reader = new AnswerCalls({
+    format: toolFormatNamed(name),
+    offered,
+    isParallel: true,
+    isExact: true,
+    isHeld: true,
+  })
   return joined([...[...text].flatMap((character) => reader.push(character)), ...reader.finish()])
 }
 

@@ -28,6 +28,7 @@ function read({ calls, format }: (typeof streams)[number], pieces: readonly stri
     offered,
     isParallel: true,
     isExact: false,
+    isHeld: false,
   })
   return [...pieces.flatMap((piece) => reader.push(piece)), ...reader.finish()]
 }
