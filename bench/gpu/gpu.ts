@@ -10,7 +10,8 @@ import { type Measured, openOn } from './backbone-on-device.ts'
 import { Clock } from './clock.ts'
 import { describeEnvironment, memoryFigures } from './environment.ts'
 import { architectureFigures, logitsFigure } from './numerics.ts'
-import { crossingFigure, decodeFigures, prefillFigures, smallSizes, wholeSizes } from './rates.ts'
+import { crossingFigure, decodeFigures, prefillFigures } from './rates.ts'
+import { smallSizes, wholeSizes } from './sizes.ts'
 
 interface GpuOptions {
   readonly device?: string | undefined
@@ -30,7 +31,8 @@ export async function benchGpu({ out, tiny = false, ...options }: GpuOptions): P
   for (const [key, value] of Object.entries(environment)) clock.say(`${key}: ${value}`)
   clock.say(`KV cache: ${on.cacheType}`)
 
-  const figures = await architectureFigures(on, clock)
+  const sizes = tiny ? smallSizes : wholeSizes
+  const figures = await architectureFigures(on, { clock, sizes })
   const small = tiny ? await tinyBackbone() : undefined
   try {
     const backbone = small ?? (await benchBackbone())
@@ -40,7 +42,7 @@ export async function benchGpu({ out, tiny = false, ...options }: GpuOptions): P
     clock.say(`loading ${manifest.slug} on ${on.device}`)
     const backend = await openOn(backbone, on)
     try {
-      const rated = { manifest, clock, sizes: tiny ? smallSizes : wholeSizes }
+      const rated = { manifest, clock, sizes }
       // A step of the small one takes too little time for its ratios to tell anything.
       figures.push(...(await decodeFigures(backend, { ...rated, least: tiny ? undefined : 0.98 })))
       figures.push(...(await prefillFigures(backend, rated)))

@@ -10,6 +10,7 @@ import type { Figure } from '../report.ts'
 import { prompt } from '../sequences.ts'
 import { type Loadable, type Measured, onCpu, openOn } from './backbone-on-device.ts'
 import type { Clock } from './clock.ts'
+import type { Sizes } from './sizes.ts'
 
 /** Random checkpoints of a few thousand weights, one for each architecture. */
 const checkpoints = join(import.meta.dirname, '../../test/fixtures/backbones')
@@ -18,12 +19,17 @@ const checkpoints = join(import.meta.dirname, '../../test/fixtures/backbones')
 const bounds = { f32: 1e-3, f16: 0.05, int8: 0.5 } as const
 
 /** Largest differences between a device's logits and the CPU's, for a tiny model of each architecture. */
-export async function architectureFigures(on: Measured, clock: Clock): Promise<Figure[]> {
+export async function architectureFigures(
+  on: Measured,
+  { clock, sizes: { architectures } }: { clock: Clock; sizes: Sizes },
+): Promise<Figure[]> {
   const scratch = await mkdtemp(join(tmpdir(), 'quartet-gpu-'))
   const figures: Figure[] = []
   try {
-    const entries = await readdir(checkpoints, { withFileTypes: true })
-    for (const { name } of entries.filter((entry) => entry.isDirectory())) {
+    const folders = (await readdir(checkpoints, { withFileTypes: true })).filter((entry) =>
+      entry.isDirectory(),
+    )
+    for (const name of architectures ?? folders.map((entry) => entry.name)) {
       if (!clock.begins(`numerics: a tiny ${name}, f32 weights, against the CPU`)) continue
       const source = await openSource(join(checkpoints, name))
       const folder = join(scratch, name)

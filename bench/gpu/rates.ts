@@ -6,24 +6,10 @@ import type { Figure } from '../report.ts'
 import { decodeStep, prefill, prompt } from '../sequences.ts'
 import { timed } from '../statistics.ts'
 import type { Clock } from './clock.ts'
+import type { Sizes } from './sizes.ts'
 
 /** Tokens of each sequence's prompt before it decodes. */
 const context = 128
-
-export interface Sizes {
-  readonly batches: readonly number[]
-  readonly adapterCounts: readonly number[]
-  /** Tokens of the prompts. */
-  readonly prompts: readonly number[]
-}
-
-export const wholeSizes: Sizes = {
-  batches: [1, 8, 32, 64, 128],
-  adapterCounts: [0, 8, 64, 1000],
-  prompts: [256, 2048, 8000],
-}
-/** To try the script out where a device is software. */
-export const smallSizes: Sizes = { batches: [1, 8], adapterCounts: [0, 8], prompts: [256] }
 
 interface Rated {
   readonly manifest: BackboneManifest

@@ -51,7 +51,8 @@ const providers: {
   cuda: {
     fullName: 'CUDAExecutionProvider',
     load: () => Ort.load(cudaLibrary()),
-    provider: () => ({ name: 'CUDA', settings: {} }),
+    // By default the arena doubles, and a cache of most of the device would not fit in it.
+    provider: () => ({ name: 'CUDA', settings: { arena_extend_strategy: 'kSameAsRequested' } }),
     remedy: 'see whether `nvidia-smi` shows the GPU and how much of its memory is free, or use --device cpu',
   },
 }

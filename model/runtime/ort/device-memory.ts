@@ -10,7 +10,8 @@ export class DeviceTensor implements Disposable {
   readonly #value: OrtValue
 
   constructor(block: Block, { dims, type }: Pick<DeviceTensor, 'dims' | 'type'>) {
-    const { address, bytes, memoryInfo, ort } = block
+    const { address, bytes, isFreed, memoryInfo, ort } = block
+    if (isFreed) throw new Error('a device’s memory was used after it was given back')
     const needed = tensorBytes({ dims, type })
     if (needed > bytes) throw new Error(`a tensor of ${needed} bytes does not fit memory of ${bytes}`)
     this.type = type
@@ -19,8 +20,9 @@ export class DeviceTensor implements Disposable {
     this.#value = OrtValue.at(ort, { address, bytes, dims, memoryInfo, type })
   }
 
-  /** The `OrtValue*`. */
+  /** The `OrtValue*`. Throws once the memory was given back. */
   get address(): bigint {
+    if (this.#block.isFreed) throw new Error('a device’s memory was used after it was given back')
     return this.#value.address
   }
 
@@ -43,12 +45,13 @@ interface Block {
   readonly memoryInfo: bigint
   readonly address: bigint
   readonly bytes: number
+  isFreed: boolean
 }
 
 /** What `DeviceMemory` is made from. */
 interface Source {
   readonly ort: Ort
-  /** `OrtSession*`, which must outlive the memory. */
+  /** `OrtSession*`, whose owner gives the memory back before it goes. */
   readonly session: bigint
   /** `OrtMemoryInfo*` of where the session has one of its inputs; the session's own. */
   readonly memoryInfo: bigint
@@ -59,7 +62,7 @@ interface Source {
 export class DeviceMemory {
   readonly #source: Source
   readonly #allocator: bigint
-  readonly #blocks: bigint[] = []
+  readonly #blocks: Block[] = []
   /** The session reads and writes it on the CPU. */
   readonly isHost: boolean
   #released = false
@@ -77,16 +80,20 @@ export class DeviceMemory {
     const { memoryInfo, ort } = this.#source
     const bytes = tensorBytes(shape)
     const address = addressFrom((out) => ort.api.call('AllocatorAlloc', this.#allocator, bytes, out))
-    this.#blocks.push(address)
-    return new DeviceTensor({ ort, memoryInfo, address, bytes }, shape)
+    const block = { ort, memoryInfo, address, bytes, isFreed: false }
+    this.#blocks.push(block)
+    return new DeviceTensor(block, shape)
   }
 
-  /** Gives all of it back, after the last run that uses it; a second call does nothing. */
+  /** Gives all of it back, after the last run that uses it; a second call does nothing. Its session does so at the latest. */
   release(): void {
     if (this.#released) return
     this.#released = true
     const { api } = this.#source.ort
-    for (const address of this.#blocks) api.call('AllocatorFree', this.#allocator, address)
+    for (const block of this.#blocks) {
+      block.isFreed = true
+      api.call('AllocatorFree', this.#allocator, block.address)
+    }
     api.call('ReleaseAllocator', this.#allocator)
   }
 }

@@ -24,6 +24,7 @@ export class NativeSession {
   #address: bigint | undefined
   readonly #names: ReadonlyMap<string, CString>
   readonly #running = new Set<Promise<unknown>>()
+  readonly #memories: DeviceMemory[] = []
   #hostBytes = 0
 
   private constructor(ort: Ort, address: bigint) {
@@ -71,7 +72,9 @@ export class NativeSession {
     const [first] = memories
     if (first === undefined || memories.some(({ isHost }) => isHost !== first.isHost))
       throw new Error('some inputs lie on the device and others do not')
-    return new DeviceMemory({ ort: this.#ort, session, ...first })
+    const memory = new DeviceMemory({ ort: this.#ort, session, ...first })
+    this.#memories.push(memory)
+    return memory
   }
 
   /** Runs the graph once for these outputs, which the library allocates and this copies. */
@@ -139,6 +142,7 @@ export class NativeSession {
     if (address === undefined) return
     this.#address = undefined
     await Promise.allSettled(this.#running)
+    for (const memory of this.#memories) memory.release()
     await this.#ort.api.callAside('ReleaseSession', address)
   }
 

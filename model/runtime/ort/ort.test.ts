@@ -99,6 +99,39 @@ describe('a session', () => {
   })
 })
 
+test('a device’s memory is refused where it does not fit, and once it or its session was freed', async () => {
+  const open = () => NativeSession.open(Ort.load(), product(), { memoryPattern: true })
+  const session = await open()
+  const memory = session.memoryOf(['x', 'w'])
+  // The CPU's own memory, which this allocator gives as a device's.
+  expect(memory.isHost).toBe(true)
+  const [x1, y1] = [
+    memory.allocate({ type: 'float32', dims: [4, 3] }),
+    memory.allocate({ type: 'float32', dims: [4, 2] }),
+  ]
+  expect(() => x1.as([5, 3])).toThrow('60 bytes does not fit memory of 48')
+  const before = session.hostBytes
+  await session.runInto({ x: x1, w }, { y: y1 })
+  // w alone is this process's.
+  expect(session.hostBytes - before).toBe(24)
+  await expect(session.runInto({ x: y1, w }, { y: y1 })).rejects.toThrow(/dimension|shape/i)
+  await expect(session.runInto({ x: x1.as([2, 3]), w }, { y: y1 })).rejects.toThrow(/shape/i)
+  const view = x1.as([1, 3])
+  view[Symbol.dispose]()
+  await expect(session.runInto({ x: view, w }, { y: y1 })).rejects.toThrow('after it was freed')
+  memory.release()
+  memory.release()
+  await expect(session.runInto({ x: x1, w }, { y: y1 })).rejects.toThrow('after it was given back')
+  expect(() => x1.as([1, 3])).toThrow('after it was given back')
+  expect(() => memory.allocate({ type: 'float32', dims: [1] })).toThrow('given back')
+  const other = session.memoryOf(['x'])
+  const last = other.allocate({ type: 'float32', dims: [1, 3] })
+  await session.release()
+  expect(() => last.as([3])).toThrow('after it was given back')
+  expect(() => session.memoryOf(['x'])).toThrow('freed')
+  other.release()
+})
+
 test('a freed session refuses to run; it is freed once its last run has ended, and only once', async () => {
   const session = await NativeSession.open(Ort.load(), product(), { memoryPattern: true })
   const last = session.run({ x: x(2000), w }, ['y'])
