@@ -12,7 +12,7 @@ interface Placed {
 }
 
 /** An example's number of tokens. */
-export interface ExampleLengths {
+interface ExampleLengths {
   readonly instruction: number
   readonly response: number
 }
