@@ -186,6 +186,7 @@ export async function startNode(
 async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   const { createBackend } = await import('../model/runtime/onnx-backend.ts')
   const { checkLayout } = await import('../model/runtime/open-kv-cache.ts')
+  const { checkLongChunks } = await import('../model/runtime/long-chunk-check.ts')
   const { prepareCacheGraph } = await import('../model/calibration/cache-graph.ts')
   const { folder, manifest } = await findBackbone(config)
   const { device, maxBatch, prefixBytes: keptBytes, threads } = config
@@ -202,6 +203,7 @@ async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   await prepareCacheGraph({ folder, manifest }, { layout, type: cacheType })
   const backend = await createBackend({ folder, manifest, device, threads, limits, cacheType, keptBytes })
   await warmUp(backend)
+  await checkLongChunks(backend, device)
   const vocabulary = await grammarVocabulary({ folder, manifest })
   return { slug: manifest.slug, backend, vocabulary }
 }

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { importSource } from '../../model/import/import.ts'
 import { openSource } from '../../model/import/source.ts'
+import { longChunkDifference } from '../../model/runtime/long-chunk-check.ts'
 import { range } from '../../model/runtime/row-places.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { randomAdapter } from '../random-adapter.ts'
@@ -39,6 +40,7 @@ export async function architectureFigures(
         destination: folder,
       }).finally(() => source.close())
       try {
+        if (figures.length === 0) figures.push(await longChunkFigure({ folder, manifest }, on))
         figures.push(await logitsFigure({ folder, manifest }, { on, most: bounds[on.cacheType] }))
       } catch (error) {
         if (!(error instanceof QuartetError && error.code === 'backbone_invalid')) throw error
@@ -72,7 +74,8 @@ export async function logitsFigure(
 async function logitsOn(backbone: Loadable, on: Measured): Promise<readonly number[]> {
   const backend = await openOn(backbone, on)
   try {
-    const tokens = prompt(48, backend.limits.vocab)
+    // So few that no device takes its attention for long chunks, which `longChunkFigure` looks at.
+    const tokens = prompt(24, backend.limits.vocab)
     const adapter = backend.loadAdapter(
       randomAdapter(backbone.manifest, { seed: 1, metadata: { window: '16' } }),
     )
@@ -89,6 +92,21 @@ async function logitsOn(backbone: Loadable, on: Measured): Promise<readonly numb
     for (let step = 0; step < 8; step++)
       found.push(...(await backend.decode(slots.map(({ slot }) => ({ slot, token: tokens[step] ?? 0 })))))
     return found
+  } finally {
+    await backend.close()
+  }
+}
+
+/** How far logits lie apart when the device reads a text at once and in pieces, against their size. */
+async function longChunkFigure(backbone: Loadable, on: Measured): Promise<Figure> {
+  const backend = await openOn(backbone, on)
+  try {
+    return {
+      name: '48 tokens at once against 16 at a time, difference of logits',
+      value: await longChunkDifference(backend),
+      unit: 'of their size',
+      bound: { kind: 'at most', value: 0.05 },
+    }
   } finally {
     await backend.close()
   }

@@ -1,5 +1,6 @@
 import { readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { longChunkDifference } from '../../model/runtime/long-chunk-check.ts'
 import { range } from '../../model/runtime/row-places.ts'
 import { type Device, devices } from '../../model/runtime/session.ts'
 import { BackboneManifest } from '../../shared/backbone.ts'
@@ -32,6 +33,7 @@ async function deviceOutputs(on: Device) {
       logits,
       together: await decodeTogether(backend, { prompts, steps: 8 }),
       crossings: await mixedSteps(on),
+      longChunks: await longChunkDifference(backend),
       refusals:
         on === 'webgpu'
           ? [
