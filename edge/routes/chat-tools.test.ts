@@ -2,8 +2,8 @@ import OpenAI from 'openai'
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { ChatCompletion, ChatCompletionChunk } from '../../shared/api/chat-completions.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
-import { readSse, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
-import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
+import { readSse, stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
+import { byteIds, tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 
 /** Functions in `/v1/chat/completions`. The tiny model's template knows none, so its calls are plain JSON. */
 
@@ -298,3 +298,30 @@ test.each<[name: string, body: object, param: string, message: RegExp]>([
   ])
   expect((await stubs.calls()).length).toBe(0)
 })
+
+test.each([
+  ['Llama 3’s JSON', '{"name": "{{ f.name }}", "parameters": {{ f.arguments | tojson }}}', 200],
+  [
+    'Python',
+    '[{{ f.name }}({% for key, value in f.arguments | items %}{{ key }}={{ value | tojson }}{% endfor %})]',
+    400,
+  ],
+] as const)(
+  'a strict function is held to its schema where the model writes calls as %s, unless no grammar can',
+  async (_name, written, status) => {
+    const template = `{% for m in messages %}{% if m.tool_calls is defined %}{% for c in m.tool_calls %}{% set f = c.function %}${written}{% endfor %}{% else %}{{ m.content }}{% endif %}{% endfor %}{{ tools | tojson }}`
+    const own = new TestEdge()
+    await own.admin('PUT', '/backbones/tiny', {
+      backbone: { ...workerBackbone, chat: { template } },
+      tokenizer: tinyTokenizer,
+    })
+    try {
+      const answer = await own.chat(tenant, { ...ask, model: 'tiny', tools: strict })
+      expect(answer.status).toBe(status)
+      if (status === 200) expect((await lastRequest()).grammar?.kind).toBe('composed')
+      else expect(await answer.json()).toMatchObject({ error: { param: 'tools[0].function.strict' } })
+    } finally {
+      await edge.seedBackbone()
+    }
+  },
+)
