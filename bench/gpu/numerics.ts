@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { importSource } from '../../model/import/import.ts'
 import { openSource } from '../../model/import/source.ts'
-import { longChunkDifference } from '../../model/runtime/long-chunk-check.ts'
+import { longChunkDifference, mostLongChunkDifference } from '../../model/runtime/long-chunk-check.ts'
 import { range } from '../../model/runtime/row-places.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { randomAdapter } from '../random-adapter.ts'
@@ -105,7 +105,7 @@ async function longChunkFigure(backbone: Loadable, on: Measured): Promise<Figure
       name: '48 tokens at once against 16 at a time, difference of logits',
       value: await longChunkDifference(backend),
       unit: 'of their size',
-      bound: { kind: 'at most', value: 0.05 },
+      bound: { kind: 'at most', value: mostLongChunkDifference },
     }
   } finally {
     await backend.close()
