@@ -19,26 +19,45 @@ export interface EdgeCall<T> {
   readonly answer: z.ZodType<T>
 }
 
+/** Whether a call that is made twice does what it does once. */
+const isRepeatable = (method: EdgeCall<unknown>['method']) => method !== 'POST' && method !== 'PATCH'
+
+function isBrokenConnection(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined
+  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined
+  return code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE'
+}
+
 /** Calls an edge. The answer is checked; a refusal keeps the edge's code and words. */
-export async function send<T>({ base, edge, key }: EdgeAccess, call: EdgeCall<T>): Promise<T> {
-  const { method, path, query = {}, json, bytes, answer } = call
+export async function send<T>(
+  { base, edge, key }: EdgeAccess,
+  { method, path, query = {}, json, bytes, answer }: EdgeCall<T>,
+): Promise<T> {
   const url = new URL(`${edge}${base}/${path}`)
   for (const [name, value] of Object.entries(query))
     if (value !== undefined) url.searchParams.set(name, String(value))
   const body = bytes ?? (json === undefined ? undefined : JSON.stringify(json))
-  const response = await fetch(url, {
-    method,
-    headers: {
-      authorization: `Bearer ${key}`,
-      'content-type': bytes === undefined ? 'application/json' : 'application/octet-stream',
-    },
-    ...(body === undefined ? {} : { body }),
-  }).catch((cause: unknown) => {
-    throw new CliFailure(`the edge at ${edge} cannot be reached`, {
-      remedy: 'start it (quartet start), or name another with --edge or QUARTET_EDGE_URL',
-      cause,
+  const call = () =>
+    fetch(url, {
+      method,
+      headers: {
+        authorization: `Bearer ${key}`,
+        'content-type': bytes === undefined ? 'application/json' : 'application/octet-stream',
+      },
+      ...(body === undefined ? {} : { body }),
     })
-  })
+  const response = await call()
+    .catch((cause: unknown) => {
+      // A kept connection may have been closed while this process was busy, which it sees when it writes.
+      if (isRepeatable(method) && isBrokenConnection(cause)) return call()
+      throw cause
+    })
+    .catch((cause: unknown) => {
+      throw new CliFailure(`the edge at ${edge} cannot be reached`, {
+        remedy: 'start it (quartet start), or name another with --edge or QUARTET_EDGE_URL',
+        cause,
+      })
+    })
   const content = parseJson(await response.text())
   if (!response.ok) throw refusal(response.status, content)
   const parsed = answer.safeParse(content)
