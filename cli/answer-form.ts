@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { Option } from 'commander'
-import { AnswerForm } from '../shared/api/structure.ts'
+import { AnswerForm, schemaForm } from '../shared/api/structure.ts'
 import { CliFailure } from './command/failure.ts'
 
 /** The option that says which form an alias gives its answers. */
@@ -23,13 +23,7 @@ export async function readAnswerForm(
   if (given === 'json_object') return { type: 'json_object' }
   const value = await readJsonFile(given)
   const isFormat = typeof value === 'object' && value !== null && 'json_schema' in value
-  const format = isFormat
-    ? value
-    : {
-        type: 'json_schema',
-        json_schema: { name: name.replaceAll(/[^A-Za-z0-9_-]/g, '_').slice(0, 64), schema: value },
-      }
-  const parsed = AnswerForm.safeParse(format)
+  const parsed = AnswerForm.safeParse(isFormat ? value : schemaForm(value, name))
   if (parsed.success) return parsed.data
   const [issue] = parsed.error.issues
   throw new CliFailure(`${given} is no response_format: ${issue?.path.join('.')} ${issue?.message}`, {

@@ -36,7 +36,7 @@ export function AnswerPane({
 }
 
 /** How likely the token was, and what else could have stood there: on hover, and for the keyboard on focus. */
-function Token({ token }: { token: AnswerToken }) {
+export function Token({ token }: { token: AnswerToken }) {
   const share = Math.exp(token.logprob)
   const told = [
     `${shown(token.text)} ${percent(share)}`,

@@ -8,6 +8,7 @@ import { href } from '../session/route.ts'
 import { Select, TextField } from '../ui/field.tsx'
 import { moment, shortDigest } from '../ui/format.ts'
 import { Failure, Shown } from '../ui/notice.tsx'
+import { AnswerFormField, chosenForm, keptForm } from './answer-form.tsx'
 
 /** Points an alias at one of the tenant's adapters. `alias` and `ifVersion` are given where the alias exists. */
 export function DeployForm({
@@ -50,14 +51,22 @@ function Form({
 }) {
   const [alias, setAlias] = useState(fixed ?? '')
   const [digest, setDigest] = useState<string>(adapters[0]?.digest ?? '')
+  const [formChoice, setFormChoice] = useState(keptForm)
   const [done, setDone] = useState<string>()
+  const form = chosenForm(formChoice, alias)
   const deploy = useAction(async (session) => {
     setDone(undefined)
+    if (!form.ok) return
     const { version } = await call(session, AliasSummary, {
       method: 'PUT',
       path: `/v1/aliases/${encodeURIComponent(alias)}`,
-      json: { digest, ...(ifVersion === undefined ? {} : { if_version: ifVersion }) },
+      json: {
+        digest,
+        ...(form.form === undefined ? {} : { response_format: form.form }),
+        ...(ifVersion === undefined ? {} : { if_version: ifVersion }),
+      },
     })
+    setFormChoice(keptForm)
     setDone(`${alias} names ${shortDigest(digest)} from now on (version ${version}).`)
     onDeployed()
   })
@@ -87,6 +96,11 @@ function Form({
             label: `${shortDigest(adapter.digest)} · ${adapter.kind} · ${moment(adapter.createdAt)}`,
           }))}
         />
+        <AnswerFormField
+          choice={formChoice}
+          onChoice={setFormChoice}
+          wrong={form.ok ? undefined : form.message}
+        />
       </div>
       {deploy.failure === undefined ? null : <Failure failure={deploy.failure} />}
       {done === undefined ? null : (
@@ -95,7 +109,7 @@ function Form({
         </div>
       )}
       <div class="actions">
-        <button type="submit" class="primary" disabled={alias === '' || deploy.running}>
+        <button type="submit" class="primary" disabled={alias === '' || !form.ok || deploy.running}>
           {deploy.running ? 'Deploying…' : 'Deploy'}
         </button>
       </div>

@@ -1,5 +1,5 @@
 import { useState } from 'preact/hooks'
-import { AliasSummary, Deployment } from '../../shared/api/deployments.ts'
+import { AliasDetail, Deployment } from '../../shared/api/deployments.ts'
 import { call, send } from '../api/call.ts'
 import { readAll } from '../api/pages.ts'
 import { useAction } from '../api/use-action.ts'
@@ -10,12 +10,15 @@ import { moment, shortDigest } from '../ui/format.ts'
 import { Failure, Shown } from '../ui/notice.tsx'
 import { Page, Panel } from '../ui/page.tsx'
 import { Table } from '../ui/table.tsx'
+import { ShownForm } from './answer-form.tsx'
 import { CanaryForm } from './canary-form.tsx'
 import { DeployForm } from './deploy-form.tsx'
+import { ShadowAnswers } from './shadow-answers.tsx'
+import { ShadowForm } from './shadow-form.tsx'
 
 export function ModelPage({ name }: { name: string }) {
   const path = `/v1/aliases/${encodeURIComponent(name)}`
-  const alias = useLoad(`alias ${name}`, (session, signal) => call(session, AliasSummary, { path, signal }), {
+  const alias = useLoad(`alias ${name}`, (session, signal) => call(session, AliasDetail, { path, signal }), {
     everyMs: 10_000,
   })
   const history = useLoad(`history ${name}`, (session, signal) =>
@@ -44,7 +47,7 @@ export function ModelPage({ name }: { name: string }) {
   )
 }
 
-function AliasCard({ path, alias, onChanged }: { path: string; alias: AliasSummary; onChanged: () => void }) {
+function AliasCard({ path, alias, onChanged }: { path: string; alias: AliasDetail; onChanged: () => void }) {
   const [deleting, setDeleting] = useState(false)
   const remove = useAction(async (session) => {
     await send(session, { method: 'DELETE', path })
@@ -65,6 +68,10 @@ function AliasCard({ path, alias, onChanged }: { path: string; alias: AliasSumma
             <dd>{alias.version}</dd>
             <dt>Changed</dt>
             <dd>{moment(alias.updatedAt)}</dd>
+            <dt>Form of its answers</dt>
+            <dd>
+              <ShownForm form={alias.response_format} />
+            </dd>
           </dl>
           <div class="actions">
             <a href={href('playground', alias.alias)}>Try it in the playground</a>
@@ -77,9 +84,15 @@ function AliasCard({ path, alias, onChanged }: { path: string; alias: AliasSumma
           <CanaryForm key={alias.version} path={path} alias={alias} onChanged={onChanged} />
         </Panel>
       </div>
-      <Panel title="Deploy another adapter">
-        <DeployForm alias={alias.alias} ifVersion={alias.version} onDeployed={onChanged} />
-      </Panel>
+      <div class="columns">
+        <Panel title="Deploy another adapter">
+          <DeployForm alias={alias.alias} ifVersion={alias.version} onDeployed={onChanged} />
+        </Panel>
+        <Panel title="Shadow">
+          <ShadowForm key={alias.version} path={path} alias={alias} onChanged={onChanged} />
+        </Panel>
+      </div>
+      <ShadowAnswers path={path} alias={alias} />
       {deleting ? (
         <ConfirmByName
           title="Delete the alias"
@@ -132,6 +145,15 @@ function Versions({
             title: 'Canary',
             cell: ({ canary }) =>
               canary === null ? '–' : `${canary.percent} % to ${shortDigest(canary.digest)}`,
+          },
+          {
+            title: 'Shadow',
+            cell: ({ shadow }) =>
+              shadow === undefined ? '–' : `${shadow.percent} % to ${shortDigest(shadow.digest)}`,
+          },
+          {
+            title: 'Form',
+            cell: ({ response_format: form }) => (form === null ? '–' : (form.name ?? form.type)),
           },
           { title: 'By', cell: ({ by }) => <code>{by}</code> },
           { title: 'When', cell: ({ at }) => moment(at) },

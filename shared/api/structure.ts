@@ -58,6 +58,12 @@ export const AnswerForm = z
   )
 export type AnswerForm = z.infer<typeof AnswerForm>
 
+/** The form of a JSON schema that has no name of its own. Not checked. */
+export const schemaForm = (schema: unknown, alias: string) => ({
+  type: 'json_schema',
+  json_schema: { name: alias.replaceAll(/[^A-Za-z0-9_-]/g, '_').slice(0, 64), schema },
+})
+
 /** A form as the Responses API writes it. */
 export const textFormatOf = (form: AnswerForm): TextFormat =>
   form.type === 'json_schema' ? { type: form.type, ...form.json_schema } : { type: form.type }

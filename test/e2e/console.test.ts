@@ -1,14 +1,18 @@
 import { readFile } from 'node:fs/promises'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { defaultBackbone } from '../../cli/command/settings.ts'
 import { homeAt } from '../../cli/local/home.ts'
+import { requireBackbone } from '../../cli/local/local-backbone.ts'
 import { readLocalSecrets } from '../../cli/local/secrets.ts'
 import { CreateKeyResponse } from '../../shared/api/admin.ts'
 import { PublishResponse } from '../../shared/api/deployments.ts'
+import type { TenantPolicyChange } from '../../shared/api/policy.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { HeartbeatResponse, NodeId } from '../../shared/heartbeat.ts'
 import { signHeartbeat } from '../../shared/heartbeat-token.ts'
 import { nodeTokenKey } from '../../shared/node-token.ts'
+import { makeAdapter } from '../edge/adapter.ts'
 import { nodeStatus } from '../edge/node-status.ts'
 import { violations } from './axe.ts'
 import { type ConsoleOptions, openBrowser, openConsole } from './browser.ts'
@@ -83,15 +87,25 @@ const own = (method: string, path: string, body?: Uint8Array<ArrayBuffer> | stri
     body: body ?? null,
   })
 
+/** As the operator changes it. */
+async function changePolicy(policy: TenantPolicyChange): Promise<void> {
+  const answer = await fetch(`${stack.edge}/admin/v1/tenants/${helpDesk.id}`, {
+    method: 'PATCH',
+    headers: { authorization: `Bearer ${admin}` },
+    body: JSON.stringify({ policy }),
+  })
+  expect(answer.status).toBe(200)
+}
+
 async function publish(demo: string): Promise<string> {
   const file = await readFile(new URL(`../../demo/${demo}`, import.meta.url))
   const answer = await own('POST', '/v1/adapters', Uint8Array.from(file))
   return PublishResponse.parse(await answer.json()).digest
 }
 
-async function ask(model: string): Promise<void> {
+async function ask(model: string, maxTokens = 1): Promise<void> {
   const messages = [{ role: 'user', content: 'Where is my parcel?' }]
-  const body = JSON.stringify({ model, messages, max_tokens: 1 })
+  const body = JSON.stringify({ model, messages, max_tokens: maxTokens })
   expect((await own('POST', '/v1/chat/completions', body)).status).toBe(200)
 }
 
@@ -118,24 +132,27 @@ describe('a tenant', () => {
   })
 
   test('deploys an adapter under a new alias, deletes it by name, and finds no page that axe complains of', async () => {
-    for (const colorScheme of ['light', 'dark'] as const) {
-      const page = await signedIn(helpDesk.key, { colorScheme, viewport: { width: 390, height: 800 } })
-      await heading(page, 'Overview')
-      for (const name of ['Models', 'Adapters', 'Files', 'Fine-tuning', 'Overview']) {
-        await page.getByRole('link', { name, exact: true }).click()
-        await heading(page, name)
-        await loaded(page)
-        expect(await violations(page), `${name}, ${colorScheme}`).toEqual([])
-      }
-      await page.close()
+    const page = await signedIn(helpDesk.key, { viewport: { width: 390, height: 800 } })
+    await heading(page, 'Overview')
+    for (const name of ['Adapters', 'Files', 'Fine-tuning', 'Overview', 'Models']) {
+      await page.getByRole('link', { name, exact: true }).click()
+      await heading(page, name)
+      await loaded(page)
+      expect(await violations(page), name).toEqual([])
     }
-    const page = await signedIn(helpDesk.key)
-    await page.getByRole('link', { name: 'Models', exact: true }).click()
     await page.getByLabel('Alias', { exact: true }).fill('from-console')
     await page.getByRole('button', { name: 'Deploy' }).click()
     await page.getByText('from-console names').waitFor()
     await page.getByRole('link', { name: 'from-console' }).click()
     await heading(page, 'from-console')
+    await page
+      .getByRole('region', { name: 'Serving' })
+      .getByRole('link', { name: /^[0-9a-f]{12}$/ })
+      .click()
+    await heading(page, /^[0-9a-f]{12}/)
+    await loaded(page)
+    expect(await violations(page)).toEqual([])
+    await page.goBack()
     await page.getByRole('button', { name: 'Delete alias…' }).click()
     expect(await page.getByRole('button', { name: 'Delete', exact: true }).isDisabled()).toBe(true)
     await page.getByLabel('Type from-console to confirm').fill('from-console')
@@ -222,6 +239,59 @@ describe('a tenant', () => {
     await serving.getByText(adapters[0]?.slice('adapter '.length) ?? '').waitFor()
     await page.close()
     await own('DELETE', `/v1/adapters/${second}`)
+  })
+
+  test('gives an alias a form and a shadow, sees both answers side by side, and deletes them', async () => {
+    const { manifest } = await requireBackbone(defaultBackbone)
+    const { d, layers } = manifest.config
+    // The chat template's generation header has three tokens.
+    const late = (seed: number) =>
+      makeAdapter({ backbone: { ...manifest, d, layers }, seed, rows: 1, tail: 3 })
+    const [served, shadow] = await Promise.all([late(1), late(2)])
+    for (const { digest, file } of [served, shadow]) await own('PUT', `/v1/adapters/${digest}`, file)
+    await own('PUT', '/v1/aliases/watched', JSON.stringify({ digest: served.digest }))
+    await changePolicy({ shadowTokensPerDay: 100_000 })
+    const page = await signedIn(helpDesk.key)
+    await heading(page, 'Overview')
+    await page.goto(`${stack.edge}/console/#/models/watched`)
+    await heading(page, 'watched')
+    const deployment = page.getByRole('region', { name: 'Deploy another adapter' })
+    await deployment.getByLabel('Adapter').selectOption(served.digest)
+    await deployment.getByLabel('Form of its answers').selectOption('JSON of a schema')
+    await deployment.getByText('Write a JSON Schema').waitFor()
+    expect(await deployment.getByRole('button', { name: 'Deploy' }).isDisabled()).toBe(true)
+    const schema = {
+      type: 'object',
+      properties: { ok: { type: 'boolean' } },
+      required: ['ok'],
+      additionalProperties: false,
+    }
+    await deployment.getByLabel('JSON Schema').fill(JSON.stringify(schema))
+    await deployment.getByRole('button', { name: 'Deploy' }).click()
+    await page.getByText('JSON of the schema watched').waitFor()
+    await page.getByLabel('Adapter that answers too').selectOption(shadow.digest)
+    await page.getByLabel(/^Share of the requests:/).fill('100')
+    await page.getByRole('button', { name: 'Begin shadow' }).click()
+    const answers = page.getByRole('region', { name: 'Answers of the shadow' })
+    await answers.getByText('No answer yet').waitFor()
+    await ask('watched', 32)
+    const sides = answers.getByRole('article').locator('.answer')
+    await sides.nth(1).waitFor()
+    for (const side of await sides.allTextContents())
+      expect(side).toMatch(/^\{\s*"ok"\s*:\s*(true|false)\s*\}$/)
+    expect(await sides.nth(1).locator('.token').first().getAttribute('title')).toMatch(/%/)
+    expect(await violations(page)).toEqual([])
+    await answers.getByRole('button', { name: 'Delete answers…' }).click()
+    await page.getByLabel('Type watched to confirm').fill('watched')
+    await page.getByRole('button', { name: 'Delete', exact: true }).click()
+    await answers.getByText('No answer yet').waitFor()
+    await page.getByRole('button', { name: 'End shadow' }).click()
+    await page.getByRole('button', { name: 'Begin shadow' }).waitFor()
+    await answers.waitFor({ state: 'detached' })
+    await page.close()
+    await changePolicy({ shadowTokensPerDay: 0 })
+    await own('DELETE', '/v1/aliases/watched')
+    for (const { digest } of [served, shadow]) await own('DELETE', `/v1/adapters/${digest}`)
   })
 
   test('uploads examples, is told what they come to, starts a job on them, and cancels it', async () => {
@@ -318,11 +388,7 @@ test('an operator sees a node die, edits a policy, and finds in the audit log wh
   await page.getByRole('button', { name: 'Apply' }).click()
   await page.getByText('Nothing matches').waitFor()
   expect(await violations(page)).toEqual([])
-  await fetch(`${stack.edge}/admin/v1/tenants/${helpDesk.id}`, {
-    method: 'PATCH',
-    headers: { authorization: `Bearer ${admin}` },
-    body: JSON.stringify({ policy: { requestsPerMinute: null } }),
-  })
+  await changePolicy({ requestsPerMinute: null })
   await page.close()
 })
 
