@@ -3,7 +3,7 @@ import type { AdapterMetadata } from '../shared/adapter-file.ts'
 import type { PromptFormat } from '../shared/training/prompt-encoder.ts'
 import type { Example } from './data/example.ts'
 import type { LossModel, Parameters } from './loss/loss-model.ts'
-import type { LossModelOptions } from './loss/onnx-loss-model.ts'
+import type { LossModelOptions, Turns } from './loss/onnx-loss-model.ts'
 import type { TrainSettings } from './settings.ts'
 
 /** Examples and what an adapter's provenance says of where they are from: their file's SHA-256, or a share of it. */
@@ -34,5 +34,7 @@ export interface AdapterTraining {
   readonly checkpointing?: boolean
   /** Threads that compute; one per core when absent. */
   readonly threads?: number | undefined
+  /** Decides when the model runs; at once when absent. */
+  readonly turns?: Turns | undefined
   readonly open?: (of: LossModelOptions) => Promise<LossModel>
 }

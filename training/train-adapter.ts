@@ -37,14 +37,14 @@ export async function trainAdapter(
   control: TrainingControl = {},
 ): Promise<TrainedAdapter> {
   const { backbone, data, metadata, settings, start } = training
-  const { checkpointing = false, open = openLossModel, threads } = training
+  const { checkpointing = false, open = openLossModel, threads, turns } = training
   const { checkpoints } = control
   const identity = identityOf(training)
   const origin = originOf(training)
   const specs = adapterTensorSpecs(metadata)
   const resumed = checkpoints?.resumed && decodeCheckpoint(checkpoints.resumed, { identity, specs })
   if (resumed !== undefined) await control.onResume?.(resumed)
-  const model = await open({ backbone, metadata, checkpointing, threads })
+  const model = await open({ backbone, metadata, checkpointing, threads, turns })
   try {
     const result = await train({
       model,

@@ -73,7 +73,7 @@ export async function startStack(options: StackOptions): Promise<LocalStack> {
     }
     const edgeService = await startEdge(options)
     edgeServices.push(edgeService)
-    const trainer = await startTrainer(options, edge)
+    const trainer = await startTrainer(options, { edge, nodes })
     edgeServices.unshift(trainer)
     const services = [...nodeServices, edgeService, trainer]
     const anyFailed = Promise.race(services.map(({ failed }) => failed))
@@ -183,7 +183,10 @@ function startNode(
 const trainerThreads = String(Math.max(1, Math.floor(availableParallelism() / 4)))
 
 /** One trainer, which leaves the processor to the nodes. */
-function startTrainer({ home, secrets, backbone }: StackOptions, edge: string): Promise<Service> {
+function startTrainer(
+  { home, secrets, backbone }: StackOptions,
+  { edge, nodes }: { edge: string; nodes: readonly LocalNode[] },
+): Promise<Service> {
   return startService({
     name: 'trainer',
     entry: new URL('../trainer/trainer-process.ts', import.meta.url),
@@ -195,6 +198,7 @@ function startTrainer({ home, secrets, backbone }: StackOptions, edge: string): 
       QUARTET_NODE_SECRET: secrets.nodeSecret,
       QUARTET_BACKBONE: backbone.folder,
       QUARTET_TRAINER_THREADS: process.env.QUARTET_TRAINER_THREADS ?? trainerThreads,
+      QUARTET_TRAINER_BESIDE: process.env.QUARTET_TRAINER_BESIDE ?? JSON.stringify(nodes),
     },
   })
 }

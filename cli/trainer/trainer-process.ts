@@ -2,9 +2,11 @@ import { z } from 'zod'
 import { openBackbone } from '../../model/backbone/backbone-folder.ts'
 import { WeightFormat } from '../../shared/backbone.ts'
 import { jsonLog, logThreshold } from '../../shared/log.ts'
+import { NodeAddress } from '../../shared/node-address.ts'
 import { nodeTokenKey } from '../../shared/node-token.ts'
 import { TrainerId } from '../../shared/training/trainer-protocol.ts'
 import { EdgeClient } from '../../training/trainer/edge-client.ts'
+import { hasRequests } from '../../training/trainer/nodes-beside.ts'
 import { runTrainer } from '../../training/trainer/trainer.ts'
 import { requireBackbone } from '../local/local-backbone.ts'
 import { stopRequest } from '../local/stop-request.ts'
@@ -25,6 +27,19 @@ export const TrainerSettings = z.object({
   QUARTET_WEIGHTS: WeightFormat.optional(),
   /** Threads that compute; as many as cores when absent. */
   QUARTET_TRAINER_THREADS: z.coerce.number().int().min(1).max(1_024).optional(),
+  /** Nodes on the same machine, whose requests go first: a JSON array of objects with `id` and `url`. */
+  QUARTET_TRAINER_BESIDE: z
+    .string()
+    .transform((text, context) => {
+      try {
+        return JSON.parse(text)
+      } catch {
+        context.addIssue('QUARTET_TRAINER_BESIDE must be a JSON array of nodes')
+        return z.NEVER
+      }
+    })
+    .pipe(z.array(NodeAddress, 'QUARTET_TRAINER_BESIDE must be a JSON array of {"id", "url"}'))
+    .default([]),
   /** The process's priority: 0 is the usual one, 19 the lowest. */
   QUARTET_TRAINER_NICE: z.coerce.number().int().min(0).max(19).default(19),
   QUARTET_LOG_LEVEL: z.string().optional(),
@@ -42,12 +57,15 @@ export async function trainerProcess(settings: TrainerSettings): Promise<void> {
     : await requireBackbone(named, settings.QUARTET_WEIGHTS)
   const encoder = await servingEncoder(backbone)
   using stop = stopRequest(() => process.exit(130))
-  const client = new EdgeClient({ edge, key: nodeTokenKey(settings.QUARTET_NODE_SECRET), trainer })
+  const key = nodeTokenKey(settings.QUARTET_NODE_SECRET)
+  const client = new EdgeClient({ edge, key, trainer })
+  const beside = settings.QUARTET_TRAINER_BESIDE
   write('info', 'trainer_started', { trainer, edge, backbone: backbone.manifest.slug })
   await runTrainer(client, {
     backbone,
     encoder,
     threads: settings.QUARTET_TRAINER_THREADS,
+    isBusy: beside.length === 0 ? undefined : () => hasRequests(beside, key),
     answers: (plan, trained) => compareAnswers(backbone, { plan, trained }),
     log: (event, fields) => write('info', event, fields),
     signal: stop.signal,

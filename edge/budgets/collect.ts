@@ -1,9 +1,9 @@
 import { throughClosedConnections } from '../../shared/closed-connection.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { newRequestId, type TenantId } from '../../shared/ids.ts'
+import type { NodeAddress } from '../../shared/node-address.ts'
 import { signNodeToken } from '../../shared/node-token.ts'
 import { type SettlementsRequest, SettlementsResponse } from '../../shared/settlement.ts'
-import type { NodeAddress } from '../fleet/nodes.ts'
 import { textUpTo } from '../http/text-up-to.ts'
 
 const patienceMs = 3_000

@@ -1,7 +1,8 @@
 import type { Log } from '../../shared/log.ts'
+import type { NodeAddress } from '../../shared/node-address.ts'
 import { decodeResident } from '../../shared/resident-adapters.ts'
 import { within } from '../http/within.ts'
-import type { FleetNode, NodeAddress } from './nodes.ts'
+import type { FleetNode } from './nodes.ts'
 import type { KnownResidents, NodeSighting, RosterSnapshot } from './roster.ts'
 
 /** A snapshot is never used at this age while the registry answers. */

@@ -1,11 +1,7 @@
 import { z } from 'zod'
 import { QuartetError } from '../../shared/errors.ts'
-import { NodeId } from '../../shared/heartbeat.ts'
 import type { BackboneDigest } from '../../shared/ids.ts'
-import { NodeUrl } from '../../shared/node-url.ts'
-
-const NodeAddress = z.strictObject({ id: NodeId, url: NodeUrl })
-export type NodeAddress = z.infer<typeof NodeAddress>
+import { NodeAddress } from '../../shared/node-address.ts'
 
 /** A node's report, as far as routing needs it. */
 export interface NodeSelfReport {

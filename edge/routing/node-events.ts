@@ -1,7 +1,7 @@
 import type { BackboneShape } from '../../shared/backbone.ts'
+import type { NodeAddress } from '../../shared/node-address.ts'
 import { decodeVector } from '../../shared/vector.ts'
 import { GenerateEvent, type GenerateRequest, type Usage } from '../../shared/wire.ts'
-import type { NodeAddress } from '../fleet/nodes.ts'
 import { within } from '../http/within.ts'
 import type { NodeAttempt } from '../telemetry/request-report.ts'
 import { NodeFailure } from './node-failures.ts'

@@ -112,9 +112,14 @@ export class InferenceSession {
     return this.#session.memoryOf(inputs)
   }
 
-  /** Runs the graph once for these outputs. */
-  run(feeds: RunTensors, outputs: readonly string[]): Promise<Tensors> {
-    return this.#computing(() => this.#session.run(feeds, outputs))
+  /** Runs the graph once for these outputs. Throws the reason of `signal` where that ends the run. */
+  async run(feeds: RunTensors, outputs: readonly string[], signal?: AbortSignal): Promise<Tensors> {
+    try {
+      return await this.#computing(() => this.#session.run(feeds, outputs, signal))
+    } catch (thrown) {
+      signal?.throwIfAborted()
+      throw thrown
+    }
   }
 
   /** Runs the graph once, writing its outputs to these tensors, which may be among the feeds. */

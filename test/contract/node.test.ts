@@ -9,6 +9,7 @@ import { NodeId } from '../../shared/heartbeat.ts'
 import { AdapterDigest, BackboneDigest, newRequestId, TenantId } from '../../shared/ids.ts'
 import { nodeTokenKey, signNodeToken } from '../../shared/node-token.ts'
 import { maxAdapterBytes, NodeInfo } from '../../shared/wire.ts'
+import { hasRequests } from '../../training/trainer/nodes-beside.ts'
 import { continuation, FakeBackend } from '../fakes/fake-backend.ts'
 import { tinyAdapter } from '../fakes/tiny-adapter.ts'
 import {
@@ -470,4 +471,17 @@ describe('a node', () => {
     )
     taken.close()
   })
+})
+
+it('a trainer beside it sees whether it has requests; a node that is gone has none', async () => {
+  const gate = Promise.withResolvers<void>()
+  node.backend.beforeCall = ({ type }) => (type === 'decode' ? gate.promise : undefined)
+  const isBusy = (url: string) => hasRequests([{ id: nodeId, url }], key)
+  expect(await isBusy(node.url)).toBe(false)
+  const response = await node.generate({ maxTokens: 2 })
+  expect(await isBusy(node.url)).toBe(true)
+  gate.resolve()
+  await response.text()
+  await until(async () => !(await isBusy(node.url)))
+  expect(await isBusy('http://127.0.0.1:9')).toBe(false)
 })

@@ -20,11 +20,14 @@ export class LossSession {
     )
   }
 
-  /** All outputs of the graph. Feeds may hold more than its inputs. Throws `node_error`. */
-  async run(feeds: Tensors): Promise<Tensors> {
+  /**
+   * All outputs of the graph. Feeds may hold more than its inputs. Throws `node_error`, or the reason of `signal` where
+   * that ends the run.
+   */
+  async run(feeds: Tensors, signal?: AbortSignal): Promise<Tensors> {
     const { inputs, outputs } = this.#session
     const own = Object.fromEntries(inputs.flatMap((name) => (feeds[name] ? [[name, feeds[name]]] : [])))
-    return await this.#session.run(own, outputs)
+    return await this.#session.run(own, outputs, signal)
   }
 
   release(): Promise<void> {

@@ -26,6 +26,13 @@ export interface LossModelOptions {
   readonly threads?: number | undefined
   /** Other places of late rows than those that are served, to try a layout; the placement's own when absent. */
   readonly places?: RowPlaces | undefined
+  /** Runs the graph when it may; at once when absent. */
+  readonly turns?: Turns | undefined
+}
+
+/** Decides when work runs. It may end a run through its signal, and begin it anew. */
+export interface Turns {
+  take<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T>
 }
 
 /**
@@ -110,7 +117,7 @@ export class OnnxLossModel implements LossModel {
     checkRun(run, { ...config, promptRows, tail: metadata?.tail ?? 0 })
     const layout = layOut(run, metadata, metadata && this.#options.places)
     const { session, weights } = await this.#open(purpose)
-    return await session.run({
+    const feeds = {
       ...weights,
       ...this.#anchors,
       ...(parameters && this.#parameterFeeds(parameters)),
@@ -123,7 +130,11 @@ export class OnnxLossModel implements LossModel {
           end: promptRows + layout.longest,
         })),
       ),
-    })
+    }
+    const { turns } = this.#options
+    return await (turns === undefined
+      ? session.run(feeds)
+      : turns.take((signal) => session.run(feeds, signal)))
   }
 
   #parameterFeeds(parameters: Parameters): Tensors {

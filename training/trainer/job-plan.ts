@@ -34,6 +34,9 @@ export interface JobPlan {
   readonly tokens: number
 }
 
+/** Short runs of the model, which fit between two answers of a node that goes first (`GiveWay`). */
+const batchTokens = 256
+
 /** Validation examples that a job's result is shown on, at most. */
 export const maxShown = 16
 
@@ -77,6 +80,7 @@ export function planJob(
     seed,
     steps: size.steps,
     batch: size.batch,
+    batchTokens,
     evaluateEvery: defaultEvaluateEvery(size.steps),
     rates: Object.fromEntries(
       Object.entries(LearningRates.parse({})).map(([name, rate]) => [name, Math.min(1, rate * factor)]),

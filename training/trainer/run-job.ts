@@ -12,6 +12,7 @@ import type { TrainRecord } from '../record.ts'
 import { startParameters } from '../start/start.ts'
 import { type TrainedAdapter, trainAdapter } from '../train-adapter.ts'
 import type { EdgeClient } from './edge-client.ts'
+import { GiveWay } from './give-way.ts'
 import { type JobPlan, planJob } from './job-plan.ts'
 
 /** A trainer's means on its machine. */
@@ -20,6 +21,8 @@ export interface Workshop {
   /** Threads that compute; as many as cores when absent. */
   readonly threads?: number | undefined
   readonly encoder: PromptEncoder
+  /** Whether nodes on the same machine have requests, which go first. Never when absent. */
+  readonly isBusy?: (() => Promise<boolean>) | undefined
   /** Answers validation prompts by the untuned and the tuned model, side by side. */
   readonly answers: (
     plan: JobPlan,
@@ -38,7 +41,7 @@ type Metric = Extract<TrainerReport, { type: 'progress' }>['metrics'][number]
 export async function runJob(
   client: EdgeClient,
   work: TrainingWork,
-  { answers, backbone, encoder, log, signal, threads }: Workshop & { readonly signal: AbortSignal },
+  { answers, backbone, encoder, isBusy, log, signal, threads }: Workshop & { readonly signal: AbortSignal },
 ): Promise<void> {
   const leaving = new AbortController()
   const progress = new Progress()
@@ -65,12 +68,14 @@ export async function runJob(
     const resumed = work.checkpointStep === null ? undefined : await client.read(work, 'checkpoint')
     const { data, metadata, settings, start, startName } = plan
     const parameters = await startParameters(backbone, { metadata, seed: settings.seed, start })
+    const stop = AbortSignal.any([signal, leaving.signal])
+    const turns = isBusy && new GiveWay({ isBusy, signal: stop })
     let isResumed = false
     const train = (checkpoint: Uint8Array | undefined) =>
       trainAdapter(
-        { backbone, metadata, settings, data, start: { parameters, name: startName }, threads },
+        { backbone, metadata, settings, data, start: { parameters, name: startName }, threads, turns },
         {
-          signal: AbortSignal.any([signal, leaving.signal]),
+          signal: stop,
           onEvent: (event) => {
             if (event.type !== 'checkpoint' && event.type !== 'measuring untuned')
               progress.add(event, event.progress)

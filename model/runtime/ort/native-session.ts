@@ -77,13 +77,16 @@ export class NativeSession {
     return memory
   }
 
-  /** Runs the graph once for these outputs, which the library allocates and this copies. */
-  run(feeds: RunTensors, outputs: readonly string[]): Promise<Tensors> {
+  /**
+   * Runs the graph once for these outputs, which the library allocates and this copies. Throws the reason of `signal`
+   * where that ends the run, which it does between two operators.
+   */
+  run(feeds: RunTensors, outputs: readonly string[], signal?: AbortSignal): Promise<Tensors> {
     return this.#whileLive(async (session) => {
       using values = new Values(this.#ort)
       using results = new DisposableStack()
       const addresses = new BigUint64Array(outputs.length)
-      await this.#call(session, { feeds, values, outputs: { names: outputs, addresses } })
+      await this.#call(session, { feeds, values, outputs: { names: outputs, addresses }, signal })
       const made = Array.from(addresses, (address) => results.use(OrtValue.owned(this.#ort, address)))
       const tensors = made.map((value) => value.read())
       this.#count(tensors)
@@ -106,22 +109,29 @@ export class NativeSession {
       if (!(tensor instanceof DeviceTensor)) this.#hostBytes += tensor.data.byteLength
   }
 
-  async #call(session: bigint, { feeds, values, outputs }: RunArguments): Promise<void> {
+  async #call(session: bigint, { feeds, values, outputs, signal }: RunArguments): Promise<void> {
+    signal?.throwIfAborted()
     this.#count(Object.values(feeds))
+    using options = signal && new RunOptions(this.#ort, signal)
     const inputNames = this.#addressesOf(Object.keys(feeds))
     const inputs = BigUint64Array.from(Object.values(feeds), (tensor) => values.of(tensor))
     const outputNames = this.#addressesOf(outputs.names)
-    await this.#ort.api.callAside(
-      'Run',
-      session,
-      null,
-      inputNames,
-      inputs,
-      inputs.length,
-      outputNames,
-      outputs.addresses.length,
-      outputs.addresses,
-    )
+    try {
+      await this.#ort.api.callAside(
+        'Run',
+        session,
+        options?.address ?? null,
+        inputNames,
+        inputs,
+        inputs.length,
+        outputNames,
+        outputs.addresses.length,
+        outputs.addresses,
+      )
+    } catch (cause) {
+      signal?.throwIfAborted()
+      throw cause
+    }
   }
 
   /** The session is not freed before the work is over, which includes what it frees itself. */
@@ -159,6 +169,28 @@ interface RunArguments {
   readonly feeds: RunTensors
   readonly values: Values
   readonly outputs: { readonly names: readonly string[]; readonly addresses: BigUint64Array }
+  /** Ends the run. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/** An `OrtRunOptions` through which a signal ends a run. */
+class RunOptions implements Disposable {
+  readonly address: bigint
+  readonly #ort: Ort
+  readonly #signal: AbortSignal
+  readonly #end = (): void => this.#ort.api.call('RunOptionsSetTerminate', this.address)
+
+  constructor(ort: Ort, signal: AbortSignal) {
+    this.#ort = ort
+    this.#signal = signal
+    this.address = addressFrom((out) => ort.api.call('CreateRunOptions', out))
+    signal.addEventListener('abort', this.#end)
+  }
+
+  [Symbol.dispose](): void {
+    this.#signal.removeEventListener('abort', this.#end)
+    this.#ort.api.call('ReleaseRunOptions', this.address)
+  }
 }
 
 /** The values of one run, freed together. A tensor that is both fed and written is one value. */

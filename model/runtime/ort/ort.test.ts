@@ -21,6 +21,15 @@ function product(): Uint8Array {
   return encodeModel(g.build('product'), { weightsFile: '', opset: 18, sizes: ['n'] })
 }
 
+/** x, multiplied with itself so many times, one after the other; x is [512, 512]. */
+function products(count: number): Uint8Array {
+  const g = new GraphBuilder()
+  let value = g.input('x', 'float32', [512, 512])
+  for (let i = 0; i < count; i++) value = g.apply('MatMul', [value, value])
+  g.output('y', value)
+  return encodeModel(g.build('products'), { weightsFile: '', opset: 18, sizes: [] })
+}
+
 const w = float32(Float32Array.of(1, 2, 3, 4, 5, 6), [3, 2])
 const x = (rows: number) => float32(new Float32Array(rows * 3).fill(1), [rows, 3])
 
@@ -90,6 +99,19 @@ describe('a session', () => {
     expect((await session.run({ x: x(1), w }, ['y'])).y?.dims).toEqual([1, 2])
   })
 
+  it('a run that its signal ends throws the reason of that, and the next run is as any', async () => {
+    const slow = await NativeSession.open(Ort.load(), products(20), { memoryPattern: true, threads: 1 })
+    const feeds = { x: float32(new Float32Array(512 * 512), [512, 512]) }
+    const end = new AbortController()
+    const run = slow.run(feeds, ['y'], end.signal)
+    await new Promise((resolve) => setImmediate(resolve))
+    end.abort(new Error('a request came'))
+    await expect(run).rejects.toThrow('a request came')
+    await expect(slow.run(feeds, ['y'], end.signal)).rejects.toThrow('a request came')
+    expect((await slow.run(feeds, ['y'], new AbortController().signal)).y?.dims).toEqual([512, 512])
+    await slow.release()
+  })
+
   it('refuses bytes that are no graph', async () => {
     const open = (model: string | Uint8Array) =>
       NativeSession.open(Ort.load(), model, { memoryPattern: true })
@@ -141,12 +163,7 @@ test('a freed session refuses to run; it is freed once its last run has ended, a
 })
 
 test('the event loop turns while a graph runs', async () => {
-  const g = new GraphBuilder()
-  let value = g.input('x', 'float32', [512, 512])
-  for (let i = 0; i < 20; i++) value = g.apply('MatMul', [value, value])
-  g.output('y', value)
-  const model = encodeModel(g.build('slow'), { weightsFile: '', opset: 18, sizes: [] })
-  const session = await NativeSession.open(Ort.load(), model, { memoryPattern: true, threads: 1 })
+  const session = await NativeSession.open(Ort.load(), products(20), { memoryPattern: true, threads: 1 })
   let ended = false
   const run = session.run({ x: float32(new Float32Array(512 * 512), [512, 512]) }, ['y']).finally(() => {
     ended = true
