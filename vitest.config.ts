@@ -12,6 +12,8 @@ export default defineConfig({
           ],
           testTimeout: 120_000,
           hookTimeout: 300_000,
+          // For the processes that tests start: more threads would wait busily for each other.
+          env: { QUARTET_THREADS: '1', QUARTET_TRAINER_THREADS: '1' },
           // Vitest's default leaves one core idle.
           maxWorkers: 2,
           sequence: { groupOrder: 0 },

@@ -8,11 +8,11 @@ import { freePorts, localState, quartetStart, stop, untilReady } from './quartet
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const home = await mkdtemp(join(tmpdir(), 'quartet-e2e-'))
   const ports = await freePorts()
-  // The trainer has both cores of a small machine: the tests wait for it, and measure nothing beside it.
+  // The tests wait for the trainer, and measure nothing beside it.
   const started = quartetStart({
     home,
     ports,
-    env: { QUARTET_TRAINER_THREADS: '2', QUARTET_TRAINER_NICE: '0' },
+    env: { QUARTET_TRAINER_THREADS: '1', QUARTET_TRAINER_NICE: '0' },
   })
   const teardown = async () => {
     await stop(started)

@@ -74,6 +74,7 @@ async function startSmallNode(port: number): Promise<Service> {
       QUARTET_NODE_ID: 'small',
       QUARTET_NODE_SECRET: secrets.nodeSecret,
       QUARTET_BACKBONE: folder,
+      QUARTET_THREADS: '1',
       QUARTET_MAX_BATCH: '1',
       QUARTET_QUEUE: '1',
       QUARTET_DRAIN_SECONDS: '1',

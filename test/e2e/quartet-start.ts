@@ -48,6 +48,8 @@ function startedBy(
       QUARTET_HOME: home,
       QUARTET_EDGE_PORT: String(ports.edge),
       QUARTET_NODE_PORT: String(ports.node),
+      // More threads wait busily for each other while the other tests need the cores.
+      QUARTET_THREADS: '1',
       ...env,
     },
   })
