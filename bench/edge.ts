@@ -62,6 +62,13 @@ async function pair({ adapter, alias, edge, key, node }: Route, i: number) {
   return { promptTokens, wholeMs: whole.ms, directMs: direct.ms, overheadMs: whole.ms - direct.ms }
 }
 
+/** What a node is asked, through a worker that only passes it on, and straight to the node. */
+async function passed({ adapter, edge, node }: Route, i: number): Promise<number> {
+  const body = { adapter, prompt: Array.from({ length: 553 }, (_, at) => 1000 + i + at), maxTokens: 1 }
+  const { ms } = await post(`${edge}/bench/pass`, { body })
+  return ms - (await post(`${node}/v1/generate`, { body })).ms
+}
+
 interface Route {
   readonly edge: string
   readonly node: string
@@ -135,10 +142,14 @@ export async function benchEdge(): Promise<boolean> {
     const { manifest } = backbone
     const adapter = await publishRandomAdapter(admin, { tenant, alias, manifest, seed: 1 })
     const route = { edge: worker.url, node, key, alias, adapter }
-    for (let i = 0; i < 300; i++) await pair(route, i)
+    for (let i = 0; i < 300; i++) {
+      await pair(route, i)
+      await passed(route, i)
+    }
     const before = await callsOf(worker.url)
     const answers = await paced((i) => pair(route, 1000 + i))
     const after = await callsOf(worker.url)
+    const bare = await paced((i) => passed(route, i))
     const uploader = TenantId.parse('uploader')
     await admin.createTenant(uploader)
     const uploadFigures = await benchUpload({
@@ -181,6 +192,8 @@ export async function benchEdge(): Promise<boolean> {
           unit: 'ms',
           bound: { kind: 'at most', value: 8 },
         },
+        { name: 'overhead of a worker that only passes on, median', value: quantile(bare, 0.5), unit: 'ms' },
+        { name: '… p95', value: quantile(bare, 0.95), unit: 'ms' },
         ...Object.entries(durableObjects).map(([binding, name]) => ({
           name: `calls to ${name} per 50 requests`,
           value: per50(binding),
