@@ -7,6 +7,8 @@ interface Refusal {
   readonly ok: false
   readonly code: ErrorCode
   readonly message: string
+  /** The field of the request that is at fault. */
+  readonly param?: string
   readonly retryAfterSeconds?: number
   /** The obstacle passes by itself, at an unknown time: the same request may then succeed. */
   readonly isTransient?: true
@@ -16,12 +18,12 @@ export const ok = <T>(value: T): Outcome<T> => ({ ok: true, value })
 export const refuse = (
   code: ErrorCode,
   message: string,
-  passing: Pick<Refusal, 'retryAfterSeconds' | 'isTransient'> = {},
-): Refusal => ({ ok: false, code, message, ...passing })
+  detail: Pick<Refusal, 'param' | 'retryAfterSeconds' | 'isTransient'> = {},
+): Refusal => ({ ok: false, code, message, ...detail })
 
 /** The value of an outcome; throws its refusal. */
 export function unwrap<T>(outcome: Outcome<T>): T {
   if (outcome.ok) return outcome.value
-  const { code, isTransient, message, retryAfterSeconds } = outcome
-  throw new QuartetError(code, message, { isTransient, retryAfterSeconds })
+  const { code, isTransient, message, param, retryAfterSeconds } = outcome
+  throw new QuartetError(code, message, { isTransient, param, retryAfterSeconds })
 }

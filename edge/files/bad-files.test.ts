@@ -175,6 +175,8 @@ describe('a file', () => {
       const refused = await refusal(edge.own(other, method, path, body))
       expect(refused, path).toMatchObject({ status: 404, code: 'not_found' })
       expect(refused.message).toMatch(/this tenant has no file/)
+      const field = Object.keys(body ?? {}).find((name) => name.endsWith('file') || name.endsWith('file_id'))
+      expect(refused.param).toBe(field ?? null)
     }
     expect((await edge.own(tenant, 'GET', `/files/${mine.id}/content`)).status).toBe(200)
   })

@@ -34,11 +34,13 @@ export function checkFiles(
   ] as const) {
     if (file === null) continue
     const found = files.find(file)
-    if (found === undefined) return refuse('not_found', `${param}: this tenant has no file ${file}`)
+    if (found === undefined)
+      return refuse('not_found', `${param}: this tenant has no file ${file}`, { param })
     if (found.purpose !== 'fine-tune')
       return refuse(
         'invalid_request',
         `${param}: ${file} was uploaded for ${found.purpose}, not for fine-tune`,
+        { param },
       )
   }
   return ok(null)
