@@ -7,6 +7,9 @@ export interface Snippet {
 
 type Body = Readonly<Record<string, unknown>>
 
+/** Where the answer may be calls of tools, and then has no text. */
+const mayCall = (body: Body): boolean => 'tools' in body
+
 export function snippets(origin: string, body: Body): readonly Snippet[] {
   return [
     { name: 'curl', text: curl(origin, body) },
@@ -35,7 +38,7 @@ client = OpenAI(base_url="${origin}/v1", api_key=os.environ["QUARTET_API_KEY"])
 answer = client.chat.completions.create(
 ${lines.join('\n')}
 )
-print(answer.choices[0].message.content)`
+print(${mayCall(body) ? 'answer.choices[0].message' : 'answer.choices[0].message.content'})`
 }
 
 function pythonLiteral(value: unknown): string {
@@ -55,5 +58,5 @@ function typescript(origin: string, body: Body): string {
 
 const client = new OpenAI({ baseURL: '${origin}/v1', apiKey: process.env.QUARTET_API_KEY })
 const answer = await client.chat.completions.create(${JSON.stringify(body, null, 2)})
-console.log(answer.choices[0]?.message.content)`
+console.log(${mayCall(body) ? 'answer.choices[0]?.message' : 'answer.choices[0]?.message.content'})`
 }
