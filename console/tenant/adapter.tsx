@@ -13,7 +13,7 @@ import { Page, Panel } from '../ui/page.tsx'
 
 interface AdapterInUse {
   readonly adapter: AdapterSummary
-  /** Aliases that send requests to it. */
+  /** Aliases that send requests to it, those of which it is the shadow among them. */
   readonly aliases: readonly AliasSummary[]
 }
 
@@ -26,7 +26,9 @@ export function AdapterPage({ name: digest }: { name: string }) {
     ])
     return {
       adapter,
-      aliases: aliases.filter((alias) => alias.digest === digest || alias.canary?.digest === digest),
+      aliases: aliases.filter(({ canary, digest: own, shadow }) =>
+        [own, canary?.digest, shadow?.digest].some((each) => each === digest),
+      ),
     }
   })
   return (

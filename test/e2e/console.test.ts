@@ -149,7 +149,7 @@ describe('a tenant', () => {
       .getByRole('region', { name: 'Serving' })
       .getByRole('link', { name: /^[0-9a-f]{12}$/ })
       .click()
-    await heading(page, /^[0-9a-f]{12}/)
+    await heading(page, /^Adapter [0-9a-f]{12}$/)
     await loaded(page)
     expect(await violations(page)).toEqual([])
     await page.goBack()
@@ -244,12 +244,15 @@ describe('a tenant', () => {
   test('gives an alias a form and a shadow, sees both answers side by side, and deletes them', async () => {
     const { manifest } = await requireBackbone(defaultBackbone)
     const { d, layers } = manifest.config
-    // The chat template's generation header has three tokens.
+    // The chat template's generation header has four tokens.
     const late = (seed: number) =>
-      makeAdapter({ backbone: { ...manifest, d, layers }, seed, rows: 1, tail: 3 })
+      makeAdapter({ backbone: { ...manifest, d, layers }, seed, rows: 1, tail: 4 })
     const [served, shadow] = await Promise.all([late(1), late(2)])
-    for (const { digest, file } of [served, shadow]) await own('PUT', `/v1/adapters/${digest}`, file)
-    await own('PUT', '/v1/aliases/watched', JSON.stringify({ digest: served.digest }))
+    for (const { digest, file } of [served, shadow])
+      expect((await own('PUT', `/v1/adapters/${digest}`, file)).status).toBe(200)
+    expect((await own('PUT', '/v1/aliases/watched', JSON.stringify({ digest: served.digest }))).status).toBe(
+      200,
+    )
     await changePolicy({ shadowTokensPerDay: 100_000 })
     const page = await signedIn(helpDesk.key)
     await heading(page, 'Overview')
