@@ -19,29 +19,27 @@ export function Table<T>({
   id: (row: T) => string
 }) {
   return (
-    <div class="table">
-      <table aria-label={label}>
-        <thead>
-          <tr>
-            {columns.map(({ title, numeric }) => (
-              <th key={title} scope="col" class={numeric ? 'number' : undefined}>
-                {title}
-              </th>
+    <table aria-label={label}>
+      <thead>
+        <tr>
+          {columns.map(({ title, numeric }) => (
+            <th key={title} scope="col" class={numeric ? 'number' : undefined}>
+              {title}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map((row) => (
+          <tr key={id(row)}>
+            {columns.map(({ title, cell, numeric }) => (
+              <td key={title} data-title={title} class={numeric ? 'number' : undefined}>
+                {cell(row)}
+              </td>
             ))}
           </tr>
-        </thead>
-        <tbody>
-          {rows.map((row) => (
-            <tr key={id(row)}>
-              {columns.map(({ title, cell, numeric }) => (
-                <td key={title} data-title={title} class={numeric ? 'number' : undefined}>
-                  {cell(row)}
-                </td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+        ))}
+      </tbody>
+    </table>
   )
 }
