@@ -55,7 +55,7 @@ async function run(name: string | undefined): Promise<boolean> {
     case 'engine':
       return (await import('./engine.ts')).benchEngine()
     case 'gpu':
-      return (await import('./gpu/gpu.ts')).benchGpu(values)
+      return (await import('./gpu.ts')).benchGpu(values)
     case 'cache':
       return (await import('./cache.ts')).benchCache()
     case 'budget':

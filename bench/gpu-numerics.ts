@@ -1,20 +1,20 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { importSource } from '../../model/import/import.ts'
-import { openSource } from '../../model/import/source.ts'
-import { longChunkDifference, mostLongChunkDifference } from '../../model/runtime/long-chunk-check.ts'
-import { range } from '../../model/runtime/row-places.ts'
-import { QuartetError } from '../../shared/errors.ts'
-import { randomAdapter } from '../random-adapter.ts'
-import type { Figure } from '../report.ts'
-import { prompt } from '../sequences.ts'
-import { type Loadable, type Measured, onCpu, openOn } from './backbone-on-device.ts'
-import type { Clock } from './clock.ts'
-import type { Sizes } from './sizes.ts'
+import { importSource } from '../model/import/import.ts'
+import { openSource } from '../model/import/source.ts'
+import { longChunkDifference, mostLongChunkDifference } from '../model/runtime/long-chunk-check.ts'
+import { range } from '../model/runtime/row-places.ts'
+import { QuartetError } from '../shared/errors.ts'
+import { type Loadable, type Measured, onCpu, openOn } from './gpu-backbone.ts'
+import type { Clock } from './gpu-clock.ts'
+import type { Sizes } from './gpu-sizes.ts'
+import { randomAdapter } from './random-adapter.ts'
+import type { Figure } from './report.ts'
+import { prompt } from './sequences.ts'
 
 /** Random checkpoints of a few thousand weights, one for each architecture. */
-const checkpoints = join(import.meta.dirname, '../../test/fixtures/backbones')
+const checkpoints = join(import.meta.dirname, '../test/fixtures/backbones')
 
 /** How far a logit may lie from the CPU's, by the type of cache that the device has. */
 const bounds = { f32: 1e-3, f16: 0.05, int8: 0.5 } as const

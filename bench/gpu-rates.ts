@@ -1,12 +1,12 @@
-import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
-import { range } from '../../model/runtime/row-places.ts'
-import type { BackboneManifest } from '../../shared/backbone.ts'
-import { randomAdapter } from '../random-adapter.ts'
-import type { Figure } from '../report.ts'
-import { decodeStep, prefill, prompt } from '../sequences.ts'
-import { timed } from '../statistics.ts'
-import type { Clock } from './clock.ts'
-import type { Sizes } from './sizes.ts'
+import type { OnnxBackend } from '../model/runtime/onnx-backend.ts'
+import { range } from '../model/runtime/row-places.ts'
+import type { BackboneManifest } from '../shared/backbone.ts'
+import type { Clock } from './gpu-clock.ts'
+import type { Sizes } from './gpu-sizes.ts'
+import { randomAdapter } from './random-adapter.ts'
+import type { Figure } from './report.ts'
+import { decodeStep, prefill, prompt } from './sequences.ts'
+import { timed } from './statistics.ts'
 
 /** Tokens of each sequence's prompt before it decodes. */
 const context = 128

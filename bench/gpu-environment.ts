@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process'
 import { cpus, release, totalmem } from 'node:os'
 import { promisify } from 'node:util'
-import { freeCudaMemory, missingForCuda } from '../../model/runtime/ort/cuda.ts'
-import { pinnedRelease } from '../../model/runtime/ort/library.ts'
-import type { Device } from '../../model/runtime/session.ts'
-import type { Figure } from '../report.ts'
+import { freeCudaMemory, missingForCuda } from '../model/runtime/ort/cuda.ts'
+import { pinnedRelease } from '../model/runtime/ort/library.ts'
+import type { Device } from '../model/runtime/session.ts'
+import type { Figure } from './report.ts'
 
 /** What `nvidia-smi` says, undefined where it is not. */
 function nvidiaSmi(...args: readonly string[]): Promise<string | undefined> {
