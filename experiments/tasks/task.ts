@@ -25,7 +25,7 @@ export interface TaskData {
   readonly choices: readonly string[]
 }
 
-/** How many examples choose, where a task has any to spare. */
+/** The number of dev examples of a task that has more training data than it trains on. */
 export const devExamples = 200
 
 export interface Task {

@@ -1,7 +1,6 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { CacheSlot, KeptRows, TokenRange } from './backend.ts'
-import { DeviceKeptRows, KeptPool } from './device-kept-rows.ts'
 import { DevicePlaces, type Layout, spareRows } from './device-places.ts'
 import { refusal } from './device-refusal.ts'
 import {
@@ -13,8 +12,9 @@ import {
   viewsOf,
 } from './device-rows.ts'
 import { Exclusive } from './exclusive.ts'
+import { KeptStore } from './kept-store.ts'
 import type { KvBinding, KvCache } from './kv-cache.ts'
-import { checkRoom, PlacedSlot, rowsOf } from './placed-slot.ts'
+import { checkRoom, PlacedSlot } from './placed-slot.ts'
 import { slotPositions } from './slot-positions.ts'
 
 export interface DeviceCacheLimits {
@@ -43,9 +43,9 @@ export class DeviceKvCache implements KvCache {
   readonly #config: ModelConfig
   readonly #limits: DeviceCacheLimits
   readonly #rows: DeviceRows
-  readonly #stores: { readonly places: RowStore; readonly lane: RowStore; readonly kept: RowStore }
+  readonly #stores: { readonly places: RowStore; readonly lane: RowStore }
+  readonly #kept: KeptStore
   readonly #places: DevicePlaces
-  readonly #pool: KeptPool
   /** The slot whose first rows the lane holds, and how many of each layer. */
   #inLane: { readonly slot: PlacedSlot; readonly lengths: readonly number[] } | undefined
   readonly #exclusive = new Exclusive<PlacedSlot>((slot) => this.#free(slot))
@@ -60,10 +60,10 @@ export class DeviceKvCache implements KvCache {
     this.#stores = {
       places: rows.allocate(limits.cacheRows),
       lane: rows.allocate(limits.contextLength),
-      kept: rows.allocate(limits.keptRows),
     }
     this.#places = new DevicePlaces(limits)
-    this.#pool = new KeptPool({ rows: limits.keptRows, rowBytes: rows.rowBytes })
+    const { keptRows } = limits
+    this.#kept = new KeptStore(rows, { slots: this.#stores.places, keptRows, kvHeads: config.kvHeads })
   }
 
   /** Throws `node_unavailable` that says how much memory the device lacks, and which setting lowers it. */
@@ -75,7 +75,7 @@ export class DeviceKvCache implements KvCache {
     try {
       const cache = new DeviceKvCache(config, { limits, rows })
       // A device may tell only when memory is used that it has not given it.
-      for (const store of Object.values(cache.#stores)) await rows.tryOut(store)
+      for (const store of [...Object.values(cache.#stores), cache.#kept.store]) await rows.tryOut(store)
       return cache
     } catch (cause) {
       await rows.release()
@@ -105,23 +105,7 @@ export class DeviceKvCache implements KvCache {
   keep(slot: CacheSlot, range: TokenRange): Promise<KeptRows> {
     return this.#exclusive.run(async () => {
       const own = this.#own(slot)
-      const ranges = rowsOf(own, range)
-      const kept = this.#pool.take(ranges.map(({ from, to }) => to - from))
-      try {
-        await this.#rows.copyLayers(
-          { from: this.#stores.places, to: this.#stores.kept },
-          ranges.map(({ from, to }) => ({
-            key: `${from}:${to}`,
-            rows: to - from,
-            from: this.#inPlace(own, from),
-            to: this.#inPool(kept),
-          })),
-        )
-        return kept
-      } catch (error) {
-        kept.release()
-        throw error
-      }
+      return await this.#kept.keep(own, range, (first) => this.#inPlace(own, first))
     })
   }
 
@@ -129,20 +113,8 @@ export class DeviceKvCache implements KvCache {
     return this.#exclusive.run(async () => {
       await this.#arrange()
       const own = this.#own(slot)
-      for (const block of kept) {
-        if (!(block instanceof DeviceKeptRows) || !this.#pool.has(block))
-          throw new QuartetError('internal_error', 'rows of another cache, or released ones')
-        checkRoom(own, block.rows)
-        await this.#rows.copyLayers(
-          { from: this.#stores.kept, to: this.#stores.places },
-          block.rows.map((rows, layer) => {
-            const into = own.lengths[layer] ?? 0
-            return { key: `${rows}:${into}`, rows, from: this.#inPool(block), to: this.#inPlace(own, into) }
-          }),
-        )
-        this.#staleInLane(own)
-        own.grow(block.rows)
-      }
+      this.#staleInLane(own)
+      await this.#kept.put(own, kept, (first) => this.#inPlace(own, first))
     })
   }
 
@@ -281,10 +253,6 @@ export class DeviceKvCache implements KvCache {
 
   #laneAt(first: number): RowAt {
     return (head, row) => head * this.#limits.contextLength + first + row
-  }
-
-  #inPool({ units }: DeviceKeptRows): RowAt {
-    return (head, row) => (units[row] ?? 0) * this.#config.kvHeads + head
   }
 
   #own(slot: CacheSlot): PlacedSlot {

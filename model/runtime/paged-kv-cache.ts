@@ -2,13 +2,13 @@ import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { pageRowsOf } from '../graph/paged-cache.ts'
 import type { CacheSlot, KeptRows, TokenRange } from './backend.ts'
-import { DeviceKeptRows, KeptPool } from './device-kept-rows.ts'
 import { refusal } from './device-refusal.ts'
 import { DeviceRows, type DeviceRowsOptions, type RowAt, type RowStore, viewsOf } from './device-rows.ts'
 import { Exclusive } from './exclusive.ts'
+import { KeptStore } from './kept-store.ts'
 import type { KvBinding, KvCache } from './kv-cache.ts'
 import { Pages, rowStarts } from './page-table.ts'
-import { checkRoom, PlacedSlot, rowsOf } from './placed-slot.ts'
+import { checkRoom, PlacedSlot } from './placed-slot.ts'
 import { int32, type Tensors } from './tensors.ts'
 
 export interface PagedCacheLimits {
@@ -33,8 +33,8 @@ export class PagedKvCache implements KvCache {
   readonly #rows: DeviceRows
   readonly #pages: Pages
   readonly #count: number
-  readonly #stores: { readonly pages: RowStore; readonly kept: RowStore }
-  readonly #pool: KeptPool
+  readonly #store: RowStore
+  readonly #kept: KeptStore
   /** The pages of each slot, in order. */
   readonly #slots = new Map<PlacedSlot, readonly number[]>()
   readonly #exclusive = new Exclusive<PlacedSlot>((slot) => this.#free(slot))
@@ -46,8 +46,9 @@ export class PagedKvCache implements KvCache {
     this.#rows = rows
     this.#count = Math.ceil(limits.cacheRows / pageRows)
     this.#pages = new Pages({ count: this.#count, pageRows })
-    this.#stores = { pages: rows.allocate(this.#count * pageRows), kept: rows.allocate(limits.keptRows) }
-    this.#pool = new KeptPool({ rows: limits.keptRows, rowBytes: rows.rowBytes })
+    this.#store = rows.allocate(this.#count * pageRows)
+    const { keptRows } = limits
+    this.#kept = new KeptStore(rows, { slots: this.#store, keptRows, kvHeads: config.kvHeads })
   }
 
   /** Throws `node_unavailable` that says how much memory the device lacks, and which setting lowers it. */
@@ -59,7 +60,7 @@ export class PagedKvCache implements KvCache {
     try {
       const cache = new PagedKvCache(config, { limits, rows })
       // A device may tell only when memory is used that it has not given it.
-      for (const store of Object.values(cache.#stores)) await rows.tryOut(store)
+      for (const store of [cache.#store, cache.#kept.store]) await rows.tryOut(store)
       return cache
     } catch (cause) {
       await rows.release()
@@ -88,42 +89,14 @@ export class PagedKvCache implements KvCache {
   keep(slot: CacheSlot, range: TokenRange): Promise<KeptRows> {
     return this.#exclusive.run(async () => {
       const own = this.#own(slot)
-      const ranges = rowsOf(own, range)
-      const kept = this.#pool.take(ranges.map(({ from, to }) => to - from))
-      try {
-        await this.#rows.copyLayers(
-          { from: this.#stores.pages, to: this.#stores.kept },
-          ranges.map(({ from, to }) => ({
-            key: `${from}:${to}`,
-            rows: to - from,
-            from: this.#inPages(own, from),
-            to: this.#inPool(kept),
-          })),
-        )
-        return kept
-      } catch (error) {
-        kept.release()
-        throw error
-      }
+      return await this.#kept.keep(own, range, (first) => this.#inPages(own, first))
     })
   }
 
   put(slot: CacheSlot, kept: readonly KeptRows[]): Promise<void> {
     return this.#exclusive.run(async () => {
       const own = this.#own(slot)
-      for (const block of kept) {
-        if (!(block instanceof DeviceKeptRows) || !this.#pool.has(block))
-          throw new QuartetError('internal_error', 'rows of another cache, or released ones')
-        checkRoom(own, block.rows)
-        await this.#rows.copyLayers(
-          { from: this.#stores.kept, to: this.#stores.pages },
-          block.rows.map((rows, layer) => {
-            const into = own.lengths[layer] ?? 0
-            return { key: `${rows}:${into}`, rows, from: this.#inPool(block), to: this.#inPages(own, into) }
-          }),
-        )
-        own.grow(block.rows)
-      }
+      await this.#kept.put(own, kept, (first) => this.#inPages(own, first))
     })
   }
 
@@ -138,7 +111,7 @@ export class PagedKvCache implements KvCache {
       const lengths = Array.from({ length: layers }, (_, layer) =>
         own.map((slot) => slot.lengths[layer] ?? 0),
       )
-      using views = viewsOf(this.#stores.pages, [this.#count, this.#pages.pageRows, kvHeads, headDim])
+      using views = viewsOf(this.#store, [this.#count, this.#pages.pageRows, kvHeads, headDim])
       await run({ slots: own, lengths, positions: this.#positions(own, { gained, lengths }), ...views })
       for (const slot of own) slot.grow(gained)
     })
@@ -172,10 +145,6 @@ export class PagedKvCache implements KvCache {
   #inPages(slot: PlacedSlot, first: number): RowAt {
     const pages = this.#pagesOf(slot)
     return (head, row) => this.#pages.rowAt(pages, first + row) * this.#config.kvHeads + head
-  }
-
-  #inPool({ units }: DeviceKeptRows): RowAt {
-    return (head, row) => (units[row] ?? 0) * this.#config.kvHeads + head
   }
 
   #own(slot: CacheSlot): PlacedSlot {
