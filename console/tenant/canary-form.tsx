@@ -12,9 +12,10 @@ import { useAction } from '../api/use-action.ts'
 import { useLoad } from '../api/use-load.ts'
 import { href } from '../session/route.ts'
 import { Select, Slider } from '../ui/field.tsx'
-import { duration, moment, number, shortDigest } from '../ui/format.ts'
+import { duration, moment, number } from '../ui/format.ts'
 import { Failure, Shown } from '../ui/notice.tsx'
 import { Table } from '../ui/table.tsx'
+import { AdapterSelect } from './adapter-select.tsx'
 
 const shares: readonly { readonly value: CanaryShare; readonly label: string }[] = [
   { value: 'request', label: 'of the requests' },
@@ -142,14 +143,11 @@ function Form({
         put.run()
       }}
     >
-      <Select
+      <AdapterSelect
         label="Adapter that takes the share"
         value={digest}
         onValue={setDigest}
-        options={others.map((adapter) => ({
-          value: adapter.digest,
-          label: `${shortDigest(adapter.digest)} · ${adapter.kind} · ${moment(adapter.createdAt)}`,
-        }))}
+        adapters={others}
       />
       <Slider
         label="Share"

@@ -4,9 +4,9 @@ import { send } from '../api/call.ts'
 import { readAll } from '../api/pages.ts'
 import { useAction } from '../api/use-action.ts'
 import { useLoad } from '../api/use-load.ts'
-import { Select, Slider } from '../ui/field.tsx'
-import { moment, shortDigest } from '../ui/format.ts'
+import { Slider } from '../ui/field.tsx'
 import { Failure, Shown } from '../ui/notice.tsx'
+import { AdapterSelect } from './adapter-select.tsx'
 
 /** Begins a shadow, changes its share, ends it. */
 export function ShadowForm({
@@ -78,14 +78,11 @@ function Form({
         put.run()
       }}
     >
-      <Select
+      <AdapterSelect
         label="Adapter that answers too"
         value={digest}
         onValue={setDigest}
-        options={others.map((adapter) => ({
-          value: adapter.digest,
-          label: `${shortDigest(adapter.digest)} · ${adapter.kind} · ${moment(adapter.createdAt)}`,
-        }))}
+        adapters={others}
         hint="No client sees its answers. They cost tokens of shadows, which an operator grants."
       />
       <Slider
