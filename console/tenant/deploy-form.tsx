@@ -5,9 +5,10 @@ import { readAll } from '../api/pages.ts'
 import { useAction } from '../api/use-action.ts'
 import { useLoad } from '../api/use-load.ts'
 import { href } from '../session/route.ts'
-import { Select, TextField } from '../ui/field.tsx'
-import { moment, shortDigest } from '../ui/format.ts'
+import { TextField } from '../ui/field.tsx'
+import { shortDigest } from '../ui/format.ts'
 import { Failure, Shown } from '../ui/notice.tsx'
+import { AdapterSelect } from './adapter-select.tsx'
 import { AnswerFormField, chosenForm, keptForm } from './answer-form.tsx'
 
 /** Points an alias at one of the tenant's adapters. `alias` and `ifVersion` are given where the alias exists. */
@@ -87,15 +88,7 @@ function Form({
             hint="What requests put in `model`. An alias that exists moves to the adapter."
           />
         ) : null}
-        <Select
-          label="Adapter"
-          value={digest}
-          onValue={setDigest}
-          options={adapters.map((adapter) => ({
-            value: adapter.digest,
-            label: `${shortDigest(adapter.digest)} · ${adapter.kind} · ${moment(adapter.createdAt)}`,
-          }))}
-        />
+        <AdapterSelect label="Adapter" value={digest} onValue={setDigest} adapters={adapters} />
         <AnswerFormField
           choice={formChoice}
           onChoice={setFormChoice}
