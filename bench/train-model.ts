@@ -14,6 +14,7 @@ export const jobTokens = 48
 
 const settings = {
   iapt: { kind: 'iapt', m: '64', anchor: 'own', placement: 'after-first', activation: 'gelu' },
+  late: { kind: 'iapt', m: '64', anchor: 'own', placement: 'late', tail: '4', activation: 'gelu' },
   lpt: { kind: 'lpt', m: '64', at: '15', anchor: 'own', placement: 'after-first', activation: 'gelu' },
 } as const
 

@@ -30,7 +30,7 @@ interface Round {
 }
 
 interface Training {
-  readonly kind: 'iapt' | 'lpt'
+  readonly kind: 'iapt' | 'late' | 'lpt'
   readonly response: number
   readonly checkpointing?: boolean
 }
@@ -111,8 +111,9 @@ function speed(name: string, rounds: readonly Round[]): Figure[] {
 }
 
 export async function benchTrain(): Promise<boolean> {
-  const [iapt = [], lpt = []] = await measure([
+  const [iapt = [], late = [], lpt = []] = await measure([
     { kind: 'iapt', response: responses.quarter },
+    { kind: 'late', response: responses.quarter },
     { kind: 'lpt', response: responses.quarter },
   ])
   const [worst = []] = await measure([{ kind: 'iapt', response: responses.all }])
@@ -126,6 +127,12 @@ export async function benchTrain(): Promise<boolean> {
       name: 'checkpointing: forward, backward and AdamW',
       value: perSecond(median(recomputed.map(({ step }) => step))),
       unit: 'tokens/s',
+    },
+    {
+      name: 'late rows: whole step / that of rows behind the first token',
+      value: median(late.map(({ step }, index) => step / (iapt[index]?.step ?? step))),
+      unit: '×',
+      bound: atMost(0.8),
     },
     {
       name: 'lpt at layer 15: backward / iapt’s',

@@ -128,7 +128,12 @@ export function attention(
   { weights, context, layer }: { weights: LayerWeights; context: AttentionContext; layer: number },
 ): ReturnType<typeof attend> {
   const { qNorm, kNorm } = weights
-  return attend(g, linear(g, weights.qkv, normed), { context, layer, qNorm, kNorm })
+  return attend(g, projected(g, normed, weights), { context, layer, qNorm, kNorm })
+}
+
+/** Queries, keys and values of normed rows [n, d], side by side. */
+export function projected(g: GraphBuilder, normed: Value, { qkv }: Pick<LayerWeights, 'qkv'>): Value {
+  return linear(g, qkv, normed)
 }
 
 /** The part of a layer behind its attention: the output joins the residual stream, and the feed-forward block runs. */

@@ -6,6 +6,7 @@ import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import type { AdapterFile } from '../../shared/adapter-file.ts'
 import { Random } from '../../shared/prng.ts'
 import type { Example } from '../../training/data/example.ts'
+import type { RowPlaces } from '../../training/graph/placement.ts'
 import { meanGradients, responseLosses } from '../../training/loss/batch-loss.ts'
 import { type OnnxLossModel, openLossModel } from '../../training/loss/onnx-loss-model.ts'
 import { adapterVariants } from './generation.ts'
@@ -68,13 +69,18 @@ const named = Array.from(
   new Map(variants.map((variant) => [JSON.stringify(variant), variant as Record<string, string | number>])),
 )
 
+interface Tried {
+  readonly checkpointing?: boolean
+  readonly places?: RowPlaces
+}
+
 /** A second thread would only wait busily for work as small as this. */
-const openModel = ({ metadata }: AdapterFile, options: { checkpointing?: boolean } = {}) =>
+const openModel = ({ metadata }: AdapterFile, options: Tried = {}) =>
   openLossModel({ backbone: tiny, metadata, threads: 1, ...options })
 
 async function withModel<T>(
   adapter: AdapterFile,
-  options: { checkpointing?: boolean },
+  options: Tried,
   use: (model: OnnxLossModel) => Promise<T>,
 ): Promise<T> {
   const model = await openModel(adapter, options)
@@ -120,6 +126,47 @@ describe.for(named)('%s', ([, variant]) => {
       const { expected, measured } = await slope(model, { name, parameters, gradients, batch: examples })
       expect(Math.abs(measured - expected) / (Math.abs(expected) + 0.01), name).toBeLessThan(1e-2)
     }
+  })
+})
+
+describe('rows that are tried at other places than late ones', () => {
+  const adapter = () =>
+    randomAdapter(tiny.manifest, {
+      seed: 5,
+      kind: 'iapt',
+      activation: 'gelu',
+      placement: 'late',
+      tail: '4',
+      l_sp: '4',
+    })
+
+  test('the places of late rows themselves give the loss and the gradients of late rows', async () => {
+    const parameters = parametersOf(adapter())
+    const served = await withModel(adapter(), {}, (model) => model.differentiate(lateBatch, parameters))
+    const places: RowPlaces = ({ instruction }) => Array<number>(4).fill(instruction - 4)
+    const tried = await withModel(adapter(), { places }, (model) =>
+      model.differentiate(lateBatch, parameters),
+    )
+    expect(tried.lossSum).toBeCloseTo(served.lossSum, 3)
+    for (const [name, gradient] of served.gradients)
+      expect(distance(tried.gradients.get(name) ?? [], gradient), name).toBeLessThan(1e-5)
+  })
+
+  test('gradients are the slope of the loss where rows stand among the tokens that a generator reads', async () => {
+    const parameters = parametersOf(adapter())
+    const places: RowPlaces = ({ instruction, response }) => [
+      1,
+      instruction - 4,
+      instruction,
+      instruction + response - 1,
+    ]
+    await withModel(adapter(), { places }, async (model) => {
+      const { gradients } = await model.differentiate(lateBatch, parameters)
+      for (const name of gradients.keys()) {
+        const { expected, measured } = await slope(model, { name, parameters, gradients, batch: lateBatch })
+        expect(Math.abs(measured - expected) / (Math.abs(expected) + 0.01), name).toBeLessThan(1e-2)
+      }
+    })
   })
 })
 

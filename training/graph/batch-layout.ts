@@ -1,29 +1,22 @@
 import { type AdapterMetadata, carriedFrom } from '../../shared/adapter-file.ts'
 import type { Stretch } from '../data/runs.ts'
-import { type RowPlaces, rowPlaces } from './placement.ts'
+import { type LateLayout, layOutLate } from './late-layout.ts'
+import { fixedBefore, type RowPlaces, rowPlaces } from './placement.ts'
+import { type Reading, readingOf } from './reading.ts'
+import { type Place, padded } from './token-places.ts'
 
 /** A batch as the numbers that the training graph's inputs hold; shapes as in `BatchInputs`. */
-export interface BatchLayout {
+export interface BatchLayout extends Reading {
   /** [batch, longest] */
   readonly tokens: number[]
   readonly longest: number
+  /** Rows of a layer's sequence, padding included. */
+  readonly rows: number
   readonly attendedRows: number[]
   readonly residualRows: number[]
   readonly targets: number[]
-  /** [batch · (longest + l_sp)] */
-  readonly order: number[]
-  /** [batch · longest] */
-  readonly tokenRows: number[]
-  /** Tokens up to the end of the longest instruction as the generator reads it. */
-  readonly instruction: number
-  /** [batch, instruction] */
-  readonly mask: Float32Array
-  /** [batch, instruction] */
-  readonly share: Float32Array
+  readonly late: LateLayout | undefined
 }
-
-/** The score outside an instruction: e to it is 0. */
-const masked = -1e30
 
 /**
  * Lays out right-padded examples. The token before each response token predicts it, so an example's last token is
@@ -35,56 +28,31 @@ export function layOut(
   placesOf: RowPlaces | undefined = metadata && rowPlaces(metadata),
 ): BatchLayout {
   const read = batch.map(({ instruction, response }) => [...instruction, ...response.slice(0, -1)])
-  const longest = Math.max(...read.map(({ length }) => length))
-  const { l_sp = 0, placement = 'first', tail = 0 } = metadata ?? {}
-  const carries = metadata !== undefined && carriedFrom(metadata) !== undefined
-  const window = metadata !== undefined && 'window' in metadata ? metadata.window : 1
-  const places = batch.map(({ instruction, response }) =>
-    placesOf === undefined ? [] : placesOf({ instruction: instruction.length, response: response.length }),
-  )
-  const predicting = batch.flatMap(({ instruction, response, unscored = 0 }, index) =>
+  const predicting: readonly Place[] = batch.flatMap(({ instruction, response, unscored = 0 }, index) =>
     response.slice(unscored).map((_, at) => ({ index, token: instruction.length - 1 + unscored + at })),
   )
-  const rowsBefore = ({ index, token }: Place) =>
-    (places[index] ?? []).filter((place) => place <= token).length
-  const withRows = (at: Place) => at.index * (longest + l_sp) + at.token + rowsBefore(at)
-  const plain = ({ index, token }: Place) => index * longest + token
-  const everyToken = batch.flatMap((_, index) => numbered(longest).map((token) => ({ index, token })))
-  const order = Array<number>(batch.length * (longest + l_sp)).fill(0)
-  for (const token of everyToken) order[withRows(token)] = plain(token)
-  for (const [index, ofExample] of places.entries())
-    for (const [row, place] of ofExample.entries())
-      order[index * (longest + l_sp) + place + row] = batch.length * longest + index * l_sp + row
-  // Each generator reads the first tokens, or the last in front of late rows.
-  const spans = batch.map(({ instruction }) => {
-    const end = placement === 'late' ? instruction.length - tail : Math.min(instruction.length, window)
-    return { start: Math.max(0, end - window), end }
-  })
-  const widest = Math.max(...spans.map(({ end }) => end))
-  const perToken = (inside: (length: number) => number, outside: number) =>
-    Float32Array.from(
-      spans.flatMap(({ start, end }) =>
-        numbered(widest).map((at) => (at >= start && at < end ? inside(end - start) : outside)),
-      ),
+  const targets = batch.flatMap(({ response, unscored = 0 }) => response.slice(unscored))
+  const reading = readingOf(batch, metadata)
+  if (metadata?.placement === 'late' && placesOf !== undefined) {
+    const places = batch.map(({ instruction, response }) =>
+      placesOf({ instruction: instruction.length, response: response.length }),
     )
+    return { ...reading, ...layOutLate({ read, places, predicting, ...reading }), targets }
+  }
+  const longest = Math.max(...read.map(({ length }) => length))
+  const { l_sp = 0, placement = 'first' } = metadata ?? {}
+  const carries = metadata !== undefined && carriedFrom(metadata) !== undefined
+  const before = fixedBefore[placement] ?? 0
+  const withRows = ({ index, token }: Place) => index * (longest + l_sp) + token + (token < before ? 0 : l_sp)
+  const plain = ({ index, token }: Place) => index * longest + token
   return {
-    tokens: read.flatMap((ids) => [...ids, ...Array<number>(longest - ids.length).fill(0)]),
+    ...reading,
+    tokens: padded(read, longest),
     longest,
+    rows: longest + l_sp,
     attendedRows: predicting.map(withRows),
     residualRows: predicting.map(carries ? withRows : plain),
-    targets: batch.flatMap(({ response, unscored = 0 }) => response.slice(unscored)),
-    order,
-    tokenRows: everyToken.map(withRows),
-    instruction: widest,
-    mask: perToken(() => 0, masked),
-    share: perToken((length) => 1 / length, 0),
+    targets,
+    late: undefined,
   }
 }
-
-/** A token of an example of the batch. */
-interface Place {
-  readonly index: number
-  readonly token: number
-}
-
-const numbered = (count: number) => Array.from({ length: count }, (_, at) => at)

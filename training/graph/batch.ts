@@ -15,13 +15,23 @@ export interface BatchInputs {
   readonly residualRows: Value
   /** int64 [r]: the tokens to predict. */
   readonly targets: Value
-  /**
-   * For late rows: int64 [all rows]. The row at each place of a layer's sequences, counted among all tokens with all
-   * prompt rows behind them.
-   */
-  readonly order: Value
-  /** int64 [n], for late rows: the place of each token among those. */
+  readonly late: LateInputs
+}
+
+/**
+ * The inputs of a graph with late rows. The tokens in front of an example's first prompt row are its front: they see no
+ * prompt row, so nothing of them depends on the adapter. `tokens` are then those behind. A layer's sequence has the
+ * front, padded to the longest one; the prompt rows and tokens behind it are written over that padding.
+ */
+interface LateInputs {
+  /** int64 [batch, front] */
+  readonly frontTokens: Value
+  /** int64 [n, 1]: the place of each token behind the front among all rows of a layer. */
   readonly tokenRows: Value
+  /** int64 [batch · l_sp, 1]: the place of each prompt row. */
+  readonly promptRows: Value
+  /** int64 [batch, instruction]: what the generator reads, counted among all fronts with all `tokens` behind them. */
+  readonly instructionRows: Value
 }
 
 export const batchInputNames = {
@@ -29,8 +39,10 @@ export const batchInputNames = {
   attendedRows: 'attended_rows',
   residualRows: 'residual_rows',
   targets: 'targets',
-  order: 'order',
+  frontTokens: 'front_tokens',
   tokenRows: 'token_rows',
+  promptRows: 'prompt_rows',
+  instructionRows: 'instruction_rows',
   instructionMask: 'instruction_mask',
   instructionShare: 'instruction_share',
   anchors: 'anchors',
@@ -43,8 +55,12 @@ export function batchInputs(g: GraphBuilder): BatchInputs {
     attendedRows: rows(batchInputNames.attendedRows),
     residualRows: rows(batchInputNames.residualRows),
     targets: rows(batchInputNames.targets),
-    order: g.input(batchInputNames.order, 'int64', [sizes.allRows]),
-    tokenRows: g.input(batchInputNames.tokenRows, 'int64', [sizes.allTokens]),
+    late: {
+      frontTokens: g.input(batchInputNames.frontTokens, 'int64', [sizes.batch, sizes.front]),
+      tokenRows: g.input(batchInputNames.tokenRows, 'int64', [sizes.allTokens, 1]),
+      promptRows: g.input(batchInputNames.promptRows, 'int64', [sizes.allPromptRows, 1]),
+      instructionRows: g.input(batchInputNames.instructionRows, 'int64', [sizes.batch, sizes.instruction]),
+    },
   }
 }
 
@@ -54,14 +70,20 @@ export function batchInputs(g: GraphBuilder): BatchInputs {
  */
 export const sizes = {
   batch: 'batch',
-  /** Tokens of the longest example. */
+  /** Tokens of the longest example; of late rows, of the longest stretch behind a front. */
   tokens: 'tokens',
   /** batch · tokens */
   allTokens: 'n',
-  /** tokens + l_sp */
+  /** Tokens of the longest front. */
+  front: 'front',
+  /** batch · front */
+  allFront: 'all_front',
+  /** front + tokens + l_sp */
   rows: 'layer_rows',
-  /** batch · (tokens + l_sp) */
+  /** batch · (front + tokens + l_sp) */
   allRows: 'all_rows',
+  /** batch · l_sp */
+  allPromptRows: 'all_prompt_rows',
   lossRows: 'loss_rows',
   instruction: 'instruction',
   /** Pooled vectors of a batch. */
@@ -73,19 +95,25 @@ export function sizeOf(g: GraphBuilder, x: Value, axis: number): Value {
   return g.apply('Gather', [g.apply('Shape', [x]), g.constant('int64', [axis])], { axis: 0 })
 }
 
-/** [n, width] → [batch, tokens, width], [all rows, width] → [batch, rows, width] */
-export function toSequences(g: GraphBuilder, x: Value, { tokens }: BatchInputs): Value {
+/** The length of a sequence for each number of rows that a batch of them has. */
+const lengths: Readonly<Record<string, string>> = {
+  [sizes.allTokens]: sizes.tokens,
+  [sizes.allFront]: sizes.front,
+  [sizes.allRows]: sizes.rows,
+}
+
+/** [n, width] → [batch, tokens, width]; rows of fronts and of layers too. */
+export function toSequences(g: GraphBuilder, x: Value, { tokens }: Pick<BatchInputs, 'tokens'>): Value {
   const width = Number(x.shape[1])
   const to = g.apply('Concat', [sizeOf(g, tokens, 0), g.constant('int64', [-1, width])], { axis: 0 })
-  const length = x.shape[0] === sizes.allTokens ? sizes.tokens : sizes.rows
-  return shaped(g.apply('Reshape', [x, to]), [sizes.batch, length, width])
+  return shaped(g.apply('Reshape', [x, to]), [sizes.batch, lengths[String(x.shape[0])] ?? sizes.rows, width])
 }
 
 /** The opposite of `toSequences`. */
 export function toRows(g: GraphBuilder, x: Value): Value {
-  const width = Number(x.shape[2])
-  const count = x.shape[1] === sizes.tokens ? sizes.allTokens : sizes.allRows
-  return shaped(g.apply('Reshape', [x, g.constant('int64', [-1, width])]), [count, width])
+  const [, length, width] = x.shape
+  const count = Object.entries(lengths).find(([, each]) => each === length)?.[0] ?? sizes.allRows
+  return shaped(g.apply('Reshape', [x, g.constant('int64', [-1, Number(width)])]), [count, Number(width)])
 }
 
 /** The positions that the layers of one length of sequence share. */
@@ -97,11 +125,16 @@ export interface SequenceRows {
   readonly totalRows: Value
 }
 
-/** The inputs of sequences that have `promptRows` rows more than tokens. */
-export function sequenceRows(g: GraphBuilder, { tokens }: BatchInputs, promptRows: number): SequenceRows {
+/** The inputs of sequences as long as those of `parts` [batch, tokens] together, with so many prompt rows. */
+export function sequenceRows(
+  g: GraphBuilder,
+  parts: readonly [Value, ...Value[]],
+  promptRows: number,
+): SequenceRows {
   const int32 = (x: Value) => g.apply('Cast', [x], { to: 'int32' })
-  const batch = sizeOf(g, tokens, 0)
-  const last = g.apply('Add', [sizeOf(g, tokens, 1), g.constant('int64', [promptRows - 1])])
+  const batch = sizeOf(g, parts[0], 0)
+  const tokens = parts.map((part) => sizeOf(g, part, 1)).reduce((sum, size) => g.apply('Add', [sum, size]))
+  const last = g.apply('Add', [tokens, g.constant('int64', [promptRows - 1])])
   const total = g.apply('Add', [last, g.constant('int64', [1])])
   const scalar: Shape = []
   return {

@@ -5,12 +5,6 @@ import { type BatchInputs, sizeOf, sizes, toRows, toSequences } from './batch.ts
 
 type Placement = AdapterMetadata['placement']
 
-interface Placed {
-  readonly batch: BatchInputs
-  readonly placement: Placement
-  readonly l_sp: number
-}
-
 /** An example's number of tokens. */
 interface ExampleLengths {
   readonly instruction: number
@@ -29,31 +23,28 @@ export function rowPlaces({
   placement,
   tail = 0,
 }: Pick<AdapterMetadata, 'l_sp' | 'placement' | 'tail'>): RowPlaces {
-  const before = {
-    first: () => 0,
-    'after-first': () => 1,
-    late: ({ instruction }) => instruction - tail,
-  } as const satisfies { readonly [P in Placement]: (example: ExampleLengths) => number }
-  return (example) => Array<number>(l_sp).fill(before[placement](example))
+  return ({ instruction }) => Array<number>(l_sp).fill(fixedBefore[placement] ?? instruction - tail)
 }
 
-/** The same for all examples of a batch, where it does not depend on their lengths. */
-const fixedBefore = { first: 0, 'after-first': 1, late: undefined } as const
+/** The tokens in front of the rows where they are as many in every example. */
+export const fixedBefore = { first: 0, 'after-first': 1, late: undefined } as const satisfies {
+  readonly [P in Placement]: number | undefined
+}
+
+/** Rows in front of which as many tokens stand in every example. */
+interface Placed {
+  readonly batch: BatchInputs
+  readonly before: number
+  readonly l_sp: number
+}
 
 /** Prompt rows [batch or 1, l_sp, width] among a layer's tokens [batch · tokens, width]: [batch · rows, width]. */
 export function insertRows(
   g: GraphBuilder,
   { tokens, rows }: { tokens: Value; rows: Value },
-  { batch, placement, l_sp }: Placed,
+  { batch, before, l_sp }: Placed,
 ): Value {
-  const width = Number(tokens.shape[1])
-  const ofEach = repeated(g, rows, { batch, shape: [sizes.batch, l_sp, width] })
-  const before = fixedBefore[placement]
-  if (before === undefined) {
-    const flat = g.apply('Reshape', [ofEach, g.constant('int64', [-1, width])])
-    const both = g.apply('Concat', [tokens, shaped(flat, ['prompt_rows', width])], { axis: 0 })
-    return shaped(g.apply('Gather', [both, batch.order], { axis: 0 }), [sizes.allRows, width])
-  }
+  const ofEach = repeatedRows(g, rows, { batch, l_sp })
   const sequences = toSequences(g, tokens, batch)
   if (before === 0) return toRows(g, joined(g, [ofEach, sequences], sizes.rows))
   const count = sizeOf(g, batch.tokens, 1)
@@ -63,13 +54,7 @@ export function insertRows(
 }
 
 /** The tokens of a layer's rows [batch · rows, width]: [batch · tokens, width]. */
-export function dropRows(g: GraphBuilder, all: Value, { batch, placement, l_sp }: Placed): Value {
-  const before = fixedBefore[placement]
-  if (before === undefined)
-    return shaped(g.apply('Gather', [all, batch.tokenRows], { axis: 0 }), [
-      sizes.allTokens,
-      Number(all.shape[1]),
-    ])
+export function dropRows(g: GraphBuilder, all: Value, { batch, before, l_sp }: Placed): Value {
   const sequences = toSequences(g, all, batch)
   const count = sizeOf(g, batch.tokens, 1)
   const [l, b] = [g.constant('int64', [l_sp]), g.constant('int64', [before])]
@@ -81,20 +66,20 @@ export function dropRows(g: GraphBuilder, all: Value, { batch, placement, l_sp }
   return toRows(g, joined(g, [front, back], sizes.tokens))
 }
 
-function repeated(
+/** Prompt rows [batch or 1, l_sp, width] of each example: [batch, l_sp, width]. */
+export function repeatedRows(
   g: GraphBuilder,
   rows: Value,
-  { batch, shape }: { batch: BatchInputs; shape: Shape },
+  { batch, l_sp }: Pick<Placed, 'batch' | 'l_sp'>,
 ): Value {
-  if (rows.shape[0] !== 1) return rows
-  const to = g.apply(
-    'Concat',
-    [sizeOf(g, batch.tokens, 0), g.constant('int64', shape.slice(1).map(Number))],
-    {
-      axis: 0,
-    },
+  const width = Number(rows.shape[2])
+  const shape: Shape = [sizes.batch, l_sp, width]
+  if (rows.shape[0] !== 1) return shaped(rows, shape)
+  const each = g.constant('int64', [l_sp, width])
+  return shaped(
+    g.apply('Expand', [rows, g.apply('Concat', [sizeOf(g, batch.tokens, 0), each], { axis: 0 })]),
+    shape,
   )
-  return shaped(g.apply('Expand', [rows, to]), shape)
 }
 
 function joined(g: GraphBuilder, sequences: Value[], length: string): Value {

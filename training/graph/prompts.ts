@@ -6,7 +6,7 @@ import {
   carriedFrom,
   ownLayers,
 } from '../../shared/adapter-file.ts'
-import { type BatchInputs, batchInputNames, toSequences } from './batch.ts'
+import { type BatchInputs, batchInputNames, sizes } from './batch.ts'
 import { type ComputedPool, expand, InstructionInputs, poolRules, projectHidden } from './generator.ts'
 
 /** The names of the graph's input for an adapter's tensor and of the output for its gradient. */
@@ -48,11 +48,11 @@ export class PromptRows {
    * P of a layer, [batch, l_sp, d], or [1, l_sp, d] where it is the same for all; undefined for a layer that makes
    * none.
    *
-   * @param hidden [n, d]: the hidden states that enter the layer
+   * @param reads gives the hidden states that enter the layer, [batch, tokens, d], from the first that a generator reads
    */
-  ofLayer(layer: number, hidden: Value): Value | undefined {
+  ofLayer(layer: number, reads: () => Value): Value | undefined {
     if (!this.#layers.has(layer)) return undefined
-    const parts = [this.#anchor(layer), this.#source(layer, hidden)].filter((part) => part !== undefined)
+    const parts = [this.#anchor(layer), this.#source(layer, reads)].filter((part) => part !== undefined)
     return parts.reduce((sum, part) => this.#g.apply('Add', [part, sum]))
   }
 
@@ -71,7 +71,7 @@ export class PromptRows {
     return shaped(rows, [1, l_sp, d])
   }
 
-  #source(layer: number, hidden: Value): Value {
+  #source(layer: number, reads: () => Value): Value {
     const { metadata } = this
     if (metadata.kind === 'static') return this.#fixed(`layers.${layer}.static`)
     const isShared = metadata.kind === 'idpg' && metadata.generator === 'shared'
@@ -82,7 +82,7 @@ export class PromptRows {
       metadata.kind === 'ipt'
         ? { z: this.#tableRows(tensor('table')), pool: 'mean' as const }
         : {
-            z: this.#projected(hidden, { down: tensor('down'), pool: poolOf(metadata) }),
+            z: this.#projected(reads(), { down: tensor('down'), pool: poolOf(metadata) }),
             pool: poolOf(metadata),
           }
     return expand(this.#g, poolRules[pool](this.#g, z, of), {
@@ -94,8 +94,9 @@ export class PromptRows {
   }
 
   #projected(hidden: Value, { down, pool }: { down: Value; pool: ComputedPool }): Value {
-    const sequences = toSequences(this.#g, hidden, this.#batch)
-    return projectHidden(this.#g, this.#instruction.cut(sequences, this.#lengths(pool)), down)
+    const isCut = hidden.shape[1] === sizes.instruction
+    const read = isCut ? hidden : this.#instruction.cut(hidden, this.#lengths(pool))
+    return projectHidden(this.#g, read, down)
   }
 
   /** The table's rows of the instruction's tokens: [batch, instruction, m]. */

@@ -51,6 +51,13 @@ test('gradients stop at the lowest trained layer', () => {
   expect(uses(iapt, 'none')).toEqual([1, 1, 1, 1])
 })
 
+test('no gradient passes the tokens in front of late rows: their products are made forward alone', () => {
+  const late = settings({ kind: 'iapt', m: '8', placement: 'late', tail: '1' })
+  // The rows and the tokens behind them forward and back, and the fronts forward.
+  expect(uses(late, 'kept')).toEqual([3, 3, 3, 3])
+  expect(uses(late, 'none')).toEqual([2, 2, 2, 2])
+})
+
 test('checkpointing computes each layer but the last once more, and nothing below the lowest trained one', () => {
   expect(uses(iapt, 'recomputed')).toEqual([3, 3, 3, 2])
   expect(uses(lpt, 'recomputed')).toEqual([1, 1, 3, 2])
@@ -84,21 +91,39 @@ test('a loss is taken only where a response token is predicted, padding and prom
 test('rows of a late adapter stand at the places that are given, and in front of the header by themselves', () => {
   const late = settings({ kind: 'iapt', m: '8', placement: 'late', tail: '1', l_sp: '3' })
   const long = [{ index: 0, instruction: [5, 6, 7], response: [8, 9, 2], unscored: 0 }]
-  // Counted: tokens 0 to 4, then the rows 5 to 7.
   expect(layOut(long, late)).toMatchObject({
-    order: [0, 1, 5, 6, 7, 2, 3, 4],
-    tokenRows: [0, 1, 5, 6, 7],
+    tokens: [7, 8, 9],
+    rows: 8,
     attendedRows: [5, 6, 7],
-    residualRows: [2, 3, 4],
+    residualRows: [0, 1, 2],
     instruction: 2,
+    late: { frontTokens: [5, 6], tokenRows: [5, 6, 7], promptRows: [2, 3, 4], instructionRows: [0, 1] },
   })
   expect(layOut(long, late, () => [1, 3, 4])).toMatchObject({
-    order: [0, 5, 1, 2, 6, 3, 7, 4],
-    tokenRows: [0, 2, 3, 5, 7],
+    tokens: [6, 7, 8, 9],
+    rows: 8,
     attendedRows: [3, 5, 7],
-    residualRows: [2, 3, 4],
+    residualRows: [1, 2, 3],
     instruction: 2,
+    late: { frontTokens: [5], tokenRows: [2, 3, 5, 7], promptRows: [1, 4, 6], instructionRows: [0, 1] },
   })
+})
+
+test('every row and token of late examples has a place of its own, padding too', () => {
+  const late = settings({ kind: 'iapt', m: '8', placement: 'late', tail: '1', l_sp: '3' })
+  const { rows, late: laidOut } = layOut(
+    [
+      { instruction: [5, 6, 7, 8, 9], response: [1] },
+      { instruction: [5, 6], response: [1, 2, 3] },
+    ],
+    late,
+  )
+  expect(laidOut?.frontTokens).toEqual([5, 6, 7, 8, 5, 0, 0, 0])
+  const written = [...(laidOut?.tokenRows ?? []), ...(laidOut?.promptRows ?? [])]
+  expect(new Set(written).size).toBe(2 * (3 + 3))
+  expect(rows).toBe(4 + 3 + 3)
+  expect(laidOut?.promptRows).toEqual([4, 5, 6, 11, 12, 13])
+  expect(laidOut?.tokenRows).toEqual([7, 8, 9, 14, 15, 16])
 })
 
 test('a response too long for one run is read several times, each time for the loss of other tokens', () => {

@@ -5,20 +5,22 @@ import {
   afterAttention,
   attention,
   capped,
+  type LayerWeights,
   layerWeights,
   type Residual,
 } from '../../model/graph/layer.ts'
 import type { Matrix } from '../../model/graph/matrix-format.ts'
 import { embedded, finalNorm, outputHead } from '../../model/graph/model.ts'
 import { rmsNorm } from '../../model/graph/norm.ts'
-import { rotaryTables, tablesByLength } from '../../model/graph/rotary-table.ts'
+import { type RotaryTables, rotaryTables, tablesByLength } from '../../model/graph/rotary-table.ts'
 import { dimAt, shaped, type Value } from '../../model/graph/values.ts'
 import { prefixRows } from '../../model/runtime/row-places.ts'
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import { differentiate, type Segment } from '../autodiff/differentiate.ts'
-import { type BatchInputs, batchInputs, sequenceRows, sizes } from './batch.ts'
-import { dropRows, insertRows } from './placement.ts'
+import { type BatchInputs, batchInputs, sequenceRows, sizes, toSequences } from './batch.ts'
+import { LateRows } from './late-rows.ts'
+import { dropRows, fixedBefore, insertRows } from './placement.ts'
 import { gradientOutput, PromptRows } from './prompts.ts'
 import { withoutUnused } from './unused.ts'
 import { WeightInputs, weightInput } from './weight-inputs.ts'
@@ -27,6 +29,11 @@ export interface TrainingGraphOptions {
   readonly config: ModelConfig
   /** The adapter that is trained; none for the untuned backbone. */
   readonly metadata: AdapterMetadata | undefined
+  /**
+   * What a generator of late rows reads: the tokens in front of all of them, as it is served, or tokens behind some of
+   * them too.
+   */
+  readonly reads?: 'front' | 'all'
   /** Whether the graph also gives the gradients, and whether their pass computes each layer's values anew. */
   readonly gradients: 'none' | 'kept' | 'recomputed'
 }
@@ -45,13 +52,18 @@ export const tokenLossOutput = 'token_loss'
  * head only on rows that predict a response token, and the gradient of the summed loss for every tensor of the
  * adapter (`gradientOutput`).
  */
-export function trainingGraph({ config, metadata, gradients }: TrainingGraphOptions): TrainingGraph {
+export function trainingGraph({
+  config,
+  metadata,
+  gradients,
+  reads = 'front',
+}: TrainingGraphOptions): TrainingGraph {
   const g = new GraphBuilder()
   const weights = new WeightInputs()
   const batch = batchInputs(g)
   const prompts = metadata && new PromptRows(g, { metadata, batch })
   const { embedding, head } = ends(g, { config, weights })
-  const { normed, segments } = backbone(g, { config, weights, batch, prompts, embedding })
+  const { normed, segments } = backbone(g, { config, weights, batch, prompts, embedding, reads })
   const loss = tokenLoss(g, { normed, targets: batch.targets, head, config })
   g.output(tokenLossOutput, loss)
   if (prompts !== undefined && gradients !== 'none') {
@@ -92,30 +104,68 @@ interface Backbone {
   readonly batch: BatchInputs
   readonly prompts: PromptRows | undefined
   readonly embedding: Matrix
+  readonly reads: 'front' | 'all'
 }
 
 /** The final normed hidden states of the rows that predict, [r, d], and which nodes belong to each layer. */
-function backbone(
-  g: GraphBuilder,
-  { config, weights, batch, prompts, embedding }: Backbone,
-): { normed: Value; segments: Segment[] } {
-  const { headDim, layers, d } = config
+function backbone(g: GraphBuilder, model: Backbone): { normed: Value; segments: Segment[] } {
+  const { config, weights, batch, prompts, embedding } = model
   const rotary = tablesByLength(g, { config, tables: rotaryTables(g, { config, weights }) })
-  const plain = sequenceRows(g, batch, 0)
-  const prompted = prompts && sequenceRows(g, batch, prompts.metadata.l_sp)
-  const placed = prompts && { batch, ...prompts.metadata }
+  const embed = (tokens: Value, count: string) =>
+    shaped(embedded(g, tokens, { embedding, config }), [count, config.d])
+  const enter =
+    prompts?.metadata.placement === 'late'
+      ? lateLayers(g, { ...model, prompts, rotary, front: embed(batch.late.frontTokens, sizes.allFront) })
+      : layersOf(g, { ...model, rotary })
   const segments: Segment[] = []
-  let residual: Residual = {
-    stream: shaped(embedded(g, batch.tokens, { embedding, config }), [sizes.allTokens, d]),
-    added: undefined,
-  }
-  let carries = false
-  for (let layer = 0; layer < layers; layer++) {
+  let residual: Residual = { stream: embed(batch.tokens, sizes.allTokens), added: undefined }
+  for (let layer = 0; layer < config.layers; layer++) {
     const from = g.nodes.length
     const w = layerWeights(g, { weights, config, layer })
-    const norm = w.attentionNorm
+    // Only rows whose loss is needed go on behind the last layer's attention.
+    const isLast = layer === config.layers - 1
+    const { all, hidden, tokensOf } = enter(residual, { weights: w, layer, isLast })
+    const at = (x: Value, which: Value) => g.apply('Gather', [x, which], { axis: 0 })
+    const attended = isLast ? at(all, batch.attendedRows) : tokensOf(all)
+    const stream = isLast ? at(hidden, batch.residualRows) : hidden
+    residual = afterAttention(g, { stream, attended }, { weights: w, config })
+    // The last layer's values are of few rows, and the first that the backward pass needs.
+    if (!isLast) segments.push({ from, to: g.nodes.length })
+  }
+  return { normed: finalNorm(g, residual, { config, weights }), segments }
+}
+
+/** What a layer's attention gave. */
+interface Attended {
+  /** Of all rows, prompt rows too: [rows, heads · headDim] */
+  readonly all: Value
+  /** The residual stream that entered the layer. */
+  readonly hidden: Value
+  /** Those of all rows that the residual stream has. */
+  readonly tokensOf: (all: Value) => Value
+}
+
+/** Runs a layer up to its attention; called in the order of the layers. */
+type EnterLayer = (
+  residual: Residual,
+  layer: { readonly weights: LayerWeights; readonly layer: number; readonly isLast: boolean },
+) => Attended
+
+interface Layers extends Omit<Backbone, 'weights' | 'embedding'> {
+  readonly rotary: readonly RotaryTables[]
+}
+
+/** Layers whose prompt rows stand behind as many tokens in every example, or that have none. */
+function layersOf(g: GraphBuilder, { config, batch, prompts, rotary }: Layers): EnterLayer {
+  const plain = sequenceRows(g, [batch.tokens], 0)
+  const prompted = prompts && sequenceRows(g, [batch.tokens], prompts.metadata.l_sp)
+  const before = prompts && fixedBefore[prompts.metadata.placement]
+  const placed = prompts && before !== undefined ? { batch, before, l_sp: prompts.metadata.l_sp } : undefined
+  let carries = false
+  return (residual, { weights, layer }) => {
+    const norm = weights.attentionNorm
     const entering = addAndNorm(g, residual, norm)
-    const rows = prompts?.ofLayer(layer, entering.hidden)
+    const rows = prompts?.ofLayer(layer, () => toSequences(g, entering.hidden, batch))
     let { hidden, normed } = entering
     if (rows !== undefined && placed !== undefined) {
       normed = insertRows(g, { tokens: normed, rows: norm ? rmsNorm(g, rows, norm) : rows }, placed)
@@ -124,30 +174,54 @@ function backbone(
     }
     const hasRows = rows !== undefined || carries
     const positions = (hasRows ? prompted : undefined) ?? plain
+    const prefix = hasRows && prompts ? g.constant('int32', [prefixRows(prompts.metadata)(layer)]) : undefined
     const { attended } = attention(g, normed, {
-      weights: w,
-      context: {
-        config,
-        ...positions,
-        rotary,
-        prefixRows:
-          hasRows && prompts ? g.constant('int32', [prefixRows(prompts.metadata)(layer)]) : undefined,
-        past: undefined,
-      },
+      weights,
+      context: { config, ...positions, rotary, prefixRows: prefix, past: undefined },
       layer,
     })
-    // Only rows whose loss is needed go on behind the last layer's attention.
-    const isLast = layer === layers - 1
-    const at = (x: Value, which: Value) => g.apply('Gather', [x, which], { axis: 0 })
+    const all = shaped(attended, [dimAt(normed.shape, 0), config.heads * config.headDim])
     const drops = rows !== undefined && !carries && placed !== undefined
-    const all = shaped(attended, [dimAt(normed.shape, 0), config.heads * headDim])
-    const kept = isLast ? at(all, batch.attendedRows) : drops ? dropRows(g, all, placed) : all
-    const stream = isLast ? at(hidden, batch.residualRows) : hidden
-    residual = afterAttention(g, { stream, attended: kept }, { weights: w, config })
-    // The last layer's values are of few rows, and the first that the backward pass needs.
-    if (!isLast) segments.push({ from, to: g.nodes.length })
+    return { all, hidden, tokensOf: (of) => (drops ? dropRows(g, of, placed) : of) }
   }
-  return { normed: finalNorm(g, residual, { config, weights }), segments }
+}
+
+/** Layers that make late rows, each its own. */
+function lateLayers(
+  g: GraphBuilder,
+  { config, batch, prompts, rotary, reads, front }: Layers & { prompts: PromptRows; front: Value },
+): EnterLayer {
+  const late = new LateRows(g, { config, batch, rotary, l_sp: prompts.metadata.l_sp, front })
+  return (residual, { weights, layer, isLast }) => {
+    const norm = weights.attentionNorm
+    const states = late.enter({ weights, layer })
+    const { hidden, normed } = addAndNorm(g, residual, norm)
+    const rows = prompts.ofLayer(layer, () =>
+      reads === 'front'
+        ? toSequences(g, states.hidden, batch)
+        : instructionRows(g, { front: states.hidden, behind: hidden, batch }),
+    )
+    if (rows === undefined) throw new Error(`layer ${layer} makes no late rows`)
+    const all = late.attend(states, {
+      rows: norm ? rmsNorm(g, rows, norm) : rows,
+      tokens: normed,
+      weights,
+      layer,
+    })
+    if (!isLast) late.leave(states, { weights, layer })
+    return { all, hidden, tokensOf: (of) => late.behind(of) }
+  }
+}
+
+/** The states that a generator reads, [batch, instruction, d], from anywhere in the examples. */
+function instructionRows(
+  g: GraphBuilder,
+  { front, behind, batch }: { front: Value; behind: Value; batch: BatchInputs },
+): Value {
+  const d = dimAt(front.shape, 1)
+  const both = shaped(g.apply('Concat', [front, behind], { axis: 0 }), ['read', d])
+  const read = g.apply('Gather', [both, batch.late.instructionRows], { axis: 0 })
+  return shaped(read, [sizes.batch, sizes.instruction, d])
 }
 
 /**

@@ -9,6 +9,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import type { Stretch } from '../data/runs.ts'
 import { batchInputNames } from '../graph/batch.ts'
 import { type BatchLayout, layOut } from '../graph/batch-layout.ts'
+import type { LateLayout } from '../graph/late-layout.ts'
 import type { RowPlaces } from '../graph/placement.ts'
 import { gradientOutput, parameterInput } from '../graph/prompts.ts'
 import { type TrainingGraphOptions, tokenLossOutput, trainingGraph } from '../graph/training-graph.ts'
@@ -127,7 +128,7 @@ export class OnnxLossModel implements LossModel {
         run.map(({ instruction, response }) => ({
           rows: promptRows + instruction.length + response.length,
           start: 0,
-          end: promptRows + layout.longest,
+          end: layout.rows,
         })),
       ),
     }
@@ -168,10 +169,11 @@ export class OnnxLossModel implements LossModel {
   }
 
   async #load(purpose: Purpose): Promise<Opened> {
-    const { backbone, metadata, checkpointing = false, threads } = this.#options
+    const { backbone, metadata, places, checkpointing = false, threads } = this.#options
+    const reads = places === undefined ? 'front' : 'all'
     const graphs = {
-      differentiate: { metadata, gradients: checkpointing ? 'recomputed' : 'kept' },
-      score: { metadata, gradients: 'none' },
+      differentiate: { metadata, reads, gradients: checkpointing ? 'recomputed' : 'kept' },
+      score: { metadata, reads, gradients: 'none' },
       'score untuned': { metadata: undefined, gradients: 'none' },
     } as const satisfies Record<Purpose, Omit<TrainingGraphOptions, 'config'>>
     const { graph, weights } = trainingGraph({ config: backbone.manifest.config, ...graphs[purpose] })
@@ -213,10 +215,21 @@ function batchFeeds(layout: BatchLayout): Tensors {
     [batchInputNames.attendedRows]: int64(layout.attendedRows),
     [batchInputNames.residualRows]: int64(layout.residualRows),
     [batchInputNames.targets]: int64(layout.targets),
-    [batchInputNames.order]: int64(layout.order),
-    [batchInputNames.tokenRows]: int64(layout.tokenRows),
+    ...(layout.late && lateFeeds(layout.late, { examples, instruction: layout.instruction })),
     [batchInputNames.instructionMask]: float32(layout.mask, perToken),
     [batchInputNames.instructionShare]: float32(layout.share, perToken),
+  }
+}
+
+function lateFeeds(
+  { frontTokens, instructionRows, promptRows, tokenRows }: LateLayout,
+  { examples, instruction }: { examples: number; instruction: number },
+): Tensors {
+  return {
+    [batchInputNames.frontTokens]: int64(frontTokens, [examples, frontTokens.length / examples]),
+    [batchInputNames.tokenRows]: int64(tokenRows, [tokenRows.length, 1]),
+    [batchInputNames.promptRows]: int64(promptRows, [promptRows.length, 1]),
+    [batchInputNames.instructionRows]: int64(instructionRows, [examples, instruction]),
   }
 }
 
