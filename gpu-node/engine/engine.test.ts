@@ -1,6 +1,5 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { BackendLimits } from '../../model/runtime/backend.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { newRequestId, TenantId } from '../../shared/ids.ts'
 import { type GenerateEvent, type GenerateRequest, greedySampling, type Sampling } from '../../shared/wire.ts'
@@ -16,7 +15,10 @@ interface Ask extends Partial<Omit<GenerateRequest, 'sampling'>> {
   signal?: AbortSignal
 }
 
-function engineWith(limits: Partial<BackendLimits> = {}, options: { total?: number } = {}) {
+function engineWith(
+  limits: ConstructorParameters<typeof FakeBackend>[0] = {},
+  options: { total?: number } = {},
+) {
   const backend = new FakeBackend(limits)
   const total = options.total ?? 1000
   let clock = 0
@@ -100,6 +102,31 @@ describe('the engine', () => {
     for (const [n, { identity, maxTokens, prompt }] of asks.entries())
       expect(ids(streams[n] ?? [])).toEqual(continuation(prompt, { count: maxTokens, identity }))
     expect(Math.max(...backend.calls.map((call) => (call.type === 'decode' ? call.batch : 0)))).toBe(3)
+    expect(backend.usedRows).toBe(0)
+  })
+
+  it('runs the chunks and decoded tokens of a step in one call where the cache lies in pages', async () => {
+    const { backend, submit } = engineWith({ layout: 'pages', maxBatch: 6 })
+    const asks = range(12).map((n) => ({
+      prompt: range(3 + (n % 4) * 9, n),
+      maxTokens: 20 + n,
+      identity: n % 3,
+    }))
+    const streams = await Promise.all(
+      asks.map(({ identity, ...ask }) =>
+        read(
+          submit({
+            ...ask,
+            ...(identity > 0 && { pin: pinned(identity, 0, identity === 2 ? 2 : undefined) }),
+          }),
+        ),
+      ),
+    )
+    for (const [n, { identity, maxTokens, prompt }] of asks.entries())
+      expect(ids(streams[n] ?? [])).toEqual(continuation(prompt, { count: maxTokens, identity }))
+    const together = backend.calls.flatMap((call) => (call.type === 'together' ? [call] : []))
+    expect(Math.max(...together.map(({ chunks }) => chunks.length))).toBeGreaterThan(1)
+    expect(together.some(({ batch, chunks }) => batch > 1 && chunks[0]?.tuned === true)).toBe(true)
     expect(backend.usedRows).toBe(0)
   })
 
@@ -461,6 +488,21 @@ describe('a backend that fails', () => {
     backend.beforeCall = () => {}
     expect((await read(submit({}))).at(-1)).toMatchObject({ type: 'done' })
     expect(engine.failing).toBe(false)
+  })
+
+  it('ends the requests of a call that failed, which are all of a step in pages', async () => {
+    const { backend, submit } = engineWith({ layout: 'pages' })
+    const running = read(submit({ maxTokens: 30 }))
+    await until(() => backend.calls.some(({ type }) => type === 'decode'))
+    backend.beforeCall = ({ type }) => {
+      if (type === 'together') throw new Error('broken')
+    }
+    const pin = pinned()
+    expect((await read(submit({ pin }))).at(-1)).toMatchObject({ type: 'error', code: 'node_error' })
+    expect((await running).at(-1)).toMatchObject({ type: 'error', code: 'node_error' })
+    expect(pin.released).toBe(1)
+    expect(backend.usedRows).toBe(0)
+    expect((await read(submit({}))).at(-1)).toMatchObject({ type: 'done' })
   })
 
   it('ends only the request whose prefill failed', async () => {

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest'
+import type { CacheLayout } from '../../model/runtime/cache-type.ts'
 import { newRequestId, TenantId } from '../../shared/ids.ts'
 import { type GenerateEvent, greedySampling } from '../../shared/wire.ts'
 import { type BackendCall, FakeBackend, fakeAdapter, fakeBackbone } from '../../test/fakes/fake-backend.ts'
@@ -14,11 +15,17 @@ interface Machine {
   readonly twiceAt: number
   /** Milliseconds of a decode step. */
   readonly decode: number
+  /** Of the cache: in pages a step is one call. `host` when absent. */
+  readonly layout?: CacheLayout
 }
 
+const chunksOf = (call: BackendCall) =>
+  call.type === 'together' ? call.chunks : call.type === 'prefill' ? [call] : []
+
 /** An engine in virtual time, on a machine of that speed. */
-function engineOn({ decode, row, twiceAt }: Machine) {
+function engineOn({ decode, layout, row, twiceAt }: Machine) {
   const backend = new FakeBackend({
+    ...(layout && { layout }),
     chunkTokens: 512,
     contextLength: 16_384,
     cacheRows: 100_000,
@@ -28,11 +35,11 @@ function engineOn({ decode, row, twiceAt }: Machine) {
   const prefilled = { depth: 0 }
   backend.beforeCall = (call: BackendCall) => {
     clock += 2
-    if (call.type === 'decode') clock += decode
-    else {
-      if (call.tuned) prefilled.depth = 0
-      clock += call.tokens * row * (1 + prefilled.depth / twiceAt)
-      if (call.tokens > 8) prefilled.depth += call.tokens
+    if (call.type === 'decode' || (call.type === 'together' && call.batch > 0)) clock += decode
+    for (const { tokens, tuned } of chunksOf(call)) {
+      if (tuned) prefilled.depth = 0
+      clock += tokens * row * (1 + prefilled.depth / twiceAt)
+      if (tokens > 8) prefilled.depth += tokens
     }
   }
   const engine = new Engine({ backend, queue: { total: 100, perTenant: 100 }, stepMs, now: () => clock })
@@ -70,6 +77,7 @@ const machines: Record<string, Machine> = {
   slow: { row: 3, twiceAt: 4000, decode: 25 },
   'very slow': { row: 6, twiceAt: 2000, decode: 60 },
   quick: { row: 0.02, twiceAt: 16_000, decode: 4 },
+  'paged slow': { row: 3, twiceAt: 4000, decode: 25, layout: 'pages' },
 }
 
 it.each(Object.entries(machines))(

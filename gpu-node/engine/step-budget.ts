@@ -17,6 +17,19 @@ interface Estimate {
   readonly rows: number
 }
 
+interface RanChunk {
+  readonly rows: number
+  /** Cache rows in front of it. */
+  readonly depth: number
+}
+
+export interface RanCall {
+  readonly ms: number
+  readonly chunks: readonly RanChunk[]
+  /** Sequences of which it decoded a token. */
+  readonly decoded: number
+}
+
 export interface StepBudgetOptions {
   /** How long one step should take. */
   readonly stepMs: number
@@ -60,7 +73,22 @@ export class StepBudget {
     return rows * (this.#estimateAt(depth)?.msPerRow ?? 0)
   }
 
-  prefilled({ depth, ms, rows }: { rows: number; depth: number; ms: number }): void {
+  /**
+   * Learns from a call that took `ms`, and returns how much of it its chunks took. Where others decoded beside them, that is
+   * what decoding them alone does not take, and at least their share of the rows.
+   */
+  ran({ chunks, decoded, ms }: RanCall): number {
+    const rows = chunks.reduce((sum, chunk) => sum + chunk.rows, 0)
+    if (rows === 0) {
+      if (decoded > 0) this.#decodeMs += weight * (ms - this.#decodeMs)
+      return 0
+    }
+    const chunkMs = decoded === 0 ? ms : Math.max(ms - this.#decodeMs, (ms * rows) / (rows + decoded))
+    for (const chunk of chunks) this.#prefilled({ ...chunk, ms: (chunkMs * chunk.rows) / rows })
+    return chunkMs
+  }
+
+  #prefilled({ depth, ms, rows }: RanChunk & { readonly ms: number }): void {
     const at = depthClass(depth)
     const last = this.#estimates[at]
     // A short chunk costs more per row, as each run costs something: it tells nothing of a long one.
@@ -70,10 +98,6 @@ export class StepBudget {
       msPerRow: last === undefined ? msPerRow : last.msPerRow + weight * (msPerRow - last.msPerRow),
       rows,
     }
-  }
-
-  decoded(ms: number): void {
-    this.#decodeMs += weight * (ms - this.#decodeMs)
   }
 
   /** The estimate of that depth, or else of the nearest measured depth below it. */

@@ -1,14 +1,14 @@
 import type { Backend } from '../../model/runtime/backend.ts'
 import type { Turns } from '../../model/runtime/turns.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { Chunk } from './chunk.ts'
 import type { Endings } from './endings.ts'
 import type { PrefixCache } from './prefix-cache.ts'
 import { type EngineObserver, reportOf, type StepTime } from './reports.ts'
-import type { Jump, Scheduler, Step } from './scheduler.ts'
+import type { Scheduler, Step } from './scheduler.ts'
 import type { Sequence } from './sequence.ts'
 import type { StepBudget } from './step-budget.ts'
 import type { StepPace } from './step-pace.ts'
+import { type EnginePart, type PromptPart, partsOf, type ReadingPart } from './step-parts.ts'
 
 /** How long the engine sleeps at most while all it has waits for grammars: long enough to idle, short enough for a deadline. */
 const grammarPatienceMs = 50
@@ -27,7 +27,7 @@ export interface StepRunnerOptions {
   readonly scheduler: Pick<Scheduler, 'held' | 'promote' | 'queue'>
   readonly prefixes: Pick<PrefixCache, 'keep'>
   readonly endings: Endings
-  readonly budget: Pick<StepBudget, 'decoded' | 'prefilled'>
+  readonly budget: Pick<StepBudget, 'ran'>
   readonly pace: Pick<StepPace, 'record'>
   readonly turns: Turns
   readonly observer: EngineObserver
@@ -49,18 +49,12 @@ export class StepRunner {
     return this.#failuresInARow >= toleratedFailures
   }
 
-  /** Runs a step's chunks, then its forced texts, then its decode, and yields each sequence whose next token is due. */
+  /** Runs a step in as few calls as the backend can, and yields each sequence whose next token is due. */
   async *run(step: Step): AsyncGenerator<DueToken, void> {
     const time: StepTime = { prefillMs: 0, decodeMs: 0 }
-    for (const chunk of step.chunks) {
-      const logits = await this.#prefill(chunk, time)
-      if (logits !== undefined) yield { sequence: chunk.sequence, logits }
-    }
-    for (const jump of step.jumps) {
-      const logits = await this.#jump(jump, time)
-      if (logits !== undefined) yield { sequence: jump.sequence, logits }
-    }
-    if (step.decode.length > 0) yield* this.#decode(step.decode, time)
+    const { reading, parts } = partsOf(step)
+    for (const part of reading) yield* this.#read(part, time)
+    for (const call of this.#options.backend.callsOf(parts)) yield* this.#call(call, time)
     if (step.chunks.length + step.jumps.length + step.decode.length === 0) await this.#waitForGrammars()
     const report = reportOf(step, time)
     const { observer, pace } = this.#options
@@ -71,35 +65,52 @@ export class StepRunner {
     observer.stepped(report)
   }
 
-  /** The logits behind the prompt's last token; undefined when more of it is to come, or the call failed. */
-  async #prefill(chunk: Chunk, time: StepTime): Promise<Float32Array | undefined> {
-    const { backend, budget, now, prefixes, scheduler } = this.#options
-    const { depth, rows, sequence, tokens } = chunk
-    const { phase } = sequence
-    if (phase.name !== 'prefilling') return undefined
-    const { done, slot } = phase
-    const makesRows = sequence.makesRows({ start: done, end: done + tokens.length })
-    const adapter = makesRows ? sequence.adapter : undefined
+  async *#call(parts: readonly EnginePart[], time: StepTime): AsyncGenerator<DueToken, void> {
+    const { backend, budget } = this.#options
+    const sequences = parts.map(({ sequence }) => sequence)
+    const computed = await this.#compute(sequences, () => backend.run(parts))
+    if (computed === undefined) return
+    const { ms, results } = computed
+    const prefillMs = budget.ran({
+      ms,
+      chunks: parts.flatMap(({ prompt }) => prompt ?? []),
+      decoded: parts.filter(({ kind }) => kind === 'decode').length,
+    })
+    time.prefillMs += prefillMs
+    time.decodeMs += ms - prefillMs
+    const { vocab } = backend.limits
+    for (const [row, part] of parts.entries()) {
+      const logits = results.subarray(row * vocab, (row + 1) * vocab)
+      if (part.prompt !== undefined) part.sequence.advance(part.slot, part.prompt.end)
+      if (part.prompt === undefined || (await this.#endsPrompt(part)))
+        yield { sequence: part.sequence, logits }
+    }
+  }
+
+  /** Runs a chunk of whose tokens the request wants to be told. */
+  async *#read(part: ReadingPart, time: StepTime): AsyncGenerator<DueToken, void> {
+    const { backend, budget, now } = this.#options
+    const { prompt, reading, sequence, slot } = part
     const start = now()
-    const run = { slot, tokens, ...(adapter && { adapter, tail: sequence.tail }) }
-    const { promptReading } = sequence
-    const computed = await this.#compute(
-      [sequence],
-      () => promptReading?.run(backend, run) ?? backend.prefill(run),
-    )
-    if (computed === undefined) return undefined
+    const computed = await this.#compute([sequence], () => reading.run(backend, part))
+    if (computed === undefined) return
+    const { results } = computed
     // The run is paid for, also where its results are of no use.
-    sequence.advance(slot, done + tokens.length)
-    if (!(await this.#readPrompt(chunk, { first: done + 1, results: computed.results }))) return undefined
-    const ms = promptReading === undefined ? computed.ms : now() - start
-    time.prefillMs += ms
-    budget.prefilled({ depth, ms, rows })
-    if (done + tokens.length < sequence.prompt.length) return undefined
+    sequence.advance(slot, prompt.end)
+    if (!(await this.#record(part, results))) return
+    time.prefillMs += budget.ran({ ms: now() - start, chunks: [prompt], decoded: 0 })
+    if (await this.#endsPrompt(part)) yield { sequence, logits: results.subarray(-backend.limits.vocab) }
+  }
+
+  /** Whether the chunk was its prompt's last, and the next token is wanted. */
+  async #endsPrompt({ prompt, sequence, slot }: PromptPart): Promise<boolean> {
+    const { prefixes, scheduler } = this.#options
+    if (prompt.end < sequence.prompt.length) return false
     await prefixes.keep(sequence, slot)
     scheduler.promote(sequence)
-    if (sequence.engineRequest.request.maxTokens > 0) return computed.results.subarray(-backend.limits.vocab)
+    if (sequence.engineRequest.request.maxTokens > 0) return true
     this.#endPrompt(sequence)
-    return undefined
+    return false
   }
 
   /** The request wants nothing but its prompt read. */
@@ -113,20 +124,16 @@ export class StepRunner {
     }
   }
 
-  /**
-   * Records what the request wants to be told of a chunk's tokens; false when that ended the sequence. `first`: the
-   * prompt's token that follows the chunk's first.
-   */
-  async #readPrompt(
-    { sequence, tokens }: Chunk,
-    { first, results }: { first: number; results: Float32Array },
+  /** Records what the request wants to be told of a chunk's tokens; false when that ended the sequence. */
+  async #record(
+    { prompt: { end }, reading, sequence, tokens }: ReadingPart,
+    results: Float32Array,
   ): Promise<boolean> {
     const { endings, turns } = this.#options
-    const { prompt, promptReading } = sequence
     try {
-      await promptReading?.add({
+      await reading.add({
         results,
-        next: prompt.slice(first, first + tokens.length),
+        next: sequence.prompt.slice(end - tokens.length + 1, end + 1),
         tokens: tokens.length,
         turn: (numbers) => turns.before(numbers),
       })
@@ -135,29 +142,6 @@ export class StepRunner {
       endings.failComputed(sequence, error)
       return false
     }
-  }
-
-  /** The logits behind a forced text; undefined when the call failed. */
-  async #jump({ sequence, slot, tokens }: Jump, time: StepTime): Promise<Float32Array | undefined> {
-    const { backend } = this.#options
-    const computed = await this.#compute([sequence], () => backend.prefill({ slot, tokens }))
-    time.decodeMs += computed?.ms ?? 0
-    return computed?.results
-  }
-
-  async *#decode(batch: readonly Sequence[], time: StepTime): AsyncGenerator<DueToken, void> {
-    const { backend, budget } = this.#options
-    const rows = batch.flatMap(({ phase }) =>
-      phase.name === 'decoding' ? phase.next.map((token) => ({ slot: phase.slot, token })) : [],
-    )
-    const computed = await this.#compute(batch, () => backend.decode(rows))
-    if (computed === undefined) return
-    const { results, ms } = computed
-    time.decodeMs += ms
-    budget.decoded(ms)
-    const { vocab } = backend.limits
-    for (const [row, sequence] of batch.entries())
-      yield { sequence, logits: results.subarray(row * vocab, (row + 1) * vocab) }
   }
 
   /** Runs one backend call for `sequences`; when it fails they end with `node_error` and the engine goes on. */

@@ -10,8 +10,11 @@ const { AttributeType } = onnx.AttributeProto
 
 type Node = proto.onnx.INodeProto
 
+/** Raise it with every change of `withPagedCache`: folders hold what earlier ones wrote. */
+const pagesVersion = 2
+
 /** The file of the serving graph with a cache in pages, beside the one with slots. */
-export const pagedCacheGraph = `pages-${graphVersion}.onnx`
+export const pagedCacheGraph = `pages-${graphVersion}-${pagesVersion}.onnx`
 
 /** Rows of a page that a head's width lets FlashAttention read whole tiles of, in ONNX Runtime's CUDA provider. */
 export const pageRowsOf = ({ headDim }: Pick<ModelConfig, 'headDim'>): number =>
@@ -36,7 +39,9 @@ const sharedAttributes: readonly string[] = ['num_heads', 'kv_num_heads', 'do_ro
  * - `row_starts` int32 [layers, batch + 1]: where each sequence's rows begin in the layer, and where the last ones end;
  * - `past_rows` int32 [layers, batch]: rows of each sequence that the layer's cache holds;
  * - `block_table` int32 [batch, pages]: a sequence's pages in order, the same in every layer;
- * - `row_bounds` int32 [2]: at least as many as the new rows, and all rows, of any sequence.
+ * - `row_bounds` int32 [3]: no sequence has more new rows, none has more rows in all, and one has as many at least.
+ *
+ * The sizes of `tokens` int64 say nothing: it holds the tokens of all sequences, one behind the other.
  *
  * `past_key.{l}` and the like are [pages, page's rows, kvHeads, headDim], and `present_key.{l}` must be the same memory.
  * Throws where the model has an attention that pages do not have (`reasonAgainstPages`).
@@ -65,13 +70,15 @@ export function withPagedCache(model: Uint8Array, config: ModelConfig): Uint8Arr
   for (const { name, type } of [...(graph.input ?? []), ...(graph.output ?? [])])
     if (/^(past|present)_(key|value)\./.test(name ?? '') && type?.tensorType)
       type.tensorType = { elemType: DataType.FLOAT16, shape: { dim: pages } }
+  const tokens = graph.input?.find(({ name }) => name === 'tokens')?.type?.tensorType
+  if (tokens) tokens.shape = { dim: [size('token_lists'), size('tokens_of_list')] }
   const layers = { dimValue: config.layers }
   graph.input = [
     ...(graph.input ?? []).filter(({ name }) => name !== 'last_row' && name !== 'total_rows'),
     integers('row_starts', [layers, size('batch_and_1')]),
     integers('past_rows', [layers, size('batch')]),
     integers('block_table', [size('batch'), size('pages_of_sequence')]),
-    integers('row_bounds', [{ dimValue: 2 }]),
+    integers('row_bounds', [{ dimValue: 3 }]),
   ]
   return onnx.ModelProto.encode(decoded).finish()
 }

@@ -5,7 +5,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import type { BackboneDigest } from '../../shared/ids.ts'
 import type { LoadedAdapter } from './backend.ts'
 import { concatenated, isExact, promptTensors } from './kind-tensors.ts'
-import { instructionOf, type RowPlaces, rowPlaces, tokenOrder, tokensInFront } from './row-places.ts'
+import { instructionOf, type RowPlaces, range, rowPlaces, tokenOrder, tokensInFront } from './row-places.ts'
 import { bool, bools, float16, float32, int64, type Tensor, type Tensors } from './tensors.ts'
 import { TokenTable } from './token-table.ts'
 
@@ -122,7 +122,7 @@ export class AdapterLoader {
 
   /**
    * All inputs of the run that makes an adapter's rows at these places among a chunk's `tokens` and what may follow them.
-   * Late rows read what ends at `front`.
+   * Late rows read what ends at `front`. `others`: tokens of other sequences, which run behind all of the chunk.
    */
   feeds(
     adapter: PromptTensors,
@@ -130,7 +130,8 @@ export class AdapterLoader {
       tokens,
       places,
       front = places.front,
-    }: { tokens: readonly number[]; places: RowPlaces; front?: number },
+      others = 0,
+    }: { tokens: readonly number[]; places: RowPlaces; front?: number; others?: number },
   ): Tensors {
     const { metadata, own, table, window } = adapter
     const { l_sp, placement, anchor } = metadata
@@ -141,7 +142,7 @@ export class AdapterLoader {
       ...(anchor === 'sink' ? { 'prompt.anchor': this.#sink } : {}),
       ...own,
       ...(given ? { 'prompt.given': float32(given, [1, given.length]) } : {}),
-      'prompt.order': int64(tokenOrder(places)),
+      'prompt.order': int64([...tokenOrder(places), ...range(places.tokens, places.tokens + others)]),
       'prompt.places': int64(rowPlaces(places), [l_sp, 1]),
       'prompt.instruction_start': int64([start]),
       'prompt.instruction_end': int64([end]),

@@ -25,6 +25,13 @@ export interface Backend {
    * positions.
    */
   variantOf(slot: CacheSlot): number
+  /** Sorts a step's parts into calls of `run`, in the order to make them in. */
+  callsOf<P extends StepPart>(parts: readonly P[]): readonly (readonly P[])[]
+  /**
+   * Runs the parts of one call: the logits behind each one's last token, [parts, vocab], in their order. Valid until the next
+   * call.
+   */
+  run(parts: readonly StepPart[]): Promise<Float32Array>
   /** Runs one chunk of a prompt; the first, or with late rows the last, also makes the adapter's prompt rows. */
   prefill(chunk: PrefillChunk): Promise<Float32Array>
   /** Runs a chunk as `prefill` does, and returns the logits of its tokens at these positions: [positions, vocab]. */
@@ -105,3 +112,6 @@ export interface DecodeRow {
   readonly slot: CacheSlot
   readonly token: number
 }
+
+/** The work of a step for one sequence. */
+export type StepPart = ({ readonly kind: 'chunk' } & PrefillChunk) | ({ readonly kind: 'decode' } & DecodeRow)

@@ -13,9 +13,9 @@ import {
 } from './device-rows.ts'
 import { Exclusive } from './exclusive.ts'
 import { KeptStore } from './kept-store.ts'
-import type { KvBinding, KvCache } from './kv-cache.ts'
+import type { KvBinding, KvCache, SlotGrowth } from './kv-cache.ts'
 import { checkRoom, PlacedSlot } from './placed-slot.ts'
-import { slotPositions } from './slot-positions.ts'
+import { evenGrowth, slotPositions } from './slot-positions.ts'
 
 export interface DeviceCacheLimits {
   /** Slots. */
@@ -118,12 +118,10 @@ export class DeviceKvCache implements KvCache {
     })
   }
 
-  append(
-    { slots, gained }: { slots: readonly CacheSlot[]; gained: readonly number[] },
-    run: (binding: KvBinding) => Promise<void>,
-  ): Promise<void> {
+  append(sequences: readonly SlotGrowth[], run: (binding: KvBinding) => Promise<void>): Promise<void> {
     return this.#exclusive.run(async () => {
-      const own = slots.map((slot) => this.#own(slot))
+      const gained = evenGrowth(sequences)
+      const own = sequences.map(({ slot }) => this.#own(slot))
       for (const slot of own) checkRoom(slot, gained)
       await this.#arrange()
       const [first] = own

@@ -32,23 +32,26 @@ afterEach(async () => {
 
 /** Appends a row of its own number to every head of these slots, as a run of the graph would. */
 async function append(...slots: CacheSlot[]): Promise<void> {
-  await cache.append({ slots, gained: [1, 1] }, async ({ slots: order, outputs }) => {
-    for (const [row, slot] of order.entries()) {
-      const value = next++
-      written.set(slot, [...(written.get(slot) ?? []), value])
-      for (const tensor of Object.values(outputs))
-        for (let head = 0; head < config.kvHeads; head++) {
-          const at = ((row * config.kvHeads + head) * cache.capacity + slot.length) * config.headDim
-          floats(tensor).fill(value, at, at + config.headDim)
-        }
-    }
-  })
+  await cache.append(
+    slots.map((slot) => ({ slot, gained: [1, 1] })),
+    async ({ slots: order, outputs }) => {
+      for (const [row, slot] of order.entries()) {
+        const value = next++
+        written.set(slot, [...(written.get(slot) ?? []), value])
+        for (const tensor of Object.values(outputs))
+          for (let head = 0; head < config.kvHeads; head++) {
+            const at = ((row * config.kvHeads + head) * cache.capacity + slot.length) * config.headDim
+            floats(tensor).fill(value, at, at + config.headDim)
+          }
+      }
+    },
+  )
 }
 
 /** The rows of a slot, which must be the same in keys and values of all layers and heads. */
 async function read(slot: CacheSlot): Promise<number[]> {
   let rows: number[] = []
-  await cache.append({ slots: [slot], gained: [0, 0] }, async ({ feeds }) => {
+  await cache.append([{ slot: slot, gained: [0, 0] }], async ({ feeds }) => {
     const all = Object.values(feeds).flatMap((tensor) =>
       Array.from({ length: config.kvHeads }, (_, head) =>
         Array.from(
@@ -87,7 +90,7 @@ test('slots of any places make up a batch, and keep their rows when they are mov
 test('sequences of any length that fits share buffers that are made once', async () => {
   const buffersOf = async (slot: CacheSlot) => {
     let buffers: ArrayBufferLike[] = []
-    await cache.append({ slots: [slot], gained: [0, 0] }, async ({ outputs }) => {
+    await cache.append([{ slot: slot, gained: [0, 0] }], async ({ outputs }) => {
       buffers = Object.values(outputs).map(({ data }) => data.buffer)
     })
     return buffers
@@ -132,7 +135,7 @@ test('rows and slots are limited in all, and released ones come back', () => {
 
 test('a slot released during a run is freed after it', async () => {
   const [a, b] = [allocate(300), allocate(300)]
-  await cache.append({ slots: [a], gained: [1, 1] }, async () => {
+  await cache.append([{ slot: a, gained: [1, 1] }], async () => {
     b.release()
     a.release()
     expect(cache.allocate(700)).toBeUndefined()
@@ -145,7 +148,7 @@ test('a run that fails leaves the lengths as they were', async () => {
   const a = allocate(10)
   await append(a)
   await expect(
-    cache.append({ slots: [a], gained: [1, 1] }, () => Promise.reject(new Error('out of memory'))),
+    cache.append([{ slot: a, gained: [1, 1] }], () => Promise.reject(new Error('out of memory'))),
   ).rejects.toThrow('out of memory')
   expect(a.length).toBe(1)
   await append(a)
@@ -162,7 +165,7 @@ test('a layer may hold fewer rows than another, and keeps its own when the slot 
   const [other, slot] = [allocate(20), allocate(20)]
   const rowsOf = (feeds: Tensors, layer: number, rows: number) =>
     Array.from({ length: rows }, (_, row) => floats(feeds[`past_key.${layer}`])[row * config.headDim])
-  await cache.append({ slots: [slot], gained: [2, 5] }, async ({ lengths, outputs }) => {
+  await cache.append([{ slot: slot, gained: [2, 5] }], async ({ lengths, outputs }) => {
     expect(lengths).toEqual([[0], [0]])
     for (const [layer, rows] of [2, 5].entries())
       for (let row = 0; row < rows; row++) {
@@ -176,12 +179,12 @@ test('a layer may hold fewer rows than another, and keeps its own when the slot 
   release(other)
   const [third, fourth] = [allocate(20), allocate(20)]
   await append(third, fourth)
-  await cache.append({ slots: [slot], gained: [0, 0] }, async ({ lengths, feeds }) => {
+  await cache.append([{ slot: slot, gained: [0, 0] }], async ({ lengths, feeds }) => {
     expect(lengths).toEqual([[1], [4]])
     expect([rowsOf(feeds, 0, 1), rowsOf(feeds, 1, 4)]).toEqual([[0], [10, 11, 12, 13]])
   })
   expect(() => slot.rewind(2)).toThrow('cannot forget 2')
-  await expect(cache.append({ slots: [slot], gained: [1, 17] }, async () => {})).rejects.toThrow('in layer 1')
+  await expect(cache.append([{ slot: slot, gained: [1, 17] }], async () => {})).rejects.toThrow('in layer 1')
 })
 
 describe('a cache of megabytes', () => {
@@ -202,7 +205,7 @@ describe('a cache of megabytes', () => {
   async function filled(count: number, value: number): Promise<CacheSlot> {
     const slot = cache.allocate(count)
     if (slot === undefined) throw new Error('no room')
-    await cache.append({ slots: [slot], gained: [count, count] }, async ({ outputs }) => {
+    await cache.append([{ slot: slot, gained: [count, count] }], async ({ outputs }) => {
       for (const tensor of Object.values(outputs))
         for (let head = 0; head < large.kvHeads; head++) {
           const at = head * cache.capacity * large.headDim
@@ -215,7 +218,7 @@ describe('a cache of megabytes', () => {
   /** The sum of a slot's keys in the last layer. */
   async function sumOf(slot: CacheSlot): Promise<number> {
     let sum = 0
-    await cache.append({ slots: [slot], gained: [0, 0] }, async ({ feeds }) => {
+    await cache.append([{ slot: slot, gained: [0, 0] }], async ({ feeds }) => {
       for (let head = 0; head < large.kvHeads; head++) {
         const at = head * cache.capacity * large.headDim
         const keys = floats(feeds['past_key.1']).subarray(at, at + slot.length * large.headDim)
@@ -240,9 +243,18 @@ describe('a cache of megabytes', () => {
       const again = cache.allocate(3000)
       if (again === undefined) throw new Error('no room')
       await cache.put(again, kept)
-      await cache.append({ slots: [b, other], gained: [0, 0] }, async () => {})
-      await cache.append({ slots: [b, again], gained: [0, 0] }, async () => {})
-      await cache.append({ slots: [other, again], gained: [0, 0] }, async () => {})
+      await cache.append(
+        [b, other].map((slot) => ({ slot, gained: [0, 0] })),
+        async () => {},
+      )
+      await cache.append(
+        [b, again].map((slot) => ({ slot, gained: [0, 0] })),
+        async () => {},
+      )
+      await cache.append(
+        [other, again].map((slot) => ({ slot, gained: [0, 0] })),
+        async () => {},
+      )
       expect(copied.largest).toBeLessThanOrEqual(2 * 1024 ** 2)
       expect(copied.all).toBeGreaterThan(3000 * rowBytes)
       copied.stop()

@@ -5,9 +5,9 @@ import { bytesOfCacheType, type CacheType } from './cache-type.ts'
 import { HostBuffers } from './host-buffers.ts'
 import { HostPlaces, type RowRange } from './host-places.ts'
 import { HostRows } from './host-rows.ts'
-import type { KvBinding, KvCache } from './kv-cache.ts'
+import type { KvBinding, KvCache, SlotGrowth } from './kv-cache.ts'
 import { checkRoom, PlacedSlot, rowsOf } from './placed-slot.ts'
-import { slotPositions } from './slot-positions.ts'
+import { evenGrowth, slotPositions } from './slot-positions.ts'
 import type { Tensors } from './tensors.ts'
 
 export interface KvCacheLimits {
@@ -132,12 +132,10 @@ export class HostKvCache implements KvCache {
     })
   }
 
-  append(
-    { slots, gained }: { slots: readonly CacheSlot[]; gained: readonly number[] },
-    run: (binding: HostBinding) => Promise<void>,
-  ): Promise<void> {
+  append(sequences: readonly SlotGrowth[], run: (binding: HostBinding) => Promise<void>): Promise<void> {
     return this.#whileBusy(async () => {
-      const own = slots.map((slot) => this.#own(slot))
+      const gained = evenGrowth(sequences)
+      const own = sequences.map(({ slot }) => this.#own(slot))
       for (const slot of own) checkRoom(slot, gained)
       await this.#makeRoom()
       const first = await this.#gather(own)

@@ -2,6 +2,12 @@ import type { CacheSlot, KeptRows, TokenRange } from './backend.ts'
 import type { RunTensors } from './ort/device-memory.ts'
 import type { Tensors } from './tensors.ts'
 
+/** A sequence of a run, and the rows that it gains in each layer: [layers]. */
+export interface SlotGrowth {
+  readonly slot: CacheSlot
+  readonly gained: readonly number[]
+}
+
 /** The cache of some sequences as a run of the serving graph takes it. */
 export interface KvBinding {
   /**
@@ -30,13 +36,10 @@ export interface KvCache {
   /** Fills an empty slot with kept rows, in this order. Not during a run. */
   put(slot: CacheSlot, kept: readonly KeptRows[]): Promise<void>
   /**
-   * Runs the graph on these slots, each of which gains `gained[layer]` rows in a layer, which the run writes. Nothing
-   * is gained when the run fails. One call at a time; a slot released meanwhile is freed afterwards.
+   * Runs the graph on these sequences, each of which gains rows that the run writes; only in pages may they gain different
+   * numbers. Nothing is gained when the run fails. One call at a time; a slot released meanwhile is freed afterwards.
    */
-  append(
-    request: { slots: readonly CacheSlot[]; gained: readonly number[] },
-    run: (binding: KvBinding) => Promise<void>,
-  ): Promise<void>
+  append(sequences: readonly SlotGrowth[], run: (binding: KvBinding) => Promise<void>): Promise<void>
   /** Frees the memory when the last run has ended. */
   release(): Promise<void>
 }

@@ -13,6 +13,7 @@ import type {
   KeptRows,
   LoadedAdapter,
   PrefillChunk,
+  StepPart,
   TokenRange,
 } from './backend.ts'
 import { type CacheLayout, type CacheType, checkCacheType, layoutOn } from './cache-type.ts'
@@ -20,9 +21,10 @@ import { hasLoneQuery } from './lone-query.ts'
 import { cacheGraphFile, checkLayout, longestIn, openKvCache } from './open-kv-cache.ts'
 import { rotaryVariant } from './rotary-feeds.ts'
 import { plainRows, prefixRows, type RunRows, tunedRows } from './row-places.ts'
-import { type GraphRun, type RowResult, Runner } from './runner.ts'
+import { type GraphRun, type RowResult, Runner, type SequenceRun } from './runner.ts'
 import type { Device } from './session.ts'
 import { StackedAdapter } from './stacked-adapter.ts'
+import { stepCalls } from './step-calls.ts'
 import type { Tensors } from './tensors.ts'
 
 export interface BackendOptions {
@@ -74,6 +76,7 @@ export async function createBackend({
   return new OnnxBackend({
     backbone,
     config,
+    layout,
     limits,
     runner: await Runner.open(folder, {
       cache: (opened) => openKvCache(opened, { config, device, form, keptBytes, limits }),
@@ -110,6 +113,7 @@ export class OnnxBackend implements Backend {
   readonly backbone: Backend['backbone']
   readonly limits: BackendLimits
   readonly #config: ModelConfig
+  readonly #layout: CacheLayout
   readonly #runner: Runner
   readonly #adapters: AdapterLoader
   readonly #sequences = new WeakMap<CacheSlot, SequenceRows>()
@@ -118,6 +122,7 @@ export class OnnxBackend implements Backend {
   constructor(
     parts: Pick<Backend, 'backbone' | 'limits'> & {
       config: ModelConfig
+      layout: CacheLayout
       runner: Runner
       adapters: AdapterLoader
     },
@@ -125,6 +130,7 @@ export class OnnxBackend implements Backend {
     this.backbone = parts.backbone
     this.limits = parts.limits
     this.#config = parts.config
+    this.#layout = parts.layout
     this.#runner = parts.runner
     this.#adapters = parts.adapters
   }
@@ -186,23 +192,43 @@ export class OnnxBackend implements Backend {
   ): Promise<Float32Array> {
     // Any token will do: those in front do not see it.
     const padded = [...tokens, ...Array<number>(padding).fill(tokens.at(-1) ?? 0)]
+    const outputRows = positions.map((position) => tokenPlaces[position] ?? position)
     const results = await this.#runner.run(
-      {
-        ...this.#rowsOfSlots,
-        slots: [slot],
-        layers,
-        tokensOf: () => padded,
-        outputRows: (order) => {
-          const before = order.indexOf(slot) * padded.length
-          return positions.map((position) => before + (tokenPlaces[position] ?? position))
-        },
-        outputCount: positions.length,
-        prompt,
-      },
+      { ...this.#rowsOfSlots, sequences: [{ slot, tokens: padded, layers, outputRows }], prompt },
       result,
     )
     slot.rewind(padding)
     return results
+  }
+
+  callsOf<P extends StepPart>(parts: readonly P[]): readonly (readonly P[])[] {
+    return stepCalls[this.#layout](parts)
+  }
+
+  run(parts: readonly StepPart[]): Promise<Float32Array> {
+    const [first, ...others] = parts
+    if (first?.kind === 'chunk')
+      return others.length === 0 ? this.prefill(first) : this.#runTogether(first, others)
+    return this.decode(parts.filter((part) => part.kind === 'decode'))
+  }
+
+  /** Chunks and decoded tokens as one run, in pages. Only the first of them may make prompt rows. */
+  #runTogether(first: PrefillChunk, others: readonly StepPart[]): Promise<Float32Array> {
+    const lists = others.map((part) => (part.kind === 'decode' ? [part.token] : part.tokens))
+    const behind = lists.reduce((sum, { length }) => sum + length, 0)
+    const { prompt, ...rows } = this.#rowsOf(first, { padding: 0, others: behind })
+    const single = plainRows(this.#config.layers, 1)
+    return this.#runner.run({
+      ...this.#rowsOfSlots,
+      sequences: [
+        sequenceRun(first.slot, first.tokens, rows),
+        ...others.map((part, at) => {
+          const tokens = lists[at] ?? []
+          return sequenceRun(part.slot, tokens, tokens.length === 1 ? single : this.#plainRows(tokens.length))
+        }),
+      ],
+      prompt,
+    })
   }
 
   /**
@@ -249,7 +275,7 @@ export class OnnxBackend implements Backend {
 
   #plainRows(tokens: number): PlannedRun['rows'] {
     return {
-      ...plainRows(this.#config.layers, { sequences: 1, each: tokens }),
+      ...plainRows(this.#config.layers, tokens),
       prompt: this.#adapters.absent,
     }
   }
@@ -264,10 +290,13 @@ export class OnnxBackend implements Backend {
     const promptRows = chunk.adapter?.rows ?? 0
     const wanted = paddingOf({ tokens: tokens.length, promptRows })
     const padding = slot.length + promptRows + tokens.length + wanted <= sequence.room ? wanted : 0
-    return { slot, tokens, padding, rows: this.#rowsOf(chunk, padding) }
+    return { slot, tokens, padding, rows: this.#rowsOf(chunk, { padding }) }
   }
 
-  #rowsOf({ slot, tail, tokens, adapter: loaded }: PrefillChunk, padding: number): PlannedRun['rows'] {
+  #rowsOf(
+    { slot, tail, tokens, adapter: loaded }: PrefillChunk,
+    { others, padding }: { padding: number; others?: number },
+  ): PlannedRun['rows'] {
     const count = tokens.length + padding
     if (loaded === undefined) return this.#plainRows(count)
     const adapter = ownAdapter(loaded)
@@ -278,19 +307,15 @@ export class OnnxBackend implements Backend {
     this.#sequences.set(slot, { ...this.#sequenceOf(slot), prefix: prefixRows(adapter.metadata) })
     return {
       ...tunedRows(adapter.metadata, places),
-      prompt: this.#adapters.feeds(adapter, { tokens, places }),
+      prompt: this.#adapters.feeds(adapter, { tokens, places, ...(others && { others }) }),
     }
   }
 
   decode(batch: readonly DecodeRow[]): Promise<Float32Array> {
-    const tokens = new Map(batch.map(({ slot, token }) => [slot, [token]]))
+    const rows = plainRows(this.#config.layers, 1)
     return this.#runner.run({
       ...this.#rowsOfSlots,
-      slots: batch.map(({ slot }) => slot),
-      layers: plainRows(this.#config.layers, { sequences: batch.length, each: 1 }).layers,
-      tokensOf: (slot) => tokens.get(slot) ?? [],
-      outputRows: (order) => batch.map(({ slot }) => order.indexOf(slot)),
-      outputCount: batch.length,
+      sequences: batch.map(({ slot, token }) => sequenceRun(slot, [token], rows)),
       prompt: this.#adapters.absent,
     })
   }
@@ -308,6 +333,15 @@ export class OnnxBackend implements Backend {
   close(): Promise<void> {
     return this.#runner.release()
   }
+}
+
+/** A sequence of which the result behind its last token is wanted. */
+function sequenceRun(
+  slot: CacheSlot,
+  tokens: readonly number[],
+  { layers, tokenPlaces }: RunRows,
+): SequenceRun {
+  return { slot, tokens, layers, outputRows: tokenPlaces.slice(-1) }
 }
 
 /** The fewest tokens behind a run's own that leave it no lone query. Rows that carry on through the layers are queries as tokens are. */

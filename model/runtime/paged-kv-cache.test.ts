@@ -110,31 +110,34 @@ const written = new Map<CacheSlot, number[]>()
 
 /** Writes new rows as the operator would, each of a number of its own. */
 async function append(slots: readonly CacheSlot[], gained: number): Promise<void> {
-  await cache.append({ slots, gained: [gained, gained] }, async (binding) => {
-    const { feeds, outputs, positions } = binding
-    const starts = numbers(positions, 'row_starts').slice(0, slots.length + 1)
-    const past = numbers(positions, 'past_rows').slice(0, slots.length)
-    expect(starts).toEqual(slots.map((_, at) => at * gained).concat(slots.length * gained))
-    const values = Array.from({ length: slots.length * gained }, () => next++)
-    const rows = float32(
-      Float32Array.from({ length: values.length * 16 }, (_, at) => values[Math.floor(at / 16)] ?? 0),
-      [2 * values.length, 8],
-    )
-    const targets = past.flatMap((from, sequence) =>
-      rowsByTable(binding, { from, sequence, to: from + gained }),
-    )
-    const sources = values.map((_, at) => at)
-    await copyAll({ from: () => rows, to: (name) => flat(outputs[`present_${name}`]), sources, targets })
-    expect(Object.keys(feeds)).toContain('past_key.1')
-    for (const [at, slot] of slots.entries())
-      written.set(slot, [...(written.get(slot) ?? []), ...values.slice(at * gained, (at + 1) * gained)])
-  })
+  await cache.append(
+    slots.map((slot) => ({ slot, gained: [gained, gained] })),
+    async (binding) => {
+      const { feeds, outputs, positions } = binding
+      const starts = numbers(positions, 'row_starts').slice(0, slots.length + 1)
+      const past = numbers(positions, 'past_rows').slice(0, slots.length)
+      expect(starts).toEqual(slots.map((_, at) => at * gained).concat(slots.length * gained))
+      const values = Array.from({ length: slots.length * gained }, () => next++)
+      const rows = float32(
+        Float32Array.from({ length: values.length * 16 }, (_, at) => values[Math.floor(at / 16)] ?? 0),
+        [2 * values.length, 8],
+      )
+      const targets = past.flatMap((from, sequence) =>
+        rowsByTable(binding, { from, sequence, to: from + gained }),
+      )
+      const sources = values.map((_, at) => at)
+      await copyAll({ from: () => rows, to: (name) => flat(outputs[`present_${name}`]), sources, targets })
+      expect(Object.keys(feeds)).toContain('past_key.1')
+      for (const [at, slot] of slots.entries())
+        written.set(slot, [...(written.get(slot) ?? []), ...values.slice(at * gained, (at + 1) * gained)])
+    },
+  )
 }
 
 /** The numbers in a slot's rows, found through the block table, the same in keys and values of both layers. */
 async function read(slot: CacheSlot): Promise<readonly number[]> {
   const found = new Map<string, Float32Array>()
-  await cache.append({ slots: [slot], gained: [0, 0] }, async (binding) => {
+  await cache.append([{ slot: slot, gained: [0, 0] }], async (binding) => {
     const sources = rowsByTable(binding, { from: 0, sequence: 0, to: slot.length })
     const into = (name: string) => {
       const rows = found.get(name) ?? new Float32Array(slot.length * 16)

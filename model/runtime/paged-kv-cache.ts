@@ -6,7 +6,7 @@ import { refusal } from './device-refusal.ts'
 import { DeviceRows, type DeviceRowsOptions, type RowAt, type RowStore, viewsOf } from './device-rows.ts'
 import { Exclusive } from './exclusive.ts'
 import { KeptStore } from './kept-store.ts'
-import type { KvBinding, KvCache } from './kv-cache.ts'
+import type { KvBinding, KvCache, SlotGrowth } from './kv-cache.ts'
 import { Pages, rowStarts } from './page-table.ts'
 import { checkRoom, PlacedSlot } from './placed-slot.ts'
 import { int32, type Tensors } from './tensors.ts'
@@ -100,20 +100,17 @@ export class PagedKvCache implements KvCache {
     })
   }
 
-  append(
-    { slots, gained }: { slots: readonly CacheSlot[]; gained: readonly number[] },
-    run: (binding: KvBinding) => Promise<void>,
-  ): Promise<void> {
+  append(sequences: readonly SlotGrowth[], run: (binding: KvBinding) => Promise<void>): Promise<void> {
     return this.#exclusive.run(async () => {
-      const own = slots.map((slot) => this.#own(slot))
-      for (const slot of own) checkRoom(slot, gained)
-      const { headDim, kvHeads, layers } = this.#config
-      const lengths = Array.from({ length: layers }, (_, layer) =>
-        own.map((slot) => slot.lengths[layer] ?? 0),
-      )
+      const own = sequences.map(({ gained, slot }) => ({ gained, slot: this.#own(slot) }))
+      for (const { gained, slot } of own) checkRoom(slot, gained)
+      const slots = own.map(({ slot }) => slot)
+      const lengths = this.#perLayer((layer) => slots.map((slot) => slot.lengths[layer] ?? 0))
+      const gains = this.#perLayer((layer) => own.map(({ gained }) => gained[layer] ?? 0))
+      const { headDim, kvHeads } = this.#config
       using views = viewsOf(this.#store, [this.#count, this.#pages.pageRows, kvHeads, headDim])
-      await run({ slots: own, lengths, positions: this.#positions(own, { gained, lengths }), ...views })
-      for (const slot of own) slot.grow(gained)
+      await run({ slots, lengths, positions: this.#positions(slots, { gains, lengths }), ...views })
+      for (const { gained, slot } of own) slot.grow(gained)
     })
   }
 
@@ -125,21 +122,28 @@ export class PagedKvCache implements KvCache {
 
   #positions(
     slots: readonly PlacedSlot[],
-    { gained, lengths }: { gained: readonly number[]; lengths: readonly (readonly number[])[] },
+    { gains, lengths }: { readonly [N in 'gains' | 'lengths']: readonly (readonly number[])[] },
   ): Tensors {
     const { layers } = this.#config
-    const most = Math.max(...gained)
-    const sequences = slots.map((slot) => ({ pages: this.#pagesOf(slot), rows: slot.length + most }))
+    const totals = lengths.map((ofLayer, layer) =>
+      ofLayer.map((length, index) => length + (gains[layer]?.[index] ?? 0)),
+    )
+    const sequences = slots.map((slot, index) => ({
+      pages: this.#pagesOf(slot),
+      rows: Math.max(...totals.map((ofLayer) => ofLayer[index] ?? 0)),
+    }))
     const { table, width } = this.#pages.blockTable(sequences)
+    const longest = totals.map((ofLayer) => Math.max(...ofLayer))
     return {
-      row_starts: int32(
-        gained.flatMap((rows) => rowStarts(slots.map(() => rows))),
-        [layers, slots.length + 1],
-      ),
+      row_starts: int32(gains.flatMap(rowStarts), [layers, slots.length + 1]),
       past_rows: int32(lengths.flat(), [layers, slots.length]),
       block_table: int32(table, [slots.length, width]),
-      row_bounds: int32([most, Math.max(...sequences.map(({ rows }) => rows))]),
+      row_bounds: int32([Math.max(...gains.flat()), Math.max(...longest), Math.min(...longest)]),
     }
+  }
+
+  #perLayer<T>(of: (layer: number) => T): T[] {
+    return Array.from({ length: this.#config.layers }, (_, layer) => of(layer))
   }
 
   #inPages(slot: PlacedSlot, first: number): RowAt {

@@ -52,17 +52,17 @@ function tokenPlacesOf({ rows, tokens, front }: RowPlaces): number[] {
   return [...range(0, front), ...range(front + rows, rows + tokens)]
 }
 
-/** The rows that each layer gains in a run, and the places of the residual stream's tokens. */
+/** The rows that a sequence gains in each layer in a run, and the places of the residual stream's tokens. */
 export interface RunRows {
   readonly layers: readonly LayerRows[]
   /** The place of each token among the rows of the last layer's residual stream. */
   readonly tokenPlaces: readonly number[]
 }
 
-/** A run without prompt rows: `each` tokens of so many sequences. */
-export function plainRows(layers: number, { sequences, each }: { sequences: number; each: number }): RunRows {
-  const tokenPlaces = range(0, sequences * each)
-  return { layers: Array<LayerRows>(layers).fill({ gained: each, kept: tokenPlaces }), tokenPlaces }
+/** Tokens without prompt rows. */
+export function plainRows(layers: number, tokens: number): RunRows {
+  const tokenPlaces = range(0, tokens)
+  return { layers: Array<LayerRows>(layers).fill({ gained: tokens, kept: tokenPlaces }), tokenPlaces }
 }
 
 /**

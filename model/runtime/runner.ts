@@ -2,7 +2,7 @@ import type { ModelConfig } from '../../shared/backbone.ts'
 import { hasWindows } from '../graph/model.ts'
 import { scalesWithLength } from '../graph/rotary-table.ts'
 import type { CacheSlot } from './backend.ts'
-import type { KvCache } from './kv-cache.ts'
+import type { KvCache, SlotGrowth } from './kv-cache.ts'
 import { rotaryFeeds } from './rotary-feeds.ts'
 import { range } from './row-places.ts'
 import { InferenceSession, type SessionOptions } from './session.ts'
@@ -16,16 +16,19 @@ export interface LayerRows {
   readonly kept: readonly number[]
 }
 
+/** One sequence of a run. */
+export interface SequenceRun {
+  readonly slot: CacheSlot
+  readonly tokens: readonly number[]
+  /** One for each layer; rows are counted among the sequence's own. */
+  readonly layers: readonly LayerRows[]
+  /** The sequence's rows of the last layer's residual stream whose result is wanted. */
+  readonly outputRows: readonly number[]
+}
+
 /** One run of the serving graph. */
 export interface GraphRun {
-  readonly slots: readonly CacheSlot[]
-  /** One for each layer. */
-  readonly layers: readonly LayerRows[]
-  readonly tokensOf: (slot: CacheSlot) => readonly number[]
-  /** The last layer's rows in the residual stream whose result is wanted, by the order in which the batch holds the slots. */
-  readonly outputRows: (order: readonly (CacheSlot | undefined)[]) => readonly number[]
-  /** How many those are. */
-  readonly outputCount: number
+  readonly sequences: readonly SequenceRun[]
   /** How many of a sequence's first rows in a layer stay in view behind a window. */
   readonly prefixOf: (slot: CacheSlot, layer: number) => number
   /** Rows that a sequence is to have in the end, which choose its rotary angles. */
@@ -78,44 +81,36 @@ export class Runner {
     }
   }
 
-  /** One result for each output row, one behind the other; overwritten by the next run. */
+  /** One result for each output row, sequence by sequence; overwritten by the next run. */
   async run(
-    { slots, layers, tokensOf, outputRows, outputCount, prefixOf, rowsOf, prompt }: GraphRun,
+    { prefixOf, prompt, rowsOf, sequences }: GraphRun,
     result: RowResult = 'logits',
   ): Promise<Float32Array> {
+    const outputCount = sequences.reduce((sum, { outputRows }) => sum + outputRows.length, 0)
     const width = result === 'logits' ? this.#config.vocab : this.#config.d
     const size = outputCount * width
     if (this.#results.length < size) this.#results = new Float32Array(size)
     const results = this.#results.subarray(0, size)
     // Logits cost far more than all else behind the last layer: where none are wanted, one row has them.
     const logitCount = result === 'logits' ? outputCount : 1
-    const gained = layers.map((layer) => layer.gained)
-    await this.cache.append({ slots, gained }, (binding) => {
+    await this.cache.append(growthOf(sequences), (binding) => {
       const order = binding.slots
-      const each = (slots[0] === undefined ? [] : tokensOf(slots[0])).length
-      const tokens = order.flatMap((slot) =>
-        slot === undefined ? Array<number>(each).fill(0) : tokensOf(slot),
-      )
-      const totals = binding.lengths.map((lengths, layer) =>
-        lengths.map((length) => length + (gained[layer] ?? 0)),
-      )
-      // Rows that are none of the slots' go along to the last layer, as each layer's attention takes the whole batch.
-      const whole = range(0, tokens.length)
-      const kept = layers.map((layer) => (order.length === slots.length ? layer.kept : whole))
+      const { kept, outputRows, placed, tokens } = placeRows(order, sequences)
+      const layers = range(0, this.#config.layers)
       return this.#session.runInto(
         {
           ...prompt,
           ...binding.feeds,
-          tokens: int64(tokens, [order.length, each]),
+          tokens,
           ...binding.positions,
           token_rows: concatenated(kept),
           token_counts: int64(kept.map(({ length }) => length)),
-          output_rows: int64(outputRows(order)),
+          output_rows: int64(outputRows),
           logit_rows: int64(Array.from({ length: logitCount }, (_, row) => row)),
           ...(hasWindows(this.#config)
             ? {
                 prefix_rows: int32(
-                  layers.flatMap((_, layer) =>
+                  layers.flatMap((layer) =>
                     order.map((slot) => (slot === undefined ? 0 : prefixOf(slot, layer))),
                   ),
                 ),
@@ -127,7 +122,11 @@ export class Runner {
                 order.map((slot, index) => ({
                   rows: slot === undefined ? 0 : rowsOf(slot),
                   start: Math.min(...binding.lengths.map((lengths) => lengths[index] ?? 0)),
-                  end: Math.max(...totals.map((rows) => rows[index] ?? 0)),
+                  end: Math.max(
+                    ...binding.lengths.map(
+                      (lengths, layer) => (lengths[index] ?? 0) + (placed[index]?.layers[layer]?.gained ?? 0),
+                    ),
+                  ),
                 })),
               )
             : {}),
@@ -147,6 +146,73 @@ export class Runner {
     await this.cache.release()
     await this.#session.release()
   }
+}
+
+/** Sequences whose layers are one list gain by one list. */
+function growthOf(sequences: readonly SequenceRun[]): readonly SlotGrowth[] {
+  const known = new Map<readonly LayerRows[], readonly number[]>()
+  return sequences.map(({ layers, slot }) => {
+    const gained = known.get(layers) ?? layers.map((layer) => layer.gained)
+    known.set(layers, gained)
+    return { slot, gained }
+  })
+}
+
+/**
+ * The rows of a run's sequences, one behind the other in the batch's order, in which a place that is none of theirs runs
+ * along as the first of them does.
+ */
+function placeRows(
+  order: readonly (CacheSlot | undefined)[],
+  sequences: readonly SequenceRun[],
+): {
+  readonly placed: readonly SequenceRun[]
+  readonly tokens: Tensor
+  /** [layers], and of each the rows that stay in the residual stream. */
+  readonly kept: readonly (readonly number[])[]
+  /** In the order of `sequences`. */
+  readonly outputRows: readonly number[]
+} {
+  const [first] = sequences
+  if (first === undefined) throw new Error('a run has a sequence')
+  const other = { ...first, tokens: first.tokens.map(() => 0) }
+  const bySlot = new Map(sequences.map((sequence) => [sequence.slot, sequence]))
+  const placed = order.map((slot) => (slot && bySlot.get(slot)) ?? other)
+  const kept: (readonly number[])[] = []
+  for (const layer of first.layers.keys()) {
+    const last = kept.at(-1)
+    // Most runs are the same in every layer.
+    if (last !== undefined && placed.every(({ layers }) => layers[layer] === layers[layer - 1]))
+      kept.push(last)
+    else kept.push(keptRows(placed.flatMap(({ layers }) => layers[layer] ?? [])))
+  }
+  const streams = new Map<SequenceRun, number>()
+  let rows = 0
+  for (const sequence of placed) {
+    streams.set(sequence, rows)
+    rows += sequence.layers.at(-1)?.kept.length ?? 0
+  }
+  const each = first.tokens.length
+  const isEven = placed.every(({ tokens }) => tokens.length === each)
+  const tokens = placed.flatMap((sequence) => sequence.tokens)
+  return {
+    placed,
+    tokens: int64(tokens, isEven ? [placed.length, each] : [1, tokens.length]),
+    kept,
+    outputRows: sequences.flatMap((sequence) =>
+      sequence.outputRows.map((row) => (streams.get(sequence) ?? 0) + row),
+    ),
+  }
+}
+
+/** The kept rows of some sequences, one behind the other, among all rows that they gain. */
+function keptRows(sequences: readonly LayerRows[]): readonly number[] {
+  let start = 0
+  return sequences.flatMap(({ gained, kept }) => {
+    const before = start
+    start += gained
+    return before === 0 ? kept : kept.map((row) => before + row)
+  })
 }
 
 /** int32, one list behind the other; lists that are the same object are converted once. */

@@ -6,8 +6,11 @@ import type {
   KeptRows,
   LoadedAdapter,
   PrefillChunk,
+  StepPart,
   TokenRange,
 } from '../../model/runtime/backend.ts'
+import type { CacheLayout } from '../../model/runtime/cache-type.ts'
+import { stepCalls } from '../../model/runtime/step-calls.ts'
 import type { AdapterFile } from '../../shared/adapter-file.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { BackboneDigest } from '../../shared/ids.ts'
@@ -15,6 +18,11 @@ import { BackboneDigest } from '../../shared/ids.ts'
 export type BackendCall =
   | { readonly type: 'prefill'; readonly tokens: number; readonly tuned: boolean; readonly scored?: number }
   | { readonly type: 'decode'; readonly batch: number }
+  | {
+      readonly type: 'together'
+      readonly chunks: readonly { readonly tokens: number; readonly tuned: boolean }[]
+      readonly batch: number
+    }
 
 export const fakeBackbone = BackboneDigest.parse('f'.repeat(64))
 
@@ -129,10 +137,13 @@ export class FakeBackend implements Backend {
   keptBytes = 0
   mostKeptBytes = 0
   closed = false
+  readonly #layout: CacheLayout
   #computing = false
 
-  constructor(limits: Partial<BackendLimits> = {}) {
+  /** `layout`: the one of the cache, which says what runs together; `host` by default. */
+  constructor({ layout = 'host', ...limits }: Partial<BackendLimits> & { layout?: CacheLayout } = {}) {
     this.limits = { ...defaultLimits, ...limits }
+    this.#layout = layout
   }
 
   loadAdapter(file: AdapterFile): LoadedAdapter {
@@ -200,6 +211,35 @@ export class FakeBackend implements Backend {
       slot.tokens.push(...rows.tokens)
     }
     if (slot.length > slot.rows) throw new Error('the slot is full')
+  }
+
+  callsOf<P extends StepPart>(parts: readonly P[]): readonly (readonly P[])[] {
+    return stepCalls[this.#layout](parts)
+  }
+
+  run(parts: readonly StepPart[]): Promise<Float32Array> {
+    const [first, ...others] = parts
+    if (first?.kind === 'chunk' && others.length === 0) return this.prefill(first)
+    const decoded = parts.filter((part) => part.kind === 'decode')
+    if (decoded.length === parts.length) return this.decode(decoded)
+    const chunks = parts.filter((part) => part.kind === 'chunk')
+    const tuned = chunks.map(({ adapter }) => adapter !== undefined)
+    if (this.#layout !== 'pages' || tuned.includes(true, 1)) throw new Error('not one call')
+    const call = {
+      type: 'together',
+      chunks: chunks.map(({ tokens }, at) => ({ tokens: tokens.length, tuned: tuned[at] === true })),
+      batch: decoded.length,
+    } as const
+    return this.#call(call, () => {
+      const { vocab } = this.limits
+      const logits = new Float32Array(parts.length * vocab)
+      for (const [row, part] of parts.entries()) {
+        const tokens = part.kind === 'chunk' ? part.tokens : [part.token]
+        const slot = part.kind === 'chunk' ? this.#begun(part) : this.#own(part.slot)
+        logits.set(this.#extend(slot, tokens), row * vocab)
+      }
+      return logits
+    })
   }
 
   prefill(chunk: PrefillChunk): Promise<Float32Array> {

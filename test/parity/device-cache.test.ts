@@ -8,6 +8,7 @@ import { range } from '../../model/runtime/row-places.ts'
 import { Random } from '../../shared/prng.ts'
 import { adapterVariants, scoreAll } from './generation.ts'
 import { largestDifference } from './last-logits.ts'
+import { preparePagesOnCpu } from './paged-on-cpu.ts'
 import { randomAdapter } from './random-adapter.ts'
 import { openBackend, type TinyBackbone, tinyBackbone } from './tiny-backbone.ts'
 
@@ -26,7 +27,7 @@ afterAll(async () => {
  * Requests that come, are cut into chunks, pause, go back, end or are cancelled, and leave rows that others begin with: the
  * logits of every run.
  */
-async function logitsOfRequests(backend: OnnxBackend): Promise<readonly Float32Array[]> {
+async function logitsOfRequests(backend: OnnxBackend, turns = 160): Promise<readonly Float32Array[]> {
   const random = new Random(11)
   const found: Float32Array[] = []
   const text = range(0, 300).map((n) => (n * 31) % 256)
@@ -43,7 +44,7 @@ async function logitsOfRequests(backend: OnnxBackend): Promise<readonly Float32A
   }
   let running: Request[] = []
   let kept: KeptRows[] = []
-  for (let turn = 0; turn < 160; turn++) {
+  for (let turn = 0; turn < turns; turn++) {
     // Every twentieth is too long for the places as they lie.
     const length = turn % 20 === 7 ? 260 : 5 + Math.floor(random.next() * 60)
     const isAgain = kept.length > 0 && random.next() < 0.4
@@ -98,6 +99,19 @@ test('a cache on the device gives the very logits of the one in host memory, wha
   expect(found.length).toBe(expected.length)
   for (const [at, logits] of expected.entries())
     expect(largestDifference(logits, found[at] ?? new Float32Array()), `run ${at}`).toBe(0)
+})
+
+test('a cache in pages gives the logits of the one in host memory but for 16-bit floats, whatever requests do', async () => {
+  await preparePagesOnCpu(tiny)
+  const room = { ...limits, cacheRows: 3072, threads: 1 }
+  const host = await openBackend(tiny, { ...room, cacheLayout: 'host' })
+  const pages = await openBackend(tiny, { ...room, cacheLayout: 'pages', cacheType: 'f16' })
+  const [expected, found] = [await logitsOfRequests(host, 40), await logitsOfRequests(pages, 40)]
+  await host.close()
+  await pages.close()
+  expect(found.length).toBe(expected.length)
+  for (const [at, logits] of expected.entries())
+    expect(largestDifference(logits, found[at] ?? new Float32Array()), `run ${at}`).toBeLessThan(0.02)
 })
 
 test('a cache of 16-bit floats takes half the memory, and moves logits little', async () => {
