@@ -4,6 +4,8 @@ import { z } from 'zod'
 import type { Backend, CacheSlot, LoadedAdapter } from '../model/runtime/backend.ts'
 import { openBenchBackend } from './backend.ts'
 import { healthFigures } from './engine-health.ts'
+import { benchEngineAgainstPeer } from './engine-peer.ts'
+import { type PeerOptions, peerFiles } from './peer-files.ts'
 import { randomAdapter } from './random-adapter.ts'
 import { type Figure, report } from './report.ts'
 import { decodeStep, prefill, prompt } from './sequences.ts'
@@ -29,7 +31,10 @@ async function memory(measure: 'sequences' | 'adapters'): Promise<number> {
   return z.number().parse((await once(child, 'message'))[0])
 }
 
-export async function benchEngine(): Promise<boolean> {
+/** `npm run bench -- engine`: one node's engine, or with `--peer` its rates against llama.cpp's. */
+export async function benchEngine(options: PeerOptions): Promise<boolean> {
+  const peer = peerFiles(options)
+  if (peer !== undefined) return await benchEngineAgainstPeer(peer)
   const { backend, manifest } = await openBenchBackend()
   const adapters = Array.from({ length: 8 }, (_, seed) =>
     backend.loadAdapter(randomAdapter(manifest, { seed })),

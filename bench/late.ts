@@ -6,25 +6,18 @@ import type { BackboneManifest } from '../shared/backbone.ts'
 import { AdapterDigest } from '../shared/ids.ts'
 import { openBenchBackend } from './backend.ts'
 import { runRequest, textIds } from './engine-run.ts'
-import { loraFiles, type Peer, startPeer } from './peer.ts'
+import { type Peer, startPeer } from './peer.ts'
+import { firstLoras, type PeerFiles, type PeerOptions, peerFiles } from './peer-files.ts'
 import { randomAdapter } from './random-adapter.ts'
 import { report } from './report.ts'
 import { median } from './statistics.ts'
 
 const conversationTokens = 1_500
 const answers = 4
-const rounds = 3
 const window = '40'
 const tail = '4'
 const queue = { total: 16, perTenant: 16 }
 const prefixBytes = 512 * 1024 ** 2
-
-/** llama.cpp's `llama-server`, its model and a folder of LoRA files. */
-export interface PeerFiles {
-  readonly peer?: string | undefined
-  readonly gguf?: string | undefined
-  readonly loras?: string | undefined
-}
 
 type Metadata = Readonly<Record<string, string>>
 
@@ -63,21 +56,21 @@ async function askPeer({ url }: Peer, { loras, prompt }: { loras: readonly numbe
   return performance.now() - start
 }
 
-/** llama.cpp's server with four LoRAs, asked as the engine is; undefined where there is none. */
-async function openPeer({ gguf, loras, peer }: PeerFiles): Promise<Peer | undefined> {
-  if (peer === undefined || gguf === undefined || loras === undefined) return undefined
-  const files = loraFiles(loras).slice(0, answers)
-  return await startPeer({ peer, gguf, loras: files, slots: answers, contextLength: 2048, port: 18_791 })
+/** llama.cpp's server with four LoRAs, asked as the engine is. */
+async function openPeer({ folder, ggufs: [gguf], loras = [] }: PeerFiles): Promise<Peer> {
+  const files = firstLoras(loras, answers)
+  return await startPeer({ folder, gguf, loras: files, slots: answers, contextLength: 2048, port: 18_791 })
 }
 
 /** `npm run bench -- late`: the first tokens of several aliases' answers to one conversation, asked for at once. */
-export async function benchLate(files: PeerFiles): Promise<boolean> {
+export async function benchLate(options: PeerOptions): Promise<boolean> {
+  const files = peerFiles(options)
+  await using peer = files && (await openPeer(files))
   const opened = await openBenchBackend()
   const { backend } = opened
   const late = adaptersOf(opened, { placement: 'late', tail })
   const front = adaptersOf(opened, { placement: 'after-first' })
   const engine = new Engine({ backend, queue, prefixBytes })
-  const peer = await openPeer(files)
   let seed = 1
   /** Milliseconds until each has its first token, over a conversation that the node has not read; and cached tokens. */
   const ask = async (adapters: typeof late) => {
@@ -96,6 +89,7 @@ export async function benchLate(files: PeerFiles): Promise<boolean> {
   const [one, four, inFront]: [number[], number[], number[]] = [[], [], []]
   const [onePeer, fourPeer]: [number[], number[]] = [[], []]
   let cached: readonly number[] = []
+  const rounds = files?.rounds ?? 3
   for (let round = 0; round < rounds; round++) {
     one.push((await ask(late.slice(0, 1))).ms)
     const together = await ask(late)
@@ -106,7 +100,6 @@ export async function benchLate(files: PeerFiles): Promise<boolean> {
     onePeer.push(await askPeer(peer, { loras: [0], prompt: textIds(conversationTokens, seed++) }))
     fourPeer.push(await askPeer(peer, { loras: [0, 1, 2, 3], prompt: textIds(conversationTokens, seed++) }))
   }
-  await peer?.[Symbol.asyncDispose]()
   await backend.close()
   const ratios = four.map((ms, round) => ms / (one[round] ?? Number.NaN))
   return report(`Late rows: ${answers} answers to a conversation of ${conversationTokens} tokens`, [

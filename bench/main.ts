@@ -5,6 +5,9 @@ import { QuartetError } from '../shared/errors.ts'
 const usage = `usage: npm run bench -- NAME [options]
 
   engine   one node: decode and prefill with and without adapters, batch 16 against 1, memory
+             --peer FOLDER   instead, its rates against those of llama.cpp's llama-batched-bench from FOLDER
+             --gguf A,B      the model files that llama.cpp loads
+             --rounds N      how often each side is measured (default: 3)
   cache    the KV cache in 8 bits against f32: what it costs in perplexity, what it saves, decode and prefill
   budget   1,000 requests over 8 lease holders against a budget for 400
   edge     the worker's own time per request, before a node that answers at once
@@ -30,9 +33,14 @@ const usage = `usage: npm run bench -- NAME [options]
              --peer FOLDER   also llama.cpp, by bench/llama-logits.cpp built in FOLDER beside libllama's libraries
              --gguf A,B      the same model in llama.cpp's formats
   stack    everything: eight adapters through edge and node, first use of an adapter
-             --peer FOLDER   also drive llama.cpp's llama-server from FOLDER, in turn, and print the ratios
-             --gguf FILE     the model file the peer loads
-             --loras FOLDER  lora0.gguf … lora7.gguf for the peer`
+             --peer FOLDER   instead, the eight adapters against llama.cpp's llama-server from FOLDER
+             --gguf A,B      the model files that llama-server loads
+             --loras FOLDER  also the first of them with eight LoRAs
+             --weights q4    Quartet's weights (default: q8)
+             --rounds N      how often each side is measured (default: 3)
+  loras    writes eight random LoRAs for stack and late
+             --gguf FILE     the model that they are for
+             --out FOLDER    where they are written`
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -40,6 +48,7 @@ const { values, positionals } = parseArgs({
     peer: { type: 'string' },
     gguf: { type: 'string' },
     loras: { type: 'string' },
+    rounds: { type: 'string' },
     device: { type: 'string' },
     'cache-type': { type: 'string' },
     tiny: { type: 'boolean' },
@@ -53,7 +62,7 @@ const { values, positionals } = parseArgs({
 async function run(name: string | undefined): Promise<boolean> {
   switch (name) {
     case 'engine':
-      return (await import('./engine.ts')).benchEngine()
+      return (await import('./engine.ts')).benchEngine(values)
     case 'gpu':
       return (await import('./gpu.ts')).benchGpu(values)
     case 'cache':
@@ -76,6 +85,8 @@ async function run(name: string | undefined): Promise<boolean> {
       return (await import('./size.ts')).benchSize(values)
     case 'structure':
       return (await import('./structure.ts')).benchStructure(values)
+    case 'loras':
+      return (await import('./random-loras.ts')).writeRandomLoras(values)
     case 'tenants':
       return (await import('./tenants.ts')).benchTenants()
     case 'train':

@@ -3,7 +3,7 @@ import type { BackboneManifest } from '../shared/backbone.ts'
 import type { FileTensor } from '../shared/safetensors.ts'
 
 /** A generator of numbers in [0, 1) from a seed (mulberry32). */
-function randomFrom(seed: number): () => number {
+export function randomFrom(seed: number): () => number {
   let state = seed >>> 0
   return () => {
     state = (state + 0x6d2b79f5) >>> 0

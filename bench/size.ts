@@ -2,7 +2,7 @@ import { defaultBackbone } from '../cli/command/settings.ts'
 import { requireBackbone } from '../cli/local/local-backbone.ts'
 import type { Backend } from '../model/runtime/backend.ts'
 import { createBackend } from '../model/runtime/onnx-backend.ts'
-import { WeightFormat } from '../shared/backbone.ts'
+import { weightFormat } from './backend.ts'
 import { report } from './report.ts'
 import { decodeStep, prefill, prompt } from './sequences.ts'
 import { cpuTimed, median, timed } from './statistics.ts'
@@ -21,11 +21,8 @@ const rounds = 5
  * `npm run bench -- size`: what a backbone takes on this machine: its files, a node's memory with 16 full sequences of 4,096
  * rows, tokens a second. The rows are copies of one prompt's, so that no hour is spent on reading.
  */
-export async function benchSize({
-  backbone = defaultBackbone,
-  weights = 'q8',
-}: SizeOptions): Promise<boolean> {
-  const { folder, manifest } = await requireBackbone(backbone, WeightFormat.parse(weights))
+export async function benchSize({ backbone = defaultBackbone, weights }: SizeOptions): Promise<boolean> {
+  const { folder, manifest } = await requireBackbone(backbone, weightFormat(weights))
   const bytes = Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0)
   const limits = {
     contextLength: rows,

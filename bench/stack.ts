@@ -1,15 +1,18 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { adminClient } from '../cli/edge/admin-client.ts'
 import { homeAt, makeHome } from '../cli/local/home.ts'
 import { edgeBackbone } from '../cli/local/local-backbone.ts'
 import { ensureLocalSecrets } from '../cli/local/secrets.ts'
 import { startStack } from '../cli/local/stack.ts'
+import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import { AliasName, TenantId } from '../shared/ids.ts'
-import { benchBackbone } from './backend.ts'
+import { benchBackbone, weightFormat } from './backend.ts'
 import { closedLoop, type LoadTarget, request } from './load.ts'
-import { loraFiles, startPeer, storyPrompt, storyTokens } from './peer.ts'
+import { startPeer, storyPrompt, storyTokens } from './peer.ts'
+import { firstLoras, type PeerFiles, type PeerOptions, peerFiles } from './peer-files.ts'
+import { peerWeights } from './peer-weights.ts'
 import { publishRandomAdapter } from './publish-random-adapter.ts'
 import { type Figure, report } from './report.ts'
 import { median } from './statistics.ts'
@@ -20,13 +23,10 @@ const clients = 8
 const requests = 48
 const rounds = 3
 const adapterCount = 24
-
-export interface StackBenchOptions {
-  /** Folder of llama.cpp's `llama-server`; without it only Quartet is driven. */
-  readonly peer?: string
-  readonly gguf?: string
-  readonly loras?: string
-}
+/** Against the peer, which takes half a minute for these with LoRAs. */
+const peerRequests = 24
+const peerAdapters = 8
+const firstPeerPort = 18_789
 
 /** A local stack of its own, with one tenant. */
 export interface Quartet extends AsyncDisposable {
@@ -38,13 +38,13 @@ export interface Quartet extends AsyncDisposable {
   readonly adapters: readonly string[]
 }
 
-/** A whole local stack of its own, with one tenant and so many adapters that no node has seen. */
-export async function startQuartet(adapterCount: number): Promise<Quartet> {
+/** A whole local stack of its own, with one tenant and so many adapters that no node has seen; of q8 weights where no backbone is given. */
+export async function startQuartet(adapterCount: number, served?: Backbone): Promise<Quartet> {
   const folder = await mkdtemp(join(tmpdir(), 'quartet-bench-'))
   const home = homeAt(folder)
   await makeHome(home)
   const secrets = await ensureLocalSecrets(home)
-  const backbone = await benchBackbone()
+  const backbone = served ?? (await benchBackbone())
   const signal = AbortSignal.timeout(120_000)
   const stack = await startStack({ home, edgePort, nodePort, secrets, backbone, signal })
   const admin = adminClient({ edge: stack.edge, adminKey: secrets.adminKey })
@@ -114,53 +114,88 @@ async function firstUse(quartet: Quartet): Promise<Figure[]> {
   ]
 }
 
-async function tokensPerSecond(target: LoadTarget): Promise<number> {
+async function tokensPerSecond(target: LoadTarget, requests: number): Promise<number> {
   const { requestsPerSecond } = await closedLoop(target, { clients, requests })
   return requestsPerSecond * storyTokens
 }
 
-async function againstPeer(quartet: Quartet, options: Required<StackBenchOptions>): Promise<Figure[]> {
-  const server = { peer: options.peer, gguf: options.gguf, slots: clients }
-  await using plain = await startPeer({ ...server, port: 18_789, loras: [] })
-  await using tuned = await startPeer({
-    ...server,
-    port: 18_790,
-    loras: loraFiles(options.loras).slice(0, 8),
-  })
-  const ours = quartet.target((i) => quartet.adapters[i % 8] ?? quartet.backbone)
-  for (const target of [ours, plain.target, tuned.target]) await request(target, 0)
-  const results: { ours: number; plain: number; tuned: number }[] = []
-  for (let round = 0; round < rounds; round++)
-    results.push({
-      ours: await tokensPerSecond(ours),
-      plain: await tokensPerSecond(plain.target),
-      tuned: await tokensPerSecond(tuned.target),
+/** A server under the benchmark's load, and its tokens per second in each round. */
+interface Column {
+  readonly name: string
+  readonly target: LoadTarget
+  /** How many times its rate Quartet's is to be at least. */
+  readonly bound: number | undefined
+  readonly rounds: number[]
+}
+
+/** Quartet with eight adapters against `llama-server`: each file without a LoRA, and the first one with eight. */
+async function againstPeer(
+  { folder, ggufs, loras, rounds }: PeerFiles,
+  backbone: Backbone,
+): Promise<Figure[]> {
+  const eight = loras && firstLoras(loras, peerAdapters)
+  await using servers = new AsyncDisposableStack()
+  let port = firstPeerPort
+  const start = async (gguf: string, loras: readonly string[]) => {
+    const server = { folder, gguf, loras, slots: clients, port: port++ }
+    return servers.use(await startPeer(server)).target
+  }
+  const columns: Column[] = []
+  for (const gguf of ggufs) {
+    const { asGood, name } = await peerWeights(gguf)
+    columns.push({
+      name: `llama-server ${basename(gguf, '.gguf')} (${name})`,
+      target: await start(gguf, []),
+      bound: asGood.includes(backbone.manifest.weights) ? 1 : undefined,
+      rounds: [],
     })
+  }
+  if (eight !== undefined)
+    columns.push({
+      name: `llama-server ${basename(ggufs[0], '.gguf')}, eight LoRAs`,
+      target: await start(ggufs[0], eight),
+      bound: 3,
+      rounds: [],
+    })
+  const quartet = servers.use(await startQuartet(peerAdapters, backbone))
+  const ours = {
+    name: `Quartet ${backbone.manifest.weights}, eight adapters`,
+    target: tuned(quartet),
+    rounds: [] as number[],
+  }
+  for (const { target } of [ours, ...columns]) await request(target, 0)
+  for (let round = 0; round < rounds; round++) {
+    const sides = [ours, ...columns]
+    for (const { target, rounds } of round % 2 === 0 ? sides : sides.toReversed())
+      rounds.push(await tokensPerSecond(target, peerRequests))
+  }
   return [
-    { name: 'Quartet, eight adapters', value: median(results.map((r) => r.ours)), unit: 'tok/s' },
-    { name: 'llama-server, eight LoRAs', value: median(results.map((r) => r.tuned)), unit: 'tok/s' },
-    { name: 'llama-server, no LoRA', value: median(results.map((r) => r.plain)), unit: 'tok/s' },
-    {
-      name: 'Quartet / llama-server with LoRAs',
-      value: median(results.map((r) => r.ours / r.tuned)),
-      unit: '×',
-      bound: { kind: 'at least', value: 2.5 },
-    },
-    {
-      name: 'Quartet / llama-server without',
-      value: median(results.map((r) => r.ours / r.plain)),
-      unit: '×',
-      bound: { kind: 'at least', value: 1.2 },
-    },
+    ...[ours, ...columns].map(({ name, rounds }) => ({ name, value: median(rounds), unit: 'tok/s' })),
+    ...columns.map(
+      ({ bound, name, rounds }): Figure => ({
+        name: `Quartet / ${name}`,
+        value: median(ours.rounds.map((rate, round) => rate / (rounds[round] ?? Number.NaN))),
+        unit: '×',
+        ...(bound === undefined ? {} : { bound: { kind: 'at least', value: bound } }),
+      }),
+    ),
   ]
 }
 
+/** Requests to eight adapters in turn. */
+function tuned(quartet: Quartet): LoadTarget {
+  return quartet.target((i) => quartet.adapters[i % 8] ?? quartet.backbone)
+}
+
 async function alone(quartet: Quartet): Promise<Figure[]> {
-  const tuned = quartet.target((i) => quartet.adapters[i % 8] ?? quartet.backbone)
+  const adapters = tuned(quartet)
   const untuned = quartet.target(() => quartet.backbone)
   const results: { tuned: number; untuned: number }[] = []
   for (let round = 0; round < rounds; round++)
-    results.push({ tuned: await tokensPerSecond(tuned), untuned: await tokensPerSecond(untuned) })
+    results.push({
+      tuned: await tokensPerSecond(adapters, requests),
+      untuned: await tokensPerSecond(untuned, requests),
+    })
   return [
     { name: 'Quartet, eight adapters', value: median(results.map((r) => r.tuned)), unit: 'tok/s' },
     {
@@ -171,11 +206,18 @@ async function alone(quartet: Quartet): Promise<Figure[]> {
   ]
 }
 
-export async function benchStack({ peer, gguf, loras }: StackBenchOptions): Promise<boolean> {
-  await using quartet = await startQuartet(adapterCount)
-  const figures = await firstUse(quartet)
-  if (peer !== undefined && gguf !== undefined && loras !== undefined)
-    figures.push(...(await againstPeer(quartet, { peer, gguf, loras })))
-  else figures.push(...(await alone(quartet)))
-  return report(`stack: ${clients} clients, about 70 prompt tokens, ${storyTokens} new tokens each`, figures)
+/** `npm run bench -- stack`: the whole stack by itself, or with `--peer` against llama.cpp's server. */
+export async function benchStack({
+  weights,
+  ...options
+}: PeerOptions & { readonly weights?: string | undefined }): Promise<boolean> {
+  const files = peerFiles(options)
+  const backbone = await benchBackbone(weightFormat(weights))
+  const load = `${clients} clients, about 70 prompt tokens, ${storyTokens} new tokens each`
+  if (files !== undefined) {
+    const title = `stack against llama.cpp: ${load}, medians of ${files.rounds} rounds`
+    return report(title, await againstPeer(files, backbone))
+  }
+  await using quartet = await startQuartet(adapterCount, backbone)
+  return report(`stack: ${load}`, [...(await firstUse(quartet)), ...(await alone(quartet))])
 }

@@ -7,28 +7,23 @@ import { requireBackbone } from '../cli/local/local-backbone.ts'
 import { maxPerplexityIncrease, perplexityTokens } from '../model/import/quantisation-check.ts'
 import { compareScorers, openScorer, scoredWindow, type WindowScorer } from '../model/runtime/perplexity.ts'
 import type { WeightFormat } from '../shared/backbone.ts'
+import { type PeerOptions, peerFiles } from './peer-files.ts'
 import { type Figure, report } from './report.ts'
 
-export interface WeightsOptions {
+export interface WeightsOptions extends PeerOptions {
   readonly backbone?: string | undefined
-  /** Folder of `llama-logits` (bench/llama-logits.cpp) and of the libraries that it loads. */
-  readonly peer?: string | undefined
-  /** GGUF files of the same model, with commas between them. */
-  readonly gguf?: string | undefined
 }
 
 /**
  * `npm run bench -- weights`: a backbone in 8 and 4 bits against its f32 weights, and llama.cpp's formats beside them, on the
- * text and windows of `backbone check`.
+ * text and windows of `backbone check`. The peer's folder has `llama-logits` (bench/llama-logits.cpp) and the libraries that it
+ * loads.
  */
 export async function benchWeights({
   backbone: slug = defaultBackbone,
-  peer,
-  gguf,
+  ...options
 }: WeightsOptions): Promise<boolean> {
-  if ((peer === undefined) !== (gguf === undefined))
-    throw new CliFailure('--peer and --gguf belong together', { remedy: 'give both or neither' })
-  const files = gguf?.split(',') ?? []
+  const { folder = '', ggufs: files = [] } = peerFiles(options) ?? {}
   const exact = await requireBackbone(slug, 'f32')
   const formats = ['q8', 'q4'] as const satisfies readonly WeightFormat[]
   const stored = await Promise.all(formats.map((format) => requireBackbone(slug, format)))
@@ -39,8 +34,10 @@ export async function benchWeights({
   const own = []
   for (const backbone of stored) own.push(await scorers.add(openScorer(backbone)))
   const others = []
-  for (const file of files)
-    others.push(await scorers.add(Promise.resolve(llamaScorer({ peer: peer ?? '', gguf: file, vocab }))))
+  for (const gguf of files) {
+    const scorer = llamaScorer({ folder, gguf, vocab })
+    others.push(await scorers.add(Promise.resolve(scorer)))
+  }
   const compared = await compareScorers({ exact: reference, others: [...own, ...others] }, ids)
   const names = [
     ...formats.map((format) => `Quartet ${format}`),
@@ -81,11 +78,11 @@ class Scorers {
   }
 }
 
-function llamaScorer({ peer, gguf, vocab }: { peer: string; gguf: string; vocab: number }): WindowScorer {
+function llamaScorer({ folder, gguf, vocab }: { folder: string; gguf: string; vocab: number }): WindowScorer {
   const { window, first, last } = scoredWindow
-  const child = spawn(join(peer, 'llama-logits'), [peer, gguf, ...[window, first, last].map(String)], {
+  const child = spawn(join(folder, 'llama-logits'), [folder, gguf, ...[window, first, last].map(String)], {
     stdio: ['pipe', 'pipe', 'inherit'],
-    env: { ...process.env, LD_LIBRARY_PATH: peer },
+    env: { ...process.env, LD_LIBRARY_PATH: folder },
   })
   const bytes = (last - first + 1) * vocab * Float32Array.BYTES_PER_ELEMENT
   return {

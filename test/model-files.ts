@@ -26,7 +26,8 @@ export const importedConfig: ModelConfig = {
 export const tinySource = (config: Partial<ModelConfig> = {}) =>
   seededSource({ ...importedConfig, ...config }, 7)
 
-type GgufValue = string | number | boolean | readonly string[] | readonly number[]
+/** Whole numbers are written as u32, others as f32; a Float32Array of one is f32 whatever its number. */
+type GgufValue = string | number | boolean | Float32Array | readonly string[] | readonly number[]
 
 export const tinyVocabulary: string[] = Array.from({ length: importedConfig.vocab }, (_, id) => `unused${id}`)
 for (const [token, id] of Object.entries(tinyTokenizer.model.vocab)) tinyVocabulary[id] = token
@@ -130,7 +131,10 @@ export function encodeGguf(
   u64(Object.keys(metadata).length)
   for (const [key, value] of Object.entries(metadata)) {
     text(key)
-    if (typeof value === 'object') {
+    if (value instanceof Float32Array) {
+      u32(6)
+      parts.push(bytesOf(value))
+    } else if (typeof value === 'object') {
       u32(9)
       u32(typeOf(value[0] ?? ''))
       u64(value.length)
