@@ -34,6 +34,7 @@ const Settings = z.object({
   cacheRows: whole(64, 100_000_000).optional(),
   cacheBytes: whole(1, Number.MAX_SAFE_INTEGER).optional(),
   cacheType: z.enum(cacheTypes, 'must be f32, f16 or int8').optional(),
+  cudaGraphs: z.enum(['on', 'off'], 'must be on or off').default('on'),
   queue: whole(1, 100_000).default(256),
   tenantQueue: whole(1, 100_000).optional(),
   adapterCacheBytes: whole(1, Number.MAX_SAFE_INTEGER).default(1024 ** 3),
@@ -114,6 +115,11 @@ const sources: { readonly [Setting in keyof Given]-?: Source } = {
     flag: 'cache-type',
     env: 'QUARTET_CACHE_TYPE',
     help: 'how the KV cache is kept: f32 or int8 (a quarter of the memory) on the CPU, f16 or f32 on GPUs; by default f32 on the CPU, f16 on GPUs',
+  },
+  cudaGraphs: {
+    flag: 'cuda-graphs',
+    env: 'QUARTET_CUDA_GRAPHS',
+    help: 'on: with cuda, decoding runs are captured once and repeated by the GPU; off: each of their kernels is launched anew',
   },
   queue: { flag: 'queue', env: 'QUARTET_QUEUE', help: 'requests that may wait' },
   tenantQueue: {

@@ -186,6 +186,7 @@ export async function startNode(
 async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   const { createBackend } = await import('../model/runtime/onnx-backend.ts')
   const { checkLayout } = await import('../model/runtime/open-kv-cache.ts')
+  const { checkDecoding } = await import('../model/runtime/decode-check.ts')
   const { checkLongChunks } = await import('../model/runtime/long-chunk-check.ts')
   const { prepareCacheGraph } = await import('../model/calibration/cache-graph.ts')
   const { folder, manifest } = await findBackbone(config)
@@ -201,9 +202,12 @@ async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   const chunkTokens = Math.max(config.chunkTokens, maxWindow)
   const limits = { contextLength, chunkTokens, maxBatch, cacheRows }
   await prepareCacheGraph({ folder, manifest }, { layout, type: cacheType })
-  const backend = await createBackend({ folder, manifest, device, threads, limits, cacheType, keptBytes })
+  const decodeGraph = device === 'cuda' && config.cudaGraphs === 'on'
+  const opening = { folder, manifest, device, threads, limits, cacheType, decodeGraph, keptBytes }
+  const backend = await createBackend(opening)
   await warmUp(backend)
   await checkLongChunks(backend, device)
+  await checkDecoding(backend, device)
   const vocabulary = await grammarVocabulary({ folder, manifest })
   return { slug: manifest.slug, backend, vocabulary }
 }

@@ -2,6 +2,7 @@ import proto from 'onnx-proto'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import { hasWindows } from './model.ts'
 import { scalesWithLength } from './rotary-table.ts'
+import { onlyUsed } from './used-nodes.ts'
 import { graphVersion } from './version.ts'
 
 const { onnx } = proto
@@ -10,11 +11,14 @@ const { AttributeType } = onnx.AttributeProto
 
 type Node = proto.onnx.INodeProto
 
-/** Raise it with every change of `withPagedCache`: folders hold what earlier ones wrote. */
+/** Raise it with every change of `withPagedCache` or `decodeOnly`: folders hold what earlier ones wrote. */
 const pagesVersion = 2
 
 /** The file of the serving graph with a cache in pages, beside the one with slots. */
 export const pagedCacheGraph = `pages-${graphVersion}-${pagesVersion}.onnx`
+
+/** The file of its decoding part (`decodeOnly`). */
+export const pagedDecodeGraph = `pages-decode-${graphVersion}-${pagesVersion}.onnx`
 
 /** Rows of a page that a head's width lets FlashAttention read whole tiles of, in ONNX Runtime's CUDA provider. */
 export const pageRowsOf = ({ headDim }: Pick<ModelConfig, 'headDim'>): number =>
@@ -174,27 +178,6 @@ class Rewritten {
       attribute: [{ name: 'to', type: AttributeType.INT, i: type }],
     })
   }
-}
-
-/** The nodes that something wanted comes of, in their order. */
-function onlyUsed(nodes: readonly Node[], wanted: readonly string[]): Node[] {
-  const used = new Set(wanted)
-  const kept: Node[] = []
-  for (const node of nodes.toReversed()) {
-    if (!(node.output ?? []).some((name) => used.has(name))) continue
-    kept.push(node)
-    for (const name of inputsOf(node)) used.add(name)
-  }
-  return kept.reverse()
-}
-
-/** Names that a node reads, in its branches too. */
-function inputsOf({ attribute, input }: Node): readonly string[] {
-  const inner = (attribute ?? []).flatMap(({ g }) => [
-    ...(g?.node ?? []).flatMap(inputsOf),
-    ...(g?.output ?? []).map(({ name }) => name ?? ''),
-  ])
-  return [...(input ?? []), ...inner]
 }
 
 const size = (name: string): proto.onnx.TensorShapeProto.IDimension => ({ dimParam: name })

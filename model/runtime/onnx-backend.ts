@@ -17,6 +17,7 @@ import type {
   TokenRange,
 } from './backend.ts'
 import { type CacheLayout, type CacheType, checkCacheType, layoutOn } from './cache-type.ts'
+import { DecodeGraph } from './decode-graph.ts'
 import { hasLoneQuery } from './lone-query.ts'
 import { cacheGraphFile, checkLayout, longestIn, openKvCache } from './open-kv-cache.ts'
 import { rotaryVariant } from './rotary-feeds.ts'
@@ -38,6 +39,8 @@ export interface BackendOptions {
   readonly cacheType?: CacheType | undefined
   /** The device's own (`layoutOn`) when absent. */
   readonly cacheLayout?: CacheLayout | undefined
+  /** Whether tokens are decoded by a graph of their own, which a GPU captures: with a cache in pages, on CUDA unless said. */
+  readonly decodeGraph?: boolean | undefined
   /** Memory of the device for kept rows; none but a little when absent. The host takes what it needs. */
   readonly keptBytes?: number | undefined
   /** `contextLength` is lowered to the backbone's own. */
@@ -48,6 +51,7 @@ export interface BackendOptions {
 export async function createBackend({
   cacheLayout,
   cacheType = 'f32',
+  decodeGraph,
   folder,
   keptBytes = 0,
   manifest,
@@ -81,6 +85,10 @@ export async function createBackend({
     runner: await Runner.open(folder, {
       cache: (opened) => openKvCache(opened, { config, device, form, keptBytes, limits }),
       config,
+      decode:
+        layout === 'pages' && (decodeGraph ?? device === 'cuda')
+          ? (initializers) => DecodeGraph.open(folder, { config, initializers, limits, ...session })
+          : undefined,
       graph: cacheGraphFile(form),
       cpuNodes: hostNodes(config),
       ...session,
@@ -311,9 +319,11 @@ export class OnnxBackend implements Backend {
     }
   }
 
-  decode(batch: readonly DecodeRow[]): Promise<Float32Array> {
+  async decode(batch: readonly DecodeRow[]): Promise<Float32Array> {
+    const decoded = await this.#runner.decode(batch)
+    if (decoded !== undefined) return decoded
     const rows = plainRows(this.#config.layers, 1)
-    return this.#runner.run({
+    return await this.#runner.run({
       ...this.#rowsOfSlots,
       sequences: batch.map(({ slot, token }) => sequenceRun(slot, [token], rows)),
       prompt: this.#adapters.absent,

@@ -22,6 +22,13 @@ export interface PagedCacheLimits {
   readonly keptRows: number
 }
 
+/** The page of a run's cache to which rows may be written that nobody reads. */
+export function sparePage(feeds: KvBinding['feeds']): number {
+  const pages = feeds['past_key.0']?.dims[0]
+  if (pages === undefined) throw new Error('a run over pages has a cache')
+  return pages - 1
+}
+
 /**
  * A cache on a device in pages of rows (Kwon et al., 2023, https://arxiv.org/abs/2309.06180): a slot takes as many pages as
  * it reserves rows for, wherever they are free, so that sequences of any lengths run beside each other. The graph's attention
@@ -32,6 +39,7 @@ export class PagedKvCache implements KvCache {
   readonly #limits: PagedCacheLimits
   readonly #rows: DeviceRows
   readonly #pages: Pages
+  /** Pages that sequences may have. One more is nobody's (`sparePage`). */
   readonly #count: number
   readonly #store: RowStore
   readonly #kept: KeptStore
@@ -46,7 +54,7 @@ export class PagedKvCache implements KvCache {
     this.#rows = rows
     this.#count = Math.ceil(limits.cacheRows / pageRows)
     this.#pages = new Pages({ count: this.#count, pageRows })
-    this.#store = rows.allocate(this.#count * pageRows)
+    this.#store = rows.allocate((this.#count + 1) * pageRows)
     const { keptRows } = limits
     this.#kept = new KeptStore(rows, { slots: this.#store, keptRows, kvHeads: config.kvHeads })
   }
@@ -108,7 +116,7 @@ export class PagedKvCache implements KvCache {
       const lengths = this.#perLayer((layer) => slots.map((slot) => slot.lengths[layer] ?? 0))
       const gains = this.#perLayer((layer) => own.map(({ gained }) => gained[layer] ?? 0))
       const { headDim, kvHeads } = this.#config
-      using views = viewsOf(this.#store, [this.#count, this.#pages.pageRows, kvHeads, headDim])
+      using views = viewsOf(this.#store, [this.#count + 1, this.#pages.pageRows, kvHeads, headDim])
       await run({ slots, lengths, positions: this.#positions(slots, { gains, lengths }), ...views })
       for (const { gained, slot } of own) slot.grow(gained)
     })

@@ -1,11 +1,13 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
 import { hasWindows } from '../graph/model.ts'
 import { scalesWithLength } from '../graph/rotary-table.ts'
-import type { CacheSlot } from './backend.ts'
+import type { CacheSlot, DecodeRow } from './backend.ts'
+import type { DecodeGraph } from './decode-graph.ts'
 import type { KvCache, SlotGrowth } from './kv-cache.ts'
 import { rotaryFeeds } from './rotary-feeds.ts'
 import { range } from './row-places.ts'
 import { InferenceSession, type SessionOptions } from './session.ts'
+import { SharedWeights } from './shared-weights.ts'
 import { float32, int32, int64, type Tensor, type Tensors } from './tensors.ts'
 
 /** The rows of one layer in a run. */
@@ -40,10 +42,12 @@ export interface GraphRun {
 /** The result of a run for one row: its logits [vocab], or its last hidden state [d]. */
 export type RowResult = 'logits' | 'hidden'
 
-/** The serving graph with its cache. */
+/** The serving graph with its cache, and where the device has one the graph that decodes. */
 export class Runner {
   readonly cache: KvCache
   readonly #session: InferenceSession
+  readonly #decodeGraph: DecodeGraph | undefined
+  readonly #weights: SharedWeights | undefined
   readonly #config: ModelConfig
   /** Grows to what the largest run needs. */
   #results = new Float32Array(0)
@@ -52,33 +56,75 @@ export class Runner {
     session,
     cache,
     config,
-  }: { session: InferenceSession; cache: KvCache; config: ModelConfig }) {
+    decodeGraph,
+    weights,
+  }: {
+    session: InferenceSession
+    cache: KvCache
+    config: ModelConfig
+    decodeGraph: DecodeGraph | undefined
+    weights: SharedWeights | undefined
+  }) {
     this.#session = session
     this.cache = cache
     this.#config = config
+    this.#decodeGraph = decodeGraph
+    this.#weights = weights
   }
 
-  /** `graph`: its file in the folder; `cache`: makes the cache of its session. Throws `backbone_invalid` or, when the device does not start, `node_unavailable`. */
+  /**
+   * `graph`: its file in the folder; `cache`: makes the cache of its session; `decode`: opens the graph that decodes, which
+   * has its weights in common with the other. Throws `backbone_invalid` or, when the device does not start, `node_unavailable`.
+   */
   static async open(
     folder: string,
     {
-      cache,
+      cache: openCache,
       config,
+      decode,
       graph,
       ...options
     }: SessionOptions & {
       cache: (session: InferenceSession) => Promise<KvCache>
+      decode?: ((initializers: SharedWeights['tensors']) => Promise<DecodeGraph>) | undefined
       config: ModelConfig
       graph: string
     },
   ): Promise<Runner> {
-    const session = await InferenceSession.open({ folder, graph }, options)
-    try {
-      return new Runner({ session, cache: await cache(session), config })
-    } catch (error) {
-      await session.release()
-      throw error
-    }
+    const { device } = options
+    await using opened = new AsyncDisposableStack()
+    const keep = <T extends { release(): Promise<void> }>(part: T): T =>
+      opened.adopt(part, (released) => released.release())
+    const weights = decode && keep(await SharedWeights.open(folder, { device, graph }))
+    const session = keep(
+      await InferenceSession.open(
+        { folder, graph },
+        { ...options, ...(weights && { initializers: weights.tensors }) },
+      ),
+    )
+    const cache = keep(await openCache(session))
+    const decodeGraph = weights && decode && keep(await decode(weights.tensors))
+    opened.move()
+    return new Runner({ session, cache, config, decodeGraph, weights })
+  }
+
+  /** A token of each slot with the graph that decodes, if there is one: logits [slots, vocab] in this order, as `run`'s. */
+  async decode(batch: readonly DecodeRow[]): Promise<Float32Array | undefined> {
+    const graph = this.#decodeGraph
+    if (graph === undefined) return undefined
+    const logits = this.#resultsOf(batch.length * this.#config.vocab)
+    const gained = Array<number>(this.#config.layers).fill(1)
+    const tokens = batch.map(({ token }) => token)
+    await this.cache.append(
+      batch.map(({ slot }) => ({ slot, gained })),
+      (binding) => graph.run({ binding, logits, tokens }),
+    )
+    return logits
+  }
+
+  #resultsOf(size: number): Float32Array<ArrayBuffer> {
+    if (this.#results.length < size) this.#results = new Float32Array(size)
+    return this.#results.subarray(0, size)
   }
 
   /** One result for each output row, sequence by sequence; overwritten by the next run. */
@@ -88,9 +134,7 @@ export class Runner {
   ): Promise<Float32Array> {
     const outputCount = sequences.reduce((sum, { outputRows }) => sum + outputRows.length, 0)
     const width = result === 'logits' ? this.#config.vocab : this.#config.d
-    const size = outputCount * width
-    if (this.#results.length < size) this.#results = new Float32Array(size)
-    const results = this.#results.subarray(0, size)
+    const results = this.#resultsOf(outputCount * width)
     // Logits cost far more than all else behind the last layer: where none are wanted, one row has them.
     const logitCount = result === 'logits' ? outputCount : 1
     await this.cache.append(growthOf(sequences), (binding) => {
@@ -139,12 +183,14 @@ export class Runner {
 
   /** Bytes of this process's memory that runs have read and written: on a device, those that crossed. */
   get hostBytes(): number {
-    return this.#session.hostBytes + this.cache.hostBytes
+    return this.#session.hostBytes + this.cache.hostBytes + (this.#decodeGraph?.hostBytes ?? 0)
   }
 
   async release(): Promise<void> {
     await this.cache.release()
+    await this.#decodeGraph?.release()
     await this.#session.release()
+    await this.#weights?.release()
   }
 }
 

@@ -18,6 +18,10 @@ export interface SessionOptions {
   readonly cpuNodes?: readonly string[]
   /** False where inputs differ in shape from run to run; true when absent. */
   readonly memoryPattern?: boolean
+  /** Whether runs with a number are captured once by the GPU and repeated from then on; a CPU has no such thing. */
+  readonly captures?: boolean
+  /** Constants of the graph that lie in the device's memory already, and stay there for as long as the session. */
+  readonly initializers?: NativeSessionOptions['initializers']
 }
 
 type Provider = NonNullable<NativeSessionOptions['provider']>
@@ -26,7 +30,7 @@ type Provider = NonNullable<NativeSessionOptions['provider']>
 const providers: {
   readonly [D in Device]: {
     readonly fullName: string
-    readonly provider?: (cpuNodes: readonly string[]) => Provider
+    readonly provider?: (options: { cpuNodes: readonly string[]; captures: boolean }) => Provider
     /** Loads the library that has the provider. */
     readonly load: () => Ort
     readonly remedy: string
@@ -41,9 +45,12 @@ const providers: {
     fullName: 'WebGpuExecutionProvider',
     load: () => Ort.load(),
     // A setting without a value is refused.
-    provider: (cpuNodes) => ({
+    provider: ({ captures, cpuNodes }) => ({
       name: 'WebGPU',
-      settings: cpuNodes.length === 0 ? {} : { forceCpuNodeNames: cpuNodes.join('\n') },
+      settings: {
+        ...(cpuNodes.length > 0 && { forceCpuNodeNames: cpuNodes.join('\n') }),
+        ...(captures && { enableGraphCapture: '1' }),
+      },
     }),
     remedy:
       'it needs a GPU with a Vulkan, Metal or D3D12 driver (libvulkan.so.1 on Linux); use --device cpu without one',
@@ -52,7 +59,10 @@ const providers: {
     fullName: 'CUDAExecutionProvider',
     load: () => Ort.load(cudaLibrary()),
     // By default the arena doubles, and a cache of most of the device would not fit in it.
-    provider: () => ({ name: 'CUDA', settings: { arena_extend_strategy: 'kSameAsRequested' } }),
+    provider: ({ captures }) => ({
+      name: 'CUDA',
+      settings: { arena_extend_strategy: 'kSameAsRequested', ...(captures && { enable_cuda_graph: '1' }) },
+    }),
     remedy: 'see whether `nvidia-smi` shows the GPU and how much of its memory is free, or use --device cpu',
   },
 }
@@ -122,9 +132,12 @@ export class InferenceSession {
     }
   }
 
-  /** Runs the graph once, writing its outputs to these tensors, which may be among the feeds. */
-  async runInto(feeds: RunTensors, outputs: RunTensors): Promise<void> {
-    await this.#computing(() => this.#session.runInto(feeds, outputs))
+  /**
+   * Runs the graph once, writing its outputs to these tensors, which may be among the feeds. `capture`: the number of a run
+   * that is captured, where the session captures; its tensors on the device are the same each time.
+   */
+  async runInto(feeds: RunTensors, outputs: RunTensors, capture?: number): Promise<void> {
+    await this.#computing(() => this.#session.runInto(feeds, outputs, capture))
   }
 
   async #computing<T>(compute: () => Promise<T>): Promise<T> {
@@ -146,7 +159,14 @@ export class InferenceSession {
 }
 
 /** The library that has the device's provider, and how a session is opened on it. Throws `node_unavailable`. */
-function nativeOptions({ cpuNodes = [], device, memoryPattern = true, threads }: SessionOptions): {
+function nativeOptions({
+  captures = false,
+  cpuNodes = [],
+  device,
+  initializers,
+  memoryPattern = true,
+  threads,
+}: SessionOptions): {
   ort: Ort
   native: NativeSessionOptions
 } {
@@ -157,7 +177,15 @@ function nativeOptions({ cpuNodes = [], device, memoryPattern = true, threads }:
       'node_unavailable',
       `this build of ONNX Runtime has no ${device} provider; use --device cpu`,
     )
-  return { ort, native: { threads, memoryPattern, ...(provider && { provider: provider(cpuNodes) }) } }
+  return {
+    ort,
+    native: {
+      threads,
+      memoryPattern,
+      initializers,
+      ...(provider && { provider: provider({ captures, cpuNodes }) }),
+    },
+  }
 }
 
 function firstLine(thrown: unknown): string {

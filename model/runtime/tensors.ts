@@ -2,6 +2,7 @@
 export interface ElementArrays {
   readonly float32: Float32Array
   readonly float16: Uint16Array
+  readonly bfloat16: Uint16Array
   readonly int64: BigInt64Array
   readonly int32: Int32Array
   readonly int8: Int8Array

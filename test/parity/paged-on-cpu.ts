@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import proto from 'onnx-proto'
 import { prepareCacheGraph } from '../../model/calibration/cache-graph.ts'
-import { pagedCacheGraph, pageRowsOf } from '../../model/graph/paged-cache.ts'
+import { pagedCacheGraph, pagedDecodeGraph, pageRowsOf } from '../../model/graph/paged-cache.ts'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import type { TinyBackbone } from './tiny-backbone.ts'
 
@@ -12,18 +12,20 @@ const { AttributeType } = onnx.AttributeProto
 
 type Attributes = Readonly<Record<string, number | readonly number[]>>
 
-/** Prepares the graph with a cache in pages such that the CPU provider, which has no `PagedAttention`, can run it. */
+/** Prepares the graphs with a cache in pages such that the CPU provider, which has no `PagedAttention`, can run them. */
 export async function preparePagesOnCpu(backbone: TinyBackbone): Promise<void> {
   await prepareCacheGraph(backbone, { layout: 'pages', type: 'f16' })
-  const file = join(backbone.folder, pagedCacheGraph)
-  await writeFile(file, withPlainAttention(await readFile(file), backbone.manifest.config))
+  for (const name of [pagedCacheGraph, pagedDecodeGraph]) {
+    const file = join(backbone.folder, name)
+    await writeFile(file, withPlainAttention(await readFile(file), backbone.manifest.config))
+  }
 }
 
 /**
  * Writes each `PagedAttention` in ONNX's own operators, by the operator's definition: a new row goes where the block table
  * says, and a query sees the rows of its own sequence up to its own. Every query is compared with every row of all pages.
  */
-export function withPlainAttention(model: Uint8Array, config: ModelConfig): Uint8Array {
+function withPlainAttention(model: Uint8Array, config: ModelConfig): Uint8Array {
   const decoded = onnx.ModelProto.decode(model)
   const { graph } = decoded
   if (!graph) throw new Error('a model without a graph')

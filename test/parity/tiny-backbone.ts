@@ -85,6 +85,7 @@ export function openBackend(
   {
     cacheLayout,
     cacheType,
+    decodeGraph,
     device = 'cpu',
     keptBytes,
     threads,
@@ -97,6 +98,7 @@ export function openBackend(
     device,
     cacheLayout,
     cacheType,
+    decodeGraph,
     keptBytes,
     threads,
     limits: { contextLength: 1024, chunkTokens: 512, maxBatch: 12, cacheRows: 4096, ...limits },

@@ -76,6 +76,7 @@ export const apiTable = {
   AddSessionConfigEntry: status(130, 'pointer', 'text', 'text'),
   CreateAllocator: status(131, 'pointer', 'pointer', 'pointer'),
   ReleaseAllocator: release(132),
+  AddInitializer: status(150, 'pointer', 'text', 'pointer'),
   AddRunConfigEntry: status(165, 'pointer', 'text', 'text'),
   SessionOptionsAppendExecutionProvider_CUDA_V2: status(204, 'pointer', 'pointer'),
   CreateCUDAProviderOptions: status(205, 'pointer'),

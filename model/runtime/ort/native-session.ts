@@ -14,6 +14,11 @@ export interface NativeSessionOptions {
     readonly name: 'WebGPU' | 'CUDA'
     readonly settings: Readonly<Record<string, string>>
   }
+  /**
+   * Constants of the graph that lie in memory already, by name: where the session has them in that very memory it uses them
+   * there, and else it makes its own. They outlive the session.
+   */
+  readonly initializers?: Readonly<Record<string, DeviceTensor>> | undefined
 }
 
 /** An `OrtSession`: one graph, loaded. Runs and the loading itself are on other threads. */
@@ -94,12 +99,20 @@ export class NativeSession {
     })
   }
 
-  /** Runs the graph once, writing its outputs to these tensors, which may be among the feeds. */
-  runInto(feeds: RunTensors, outputs: RunTensors): Promise<void> {
+  /**
+   * Runs the graph once, writing its outputs to these tensors, which may be among the feeds. `capture`: as which this run is
+   * captured, where the session captures; later runs of that number repeat it, so that all addresses must be the same.
+   */
+  runInto(feeds: RunTensors, outputs: RunTensors, capture?: number): Promise<void> {
     return this.#whileLive(async (session) => {
       using values = new Values(this.#ort)
       const addresses = BigUint64Array.from(Object.values(outputs), (tensor) => values.of(tensor))
-      await this.#call(session, { feeds, values, outputs: { names: Object.keys(outputs), addresses } })
+      await this.#call(session, {
+        feeds,
+        values,
+        outputs: { names: Object.keys(outputs), addresses },
+        capture,
+      })
       this.#count(Object.values(outputs))
     })
   }
@@ -109,10 +122,13 @@ export class NativeSession {
       if (!(tensor instanceof DeviceTensor)) this.#hostBytes += tensor.data.byteLength
   }
 
-  async #call(session: bigint, { feeds, values, outputs, signal }: RunArguments): Promise<void> {
+  async #call(session: bigint, { capture, feeds, values, outputs, signal }: RunArguments): Promise<void> {
     signal?.throwIfAborted()
     this.#count(Object.values(feeds))
-    using options = signal && new RunOptions(this.#ort, signal)
+    using options =
+      signal === undefined && capture === undefined
+        ? undefined
+        : new RunOptions(this.#ort, { capture, signal })
     const inputNames = this.#addressesOf(Object.keys(feeds))
     const inputs = BigUint64Array.from(Object.values(feeds), (tensor) => values.of(tensor))
     const outputNames = this.#addressesOf(outputs.names)
@@ -171,24 +187,28 @@ interface RunArguments {
   readonly outputs: { readonly names: readonly string[]; readonly addresses: BigUint64Array }
   /** Ends the run. */
   readonly signal?: AbortSignal | undefined
+  /** As which run of a session that captures it is captured. */
+  readonly capture?: number | undefined
 }
 
 /** An `OrtRunOptions` through which a signal ends a run. */
 class RunOptions implements Disposable {
   readonly address: bigint
   readonly #ort: Ort
-  readonly #signal: AbortSignal
+  readonly #signal: AbortSignal | undefined
   readonly #end = (): void => this.#ort.api.call('RunOptionsSetTerminate', this.address)
 
-  constructor(ort: Ort, signal: AbortSignal) {
+  constructor(ort: Ort, { capture, signal }: Pick<RunArguments, 'capture' | 'signal'>) {
     this.#ort = ort
     this.#signal = signal
     this.address = addressFrom((out) => ort.api.call('CreateRunOptions', out))
-    signal.addEventListener('abort', this.#end)
+    // The name is CUDA's and WebGPU's both.
+    if (capture !== undefined) ort.api.call('AddRunConfigEntry', this.address, 'gpu_graph_id', `${capture}`)
+    signal?.addEventListener('abort', this.#end)
   }
 
   [Symbol.dispose](): void {
-    this.#signal.removeEventListener('abort', this.#end)
+    this.#signal?.removeEventListener('abort', this.#end)
     this.#ort.api.call('ReleaseRunOptions', this.address)
   }
 }
@@ -229,7 +249,10 @@ class CString {
   }
 }
 
-function sessionOptions(ort: Ort, { threads, memoryPattern, provider }: NativeSessionOptions): bigint {
+function sessionOptions(
+  ort: Ort,
+  { initializers = {}, threads, memoryPattern, provider }: NativeSessionOptions,
+): bigint {
   const { api } = ort
   const options = addressFrom((out) => api.call('CreateSessionOptions', out))
   try {
@@ -238,6 +261,8 @@ function sessionOptions(ort: Ort, { threads, memoryPattern, provider }: NativeSe
     api.call('AddSessionConfigEntry', options, 'session.force_spinning_stop', '1')
     if (threads !== undefined) api.call('SetIntraOpNumThreads', options, threads)
     if (!memoryPattern) api.call('DisableMemPattern', options)
+    for (const [name, { address }] of Object.entries(initializers))
+      api.call('AddInitializer', options, name, address)
     if (provider !== undefined) appendProvider(ort, options, provider)
     return options
   } catch (error) {

@@ -11,12 +11,14 @@ const elementCodes = {
   int64: 7,
   bool: 9,
   float16: 10,
+  bfloat16: 16,
 } as const satisfies Readonly<Record<TensorElement, number>>
 
 /** Views of bytes as the elements of each type. */
 const arraysOf: { readonly [T in TensorElement]: (bytes: ArrayBuffer) => ElementArrays[T] } = {
   float32: (bytes) => new Float32Array(bytes),
   float16: (bytes) => new Uint16Array(bytes),
+  bfloat16: (bytes) => new Uint16Array(bytes),
   int64: (bytes) => new BigInt64Array(bytes),
   int32: (bytes) => new Int32Array(bytes),
   int8: (bytes) => new Int8Array(bytes),
@@ -155,6 +157,8 @@ function tensorOf(type: TensorElement, { dims, data }: { dims: readonly number[]
       return array('float32')
     case 'float16':
       return array('float16')
+    case 'bfloat16':
+      return array('bfloat16')
     case 'int64':
       return array('int64')
     case 'int32':

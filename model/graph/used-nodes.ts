@@ -1,0 +1,24 @@
+import type proto from 'onnx-proto'
+
+type Node = proto.onnx.INodeProto
+
+/** The nodes that something wanted comes of, in their order. */
+export function onlyUsed(nodes: readonly Node[], wanted: readonly string[]): Node[] {
+  const used = new Set(wanted)
+  const kept: Node[] = []
+  for (const node of nodes.toReversed()) {
+    if (!(node.output ?? []).some((name) => used.has(name))) continue
+    kept.push(node)
+    for (const name of inputsOf(node)) used.add(name)
+  }
+  return kept.reverse()
+}
+
+/** Names that a node reads, in its branches too. */
+function inputsOf({ attribute, input }: Node): readonly string[] {
+  const inner = (attribute ?? []).flatMap(({ g }) => [
+    ...(g?.node ?? []).flatMap(inputsOf),
+    ...(g?.output ?? []).map(({ name }) => name ?? ''),
+  ])
+  return [...(input ?? []), ...inner]
+}

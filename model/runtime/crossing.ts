@@ -1,0 +1,41 @@
+import { type CrossingTensor, crossingGraph } from '../graph/crossing.ts'
+import { encodeModel } from '../graph/encode.ts'
+import type { DeviceMemory, RunTensors } from './ort/device-memory.ts'
+import { type Device, InferenceSession } from './session.ts'
+
+/** Copies tensors between the host's memory and a device's. */
+export class Crossing {
+  readonly #session: InferenceSession
+  #memory: DeviceMemory | undefined
+
+  private constructor(session: InferenceSession) {
+    this.#session = session
+  }
+
+  /** Throws `node_unavailable`. */
+  static async open(device: Device, tensors: readonly CrossingTensor[]): Promise<Crossing> {
+    const graph = encodeModel(crossingGraph(tensors), { weightsFile: '', opset: 18 })
+    return new Crossing(await InferenceSession.fromModel(graph, { device, memoryPattern: false }))
+  }
+
+  /** Bytes that crossed. */
+  get hostBytes(): number {
+    return this.#session.hostBytes
+  }
+
+  /** Where the device has the tensors. */
+  get memory(): DeviceMemory {
+    this.#memory ??= this.#session.memoryOf(this.#session.inputs)
+    return this.#memory
+  }
+
+  /** Copies all tensors, by their names. */
+  async copy({ from, to }: { readonly from: RunTensors; readonly to: RunTensors }): Promise<void> {
+    const feeds = Object.fromEntries(Object.entries(from).map(([name, tensor]) => [`from.${name}`, tensor]))
+    await this.#session.runInto(feeds, to)
+  }
+
+  release(): Promise<void> {
+    return this.#session.release()
+  }
+}
