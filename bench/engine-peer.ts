@@ -12,8 +12,8 @@ import { type Figure, report } from './report.ts'
 import { median } from './statistics.ts'
 
 const work = { context: 256, newTokens: 32, batches: [1, 8, 16] } satisfies RateWork
-/** Too little to measure: it loads what the first round would, and shows a program or file that does not work. */
-const trial = { context: 32, newTokens: 2, batches: [1, 16] } satisfies RateWork
+/** Shows a program or a file that does not work, and brings both sides to their usual pace. */
+const trial = { context: 32, newTokens: 96, batches: [1] } satisfies RateWork
 
 const rateNames = [`prefill of ${work.context}`, ...work.batches.map((batch) => `decode, batch ${batch}`)]
 /** A rate for each of the names. */
