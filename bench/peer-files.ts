@@ -28,17 +28,19 @@ export interface PeerFiles {
 const Rounds = z.coerce.number().int().min(1).max(100)
 
 /** The files that the options name; undefined without any. Throws what is missing. */
-export function peerFiles({ gguf, loras, peer, rounds = '3' }: PeerOptions): PeerFiles | undefined {
-  if (peer === undefined && gguf === undefined && loras === undefined) return undefined
+export function peerFiles({ gguf, loras, peer, rounds }: PeerOptions): PeerFiles | undefined {
+  if ([peer, gguf, loras, rounds].every((option) => option === undefined)) return undefined
   if (peer === undefined || gguf === undefined)
-    throw new CliFailure('--peer and --gguf belong together', { remedy: 'give both or neither' })
+    throw new CliFailure('--loras and --rounds need --peer and --gguf, which belong together', {
+      remedy: 'give both or neither',
+    })
   const [first = '', ...others] = gguf.split(',')
   for (const file of [first, ...others])
     if (!existsSync(file))
       throw new CliFailure(`--gguf names no file: ${file || '(nothing)'}`, {
         remedy: 'give paths of GGUF files with commas between them',
       })
-  const count = Rounds.safeParse(rounds)
+  const count = Rounds.safeParse(rounds ?? '3')
   if (!count.success)
     throw new CliFailure(`--rounds is not a number of rounds: ${rounds}`, {
       remedy: 'give one from 1 to 100',
