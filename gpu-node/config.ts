@@ -114,7 +114,7 @@ const sources: { readonly [Setting in keyof Given]-?: Source } = {
   cacheType: {
     flag: 'cache-type',
     env: 'QUARTET_CACHE_TYPE',
-    help: 'how the KV cache is kept: f32 or int8 (a quarter of the memory) on the CPU, f16 or f32 on GPUs; by default f32 on the CPU, f16 on GPUs',
+    help: 'how the KV cache is kept: f32 or int8 (a quarter of the memory) on the CPU, f16 or f32 with webgpu, f16 or int8 with cuda; by default f32 on the CPU, f16 on GPUs',
   },
   cudaGraphs: {
     flag: 'cuda-graphs',

@@ -1,33 +1,44 @@
 import type { Backbone } from '../backbone/backbone-folder.ts'
 import { decodeOnly } from '../graph/decode-only.ts'
 import { float16CacheGraph, withFloat16Cache } from '../graph/float16-cache.ts'
-import { pagedCacheGraph, pagedDecodeGraph, withPagedCache } from '../graph/paged-cache.ts'
-import type { CacheLayout, CacheType } from '../runtime/cache-type.ts'
-import { prepareInt8Cache } from './int8-cache.ts'
+import { withInt8Cache } from '../graph/int8-cache.ts'
+import { type PagedType, pagedGraphs, withPagedCache } from '../graph/paged-cache.ts'
+import { type CacheForm, pagedType } from '../runtime/cache-type.ts'
+import { cacheScales, prepareInt8Cache } from './int8-cache.ts'
 import { writeGraph } from './write-graph.ts'
 
-/** Writes the graphs for a cache of this form into the backbone's folder, unless they are there. Throws `backbone_invalid`. */
+/**
+ * Writes the graphs for a cache of this form into the backbone's folder, unless they are there. `tokens`: what the scales of an
+ * 8-bit cache are measured on, a text by default. Throws `backbone_invalid`, or `invalid_request` for scales that cannot be
+ * measured.
+ */
 export async function prepareCacheGraph(
   backbone: Backbone,
-  { layout, type }: { layout: CacheLayout; type: CacheType },
+  { layout, type }: CacheForm,
+  tokens?: readonly number[],
 ): Promise<void> {
-  const { config } = backbone.manifest
-  if (layout === 'pages') {
-    await writeGraph(backbone, {
-      file: pagedCacheGraph,
-      type,
-      make: async (model) => withPagedCache(model, config),
-    })
-    await writeGraph(backbone, {
-      file: pagedDecodeGraph,
-      type,
-      make: async (model) => withPagedCache(decodeOnly(model), config),
-    })
-  } else if (type === 'int8') await prepareInt8Cache(backbone)
+  if (layout === 'pages') await preparePages(backbone, { type: pagedType(type), tokens })
+  else if (type === 'int8') await prepareInt8Cache(backbone, tokens)
   else if (type === 'f16')
     await writeGraph(backbone, {
       file: float16CacheGraph,
       type,
       make: async (model) => withFloat16Cache(model),
     })
+}
+
+async function preparePages(
+  backbone: Backbone,
+  { tokens, type }: { type: PagedType; tokens: readonly number[] | undefined },
+): Promise<void> {
+  const { config } = backbone.manifest
+  let scales: ReturnType<typeof cacheScales> | undefined
+  const paged = async (model: Uint8Array) => {
+    if (type === 'f16') return withPagedCache(model, config)
+    scales ??= cacheScales(backbone, tokens)
+    return withPagedCache(withInt8Cache(model, { config, scales: await scales }), config)
+  }
+  const { decode, serving } = pagedGraphs[type]
+  await writeGraph(backbone, { file: serving, type, make: paged })
+  await writeGraph(backbone, { file: decode, type, make: async (model) => paged(decodeOnly(model)) })
 }

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { QuartetError } from '../../shared/errors.ts'
 import type { Backbone } from '../backbone/backbone-folder.ts'
 import { type CacheScales, int8CacheGraph, withInt8Cache } from '../graph/int8-cache.ts'
 import { backboneCodec } from '../import/backbone-tokenizer.ts'
@@ -15,20 +16,30 @@ const largest = 127
 const leastScale = 1e-6
 
 /**
- * Writes the graph with an 8-bit cache into the backbone's folder, unless it is there. Its scales come from the text in
- * calibration.txt, or from other tokens: the largest key and value of each channel of a head. Throws `backbone_invalid`
- * where the folder cannot be written.
+ * Writes the graph with an 8-bit cache into the backbone's folder, unless it is there. Throws `backbone_invalid` where the
+ * folder cannot be written.
  */
 export async function prepareInt8Cache(backbone: Backbone, tokens?: readonly number[]): Promise<void> {
   const { config } = backbone.manifest
   await writeGraph(backbone, {
     file: int8CacheGraph,
     type: 'int8',
-    make: async (model) => {
-      const scales = await measureScales(backbone, tokens ?? (await textTokens(backbone)))
-      return withInt8Cache(model, { config, scales })
-    },
+    make: async (model) => withInt8Cache(model, { config, scales: await cacheScales(backbone, tokens) }),
   })
+}
+
+/**
+ * The scales of an 8-bit cache from the text in calibration.txt, or from other tokens: the largest key and value of each
+ * channel of a head. Throws `invalid_request` for weights that the CPU, on which they are measured, does not multiply.
+ */
+export async function cacheScales(backbone: Backbone, tokens?: readonly number[]): Promise<CacheScales[]> {
+  if (backbone.manifest.weights === 'bf16')
+    throw new QuartetError(
+      'invalid_request',
+      '--cache-type int8 needs scales that are measured on the CPU, which has no products of bf16 weights; use --cache-type f16, or import the model with --weights f16 or q8',
+      { param: '--cache-type' },
+    )
+  return await measureScales(backbone, tokens ?? (await textTokens(backbone)))
 }
 
 async function textTokens(backbone: Backbone): Promise<readonly number[]> {

@@ -15,6 +15,7 @@ const dataTypes = {
   float32: DataType.FLOAT,
   float16: DataType.FLOAT16,
   bfloat16: DataType.BFLOAT16,
+  int8: DataType.INT8,
   uint8: DataType.UINT8,
   int32: DataType.INT32,
   int64: DataType.INT64,

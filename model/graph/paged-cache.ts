@@ -14,11 +14,20 @@ type Node = proto.onnx.INodeProto
 /** Raise it with every change of `withPagedCache` or `decodeOnly`: folders hold what earlier ones wrote. */
 const pagesVersion = 2
 
-/** The file of the serving graph with a cache in pages, beside the one with slots. */
-export const pagedCacheGraph = `pages-${graphVersion}-${pagesVersion}.onnx`
+/** Types of keys and values in pages. */
+export type PagedType = 'f16' | 'int8'
 
-/** The file of its decoding part (`decodeOnly`). */
-export const pagedDecodeGraph = `pages-decode-${graphVersion}-${pagesVersion}.onnx`
+/** The files of the serving graph with a cache in pages, beside the one with slots, and of its decoding part (`decodeOnly`). */
+export const pagedGraphs: Readonly<Record<PagedType, { readonly serving: string; readonly decode: string }>> =
+  {
+    f16: graphsNamed('pages'),
+    int8: graphsNamed('pages-int8'),
+  }
+
+function graphsNamed(name: string): { serving: string; decode: string } {
+  const version = `${graphVersion}-${pagesVersion}.onnx`
+  return { serving: `${name}-${version}`, decode: `${name}-decode-${version}` }
+}
 
 /** Rows of a page that a head's width lets FlashAttention read whole tiles of, in ONNX Runtime's CUDA provider. */
 export const pageRowsOf = ({ headDim }: Pick<ModelConfig, 'headDim'>): number =>
@@ -34,11 +43,19 @@ export function reasonAgainstPages(config: ModelConfig): string | undefined {
 }
 
 /** Attributes that both operators have. */
-const sharedAttributes: readonly string[] = ['num_heads', 'kv_num_heads', 'do_rotary', 'scale', 'softcap']
+const sharedAttributes: readonly string[] = [
+  'num_heads',
+  'kv_num_heads',
+  'do_rotary',
+  'scale',
+  'softcap',
+  'k_quant_type',
+  'v_quant_type',
+]
 
 /**
- * A serving graph whose cache lies in pages (`com.microsoft.PagedAttention`), computed in 16-bit floats. Its sequences may have
- * any number of rows each, one behind the other. In place of `last_row` and `total_rows` it has the inputs
+ * A serving graph whose cache lies in pages (`com.microsoft.PagedAttention`), computed in 16-bit floats; an 8-bit cache stays
+ * one (`withInt8Cache`). Its sequences may have any number of rows each, one behind the other. In place of `last_row` and `total_rows` it has the inputs
  *
  * - `row_starts` int32 [layers, batch + 1]: where each sequence's rows begin in the layer, and where the last ones end;
  * - `past_rows` int32 [layers, batch]: rows of each sequence that the layer's cache holds;
@@ -73,7 +90,12 @@ export function withPagedCache(model: Uint8Array, config: ModelConfig): Uint8Arr
   ]
   for (const { name, type } of [...(graph.input ?? []), ...(graph.output ?? [])])
     if (/^(past|present)_(key|value)\./.test(name ?? '') && type?.tensorType)
-      type.tensorType = { elemType: DataType.FLOAT16, shape: { dim: pages } }
+      type.tensorType = {
+        elemType: type.tensorType.elemType === DataType.INT8 ? DataType.INT8 : DataType.FLOAT16,
+        shape: { dim: pages },
+      }
+  for (const initializer of graph.initializer)
+    if (rewritten.scales.has(initializer.name ?? '')) initializer.dims = [config.kvHeads, 1, config.headDim]
   const tokens = graph.input?.find(({ name }) => name === 'tokens')?.type?.tensorType
   if (tokens) tokens.shape = { dim: [size('token_lists'), size('tokens_of_list')] }
   const layers = { dimValue: config.layers }
@@ -91,6 +113,8 @@ export function withPagedCache(model: Uint8Array, config: ModelConfig): Uint8Arr
 class Rewritten {
   readonly nodes: Node[] = []
   readonly layerNumbers: proto.onnx.ITensorProto[] = []
+  /** Names of the scales of 8-bit keys and values. */
+  readonly scales = new Set<string>()
   readonly #made: ReadonlyMap<string, Node>
   /** Values that were cast already: tables that all layers share. */
   readonly #halves = new Map<string, string>()
@@ -103,8 +127,9 @@ class Rewritten {
     const layer = this.layerNumbers.length
     const [q = '', k = '', v = '', pastKey = '', pastValue = '', , , cos = '', sin = '', ...others] =
       node.input ?? []
-    if (others.some((name) => name !== ''))
-      throw new Error('an attention with positions or a bias has no pages')
+    const [positions, bias, sink, keyScale = '', valueScale = ''] = others
+    if (positions || bias || sink) throw new Error('an attention with positions or a bias has no pages')
+    for (const scale of [keyScale, valueScale]) if (scale !== '') this.scales.add(scale)
     const number = `layer.${layer}`
     this.layerNumbers.push({
       name: number,
@@ -141,7 +166,9 @@ class Rewritten {
         'block_table',
         this.#half(cos),
         this.#half(sin),
-        ...Array<string>(6).fill(''),
+        ...Array<string>(4).fill(''),
+        keyScale,
+        valueScale,
         'row_bounds',
       ],
       output: [half, ...present],

@@ -3,6 +3,7 @@ export const elementSizes = {
   float32: 4,
   float16: 2,
   bfloat16: 2,
+  int8: 1,
   uint8: 1,
   int32: 4,
   int64: 8,

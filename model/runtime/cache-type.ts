@@ -1,4 +1,5 @@
 import { QuartetError } from '../../shared/errors.ts'
+import type { PagedType } from '../graph/paged-cache.ts'
 import type { Device } from './session.ts'
 
 /**
@@ -16,6 +17,11 @@ export const bytesOfCacheType: Readonly<Record<CacheType, number>> = { f32: 4, f
  */
 export type CacheLayout = 'host' | 'slots' | 'pages'
 
+export interface CacheForm {
+  readonly layout: CacheLayout
+  readonly type: CacheType
+}
+
 /** The layout of each device unless a caller says otherwise. */
 export const layoutOn: Readonly<Record<Device, CacheLayout>> = { cpu: 'host', webgpu: 'slots', cuda: 'pages' }
 
@@ -26,10 +32,13 @@ export const defaultCacheType: Readonly<Record<Device, CacheType>> = {
   cuda: 'f16',
 }
 
+/** The type of a cache in pages, which `checkCacheType` has let through. */
+export const pagedType = (type: CacheType): PagedType => (type === 'int8' ? 'int8' : 'f16')
+
 const typesIn: Readonly<Record<CacheLayout, readonly CacheType[]>> = {
   host: ['f32', 'int8'],
   slots: ['f16', 'f32'],
-  pages: ['f16'],
+  pages: ['f16', 'int8'],
 }
 
 /** Throws `invalid_request` for a type of cache that a layout does not have. */

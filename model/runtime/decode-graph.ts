@@ -1,6 +1,6 @@
 import { maxPromptRows } from '../../shared/adapter-file.ts'
 import type { ModelConfig } from '../../shared/backbone.ts'
-import { pagedDecodeGraph, pageRowsOf } from '../graph/paged-cache.ts'
+import { type PagedType, pagedGraphs, pageRowsOf } from '../graph/paged-cache.ts'
 import { Crossing } from './crossing.ts'
 import type { KvBinding } from './kv-cache.ts'
 import type { DeviceTensor } from './ort/device-memory.ts'
@@ -18,6 +18,8 @@ interface DecodeLimits {
 export interface DecodeGraphOptions extends Pick<SessionOptions, 'device' | 'initializers' | 'threads'> {
   readonly config: ModelConfig
   readonly limits: DecodeLimits
+  /** Of the cache. */
+  readonly type: PagedType
 }
 
 const inputs = ['tokens', 'row_starts', 'past_rows', 'block_table'] as const
@@ -87,7 +89,7 @@ export class DecodeGraph {
   /** Throws `node_unavailable` or `backbone_invalid`. */
   static async open(
     folder: string,
-    { config, limits, ...options }: DecodeGraphOptions,
+    { config, limits, type, ...options }: DecodeGraphOptions,
   ): Promise<DecodeGraph> {
     const { device } = options
     await using opened = new AsyncDisposableStack()
@@ -95,7 +97,7 @@ export class DecodeGraph {
       opened.adopt(part, (released) => released.release())
     const session = keep(
       await InferenceSession.open(
-        { folder, graph: pagedDecodeGraph },
+        { folder, graph: pagedGraphs[type].decode },
         { ...options, captures: true, memoryPattern: false },
       ),
     )

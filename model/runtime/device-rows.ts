@@ -7,7 +7,7 @@ import { type Device, InferenceSession } from './session.ts'
 import { int64, type Tensor } from './tensors.ts'
 
 /** Types of keys and values on a device. */
-export type DeviceCacheType = 'float32' | 'float16'
+export type DeviceCacheType = 'float32' | 'float16' | 'int8'
 
 export interface DeviceRowsOptions {
   readonly device: Device
@@ -16,7 +16,7 @@ export interface DeviceRowsOptions {
   readonly memory: DeviceMemory
 }
 
-const bytesOf: Readonly<Record<DeviceCacheType, number>> = { float32: 4, float16: 2 }
+const bytesOf: Readonly<Record<DeviceCacheType, number>> = { float32: 4, float16: 2, int8: 1 }
 
 /** Keys and values in turn, layer by layer: each [heads' rows, headDim], as all that a device copies are rows of a head. */
 export type RowStore = readonly DeviceTensor[]

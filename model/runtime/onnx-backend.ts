@@ -16,7 +16,14 @@ import type {
   StepPart,
   TokenRange,
 } from './backend.ts'
-import { type CacheLayout, type CacheType, checkCacheType, layoutOn } from './cache-type.ts'
+import {
+  type CacheForm,
+  type CacheLayout,
+  type CacheType,
+  checkCacheType,
+  layoutOn,
+  pagedType,
+} from './cache-type.ts'
 import { DecodeGraph } from './decode-graph.ts'
 import { hasLoneQuery } from './lone-query.ts'
 import { cacheGraphFile, checkLayout, longestIn, openKvCache } from './open-kv-cache.ts'
@@ -25,7 +32,7 @@ import { plainRows, prefixRows, type RunRows, tunedRows } from './row-places.ts'
 import { type GraphRun, type RowResult, Runner, type SequenceRun } from './runner.ts'
 import type { Device } from './session.ts'
 import { StackedAdapter } from './stacked-adapter.ts'
-import { stepCalls } from './step-calls.ts'
+import { stepCallsOf } from './step-calls.ts'
 import type { Tensors } from './tensors.ts'
 
 export interface BackendOptions {
@@ -80,14 +87,21 @@ export async function createBackend({
   return new OnnxBackend({
     backbone,
     config,
-    layout,
+    form,
     limits,
     runner: await Runner.open(folder, {
       cache: (opened) => openKvCache(opened, { config, device, form, keptBytes, limits }),
       config,
       decode:
         layout === 'pages' && (decodeGraph ?? device === 'cuda')
-          ? (initializers) => DecodeGraph.open(folder, { config, initializers, limits, ...session })
+          ? (initializers) =>
+              DecodeGraph.open(folder, {
+                config,
+                initializers,
+                limits,
+                type: pagedType(cacheType),
+                ...session,
+              })
           : undefined,
       graph: cacheGraphFile(form),
       cpuNodes: hostNodes(config),
@@ -121,7 +135,7 @@ export class OnnxBackend implements Backend {
   readonly backbone: Backend['backbone']
   readonly limits: BackendLimits
   readonly #config: ModelConfig
-  readonly #layout: CacheLayout
+  readonly #form: CacheForm
   readonly #runner: Runner
   readonly #adapters: AdapterLoader
   readonly #sequences = new WeakMap<CacheSlot, SequenceRows>()
@@ -130,7 +144,7 @@ export class OnnxBackend implements Backend {
   constructor(
     parts: Pick<Backend, 'backbone' | 'limits'> & {
       config: ModelConfig
-      layout: CacheLayout
+      form: CacheForm
       runner: Runner
       adapters: AdapterLoader
     },
@@ -138,7 +152,7 @@ export class OnnxBackend implements Backend {
     this.backbone = parts.backbone
     this.limits = parts.limits
     this.#config = parts.config
-    this.#layout = parts.layout
+    this.#form = parts.form
     this.#runner = parts.runner
     this.#adapters = parts.adapters
   }
@@ -210,7 +224,7 @@ export class OnnxBackend implements Backend {
   }
 
   callsOf<P extends StepPart>(parts: readonly P[]): readonly (readonly P[])[] {
-    return stepCalls[this.#layout](parts)
+    return stepCallsOf(this.#form)(parts)
   }
 
   run(parts: readonly StepPart[]): Promise<Float32Array> {

@@ -3,25 +3,27 @@ import { QuartetError } from '../../shared/errors.ts'
 import { graphFiles } from '../graph/export.ts'
 import { float16CacheGraph } from '../graph/float16-cache.ts'
 import { int8CacheGraph } from '../graph/int8-cache.ts'
-import { pagedCacheGraph, reasonAgainstPages } from '../graph/paged-cache.ts'
+import { pagedGraphs, reasonAgainstPages } from '../graph/paged-cache.ts'
 import type { BackendLimits } from './backend.ts'
 import { cacheRowBytes } from './cache-budget.ts'
-import type { CacheLayout, CacheType } from './cache-type.ts'
+import { type CacheForm, type CacheLayout, type CacheType, pagedType } from './cache-type.ts'
 import { DeviceKvCache, longestInSlots } from './device-kv-cache.ts'
+import type { DeviceCacheType } from './device-rows.ts'
 import { HostKvCache } from './host-kv-cache.ts'
 import type { KvCache } from './kv-cache.ts'
 import { PagedKvCache } from './paged-kv-cache.ts'
 import type { Device, InferenceSession } from './session.ts'
 
-export interface CacheForm {
-  readonly layout: CacheLayout
-  readonly type: CacheType
-}
-
 /** The file of the serving graph whose cache has this form. */
 export function cacheGraphFile({ layout, type }: CacheForm): string {
-  if (layout === 'pages') return pagedCacheGraph
+  if (layout === 'pages') return pagedGraphs[pagedType(type)].serving
   return { f32: graphFiles.serving, f16: float16CacheGraph, int8: int8CacheGraph }[type]
+}
+
+const elementTypes: Readonly<Record<CacheType, DeviceCacheType>> = {
+  f32: 'float32',
+  f16: 'float16',
+  int8: 'int8',
 }
 
 /** Rows of the longest sequence in a cache of so many rows. */
@@ -60,7 +62,7 @@ export async function openKvCache(
   const keptRows = Math.floor(keptBytes / cacheRowBytes(config, type)) + leastKeptRows
   const opening = {
     device,
-    type: type === 'f16' ? ('float16' as const) : ('float32' as const),
+    type: elementTypes[type],
     memory: session.memoryOf(session.inputs.filter((name) => name.startsWith('past_'))),
     limits: { ...limits, keptRows },
   }

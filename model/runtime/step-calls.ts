@@ -1,5 +1,5 @@
 import type { StepPart } from './backend.ts'
-import type { CacheLayout } from './cache-type.ts'
+import type { CacheForm } from './cache-type.ts'
 import { StackedAdapter } from './stacked-adapter.ts'
 
 /** Sorts a step's parts into calls, the decoded tokens in the last one. */
@@ -33,9 +33,17 @@ function hasAdapter<P extends StepPart>(part: P): part is P & Extract<StepPart, 
   return part.kind === 'chunk' && part.adapter !== undefined
 }
 
-/** How a step is run in each layout of the cache. */
-export const stepCalls: { readonly [L in CacheLayout]: Calls } = {
-  host: apart,
-  slots: apart,
-  pages: together,
+/**
+ * The chunks in one call, and the decoded tokens in another: over 8-bit pages CUDA's attention unpacks the rows of every sequence
+ * of a call that is not decoding alone, as many for each as the longest has.
+ */
+const chunksTogether: Calls = (parts) => [
+  ...together(parts.filter(({ kind }) => kind === 'chunk')),
+  ...apart(parts.filter(({ kind }) => kind === 'decode')),
+]
+
+/** How a step is run with a cache of this form. */
+export function stepCallsOf({ layout, type }: CacheForm): Calls {
+  if (layout !== 'pages') return apart
+  return type === 'int8' ? chunksTogether : together
 }

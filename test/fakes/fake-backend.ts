@@ -10,7 +10,7 @@ import type {
   TokenRange,
 } from '../../model/runtime/backend.ts'
 import type { CacheLayout } from '../../model/runtime/cache-type.ts'
-import { stepCalls } from '../../model/runtime/step-calls.ts'
+import { stepCallsOf } from '../../model/runtime/step-calls.ts'
 import type { AdapterFile } from '../../shared/adapter-file.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { BackboneDigest } from '../../shared/ids.ts'
@@ -214,7 +214,7 @@ export class FakeBackend implements Backend {
   }
 
   callsOf<P extends StepPart>(parts: readonly P[]): readonly (readonly P[])[] {
-    return stepCalls[this.#layout](parts)
+    return stepCallsOf({ layout: this.#layout, type: 'f16' })(parts)
   }
 
   run(parts: readonly StepPart[]): Promise<Float32Array> {

@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import proto from 'onnx-proto'
 import { prepareCacheGraph } from '../../model/calibration/cache-graph.ts'
-import { pagedCacheGraph, pagedDecodeGraph, pageRowsOf } from '../../model/graph/paged-cache.ts'
+import { type PagedType, pagedGraphs, pageRowsOf } from '../../model/graph/paged-cache.ts'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import type { TinyBackbone } from './tiny-backbone.ts'
 
@@ -13,9 +13,12 @@ const { AttributeType } = onnx.AttributeProto
 type Attributes = Readonly<Record<string, number | readonly number[]>>
 
 /** Prepares the graphs with a cache in pages such that the CPU provider, which has no `PagedAttention`, can run them. */
-export async function preparePagesOnCpu(backbone: TinyBackbone): Promise<void> {
-  await prepareCacheGraph(backbone, { layout: 'pages', type: 'f16' })
-  for (const name of [pagedCacheGraph, pagedDecodeGraph]) {
+export async function preparePagesOnCpu(
+  backbone: TinyBackbone,
+  { tokens, type = 'f16' }: { type?: PagedType; tokens?: readonly number[] } = {},
+): Promise<void> {
+  await prepareCacheGraph(backbone, { layout: 'pages', type }, tokens)
+  for (const name of Object.values(pagedGraphs[type])) {
     const file = join(backbone.folder, name)
     await writeFile(file, withPlainAttention(await readFile(file), backbone.manifest.config))
   }
@@ -133,14 +136,24 @@ function attendPlainly(w: Written, node: proto.onnx.INodeProto, config: ModelCon
   const size = w.numbers([pageRows], [])
   const page = w.op('GatherElements', [tables, at(w.op('Div', [position, size]), 1)], { axis: 1 })
   const place = w.op('Add', [w.op('Mul', [page, size]), at(w.op('Mod', [position, size]), 1)])
-  const cached = (cache: string, fresh: string, output: string) => {
+  const cached = (cache: string, fresh: string, { output, scale }: { output: string; scale: string }) => {
     const flat = reshaped(cache, [-1, kvHeads * headDim])
-    const all = w.op('ScatterND', [flat, place, w.cast(fresh, DataType.FLOAT16)])
+    const scales = scale === '' ? '' : reshaped(scale, [1, kvHeads * headDim])
+    const all = w.op('ScatterND', [flat, place, stored(single(fresh), scales)])
     w.op('Reshape', [all, w.numbers([-1, pageRows, kvHeads, headDim])], {}, output)
-    return reshaped(single(all), [-1, kvHeads, headDim])
+    const read = scales === '' ? single(all) : w.op('Mul', [single(all), scales])
+    return reshaped(read, [-1, kvHeads, headDim])
   }
-  const keys = cached(pastKey, turned(k, kvHeads), presentKey)
-  const values = cached(pastValue, v, presentValue)
+  const stored = (x: string, scales: string) =>
+    scales === ''
+      ? w.cast(x, DataType.FLOAT16)
+      : w.cast(
+          w.op('Clip', [w.op('Round', [w.op('Div', [x, scales])]), w.float(-128), w.float(127)]),
+          DataType.INT8,
+        )
+  const [keyScale = '', valueScale = ''] = (node.input ?? []).slice(14)
+  const keys = cached(pastKey, turned(k, kvHeads), { output: presentKey, scale: keyScale })
+  const values = cached(pastValue, v, { output: presentValue, scale: valueScale })
 
   // [rows, rows of all pages]: a page of the sequence that has the row at a position no later.
   const total = w.op('Gather', [w.op('Shape', [keys]), zero], { axis: 0 })
