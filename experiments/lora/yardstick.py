@@ -1,6 +1,7 @@
 """LoRA in PyTorch under the protocol of docs/results.md, as a yardstick for adapters. README.md beside it says how to run it."""
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -72,9 +73,12 @@ def losses(model: nn.Module, examples: list[dict]) -> torch.Tensor:
         ids[at, : len(row)] = torch.tensor(row)
         seen[at, : len(row)] = 1
         wanted[at, len(example["instruction"]) - 1 : len(row) - 1] = 1
-    logits = model(input_ids=ids, attention_mask=seen).logits[:, :-1]
-    each = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
-    return (each * wanted).sum(dim=1)
+    # The head runs where a response token is predicted alone: its logits are as wide as the vocabulary.
+    hidden = model.model(input_ids=ids, attention_mask=seen).last_hidden_state[:, :-1]
+    predicted = wanted.bool()
+    each = torch.zeros_like(wanted)
+    each[predicted] = F.cross_entropy(model.lm_head(hidden[predicted]), ids[:, 1:][predicted], reduction="none")
+    return each.sum(dim=1)
 
 
 def factor(step: int, steps: int) -> float:
@@ -83,14 +87,24 @@ def factor(step: int, steps: int) -> float:
     return (step + 1) / rise if step < rise else (steps - step) / max(1, steps - rise)
 
 
+def epoch(examples: list[dict], order: random.Random) -> list[dict]:
+    """All examples in a random order of batches, of which each has examples of similar length, so that little is padded."""
+    shuffled = order.sample(examples, len(examples))
+    batches = []
+    for at in range(0, len(shuffled), 8 * BATCH):
+        part = sorted(shuffled[at : at + 8 * BATCH], key=lambda one: len(one["instruction"]) + len(one["response"]))
+        batches += [part[from_ : from_ + BATCH] for from_ in range(0, len(part), BATCH)]
+    return [example for batch in order.sample(batches, len(batches)) for example in batch]
+
+
 def train(model, trained, examples, *, rate: float, steps: int, seed: int) -> None:
     order = random.Random(seed)
     optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=DECAY)
     waiting: list[dict] = []
     model.train()
     for step in range(steps):
-        while len(waiting) < BATCH:
-            waiting += order.sample(examples, len(examples))
+        if len(waiting) < BATCH:
+            waiting += epoch(examples, order)
         batch, waiting = waiting[:BATCH], waiting[BATCH:]
         tokens = sum(len(example["response"]) for example in batch)
         for group in optimizer.param_groups:
@@ -112,22 +126,39 @@ def loss_per_token(model, examples) -> float:
 
 
 @torch.no_grad()
+def likeliest(model, instruction: list[int], choices: list[list[int]]) -> list[int]:
+    """
+    The choice with the highest likelihood as a whole response. The prompt is read once. Choices run in the order of
+    their first token's likelihood, until that is below the whole likelihood of one that ran: no other can be likelier.
+    """
+    prompt = model(input_ids=torch.tensor([instruction]), use_cache=True)
+    first = F.log_softmax(prompt.logits[0, -1], dim=-1)
+    ordered = sorted(choices, key=lambda choice: -first[choice[0]].item())
+    best, value = ordered[0], -math.inf
+    for at in range(0, len(ordered), 8):
+        group = [choice for choice in ordered[at : at + 8] if first[choice[0]].item() > value]
+        if not group:
+            break
+        longest = max(map(len, group))
+        ids = torch.tensor([choice + [0] * (longest - len(choice)) for choice in group])
+        sums = first[ids[:, 0]].clone()
+        if longest > 1:
+            cache = copy.deepcopy(prompt.past_key_values)
+            cache.batch_repeat_interleave(len(group))
+            # Choices are padded on the right, where causal attention lets no token see the padding.
+            logits = model(input_ids=ids[:, :-1], past_key_values=cache).logits
+            each = F.log_softmax(logits, dim=-1).gather(2, ids[:, 1:, None])[:, :, 0]
+            inside = torch.arange(1, longest) < torch.tensor([[len(choice)] for choice in group])
+            sums += (each * inside).sum(dim=1)
+        top = int(sums.argmax())
+        if sums[top].item() > value:
+            best, value = group[top], sums[top].item()
+    return best
+
+
 def accuracy(model, examples, choices) -> float:
-    """The share of examples whose likeliest choice, as a whole response, is right. A prompt is read once for all choices."""
-    longest = max(map(len, choices))
-    ids = torch.tensor([choice + [0] * (longest - len(choice)) for choice in choices])
-    wanted = torch.tensor([[at < len(choice) for at in range(longest)] for choice in choices])
-    right = 0
-    for example in examples:
-        prompt = model(input_ids=torch.tensor([example["instruction"]]), use_cache=True)
-        cache = prompt.past_key_values
-        cache.batch_repeat_interleave(len(choices))
-        # Choices are padded on the right, where causal attention lets no token see the padding.
-        behind = model(input_ids=ids[:, :-1], past_key_values=cache).logits if longest > 1 else None
-        first = prompt.logits[:, -1:].expand(len(choices), -1, -1)
-        logits = first if behind is None else torch.cat([first, behind], dim=1)
-        each = F.cross_entropy(logits.transpose(1, 2), ids, reduction="none")
-        right += choices[int((each * wanted).sum(dim=1).argmin())] == example["response"]
+    """The share of examples whose likeliest choice, as a whole response, is right."""
+    right = sum(likeliest(model, one["instruction"], choices) == one["response"] for one in examples)
     return right / len(examples)
 
 
@@ -175,6 +206,7 @@ def main() -> None:
                 "parameters": sum(parameter.numel() for parameter in trained),
                 "loss": loss_per_token(model, held),
                 **({"labelAccuracy": accuracy(model, labelled, choices)} if labelled else {}),
+                **({"devAccuracy": accuracy(model, dev, choices)} if labelled else {}),
                 "trainSeconds": round(seconds, 1),
                 "torch": torch.__version__,
             }
