@@ -1,5 +1,5 @@
 import { prepareCacheGraph } from '../model/calibration/cache-graph.ts'
-import { type CacheType, defaultCacheType, layoutOn } from '../model/runtime/cache-type.ts'
+import { type CacheType, defaultCacheType, layoutFor } from '../model/runtime/cache-type.ts'
 import { type BackendOptions, createBackend, type OnnxBackend } from '../model/runtime/onnx-backend.ts'
 import type { Device } from '../model/runtime/session.ts'
 
@@ -15,7 +15,8 @@ export const onCpu: Measured = { device: 'cpu', cacheType: defaultCacheType.cpu 
 
 /** A backbone as a node on this device has it, with room for the longest prompt and the largest batch. */
 export async function openOn({ folder, manifest }: Loadable, on: Measured): Promise<OnnxBackend> {
-  await prepareCacheGraph({ folder, manifest }, { layout: layoutOn[on.device], type: on.cacheType })
+  const layout = layoutFor(manifest.config, on.device)
+  await prepareCacheGraph({ folder, manifest }, { device: on.device, layout, type: on.cacheType })
   const limits = { contextLength: 8192, chunkTokens: 512, maxBatch: 128, cacheRows: 128 * 512 }
   return createBackend({ folder, manifest, ...on, limits })
 }

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { Backend } from '../model/runtime/backend.ts'
-import { checkCacheType, defaultCacheType, layoutOn } from '../model/runtime/cache-type.ts'
+import { checkCacheType, defaultCacheType, layoutFor } from '../model/runtime/cache-type.ts'
 import { isDeviceLoss } from '../model/runtime/device-loss.ts'
 import { maxWindow } from '../shared/adapter-file.ts'
 import { QuartetError } from '../shared/errors.ts'
@@ -185,23 +185,21 @@ export async function startNode(
 
 async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   const { createBackend } = await import('../model/runtime/onnx-backend.ts')
-  const { checkLayout } = await import('../model/runtime/open-kv-cache.ts')
   const { checkDecoding } = await import('../model/runtime/decode-check.ts')
   const { checkLongChunks } = await import('../model/runtime/long-chunk-check.ts')
   const { prepareCacheGraph } = await import('../model/calibration/cache-graph.ts')
   const { folder, manifest } = await findBackbone(config)
   const { device, maxBatch, prefixBytes: keptBytes, threads } = config
   const { cacheType = defaultCacheType[device] } = config
-  const layout = layoutOn[device]
-  checkCacheType(cacheType, { device })
-  checkLayout(manifest.config, { device, layout })
+  const layout = layoutFor(manifest.config, device)
+  checkCacheType(cacheType, { device, layout })
   const { freeCudaMemory } = await import('../model/runtime/ort/cuda.ts')
   const freeBytes = device === 'cuda' ? freeCudaMemory() : undefined
   const cacheRows = cacheRowsOf(config, { freeBytes, layout, manifest, type: cacheType })
   const contextLength = Math.min(manifest.config.contextLength, cacheRows)
   const chunkTokens = Math.max(config.chunkTokens, maxWindow)
   const limits = { contextLength, chunkTokens, maxBatch, cacheRows }
-  await prepareCacheGraph({ folder, manifest }, { layout, type: cacheType })
+  await prepareCacheGraph({ folder, manifest }, { device, layout, type: cacheType })
   const decodeGraph = device === 'cuda' && config.cudaGraphs === 'on'
   const opening = { folder, manifest, device, threads, limits, cacheType, decodeGraph, keptBytes }
   const backend = await createBackend(opening)

@@ -1,9 +1,12 @@
 import type { Backbone } from '../backbone/backbone-folder.ts'
 import { decodeOnly } from '../graph/decode-only.ts'
-import { float16CacheGraph, withFloat16Cache } from '../graph/float16-cache.ts'
+import { withFloat16Cache } from '../graph/float16-cache.ts'
 import { withInt8Cache } from '../graph/int8-cache.ts'
 import { type PagedType, pagedGraphs, withPagedCache } from '../graph/paged-cache.ts'
-import { type CacheForm, pagedType } from '../runtime/cache-type.ts'
+import { withRotaryOutside } from '../graph/rotary-outside.ts'
+import { type CacheForm, needsTurnedRows, pagedType } from '../runtime/cache-type.ts'
+import { cacheGraphFile } from '../runtime/open-kv-cache.ts'
+import type { Device } from '../runtime/session.ts'
 import { cacheScales, prepareInt8Cache } from './int8-cache.ts'
 import { writeGraph } from './write-graph.ts'
 
@@ -14,16 +17,18 @@ import { writeGraph } from './write-graph.ts'
  */
 export async function prepareCacheGraph(
   backbone: Backbone,
-  { layout, type }: CacheForm,
+  { device = 'cpu', layout, type }: CacheForm & { readonly device?: Device },
   tokens?: readonly number[],
 ): Promise<void> {
+  const { config } = backbone.manifest
   if (layout === 'pages') await preparePages(backbone, { type: pagedType(type), tokens })
   else if (type === 'int8') await prepareInt8Cache(backbone, tokens)
   else if (type === 'f16')
     await writeGraph(backbone, {
-      file: float16CacheGraph,
+      file: cacheGraphFile({ layout, type }, { config, device }),
       type,
-      make: async (model) => withFloat16Cache(model),
+      make: async (model) =>
+        withFloat16Cache(needsTurnedRows(config, device) ? withRotaryOutside(model, config) : model),
     })
 }
 

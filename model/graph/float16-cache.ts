@@ -8,6 +8,9 @@ const { AttributeType } = onnx.AttributeProto
 /** The file of the serving graph with a cache of 16-bit floats, beside the one with an f32 cache. */
 export const float16CacheGraph = `f16-cache-${graphVersion}.onnx`
 
+/** The same with queries and keys turned in front of the attention (`withRotaryOutside`). */
+export const float16TurnedGraph = `f16-cache-turned-${graphVersion}.onnx`
+
 /** Inputs of GroupQueryAttention that have the type of the queries: q, k, v, cosines, sines and the bias of scores. */
 const halfInputs = [0, 1, 2, 7, 8, 10]
 

@@ -3,7 +3,10 @@ import { dirname, join } from 'node:path'
 import proto from 'onnx-proto'
 import { expect, test } from 'vitest'
 import { openBackend, tinyBackbone, tinyConfig } from '../../test/parity/tiny-backbone.ts'
+import { layoutFor } from '../runtime/cache-type.ts'
+import { cacheGraphFile } from '../runtime/open-kv-cache.ts'
 import { graphFiles } from './export.ts'
+import { float16CacheGraph } from './float16-cache.ts'
 import { pageRowsOf, reasonAgainstPages, withPagedCache } from './paged-cache.ts'
 
 const windows = Array.from({ length: 3 }, () => ({ rotary: 0, window: 5 }))
@@ -45,16 +48,27 @@ test('pages are as long as the tiles that FlashAttention reads of heads of this 
   expect([64, 80, 128, 256].map((headDim) => pageRowsOf({ headDim }))).toEqual([256, 128, 128, 64])
 })
 
-test('a backbone whose attention pages do not have is refused on CUDA, with why and what to use', async ({
+test('a backbone whose attention pages do not have runs in places on CUDA, with the cache that those have', async ({
   onTestFinished,
 }) => {
+  const windowed = { ...tinyConfig, attention: windows }
+  const scaled = { ...tinyConfig, rotary: [{ theta: 10_000, beyond: { rows: 64, factors: [2] } }] }
   expect(reasonAgainstPages(tinyConfig)).toBeUndefined()
-  expect(reasonAgainstPages({ ...tinyConfig, headDim: 12 })).toContain('no multiple of 8')
-  expect(() => withPagedCache(new Uint8Array(), { ...tinyConfig, attention: windows })).toThrow('window')
-  const windowed = await tinyBackbone({ config: { attention: windows } })
-  onTestFinished(() => rm(dirname(windowed.folder), { recursive: true }))
-  await expect(openBackend(windowed, { device: 'cuda', cacheType: 'f16' })).rejects.toMatchObject({
-    code: 'backbone_invalid',
-    message: expect.stringMatching(/--device cuda.*window of rows.*--device webgpu or cpu/),
-  })
+  expect(() => withPagedCache(new Uint8Array(), windowed)).toThrow('window')
+  for (const config of [windowed, scaled]) {
+    expect(layoutFor(config, 'cuda')).toBe('slots')
+    expect(layoutFor(config, 'cpu')).toBe('host')
+  }
+  expect(layoutFor(tinyConfig, 'cuda')).toBe('pages')
+  const form = { layout: 'slots', type: 'f16' } as const
+  expect(cacheGraphFile(form, { config: windowed, device: 'cuda' })).toBe(float16CacheGraph)
+  expect(cacheGraphFile(form, { config: scaled, device: 'cuda' })).not.toBe(float16CacheGraph)
+  expect(cacheGraphFile(form, { config: scaled, device: 'webgpu' })).toBe(float16CacheGraph)
+  const tiny = await tinyBackbone({ config: { attention: windows } })
+  onTestFinished(() => rm(dirname(tiny.folder), { recursive: true }))
+  for (const cacheType of ['f32', 'int8'] as const)
+    await expect(openBackend(tiny, { device: 'cuda', cacheType })).rejects.toMatchObject({
+      code: 'invalid_request',
+      message: expect.stringMatching(/--cache-type (f32|int8) is not for --device cuda.*f16/),
+    })
 })

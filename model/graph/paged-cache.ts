@@ -38,7 +38,6 @@ export function reasonAgainstPages(config: ModelConfig): string | undefined {
   if (hasWindows(config))
     return 'its layers see a window of rows, and an adapter’s rows must stay in view behind it, which PagedAttention does not know'
   if (scalesWithLength(config)) return 'its rotary angles depend on a sequence’s length'
-  if (config.headDim % 8 !== 0) return `its heads are ${config.headDim} numbers wide, no multiple of 8`
   return undefined
 }
 

@@ -35,5 +35,5 @@ export function rowsInBudget(
 const smaller: Readonly<Record<CacheLayout, Partial<Record<CacheType, string>>>> = {
   host: { f32: ', or take --cache-type int8' },
   slots: { f32: ', or take --cache-type f16' },
-  pages: {},
+  pages: { f16: ', or take --cache-type int8' },
 }

@@ -1,5 +1,7 @@
+import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { PagedType } from '../graph/paged-cache.ts'
+import { type PagedType, reasonAgainstPages } from '../graph/paged-cache.ts'
+import { scalesWithLength } from '../graph/rotary-table.ts'
 import type { Device } from './session.ts'
 
 /**
@@ -17,13 +19,23 @@ export const bytesOfCacheType: Readonly<Record<CacheType, number>> = { f32: 4, f
  */
 export type CacheLayout = 'host' | 'slots' | 'pages'
 
+/** Whether a device's attention must get queries and keys that are turned already (`withRotaryOutside`). */
+export const needsTurnedRows = (config: ModelConfig, device: Device): boolean =>
+  device === 'cuda' && scalesWithLength(config)
+
 export interface CacheForm {
   readonly layout: CacheLayout
   readonly type: CacheType
 }
 
-/** The layout of each device unless a caller says otherwise. */
-export const layoutOn: Readonly<Record<Device, CacheLayout>> = { cpu: 'host', webgpu: 'slots', cuda: 'pages' }
+/** The layout of each device for most models (`layoutFor`). */
+const layoutOn: Readonly<Record<Device, CacheLayout>> = { cpu: 'host', webgpu: 'slots', cuda: 'pages' }
+
+/** The layout of a model on a device unless a caller says otherwise. A model that pages do not serve has places. */
+export function layoutFor(config: ModelConfig, device: Device): CacheLayout {
+  const layout = layoutOn[device]
+  return layout === 'pages' && reasonAgainstPages(config) !== undefined ? 'slots' : layout
+}
 
 /** The type of cache that each device has unless a setting says otherwise. */
 export const defaultCacheType: Readonly<Record<Device, CacheType>> = {
@@ -41,15 +53,21 @@ const typesIn: Readonly<Record<CacheLayout, readonly CacheType[]>> = {
   pages: ['f16', 'int8'],
 }
 
-/** Throws `invalid_request` for a type of cache that a layout does not have. */
+/** Of CUDA's attention over places. */
+const typesInCudaSlots: readonly CacheType[] = ['f16']
+
+/** Throws `invalid_request` for a type of cache that a layout does not have on a device, by default the usual one. */
 export function checkCacheType(
   type: CacheType,
   { device, layout = layoutOn[device] }: { device: Device; layout?: CacheLayout },
 ): void {
-  if (typesIn[layout].includes(type)) return
+  const isCudaSlots = device === 'cuda' && layout === 'slots'
+  const types = isCudaSlots ? typesInCudaSlots : typesIn[layout]
+  if (types.includes(type)) return
+  const backbone = isCudaSlots ? ' with this backbone, whose attention pages do not have' : ''
   throw new QuartetError(
     'invalid_request',
-    `--cache-type ${type} is not for --device ${device}, whose KV cache is ${typesIn[layout].join(' or ')}`,
+    `--cache-type ${type} is not for --device ${device}${backbone}: its KV cache is ${types.join(' or ')}`,
     { param: '--cache-type' },
   )
 }

@@ -21,12 +21,12 @@ import {
   type CacheLayout,
   type CacheType,
   checkCacheType,
-  layoutOn,
+  layoutFor,
   pagedType,
 } from './cache-type.ts'
 import { DecodeGraph } from './decode-graph.ts'
 import { hasLoneQuery } from './lone-query.ts'
-import { cacheGraphFile, checkLayout, longestIn, openKvCache } from './open-kv-cache.ts'
+import { cacheGraphFile, longestIn, openKvCache } from './open-kv-cache.ts'
 import { rotaryVariant } from './rotary-feeds.ts'
 import { plainRows, prefixRows, type RunRows, tunedRows } from './row-places.ts'
 import { type GraphRun, type RowResult, Runner, type SequenceRun } from './runner.ts'
@@ -44,7 +44,7 @@ export interface BackendOptions {
   readonly threads?: number | undefined
   /** f32 when absent. For any other the graph must have been prepared (`prepareCacheGraph`). */
   readonly cacheType?: CacheType | undefined
-  /** The device's own (`layoutOn`) when absent. */
+  /** The model's own on the device (`layoutFor`) when absent. */
   readonly cacheLayout?: CacheLayout | undefined
   /** Whether tokens are decoded by a graph of their own, which a GPU captures: with a cache in pages, on CUDA unless said. */
   readonly decodeGraph?: boolean | undefined
@@ -67,14 +67,13 @@ export async function createBackend({
 }: BackendOptions): Promise<OnnxBackend> {
   const { config, digest: backbone, weights } = manifest
   const { device } = session
-  const layout = cacheLayout ?? layoutOn[device]
+  const layout = cacheLayout ?? layoutFor(config, device)
   if (weights === 'bf16' && device === 'cpu')
     throw new QuartetError(
       'backbone_invalid',
       `${folder} has bf16 weights, which ONNX Runtime multiplies on GPUs alone; run it with --device cuda, or import the model with --weights q8`,
     )
   checkCacheType(cacheType, { device, layout })
-  checkLayout(config, { device, layout })
   const form = { layout, type: cacheType }
   const { vocab } = config
   const anchors = await loadAnchors(folder, config)
@@ -103,7 +102,7 @@ export async function createBackend({
                 ...session,
               })
           : undefined,
-      graph: cacheGraphFile(form),
+      graph: cacheGraphFile(form, { config, device }),
       cpuNodes: hostNodes(config),
       ...session,
     }),

@@ -1,12 +1,11 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
-import { QuartetError } from '../../shared/errors.ts'
 import { graphFiles } from '../graph/export.ts'
-import { float16CacheGraph } from '../graph/float16-cache.ts'
+import { float16CacheGraph, float16TurnedGraph } from '../graph/float16-cache.ts'
 import { int8CacheGraph } from '../graph/int8-cache.ts'
-import { pagedGraphs, reasonAgainstPages } from '../graph/paged-cache.ts'
+import { pagedGraphs } from '../graph/paged-cache.ts'
 import type { BackendLimits } from './backend.ts'
 import { cacheRowBytes } from './cache-budget.ts'
-import { type CacheForm, type CacheLayout, type CacheType, pagedType } from './cache-type.ts'
+import { type CacheForm, type CacheLayout, type CacheType, needsTurnedRows, pagedType } from './cache-type.ts'
 import { DeviceKvCache, longestInSlots } from './device-kv-cache.ts'
 import type { DeviceCacheType } from './device-rows.ts'
 import { HostKvCache } from './host-kv-cache.ts'
@@ -15,8 +14,12 @@ import { PagedKvCache } from './paged-kv-cache.ts'
 import type { Device, InferenceSession } from './session.ts'
 
 /** The file of the serving graph whose cache has this form. */
-export function cacheGraphFile({ layout, type }: CacheForm): string {
+export function cacheGraphFile(
+  { layout, type }: CacheForm,
+  { config, device }: { config: ModelConfig; device: Device },
+): string {
   if (layout === 'pages') return pagedGraphs[pagedType(type)].serving
+  if (type === 'f16' && needsTurnedRows(config, device)) return float16TurnedGraph
   return { f32: graphFiles.serving, f16: float16CacheGraph, int8: int8CacheGraph }[type]
 }
 
@@ -29,19 +32,6 @@ const elementTypes: Readonly<Record<CacheType, DeviceCacheType>> = {
 /** Rows of the longest sequence in a cache of so many rows. */
 export const longestIn = (cacheRows: number, layout: CacheLayout): number =>
   layout === 'slots' ? longestInSlots(cacheRows) : cacheRows
-
-/** Throws `backbone_invalid` for a model that cannot be served with a cache of this layout. */
-export function checkLayout(
-  config: ModelConfig,
-  { device, layout }: { device: Device; layout: CacheLayout },
-): void {
-  const reason = layout === 'pages' ? reasonAgainstPages(config) : undefined
-  if (reason !== undefined)
-    throw new QuartetError(
-      'backbone_invalid',
-      `this backbone cannot run with --device ${device}, whose KV cache lies in pages: ${reason}; use --device webgpu or cpu`,
-    )
-}
 
 /** Rows for the parts of a stack, and for the block that a full memory is passed by. */
 const leastKeptRows = 1024

@@ -1,7 +1,7 @@
 import { readdir, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { prepareInt8Cache } from '../../model/calibration/int8-cache.ts'
+import { cacheScales, prepareInt8Cache } from '../../model/calibration/int8-cache.ts'
 import { hasLoneQuery } from '../../model/runtime/lone-query.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import { range } from '../../model/runtime/row-places.ts'
@@ -59,6 +59,15 @@ test('kept rows take a quarter of the memory, and put into another slot they giv
   await eightBits.putRows(second, [kept])
   expect(await eightBits.prefill({ slot: second, tokens: tokens.slice(128) })).toEqual(cold)
   second.release()
+})
+
+test('scales that the CPU cannot measure are refused with the settings that need none', async () => {
+  const manifest = { ...tiny.manifest, weights: 'bf16' } as const
+  await expect(cacheScales({ ...tiny, manifest })).rejects.toMatchObject({
+    code: 'invalid_request',
+    param: '--cache-type',
+    message: expect.stringMatching(/bf16 weights.*--cache-type f16.*--weights f16 or q8/),
+  })
 })
 
 test('a prompt gives the very logits however it is cut', async () => {

@@ -3,10 +3,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { z } from 'zod'
+import { graphFiles } from '../../model/graph/export.ts'
+import { withRotaryOutside } from '../../model/graph/rotary-outside.ts'
 import { importBackbone } from '../../model/import/import.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import { largestDifference, lastLogits } from './last-logits.ts'
-import { openBackend } from './tiny-backbone.ts'
+import { openBackend, type TinyBackbone } from './tiny-backbone.ts'
 
 /** Logits of the last token that rotary-reference.py computed by transformers' formulas. */
 const Golden = z.array(
@@ -27,13 +29,18 @@ const scratch = await mkdtemp(join(tmpdir(), 'quartet-rotary-'))
 afterAll(() => rm(scratch, { recursive: true }))
 
 /** The checkpoint of a case, imported with the case's settings. */
-async function open(of: (typeof golden)[number]): Promise<OnnxBackend> {
+async function imported(of: (typeof golden)[number]): Promise<Pick<TinyBackbone, 'folder' | 'manifest'>> {
   const path = await mkdtemp(join(scratch, 'checkpoint-'))
   await cp(join(import.meta.dirname, '../fixtures/backbones', of.fixture), path, { recursive: true })
   const config = join(path, 'config.json')
   await writeFile(config, JSON.stringify({ ...JSON.parse(await readFile(config, 'utf8')), ...of.settings }))
   const folder = join(path, 'backbone')
   const manifest = await importBackbone({ path, slug: 'rotary', weights: 'f32', destination: folder })
+  return { folder, manifest }
+}
+
+async function open(of: (typeof golden)[number]): Promise<OnnxBackend> {
+  const { folder, manifest } = await imported(of)
   const contextLength = manifest.config.contextLength
   return await openBackend({ folder, manifest }, { contextLength, cacheRows: 512 })
 }
@@ -54,6 +61,39 @@ test.for(golden)('$name gives the logits of an independent computation', async (
 })
 
 const inBatch = ['longrope beyond the original length', 'dynamic between the trained and the longest length']
+
+test.for(
+  golden.filter(({ name }) =>
+    [...inBatch, 'longrope on three quarters of each head'].some((known) => name.startsWith(known)),
+  ),
+)(
+  '$name: turned in front of attention, as on CUDA, a prompt and decoded tokens have the same logits',
+  async (of) => {
+    const { folder, manifest } = await imported(of)
+    const path = join(folder, graphFiles.serving)
+    const plain = await openBackend({ folder, manifest }, { cacheRows: 512, threads: 1 })
+    await writeFile(path, withRotaryOutside(await readFile(path), manifest.config))
+    const outside = await openBackend({ folder, manifest }, { cacheRows: 512, threads: 1 })
+    const ids = Array.from({ length: of.rows }, (_, i) => (i * 47 + 3) % manifest.config.vocab)
+    const logitsOf = async (backend: OnnxBackend) => {
+      const slots = [70, of.rows].map((rows) => backend.allocate(rows))
+      const found: Float32Array[] = []
+      const batch = []
+      for (const [at, slot] of slots.entries()) {
+        if (slot === undefined) throw new Error('no room')
+        const tokens = ids.slice(0, (at === 0 ? 70 : of.rows) - 1)
+        found.push(Float32Array.from(await backend.prefill({ slot, tokens })))
+        batch.push({ slot, token: 5 + at })
+      }
+      found.push(Float32Array.from(await backend.decode(batch)))
+      await backend.close()
+      return found
+    }
+    const [expected, found] = [await logitsOf(plain), await logitsOf(outside)]
+    for (const [at, logits] of expected.entries())
+      expect(largestDifference(logits, found[at] ?? new Float32Array())).toBeLessThan(1e-4)
+  },
+)
 
 test.for(golden.filter(({ name }) => inBatch.includes(name)))(
   '$name: a sequence keeps its own angles in a batch with shorter and longer ones',
