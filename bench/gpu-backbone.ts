@@ -14,9 +14,13 @@ export interface Measured {
 export const onCpu: Measured = { device: 'cpu', cacheType: defaultCacheType.cpu }
 
 /** A backbone as a node on this device has it, with room for the longest prompt and the largest batch. */
-export async function openOn({ folder, manifest }: Loadable, on: Measured): Promise<OnnxBackend> {
+export async function openOn(
+  { folder, manifest }: Loadable,
+  on: Measured,
+  { decodeGraph }: Pick<BackendOptions, 'decodeGraph'> = {},
+): Promise<OnnxBackend> {
   const layout = layoutFor(manifest.config, on.device)
   await prepareCacheGraph({ folder, manifest }, { device: on.device, layout, type: on.cacheType })
   const limits = { contextLength: 8192, chunkTokens: 512, maxBatch: 128, cacheRows: 128 * 512 }
-  return createBackend({ folder, manifest, ...on, limits })
+  return createBackend({ folder, manifest, ...on, decodeGraph, limits })
 }

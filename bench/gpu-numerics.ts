@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { importSource } from '../model/import/import.ts'
 import { openSource } from '../model/import/source.ts'
+import type { CacheSlot, LoadedAdapter, StepPart } from '../model/runtime/backend.ts'
 import { longChunkDifference, mostLongChunkDifference } from '../model/runtime/long-chunk-check.ts'
+import type { OnnxBackend } from '../model/runtime/onnx-backend.ts'
 import { range } from '../model/runtime/row-places.ts'
 import { QuartetError } from '../shared/errors.ts'
 import { type Loadable, type Measured, onCpu, openOn } from './gpu-backbone.ts'
@@ -54,8 +56,8 @@ export async function architectureFigures(
 }
 
 /**
- * Largest difference between a device's logits and the CPU's: over a short text, with an adapter and without, and over
- * eight tokens that two sequences decode in one batch.
+ * Largest difference between a device's logits and the CPU's: over a short text, with an adapter and without, over eight
+ * tokens that two sequences decode in one batch, and over a step that reads another text beside them.
  */
 export async function logitsFigure(
   backbone: Loadable,
@@ -81,7 +83,7 @@ async function logitsOn(backbone: Loadable, on: Measured): Promise<readonly numb
     )
     const found: number[] = []
     const slots = [undefined, adapter].map((own) => {
-      const slot = backend.allocate(tokens.length + (own?.rows ?? 0) + 8)
+      const slot = backend.allocate(tokens.length + (own?.rows ?? 0) + 9)
       if (slot === undefined) throw new Error('the backend has no room for a short text')
       return { slot, adapter: own }
     })
@@ -91,10 +93,32 @@ async function logitsOn(backbone: Loadable, on: Measured): Promise<readonly numb
       )
     for (let step = 0; step < 8; step++)
       found.push(...(await backend.decode(slots.map(({ slot }) => ({ slot, token: tokens[step] ?? 0 })))))
+    found.push(...(await mixedStep(backend, { adapter, running: slots.map(({ slot }) => slot), tokens })))
     return found
   } finally {
     await backend.close()
   }
+}
+
+/** A text read with an adapter beside decoded tokens, as the device runs such a step: the logits behind each. */
+async function mixedStep(
+  backend: OnnxBackend,
+  {
+    adapter,
+    running,
+    tokens,
+  }: { adapter: LoadedAdapter; running: readonly CacheSlot[]; tokens: readonly number[] },
+): Promise<readonly number[]> {
+  const slot = backend.allocate(tokens.length + adapter.rows)
+  if (slot === undefined) throw new Error('the backend has no room for a short text')
+  const parts: readonly StepPart[] = [
+    { kind: 'chunk', slot, tokens, adapter },
+    ...running.map((other): StepPart => ({ kind: 'decode', slot: other, token: 7 })),
+  ]
+  const found: number[] = []
+  for (const call of backend.callsOf(parts)) found.push(...(await backend.run(call)))
+  slot.release()
+  return found
 }
 
 /** How far logits lie apart when the device reads a text at once and in pieces, against their size. */

@@ -1,3 +1,4 @@
+import type { CacheSlot, StepPart } from '../model/runtime/backend.ts'
 import type { OnnxBackend } from '../model/runtime/onnx-backend.ts'
 import { range } from '../model/runtime/row-places.ts'
 import type { BackboneManifest } from '../shared/backbone.ts'
@@ -6,10 +7,11 @@ import type { Sizes } from './gpu-sizes.ts'
 import { randomAdapter } from './random-adapter.ts'
 import type { Figure } from './report.ts'
 import { decodeStep, prefill, prompt } from './sequences.ts'
-import { timed } from './statistics.ts'
+import { median, timed } from './statistics.ts'
 
 /** Tokens of each sequence's prompt before it decodes. */
 const context = 128
+const stepRounds = 7
 
 interface Rated {
   readonly manifest: BackboneManifest
@@ -46,6 +48,57 @@ export async function decodeFigures(
     }
   }
   return figures
+}
+
+/** What capturing decoding runs brings, where the device does: against a backend that launches each kernel anew. */
+export async function capturedFigures(
+  backend: OnnxBackend,
+  { clock, figures, sizes }: Pick<Rated, 'clock' | 'sizes'> & { readonly figures: readonly Figure[] },
+): Promise<Figure[]> {
+  const found: Figure[] = []
+  for (const batch of sizes.batches) {
+    const captured = figures.find(({ name }) => name === `decode, batch ${batch}, 0 adapters`)
+    if (captured === undefined || !clock.begins(`decode, batch ${batch}, not captured`)) continue
+    const step = await decodeStep(backend, { batch, context, adapters: [] })
+    found.push({
+      name: `decode, batch ${batch}, captured / not`,
+      value: captured.value / ((1000 * batch) / step),
+      unit: '×',
+    })
+  }
+  return found
+}
+
+/** A step of two prompts' chunks and eight decoded tokens as the backend runs it, against each part in a call of its own. */
+export async function stepFigure(backend: OnnxBackend, { clock }: Pick<Rated, 'clock'>): Promise<Figure[]> {
+  const name = 'a step of two chunks and eight decoded tokens / in calls of their own'
+  if (!clock.begins(name)) return []
+  const { vocab } = backend.limits
+  const running: CacheSlot[] = []
+  for (let at = 0; at < 8; at++) running.push(await prefill(backend, { tokens: prompt(context, vocab) }))
+  const decoded = running.map((slot): StepPart => ({ kind: 'decode', slot, token: 5 }))
+  const stepIn = async (callsOf: (parts: readonly StepPart[]) => readonly (readonly StepPart[])[]) => {
+    const slots = [0, 1].map(() => backend.allocate(context))
+    const chunks = slots.flatMap((slot): StepPart[] =>
+      slot === undefined ? [] : [{ kind: 'chunk', slot, tokens: prompt(context, vocab) }],
+    )
+    const time = await timed(async () => {
+      for (const call of callsOf([...chunks, ...decoded])) await backend.run(call)
+    })
+    for (const slot of slots) slot?.release()
+    return time
+  }
+  const apart = (parts: readonly StepPart[]) => [
+    ...parts.filter(({ kind }) => kind === 'chunk').map((chunk) => [chunk]),
+    parts.filter(({ kind }) => kind === 'decode'),
+  ]
+  const ratios: number[] = []
+  for (let round = 0; round < stepRounds; round++) {
+    const [own, single] = [await stepIn((parts) => backend.callsOf(parts)), await stepIn(apart)]
+    ratios.push(own / single)
+  }
+  for (const slot of running) slot.release()
+  return [{ name, value: median(ratios), unit: '×' }]
 }
 
 export async function prefillFigures(

@@ -5,11 +5,11 @@ import { cacheTypes, checkCacheType, defaultCacheType } from '../model/runtime/c
 import { devices } from '../model/runtime/session.ts'
 import { tinyBackbone } from '../test/parity/tiny-backbone.ts'
 import { benchBackbone } from './backend.ts'
-import { type Measured, openOn } from './gpu-backbone.ts'
+import { type Loadable, type Measured, openOn } from './gpu-backbone.ts'
 import { Clock } from './gpu-clock.ts'
 import { describeEnvironment, memoryFigures } from './gpu-environment.ts'
 import { architectureFigures, logitsFigure } from './gpu-numerics.ts'
-import { crossingFigure, decodeFigures, prefillFigures } from './gpu-rates.ts'
+import { capturedFigures, crossingFigure, decodeFigures, prefillFigures, stepFigure } from './gpu-rates.ts'
 import { smallSizes, wholeSizes } from './gpu-sizes.ts'
 import { type Figure, report } from './report.ts'
 
@@ -45,7 +45,7 @@ export async function benchGpu({ out, tiny = false, ...options }: GpuOptions): P
       const rated = { manifest, clock, sizes }
       // A step of the small one takes too little time for its ratios to tell anything.
       figures.push(...(await decodeFigures(backend, { ...rated, least: tiny ? undefined : 0.98 })))
-      figures.push(...(await prefillFigures(backend, rated)))
+      figures.push(...(await prefillFigures(backend, rated)), ...(await stepFigure(backend, rated)))
       clock.say('what crosses between the device and the host; memory')
       figures.push(
         await crossingFigure(backend, { most: on.device === 'cpu' ? undefined : mostCrossing }),
@@ -54,9 +54,22 @@ export async function benchGpu({ out, tiny = false, ...options }: GpuOptions): P
     } finally {
       await backend.close()
     }
+    if (on.device === 'cuda') figures.push(...(await withoutCapture(backbone, { on, clock, figures, sizes })))
     return await told(figures, { environment, out, title: `gpu: ${manifest.slug} on ${on.device}` })
   } finally {
     if (small !== undefined) await rm(dirname(small.folder), { recursive: true })
+  }
+}
+
+async function withoutCapture(
+  backbone: Loadable,
+  { on, ...measuring }: { on: Measured } & Parameters<typeof capturedFigures>[1],
+): Promise<Figure[]> {
+  const backend = await openOn(backbone, on, { decodeGraph: false })
+  try {
+    return await capturedFigures(backend, measuring)
+  } finally {
+    await backend.close()
   }
 }
 
