@@ -12,6 +12,8 @@ const { DataLocation, DataType } = onnx.TensorProto
 
 /** Smaller ones are not worth it: each session has its own. */
 const leastBytes = 64 * 1024
+/** Bytes of a file that are read at once; Node reads less than 2 GiB, and the embedding of a large model has more. */
+const mostRead = 64 * 1024 ** 2
 
 const elementTypes = {
   [DataType.FLOAT]: 'float32',
@@ -95,8 +97,11 @@ const isWeightType = (type: number | null | undefined): type is keyof typeof ele
 
 async function readWeight(file: FileHandle, { length, offset, type }: StoredWeight): Promise<Tensor> {
   const bytes = new Uint8Array(length)
-  const { bytesRead } = await file.read(bytes, 0, length, offset)
-  if (bytesRead !== length) throw new Error(`${graphFiles.weights} ends at ${offset + bytesRead}`)
+  for (let at = 0; at < length; ) {
+    const { bytesRead } = await file.read(bytes, at, Math.min(mostRead, length - at), offset + at)
+    if (bytesRead === 0) throw new Error(`${graphFiles.weights} ends at ${offset + at}`)
+    at += bytesRead
+  }
   return tensorOf(type, bytes.buffer)
 }
 
