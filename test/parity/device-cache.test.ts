@@ -1,10 +1,13 @@
-import { rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { rename, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { prepareCacheGraph } from '../../model/calibration/cache-graph.ts'
 import type { CacheSlot, KeptRows } from '../../model/runtime/backend.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
+import { cacheGraphFile } from '../../model/runtime/open-kv-cache.ts'
 import { range } from '../../model/runtime/row-places.ts'
+import type { Device } from '../../model/runtime/session.ts'
+import type { ModelConfig } from '../../shared/backbone.ts'
 import { Random } from '../../shared/prng.ts'
 import { adapterVariants, scoreAll } from './generation.ts'
 import { largestDifference } from './last-logits.ts'
@@ -141,6 +144,55 @@ test('a cache of 16-bit floats takes half the memory, and moves logits little', 
   await exact.close()
   await half.close()
 })
+
+const withoutPages: readonly { name: string; config: Partial<ModelConfig> }[] = [
+  {
+    name: 'windows',
+    config: { attention: range(0, 3).map((layer) => ({ rotary: 0, window: layer === 1 ? null : 7 })) },
+  },
+  {
+    name: 'angles by length',
+    config: {
+      rotary: [
+        { theta: 10_000, beyond: { rows: 60, factors: range(0, 8).map((i) => 1 + i / 4), magnitude: 1.1 } },
+      ],
+    },
+  },
+]
+
+test.for(withoutPages)(
+  'the graph that CUDA has for a backbone with $name gives the logits of the one in host memory',
+  async ({ config }, { onTestFinished }) => {
+    const own = await tinyBackbone({ config })
+    onTestFinished(() => rm(dirname(own.folder), { recursive: true }))
+    const form = { layout: 'slots', type: 'f16' } as const
+    await prepareCacheGraph(own, { ...form, device: 'cuda' })
+    const fileOn = (device: Device) =>
+      join(own.folder, cacheGraphFile(form, { config: own.manifest.config, device }))
+    await rename(fileOn('cuda'), fileOn('cpu'))
+    const logitsWith = async (options: Parameters<typeof openBackend>[1]) => {
+      const backend = await openBackend(own, { ...limits, ...options, threads: 1 })
+      const found: Float32Array[] = []
+      const batch = []
+      for (const [at, rows] of [50, 90].entries()) {
+        const slot = backend.allocate(rows)
+        if (slot === undefined) throw new Error('no room')
+        const tokens = range(0, 45 + 30 * at).map((n) => (n * 31 + at) % 256)
+        const adapter = backend.loadAdapter(randomAdapter(own.manifest, { seed: at, l_sp: 4, window: 5 }))
+        found.push(Float32Array.from(await backend.prefill({ slot, tokens: tokens.slice(0, 30), adapter })))
+        found.push(Float32Array.from(await backend.prefill({ slot, tokens: tokens.slice(30) })))
+        batch.push({ slot, token: 7 })
+      }
+      found.push(Float32Array.from(await backend.decode(batch)))
+      await backend.close()
+      return found
+    }
+    const expected = await logitsWith({ cacheLayout: 'host', cacheRows: 5000 })
+    const found = await logitsWith({ cacheLayout: 'slots', cacheType: 'f16' })
+    for (const [run, logits] of expected.entries())
+      expect(largestDifference(logits, found[run] ?? new Float32Array()), `run ${run}`).toBeLessThan(0.02)
+  },
+)
 
 test('rows are kept as long as there is memory for them, and no longer than until they are released', async () => {
   const device = await openBackend(tiny, { ...limits, keptBytes: 0, cacheLayout: 'slots' })

@@ -1,6 +1,7 @@
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import proto from 'onnx-proto'
 import { afterAll, expect, test } from 'vitest'
 import { z } from 'zod'
 import { graphFiles } from '../../model/graph/export.ts'
@@ -72,7 +73,13 @@ test.for(
     const { folder, manifest } = await imported(of)
     const path = join(folder, graphFiles.serving)
     const plain = await openBackend({ folder, manifest }, { cacheRows: 512, threads: 1 })
-    await writeFile(path, withRotaryOutside(await readFile(path), manifest.config))
+    const turned = withRotaryOutside(await readFile(path), manifest.config)
+    const nodes = proto.onnx.ModelProto.decode(turned).graph?.node ?? []
+    const attentions = nodes.filter(({ opType }) => opType === 'GroupQueryAttention')
+    // Cosines, sines and positions are inputs 7 to 9.
+    expect(attentions.flatMap(({ input }) => input?.slice(7, 10) ?? []).join('')).toBe('')
+    expect(nodes.filter(({ opType }) => opType === 'RotaryEmbedding').length).toBe(2 * attentions.length)
+    await writeFile(path, turned)
     const outside = await openBackend({ folder, manifest }, { cacheRows: 512, threads: 1 })
     const ids = Array.from({ length: of.rows }, (_, i) => (i * 47 + 3) % manifest.config.vocab)
     const logitsOf = async (backend: OnnxBackend) => {
