@@ -122,7 +122,7 @@ export class DecodeGraph {
 
   /** Decodes a token of each sequence of the binding: the logits of all, [sequences, vocab], into `logits`. */
   async run({
-    binding: { feeds, lengths, outputs, positions },
+    binding: { lengths, positions, tensors },
     logits,
     tokens,
   }: {
@@ -133,7 +133,7 @@ export class DecodeGraph {
     const batch = tokens.length
     const rows = Math.max(...lengths.flat()) + 1
     const size = this.#classFor({ batch, pages: Math.ceil(rows / pageRowsOf(this.#config)) })
-    const spare = sparePage(feeds)
+    const spare = sparePage(tensors)
     const pagesOf = tableRows(positions.block_table, batch)
     const { layers, vocab } = this.#config
     await this.#enter.copy({
@@ -157,9 +157,9 @@ export class DecodeGraph {
       to: size.inputs,
     })
     await this.#session.runInto(
-      { ...size.inputs, row_bounds: size.bounds, ...feeds },
-      { logits: size.logits, ...outputs },
-      size.number,
+      { ...size.inputs, row_bounds: size.bounds },
+      { logits: size.logits },
+      { beside: [tensors], capture: size.number },
     )
     using results = size.logits.as([batch, vocab])
     await this.#leave.copy({ from: { logits: results }, to: { logits: float32(logits, [batch, vocab]) } })

@@ -154,7 +154,7 @@ export class DeviceKvCache implements KvCache {
       slots: rows.map((slot) => (slot !== undefined && inBatch.has(slot) ? slot : undefined)),
       lengths,
       positions: slotPositions(lengths, gained),
-      ...views,
+      tensors: views,
     })
     for (const slot of slots) this.#staleInLane(slot)
   }
@@ -178,7 +178,7 @@ export class DeviceKvCache implements KvCache {
     const { headDim, kvHeads } = this.#config
     using views = viewsOf(lane, [1, kvHeads, this.#limits.contextLength, headDim])
     const before = lengths.map((length) => [length])
-    await run({ slots: [slot], lengths: before, positions: slotPositions(before, gained), ...views })
+    await run({ slots: [slot], lengths: before, positions: slotPositions(before, gained), tensors: views })
     await this.#rows.copyLayers(
       { from: lane, to: places },
       gained.map((rows, layer) => {

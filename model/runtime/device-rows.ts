@@ -2,6 +2,7 @@ import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { copyRowsGraph } from '../graph/copy-rows.ts'
 import { encodeModel } from '../graph/encode.ts'
+import type { FeedsAndOutputs } from './ort/bound-tensors.ts'
 import type { DeviceMemory, DeviceTensor, RunTensors } from './ort/device-memory.ts'
 import { type Device, InferenceSession } from './session.ts'
 import { int64, type Tensor } from './tensors.ts'
@@ -166,10 +167,7 @@ function places({ from, to }: RowCopies, start: number): { sources: Tensor; targ
 }
 
 /** The beginning of a store with other sizes, as inputs and outputs of the serving graph. */
-export function viewsOf(
-  store: RowStore,
-  dims: readonly number[],
-): { readonly feeds: RunTensors; readonly outputs: RunTensors } & Disposable {
+export function viewsOf(store: RowStore, dims: readonly number[]): FeedsAndOutputs & Disposable {
   const tensors = store.map((tensor) => tensor.as(dims))
   const named = (prefix: string): RunTensors =>
     Object.fromEntries(

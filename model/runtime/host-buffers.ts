@@ -2,6 +2,7 @@ import type { ModelConfig } from '../../shared/backbone.ts'
 import { bytesOfCacheType, type CacheType } from './cache-type.ts'
 import type { RowRange } from './host-places.ts'
 import { discard, fillSparsely } from './memory-pages.ts'
+import type { FeedsAndOutputs } from './ort/bound-tensors.ts'
 import { float32, type Tensor, type Tensors } from './tensors.ts'
 import { Turns } from './turns.ts'
 
@@ -12,6 +13,15 @@ const bytesInTurn = 2 * 1024 ** 2
 export interface LayerRanges {
   readonly place: number
   readonly layers: readonly { readonly from: number; readonly to: number }[]
+}
+
+/** Binds tensors to the session that runs on them (`InferenceSession.bind`). */
+export type Bind = (tensors: FeedsAndOutputs<Tensors>) => FeedsAndOutputs<Tensors> & Disposable
+
+/** Neighbouring places. */
+interface Neighbours {
+  readonly first: number
+  readonly count: number
 }
 
 /** The first rows of one place, in all layers. */
@@ -32,11 +42,15 @@ export class HostBuffers {
   /** Keys and values in turn, layer by layer. */
   #buffers: readonly Uint8Array<ArrayBuffer>[] = []
   #capacity = 0
+  readonly #bind: Bind
+  /** The tensors of the last run, for the next one at the same places. */
+  #bound: (Neighbours & { readonly tensors: ReturnType<Bind> }) | undefined
   readonly #type: CacheType
   /** Bytes of one head's row. */
   readonly #rowBytes: number
 
-  constructor(config: ModelConfig, { places, type }: { places: number; type: CacheType }) {
+  constructor(config: ModelConfig, { bind, places, type }: { bind: Bind; places: number; type: CacheType }) {
+    this.#bind = bind
     this.#config = config
     this.#places = places
     this.#type = type
@@ -50,12 +64,14 @@ export class HostBuffers {
 
   /** Replaces the buffers by empty ones. */
   reset(capacity: number): void {
+    this.release()
     this.#capacity = capacity
     this.#buffers = Array.from({ length: 2 * this.#config.layers }, () => this.#newBuffer(capacity))
   }
 
   /** Makes longer buffers, which take over the rows there are, one by one, to need little more memory meanwhile. */
   async lengthen(capacity: number, lengths: readonly number[]): Promise<void> {
+    this.release()
     const { kvHeads } = this.#config
     const buffers: Uint8Array<ArrayBuffer>[] = []
     for (const buffer of this.#buffers) {
@@ -140,8 +156,25 @@ export class HostBuffers {
         }
   }
 
-  /** The memory of `count` neighbouring places as inputs and outputs of the graph, which appends to it in place. */
-  tensors({ count, first }: { first: number; count: number }): { feeds: Tensors; outputs: Tensors } {
+  /**
+   * The memory of neighbouring places as inputs and outputs of the graph, which appends to it in place: until the next call for
+   * others, and until the memory is replaced.
+   */
+  tensors({ count, first }: Neighbours): FeedsAndOutputs<Tensors> {
+    if (this.#bound?.first === first && this.#bound.count === count) return this.#bound.tensors
+    this.release()
+    const tensors = this.#bind(this.#tensorsOf({ count, first }))
+    this.#bound = { first, count, tensors }
+    return tensors
+  }
+
+  /** Releases the tensors of the last run. */
+  release(): void {
+    this.#bound?.tensors[Symbol.dispose]()
+    this.#bound = undefined
+  }
+
+  #tensorsOf({ count, first }: Neighbours): FeedsAndOutputs<Tensors> {
     const { headDim, kvHeads } = this.#config
     const dims = [count, kvHeads, this.#capacity, headDim]
     const [from, to] = [first, first + count].map((place) => this.#at({ place, head: 0, row: 0 }))

@@ -1,6 +1,9 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import type { CacheSlot } from './backend.ts'
+import type { Bind } from './host-buffers.ts'
 import { HostKvCache } from './host-kv-cache.ts'
 import { floats, type Tensors } from './tensors.ts'
 
@@ -19,22 +22,37 @@ const config: ModelConfig = {
 }
 
 let cache: HostKvCache
+/** Tensors that the cache bound, as to a session, and has not released. */
+const bound = new Set<object>()
+const bind: Bind = (tensors) => {
+  const made = { ...tensors, [Symbol.dispose]: () => void bound.delete(made) }
+  bound.add(made)
+  return made
+}
 /** The rows that each slot should hold, in order. */
 let written: Map<CacheSlot, number[]>
 let next = 1
 beforeEach(() => {
-  cache = new HostKvCache(config, { maxBatch: 4, cacheRows: 1000, contextLength: 800, firstCapacity: 800 })
+  cache = new HostKvCache(config, {
+    maxBatch: 4,
+    cacheRows: 1000,
+    contextLength: 800,
+    firstCapacity: 800,
+    bind,
+  })
   written = new Map()
 })
 afterEach(async () => {
   for (const slot of written.keys()) expect(await read(slot)).toEqual(written.get(slot))
+  await cache.release()
+  expect(bound.size).toBe(0)
 })
 
 /** Appends a row of its own number to every head of these slots, as a run of the graph would. */
 async function append(...slots: CacheSlot[]): Promise<void> {
   await cache.append(
     slots.map((slot) => ({ slot, gained: [1, 1] })),
-    async ({ slots: order, outputs }) => {
+    async ({ slots: order, tensors: { outputs } }) => {
       for (const [row, slot] of order.entries()) {
         const value = next++
         written.set(slot, [...(written.get(slot) ?? []), value])
@@ -51,7 +69,7 @@ async function append(...slots: CacheSlot[]): Promise<void> {
 /** The rows of a slot, which must be the same in keys and values of all layers and heads. */
 async function read(slot: CacheSlot): Promise<number[]> {
   let rows: number[] = []
-  await cache.append([{ slot: slot, gained: [0, 0] }], async ({ feeds }) => {
+  await cache.append([{ slot: slot, gained: [0, 0] }], async ({ tensors: { feeds } }) => {
     const all = Object.values(feeds).flatMap((tensor) =>
       Array.from({ length: config.kvHeads }, (_, head) =>
         Array.from(
@@ -90,7 +108,7 @@ test('slots of any places make up a batch, and keep their rows when they are mov
 test('sequences of any length that fits share buffers that are made once', async () => {
   const buffersOf = async (slot: CacheSlot) => {
     let buffers: ArrayBufferLike[] = []
-    await cache.append([{ slot: slot, gained: [0, 0] }], async ({ outputs }) => {
+    await cache.append([{ slot: slot, gained: [0, 0] }], async ({ tensors: { outputs } }) => {
       buffers = Object.values(outputs).map(({ data }) => data.buffer)
     })
     return buffers
@@ -107,8 +125,49 @@ test('sequences of any length that fits share buffers that are made once', async
   expect(cache.allocate(801)).toBeUndefined()
 })
 
+test('runs at the same places have the same tensors; those of other places and of memory that goes are released', async () => {
+  cache = new HostKvCache(config, {
+    maxBatch: 4,
+    cacheRows: 1000,
+    contextLength: 800,
+    firstCapacity: 64,
+    bind,
+  })
+  const tensorsOf = async (...slots: CacheSlot[]) => {
+    const found: object[] = []
+    await cache.append(
+      slots.map((slot) => ({ slot, gained: [0, 0] })),
+      async ({ tensors }) => {
+        expect([...bound]).toEqual([tensors])
+        found.push(tensors)
+      },
+    )
+    return found[0]
+  }
+  const [a, b] = [allocate(50), allocate(60)]
+  await append(a, b)
+  const both = await tensorsOf(a, b)
+  expect(await tensorsOf(b, a)).toBe(both)
+  const [alone, again] = [await tensorsOf(a), await tensorsOf(a)]
+  expect(again).toBe(alone)
+  expect(await tensorsOf(a, b)).not.toBe(both)
+  const short = await tensorsOf(a)
+  const c = allocate(600)
+  const long = await tensorsOf(a)
+  expect(long).not.toBe(short)
+  for (const slot of [a, b, c]) release(slot)
+  // Memory for short sequences again.
+  expect(bound.size).toBe(0)
+})
+
 test('where room is short at first, a longer sequence makes more without losing any row', async () => {
-  cache = new HostKvCache(config, { maxBatch: 4, cacheRows: 1000, contextLength: 800, firstCapacity: 64 })
+  cache = new HostKvCache(config, {
+    maxBatch: 4,
+    cacheRows: 1000,
+    contextLength: 800,
+    firstCapacity: 64,
+    bind,
+  })
   const [a, b] = [allocate(50), allocate(60)]
   await append(a, b)
   await append(b)
@@ -165,7 +224,7 @@ test('a layer may hold fewer rows than another, and keeps its own when the slot 
   const [other, slot] = [allocate(20), allocate(20)]
   const rowsOf = (feeds: Tensors, layer: number, rows: number) =>
     Array.from({ length: rows }, (_, row) => floats(feeds[`past_key.${layer}`])[row * config.headDim])
-  await cache.append([{ slot: slot, gained: [2, 5] }], async ({ lengths, outputs }) => {
+  await cache.append([{ slot: slot, gained: [2, 5] }], async ({ lengths, tensors: { outputs } }) => {
     expect(lengths).toEqual([[0], [0]])
     for (const [layer, rows] of [2, 5].entries())
       for (let row = 0; row < rows; row++) {
@@ -179,7 +238,7 @@ test('a layer may hold fewer rows than another, and keeps its own when the slot 
   release(other)
   const [third, fourth] = [allocate(20), allocate(20)]
   await append(third, fourth)
-  await cache.append([{ slot: slot, gained: [0, 0] }], async ({ lengths, feeds }) => {
+  await cache.append([{ slot: slot, gained: [0, 0] }], async ({ lengths, tensors: { feeds } }) => {
     expect(lengths).toEqual([[1], [4]])
     expect([rowsOf(feeds, 0, 1), rowsOf(feeds, 1, 4)]).toEqual([[0], [10, 11, 12, 13]])
   })
@@ -198,14 +257,17 @@ describe('a cache of megabytes', () => {
       cacheRows: 2 * rows,
       contextLength: rows,
       firstCapacity: rows,
+      bind,
     })
   })
+
+  afterEach(() => cache.release())
 
   /** A slot of so many rows, each of which holds this number. */
   async function filled(count: number, value: number): Promise<CacheSlot> {
     const slot = cache.allocate(count)
     if (slot === undefined) throw new Error('no room')
-    await cache.append([{ slot: slot, gained: [count, count] }], async ({ outputs }) => {
+    await cache.append([{ slot: slot, gained: [count, count] }], async ({ tensors: { outputs } }) => {
       for (const tensor of Object.values(outputs))
         for (let head = 0; head < large.kvHeads; head++) {
           const at = head * cache.capacity * large.headDim
@@ -218,7 +280,7 @@ describe('a cache of megabytes', () => {
   /** The sum of a slot's keys in the last layer. */
   async function sumOf(slot: CacheSlot): Promise<number> {
     let sum = 0
-    await cache.append([{ slot: slot, gained: [0, 0] }], async ({ feeds }) => {
+    await cache.append([{ slot: slot, gained: [0, 0] }], async ({ tensors: { feeds } }) => {
       for (let head = 0; head < large.kvHeads; head++) {
         const at = head * cache.capacity * large.headDim
         const keys = floats(feeds['past_key.1']).subarray(at, at + slot.length * large.headDim)
@@ -269,6 +331,7 @@ describe('a cache of megabytes', () => {
   test.runIf(process.platform === 'linux')(
     'what ended sequences left behind goes back to the system before the budget is passed',
     async () => {
+      collectGarbage()
       const before = process.memoryUsage.rss()
       const held = () => (process.memoryUsage.rss() - before) / (rows * rowBytes)
       const short = await filled(rows / 2, 1)
@@ -288,6 +351,15 @@ describe('a cache of megabytes', () => {
     },
   )
 })
+
+/** Frees the buffers of tests before, which would go while a test measures this process's memory. */
+function collectGarbage(): void {
+  setFlagsFromString('--expose-gc')
+  const collect: unknown = runInNewContext('gc')
+  if (typeof collect !== 'function') throw new Error('the garbage collector is not exposed')
+  // Memory that the first collection finds is freed beside the program, and by the second at the latest.
+  for (let turn = 0; turn < 2; turn++) collect()
+}
 
 /** Counts the bytes that typed arrays copy between two turns of the event loop. */
 function countCopies() {

@@ -2,10 +2,11 @@ import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { CacheSlot, KeptRows, TokenRange } from './backend.ts'
 import { bytesOfCacheType, type CacheType } from './cache-type.ts'
-import { HostBuffers } from './host-buffers.ts'
+import { type Bind, HostBuffers } from './host-buffers.ts'
 import { HostPlaces, type RowRange } from './host-places.ts'
 import { HostRows } from './host-rows.ts'
 import type { KvBinding, KvCache, SlotGrowth } from './kv-cache.ts'
+import type { FeedsAndOutputs } from './ort/bound-tensors.ts'
 import { checkRoom, PlacedSlot, rowsOf } from './placed-slot.ts'
 import { evenGrowth, slotPositions } from './slot-positions.ts'
 import type { Tensors } from './tensors.ts'
@@ -29,8 +30,7 @@ export interface KvCacheLimits {
 /** The cache of some sequences in host memory. */
 interface HostBinding extends KvBinding {
   readonly slots: readonly CacheSlot[]
-  readonly feeds: Tensors
-  readonly outputs: Tensors
+  readonly tensors: FeedsAndOutputs<Tensors>
 }
 
 /** Bytes of the longest array in every JavaScript engine that runs this. */
@@ -58,7 +58,7 @@ export class HostKvCache implements KvCache {
   readonly #releasedWhileBusy: PlacedSlot[] = []
 
   /** Throws `invalid_request` when an array cannot be that long. */
-  constructor(config: ModelConfig, limits: KvCacheLimits) {
+  constructor(config: ModelConfig, { bind, ...limits }: KvCacheLimits & { readonly bind: Bind }) {
     const { headDim, kvHeads } = config
     const { maxBatch, type = 'f32' } = limits
     this.#config = config
@@ -70,7 +70,7 @@ export class HostKvCache implements KvCache {
         { param: '--max-batch' },
       )
     this.#places = new HostPlaces(maxBatch)
-    this.#buffers = new HostBuffers(config, { places: maxBatch, type })
+    this.#buffers = new HostBuffers(config, { bind, places: maxBatch, type })
     this.#startOver()
   }
 
@@ -148,7 +148,9 @@ export class HostKvCache implements KvCache {
   }
 
   /** The garbage collector frees the memory. */
-  async release(): Promise<void> {}
+  async release(): Promise<void> {
+    this.#buffers.release()
+  }
 
   /** One at a time; slots that are released meanwhile are freed afterwards. */
   async #whileBusy<T>(work: () => Promise<T>): Promise<T> {
@@ -203,7 +205,7 @@ export class HostKvCache implements KvCache {
       slots: ordered,
       lengths,
       positions: slotPositions(lengths, gained),
-      ...this.#buffers.tensors({ first, count: slots.length }),
+      tensors: this.#buffers.tensors({ first, count: slots.length }),
     }
   }
 

@@ -99,7 +99,7 @@ export class HostPlaces {
       }, 0)
     let best = 0
     let fewest = Number.POSITIVE_INFINITY
-    for (let first = 0; first + slots.size <= this.#slots.length; first++) {
+    for (let first = 0; fewest > 0 && first + slots.size <= this.#slots.length; first++) {
       const rows = moved(first)
       if (rows >= fewest) continue
       fewest = rows

@@ -1,5 +1,5 @@
 import type { CacheSlot, KeptRows, TokenRange } from './backend.ts'
-import type { RunTensors } from './ort/device-memory.ts'
+import type { FeedsAndOutputs } from './ort/bound-tensors.ts'
 import type { Tensors } from './tensors.ts'
 
 /** A sequence of a run, and the rows that it gains in each layer: [layers]. */
@@ -19,10 +19,8 @@ export interface KvBinding {
   readonly lengths: readonly (readonly number[])[]
   /** Inputs that say where the new rows stand. */
   readonly positions: Tensors
-  /** `past_key.{l}`, `past_value.{l}` */
-  readonly feeds: RunTensors
-  /** `present_key.{l}`, `present_value.{l}`: the run writes to these. */
-  readonly outputs: RunTensors
+  /** `past_key.{l}`, `past_value.{l}`, and `present_key.{l}`, `present_value.{l}`, which the run writes to. */
+  readonly tensors: FeedsAndOutputs
 }
 
 /** Keys and values of every running sequence. Where they lie is the implementation's secret. */

@@ -29,11 +29,10 @@ import { hasLoneQuery } from './lone-query.ts'
 import { cacheGraphFile, longestIn, openKvCache } from './open-kv-cache.ts'
 import { rotaryVariant } from './rotary-feeds.ts'
 import { plainRows, prefixRows, type RunRows, tunedRows } from './row-places.ts'
-import { type GraphRun, type RowResult, Runner, type SequenceRun } from './runner.ts'
+import { type GraphRun, type RowResult, Runner, type SequenceFacts, type SequenceRun } from './runner.ts'
 import type { Device } from './session.ts'
 import { StackedAdapter } from './stacked-adapter.ts'
 import { stepCallsOf } from './step-calls.ts'
-import type { Tensors } from './tensors.ts'
 
 export interface BackendOptions {
   /** A backbone's folder and its manifest. */
@@ -126,7 +125,7 @@ interface PlannedRun {
   readonly tokens: readonly number[]
   /** Tokens behind them that are taken back, so that no query of theirs is alone. */
   readonly padding: number
-  readonly rows: RunRows & { readonly prompt: Tensors }
+  readonly rows: RunRows & Pick<GraphRun, 'prompt'>
 }
 
 /** A backbone on ONNX Runtime. */
@@ -137,6 +136,8 @@ export class OnnxBackend implements Backend {
   readonly #form: CacheForm
   readonly #runner: Runner
   readonly #adapters: AdapterLoader
+  /** The inputs of a run without prompt rows, which are the same in all such runs. */
+  readonly #noPrompt: GraphRun['prompt']
   readonly #sequences = new WeakMap<CacheSlot, SequenceRows>()
   readonly #kept = new WeakMap<KeptRows, SequenceRows['prefix']>()
 
@@ -154,6 +155,7 @@ export class OnnxBackend implements Backend {
     this.#form = parts.form
     this.#runner = parts.runner
     this.#adapters = parts.adapters
+    this.#noPrompt = parts.runner.bind({ feeds: parts.adapters.absent, outputs: {} })
   }
 
   loadAdapter(file: AdapterFile): LoadedAdapter {
@@ -215,7 +217,7 @@ export class OnnxBackend implements Backend {
     const padded = [...tokens, ...Array<number>(padding).fill(tokens.at(-1) ?? 0)]
     const outputRows = positions.map((position) => tokenPlaces[position] ?? position)
     const results = await this.#runner.run(
-      { ...this.#rowsOfSlots, sequences: [{ slot, tokens: padded, layers, outputRows }], prompt },
+      { ...this.#facts, sequences: [{ slot, tokens: padded, layers, outputRows }], prompt },
       result,
     )
     slot.rewind(padding)
@@ -240,7 +242,7 @@ export class OnnxBackend implements Backend {
     const { prompt, ...rows } = this.#rowsOf(first, { padding: 0, others: behind })
     const single = plainRows(this.#config.layers, 1)
     return this.#runner.run({
-      ...this.#rowsOfSlots,
+      ...this.#facts,
       sequences: [
         sequenceRun(first.slot, first.tokens, rows),
         ...others.map((part, at) => {
@@ -276,7 +278,10 @@ export class OnnxBackend implements Backend {
       this.#sequences.set(slot, { ...this.#sequenceOf(slot), prefix: prefixRows(part.metadata) })
       const rows = {
         ...tunedRows(part.metadata, places),
-        prompt: this.#adapters.feeds(part, { tokens: shown, places, front: read.length }),
+        prompt: {
+          feeds: this.#adapters.feeds(part, { tokens: shown, places, front: read.length }),
+          outputs: {},
+        },
       }
       await this.#run({ slot, tokens: shown, padding: 0, rows }, [shown.length - 1])
       if (rowsInFront === 0) break
@@ -297,7 +302,7 @@ export class OnnxBackend implements Backend {
   #plainRows(tokens: number): PlannedRun['rows'] {
     return {
       ...plainRows(this.#config.layers, tokens),
-      prompt: this.#adapters.absent,
+      prompt: this.#noPrompt,
     }
   }
 
@@ -328,22 +333,18 @@ export class OnnxBackend implements Backend {
     this.#sequences.set(slot, { ...this.#sequenceOf(slot), prefix: prefixRows(adapter.metadata) })
     return {
       ...tunedRows(adapter.metadata, places),
-      prompt: this.#adapters.feeds(adapter, { tokens, places, ...(others && { others }) }),
+      prompt: {
+        feeds: this.#adapters.feeds(adapter, { tokens, places, ...(others && { others }) }),
+        outputs: {},
+      },
     }
   }
 
-  async decode(batch: readonly DecodeRow[]): Promise<Float32Array> {
-    const decoded = await this.#runner.decode(batch)
-    if (decoded !== undefined) return decoded
-    const rows = plainRows(this.#config.layers, 1)
-    return await this.#runner.run({
-      ...this.#rowsOfSlots,
-      sequences: batch.map(({ slot, token }) => sequenceRun(slot, [token], rows)),
-      prompt: this.#adapters.absent,
-    })
+  decode(batch: readonly DecodeRow[]): Promise<Float32Array> {
+    return this.#runner.decode({ ...this.#facts, batch, prompt: this.#noPrompt })
   }
 
-  readonly #rowsOfSlots: Pick<GraphRun, 'prefixOf' | 'rowsOf'> = {
+  readonly #facts: SequenceFacts = {
     prefixOf: (slot, layer) => this.#sequences.get(slot)?.prefix(layer) ?? 0,
     rowsOf: (slot) => this.#sequences.get(slot)?.rows ?? 0,
   }

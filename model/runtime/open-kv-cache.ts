@@ -48,7 +48,12 @@ export async function openKvCache(
   }: { config: ModelConfig; device: Device; form: CacheForm; keptBytes: number; limits: BackendLimits },
 ): Promise<KvCache> {
   if (layout === 'host')
-    return new HostKvCache(config, { ...limits, type, firstCapacity: limits.contextLength })
+    return new HostKvCache(config, {
+      ...limits,
+      type,
+      firstCapacity: limits.contextLength,
+      bind: (tensors) => session.bind(tensors),
+    })
   const keptRows = Math.floor(keptBytes / cacheRowBytes(config, type)) + leastKeptRows
   const opening = {
     device,

@@ -5,6 +5,7 @@ import { copyRowsGraph } from '../graph/copy-rows.ts'
 import { encodeModel } from '../graph/encode.ts'
 import type { CacheSlot } from './backend.ts'
 import type { KvBinding } from './kv-cache.ts'
+import type { RunTensors } from './ort/device-memory.ts'
 import { Pages } from './page-table.ts'
 import { PagedKvCache } from './paged-kv-cache.ts'
 import { InferenceSession } from './session.ts'
@@ -76,15 +77,15 @@ async function copyAll({
   targets,
   to,
 }: {
-  from: (name: string) => KvBinding['feeds'][string]
-  to: (name: string) => KvBinding['feeds'][string]
+  from: (name: string) => RunTensors[string]
+  to: (name: string) => RunTensors[string]
   sources: readonly number[]
   targets: readonly number[]
 }): Promise<void> {
   const heads = (rows: readonly number[]) =>
     rows.flatMap((row) => [row * config.kvHeads, row * config.kvHeads + 1])
-  const feeds: Record<string, KvBinding['feeds'][string]> = {}
-  const outputs: Record<string, KvBinding['feeds'][string]> = {}
+  const feeds: Record<string, RunTensors[string]> = {}
+  const outputs: Record<string, RunTensors[string]> = {}
   for (let layer = 0; layer < config.layers; layer++) {
     feeds[`sources.${layer}`] = int64(heads(sources))
     feeds[`targets.${layer}`] = int64(heads(targets), [2 * targets.length, 1])
@@ -99,7 +100,7 @@ async function copyAll({
 }
 
 /** The cache as heads' rows. */
-function flat(tensor: KvBinding['feeds'][string] | undefined): KvBinding['feeds'][string] {
+function flat(tensor: RunTensors[string] | undefined): RunTensors[string] {
   if (tensor === undefined || !('as' in tensor)) throw new Error('not on the device')
   return tensor.as([8 * pageRows * config.kvHeads, config.headDim])
 }
@@ -113,7 +114,10 @@ async function append(slots: readonly CacheSlot[], gained: number): Promise<void
   await cache.append(
     slots.map((slot) => ({ slot, gained: [gained, gained] })),
     async (binding) => {
-      const { feeds, outputs, positions } = binding
+      const {
+        positions,
+        tensors: { feeds, outputs },
+      } = binding
       const starts = numbers(positions, 'row_starts').slice(0, slots.length + 1)
       const past = numbers(positions, 'past_rows').slice(0, slots.length)
       expect(starts).toEqual(slots.map((_, at) => at * gained).concat(slots.length * gained))
@@ -145,7 +149,7 @@ async function read(slot: CacheSlot): Promise<readonly number[]> {
       return float32(rows, [2 * slot.length, 8])
     }
     const targets = sources.map((_, at) => at)
-    await copyAll({ from: (name) => flat(binding.feeds[`past_${name}`]), to: into, sources, targets })
+    await copyAll({ from: (name) => flat(binding.tensors.feeds[`past_${name}`]), to: into, sources, targets })
   })
   const [first, ...others] = found.values()
   for (const other of others) expect(other).toEqual(first)

@@ -23,7 +23,7 @@ export interface PagedCacheLimits {
 }
 
 /** The page of a run's cache to which rows may be written that nobody reads. */
-export function sparePage(feeds: KvBinding['feeds']): number {
+export function sparePage({ feeds }: KvBinding['tensors']): number {
   const pages = feeds['past_key.0']?.dims[0]
   if (pages === undefined) throw new Error('a run over pages has a cache')
   return pages - 1
@@ -117,7 +117,7 @@ export class PagedKvCache implements KvCache {
       const gains = this.#perLayer((layer) => own.map(({ gained }) => gained[layer] ?? 0))
       const { headDim, kvHeads } = this.#config
       using views = viewsOf(this.#store, [this.#count + 1, this.#pages.pageRows, kvHeads, headDim])
-      await run({ slots, lengths, positions: this.#positions(slots, { gains, lengths }), ...views })
+      await run({ slots, lengths, positions: this.#positions(slots, { gains, lengths }), tensors: views })
       for (const { gained, slot } of own) slot.grow(gained)
     })
   }

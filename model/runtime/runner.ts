@@ -3,9 +3,10 @@ import { hasWindows } from '../graph/model.ts'
 import { scalesWithLength } from '../graph/rotary-table.ts'
 import type { CacheSlot, DecodeRow } from './backend.ts'
 import type { DecodeGraph } from './decode-graph.ts'
-import type { KvCache, SlotGrowth } from './kv-cache.ts'
+import { DecodeTensors } from './decode-tensors.ts'
+import type { KvBinding, KvCache, SlotGrowth } from './kv-cache.ts'
+import type { BoundTensors, FeedsAndOutputs } from './ort/bound-tensors.ts'
 import { rotaryFeeds } from './rotary-feeds.ts'
-import { range } from './row-places.ts'
 import { InferenceSession, type SessionOptions } from './session.ts'
 import { SharedWeights } from './shared-weights.ts'
 import { float32, int32, int64, type Tensor, type Tensors } from './tensors.ts'
@@ -28,15 +29,26 @@ export interface SequenceRun {
   readonly outputRows: readonly number[]
 }
 
-/** One run of the serving graph. */
-export interface GraphRun {
-  readonly sequences: readonly SequenceRun[]
+/** What a run must know of its sequences beside their rows. */
+export interface SequenceFacts {
   /** How many of a sequence's first rows in a layer stay in view behind a window. */
   readonly prefixOf: (slot: CacheSlot, layer: number) => number
   /** Rows that a sequence is to have in the end, which choose its rotary angles. */
   readonly rowsOf: (slot: CacheSlot) => number
-  /** Inputs `prompt.…`. */
-  readonly prompt: Tensors
+}
+
+/** One run of the serving graph. */
+export interface GraphRun extends SequenceFacts {
+  readonly sequences: readonly SequenceRun[]
+  /** Inputs `prompt.…`; no outputs. */
+  readonly prompt: FeedsAndOutputs
+}
+
+/** A run that decodes a token of each sequence. */
+interface DecodeRun extends SequenceFacts {
+  readonly batch: readonly DecodeRow[]
+  /** Inputs `prompt.…` of a run without prompt rows. */
+  readonly prompt: FeedsAndOutputs
 }
 
 /** The result of a run for one row: its logits [vocab], or its last hidden state [d]. */
@@ -49,6 +61,10 @@ export class Runner {
   readonly #decodeGraph: DecodeGraph | undefined
   readonly #weights: SharedWeights | undefined
   readonly #config: ModelConfig
+  /** A row in each layer, which a decoded token takes. */
+  readonly #oneInEach: readonly number[]
+  /** Those of the last run that decoded with the serving graph. */
+  #decodeTensors: DecodeTensors | undefined
   /** Grows to what the largest run needs. */
   #results = new Float32Array(0)
 
@@ -68,6 +84,7 @@ export class Runner {
     this.#session = session
     this.cache = cache
     this.#config = config
+    this.#oneInEach = Array<number>(config.layers).fill(1)
     this.#decodeGraph = decodeGraph
     this.#weights = weights
   }
@@ -108,30 +125,59 @@ export class Runner {
     return new Runner({ session, cache, config, decodeGraph, weights })
   }
 
-  /** A token of each slot with the graph that decodes, if there is one: logits [slots, vocab] in this order, as `run`'s. */
-  async decode(batch: readonly DecodeRow[]): Promise<Float32Array | undefined> {
+  /** Binds tensors that many runs of the serving graph have in common; released with the graph at the latest. */
+  bind(tensors: FeedsAndOutputs): BoundTensors {
+    return this.#session.bind(tensors)
+  }
+
+  /** Decodes a token of each slot: logits [slots, vocab] in the batch's order; overwritten by the next run. */
+  async decode({ batch, prompt, ...facts }: DecodeRun): Promise<Float32Array> {
+    if (batch.length === 0) throw new Error('a run has a sequence')
     const graph = this.#decodeGraph
-    if (graph === undefined) return undefined
     const logits = this.#resultsOf(batch.length * this.#config.vocab)
-    const gained = Array<number>(this.#config.layers).fill(1)
-    const tokens = batch.map(({ token }) => token)
     await this.cache.append(
-      batch.map(({ slot }) => ({ slot, gained })),
-      (binding) => graph.run({ binding, logits, tokens }),
+      batch.map(({ slot }) => ({ slot, gained: this.#oneInEach })),
+      (binding) => {
+        if (graph !== undefined)
+          return graph.run({ binding, logits, tokens: batch.map(({ token }) => token) })
+        const { lengths, positions, slots, tensors } = binding
+        const step = this.#decodeTensorsOf({ logits, rows: slots.length }).of(slots, batch)
+        const ends = lengths.map((ofLayer) => ofLayer.map((length) => length + 1))
+        return this.#session.runInto(
+          { ...positions, ...this.#lengthFeeds({ ends, lengths, slots, ...facts }) },
+          {},
+          { beside: [tensors, prompt, step] },
+        )
+      },
     )
     return logits
   }
 
+  #decodeTensorsOf(sizes: { readonly logits: Float32Array; readonly rows: number }): DecodeTensors {
+    if (this.#decodeTensors?.fit(sizes)) return this.#decodeTensors
+    this.#releaseDecodeTensors()
+    const { layers, vocab } = this.#config
+    const made = new DecodeTensors(this.#session, { ...sizes, layers, vocab })
+    this.#decodeTensors = made
+    return made
+  }
+
+  #releaseDecodeTensors(): void {
+    this.#decodeTensors?.[Symbol.dispose]()
+    this.#decodeTensors = undefined
+  }
+
   #resultsOf(size: number): Float32Array<ArrayBuffer> {
-    if (this.#results.length < size) this.#results = new Float32Array(size)
+    if (this.#results.length < size) {
+      // Their logits lie in the memory that goes.
+      this.#releaseDecodeTensors()
+      this.#results = new Float32Array(size)
+    }
     return this.#results.subarray(0, size)
   }
 
   /** One result for each output row, sequence by sequence; overwritten by the next run. */
-  async run(
-    { prefixOf, prompt, rowsOf, sequences }: GraphRun,
-    result: RowResult = 'logits',
-  ): Promise<Float32Array> {
+  async run({ prompt, sequences, ...facts }: GraphRun, result: RowResult = 'logits'): Promise<Float32Array> {
     const outputCount = sequences.reduce((sum, { outputRows }) => sum + outputRows.length, 0)
     const width = result === 'logits' ? this.#config.vocab : this.#config.d
     const results = this.#resultsOf(outputCount * width)
@@ -140,45 +186,46 @@ export class Runner {
     await this.cache.append(growthOf(sequences), (binding) => {
       const order = binding.slots
       const { kept, outputRows, placed, tokens } = placeRows(order, sequences)
-      const layers = range(0, this.#config.layers)
       return this.#session.runInto(
         {
-          ...prompt,
-          ...binding.feeds,
           tokens,
           ...binding.positions,
           token_rows: concatenated(kept),
           token_counts: int64(kept.map(({ length }) => length)),
           output_rows: int64(outputRows),
           logit_rows: int64(Array.from({ length: logitCount }, (_, row) => row)),
-          ...(hasWindows(this.#config)
-            ? {
-                prefix_rows: int32(
-                  layers.flatMap((layer) =>
-                    order.map((slot) => (slot === undefined ? 0 : prefixOf(slot, layer))),
-                  ),
-                ),
-              }
-            : {}),
-          ...(scalesWithLength(this.#config)
-            ? rotaryFeeds(
-                this.#config,
-                order.map((slot, index) => ({
-                  rows: slot === undefined ? 0 : rowsOf(slot),
-                  start: Math.min(...binding.lengths.map((lengths) => lengths[index] ?? 0)),
-                  end: Math.max(
-                    ...binding.lengths.map(
-                      (lengths, layer) => (lengths[index] ?? 0) + (placed[index]?.layers[layer]?.gained ?? 0),
-                    ),
-                  ),
-                })),
-              )
-            : {}),
+          ...this.#lengthFeeds({
+            ends: endsOf(binding.lengths, placed),
+            lengths: binding.lengths,
+            slots: order,
+            ...facts,
+          }),
         },
-        { ...binding.outputs, [result]: float32(results, [outputCount, width]) },
+        { [result]: float32(results, [outputCount, width]) },
+        { beside: [binding.tensors, prompt] },
       )
     })
     return results
+  }
+
+  /** The inputs of models whose attention sees a window, or whose rotary angles depend on a sequence's length. */
+  #lengthFeeds({ ends, lengths, prefixOf, rowsOf, slots }: PlacedRows & SequenceFacts): Tensors {
+    const prefixes = hasWindows(this.#config) && {
+      prefix_rows: int32(
+        lengths.flatMap((_, layer) => slots.map((slot) => (slot === undefined ? 0 : prefixOf(slot, layer)))),
+      ),
+    }
+    const angles =
+      scalesWithLength(this.#config) &&
+      rotaryFeeds(
+        this.#config,
+        slots.map((slot, row) => ({
+          rows: slot === undefined ? 0 : rowsOf(slot),
+          start: Math.min(...lengths.map((ofLayer) => ofLayer[row] ?? 0)),
+          end: Math.max(...ends.map((ofLayer) => ofLayer[row] ?? 0)),
+        })),
+      )
+    return { ...prefixes, ...angles }
   }
 
   /** Bytes of this process's memory that runs have read and written: on a device, those that crossed. */
@@ -188,10 +235,23 @@ export class Runner {
 
   async release(): Promise<void> {
     await this.cache.release()
+    this.#releaseDecodeTensors()
     await this.#decodeGraph?.release()
     await this.#session.release()
     await this.#weights?.release()
   }
+}
+
+/** The rows of a run's batch before and behind it. */
+interface PlacedRows extends Pick<KvBinding, 'lengths' | 'slots'> {
+  /** As `lengths`, with the rows that the run adds: [layers][slots]. */
+  readonly ends: KvBinding['lengths']
+}
+
+function endsOf(lengths: KvBinding['lengths'], placed: readonly SequenceRun[]): PlacedRows['ends'] {
+  return lengths.map((ofLayer, layer) =>
+    ofLayer.map((length, row) => length + (placed[row]?.layers[layer]?.gained ?? 0)),
+  )
 }
 
 /** Sequences whose layers are one list gain by one list. */

@@ -1,8 +1,9 @@
 import { join } from 'node:path'
 import { QuartetError } from '../../shared/errors.ts'
+import type { BoundTensors, FeedsAndOutputs } from './ort/bound-tensors.ts'
 import { cudaLibrary } from './ort/cuda.ts'
 import type { DeviceMemory, RunTensors } from './ort/device-memory.ts'
-import { NativeSession, type NativeSessionOptions } from './ort/native-session.ts'
+import { NativeSession, type NativeSessionOptions, type RunIntoOptions } from './ort/native-session.ts'
 import { Ort } from './ort/ort.ts'
 import type { Tensors } from './tensors.ts'
 
@@ -122,6 +123,12 @@ export class InferenceSession {
     return this.#session.memoryOf(inputs)
   }
 
+  /** Binds tensors that many runs have in common (`RunIntoOptions.beside`). Throws for a name that the graph does not have. */
+  bind<T extends RunTensors>(tensors: FeedsAndOutputs<T>): BoundTensors<T> {
+    this.#checkOpen()
+    return this.#session.bind(tensors)
+  }
+
   /** Runs the graph once for these outputs. Throws the reason of `signal` where that ends the run. */
   async run(feeds: RunTensors, outputs: readonly string[], signal?: AbortSignal): Promise<Tensors> {
     try {
@@ -132,22 +139,23 @@ export class InferenceSession {
     }
   }
 
-  /**
-   * Runs the graph once, writing its outputs to these tensors, which may be among the feeds. `capture`: the number of a run
-   * that is captured, where the session captures; its tensors on the device are the same each time.
-   */
-  async runInto(feeds: RunTensors, outputs: RunTensors, capture?: number): Promise<void> {
-    await this.#computing(() => this.#session.runInto(feeds, outputs, capture))
+  /** Runs the graph once, writing its outputs to these tensors, which may be among the feeds. */
+  async runInto(feeds: RunTensors, outputs: RunTensors, options?: RunIntoOptions): Promise<void> {
+    await this.#computing(() => this.#session.runInto(feeds, outputs, options))
   }
 
   async #computing<T>(compute: () => Promise<T>): Promise<T> {
-    if (this.#released)
-      throw new QuartetError('node_unavailable', 'the model is closed; the node is shutting down')
+    this.#checkOpen()
     try {
       return await compute()
     } catch (cause) {
       throw new QuartetError('node_error', `the model failed to run: ${firstLine(cause)}`, { cause })
     }
+  }
+
+  #checkOpen(): void {
+    if (this.#released)
+      throw new QuartetError('node_unavailable', 'the model is closed; the node is shutting down')
   }
 
   /** Frees the model's memory when its last run has ended; a second call does nothing. */

@@ -1,6 +1,6 @@
 import { QuartetError } from '../../shared/errors.ts'
 import type { SlotGrowth } from './kv-cache.ts'
-import { int32, type Tensors } from './tensors.ts'
+import type { Tensors } from './tensors.ts'
 
 /** The rows [layers] that each of these sequences gains in a run over places. Throws `internal_error` where they differ. */
 export function evenGrowth(sequences: readonly SlotGrowth[]): readonly number[] {
@@ -20,9 +20,16 @@ export function evenGrowth(sequences: readonly SlotGrowth[]): readonly number[] 
  * each slot.
  */
 export function slotPositions(lengths: readonly (readonly number[])[], gained: readonly number[]): Tensors {
-  const totals = lengths.map((ofLayer, layer) => ofLayer.map((length) => length + (gained[layer] ?? 0)))
+  const [layers, slots] = [lengths.length, lengths[0]?.length ?? 0]
+  const [last, longest] = [new Int32Array(layers * slots), new Int32Array(layers)]
+  for (const [layer, ofLayer] of lengths.entries())
+    for (const [slot, length] of ofLayer.entries()) {
+      const total = length + (gained[layer] ?? 0)
+      last[layer * slots + slot] = total - 1
+      longest[layer] = Math.max(longest[layer] ?? 0, total)
+    }
   return {
-    last_row: int32(totals.flatMap((rows) => rows.map((total) => total - 1))),
-    total_rows: int32(totals.map((rows) => Math.max(...rows))),
+    last_row: { type: 'int32', data: last, dims: [last.length] },
+    total_rows: { type: 'int32', data: longest, dims: [layers] },
   }
 }

@@ -12,11 +12,21 @@ for (let i = 0; i < 100; i++) value = g.apply('MatMul', [value, value])
 g.output('y', value)
 const model = encodeModel(g.build('slow'), { weightsFile: '', opset: 18, sizes: [] })
 const session = await NativeSession.open(Ort.load(), model, { memoryPattern: true })
-const run = () => session.run({ x: float32(new Float32Array(size * size), [size, size]) }, ['y'])
+const square = () => float32(new Float32Array(size * size), [size, size])
+const run = () => session.run({ x: square() }, ['y'])
 
-const running = run()
+/** Runs with tensors that nothing else refers to, and that are released before the run has ended. */
+async function runBound(): Promise<void> {
+  const bound = session.bind({ feeds: { x: square() }, outputs: { y: square() } })
+  const running = session.runInto({}, {}, { beside: [bound] })
+  bound[Symbol.dispose]()
+  await running
+}
+
+const how = process.argv[2]
+const running = how === 'bound' ? runBound() : run()
 process.stdout.write('running\n')
-switch (process.argv[2]) {
+switch (how) {
   case 'exit':
     setTimeout(() => process.exit(3), 20)
     break
@@ -29,6 +39,7 @@ switch (process.argv[2]) {
     await session.release()
     break
   case 'garbage':
+  case 'bound':
     // The feeds of the run are referred to by nothing but the call.
     for (let i = 0; i < 10; i++) {
       globalThis.gc?.()

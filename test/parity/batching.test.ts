@@ -86,6 +86,42 @@ describe.for<WeightFormat>(['f32', 'q8'])('with %s weights', (weights) => {
     }
   })
 
+  test('a decoded token has its logits whatever runs between steps: other batches, other orders, more results', async () => {
+    const tokens = range(0, 20).map((n) => (n * 31) % 256)
+    const decoded = async (between: (own: OnnxBackend, slots: readonly CacheSlot[]) => Promise<void>) => {
+      const own = await openBackend(tiny, { maxBatch: 4 })
+      const slots = range(0, 3).map((at) => allocated(own, 30 + at))
+      for (const [at, slot] of slots.entries()) await own.prefill({ slot, tokens: tokens.slice(at) })
+      const found: Float32Array[] = []
+      for (const token of [7, 8]) {
+        const [a, b] = slots.map((slot, at) => ({ slot, token: token + at }))
+        if (a === undefined || b === undefined) throw new Error('no sequences')
+        for (const batch of [[a], [b, a]]) {
+          found.push(Float32Array.from(await own.decode(batch)))
+          for (const { slot } of batch) slot.rewind(1)
+          await between(own, slots)
+        }
+      }
+      await own.close()
+      const late = slots.map((slot) => ({ slot, token: 1 }))
+      await expect(own.decode(late)).rejects.toMatchObject({ code: 'node_unavailable' })
+      return found
+    }
+    const expected = await decoded(async () => {})
+    let scored = 8
+    const found = await decoded(async (own, [a, , c]) => {
+      if (a === undefined || c === undefined) throw new Error('no sequences')
+      await own.decode([c, a].map((slot) => ({ slot, token: 3 })))
+      for (const slot of [a, c]) slot.rewind(1)
+      const other = allocated(own, 20)
+      // Longer each time than any run before.
+      await own.score({ slot: other, tokens: tokens.slice(0, scored) }, range(0, scored))
+      scored += 2
+      other.release()
+    })
+    expect(found).toEqual(expected)
+  })
+
   test('rows that were kept and put into another slot give the very logits, of every kind of adapter', async () => {
     const tokens = range(0, 150).map((n) => (n * 31) % 256)
     const neighbour = backend.allocate(40)
@@ -244,6 +280,12 @@ test('a run writes the cache in place: nothing of it is copied', async () => {
   await backend.close()
   await rm(dirname(tiny.folder), { recursive: true })
 })
+
+function allocated(backend: OnnxBackend, rows: number): CacheSlot {
+  const slot = backend.allocate(rows)
+  if (slot === undefined) throw new Error('no room')
+  return slot
+}
 
 function largestDifference(a: Float32Array, b: Float32Array): number {
   return a.reduce((most, x, i) => Math.max(most, Math.abs(x - (b[i] ?? Number.NaN))), 0)

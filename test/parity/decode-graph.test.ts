@@ -79,10 +79,12 @@ test('over 100 steps of batches that grow and shrink, each class of sizes keeps 
   const runInto = InferenceSession.prototype.runInto
   const spy = vi.spyOn(InferenceSession.prototype, 'runInto')
   onTestFinished(() => spy.mockRestore())
-  spy.mockImplementation(function (this: InferenceSession, feeds, outputs, capture) {
-    if (capture !== undefined)
-      captured.set(capture, [...(captured.get(capture) ?? []), { ...feeds, ...outputs }])
-    return runInto.call(this, feeds, outputs, capture)
+  spy.mockImplementation(function (this: InferenceSession, feeds, outputs, options = {}) {
+    const { beside = [], capture } = options
+    const parts = [...beside, { feeds, outputs }]
+    const tensors: RunTensors = Object.assign({}, ...parts.flatMap((part) => [part.feeds, part.outputs]))
+    if (capture !== undefined) captured.set(capture, [...(captured.get(capture) ?? []), tensors])
+    return runInto.call(this, feeds, outputs, options)
   })
   const slots = range(0, 7).map((at) => slotOf(backend, 300 + at))
   for (const slot of slots) await backend.prefill({ slot, tokens: range(0, 180).map((n) => n % 32) })

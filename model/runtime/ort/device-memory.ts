@@ -26,6 +26,11 @@ export class DeviceTensor implements Disposable {
     return this.#value.address
   }
 
+  /** Throws where it was disposed of, or its memory given back. */
+  check(): void {
+    void this.address
+  }
+
   /** The beginning of the same memory with other sizes; to be disposed of by itself. */
   as(dims: readonly number[]): DeviceTensor {
     return new DeviceTensor(this.#block, { dims, type: this.type })

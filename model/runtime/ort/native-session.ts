@@ -1,7 +1,9 @@
 import koffi from 'koffi'
-import type { Tensor, Tensors } from '../tensors.ts'
-import { DeviceMemory, DeviceTensor, isHostMemory, type RunTensors } from './device-memory.ts'
+import type { Tensors } from '../tensors.ts'
+import { BoundTensors, type FeedsAndOutputs, type PreparedTensors, prepared } from './bound-tensors.ts'
+import { DeviceMemory, type DeviceTensor, isHostMemory, type RunTensors } from './device-memory.ts'
 import { addressFrom, errorsOnly, type Ort, sizeFrom } from './ort.ts'
+import { joined, RunValues, type ValueList } from './run-values.ts'
 import { OrtValue } from './value.ts'
 
 export interface NativeSessionOptions {
@@ -21,6 +23,16 @@ export interface NativeSessionOptions {
   readonly initializers?: Readonly<Record<string, DeviceTensor>> | undefined
 }
 
+export interface RunIntoOptions {
+  /** Further inputs and outputs of the run: those bound to the session need no values of their own for each run. */
+  readonly beside?: readonly FeedsAndOutputs[]
+  /**
+   * As which this run is captured, where the session captures; later runs of that number repeat it, so that all addresses
+   * must be the same.
+   */
+  readonly capture?: number | undefined
+}
+
 /** An `OrtSession`: one graph, loaded. Runs and the loading itself are on other threads. */
 export class NativeSession {
   readonly inputs: readonly string[]
@@ -30,6 +42,8 @@ export class NativeSession {
   readonly #names: ReadonlyMap<string, CString>
   readonly #running = new Set<Promise<unknown>>()
   readonly #memories: DeviceMemory[] = []
+  /** Those that their owners have not released. */
+  readonly #bound = new Set<BoundTensors>()
   #hostBytes = 0
 
   private constructor(ort: Ort, address: bigint) {
@@ -82,67 +96,86 @@ export class NativeSession {
     return memory
   }
 
+  /** Binds tensors that many runs have in common (`RunIntoOptions.beside`). Throws for a name that the graph does not have. */
+  bind<T extends RunTensors>(tensors: FeedsAndOutputs<T>): BoundTensors<T> {
+    if (this.#address === undefined) throw new Error('the session was freed')
+    const bound = new BoundTensors({
+      ort: this.#ort,
+      tensors,
+      addressesOf: (names) => this.#addressesOf(names),
+      released: (gone) => this.#bound.delete(gone),
+    })
+    this.#bound.add(bound)
+    return bound
+  }
+
   /**
    * Runs the graph once for these outputs, which the library allocates and this copies. Throws the reason of `signal`
    * where that ends the run, which it does between two operators.
    */
   run(feeds: RunTensors, outputs: readonly string[], signal?: AbortSignal): Promise<Tensors> {
     return this.#whileLive(async (session) => {
-      using values = new Values(this.#ort)
+      using values = new RunValues(this.#ort)
       using results = new DisposableStack()
-      const addresses = new BigUint64Array(outputs.length)
-      await this.#call(session, { feeds, values, outputs: { names: outputs, addresses }, signal })
-      const made = Array.from(addresses, (address) => results.use(OrtValue.owned(this.#ort, address)))
-      const tensors = made.map((value) => value.read())
-      this.#count(tensors)
+      const { hostBytes, inputs } = this.#prepared({ feeds, outputs: {} }, values)
+      this.#hostBytes += hostBytes
+      const made = { names: this.#addressesOf(outputs), values: new BigUint64Array(outputs.length) }
+      await this.#call(session, { inputs, outputs: made, signal })
+      const owned = Array.from(made.values, (address) => results.use(OrtValue.owned(this.#ort, address)))
+      const tensors = owned.map((value) => value.read())
+      for (const { data } of tensors) this.#hostBytes += data.byteLength
       return Object.fromEntries(tensors.map((tensor, at) => [outputs[at], tensor]))
     })
   }
 
-  /**
-   * Runs the graph once, writing its outputs to these tensors, which may be among the feeds. `capture`: as which this run is
-   * captured, where the session captures; later runs of that number repeat it, so that all addresses must be the same.
-   */
-  runInto(feeds: RunTensors, outputs: RunTensors, capture?: number): Promise<void> {
+  /** Runs the graph once, writing its outputs to these tensors, which may be among the feeds. */
+  runInto(
+    feeds: RunTensors,
+    outputs: RunTensors,
+    { beside = [], capture }: RunIntoOptions = {},
+  ): Promise<void> {
     return this.#whileLive(async (session) => {
-      using values = new Values(this.#ort)
-      const addresses = BigUint64Array.from(Object.values(outputs), (tensor) => values.of(tensor))
+      using used = new DisposableStack()
+      const values = used.use(new RunValues(this.#ort))
+      const parts = beside.map((part) =>
+        part instanceof BoundTensors ? used.use(this.#own(part).use()) : this.#prepared(part, values),
+      )
+      parts.push(this.#prepared({ feeds, outputs }, values))
+      for (const { hostBytes } of parts) this.#hostBytes += hostBytes
       await this.#call(session, {
-        feeds,
-        values,
-        outputs: { names: Object.keys(outputs), addresses },
+        inputs: joined(parts.map((part) => part.inputs)),
+        outputs: joined(parts.map((part) => part.outputs)),
         capture,
       })
-      this.#count(Object.values(outputs))
     })
   }
 
-  #count(tensors: readonly (Tensor | DeviceTensor)[]): void {
-    for (const tensor of tensors)
-      if (!(tensor instanceof DeviceTensor)) this.#hostBytes += tensor.data.byteLength
+  #prepared(tensors: FeedsAndOutputs, values: RunValues): PreparedTensors {
+    return prepared(tensors, { addressesOf: (names) => this.#addressesOf(names), values })
   }
 
-  async #call(session: bigint, { capture, feeds, values, outputs, signal }: RunArguments): Promise<void> {
+  #own(bound: BoundTensors): BoundTensors {
+    if (this.#bound.has(bound)) return bound
+    throw new Error('bound tensors were released, or are bound to another session')
+  }
+
+  async #call(session: bigint, { capture, inputs, outputs, signal }: RunArguments): Promise<void> {
     signal?.throwIfAborted()
-    this.#count(Object.values(feeds))
     using options =
       signal === undefined && capture === undefined
         ? undefined
         : new RunOptions(this.#ort, { capture, signal })
-    const inputNames = this.#addressesOf(Object.keys(feeds))
-    const inputs = BigUint64Array.from(Object.values(feeds), (tensor) => values.of(tensor))
-    const outputNames = this.#addressesOf(outputs.names)
     try {
       await this.#ort.api.callAside(
         'Run',
         session,
         options?.address ?? null,
-        inputNames,
-        inputs,
-        inputs.length,
-        outputNames,
-        outputs.addresses.length,
-        outputs.addresses,
+        inputs.names,
+        inputs.values,
+        inputs.values.length,
+        outputs.names,
+        outputs.values.length,
+        outputs.values,
       )
     } catch (cause) {
       signal?.throwIfAborted()
@@ -168,6 +201,7 @@ export class NativeSession {
     if (address === undefined) return
     this.#address = undefined
     await Promise.allSettled(this.#running)
+    for (const bound of this.#bound) bound[Symbol.dispose]()
     for (const memory of this.#memories) memory.release()
     await this.#ort.api.callAside('ReleaseSession', address)
   }
@@ -182,9 +216,9 @@ export class NativeSession {
 }
 
 interface RunArguments {
-  readonly feeds: RunTensors
-  readonly values: Values
-  readonly outputs: { readonly names: readonly string[]; readonly addresses: BigUint64Array }
+  readonly inputs: ValueList
+  /** The library makes a value where there is none. */
+  readonly outputs: ValueList
   /** Ends the run. */
   readonly signal?: AbortSignal | undefined
   /** As which run of a session that captures it is captured. */
@@ -210,28 +244,6 @@ class RunOptions implements Disposable {
   [Symbol.dispose](): void {
     this.#signal?.removeEventListener('abort', this.#end)
     this.#ort.api.call('ReleaseRunOptions', this.address)
-  }
-}
-
-/** The values of one run, freed together. A tensor that is both fed and written is one value. */
-class Values implements Disposable {
-  readonly #ort: Ort
-  readonly #made = new Map<Tensor, OrtValue>()
-
-  constructor(ort: Ort) {
-    this.#ort = ort
-  }
-
-  of(tensor: Tensor | DeviceTensor): bigint {
-    if (tensor instanceof DeviceTensor) return tensor.address
-    const value = this.#made.get(tensor) ?? OrtValue.over(this.#ort, tensor)
-    this.#made.set(tensor, value)
-    return value.address
-  }
-
-  [Symbol.dispose](): void {
-    for (const value of this.#made.values()) value[Symbol.dispose]()
-    this.#made.clear()
   }
 }
 

@@ -8,6 +8,8 @@ import { encodeModel } from '../../graph/encode.ts'
 import { float16, float32, floats, int64 } from '../tensors.ts'
 import { OrtApi } from './api.ts'
 import { apiTable, statusFunctions } from './api-table.ts'
+import type { FeedsAndOutputs } from './bound-tensors.ts'
+import type { RunTensors } from './device-memory.ts'
 import { packagedLibrary, pinnedRelease } from './library.ts'
 import { NativeSession } from './native-session.ts'
 import { Ort } from './ort.ts'
@@ -154,6 +156,91 @@ test('a device’s memory is refused where it does not fit, and once it or its s
   other.release()
 })
 
+describe('bound tensors', () => {
+  it('are read and written by many runs, in place, beside others', async () => {
+    const session = await NativeSession.open(Ort.load(), product(), { memoryPattern: true, threads: 1 })
+    const y = float32(new Float32Array(2), [1, 2])
+    const bound = session.bind({ feeds: { w }, outputs: { y } })
+    const before = session.hostBytes
+    for (const value of [1, 2, 3]) {
+      const row = float32(new Float32Array(3).fill(value), [1, 3])
+      await session.runInto({ x: row }, {}, { beside: [bound] })
+      expect([...y.data]).toEqual([9 * value, 12 * value])
+    }
+    expect(session.hostBytes - before).toBe(3 * (12 + 24 + 8))
+    await session.release()
+  })
+
+  it('serve the next run when one failed', async () => {
+    const session = await NativeSession.open(Ort.load(), product(), { memoryPattern: true, threads: 1 })
+    const y = float32(new Float32Array(2), [1, 2])
+    const bound = session.bind({ feeds: { w }, outputs: { y } })
+    const run = (feeds: RunTensors) => session.runInto(feeds, {}, { beside: [bound] })
+    await expect(run({ x: x(3) })).rejects.toThrow(/shape/i)
+    await expect(run({ x: float32(new Float32Array(2), [1, 2]) })).rejects.toThrow(/dimension|shape/i)
+    await expect(run({ x: x(1), z: w })).rejects.toThrow('no input or output z')
+    await expect(run({})).rejects.toThrow(/x/)
+    await run({ x: x(1) })
+    expect([...y.data]).toEqual([9, 12])
+    await session.release()
+  })
+
+  it('are refused once their memory or they themselves are gone, and by other sessions', async () => {
+    const open = () => NativeSession.open(Ort.load(), product(), { memoryPattern: true, threads: 1 })
+    const [session, other] = [await open(), await open()]
+    const run = (bound: FeedsAndOutputs, on = session) =>
+      on.runInto(
+        { x: x(1) },
+        {},
+        { beside: [bound, { feeds: {}, outputs: { y: float32(new Float32Array(2), [1, 2]) } }] },
+      )
+    const bind = (tensor: RunTensors[string]) => session.bind({ feeds: { w: tensor }, outputs: {} })
+    const given = float32(new Float32Array(6), [3, 2])
+    const away = bind(given)
+    await run(away)
+    structuredClone(given.data.buffer, { transfer: [given.data.buffer] })
+    await expect(run(away)).rejects.toThrow('given away')
+    expect(() => bind(given)).toThrow('given away')
+    expect(() => bind(float32(new Float32Array(5), [3, 2]))).toThrow(/not enough space/)
+    expect(() => session.bind({ feeds: { z: w }, outputs: {} })).toThrow('no input or output z')
+    const memory = session.memoryOf(['w'])
+    const onDevice = memory.allocate({ type: 'float32', dims: [4, 2] })
+    const view = onDevice.as([3, 2])
+    const [ofView, ofMemory] = [bind(view), bind(onDevice.as([3, 2]))]
+    for (const bound of [ofView, ofMemory]) await run(bound)
+    view[Symbol.dispose]()
+    await expect(run(ofView)).rejects.toThrow('after it was freed')
+    memory.release()
+    await expect(run(ofMemory)).rejects.toThrow('given back')
+    const bound = bind(w)
+    await expect(run(bound, other)).rejects.toThrow('another session')
+    bound[Symbol.dispose]()
+    bound[Symbol.dispose]()
+    await expect(run(bound)).rejects.toThrow('released')
+    const last = bind(w)
+    await session.release()
+    await expect(run(last)).rejects.toThrow('freed')
+    await expect(run(last, other)).rejects.toThrow('another session')
+    expect(() => bind(w)).toThrow('freed')
+    last[Symbol.dispose]()
+    await other.release()
+  })
+
+  it('that are released during a run are freed behind it', async () => {
+    const slow = await NativeSession.open(Ort.load(), products(20), { memoryPattern: true, threads: 1 })
+    const result = new Float32Array(512 * 512)
+    const identity = result.map((_, at) => Number(at % 513 === 0))
+    const [x, y] = [float32(identity, [512, 512]), float32(result, [512, 512])]
+    const bound = slow.bind({ feeds: { x }, outputs: { y } })
+    const run = slow.runInto({}, {}, { beside: [bound] })
+    bound[Symbol.dispose]()
+    await expect(slow.runInto({}, {}, { beside: [bound] })).rejects.toThrow('released')
+    await run
+    expect(result).toEqual(identity)
+    await slow.release()
+  })
+})
+
 test('a freed session refuses to run; it is freed once its last run has ended, and only once', async () => {
   const session = await NativeSession.open(Ort.load(), product(), { memoryPattern: true })
   const last = session.run({ x: x(2000), w }, ['y'])
@@ -178,7 +265,7 @@ test('the event loop turns while a graph runs', async () => {
   expect(turns).toBeGreaterThan(50)
 })
 
-test.for(['exit', 'throw', 'release', 'garbage'])(
+test.for(['exit', 'throw', 'release', 'garbage', 'bound'])(
   'a process that ends by %s while a graph runs does not crash',
   async (how) => {
     const child = promisify(execFile)(process.execPath, [
@@ -191,7 +278,7 @@ test.for(['exit', 'throw', 'release', 'garbage'])(
       (error: { code: number; signal: string | null; stdout: string }) => error,
     )
     expect(ended.signal).toBeNull()
-    expect(ended.code).toBe({ exit: 3, throw: 1, release: 0, garbage: 0 }[how])
+    expect(ended.code).toBe({ exit: 3, throw: 1, release: 0, garbage: 0, bound: 0 }[how])
     expect(ended.stdout).toBe('running\n')
   },
 )

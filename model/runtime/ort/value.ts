@@ -31,19 +31,20 @@ export class OrtValue implements Disposable {
   readonly #ort: Ort
   #address: bigint | undefined
   /** Keeps the memory that the value stands for alive as long as the value. */
-  readonly #pinned: ArrayBufferView | undefined
+  readonly #pinned: NodeJS.TypedArray | undefined
+  readonly #bytes: number
 
-  private constructor(ort: Ort, address: bigint, pinned?: ArrayBufferView) {
+  private constructor(ort: Ort, address: bigint, pinned?: NodeJS.TypedArray) {
     this.#ort = ort
     this.#address = address
     this.#pinned = pinned
+    this.#bytes = pinned?.byteLength ?? 0
   }
 
   /** A value that is the tensor's own memory: nothing is copied, and a run writes to it in place. */
   static over(ort: Ort, { type, dims, data }: Tensor): OrtValue {
     // Memory that was given away (`ArrayBuffer.transfer`) has no address any more.
-    if (data.buffer instanceof ArrayBuffer && data.buffer.detached)
-      throw new Error('a tensor’s memory was given away')
+    if (data.buffer instanceof ArrayBuffer && data.buffer.detached) throw givenAway()
     const shape = BigInt64Array.from(dims, BigInt)
     const address = addressFrom((out) =>
       ort.api.call(
@@ -88,9 +89,10 @@ export class OrtValue implements Disposable {
     return this.#address
   }
 
-  /** The memory that the value stands for, where it is this process's. */
-  get pinned(): ArrayBufferView | undefined {
-    return this.#pinned
+  /** Throws where the value was freed, or its memory given away since it was made. */
+  check(): void {
+    if (this.#address === undefined) throw new Error('a value was used after it was freed')
+    if (this.#pinned !== undefined && this.#pinned.byteLength !== this.#bytes) throw givenAway()
   }
 
   /** A copy of the tensor that the value holds in host memory. */
@@ -129,6 +131,8 @@ export function tensorBytes({ dims, type }: Pick<Placed, 'dims' | 'type'>): numb
 }
 
 const nothing = new Uint8Array(8)
+
+const givenAway = () => new Error('a tensor’s memory was given away')
 
 function integers(address: bigint, count: number): number[] {
   return Array.from(new BigInt64Array(koffi.view(address, 8 * count)), Number)
