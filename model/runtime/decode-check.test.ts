@@ -2,8 +2,11 @@ import { expect, test } from 'vitest'
 import { type BackendCall, FakeBackend } from '../../test/fakes/fake-backend.ts'
 import { checkDecoding, decodeDifference } from './decode-check.ts'
 
-/** A device whose logits of decoded tokens are changed from some decode on. */
-function device(alter: (logits: Float32Array) => void, { from = 0 } = {}): FakeBackend {
+/** A device whose logits of decoded tokens are changed, from decode `from` up to decode `to`. */
+function device(
+  alter: (logits: Float32Array) => void,
+  { from = 0, to = Number.POSITIVE_INFINITY } = {},
+): FakeBackend {
   const backend = new FakeBackend()
   let decodes = 0
   let last: BackendCall['type'] = 'prefill'
@@ -12,7 +15,7 @@ function device(alter: (logits: Float32Array) => void, { from = 0 } = {}): FakeB
     if (type === 'decode') decodes++
   }
   backend.alterLogits = (logits) => {
-    if (last === 'decode' && decodes > from) alter(logits)
+    if (last === 'decode' && decodes > from && decodes <= to) alter(logits)
   }
   return backend
 }
@@ -28,12 +31,13 @@ test('a device that decodes other logits than it reads is refused, also where on
       code: 'node_unavailable',
       message: expect.stringMatching(/cuda gives wrong results.*decoded.*--cuda-graphs off.*--device cpu/),
     })
-  await expect(
-    checkDecoding(
-      device((logits) => logits.fill(Number.NaN, 3, 4)),
-      'webgpu',
-    ),
-  ).rejects.toThrow('NaN %')
+})
+
+test('a device that gives NaN for one token alone is refused, whichever decode it is of', async () => {
+  for (const decode of [1, 2, 4]) {
+    const backend = device((logits) => logits.fill(Number.NaN, 3, 4), { from: decode - 1, to: decode })
+    await expect(checkDecoding(backend, 'webgpu')).rejects.toThrow('NaN %')
+  }
 })
 
 test('one whose logits move by the noise of 16-bit floats is not, and its cache is left empty', async () => {

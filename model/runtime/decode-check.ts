@@ -33,9 +33,9 @@ export async function decodeDifference(backend: Backend): Promise<number> {
         slot.rewind(1)
         const read = await backend.prefill({ slot, tokens: [token] })
         const own = decoded.subarray(at * vocab, (at + 1) * vocab)
-        // NaN is no small difference, and stays.
         const difference = norm(read.map((x, id) => x - (own[id] ?? Number.NaN))) / norm(read)
-        largest = difference <= largest ? largest : difference
+        // NaN, which is no small difference, stays.
+        largest = Math.max(largest, difference)
       }
     }
     return largest
