@@ -490,19 +490,71 @@ describe('a backend that fails', () => {
     expect(engine.failing).toBe(false)
   })
 
-  it('ends the requests of a call that failed, which are all of a step in pages', async () => {
-    const { backend, submit } = engineWith({ layout: 'pages' })
-    const running = read(submit({ maxTokens: 30 }))
-    await until(() => backend.calls.some(({ type }) => type === 'decode'))
-    backend.beforeCall = ({ type }) => {
-      if (type === 'together') throw new Error('broken')
+  it('ends only the request that fails alone, where a call for many failed: prompts and decoded tokens in pages', async () => {
+    const { backend, engine, failures, submit } = engineWith({ layout: 'pages', maxBatch: 8 })
+    const asks = range(5).map((n) => ({ prompt: range(4 + n), maxTokens: 30 }))
+    const running = asks.map((ask) => read(submit(ask)))
+    await until(() => backend.calls.some((call) => call.type === 'decode' && call.batch === 5))
+    backend.beforeCall = (call) => {
+      const chunks = call.type === 'together' ? call.chunks : call.type === 'prefill' ? [call] : []
+      if (chunks.some(({ tuned }) => tuned)) throw new Error('broken')
     }
-    const pin = pinned()
-    expect((await read(submit({ pin }))).at(-1)).toMatchObject({ type: 'error', code: 'node_error' })
-    expect((await running).at(-1)).toMatchObject({ type: 'error', code: 'node_error' })
-    expect(pin.released).toBe(1)
+    const guilty = Array.from({ length: 4 }, () => pinned())
+    for (const pin of guilty) {
+      const beside = submit({ prompt: range(9), maxTokens: 4 })
+      expect(await read(submit({ pin }))).toMatchObject([
+        { type: 'error', code: 'node_error', usage: { promptTokens: 0, completionTokens: 0 } },
+      ])
+      expect(ids(await read(beside))).toEqual(continuation(range(9), { count: 4 }))
+      expect(pin.released).toBe(1)
+    }
+    for (const [n, { maxTokens, prompt }] of asks.entries())
+      expect(ids((await running[n]) ?? [])).toEqual(continuation(prompt, { count: maxTokens }))
+    expect(engine.failing).toBe(false)
+    expect(failures.length).toBeGreaterThan(guilty.length)
     expect(backend.usedRows).toBe(0)
-    expect((await read(submit({}))).at(-1)).toMatchObject({ type: 'done' })
+  })
+
+  it('ends only the decoding request that fails alone, of a batch', async () => {
+    const { backend, submit } = engineWith()
+    const streams = range(4).map((n) => read(submit({ prompt: range(4, n), maxTokens: 30 })))
+    await until(() => backend.calls.some((call) => call.type === 'decode' && call.batch === 4))
+    // All four, the first two, the first.
+    const failing = [4, 2, 1]
+    backend.beforeCall = (call) => {
+      if (call.type === 'decode' && call.batch === failing[0]) throw new Error(`${failing.shift()} failed`)
+    }
+    const [first, ...others] = await Promise.all(streams)
+    expect(first?.at(-1)).toMatchObject({ type: 'error', code: 'node_error' })
+    for (const [n, events] of others.entries())
+      expect(ids(events)).toEqual(continuation(range(4, n + 1), { count: 30 }))
+    expect(failing).toEqual([])
+    expect(backend.usedRows).toBe(0)
+  })
+
+  it('is not tried again for anyone where its device is lost', async () => {
+    const { backend, engine, failures, submit } = engineWith()
+    const streams = range(4).map(() => read(submit({ maxTokens: 30 })))
+    await until(() => backend.calls.some((call) => call.type === 'decode' && call.batch === 4))
+    backend.beforeCall = () => {
+      throw new Error('run failed', { cause: new Error('CUDA failure 700: an illegal memory access') })
+    }
+    for (const events of await Promise.all(streams))
+      expect(events.at(-1)).toMatchObject({ type: 'error', code: 'node_error' })
+    expect(failures).toHaveLength(1)
+    expect(engine.failing).toBe(false)
+    expect(backend.usedRows).toBe(0)
+  })
+
+  it('counts one failure for a step, however many calls it was tried in', async () => {
+    const { backend, engine, submit } = engineWith()
+    const streams = range(4).map(() => read(submit({ maxTokens: 30 })))
+    await until(() => backend.calls.some((call) => call.type === 'decode' && call.batch === 4))
+    backend.beforeCall = () => {
+      throw new Error('broken')
+    }
+    await Promise.all(streams)
+    expect(engine.failing).toBe(false)
   })
 
   it('ends only the request whose prefill failed', async () => {

@@ -1,4 +1,5 @@
 import type { Backend } from '../../model/runtime/backend.ts'
+import { isDeviceLoss } from '../../model/runtime/device-loss.ts'
 import type { Turns } from '../../model/runtime/turns.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { Endings } from './endings.ts'
@@ -35,10 +36,29 @@ export interface StepRunnerOptions {
   readonly now: () => number
 }
 
+/** The results of a call: a row for each of its parts, or all that a prompt's reading asked for. */
+interface Computed {
+  readonly results: Float32Array
+  readonly ms: number
+}
+
+/** The model could not run. Its sequences are told so without the cause. */
+class RunFailure extends QuartetError {
+  constructor(cause: unknown) {
+    super('node_error', 'the node failed while running the model; retry', { cause })
+  }
+
+  get isDeviceLoss(): boolean {
+    return isDeviceLoss(this.cause)
+  }
+}
+
 /** Runs the model for the steps that the scheduler decides, and ends the sequences whose run fails. */
 export class StepRunner {
   readonly #options: StepRunnerOptions
   #failuresInARow = 0
+  /** A call of the step under way has failed. */
+  #hasFailed = false
 
   constructor(options: StepRunnerOptions) {
     this.#options = options
@@ -52,6 +72,7 @@ export class StepRunner {
   /** Runs a step in as few calls as the backend can, and yields each sequence whose next token is due. */
   async *run(step: Step): AsyncGenerator<DueToken, void> {
     const time: StepTime = { prefillMs: 0, decodeMs: 0 }
+    this.#hasFailed = false
     const { reading, parts } = partsOf(step)
     for (const part of reading) yield* this.#read(part, time)
     for (const call of this.#options.backend.callsOf(parts)) yield* this.#call(call, time)
@@ -65,12 +86,23 @@ export class StepRunner {
     observer.stepped(report)
   }
 
+  /**
+   * Runs parts as one call. Where that fails, each half runs in a call of its own, so that a sequence ends only where a call
+   * for it alone fails, or where the device is lost.
+   */
   async *#call(parts: readonly EnginePart[], time: StepTime): AsyncGenerator<DueToken, void> {
+    const computed = await this.#compute(() => this.#options.backend.run(parts))
+    if (!(computed instanceof RunFailure)) yield* this.#ran(parts, { computed, time })
+    else if (parts.length === 1 || computed.isDeviceLoss) this.#end(parts, computed)
+    else for (const half of halvesOf(parts)) yield* this.#call(half, time)
+  }
+
+  /** Records the time of a call and how far its prompts are, and yields its sequences whose next token is due. */
+  async *#ran(
+    parts: readonly EnginePart[],
+    { computed: { ms, results }, time }: { computed: Computed; time: StepTime },
+  ): AsyncGenerator<DueToken, void> {
     const { backend, budget } = this.#options
-    const sequences = parts.map(({ sequence }) => sequence)
-    const computed = await this.#compute(sequences, () => backend.run(parts))
-    if (computed === undefined) return
-    const { ms, results } = computed
     const prefillMs = budget.ran({
       ms,
       chunks: parts.flatMap(({ prompt }) => prompt ?? []),
@@ -92,8 +124,11 @@ export class StepRunner {
     const { backend, budget, now } = this.#options
     const { prompt, reading, sequence, slot } = part
     const start = now()
-    const computed = await this.#compute([sequence], () => reading.run(backend, part))
-    if (computed === undefined) return
+    const computed = await this.#compute(() => reading.run(backend, part))
+    if (computed instanceof RunFailure) {
+      this.#end([part], computed)
+      return
+    }
     const { results } = computed
     // The run is paid for, also where its results are of no use.
     sequence.advance(slot, prompt.end)
@@ -144,26 +179,23 @@ export class StepRunner {
     }
   }
 
-  /** Runs one backend call for `sequences`; when it fails they end with `node_error` and the engine goes on. */
-  async #compute(
-    sequences: readonly Sequence[],
-    call: () => Promise<Float32Array>,
-  ): Promise<{ readonly results: Float32Array; readonly ms: number } | undefined> {
-    const { endings, now, observer } = this.#options
+  async #compute(call: () => Promise<Float32Array>): Promise<Computed | RunFailure> {
+    const { now, observer } = this.#options
     const start = now()
     try {
       const results = await call()
       this.#failuresInARow = 0
       return { results, ms: now() - start }
     } catch (cause) {
-      this.#failuresInARow++
+      if (!this.#hasFailed) this.#failuresInARow++
+      this.#hasFailed = true
       observer.failed(cause)
-      const error = new QuartetError('node_error', 'the node failed while running the model; retry', {
-        cause,
-      })
-      for (const sequence of sequences) endings.fail(sequence, error)
-      return undefined
+      return new RunFailure(cause)
     }
+  }
+
+  #end(parts: readonly EnginePart[], failure: RunFailure): void {
+    for (const { sequence } of parts) this.#options.endings.fail(sequence, failure)
   }
 
   /** Nothing can run: all sequences wait for their grammars, or the queue's first finds no room. */
@@ -182,4 +214,9 @@ export class StepRunner {
         new QuartetError('node_error', 'the node found no cache room for the request; retry elsewhere'),
       )
   }
+}
+
+function halvesOf<P>(parts: readonly P[]): readonly (readonly P[])[] {
+  const half = Math.ceil(parts.length / 2)
+  return [parts.slice(0, half), parts.slice(half)]
 }
