@@ -140,11 +140,10 @@ export class Runner {
       (binding) => {
         if (graph !== undefined)
           return graph.run({ binding, logits, tokens: batch.map(({ token }) => token) })
-        const { lengths, positions, slots, tensors } = binding
+        const { positions, slots, tensors } = binding
         const step = this.#decodeTensorsOf({ logits, rows: slots.length }).of(slots, batch)
-        const ends = lengths.map((ofLayer) => ofLayer.map((length) => length + 1))
         return this.#session.runInto(
-          { ...positions, ...this.#lengthFeeds({ ends, lengths, slots, ...facts }) },
+          { ...positions, ...this.#lengthFeeds(binding, { ...facts, gainedBy: () => 1 }) },
           {},
           { beside: [tensors, prompt, step] },
         )
@@ -194,11 +193,9 @@ export class Runner {
           token_counts: int64(kept.map(({ length }) => length)),
           output_rows: int64(outputRows),
           logit_rows: int64(Array.from({ length: logitCount }, (_, row) => row)),
-          ...this.#lengthFeeds({
-            ends: endsOf(binding.lengths, placed),
-            lengths: binding.lengths,
-            slots: order,
+          ...this.#lengthFeeds(binding, {
             ...facts,
+            gainedBy: (row, layer) => placed[row]?.layers[layer]?.gained ?? 0,
           }),
         },
         { [result]: float32(results, [outputCount, width]) },
@@ -209,7 +206,10 @@ export class Runner {
   }
 
   /** The inputs of models whose attention sees a window, or whose rotary angles depend on a sequence's length. */
-  #lengthFeeds({ ends, lengths, prefixOf, rowsOf, slots }: PlacedRows & SequenceFacts): Tensors {
+  #lengthFeeds(
+    { lengths, slots }: KvBinding,
+    { gainedBy, prefixOf, rowsOf }: SequenceFacts & { gainedBy: (row: number, layer: number) => number },
+  ): Tensors {
     const prefixes = hasWindows(this.#config) && {
       prefix_rows: int32(
         lengths.flatMap((_, layer) => slots.map((slot) => (slot === undefined ? 0 : prefixOf(slot, layer)))),
@@ -222,7 +222,7 @@ export class Runner {
         slots.map((slot, row) => ({
           rows: slot === undefined ? 0 : rowsOf(slot),
           start: Math.min(...lengths.map((ofLayer) => ofLayer[row] ?? 0)),
-          end: Math.max(...ends.map((ofLayer) => ofLayer[row] ?? 0)),
+          end: Math.max(...lengths.map((ofLayer, layer) => (ofLayer[row] ?? 0) + gainedBy(row, layer))),
         })),
       )
     return { ...prefixes, ...angles }
@@ -240,18 +240,6 @@ export class Runner {
     await this.#session.release()
     await this.#weights?.release()
   }
-}
-
-/** The rows of a run's batch before and behind it. */
-interface PlacedRows extends Pick<KvBinding, 'lengths' | 'slots'> {
-  /** As `lengths`, with the rows that the run adds: [layers][slots]. */
-  readonly ends: KvBinding['lengths']
-}
-
-function endsOf(lengths: KvBinding['lengths'], placed: readonly SequenceRun[]): PlacedRows['ends'] {
-  return lengths.map((ofLayer, layer) =>
-    ofLayer.map((length, row) => length + (placed[row]?.layers[layer]?.gained ?? 0)),
-  )
 }
 
 /** Sequences whose layers are one list gain by one list. */
