@@ -204,3 +204,11 @@ it('none is kept where no memory is set aside for it, and none holds room of run
   for (let i = 0; i < 2; i++) expect((await generate({ prompt: text(300) })).cached).toBe(0)
   expect(backend.usedRows).toBe(0)
 })
+
+it('a prompt whose rows cannot be kept is answered, and so are those beside it', async () => {
+  const { backend, engine, generate, read } = engineWith()
+  backend.keepRows = () => Promise.reject(new Error('no memory'))
+  await Promise.all([1, 2, 3].map((seed) => read({ prompt: text(130, seed) })))
+  expect((await generate({ prompt: text(130, 1) })).cached).toBe(0)
+  expect([backend.usedRows, engine.prefixBytes]).toEqual([0, 0])
+})

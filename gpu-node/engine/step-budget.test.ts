@@ -4,7 +4,7 @@ import { newRequestId, TenantId } from '../../shared/ids.ts'
 import { type GenerateEvent, greedySampling } from '../../shared/wire.ts'
 import { type BackendCall, FakeBackend, fakeAdapter, fakeBackbone } from '../../test/fakes/fake-backend.ts'
 import { Engine } from './engine.ts'
-import { fewestRows } from './step-budget.ts'
+import { fewestRows, StepBudget } from './step-budget.ts'
 
 const stepMs = 100
 
@@ -132,4 +132,15 @@ it('no prompt is cut so that its last token runs alone, which would take other k
   const { backend, generate, times } = engineOn({ row: 0.9, twiceAt: 3000, decode: 5 })
   for (let length = 150; length < 250; length++) await times(generate(length, 1))
   for (const call of backend.calls) if (call.type === 'prefill') expect(call.tokens).toBeGreaterThan(1)
+})
+
+it('a forced text beside decoded tokens or a prompt makes neither look slower', () => {
+  const budget = new StepBudget({ stepMs, mostRows: 512 })
+  budget.ran({ ms: 20, chunks: [], forced: 0, decoded: 4 })
+  const left = budget.prefillMs(4)
+  budget.ran({ ms: 90, chunks: [], forced: 32, decoded: 4 })
+  expect(budget.prefillMs(4)).toBe(left)
+  const alone = budget.ran({ ms: 64, chunks: [{ rows: 64, depth: 0 }], forced: 0, decoded: 0 })
+  const beside = budget.ran({ ms: 96, chunks: [{ rows: 64, depth: 0 }], forced: 32, decoded: 0 })
+  expect([alone, beside]).toEqual([64, 64])
 })

@@ -26,6 +26,8 @@ interface RanChunk {
 export interface RanCall {
   readonly ms: number
   readonly chunks: readonly RanChunk[]
+  /** Tokens of forced texts. */
+  readonly forced: number
   /** Sequences of which it decoded a token. */
   readonly decoded: number
 }
@@ -74,16 +76,17 @@ export class StepBudget {
   }
 
   /**
-   * Learns from a call that took `ms`, and returns how much of it its chunks took. Where others decoded beside them, that is
-   * what decoding them alone does not take, and at least their share of the rows.
+   * Learns from a call that took `ms`, and returns how much of it its chunks took. A row of theirs counts as much as a token of
+   * a forced text. Where others decoded beside both, they took what decoding alone does not take, and at least their share of
+   * the rows.
    */
-  ran({ chunks, decoded, ms }: RanCall): number {
+  ran({ chunks, decoded, forced, ms }: RanCall): number {
     const rows = chunks.reduce((sum, chunk) => sum + chunk.rows, 0)
-    if (rows === 0) {
-      if (decoded > 0) this.#decodeMs += weight * (ms - this.#decodeMs)
-      return 0
-    }
-    const chunkMs = decoded === 0 ? ms : Math.max(ms - this.#decodeMs, (ms * rows) / (rows + decoded))
+    if (rows + forced === 0) this.#decodeMs += weight * (ms - this.#decodeMs)
+    if (rows === 0) return 0
+    const all = rows + forced
+    const besideDecode = decoded === 0 ? ms : Math.max(ms - this.#decodeMs, (ms * all) / (all + decoded))
+    const chunkMs = (besideDecode * rows) / all
     for (const chunk of chunks) this.#prefilled({ ...chunk, ms: (chunkMs * chunk.rows) / rows })
     return chunkMs
   }

@@ -60,3 +60,7 @@ function decodeParts(sequence: Sequence): EnginePart[] {
   const { next, slot } = sequence.phase
   return next.map((token) => ({ kind: 'decode', sequence, slot, token }))
 }
+
+/** Tokens of a forced text that a part runs at once. */
+export const forcedTokens = (part: EnginePart): number =>
+  part.kind === 'chunk' && part.prompt === undefined ? part.tokens.length : 0

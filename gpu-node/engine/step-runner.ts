@@ -9,7 +9,7 @@ import type { Scheduler, Step } from './scheduler.ts'
 import type { Sequence } from './sequence.ts'
 import type { StepBudget } from './step-budget.ts'
 import type { StepPace } from './step-pace.ts'
-import { type EnginePart, type PromptPart, partsOf, type ReadingPart } from './step-parts.ts'
+import { type EnginePart, forcedTokens, type PromptPart, partsOf, type ReadingPart } from './step-parts.ts'
 
 /** How long the engine sleeps at most while all it has waits for grammars: long enough to idle, short enough for a deadline. */
 const grammarPatienceMs = 50
@@ -106,6 +106,7 @@ export class StepRunner {
     const prefillMs = budget.ran({
       ms,
       chunks: parts.flatMap(({ prompt }) => prompt ?? []),
+      forced: parts.reduce((sum, part) => sum + forcedTokens(part), 0),
       decoded: parts.filter(({ kind }) => kind === 'decode').length,
     })
     time.prefillMs += prefillMs
@@ -133,15 +134,16 @@ export class StepRunner {
     // The run is paid for, also where its results are of no use.
     sequence.advance(slot, prompt.end)
     if (!(await this.#record(part, results))) return
-    time.prefillMs += budget.ran({ ms: now() - start, chunks: [prompt], decoded: 0 })
+    time.prefillMs += budget.ran({ ms: now() - start, chunks: [prompt], forced: 0, decoded: 0 })
     if (await this.#endsPrompt(part)) yield { sequence, logits: results.subarray(-backend.limits.vocab) }
   }
 
   /** Whether the chunk was its prompt's last, and the next token is wanted. */
   async #endsPrompt({ prompt, sequence, slot }: PromptPart): Promise<boolean> {
-    const { prefixes, scheduler } = this.#options
+    const { observer, prefixes, scheduler } = this.#options
     if (prompt.end < sequence.prompt.length) return false
-    await prefixes.keep(sequence, slot)
+    // The request does not need what is kept for later ones.
+    await prefixes.keep(sequence, slot).catch((error) => observer.failed(error))
     scheduler.promote(sequence)
     if (sequence.engineRequest.request.maxTokens > 0) return true
     this.#endPrompt(sequence)
