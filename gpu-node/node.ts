@@ -202,11 +202,13 @@ async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   await prepareCacheGraph({ folder, manifest }, { device, layout, type: cacheType })
   const decodeGraph = device === 'cuda' && config.cudaGraphs === 'on'
   const opening = { folder, manifest, device, threads, limits, cacheType, decodeGraph, keptBytes }
-  const backend = await createBackend(opening)
+  await using failing = new AsyncDisposableStack()
+  const backend = failing.adopt(await createBackend(opening), (refused) => refused.close())
   await warmUp(backend)
   await checkLongChunks(backend, device)
   await checkDecoding(backend, device)
   const vocabulary = await grammarVocabulary({ folder, manifest })
+  failing.move()
   return { slug: manifest.slug, backend, vocabulary }
 }
 

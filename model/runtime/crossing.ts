@@ -12,7 +12,7 @@ export class Crossing {
     this.#session = session
   }
 
-  /** Throws `node_unavailable`. */
+  /** Throws `OrtError`, or `node_unavailable` where the device is not there. */
   static async open(device: Device, tensors: readonly CrossingTensor[]): Promise<Crossing> {
     const graph = encodeModel(crossingGraph(tensors), { weightsFile: '', opset: 18 })
     return new Crossing(await InferenceSession.fromModel(graph, { device, memoryPattern: false }))

@@ -1,5 +1,6 @@
 import { maxPromptRows } from '../../shared/adapter-file.ts'
 import type { ModelConfig } from '../../shared/backbone.ts'
+import { QuartetError } from '../../shared/errors.ts'
 import { type PagedType, pagedGraphs, pageRowsOf } from '../graph/paged-cache.ts'
 import { Crossing } from './crossing.ts'
 import type { KvBinding } from './kv-cache.ts'
@@ -110,9 +111,18 @@ export class DecodeGraph {
       ]),
     )
     const leave = keep(await Crossing.open(device, [{ name: 'logits', type: 'float32', axes: 2 }]))
-    const graph = new DecodeGraph({ config, enter, leave, limits, session })
-    opened.move()
-    return graph
+    try {
+      const graph = new DecodeGraph({ config, enter, leave, limits, session })
+      opened.move()
+      return graph
+    } catch (cause) {
+      const mib = Math.ceil((limits.maxBatch * config.vocab * Float32Array.BYTES_PER_ELEMENT) / 2 ** 20)
+      throw new QuartetError(
+        'node_unavailable',
+        `the device has no room for the logits of ${limits.maxBatch} decoded tokens, which take ${mib} MiB: lower --max-batch, or lower --cache-bytes to leave room for them`,
+        { cause },
+      )
+    }
   }
 
   /** Bytes of this process's memory that its runs have read and written. */

@@ -82,18 +82,12 @@ export class InferenceSession {
     path: { folder: string; graph: string },
     options: SessionOptions,
   ): Promise<InferenceSession> {
-    const { device } = options
-    const { remedy } = providers[device]
     const { ort, native } = nativeOptions(options)
     const file = join(path.folder, path.graph)
     try {
       return new InferenceSession(await NativeSession.open(ort, file, native))
     } catch (cause) {
-      throw new QuartetError(
-        device === 'cpu' ? 'backbone_invalid' : 'node_unavailable',
-        `cannot load ${file} on ${device}: ${firstLine(cause)}; ${remedy}`,
-        { cause },
-      )
+      throw loadFailure(cause, { file, device: options.device })
     }
   }
 
@@ -164,6 +158,18 @@ export class InferenceSession {
     this.#released = true
     await this.#session.release()
   }
+}
+
+/** Why a file of a backbone was not loaded, with the remedy: `backbone_invalid`, or `node_unavailable` on a device. */
+export function loadFailure(
+  cause: unknown,
+  { device, file }: { readonly device: Device; readonly file: string },
+): QuartetError {
+  return new QuartetError(
+    device === 'cpu' ? 'backbone_invalid' : 'node_unavailable',
+    `cannot load ${file} on ${device}: ${firstLine(cause)}; ${providers[device].remedy}`,
+    { cause },
+  )
 }
 
 /** The library that has the device's provider, and how a session is opened on it. Throws `node_unavailable`. */

@@ -1,10 +1,11 @@
 import { type FileHandle, open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import proto from 'onnx-proto'
+import { QuartetError } from '../../shared/errors.ts'
 import { graphFiles } from '../graph/export.ts'
 import { Crossing } from './crossing.ts'
 import type { DeviceTensor } from './ort/device-memory.ts'
-import type { Device } from './session.ts'
+import { type Device, loadFailure } from './session.ts'
 import type { Tensor } from './tensors.ts'
 
 const { onnx } = proto
@@ -42,8 +43,23 @@ export class SharedWeights {
     this.#holder = holder
   }
 
-  /** Reads those of a backbone's graph. Throws `node_unavailable`. */
+  /**
+   * Reads those of a backbone's graph. Throws `backbone_invalid` or, where the device does not start or has too little memory,
+   * `node_unavailable`.
+   */
   static async open(
+    folder: string,
+    { device, graph }: { device: Device; graph: string },
+  ): Promise<SharedWeights> {
+    try {
+      return await SharedWeights.#read(folder, { device, graph })
+    } catch (cause) {
+      if (cause instanceof QuartetError && cause.code !== 'node_error') throw cause
+      throw loadFailure(cause, { file: join(folder, graphFiles.weights), device })
+    }
+  }
+
+  static async #read(
     folder: string,
     { device, graph }: { device: Device; graph: string },
   ): Promise<SharedWeights> {
@@ -99,7 +115,11 @@ async function readWeight(file: FileHandle, { length, offset, type }: StoredWeig
   const bytes = new Uint8Array(length)
   for (let at = 0; at < length; ) {
     const { bytesRead } = await file.read(bytes, at, Math.min(mostRead, length - at), offset + at)
-    if (bytesRead === 0) throw new Error(`${graphFiles.weights} ends at ${offset + at}`)
+    if (bytesRead === 0)
+      throw new QuartetError(
+        'backbone_invalid',
+        `${graphFiles.weights} ends at byte ${offset + at}, within a weight: remove the backbone folder and pull it again`,
+      )
     at += bytesRead
   }
   return tensorOf(type, bytes.buffer)

@@ -7,7 +7,7 @@ import { graphFiles } from '../../model/graph/export.ts'
 import { withPagedCache } from '../../model/graph/paged-cache.ts'
 import type { CacheSlot } from '../../model/runtime/backend.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
-import { DeviceTensor, type RunTensors } from '../../model/runtime/ort/device-memory.ts'
+import { DeviceMemory, DeviceTensor, type RunTensors } from '../../model/runtime/ort/device-memory.ts'
 import { range } from '../../model/runtime/row-places.ts'
 import { InferenceSession } from '../../model/runtime/session.ts'
 import { SharedWeights } from '../../model/runtime/shared-weights.ts'
@@ -150,6 +150,41 @@ test('sessions compute with the weights that they share, and not with copies fro
   expect(await logitsWith(weights.tensors)).toEqual(expected)
   expect((await logitsWith({})).every((logit) => logit === 0)).toBe(true)
   await weights.release()
+})
+
+test('what does not fit a device or is cut short is named before a node serves, with the remedy', async ({
+  onTestFinished,
+}) => {
+  const tiny = await openTiny({ config: { layers: 1, d: 16, heads: 1, kvHeads: 1, ffn: 16, vocab: 2048 } })
+  onTestFinished(() => rm(dirname(tiny.folder), { recursive: true }))
+  const { allocate } = DeviceMemory.prototype
+  const spy = vi.spyOn(DeviceMemory.prototype, 'allocate')
+  onTestFinished(() => spy.mockRestore())
+  const full = (isFull: (dims: readonly number[]) => boolean) =>
+    spy.mockImplementation(function (this: DeviceMemory, shape) {
+      if (isFull(shape.dims)) throw new Error('Failed to allocate memory')
+      return allocate.call(this, shape)
+    })
+  const opened = () => openPages(tiny, true)
+  full(([first]) => first === 2048)
+  await expect(opened()).rejects.toMatchObject({
+    code: 'backbone_invalid',
+    message: expect.stringMatching(
+      /cannot load .*weights.*on cpu: Failed to allocate memory; .*pull it again/,
+    ),
+  })
+  full(([, second]) => second === 2048)
+  await expect(opened()).rejects.toMatchObject({
+    code: 'node_unavailable',
+    message: expect.stringMatching(/logits of 12 decoded tokens.*1 MiB.*--max-batch.*--cache-bytes/),
+  })
+  spy.mockRestore()
+  const file = join(tiny.folder, graphFiles.weights)
+  await writeFile(file, (await readFile(file)).subarray(0, 70_000))
+  await expect(opened()).rejects.toMatchObject({
+    code: 'backbone_invalid',
+    message: expect.stringMatching(/ends at byte 70000.*pull it again/),
+  })
 })
 
 async function openTiny({ config, weights }: Partial<Shape>): Promise<TinyBackbone> {
