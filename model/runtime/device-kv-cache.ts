@@ -9,7 +9,7 @@ import {
   type LayerCopy,
   type RowAt,
   type RowStore,
-  viewsOf,
+  type StoreViews,
 } from './device-rows.ts'
 import { Exclusive } from './exclusive.ts'
 import { KeptStore } from './kept-store.ts'
@@ -44,6 +44,7 @@ export class DeviceKvCache implements KvCache {
   readonly #limits: DeviceCacheLimits
   readonly #rows: DeviceRows
   readonly #stores: { readonly places: RowStore; readonly lane: RowStore }
+  readonly #views: { readonly places: StoreViews; readonly lane: StoreViews }
   readonly #kept: KeptStore
   readonly #places: DevicePlaces
   /** The slot whose first rows the lane holds, and how many of each layer. */
@@ -61,6 +62,7 @@ export class DeviceKvCache implements KvCache {
       places: rows.allocate(limits.cacheRows),
       lane: rows.allocate(limits.contextLength),
     }
+    this.#views = { places: rows.views(this.#stores.places), lane: rows.views(this.#stores.lane) }
     this.#places = new DevicePlaces(limits)
     const { keptRows } = limits
     this.#kept = new KeptStore(rows, { slots: this.#stores.places, keptRows, kvHeads: config.kvHeads })
@@ -146,7 +148,7 @@ export class DeviceKvCache implements KvCache {
     const inBatch = new Set(slots)
     const rows = Array.from({ length: count }, (_, place) => this.#places.at(place))
     const { headDim, kvHeads, layers } = this.#config
-    using views = viewsOf(this.#stores.places, [count, kvHeads, this.#places.layout.capacity, headDim])
+    const tensors = this.#views.places.of([count, kvHeads, this.#places.layout.capacity, headDim])
     const lengths = Array.from({ length: layers }, (_, layer) =>
       rows.map((slot) => slot?.lengths[layer] ?? 0),
     )
@@ -154,7 +156,7 @@ export class DeviceKvCache implements KvCache {
       slots: rows.map((slot) => (slot !== undefined && inBatch.has(slot) ? slot : undefined)),
       lengths,
       positions: slotPositions(lengths, gained),
-      tensors: views,
+      tensors,
     })
     for (const slot of slots) this.#staleInLane(slot)
   }
@@ -176,9 +178,9 @@ export class DeviceKvCache implements KvCache {
       }),
     )
     const { headDim, kvHeads } = this.#config
-    using views = viewsOf(lane, [1, kvHeads, this.#limits.contextLength, headDim])
+    const tensors = this.#views.lane.of([1, kvHeads, this.#limits.contextLength, headDim])
     const before = lengths.map((length) => [length])
-    await run({ slots: [slot], lengths: before, positions: slotPositions(before, gained), tensors: views })
+    await run({ slots: [slot], lengths: before, positions: slotPositions(before, gained), tensors })
     await this.#rows.copyLayers(
       { from: lane, to: places },
       gained.map((rows, layer) => {

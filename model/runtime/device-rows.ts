@@ -49,6 +49,7 @@ export class DeviceRows {
   readonly #memory: DeviceMemory
   readonly #copier: InferenceSession
   readonly #stores: RowStore[] = []
+  readonly #views: StoreViews[] = []
 
   private constructor({
     config,
@@ -151,8 +152,16 @@ export class DeviceRows {
     await this.copy(stores, copies)
   }
 
+  /** Views of a store, released with it. */
+  views(store: RowStore): StoreViews {
+    const views = new StoreViews(store)
+    this.#views.push(views)
+    return views
+  }
+
   async release(): Promise<void> {
     await this.#copier.release()
+    for (const views of this.#views) views[Symbol.dispose]()
     for (const tensor of this.#stores.flat()) tensor[Symbol.dispose]()
     this.#memory.release()
   }
@@ -166,18 +175,39 @@ function places({ from, to }: RowCopies, start: number): { sources: Tensor; targ
   }
 }
 
-/** The beginning of a store with other sizes, as inputs and outputs of the serving graph. */
-export function viewsOf(store: RowStore, dims: readonly number[]): FeedsAndOutputs & Disposable {
-  const tensors = store.map((tensor) => tensor.as(dims))
-  const named = (prefix: string): RunTensors =>
-    Object.fromEntries(
-      tensors.map((tensor, at) => [`${prefix}_${at % 2 === 0 ? 'key' : 'value'}.${at >> 1}`, tensor]),
+/**
+ * The beginning of a store with other sizes, as inputs and outputs of the serving graph: the same tensors for as long as the sizes
+ * are the same.
+ */
+export class StoreViews implements Disposable {
+  readonly #store: RowStore
+  #dims: readonly number[] = []
+  #tensors: readonly DeviceTensor[] = []
+  #named: FeedsAndOutputs | undefined
+
+  constructor(store: RowStore) {
+    this.#store = store
+  }
+
+  /** Good until the next call with other sizes. */
+  of(dims: readonly number[]): FeedsAndOutputs {
+    if (this.#named !== undefined && dims.every((size, axis) => size === this.#dims[axis])) return this.#named
+    this[Symbol.dispose]()
+    this.#dims = dims
+    this.#tensors = this.#store.map((tensor) => tensor.as(dims))
+    this.#named = { feeds: this.#as('past'), outputs: this.#as('present') }
+    return this.#named
+  }
+
+  #as(prefix: string): RunTensors {
+    return Object.fromEntries(
+      this.#tensors.map((tensor, at) => [`${prefix}_${at % 2 === 0 ? 'key' : 'value'}.${at >> 1}`, tensor]),
     )
-  return {
-    feeds: named('past'),
-    outputs: named('present'),
-    [Symbol.dispose]() {
-      for (const tensor of tensors) tensor[Symbol.dispose]()
-    },
+  }
+
+  [Symbol.dispose](): void {
+    for (const tensor of this.#tensors) tensor[Symbol.dispose]()
+    this.#tensors = []
+    this.#named = undefined
   }
 }

@@ -3,7 +3,13 @@ import { QuartetError } from '../../shared/errors.ts'
 import { pageRowsOf } from '../graph/paged-cache.ts'
 import type { CacheSlot, KeptRows, TokenRange } from './backend.ts'
 import { refusal } from './device-refusal.ts'
-import { DeviceRows, type DeviceRowsOptions, type RowAt, type RowStore, viewsOf } from './device-rows.ts'
+import {
+  DeviceRows,
+  type DeviceRowsOptions,
+  type RowAt,
+  type RowStore,
+  type StoreViews,
+} from './device-rows.ts'
 import { Exclusive } from './exclusive.ts'
 import { KeptStore } from './kept-store.ts'
 import type { KvBinding, KvCache, SlotGrowth } from './kv-cache.ts'
@@ -42,6 +48,7 @@ export class PagedKvCache implements KvCache {
   /** Pages that sequences may have. One more is nobody's (`sparePage`). */
   readonly #count: number
   readonly #store: RowStore
+  readonly #views: StoreViews
   readonly #kept: KeptStore
   /** The pages of each slot, in order. */
   readonly #slots = new Map<PlacedSlot, readonly number[]>()
@@ -55,6 +62,7 @@ export class PagedKvCache implements KvCache {
     this.#count = Math.ceil(limits.cacheRows / pageRows)
     this.#pages = new Pages({ count: this.#count, pageRows })
     this.#store = rows.allocate((this.#count + 1) * pageRows)
+    this.#views = rows.views(this.#store)
     const { keptRows } = limits
     this.#kept = new KeptStore(rows, { slots: this.#store, keptRows, kvHeads: config.kvHeads })
   }
@@ -116,8 +124,8 @@ export class PagedKvCache implements KvCache {
       const lengths = this.#perLayer((layer) => slots.map((slot) => slot.lengths[layer] ?? 0))
       const gains = this.#perLayer((layer) => own.map(({ gained }) => gained[layer] ?? 0))
       const { headDim, kvHeads } = this.#config
-      using views = viewsOf(this.#store, [this.#count + 1, this.#pages.pageRows, kvHeads, headDim])
-      await run({ slots, lengths, positions: this.#positions(slots, { gains, lengths }), tensors: views })
+      const tensors = this.#views.of([this.#count + 1, this.#pages.pageRows, kvHeads, headDim])
+      await run({ slots, lengths, positions: this.#positions(slots, { gains, lengths }), tensors })
       for (const { gained, slot } of own) slot.grow(gained)
     })
   }
