@@ -4,6 +4,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import { type PagedType, pagedGraphs, pageRowsOf } from '../graph/paged-cache.ts'
 import { Crossing } from './crossing.ts'
 import type { KvBinding } from './kv-cache.ts'
+import type { BoundTensors } from './ort/bound-tensors.ts'
 import type { DeviceTensor } from './ort/device-memory.ts'
 import { sparePage } from './paged-kv-cache.ts'
 import { InferenceSession, type SessionOptions } from './session.ts'
@@ -36,8 +37,8 @@ interface SizeClass {
   readonly pages: number
   readonly inputs: Inputs<DeviceTensor>
   readonly logits: DeviceTensor
-  /** Read when the run is captured, and true of every run of the class. */
-  readonly bounds: Tensor
+  /** Those, and bounds on lengths, which are read when the run is captured and are true of every run of the class. */
+  readonly bound: BoundTensors
 }
 
 /** Sizes are rounded up to a power of two, or to the most there can be. */
@@ -58,6 +59,8 @@ export class DecodeGraph {
   readonly #leave: Crossing
   readonly #memory: Inputs<DeviceTensor> & { readonly logits: DeviceTensor }
   readonly #classes = new Map<string, SizeClass>()
+  /** The cache of the last run. */
+  #cache: BoundTensors | undefined
 
   private constructor({
     config,
@@ -167,9 +170,9 @@ export class DecodeGraph {
       to: size.inputs,
     })
     await this.#session.runInto(
-      { ...size.inputs, row_bounds: size.bounds },
-      { logits: size.logits },
-      { beside: [tensors], capture: size.number },
+      {},
+      {},
+      { beside: [this.#boundCache(tensors), size.bound], capture: size.number },
     )
     using results = size.logits.as([batch, vocab])
     await this.#leave.copy({ from: { logits: results }, to: { logits: float32(logits, [batch, vocab]) } })
@@ -183,6 +186,15 @@ export class DecodeGraph {
     ])
     for (const tensor of [...ofClasses, ...Object.values(this.#memory)]) tensor[Symbol.dispose]()
     for (const part of [this.#leave, this.#enter, this.#session]) await part.release()
+  }
+
+  #boundCache(tensors: KvBinding['tensors']): BoundTensors {
+    if (this.#cache?.feeds === tensors.feeds) return this.#cache
+    this.#cache?.[Symbol.dispose]()
+    this.#cache = undefined
+    const bound = this.#session.bind(tensors)
+    this.#cache = bound
+    return bound
   }
 
   get #mostPages(): number {
@@ -200,18 +212,21 @@ export class DecodeGraph {
     const pageRows = pageRowsOf(this.#config)
     // One sequence fills more pages than the class below has; in a layer without prompt rows, as many rows fewer.
     const below = pages === 1 ? 0 : 2 ** (Math.ceil(Math.log2(pages)) - 1)
+    const inputs = {
+      tokens: tokens.as([batch, 1]),
+      row_starts: row_starts.as([layers, batch + 1]),
+      past_rows: past_rows.as([layers, batch]),
+      block_table: block_table.as([batch, pages]),
+    }
+    const classLogits = logits.as([batch, vocab])
+    const row_bounds = int32([1, pages * pageRows, Math.max(1, below * pageRows + 1 - maxPromptRows)])
     const made: SizeClass = {
       number: this.#classes.size + 1,
       batch,
       pages,
-      inputs: {
-        tokens: tokens.as([batch, 1]),
-        row_starts: row_starts.as([layers, batch + 1]),
-        past_rows: past_rows.as([layers, batch]),
-        block_table: block_table.as([batch, pages]),
-      },
-      logits: logits.as([batch, vocab]),
-      bounds: int32([1, pages * pageRows, Math.max(1, below * pageRows + 1 - maxPromptRows)]),
+      inputs,
+      logits: classLogits,
+      bound: this.#session.bind({ feeds: { ...inputs, row_bounds }, outputs: { logits: classLogits } }),
     }
     this.#classes.set(key, made)
     return made
