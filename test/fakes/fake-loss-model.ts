@@ -1,5 +1,6 @@
 import { type AdapterMetadata, adapterTensorSpecs } from '../../shared/adapter-file.ts'
 import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
+import { lengthOf } from '../../training/data/batches.ts'
 import type { Example } from '../../training/data/example.ts'
 import type { LossModel, Parameters } from '../../training/loss/loss-model.ts'
 
@@ -47,6 +48,8 @@ export function fakeLossModel({
   return {
     metadata,
     specs: adapterTensorSpecs(metadata),
+    contextLength: 1024,
+    rowsOf: (run) => metadata.l_sp + Math.max(...run.map(lengthOf)),
     async differentiate(batch, parameters) {
       onBatch?.(batch)
       const targets = batch.flatMap(({ response, unscored = 0 }) =>

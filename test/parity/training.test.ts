@@ -170,6 +170,21 @@ describe('rows that are tried at other places than late ones', () => {
   })
 })
 
+test('late examples that together need more rows than the context has run one by one', async () => {
+  const adapter = randomAdapter(tiny.manifest, { seed: 5, kind: 'static', placement: 'late', tail: 2 })
+  const tokens = (length: number) => Array.from({ length }, (_, at) => (7 * at) % 250)
+  const examples: Example[] = [
+    { instruction: tokens(600), response: tokens(8) },
+    { instruction: tokens(8), response: tokens(590) },
+  ]
+  await withModel(adapter, {}, async (model) => {
+    const parameters = parametersOf(adapter)
+    const losses = await responseLosses(model, { examples, parameters, batch: 2, batchTokens: 4096 })
+    for (const [at, example] of examples.entries())
+      expect([losses[at]]).toEqual([...(await model.score([example], parameters))])
+  })
+})
+
 test('the untuned backbone’s loss is that of serving without an adapter', async () => {
   const losses = await withModel(randomAdapter(tiny.manifest, { seed: 1 }), {}, (model) =>
     model.score(batch, undefined),

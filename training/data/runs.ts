@@ -17,8 +17,10 @@ export interface RunLimits {
   readonly examples: number
   /** Rows of one run, which its memory grows with: tokens with padding, and prompt rows. */
   readonly rows: number
-  /** Prompt rows that stand in each sequence. */
-  readonly promptRows: number
+  /** Rows of each sequence of a run. */
+  readonly contextLength: number
+  /** Rows of each sequence that such a run has, padding and prompt rows included. */
+  readonly rowsOf: (run: readonly Stretch[]) => number
 }
 
 /**
@@ -28,18 +30,20 @@ export interface RunLimits {
  */
 export function runsOf(
   batch: readonly Example[],
-  { examples, rows, promptRows }: RunLimits,
+  { examples, rows, contextLength, rowsOf }: RunLimits,
 ): BatchStretch[][] {
   const stretches = batch.flatMap((example, index) => stretchesOf({ ...example, index }, rows))
   const runs: BatchStretch[][] = []
   let run: BatchStretch[] = []
   for (const stretch of stretches.toSorted((a, b) => lengthOf(a) - lengthOf(b))) {
-    const isFull = run.length === examples || (run.length + 1) * (promptRows + lengthOf(stretch)) > rows
-    if (isFull && run.length > 0) {
+    const longer = [...run, stretch]
+    const each = rowsOf(longer)
+    const fits = longer.length <= examples && longer.length * each <= rows && each <= contextLength
+    if (fits || run.length === 0) run = longer
+    else {
       runs.push(run)
-      run = []
+      run = [stretch]
     }
-    run.push(stretch)
   }
   return run.length > 0 ? [...runs, run] : runs
 }

@@ -1,6 +1,6 @@
 import { type AdapterMetadata, carriedFrom } from '../../shared/adapter-file.ts'
 import type { Stretch } from '../data/runs.ts'
-import { type LateLayout, layOutLate } from './late-layout.ts'
+import { type LateLayout, lateSizes, layOutLate } from './late-layout.ts'
 import { fixedBefore, type RowPlaces, rowPlaces } from './placement.ts'
 import { type Reading, readingOf } from './reading.ts'
 import { type Place, padded } from './token-places.ts'
@@ -16,6 +16,22 @@ export interface BatchLayout extends Reading {
   readonly residualRows: number[]
   readonly targets: number[]
   readonly late: LateLayout | undefined
+}
+
+/** Rows of a layer's sequences, padding included, that `layOut` would give. */
+export function rowsOfRun(
+  batch: readonly Stretch[],
+  metadata: AdapterMetadata,
+  placesOf: RowPlaces = rowPlaces(metadata),
+): number {
+  const lengths = batch.map(({ instruction, response }) => instruction.length + response.length - 1)
+  const { l_sp, placement } = metadata
+  if (placement !== 'late') return Math.max(...lengths) + l_sp
+  const fronts = batch.map(
+    ({ instruction, response }) =>
+      placesOf({ instruction: instruction.length, response: response.length })[0] ?? 0,
+  )
+  return lateSizes({ fronts, lengths, promptRows: l_sp }).rows
 }
 
 /**

@@ -21,15 +21,31 @@ interface LateBatch {
   readonly instruction: number
 }
 
+/** Of examples whose tokens in front of their first prompt row are padded apart from those behind it. */
+export function lateSizes({
+  fronts,
+  lengths,
+  promptRows,
+}: {
+  /** Tokens of each example in front of its first prompt row. */
+  readonly fronts: readonly number[]
+  /** Tokens of each example. */
+  readonly lengths: readonly number[]
+  readonly promptRows: number
+}) {
+  // A tensor without elements is none to the runtime.
+  const front = Math.max(1, ...fronts)
+  const longest = Math.max(...lengths.map((length, index) => length - (fronts[index] ?? 0)))
+  return { front, longest, rows: front + longest + promptRows }
+}
+
 /** Lays out examples with late rows: what stands in front of an example's first row is apart from what is behind. */
 export function layOutLate({ read, places, predicting, instruction }: LateBatch) {
   const fronts = places.map(([first = 0]) => first)
   const frontOf = ({ index }: Place) => fronts[index] ?? 0
-  // A tensor without elements is none to the runtime.
-  const front = Math.max(1, ...fronts)
+  const lengths = read.map(({ length }) => length)
+  const { front, longest, rows } = lateSizes({ fronts, lengths, promptRows: places[0]?.length ?? 0 })
   const behind = read.map((tokens, index) => tokens.slice(fronts[index]))
-  const longest = Math.max(...behind.map(({ length }) => length))
-  const rows = front + longest + (places[0]?.length ?? 0)
   const rowsBefore = ({ index, token }: Place) =>
     (places[index] ?? []).filter((place) => place <= token).length
   const placeOf = (at: Place) => at.index * rows + at.token + rowsBefore(at)

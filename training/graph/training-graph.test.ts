@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { AdapterMetadata } from '../../shared/adapter-file.ts'
 import { ModelConfig } from '../../shared/backbone.ts'
 import { runsOf } from '../data/runs.ts'
-import { layOut } from './batch-layout.ts'
+import { layOut, rowsOfRun } from './batch-layout.ts'
 import { gradientOutput } from './prompts.ts'
 import { tokenLossOutput, trainingGraph } from './training-graph.ts'
 import { weightInput } from './weight-inputs.ts'
@@ -111,24 +111,29 @@ test('rows of a late adapter stand at the places that are given, and in front of
 
 test('every row and token of late examples has a place of its own, padding too', () => {
   const late = settings({ kind: 'iapt', m: '8', placement: 'late', tail: '1', l_sp: '3' })
-  const { rows, late: laidOut } = layOut(
-    [
-      { instruction: [5, 6, 7, 8, 9], response: [1] },
-      { instruction: [5, 6], response: [1, 2, 3] },
-    ],
-    late,
-  )
+  const examples = [
+    { instruction: [5, 6, 7, 8, 9], response: [1] },
+    { instruction: [5, 6], response: [1, 2, 3] },
+  ]
+  const { rows, late: laidOut } = layOut(examples, late)
   expect(laidOut?.frontTokens).toEqual([5, 6, 7, 8, 5, 0, 0, 0])
   const written = [...(laidOut?.tokenRows ?? []), ...(laidOut?.promptRows ?? [])]
   expect(new Set(written).size).toBe(2 * (3 + 3))
   expect(rows).toBe(4 + 3 + 3)
+  expect(rowsOfRun(examples, late)).toBe(rows)
+  expect(rowsOfRun(examples, iapt)).toBe(layOut(examples, iapt).rows)
   expect(laidOut?.promptRows).toEqual([4, 5, 6, 11, 12, 13])
   expect(laidOut?.tokenRows).toEqual([7, 8, 9, 14, 15, 16])
 })
 
 test('a response too long for one run is read several times, each time for the loss of other tokens', () => {
   const response = [10, 11, 12, 13, 14]
-  const parts = runsOf([{ instruction: [1, 2], response }], { examples: 1, rows: 2, promptRows: 0 })
+  const parts = runsOf([{ instruction: [1, 2], response }], {
+    examples: 1,
+    rows: 2,
+    contextLength: 64,
+    rowsOf: () => 2,
+  })
   expect(parts).toHaveLength(3)
   expect(parts.map((part) => layOut(part, undefined))).toMatchObject([
     { tokens: [1, 2, 10], targets: [10, 11], residualRows: [1, 2] },

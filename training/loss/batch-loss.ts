@@ -1,6 +1,6 @@
 import { QuartetError } from '../../shared/errors.ts'
 import type { Example } from '../data/example.ts'
-import { runsOf } from '../data/runs.ts'
+import { runsOf, type Stretch } from '../data/runs.ts'
 import type { LossModel, Parameters } from './loss-model.ts'
 
 interface BatchOptions {
@@ -63,11 +63,16 @@ export async function meanLoss(model: LossModel, scoring: Scoring): Promise<numb
 }
 
 function* runs(
-  { metadata }: LossModel,
+  model: LossModel,
   examples: readonly Example[],
   { batch, batchTokens, beforeRun }: BatchOptions,
 ): Generator<ReturnType<typeof runsOf>[number]> {
-  const limits = { examples: batch, rows: batchTokens, promptRows: metadata.l_sp }
+  const limits = {
+    examples: batch,
+    rows: batchTokens,
+    contextLength: model.contextLength,
+    rowsOf: (run: readonly Stretch[]) => model.rowsOf(run),
+  }
   for (const run of runsOf(examples, limits)) {
     beforeRun?.()
     yield run

@@ -22,6 +22,10 @@ export interface LossModel {
   readonly metadata: AdapterMetadata
   /** The tensors it is trained in: name and shape as in the adapter file. */
   readonly specs: ReadonlyMap<string, TensorSpec>
+  /** Rows that a sequence of a run may have. */
+  readonly contextLength: number
+  /** Rows of each sequence of such a run, padding and prompt rows included. */
+  rowsOf(run: readonly Stretch[]): number
   differentiate(run: readonly Stretch[], parameters: Parameters): Promise<LossAndGradients>
   /** −log p of each stretch's scored response tokens, summed, in the run's order; `parameters` undefined asks the untuned backbone. */
   score(run: readonly Stretch[], parameters: Parameters | undefined): Promise<Float64Array>

@@ -8,7 +8,7 @@ import { otherWeights } from '../../shared/adapter-fit.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { Stretch } from '../data/runs.ts'
 import { batchInputNames } from '../graph/batch.ts'
-import { type BatchLayout, layOut } from '../graph/batch-layout.ts'
+import { type BatchLayout, layOut, rowsOfRun } from '../graph/batch-layout.ts'
 import type { LateLayout } from '../graph/late-layout.ts'
 import type { RowPlaces } from '../graph/placement.ts'
 import { gradientOutput, parameterInput } from '../graph/prompts.ts'
@@ -99,6 +99,14 @@ export class OnnxLossModel implements LossModel {
       from = to
       return loss
     })
+  }
+
+  get contextLength(): number {
+    return this.#options.backbone.manifest.config.contextLength
+  }
+
+  rowsOf(run: readonly Stretch[]): number {
+    return rowsOfRun(run, this.metadata, this.#options.places)
   }
 
   async close(): Promise<void> {
