@@ -1,5 +1,5 @@
 import { type AdapterMetadata, carriedFrom } from '../../shared/adapter-file.ts'
-import type { LayerRows } from './runner.ts'
+import type { LayerRows } from './sequence-run.ts'
 
 export function range(start: number, end: number): number[] {
   return Array.from({ length: end - start }, (_, i) => start + i)

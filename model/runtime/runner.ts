@@ -1,33 +1,17 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
+import { QuartetError } from '../../shared/errors.ts'
 import { hasWindows } from '../graph/model.ts'
 import { scalesWithLength } from '../graph/rotary-table.ts'
 import type { CacheSlot, DecodeRow } from './backend.ts'
 import type { DecodeGraph } from './decode-graph.ts'
 import { DecodeTensors } from './decode-tensors.ts'
-import type { KvBinding, KvCache, SlotGrowth } from './kv-cache.ts'
+import type { KvBinding, KvCache } from './kv-cache.ts'
 import type { BoundTensors, FeedsAndOutputs } from './ort/bound-tensors.ts'
 import { rotaryFeeds } from './rotary-feeds.ts'
+import { concatenated, growthOf, placeRows, type SequenceRun } from './sequence-run.ts'
 import { InferenceSession, type SessionOptions } from './session.ts'
 import { SharedWeights } from './shared-weights.ts'
-import { float32, int32, int64, type Tensor, type Tensors } from './tensors.ts'
-
-/** The rows of one layer in a run. */
-export interface LayerRows {
-  /** Rows that each slot gains in the layer's cache. */
-  readonly gained: number
-  /** The gained rows that stay in the residual stream. The others are prompt rows, which are made anew. */
-  readonly kept: readonly number[]
-}
-
-/** One sequence of a run. */
-export interface SequenceRun {
-  readonly slot: CacheSlot
-  readonly tokens: readonly number[]
-  /** One for each layer; rows are counted among the sequence's own. */
-  readonly layers: readonly LayerRows[]
-  /** The sequence's rows of the last layer's residual stream whose result is wanted. */
-  readonly outputRows: readonly number[]
-}
+import { float32, int32, int64, type Tensors } from './tensors.ts'
 
 /** What a run must know of its sequences beside their rows. */
 export interface SequenceFacts {
@@ -59,6 +43,8 @@ export class Runner {
   readonly cache: KvCache
   readonly #session: InferenceSession
   readonly #decodeGraph: DecodeGraph | undefined
+  /** A run of it has failed: a class of sizes may be one that the device does not capture. */
+  #isDecodeGraphOff = false
   readonly #weights: SharedWeights | undefined
   readonly #config: ModelConfig
   /** A row in each layer, which a decoded token takes. */
@@ -133,13 +119,15 @@ export class Runner {
   /** Decodes a token of each slot: logits [slots, vocab] in the batch's order; overwritten by the next run. */
   async decode({ batch, prompt, ...facts }: DecodeRun): Promise<Float32Array> {
     if (batch.length === 0) throw new Error('a run has a sequence')
-    const graph = this.#decodeGraph
+    const graph = this.#isDecodeGraphOff ? undefined : this.#decodeGraph
     const logits = this.#resultsOf(batch.length * this.#config.vocab)
     await this.cache.append(
       batch.map(({ slot }) => ({ slot, gained: this.#oneInEach })),
       (binding) => {
         if (graph !== undefined)
-          return graph.run({ binding, logits, tokens: batch.map(({ token }) => token) })
+          return graph
+            .run({ binding, logits, tokens: batch.map(({ token }) => token) })
+            .catch((cause) => this.#leaveDecodeGraph(cause))
         const { positions, slots, tensors } = binding
         const step = this.#decodeTensorsOf({ logits, rows: slots.length }).of(slots, batch)
         return this.#session.runInto(
@@ -150,6 +138,16 @@ export class Runner {
       },
     )
     return logits
+  }
+
+  /** From now on the serving graph decodes. */
+  #leaveDecodeGraph(cause: unknown): never {
+    this.#isDecodeGraphOff = true
+    throw new QuartetError(
+      'node_error',
+      'decoding by captured runs failed, and is off until the node starts anew; --cuda-graphs off leaves it out then too',
+      { cause },
+    )
   }
 
   #decodeTensorsOf(sizes: { readonly logits: Float32Array; readonly rows: number }): DecodeTensors {
@@ -240,86 +238,4 @@ export class Runner {
     await this.#session.release()
     await this.#weights?.release()
   }
-}
-
-/** Sequences whose layers are one list gain by one list. */
-function growthOf(sequences: readonly SequenceRun[]): readonly SlotGrowth[] {
-  const known = new Map<readonly LayerRows[], readonly number[]>()
-  return sequences.map(({ layers, slot }) => {
-    const gained = known.get(layers) ?? layers.map((layer) => layer.gained)
-    known.set(layers, gained)
-    return { slot, gained }
-  })
-}
-
-/**
- * The rows of a run's sequences, one behind the other in the batch's order, in which a place that is none of theirs runs
- * along as the first of them does.
- */
-function placeRows(
-  order: readonly (CacheSlot | undefined)[],
-  sequences: readonly SequenceRun[],
-): {
-  readonly placed: readonly SequenceRun[]
-  readonly tokens: Tensor
-  /** [layers], and of each the rows that stay in the residual stream. */
-  readonly kept: readonly (readonly number[])[]
-  /** In the order of `sequences`. */
-  readonly outputRows: readonly number[]
-} {
-  const [first] = sequences
-  if (first === undefined) throw new Error('a run has a sequence')
-  const other = { ...first, tokens: first.tokens.map(() => 0) }
-  const bySlot = new Map(sequences.map((sequence) => [sequence.slot, sequence]))
-  const placed = order.map((slot) => (slot && bySlot.get(slot)) ?? other)
-  const kept: (readonly number[])[] = []
-  for (const layer of first.layers.keys()) {
-    const last = kept.at(-1)
-    // Most runs are the same in every layer.
-    if (last !== undefined && placed.every(({ layers }) => layers[layer] === layers[layer - 1]))
-      kept.push(last)
-    else kept.push(keptRows(placed.flatMap(({ layers }) => layers[layer] ?? [])))
-  }
-  const streams = new Map<SequenceRun, number>()
-  let rows = 0
-  for (const sequence of placed) {
-    streams.set(sequence, rows)
-    rows += sequence.layers.at(-1)?.kept.length ?? 0
-  }
-  const each = first.tokens.length
-  const isEven = placed.every(({ tokens }) => tokens.length === each)
-  const tokens = placed.flatMap((sequence) => sequence.tokens)
-  return {
-    placed,
-    tokens: int64(tokens, isEven ? [placed.length, each] : [1, tokens.length]),
-    kept,
-    outputRows: sequences.flatMap((sequence) =>
-      sequence.outputRows.map((row) => (streams.get(sequence) ?? 0) + row),
-    ),
-  }
-}
-
-/** The kept rows of some sequences, one behind the other, among all rows that they gain. */
-function keptRows(sequences: readonly LayerRows[]): readonly number[] {
-  let start = 0
-  return sequences.flatMap(({ gained, kept }) => {
-    const before = start
-    start += gained
-    return before === 0 ? kept : kept.map((row) => before + row)
-  })
-}
-
-/** int32, one list behind the other; lists that are the same object are converted once. */
-function concatenated(lists: readonly (readonly number[])[]): Tensor {
-  const values = new Int32Array(lists.reduce((sum, { length }) => sum + length, 0))
-  const places = new Map<readonly number[], number>()
-  let at = 0
-  for (const list of lists) {
-    const known = places.get(list)
-    if (known === undefined) values.set(list, at)
-    else values.copyWithin(at, known, known + list.length)
-    places.set(list, at)
-    at += list.length
-  }
-  return { type: 'int32', data: values, dims: [values.length] }
 }

@@ -6,6 +6,7 @@ import { decodeOnly } from '../../model/graph/decode-only.ts'
 import { graphFiles } from '../../model/graph/export.ts'
 import { withPagedCache } from '../../model/graph/paged-cache.ts'
 import type { CacheSlot } from '../../model/runtime/backend.ts'
+import { DecodeGraph } from '../../model/runtime/decode-graph.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import { DeviceMemory, DeviceTensor, type RunTensors } from '../../model/runtime/ort/device-memory.ts'
 import { range } from '../../model/runtime/row-places.ts'
@@ -147,6 +148,33 @@ test('sessions compute with the weights that they share, and not with copies fro
   expect(await logitsWith(weights.tensors)).toEqual(expected)
   expect((await logitsWith({})).every((logit) => logit === 0)).toBe(true)
   await weights.release()
+})
+
+test('where a run of the graph that decodes fails, the serving graph decodes from then on', async ({
+  onTestFinished,
+}) => {
+  const tiny = await openTiny({ config: { layers: 1, d: 16, heads: 1, kvHeads: 1, ffn: 16, vocab: 32 } })
+  onTestFinished(() => rm(dirname(tiny.folder), { recursive: true }))
+  const spy = vi.spyOn(DecodeGraph.prototype, 'run').mockRejectedValueOnce(new Error('no capture'))
+  onTestFinished(() => spy.mockRestore())
+  const logits = []
+  for (const decodeGraph of [true, false]) {
+    const backend = await openPages(tiny, decodeGraph)
+    const slot = slotOf(backend, 20)
+    await backend.prefill({ slot, tokens: [1, 2, 3] })
+    const decode = () => backend.decode([{ slot, token: 4 }])
+    if (decodeGraph)
+      await expect(decode()).rejects.toMatchObject({
+        code: 'node_error',
+        message: expect.stringMatching(/captured runs failed.*--cuda-graphs off/),
+        cause: new Error('no capture'),
+      })
+    logits.push([...(await decode())])
+    expect(slot.length).toBe(4)
+    await backend.close()
+  }
+  expect(spy).toHaveBeenCalledTimes(1)
+  expect(logits[0]).toEqual(logits[1])
 })
 
 test('what does not fit a device or is cut short is named before a node serves, with the remedy', async ({
