@@ -116,9 +116,9 @@ export class Engine {
     return this.#scheduler.queue.length
   }
 
-  /** Cache rows set aside for the running sequences. */
-  get cacheRows(): number {
-    return this.#scheduler.running.reduce((rows, sequence) => rows + sequence.rows, 0)
+  /** Cache rows that the running sequences take from others. */
+  get takenRows(): number {
+    return this.#backend.takenRows
   }
 
   /** Memory of rows of earlier prompts. */

@@ -71,7 +71,7 @@ export function nodeStatus(
       maxBatch: limits.maxBatch,
       running: engine.running,
       waiting: engine.waiting,
-      cacheRows: { free: Math.max(0, limits.cacheRows - engine.cacheRows), all: limits.cacheRows },
+      cacheRows: { free: Math.max(0, limits.cacheRows - engine.takenRows), all: limits.cacheRows },
       resident: residents.of(adapters),
       draining: serving.draining,
       rates: rates.current,

@@ -11,7 +11,10 @@ const gauges: Record<string, { help: string; read: (model: LoadedModel) => numbe
   queue_length: { help: 'Requests that wait for a place', read: ({ engine }) => engine.waiting },
   running: { help: 'Requests in prefill or decode', read: ({ engine }) => engine.running },
   running_max: { help: 'Places in the batch', read: ({ limits }) => limits.maxBatch },
-  cache_rows_used: { help: 'KV cache rows set aside', read: ({ engine }) => engine.cacheRows },
+  cache_rows_used: {
+    help: 'KV cache rows that running requests take',
+    read: ({ engine }) => engine.takenRows,
+  },
   cache_rows_max: { help: 'KV cache rows in all', read: ({ limits }) => limits.cacheRows },
   prefix_bytes: { help: 'Memory of KV rows of earlier prompts', read: ({ engine }) => engine.prefixBytes },
   adapters_resident: { help: 'Adapters in memory', read: ({ adapters }) => adapters.count },

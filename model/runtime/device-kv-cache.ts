@@ -94,6 +94,10 @@ export class DeviceKvCache implements KvCache {
     return this.#rows.hostBytes
   }
 
+  get takenRows(): number {
+    return this.#places.takenRows
+  }
+
   allocate(rows: number): CacheSlot | undefined {
     const index = this.#places.placeFor(rows)
     if (index === undefined || rows > this.#limits.contextLength) return undefined

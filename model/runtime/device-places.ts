@@ -38,6 +38,11 @@ export class DevicePlaces {
     this.#slots[place] = slot
   }
 
+  /** Every slot takes as many rows as the longest. */
+  get takenRows(): number {
+    return this.slots.length * this.#longest
+  }
+
   /** The first free place, if every slot can have room for `rows` rows then. */
   placeFor(rows: number): number | undefined {
     const place = this.#slots.indexOf(undefined)

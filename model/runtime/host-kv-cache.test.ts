@@ -182,9 +182,11 @@ test('where room is short at first, a longer sequence makes more without losing 
 
 test('rows and slots are limited in all, and released ones come back', () => {
   const [a, b] = [allocate(600), allocate(400)]
+  expect(cache.takenRows).toBe(1000)
   expect(cache.allocate(1)).toBeUndefined()
   a.release()
   a.release()
+  expect(cache.takenRows).toBe(400)
   expect(cache.allocate(601)).toBeUndefined()
   const others = [allocate(100), allocate(100), allocate(100)]
   expect(cache.allocate(1)).toBeUndefined()

@@ -83,6 +83,10 @@ export class HostKvCache implements KvCache {
     return Math.min(this.#limits.contextLength, this.#limits.cacheRows)
   }
 
+  get takenRows(): number {
+    return this.#places.reserved
+  }
+
   allocate(rows: number): CacheSlot | undefined {
     const { cacheRows } = this.#limits
     const index = this.#places.placeFor(rows)

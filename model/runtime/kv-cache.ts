@@ -27,6 +27,8 @@ export interface KvBinding {
 export interface KvCache {
   /** Bytes of this process's memory that its own copies have read or written: on a device, those that crossed. */
   readonly hostBytes: number
+  /** Rows of its slots, and those that no other slot can have because of them. */
+  readonly takenRows: number
   /** A slot for `rows` rows in every layer, or undefined when there is none now. */
   allocate(rows: number): CacheSlot | undefined
   /** Copies the rows of some of a slot's tokens. Not during a run. */

@@ -174,6 +174,10 @@ export class OnnxBackend implements Backend {
     return slot
   }
 
+  get takenRows(): number {
+    return this.#runner.cache.takenRows
+  }
+
   async keepRows(slot: CacheSlot, range: TokenRange): Promise<KeptRows> {
     const kept = await this.#runner.cache.keep(slot, range)
     const sequence = this.#sequences.get(slot)

@@ -197,11 +197,13 @@ test('rows that are kept over a page’s edge come back in another slot, in othe
 test('pages are taken for all that a slot reserves, and there are no more than the memory holds', async () => {
   const slots = [allocate(700), allocate(257)]
   // 3 and 2 of the 8 pages.
+  expect(cache.takenRows).toBe(5 * 256)
   expect(cache.allocate(701)).toBeUndefined()
   expect(cache.allocate(700)).toBeDefined()
   expect(cache.allocate(1)).toBeUndefined()
   for (const slot of slots) slot.release()
   slots[0]?.release()
+  expect(cache.takenRows).toBe(3 * 256)
   expect(cache.allocate(700)).toBeDefined()
   const full = allocate(256)
   await append([full], 250)

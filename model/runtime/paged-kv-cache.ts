@@ -88,6 +88,10 @@ export class PagedKvCache implements KvCache {
     return this.#rows.hostBytes
   }
 
+  get takenRows(): number {
+    return (this.#count - this.#pages.free) * this.#pages.pageRows
+  }
+
   allocate(rows: number): CacheSlot | undefined {
     if (this.#slots.size === this.#limits.maxBatch || rows > this.#limits.contextLength) return undefined
     const pages = this.#pages.take(rows)

@@ -181,6 +181,10 @@ export class FakeBackend implements Backend {
     })
   }
 
+  get takenRows(): number {
+    return this.usedRows
+  }
+
   async keepRows(given: CacheSlot, { end, start, tail, tokens }: TokenRange): Promise<KeptRows> {
     const slot = this.#own(given)
     if (slot.tokens.length !== tokens || start >= end || end > tokens) throw new Error('not that many tokens')

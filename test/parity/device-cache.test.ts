@@ -210,6 +210,10 @@ test('rows are kept as long as there is memory for them, and no longer than unti
   if (other === undefined) throw new Error('no room')
   await expect(device.putRows(other, kept.slice(0, 1))).rejects.toThrow('released')
   await device.putRows(other, [await keep()])
+  other.release()
+  // Both places have room for the longer one's rows and the one that nobody reads.
+  expect(device.allocate(20)).toBeDefined()
+  expect(device.takenRows).toBe(2 * 301)
   await device.close()
 })
 
