@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import proto from 'onnx-proto'
 import { expect, test } from 'vitest'
 import { openBackend, tinyBackbone, tinyConfig } from '../../test/parity/tiny-backbone.ts'
-import { layoutFor } from '../runtime/cache-type.ts'
+import { checkHeads, layoutFor } from '../runtime/cache-type.ts'
 import { cacheGraphFile } from '../runtime/open-kv-cache.ts'
 import { graphFiles } from './export.ts'
 import { float16CacheGraph } from './float16-cache.ts'
@@ -71,4 +71,15 @@ test('a backbone whose attention pages do not have runs in places on CUDA, with 
       code: 'invalid_request',
       message: expect.stringMatching(/--cache-type (f32|int8) is not for --device cuda.*f16/),
     })
+})
+
+test('a backbone whose heads CUDA’s attention does not take is refused there, with why and what to use', () => {
+  expect(() => checkHeads({ headDim: 12 }, 'cuda')).toThrow(
+    expect.objectContaining({
+      code: 'backbone_invalid',
+      message: expect.stringMatching(/12 numbers wide.*multiples of 8.*--device webgpu or cpu/),
+    }),
+  )
+  for (const device of ['cpu', 'webgpu'] as const) checkHeads({ headDim: 12 }, device)
+  checkHeads({ headDim: 80 }, 'cuda')
 })

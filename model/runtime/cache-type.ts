@@ -37,6 +37,15 @@ export function layoutFor(config: ModelConfig, device: Device): CacheLayout {
   return layout === 'pages' && reasonAgainstPages(config) !== undefined ? 'slots' : layout
 }
 
+/** Throws `backbone_invalid` for a model whose heads no attention of the device takes. */
+export function checkHeads({ headDim }: Pick<ModelConfig, 'headDim'>, device: Device): void {
+  if (device === 'cuda' && headDim % 8 !== 0)
+    throw new QuartetError(
+      'backbone_invalid',
+      `this backbone's heads are ${headDim} numbers wide, and CUDA's attention takes multiples of 8 alone; use --device webgpu or cpu`,
+    )
+}
+
 /** The type of cache that each device has unless a setting says otherwise. */
 export const defaultCacheType: Readonly<Record<Device, CacheType>> = {
   cpu: 'f32',

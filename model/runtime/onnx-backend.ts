@@ -21,6 +21,7 @@ import {
   type CacheLayout,
   type CacheType,
   checkCacheType,
+  checkHeads,
   layoutFor,
   pagedType,
 } from './cache-type.ts'
@@ -73,6 +74,7 @@ export async function createBackend({
       'backbone_invalid',
       `${folder} has bf16 weights, which ONNX Runtime multiplies on GPUs alone; run it with --device cuda, or import the model with --weights q8`,
     )
+  checkHeads(config, device)
   checkCacheType(cacheType, { device, layout })
   const form = { layout, type: cacheType }
   const { vocab } = config
