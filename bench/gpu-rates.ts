@@ -50,7 +50,7 @@ export async function decodeFigures(
   return figures
 }
 
-/** What capturing decoding runs brings, where the device does: against a backend that launches each kernel anew. */
+/** The rates of captured decoding runs against those of a backend that launches each kernel anew. */
 export async function capturedFigures(
   backend: OnnxBackend,
   { clock, figures, sizes }: Pick<Rated, 'clock' | 'sizes'> & { readonly figures: readonly Figure[] },

@@ -15,7 +15,7 @@ interface Machine {
   readonly twiceAt: number
   /** Milliseconds of a decode step. */
   readonly decode: number
-  /** Of the cache: in pages a step is one call. `host` when absent. */
+  /** The cache's layout: in pages a step is one call. `host` when absent. */
   readonly layout?: CacheLayout
 }
 

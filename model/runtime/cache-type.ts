@@ -62,7 +62,7 @@ const typesIn: Readonly<Record<CacheLayout, readonly CacheType[]>> = {
   pages: ['f16', 'int8'],
 }
 
-/** Of CUDA's attention over places. */
+/** The types that CUDA's attention over places takes. */
 const typesInCudaSlots: readonly CacheType[] = ['f16']
 
 /** Throws `invalid_request` for a type of cache that a layout does not have on a device, by default the usual one. */

@@ -20,7 +20,7 @@ interface DecodeLimits {
 export interface DecodeGraphOptions extends Pick<SessionOptions, 'device' | 'initializers' | 'threads'> {
   readonly config: ModelConfig
   readonly limits: DecodeLimits
-  /** Of the cache. */
+  /** The type of the cache. */
   readonly type: PagedType
 }
 
@@ -30,7 +30,7 @@ type Inputs<T> = Readonly<Record<Input, T>>
 
 /** A size of batch and of tables, and the tensors on the device that its runs have, always the same. */
 interface SizeClass {
-  /** By which the device's provider knows the captured run. */
+  /** The device's provider knows the captured run by it. */
   readonly number: number
   readonly batch: number
   /** Pages of each sequence that the tables list. */

@@ -13,7 +13,7 @@ import { InferenceSession, type SessionOptions } from './session.ts'
 import { SharedWeights } from './shared-weights.ts'
 import { float32, int32, int64, type Tensors } from './tensors.ts'
 
-/** What a run must know of its sequences beside their rows. */
+/** The facts that a run needs of its sequences beside their rows. */
 export interface SequenceFacts {
   /** How many of a sequence's first rows in a layer stay in view behind a window. */
   readonly prefixOf: (slot: CacheSlot, layer: number) => number

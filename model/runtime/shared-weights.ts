@@ -64,7 +64,7 @@ export class SharedWeights {
     { device, graph }: { device: Device; graph: string },
   ): Promise<SharedWeights> {
     await using failing = new AsyncDisposableStack()
-    // What the loading of a weight takes beside its place goes with the loaders.
+    // The loaders need more memory than the weights have; it is given back with them.
     await using loading = new AsyncDisposableStack()
     const loaders = new Map<WeightType, Crossing>()
     const holder = failing.adopt(await openFor(device, 'float32'), (released) => released.release())

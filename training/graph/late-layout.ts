@@ -1,6 +1,6 @@
 import { numbered, type Place, padded } from './token-places.ts'
 
-/** What a graph with late rows is told besides; shapes as in its `LateInputs`. */
+/** The further inputs of a graph with late rows; shapes as in its `LateInputs`. */
 export interface LateLayout {
   /** [batch, front] */
   readonly frontTokens: number[]
@@ -13,7 +13,7 @@ export interface LateLayout {
 interface LateBatch {
   /** The tokens that are read of each example. */
   readonly read: readonly (readonly number[])[]
-  /** Of each example, how many of its tokens stand in front of each prompt row. */
+  /** The number of tokens in front of each prompt row, for each example. */
   readonly places: readonly (readonly number[])[]
   /** The tokens that predict a response token. */
   readonly predicting: readonly Place[]
@@ -21,7 +21,7 @@ interface LateBatch {
   readonly instruction: number
 }
 
-/** Of examples whose tokens in front of their first prompt row are padded apart from those behind it. */
+/** Sizes of a batch that pads the tokens in front of the first prompt row, and those behind it, each to the longest. */
 export function lateSizes({
   fronts,
   lengths,

@@ -30,8 +30,8 @@ export interface TrainingGraphOptions {
   /** The adapter that is trained; none for the untuned backbone. */
   readonly metadata: AdapterMetadata | undefined
   /**
-   * What a generator of late rows reads: the tokens in front of all of them, as it is served, or tokens behind some of
-   * them too.
+   * The tokens that a generator of late rows reads: those in front of all the rows, as it is served, or tokens behind some
+   * of the rows too.
    */
   readonly reads?: 'front' | 'all'
   /** Whether the graph also gives the gradients, and whether their pass computes each layer's values anew. */
@@ -135,9 +135,9 @@ function backbone(g: GraphBuilder, model: Backbone): { normed: Value; segments: 
   return { normed: finalNorm(g, residual, { config, weights }), segments }
 }
 
-/** What a layer's attention gave. */
+/** The result of a layer's attention. */
 interface Attended {
-  /** Of all rows, prompt rows too: [rows, heads · headDim] */
+  /** The attention of all rows, prompt rows too: [rows, heads · headDim] */
   readonly all: Value
   /** The residual stream that entered the layer. */
   readonly hidden: Value
