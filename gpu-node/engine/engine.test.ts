@@ -532,6 +532,42 @@ describe('a backend that fails', () => {
     expect(backend.usedRows).toBe(0)
   })
 
+  it.each(['pages', 'host'] as const)(
+    'leaves the others’ tokens as they are and no row behind, whatever fails and whoever leaves (%s)',
+    async (layout) => {
+      const draws = fc.sample(fc.nat(99), { numRuns: 20_000, seed: 5 })
+      const dice = () => draws.pop() ?? 99
+      const { backend, submit } = engineWith({ layout, maxBatch: 6, cacheRows: 400 })
+      const leaving: AbortController[] = []
+      backend.beforeCall = async () => {
+        await Promise.resolve()
+        if (dice() < 4) leaving.splice(dice() % (leaving.length + 1), 1)[0]?.abort()
+        if (dice() < 12) throw new Error('broken')
+      }
+      const asks = range(60).map((n) => ({
+        prompt: range(3 + (dice() % 40), n),
+        maxTokens: 1 + (dice() % 30),
+      }))
+      const ends = await Promise.all(
+        asks.map(async (ask, n) => {
+          const controller = new AbortController()
+          leaving.push(controller)
+          const pin = n % 3 === 0 ? undefined : pinned(n, n % 4, n % 3 === 1 ? undefined : 2)
+          const events = await read(submit({ ...ask, signal: controller.signal, ...(pin && { pin }) }))
+          expect(pin?.released ?? 1).toBe(1)
+          const expected = continuation(ask.prompt, { count: ask.maxTokens, identity: pin && n })
+          const found = ids(events)
+          const last = events.at(-1)
+          expect(found).toEqual(last?.type === 'done' ? expected : expected.slice(0, found.length))
+          expect(events.filter(({ type }) => type !== 'token')).toHaveLength(1)
+          return last?.type === 'error' ? last.code : last?.type
+        }),
+      )
+      expect(new Set(ends)).toEqual(new Set(['done', 'node_error', 'client_closed_request']))
+      expect(backend.usedRows).toBe(0)
+    },
+  )
+
   it('is not tried again for anyone where its device is lost', async () => {
     const { backend, engine, failures, submit } = engineWith()
     const streams = range(4).map(() => read(submit({ maxTokens: 30 })))
