@@ -555,7 +555,7 @@ describe('a backend that fails', () => {
           const pin = n % 3 === 0 ? undefined : pinned(n, n % 4, n % 3 === 1 ? undefined : 2)
           const events = await read(submit({ ...ask, signal: controller.signal, ...(pin && { pin }) }))
           expect(pin?.released ?? 1).toBe(1)
-          const expected = continuation(ask.prompt, { count: ask.maxTokens, identity: pin && n })
+          const expected = continuation(ask.prompt, { count: ask.maxTokens, identity: pin ? n : 0 })
           const found = ids(events)
           const last = events.at(-1)
           expect(found).toEqual(last?.type === 'done' ? expected : expected.slice(0, found.length))

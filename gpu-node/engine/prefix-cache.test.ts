@@ -212,3 +212,20 @@ it('a prompt whose rows cannot be kept is answered, and so are those beside it',
   expect((await generate({ prompt: text(130, 1) })).cached).toBe(0)
   expect([backend.usedRows, engine.prefixBytes]).toEqual([0, 0])
 })
+
+it('a prompt whose kept rows cannot be put back ends alone, and whoever waits behind it is answered', async () => {
+  const { backend, begin, engine, generate, read } = engineWith()
+  await generate({ prompt: text(130) })
+  const { putRows } = backend
+  backend.putRows = () => Promise.reject(new Error('broken'))
+  const events: GenerateEvent[] = []
+  const failing = (async () => {
+    for await (const piece of begin({ prompt: text(130) })) events.push(...piece)
+  })()
+  const others = [1, 2, 3, 4, 5, 6].map((seed) => read({ prompt: text(130, seed) }))
+  await Promise.all([failing, ...others])
+  expect(events).toMatchObject([{ type: 'error', code: 'node_error' }])
+  backend.putRows = putRows.bind(backend)
+  expect((await generate({ prompt: text(130) })).cached).toBe(128)
+  expect([backend.usedRows, engine.running]).toEqual([0, 0])
+})

@@ -16,11 +16,19 @@ export interface Jump {
   readonly tokens: readonly number[]
 }
 
+/** A sequence into whose slot the rows that are kept of its prompt could not be put. */
+interface Unrestored {
+  readonly sequence: Sequence
+  readonly cause: unknown
+}
+
 /** The work of one step: chunks first, then forced texts, then one token for each other decoding sequence. */
 export interface Step {
   readonly chunks: readonly Chunk[]
   readonly jumps: readonly Jump[]
   readonly decode: readonly Sequence[]
+  /** They are to be ended. */
+  readonly unrestored: readonly Unrestored[]
 }
 
 export interface SchedulerOptions {
@@ -81,12 +89,12 @@ export class Scheduler {
   /** The next step. Admits from the queue first. */
   async schedule(now: number): Promise<Step> {
     await this.#admit(now)
-    await this.#release()
+    const unrestored = await this.#release()
     const decode = this.#decoding.filter(({ phase }) => phase.name === 'decoding' && phase.next.length === 1)
     const ms = this.#budget.prefillMs(decode.length)
     const jumps = this.#jumps(ms)
     const jumpMs = jumps.reduce((sum, jump) => sum + this.#jumpMs(jump), 0)
-    return { chunks: this.#chunks(ms - jumpMs), jumps, decode }
+    return { chunks: this.#chunks(ms - jumpMs), jumps, decode, unrestored }
   }
 
   /** Sequences that wait for their grammar. */
@@ -132,9 +140,10 @@ export class Scheduler {
     }
   }
 
-  /** Begins the prompts that need not wait for another's. */
-  async #release(): Promise<void> {
+  /** Begins the prompts that need not wait for another's. Gives those that cannot begin, which are forgotten. */
+  async #release(): Promise<readonly Unrestored[]> {
     const waiting = this.#following
+    const unrestored: Unrestored[] = []
     this.#following = []
     for (const { sequence, slot } of waiting) {
       if (sequence.phase.name !== 'prefilling') continue
@@ -143,8 +152,14 @@ export class Scheduler {
         continue
       }
       this.#prefixes.expect(sequence, slot)
-      this.#begin(sequence, { slot, restored: await this.#prefixes.restore(sequence, slot) })
+      try {
+        this.#begin(sequence, { slot, restored: await this.#prefixes.restore(sequence, slot) })
+      } catch (cause) {
+        this.#prefilling = this.#prefilling.filter((other) => other !== sequence)
+        unrestored.push({ sequence, cause })
+      }
     }
+    return unrestored
   }
 
   #begin(sequence: Sequence, { restored, slot }: { restored: Restored; slot: CacheSlot }): void {

@@ -73,10 +73,12 @@ export class StepRunner {
   async *run(step: Step): AsyncGenerator<DueToken, void> {
     const time: StepTime = { prefillMs: 0, decodeMs: 0 }
     this.#hasFailed = false
+    for (const { cause, sequence } of step.unrestored) this.#end([{ sequence }], this.#failure(cause))
     const { reading, parts } = partsOf(step)
     for (const part of reading) yield* this.#read(part, time)
     for (const call of this.#options.backend.callsOf(parts)) yield* this.#call(call, time)
-    if (step.chunks.length + step.jumps.length + step.decode.length === 0) await this.#waitForGrammars()
+    const { chunks, decode, jumps, unrestored } = step
+    if ([chunks, decode, jumps, unrestored].every(({ length }) => length === 0)) await this.#waitForGrammars()
     const report = reportOf(step, time)
     const { observer, pace } = this.#options
     pace.record({
@@ -182,21 +184,25 @@ export class StepRunner {
   }
 
   async #compute(call: () => Promise<Float32Array>): Promise<Computed | RunFailure> {
-    const { now, observer } = this.#options
+    const { now } = this.#options
     const start = now()
     try {
       const results = await call()
       this.#failuresInARow = 0
       return { results, ms: now() - start }
     } catch (cause) {
-      if (!this.#hasFailed) this.#failuresInARow++
-      this.#hasFailed = true
-      observer.failed(cause)
-      return new RunFailure(cause)
+      return this.#failure(cause)
     }
   }
 
-  #end(parts: readonly EnginePart[], failure: RunFailure): void {
+  #failure(cause: unknown): RunFailure {
+    if (!this.#hasFailed) this.#failuresInARow++
+    this.#hasFailed = true
+    this.#options.observer.failed(cause)
+    return new RunFailure(cause)
+  }
+
+  #end(parts: readonly Pick<EnginePart, 'sequence'>[], failure: RunFailure): void {
     for (const { sequence } of parts) this.#options.endings.fail(sequence, failure)
   }
 
