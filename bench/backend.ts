@@ -2,7 +2,7 @@ import { CliFailure } from '../cli/command/failure.ts'
 import { requireBackbone } from '../cli/local/local-backbone.ts'
 import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { Backend } from '../model/runtime/backend.ts'
-import { type BackendOptions, createBackend } from '../model/runtime/onnx-backend.ts'
+import { type BackendOptions, createBackend } from '../model/runtime/create-backend.ts'
 import { type BackboneManifest, WeightFormat } from '../shared/backbone.ts'
 import { BackboneSlug } from '../shared/ids.ts'
 

@@ -1,6 +1,7 @@
 import { prepareCacheGraph } from '../model/calibration/cache-graph.ts'
 import { type CacheType, defaultCacheType, layoutFor } from '../model/runtime/cache-type.ts'
-import { type BackendOptions, createBackend, type OnnxBackend } from '../model/runtime/onnx-backend.ts'
+import { type BackendOptions, createBackend } from '../model/runtime/create-backend.ts'
+import type { OnnxBackend } from '../model/runtime/onnx-backend.ts'
 import type { Device } from '../model/runtime/session.ts'
 
 export type Loadable = Pick<BackendOptions, 'folder' | 'manifest'>

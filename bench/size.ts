@@ -1,7 +1,7 @@
 import { defaultBackbone } from '../cli/command/settings.ts'
 import { requireBackbone } from '../cli/local/local-backbone.ts'
 import type { Backend } from '../model/runtime/backend.ts'
-import { createBackend } from '../model/runtime/onnx-backend.ts'
+import { createBackend } from '../model/runtime/create-backend.ts'
 import { weightFormat } from './backend.ts'
 import { report } from './report.ts'
 import { decodeStep, prefill, prompt } from './sequences.ts'

@@ -184,7 +184,7 @@ export async function startNode(
 }
 
 async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
-  const { createBackend } = await import('../model/runtime/onnx-backend.ts')
+  const { createBackend } = await import('../model/runtime/create-backend.ts')
   const { checkDecoding } = await import('../model/runtime/decode-check.ts')
   const { checkLongChunks } = await import('../model/runtime/long-chunk-check.ts')
   const { prepareCacheGraph } = await import('../model/calibration/cache-graph.ts')

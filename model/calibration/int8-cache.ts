@@ -4,8 +4,8 @@ import type { Backbone } from '../backbone/backbone-folder.ts'
 import { type CacheScales, int8CacheGraph, withInt8Cache } from '../graph/int8-cache.ts'
 import { backboneCodec } from '../import/backbone-tokenizer.ts'
 import { promptWindows } from '../import/prompt-windows.ts'
+import { createBackend } from '../runtime/create-backend.ts'
 import { HostRows } from '../runtime/host-rows.ts'
-import { createBackend } from '../runtime/onnx-backend.ts'
 import { writeGraph } from './write-graph.ts'
 
 /** Tokens of the text that are read. */

@@ -1,10 +1,8 @@
 import type { AdapterFile } from '../../shared/adapter-file.ts'
 import { checkPromptLength } from '../../shared/adapter-fit.ts'
-import type { BackboneManifest, ModelConfig } from '../../shared/backbone.ts'
+import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { hostNodes } from '../graph/prompt-inputs.ts'
-import { AdapterLoader, PromptTensors } from './adapter-tensors.ts'
-import { loadAnchors } from './anchors.ts'
+import { type AdapterLoader, PromptTensors } from './adapter-tensors.ts'
 import type {
   Backend,
   BackendLimits,
@@ -16,101 +14,14 @@ import type {
   StepPart,
   TokenRange,
 } from './backend.ts'
-import {
-  type CacheForm,
-  type CacheLayout,
-  type CacheType,
-  checkCacheType,
-  checkHeads,
-  layoutFor,
-  pagedType,
-} from './cache-type.ts'
-import { DecodeGraph } from './decode-graph.ts'
+import type { CacheForm } from './cache-type.ts'
 import { hasLoneQuery } from './lone-query.ts'
-import { cacheGraphFile, longestIn, openKvCache } from './open-kv-cache.ts'
 import { rotaryVariant } from './rotary-feeds.ts'
 import { plainRows, prefixRows, type RunRows, tunedRows } from './row-places.ts'
-import { type GraphRun, type RowResult, Runner, type SequenceFacts } from './runner.ts'
+import type { GraphRun, RowResult, Runner, SequenceFacts } from './runner.ts'
 import type { SequenceRun } from './sequence-run.ts'
-import type { Device } from './session.ts'
 import { StackedAdapter } from './stacked-adapter.ts'
 import { stepCallsOf } from './step-calls.ts'
-
-export interface BackendOptions {
-  /** A backbone's folder and its manifest. */
-  readonly folder: string
-  readonly manifest: BackboneManifest
-  readonly device: Device
-  /** Threads that share one operator's work; one per core when absent. */
-  readonly threads?: number | undefined
-  /** f32 when absent. For any other the graph must have been prepared (`prepareCacheGraph`). */
-  readonly cacheType?: CacheType | undefined
-  /** The model's own on the device (`layoutFor`) when absent. */
-  readonly cacheLayout?: CacheLayout | undefined
-  /** Whether tokens are decoded by a graph of their own, which a GPU captures: with a cache in pages, on CUDA unless said. */
-  readonly decodeGraph?: boolean | undefined
-  /** Memory of the device for kept rows; none but a little when absent. The host takes what it needs. */
-  readonly keptBytes?: number | undefined
-  /** `contextLength` is lowered to the backbone's own. */
-  readonly limits: Omit<BackendLimits, 'vocab'>
-}
-
-/** Loads a backbone. Throws `backbone_invalid` or, when the device does not start, `node_unavailable`. */
-export async function createBackend({
-  cacheLayout,
-  cacheType = 'f32',
-  decodeGraph,
-  folder,
-  keptBytes = 0,
-  manifest,
-  limits: asked,
-  ...session
-}: BackendOptions): Promise<OnnxBackend> {
-  const { config, digest: backbone, weights } = manifest
-  const { device } = session
-  const layout = cacheLayout ?? layoutFor(config, device)
-  if (weights === 'bf16' && device === 'cpu')
-    throw new QuartetError(
-      'backbone_invalid',
-      `${folder} has bf16 weights, which ONNX Runtime multiplies on GPUs alone; run it with --device cuda, or import the model with --weights q8`,
-    )
-  checkHeads(config, device)
-  checkCacheType(cacheType, { device, layout })
-  const form = { layout, type: cacheType }
-  const { vocab } = config
-  const anchors = await loadAnchors(folder, config)
-  const longest = longestIn(asked.cacheRows, layout)
-  const limits = {
-    ...asked,
-    vocab,
-    contextLength: Math.min(asked.contextLength, config.contextLength, longest),
-  }
-  return new OnnxBackend({
-    backbone,
-    config,
-    form,
-    limits,
-    runner: await Runner.open(folder, {
-      cache: (opened) => openKvCache(opened, { config, device, form, keptBytes, limits }),
-      config,
-      decode:
-        layout === 'pages' && (decodeGraph ?? device === 'cuda')
-          ? (initializers) =>
-              DecodeGraph.open(folder, {
-                config,
-                initializers,
-                limits,
-                type: pagedType(cacheType),
-                ...session,
-              })
-          : undefined,
-      graph: cacheGraphFile(form, { config, device }),
-      cpuNodes: hostNodes(config),
-      ...session,
-    }),
-    adapters: new AdapterLoader({ backbone, config, anchors, chunkTokens: limits.chunkTokens }),
-  })
-}
 
 /** The inputs that the graph needs for a sequence in every run. */
 interface SequenceRows {

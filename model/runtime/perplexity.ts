@@ -1,8 +1,8 @@
 import { QuartetError } from '../../shared/errors.ts'
 import { openBackbone } from '../backbone/backbone-folder.ts'
 import type { CacheType } from './cache-type.ts'
+import { createBackend } from './create-backend.ts'
 import { logNormaliser } from './logits.ts'
-import { createBackend } from './onnx-backend.ts'
 import { range } from './row-places.ts'
 
 /** Tokens that are read at a time, and the positions in them whose next token is scored. */

@@ -1,6 +1,7 @@
 import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import type { LoadedAdapter } from '../../model/runtime/backend.ts'
-import { createBackend, type OnnxBackend } from '../../model/runtime/onnx-backend.ts'
+import { createBackend } from '../../model/runtime/create-backend.ts'
+import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import { maxWindow } from '../../shared/adapter-file.ts'
 import type { Example } from '../data/example.ts'
 import { type Measurements, type MeasureOptions, type MeasureProgress, measure } from './measure.ts'
