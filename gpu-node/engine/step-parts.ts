@@ -17,7 +17,7 @@ export interface PromptPart extends PrefillChunk {
   }
 }
 
-/** A step's work for one sequence as the backend runs it. A forced text is a chunk that is none of a prompt. */
+/** A step's work for one sequence as the backend runs it. A forced text is a chunk without a `prompt`. */
 export type EnginePart =
   | PromptPart
   | (StepPart & { readonly sequence: Sequence; readonly prompt?: undefined })
@@ -27,7 +27,7 @@ export interface ReadingPart extends PromptPart {
   readonly reading: PromptReading
 }
 
-/** A step's work: chunks whose results are a matter of their own, and what may run together. */
+/** A step's work as parts: each of `reading` runs in a call of its own, and `parts` may run together. */
 export function partsOf({ chunks, decode, jumps }: Step): {
   readonly reading: readonly ReadingPart[]
   readonly parts: readonly EnginePart[]

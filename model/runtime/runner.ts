@@ -145,7 +145,7 @@ export class Runner {
     this.#isDecodeGraphOff = true
     throw new QuartetError(
       'node_error',
-      'decoding by captured runs failed, and is off until the node starts anew; --cuda-graphs off leaves it out then too',
+      'a captured run failed: this process decodes without captured runs from now on; start it with --cuda-graphs off where that comes again',
       { cause },
     )
   }

@@ -166,7 +166,7 @@ test('where a run of the graph that decodes fails, the serving graph decodes fro
     if (decodeGraph)
       await expect(decode()).rejects.toMatchObject({
         code: 'node_error',
-        message: expect.stringMatching(/captured runs failed.*--cuda-graphs off/),
+        message: expect.stringMatching(/captured run failed.*--cuda-graphs off/),
         cause: new Error('no capture'),
       })
     logits.push([...(await decode())])
