@@ -50,6 +50,8 @@ def load(path: str) -> nn.Module:
 
 def with_lora(model: nn.Module, rank: int) -> list[nn.Parameter]:
     """Freezes the model and puts an update on each projection of each layer; returns what is trained."""
+    if getattr(model.config, "final_logit_softcapping", None):
+        raise SystemExit("a model that caps its logits is not supported: the loss takes the head's own")
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     trained = []
