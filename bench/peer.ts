@@ -6,6 +6,7 @@ import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CliFailure } from '../cli/command/failure.ts'
 import type { LoadTarget } from './load.ts'
+import { freshStory, storyTokens } from './story.ts'
 
 /** Threads of llama.cpp's programs, and of the backends that they are compared with. */
 export const peerThreads = 2
@@ -72,7 +73,7 @@ export async function startPeer({
       url,
       headers: {},
       body: (i) => ({
-        ...storyPrompt(i),
+        ...freshStory(),
         n_predict: storyTokens,
         ignore_eos: true,
         cache_prompt: false,
@@ -117,12 +118,4 @@ async function whenReady(child: ChildProcessByStdio<null, null, Readable>, url: 
       })
     await sleep(100)
   }
-}
-
-/** New tokens of each request under load. */
-export const storyTokens = 48
-
-/** The prompt of request `i`, about 70 tokens, none the same, so that no prefix can be reused. */
-export function storyPrompt(i: number): { prompt: string } {
-  return { prompt: `${i} ${'Write a short story about a river and a boat. '.repeat(6)}` }
 }

@@ -10,12 +10,13 @@ import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import { AliasName, TenantId } from '../shared/ids.ts'
 import { benchBackbone, weightFormat } from './backend.ts'
 import { closedLoop, type LoadTarget, request } from './load.ts'
-import { startPeer, storyPrompt, storyTokens } from './peer.ts'
+import { startPeer } from './peer.ts'
 import { firstLoras, type PeerFiles, type PeerOptions, peerFiles } from './peer-files.ts'
 import { peerWeights } from './peer-weights.ts'
 import { publishRandomAdapter } from './publish-random-adapter.ts'
 import { type Figure, report } from './report.ts'
 import { median } from './statistics.ts'
+import { freshStory, storyTokens } from './story.ts'
 
 const edgePort = 18_787
 const nodePort = 18_788
@@ -38,7 +39,10 @@ export interface Quartet extends AsyncDisposable {
   readonly adapters: readonly string[]
 }
 
-/** A whole local stack of its own, with one tenant and so many adapters that no node has seen; of q8 weights where no backbone is given. */
+/**
+ * A whole local stack of its own, with one tenant and so many adapters that no node has seen; of q8 weights where no backbone
+ * is given.
+ */
 export async function startQuartet(adapterCount: number, served?: Backbone): Promise<Quartet> {
   const folder = await mkdtemp(join(tmpdir(), 'quartet-bench-'))
   const home = homeAt(folder)
@@ -67,7 +71,7 @@ export async function startQuartet(adapterCount: number, served?: Backbone): Pro
       url: `${stack.edge}/v1/completions`,
       headers: { authorization: `Bearer ${key}` },
       body: (i) => ({
-        ...storyPrompt(i),
+        ...freshStory(),
         model: modelOf(i),
         max_tokens: maxTokens,
         ignore_eos: true,
