@@ -54,7 +54,8 @@ const sharedAttributes: readonly string[] = [
 
 /**
  * A serving graph whose cache lies in pages (`com.microsoft.PagedAttention`), computed in 16-bit floats; an 8-bit cache stays
- * one (`withInt8Cache`). Its sequences may have any number of rows each, one behind the other. In place of `last_row` and `total_rows` it has the inputs
+ * one (`withInt8Cache`). Its sequences may have any number of rows each, one behind the other. In place of `last_row` and
+ * `total_rows` it has the inputs
  *
  * - `row_starts` int32 [layers, batch + 1]: where each sequence's rows begin in the layer, and where the last ones end;
  * - `past_rows` int32 [layers, batch]: rows of each sequence that the layer's cache holds;

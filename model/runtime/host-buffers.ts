@@ -32,8 +32,8 @@ interface FirstRows {
 
 /**
  * The memory of a cache on the host. For each layer, keys and values each are one buffer
- * [places, kvHeads, capacity, headDim] of the cache's type, which is handled as bytes. A buffer takes memory only for rows that were written, as the operating system
- * commits it then. Copying is done in pieces, between which the event loop has its turn.
+ * [places, kvHeads, capacity, headDim] of the cache's type, which is handled as bytes. A buffer takes memory only for rows that
+ * were written, as the operating system commits it then. Copying is done in pieces, between which the event loop has its turn.
  */
 export class HostBuffers {
   readonly #config: ModelConfig

@@ -29,17 +29,13 @@ const bind: Bind = (tensors) => {
   bound.add(made)
   return made
 }
+const cacheWith = (firstCapacity: number) =>
+  new HostKvCache(config, { maxBatch: 4, cacheRows: 1000, contextLength: 800, firstCapacity, bind })
 /** The rows that each slot should hold, in order. */
 let written: Map<CacheSlot, number[]>
 let next = 1
 beforeEach(() => {
-  cache = new HostKvCache(config, {
-    maxBatch: 4,
-    cacheRows: 1000,
-    contextLength: 800,
-    firstCapacity: 800,
-    bind,
-  })
+  cache = cacheWith(800)
   written = new Map()
 })
 afterEach(async () => {
@@ -126,13 +122,7 @@ test('sequences of any length that fits share buffers that are made once', async
 })
 
 test('runs at the same places have the same tensors; those of other places and of memory that goes are released', async () => {
-  cache = new HostKvCache(config, {
-    maxBatch: 4,
-    cacheRows: 1000,
-    contextLength: 800,
-    firstCapacity: 64,
-    bind,
-  })
+  cache = cacheWith(64)
   const tensorsOf = async (...slots: CacheSlot[]) => {
     const found: object[] = []
     await cache.append(
@@ -161,13 +151,7 @@ test('runs at the same places have the same tensors; those of other places and o
 })
 
 test('where room is short at first, a longer sequence makes more without losing any row', async () => {
-  cache = new HostKvCache(config, {
-    maxBatch: 4,
-    cacheRows: 1000,
-    contextLength: 800,
-    firstCapacity: 64,
-    bind,
-  })
+  cache = cacheWith(64)
   const [a, b] = [allocate(50), allocate(60)]
   await append(a, b)
   await append(b)
