@@ -5,7 +5,7 @@ import { cacheRowBytes } from '../model/runtime/cache-budget.ts'
 import type { CacheType } from '../model/runtime/cache-type.ts'
 import { createBackend } from '../model/runtime/create-backend.ts'
 import { compareOnText } from '../model/runtime/perplexity.ts'
-import { benchBackbone } from './backend.ts'
+import { benchBackbone, weightFormat } from './backend.ts'
 import { type Figure, report } from './report.ts'
 import { prefill, prompt } from './sequences.ts'
 import { compare, type MeasuredRatio, timed } from './statistics.ts'
@@ -44,8 +44,8 @@ async function compareDecode(
 }
 
 /** `npm run bench -- cache`: an 8-bit KV cache against one in f32, on the text that `backbone check` reads. */
-export async function benchCache(): Promise<boolean> {
-  const backbone = await benchBackbone()
+export async function benchCache({ weights }: { readonly weights?: string | undefined }): Promise<boolean> {
+  const backbone = await benchBackbone(weightFormat(weights))
   const { folder, manifest } = backbone
   await prepareInt8Cache(backbone)
   const { divergence, perplexity } = await compareOnText(
@@ -67,7 +67,7 @@ export async function benchCache(): Promise<boolean> {
     }
   await backends.f32.close()
   await backends.int8.close()
-  return report(`cache: ${manifest.slug}, int8 against f32`, [
+  return report(`cache: ${manifest.slug}, ${manifest.weights} weights, int8 against f32`, [
     { name: 'perplexity, f32 cache', value: perplexity.exact, unit: '' },
     { name: 'perplexity, int8 cache', value: perplexity.stored, unit: '' },
     {

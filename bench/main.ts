@@ -9,6 +9,7 @@ const usage = `usage: npm run bench -- NAME [options]
              --gguf A,B      the model files that llama.cpp loads
              --rounds N      how often each side is measured (default: 3)
   cache    the KV cache in 8 bits against f32: what it costs in perplexity, what it saves, decode and prefill
+             --weights q4    Quartet's weights (default: q8)
   budget   1,000 requests over 8 lease holders against a budget for 400
   edge     the worker's own time per request, before a node that answers at once
   gpu      a node's model on a device against the CPU: environment, numerics, decode, prefill, memory; under 8 minutes
@@ -66,7 +67,7 @@ async function run(name: string | undefined): Promise<boolean> {
     case 'gpu':
       return (await import('./gpu.ts')).benchGpu(values)
     case 'cache':
-      return (await import('./cache.ts')).benchCache()
+      return (await import('./cache.ts')).benchCache(values)
     case 'budget':
       return (await import('./budget.ts')).benchBudget()
     case 'edge':

@@ -36,8 +36,8 @@ it('nothing is compared where no option names the peer, and a part of its option
 
 it.each([
   [2, { name: 'Q4_0', asGood: ['q4', 'q8'] }],
-  [3, { name: 'Q4_1', asGood: ['q8'] }],
-  [7, { name: 'Q8_0', asGood: ['q8'] }],
+  [3, { name: 'Q4_1', asGood: ['q4', 'q8'] }],
+  [7, { name: 'Q8_0', asGood: ['q4', 'q8'] }],
   [1, { name: 'file type 1', asGood: [] }],
 ])(
   'a file of type %i is held against weights that read a text as well, and no others',

@@ -1,7 +1,8 @@
 import type { WeightFormat } from '../../shared/backbone.ts'
 import type { GraphBuilder } from './builder.ts'
 import { bfloat16, f32, float16 } from './float-matrix.ts'
-import { q4, q8 } from './quantised-matrix.ts'
+import { q4 } from './four-bit-matrix.ts'
+import { q8 } from './quantised-matrix.ts'
 import type { Value, ValueType } from './values.ts'
 
 /** Shape of a weight matrix W [rows, columns] = [out, in]. */

@@ -116,6 +116,14 @@ export const opRows: { readonly [N in OpName]: OpRow<N> } = {
       return [{ type: a.type, shape: [dimAt(a.shape, transA ? 1 : 0), dimAt(b.shape, transB ? 0 : 1)] }]
     },
   },
+  GemmAdd: {
+    operator: { name: 'Gemm', fixed: {} },
+    attributes: { transB: 'int' },
+    outputs([a, b, c], { transB }) {
+      mustEqual(dimAt(a.shape, 1), dimAt(b.shape, transB ? 1 : 0), `${a.name} times ${b.name}`)
+      return [{ type: c.type, shape: c.shape }]
+    },
+  },
   GroupQueryAttention: {
     domain: 'com.microsoft',
     attributes: {

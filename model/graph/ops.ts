@@ -27,6 +27,8 @@ export interface Ops {
   GatherND: Op<[data: Value, indices: Value]>
   /** a·b, either of them transposed. */
   Gemm: Op<[a: Value, b: Value], { transA?: number; transB: number }>
+  /** a·b + c, or a·bᵀ + c. */
+  GemmAdd: Op<[a: Value, b: Value, c: Value], { transB: number }>
   GroupQueryAttention: Op<
     [
       qkvOrQ: Value,
@@ -51,9 +53,9 @@ export interface Ops {
   /** a < b */
   Less: Op<[a: Value, b: Value]>
   MatMul: Op<[a: Value, b: Value]>
-  /** a·bᵀ for a matrix b [N, K] in blocks of integers with a scale and a zero point each. */
+  /** a·bᵀ for a matrix b [N, K] in blocks of integers with a scale each, and a zero point: half the range where none is given. */
   MatMulNBits: Op<
-    [a: Value, b: Value, scales: Value, zeroPoints: Value],
+    [a: Value, b: Value, scales: Value, zeroPoints?: Value],
     { K: number; N: number; bits: number; block_size: number; accuracy_level: number }
   >
   /** Element-wise, of integers too. */

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { Random } from '../../shared/prng.ts'
-import { blockSize, dequantiseRows, pairs, quantiseRows, unpaired } from './quantise.ts'
+import { ggmlTypes } from '../import/element-types.ts'
+import { blockSize, dequantiseRows, quantiseRows } from './quantise.ts'
 
 test('a quantised weight is within half a step of the weight', () => {
   const random = new Random(3)
@@ -8,7 +9,7 @@ test('a quantised weight is within half a step of the weight', () => {
     { length: 40 * blockSize },
     (_, i) => (random.next() - 0.3) * 2 ** (i % 7),
   )
-  const { quants, scales, zeroPoints } = quantiseRows(weights, { columns: weights.length, bits: 8 })
+  const { quants, scales, zeroPoints } = quantiseRows(weights, { columns: weights.length, keepSteps: false })
   for (const [i, weight] of weights.entries()) {
     const block = Math.floor(i / blockSize)
     const scale = scales[block] ?? Number.NaN
@@ -20,7 +21,7 @@ test('a quantised weight is within half a step of the weight', () => {
 
 test('zero stays zero, whatever stands beside it', () => {
   const weights = Float32Array.from({ length: 2 * blockSize }, (_, i) => (i < blockSize ? i * 0.1 : 0))
-  const { quants, zeroPoints } = quantiseRows(weights, { columns: weights.length, bits: 8 })
+  const { quants, zeroPoints } = quantiseRows(weights, { columns: weights.length, keepSteps: false })
   expect(quants[0]).toBe(zeroPoints[0])
   expect([...quants.subarray(blockSize)]).toEqual(Array(blockSize).fill(zeroPoints[1]))
 })
@@ -29,7 +30,7 @@ test('rows that are no whole blocks are filled up, and come back without what fi
   const random = new Random(5)
   const shape = { rows: 3, columns: 40 }
   const weights = Float32Array.from({ length: 120 }, () => random.next() - 0.5)
-  const quantised = quantiseRows(weights, { columns: 40, bits: 8 })
+  const quantised = quantiseRows(weights, { columns: 40, keepSteps: false })
   expect(quantised.quants.length).toBe(3 * 2 * blockSize)
   // The filling stands for zeros.
   expect([...quantised.quants.subarray(40, 64)]).toEqual(Array(24).fill(quantised.zeroPoints[1]))
@@ -38,27 +39,35 @@ test('rows that are no whole blocks are filled up, and come back without what fi
     expect(Math.abs((restored[i] ?? Number.NaN) - weight)).toBeLessThan(1 / 255)
 })
 
-test('four bits lose less by the chosen ranges than by the whole ones', () => {
-  const random = new Random(7)
-  // A few large weights among many small ones, as trained matrices have.
-  const weights = Float32Array.from(
-    { length: 64 * blockSize },
-    (_, i) => (random.next() - 0.5) * (i % 19 ? 1 : 3),
-  )
-  const shape = { rows: 1, columns: weights.length }
-  const squareError = (restored: Float32Array) =>
-    restored.reduce((sum, x, i) => sum + (x - (weights[i] ?? 0)) ** 2, 0)
-  const restored = dequantiseRows(shape, quantiseRows(weights, { columns: shape.columns, bits: 4 }))
-  const whole = weights.map((weight, i) => {
-    const block = weights.subarray(i - (i % blockSize), i - (i % blockSize) + blockSize)
-    const low = Math.min(0, ...block)
-    const step = (Math.max(0, ...block) - low) / 15
-    return (Math.round(weight / step) + Math.round(-low / step) - Math.round(-low / step)) * step
-  })
-  expect(squareError(restored)).toBeLessThan(0.95 * squareError(whole))
-})
+/** Random blocks of a GGUF type, whose scales are between 2^−8 and 2^−7. */
+function randomBlocks(name: 'Q4_0' | 'Q5_0' | 'Q8_0', count: number): Float32Array {
+  const format = ggmlTypes[name]
+  if (format === undefined) throw new Error(`no ${name}`)
+  const random = new Random(11)
+  const bytes = Uint8Array.from({ length: count * format.bytes }, () => Math.floor(random.next() * 256))
+  const from = new DataView(bytes.buffer)
+  for (let block = 0; block < count; block++) {
+    from.setUint16(block * format.bytes, 0x1c00 | (bytes[block] ?? 0), true)
+    // llama.cpp scales the largest weight of a block to the end of the range.
+    if (name === 'Q8_0') from.setInt8(block * format.bytes + 2 + (block % 32), block % 2 ? 127 : -127)
+    else from.setUint8(block * format.bytes + format.bytes - 16, 0)
+    if (name === 'Q5_0')
+      from.setUint32(block * format.bytes + 2, from.getUint32(block * format.bytes + 2, true) & ~1, true)
+    for (let i = 0; name === 'Q8_0' && i < 32; i++)
+      if (from.getInt8(block * format.bytes + 2 + i) === -128) from.setInt8(block * format.bytes + 2 + i, 0)
+  }
+  const to = new Float32Array(count * format.elements)
+  format.decode({ from, count, to })
+  return to
+}
 
-test('numbers of four bits lie two a byte, the first in the low half, and come back', () => {
-  expect([...pairs(Uint8Array.of(1, 2, 3, 4, 5, 6), 3)]).toEqual([0x21, 0x03, 0x54, 0x06])
-  expect([...unpaired(Uint8Array.of(0x21, 0x03, 0x54, 0x06), 3)]).toEqual([1, 2, 3, 4, 5, 6])
+test.for(['Q4_0', 'Q5_0', 'Q8_0'] as const)('the steps of %s are kept where that is asked', (name) => {
+  const weights = randomBlocks(name, 50)
+  const shape = { rows: 1, columns: weights.length }
+  const largestError = (keepSteps: boolean) => {
+    const restored = dequantiseRows(shape, quantiseRows(weights, { columns: shape.columns, keepSteps }))
+    return Math.max(...restored.map((x, i) => Math.abs(x - (weights[i] ?? Number.NaN))))
+  }
+  expect(largestError(true)).toBeLessThan(1e-7)
+  expect(largestError(false)).toBeGreaterThan(1e-5)
 })

@@ -5,7 +5,7 @@ export const blockSize = 32
 export const blocksIn = (columns: number): number => Math.ceil(columns / blockSize)
 
 export interface QuantisedRows {
-  /** `round(weight / scale) + zeroPoint` of each weight, from 0 to 2^bits − 1; [rows, blocks, 32]. */
+  /** `round(weight / scale) + zeroPoint` of each weight, from 0 to 255; [rows, blocks, 32]. */
   readonly quants: Uint8Array
   /** [rows, blocks] */
   readonly scales: Float32Array
@@ -13,33 +13,38 @@ export interface QuantisedRows {
   readonly zeroPoints: Uint8Array
 }
 
+const highest = 255
+
+/** How a block's weights become quants. */
+export interface BlockRanges {
+  /** Keeps a block whose weights are whole multiples of one step, as those of Q8_0 in a GGUF file are. */
+  readonly keepSteps: boolean
+}
+
 /**
- * Weights as ONNX Runtime's MatMulNBits reads them: blocks of 32 along a row, weight = (quant − zero point) · scale.
- * Each block's range is widened to hold 0, which it represents exactly. With four bits the range is the one, among
- * narrower ones, that has the smallest square error.
+ * Weights in eight bits as ONNX Runtime's MatMulNBits reads them: blocks of 32 along a row, weight = (quant − zero point) ·
+ * scale. Each block's range is widened to hold 0, which it represents exactly.
  *
  * @param weights whole rows of `columns` weights, one after the other
  */
 export function quantiseRows(
   weights: Float32Array,
-  { columns, bits }: { columns: number; bits: 4 | 8 },
+  { columns, keepSteps }: BlockRanges & { readonly columns: number },
 ): QuantisedRows {
   const rows = weights.length / columns
   const blocks = blocksIn(columns)
   const quants = new Uint8Array(rows * blocks * blockSize)
   const scales = new Float32Array(rows * blocks)
   const zeroPoints = new Uint8Array(rows * blocks)
-  const rangeOf = bits === 4 ? nearestRange : wholeRange
-  const highest = 2 ** bits - 1
   for (let block = 0; block < rows * blocks; block++) {
     const start = Math.floor(block / blocks) * columns + (block % blocks) * blockSize
     const own = weights.subarray(start, start + Math.min(blockSize, columns - (block % blocks) * blockSize))
-    const range = rangeOf(own, highest)
+    const range = (keepSteps ? stepRange(own) : undefined) ?? wholeRange(own)
     scales[block] = range.scale
     zeroPoints[block] = range.zeroPoint
     const at = block * blockSize
     quants.fill(range.zeroPoint, at, at + blockSize)
-    for (let i = 0; i < own.length; i++) quants[at + i] = quantOf(own[i] ?? 0, range, highest)
+    for (let i = 0; i < own.length; i++) quants[at + i] = quantOf(own[i] ?? 0, range)
   }
   return { quants, scales, zeroPoints }
 }
@@ -49,13 +54,13 @@ interface Range {
   readonly zeroPoint: number
 }
 
-function quantOf(weight: number, { scale, zeroPoint }: Range, highest: number): number {
+function quantOf(weight: number, { scale, zeroPoint }: Range): number {
   const quant = Math.round(weight / scale) + zeroPoint
   return quant < 0 ? 0 : quant > highest ? highest : quant
 }
 
 /** The range from the smallest weight, or 0, to the largest, or 0. */
-function wholeRange(weights: Float32Array, highest: number): Range {
+function wholeRange(weights: Float32Array): Range {
   let low = 0
   let high = 0
   for (const weight of weights) {
@@ -66,43 +71,26 @@ function wholeRange(weights: Float32Array, highest: number): Range {
   return { scale, zeroPoint: Math.round(-low / scale) }
 }
 
-/** Shares of the whole range that are tried. */
-const shares = [1, 0.95, 0.9, 0.85, 0.8, 0.75]
+/** Steps from 0 to the largest magnitude of a block: of Q4_0, of Q5_0, of Q8_0, and of all that eight bits hold. */
+const stepCounts = [8, 16, 127, 128]
+/** How far from a whole step a weight may lie, in steps: files compute with f16 and f32. */
+const tolerance = 1e-3
 
-/** Tries narrower ranges: with few bits, cutting off the ends may cost less than the wider steps of the whole range. */
-function nearestRange(weights: Float32Array, highest: number): Range {
-  const whole = wholeRange(weights, highest)
-  let best = whole
-  let least = Number.POSITIVE_INFINITY
-  for (const share of shares)
-    for (let zeroPoint = whole.zeroPoint - 1; zeroPoint <= whole.zeroPoint + 1; zeroPoint++) {
-      if (zeroPoint < 0 || zeroPoint > highest) continue
-      const fitted = leastSquares(weights, { scale: whole.scale * share, zeroPoint }, highest)
-      if (fitted.error >= least) continue
-      least = fitted.error
-      best = fitted
-    }
-  return best
-}
-
-/** The scale that fits best what these quants stand for, and the square error that is left. */
-function leastSquares(weights: Float32Array, range: Range, highest: number): Range & { error: number } {
-  let product = 0
-  let square = 0
-  let weightSquare = 0
-  for (let i = 0; i < weights.length; i++) {
-    const weight = weights[i] ?? 0
-    const steps = quantOf(weight, range, highest) - range.zeroPoint
-    product += weight * steps
-    square += steps * steps
-    weightSquare += weight * weight
-  }
-  if (square === 0 || product <= 0) return { ...range, error: weightSquare }
-  return {
-    scale: Math.fround(product / square),
-    zeroPoint: range.zeroPoint,
-    error: weightSquare - product ** 2 / square,
-  }
+/** The range whose steps all weights lie on, with 0 in the middle, if there is one. */
+function stepRange(weights: Float32Array): Range | undefined {
+  let largest = 0
+  for (const weight of weights) largest = Math.max(largest, Math.abs(weight))
+  if (largest === 0) return undefined
+  const zeroPoint = (highest + 1) / 2
+  return stepCounts
+    .map((count) => ({ scale: Math.fround(largest / count), zeroPoint }))
+    .find(({ scale }) =>
+      weights.every((weight) => {
+        const steps = weight / scale
+        const whole = Math.round(steps)
+        return Math.abs(steps - whole) < tolerance && whole < zeroPoint
+      }),
+    )
 }
 
 /** weight = (quant − zero point) · scale: rows of `columns` without what fills up their last block. */
@@ -122,28 +110,4 @@ export function dequantiseRows(
           ((quants[at * blockSize + i] ?? 0) - zeroPoint) * scale
     }
   return weights
-}
-
-/** Numbers of four bits, two a byte, the first in the low half; every `length` of them begin with a whole byte. */
-export function pairs(values: Uint8Array, length: number): Uint8Array {
-  const bytes = Math.ceil(length / 2)
-  const packed = new Uint8Array((values.length / length) * bytes)
-  for (let from = 0, at = 0; from < values.length; from += length, at += bytes)
-    for (let i = 0; i < length; i += 2) {
-      const high = i + 1 < length ? (values[from + i + 1] ?? 0) : 0
-      packed[at + (i >> 1)] = (values[from + i] ?? 0) | (high << 4)
-    }
-  return packed
-}
-
-/** The values that `pairs` has packed. */
-export function unpaired(packed: Uint8Array, length: number): Uint8Array {
-  const bytes = Math.ceil(length / 2)
-  const values = new Uint8Array((packed.length / bytes) * length)
-  for (let from = 0, at = 0; at < packed.length; from += length, at += bytes)
-    for (let i = 0; i < length; i++) {
-      const byte = packed[at + (i >> 1)] ?? 0
-      values[from + i] = i % 2 === 0 ? byte & 15 : byte >> 4
-    }
-  return values
 }

@@ -11,6 +11,7 @@ import {
   type MatrixShape,
   matrixFormats,
 } from './matrix-format.ts'
+import { q8BesideQ4 } from './quantised-matrix.ts'
 import { elementSizes, type Value, type ValueType } from './values.ts'
 
 /** Tensors start at multiples of this, so that a memory-mapped file can be read in place with wide loads. */
@@ -77,7 +78,7 @@ export class WeightFile {
     const { weights, eightBits = [] } = this.#stored
     const kind = name.split('.').at(-1)
     const keepsEight = kind === 'embedding' || eightBits.some((kept) => kept === kind)
-    return matrixFormats[weights === 'q4' && keepsEight ? 'q8' : weights]
+    return weights === 'q4' && keepsEight ? q8BesideQ4 : matrixFormats[weights]
   }
 
   /** One of the source's vectors, in 32-bit floats. */

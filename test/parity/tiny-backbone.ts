@@ -29,7 +29,7 @@ export interface TinyBackbone {
   readonly source: TensorSource
 }
 
-interface TinyOptions {
+export interface TinyOptions {
   readonly config?: Partial<ModelConfig>
   readonly weights?: WeightFormat
   readonly seed?: number

@@ -53,5 +53,6 @@ export const products = {
   Gemm: ({ g, inputs: [a, b], outputs: [y], attributes: { transA = 0, transB }, dy }) =>
     product(g, { a, b, y, dy, transA, transB, alpha: 1 }),
   MatMul: ({ g, inputs: [a, b], outputs: [y], dy }) => product(g, { a, b, y, dy, ...plain }),
+  GemmAdd: { none: 'it is part of products with rounded weights; train on dequantised ones' },
   MatMulNBits: { none: 'it rounds its input to eight bits; train on dequantised weights' },
 } satisfies { readonly [N in OpName]?: Rule<N> }

@@ -1,0 +1,72 @@
+import { expect, test } from 'vitest'
+import { Random } from '../../shared/prng.ts'
+import { ggmlTypes } from '../import/element-types.ts'
+import { affineRows, centre, fromAffineRows } from './affine-blocks.ts'
+import { blockSize } from './quantise.ts'
+
+/** Blocks of a GGUF type of random bytes, whose f16 numbers, at these bytes of a block, are between 2^−8 and 2^−7. */
+function randomBlocks(name: string, { count, halves }: { count: number; halves: readonly number[] }) {
+  const format = ggmlTypes[name]
+  if (format === undefined) throw new Error(`no ${name}`)
+  const random = new Random(3)
+  const bytes = Uint8Array.from({ length: count * format.bytes }, () => Math.floor(random.next() * 256))
+  const from = new DataView(bytes.buffer)
+  for (let block = 0; block < count; block++)
+    for (const half of halves)
+      from.setUint16(block * format.bytes + half, 0x1c00 | Math.floor(random.next() * 1024), true)
+  const weights = new Float32Array(count * format.elements)
+  format.decode({ from, count, to: weights })
+  return weights
+}
+
+const restoredFrom = (weights: Float32Array, columns: number) =>
+  fromAffineRows({ rows: weights.length / columns, columns }, affineRows(weights, columns))
+
+test.for([
+  ['Q4_0', [0]],
+  ['Q4_1', [0, 2]],
+  ['Q4_K', [0, 2]],
+] as const)('the weights of a GGUF file in %s are kept', ([name, halves]) => {
+  const weights = randomBlocks(name, { count: 64, halves })
+  const largest = Math.max(...weights.map(Math.abs))
+  for (const [i, weight] of restoredFrom(weights, weights.length / 4).entries())
+    expect(Math.abs(weight - (weights[i] ?? Number.NaN))).toBeLessThan(1e-6 * largest)
+})
+
+test('blocks of few levels, of one, and of zeros are kept, also where they fill no whole block', () => {
+  const levels = [-0.3, 0.1, 0.5, 0.5, 0.9]
+  const columns = 40
+  const weights = Float32Array.from({ length: 3 * columns }, (_, i) =>
+    i < columns ? (levels[i % levels.length] ?? 0) : i < 2 * columns ? -2.5 : 0,
+  )
+  for (const [i, weight] of restoredFrom(weights, columns).entries())
+    expect(weight).toBeCloseTo(weights[i] ?? Number.NaN, 6)
+  // What fills up a block stands for the offset alone, and its inputs are zeros.
+  const { quants } = affineRows(weights, columns)
+  expect([...quants.subarray(columns, 2 * blockSize)]).toEqual(Array(24).fill(centre))
+})
+
+test('other weights lose less than with a zero point of whole steps', () => {
+  const random = new Random(7)
+  // A few large weights among many small ones, as trained matrices have.
+  const weights = Float32Array.from(
+    { length: 64 * blockSize },
+    (_, i) => (random.next() - 0.5) * (i % 19 ? 1 : 3),
+  )
+  const squareError = (restored: Float32Array) =>
+    restored.reduce((sum, x, i) => sum + (x - (weights[i] ?? 0)) ** 2, 0)
+  const whole = weights.map((weight, i) => {
+    const block = weights.subarray(i - (i % blockSize), i - (i % blockSize) + blockSize)
+    const low = Math.min(0, ...block)
+    const step = (Math.max(0, ...block) - low) / 15
+    return (Math.round(weight / step) + Math.round(-low / step) - Math.round(-low / step)) * step
+  })
+  expect(squareError(restoredFrom(weights, weights.length))).toBeLessThan(0.9 * squareError(whole))
+})
+
+test('a block that no line fits is as near as its range allows', () => {
+  const weights = Float32Array.from({ length: blockSize }, (_, i) => Math.exp(i / 8))
+  const range = Math.exp(31 / 8) - 1
+  for (const [i, weight] of restoredFrom(weights, blockSize).entries())
+    expect(Math.abs(weight - (weights[i] ?? Number.NaN))).toBeLessThan(range / 10)
+})
