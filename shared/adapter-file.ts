@@ -22,7 +22,7 @@ const count = (max: number) =>
 const shape = {
   format: z.literal('quartet-adapter/1'),
   anchor: z.enum(['sink', 'own', 'none']).default('none'),
-  placement: z.enum(['first', 'after-first', 'late']).default('first'),
+  placement: z.enum(['first', 'after-first', 'turn', 'late']).default('first'),
   /**
    * Only for the placement `late`: the number of the prompt's tokens, its generation header, that stand behind the
    * rows.
@@ -48,8 +48,8 @@ const generator = {
 }
 
 /**
- * Metadata per kind, keys as in the file. `window`: how many tokens the generator reads, the prompt's first or, with
- * late rows, the last in front of them.
+ * Metadata per kind, keys as in the file. `window`: how many tokens the generator reads: the prompt's first, with the
+ * placement turn the newest turn's first, with late rows the last in front of them.
  * Keys beyond these must start with `train.` (free provenance).
  */
 const Kinds = z.discriminatedUnion('kind', [
@@ -162,15 +162,16 @@ export function carriedFrom(metadata: AdapterMetadata): number | undefined {
 
 function placementProblem(metadata: z.infer<typeof Kinds>) {
   const { placement, tail } = metadata
+  const isAnew = placement === 'late' || placement === 'turn'
+  if (isAnew && carriedFrom(metadata) !== undefined)
+    return {
+      key: 'placement',
+      message: `rows of the placement ${placement} are made anew in every layer: use the kind iapt, static, or idpg without at`,
+    }
   if (placement !== 'late')
     return tail === undefined
       ? undefined
       : { key: 'tail', message: `is for the placement late; leave it out with ${placement}` }
-  if (carriedFrom(metadata) !== undefined)
-    return {
-      key: 'placement',
-      message: 'late rows are made anew in every layer: use the kind iapt, static, or idpg without at',
-    }
   if (tail === undefined)
     return {
       key: 'tail',

@@ -111,6 +111,12 @@ export const GenerateRequest = z
       .optional(),
     /** How many of the prompt's tokens stand behind late rows; absent means as many as the adapter says. */
     tail: z.int().min(1).max(maxTail).optional(),
+    /**
+     * How many of the prompt's tokens stand in front of its newest turn, where an adapter of the placement turn has its
+     * rows; absent where the whole prompt is the newest turn. One alone is not told apart from none: rows stand behind the
+     * first token, the attention sink, in either case.
+     */
+    turn: z.int().min(2).max(262_143).optional(),
     prompt: z.array(tokenId).min(1).max(262_144),
     /** 0 reads the prompt and generates nothing. */
     maxTokens: z.int().min(0).max(262_144),
@@ -147,6 +153,10 @@ export const GenerateRequest = z
     settlement: z.strictObject({ id: SettlementId, terms: z.string().max(1024) }).optional(),
     /** Earlier settlements of the same tenant that are charged: the node forgets them. */
     acknowledge: z.array(SettlementId).max(maxAcknowledged).optional(),
+  })
+  .refine(({ prompt, turn }) => turn === undefined || turn < prompt.length, {
+    path: ['turn'],
+    error: 'must be less than the number of tokens of the prompt: the newest turn has one at least',
   })
   .refine(({ embedding, maxTokens }) => embedding === undefined || maxTokens === 0, {
     path: ['embedding'],

@@ -143,6 +143,10 @@ function checkDigest(actual: AdapterDigest, expected: AdapterDigest | undefined)
 
 async function requireBackbone(metadata: AdapterMetadata, publication: AdapterPublication): Promise<void> {
   const { backbone: wanted } = publication
+  if (metadata.placement === 'turn')
+    throw new QuartetError('adapter_invalid', 'adapter metadata placement: turn is not served yet', {
+      param: 'placement',
+    })
   if (wanted !== undefined && wanted.slug !== metadata.backbone)
     throw new QuartetError(
       'backbone_mismatch',

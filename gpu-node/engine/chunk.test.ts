@@ -11,6 +11,8 @@ interface Asked {
   /** 0 for the untuned backbone. */
   readonly window: number
   readonly tail: number | undefined
+  /** Tokens in front of the newest turn, of an adapter with rows there. */
+  readonly turn?: number
 }
 
 const adapterRows = 4
@@ -24,7 +26,8 @@ async function runsOf(asked: readonly Asked[], { chunkTokens }: { chunkTokens: n
     prefixBytes: 100_000,
     now: () => 0,
   })
-  const read = async ({ length, tail, window }: Asked) => {
+  const read = async ({ length, tail, turn, window }: Asked) => {
+    const placement = turn === undefined ? {} : { placement: 'turn' as const }
     const events = engine.submit({
       tenant: TenantId.parse('acme'),
       request: {
@@ -32,6 +35,7 @@ async function runsOf(asked: readonly Asked[], { chunkTokens }: { chunkTokens: n
         backbone: fakeBackbone,
         adapter: window > 0 ? AdapterDigest.parse('1'.repeat(64)) : null,
         prompt: Array.from({ length }, (_, at) => at % 60),
+        ...(turn !== undefined && turn > 0 && { turn }),
         maxTokens: 1,
         sampling: greedySampling,
         stopTokens: [],
@@ -41,7 +45,7 @@ async function runsOf(asked: readonly Asked[], { chunkTokens }: { chunkTokens: n
       adapter:
         window > 0
           ? {
-              loaded: fakeAdapter({ identity: 1, window, ...(tail !== undefined && { tail }) }),
+              loaded: fakeAdapter({ identity: 1, window, ...placement, ...(tail !== undefined && { tail }) }),
               release: () => {},
             }
           : null,
@@ -85,6 +89,33 @@ it('nor does one of a tuned prompt, unless the rows depend on every token of it'
           if (isLate ? length <= window + 8 : length <= window + 1) continue
           expect(hasLoneQuery(tokens) || (tuned && hasLoneQuery(tokens + adapterRows))).toBe(false)
         }
+      },
+    ),
+    { numRuns: 60 },
+  )
+})
+
+it('a newest turn begins with a chunk that has its window and its rows, and what is in front leaves no query alone', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.record({ front: fc.integer({ min: 2, max: 200 }), own: fc.integer({ min: 3, max: 200 }) }),
+      fc.integer({ min: 1, max: 80 }),
+      async ({ front: turn, own }, window) => {
+        const asked = [{ length: turn + own, window, tail: undefined, turn }]
+        const calls = await runsOf(asked, { chunkTokens: 48 })
+        const tuned = calls.filter((call) => call.tuned)
+        expect(tuned.length).toBeGreaterThan(0)
+        for (const { tokens } of tuned) expect(tokens).toBeGreaterThanOrEqual(Math.min(window, own))
+        // The first time all of the prompt runs: what is in front, the turn's first chunk, and the rest.
+        const cold = calls.slice(
+          0,
+          calls.findIndex(({ tuned }) => tuned),
+        )
+        expect(cold.reduce((sum, { tokens }) => sum + tokens, 0)).toBe(turn)
+        for (const { tokens, tuned } of calls)
+          if (!tuned) expect(hasLoneQuery(tokens)).toBe(false)
+          else if (own > window + 1)
+            expect(hasLoneQuery(tokens) || hasLoneQuery(tokens + adapterRows)).toBe(false)
       },
     ),
     { numRuns: 60 },

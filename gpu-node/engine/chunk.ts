@@ -40,17 +40,33 @@ export function remainder(sequence: Sequence): Chunk | undefined {
  * same however a prompt is cut, and wherever kept rows end.
  */
 export function cutChunk(rest: Chunk, room: ChunkRoom): Chunk {
-  return rest.sequence.tail === undefined ? cutBehindRows(rest, room) : cutBeforeRows(rest, room)
+  const { prompt, tail, turn } = rest.sequence
+  if (tail !== undefined) return cutBeforeRows(rest, room)
+  const inFront = turn - (prompt.length - rest.tokens.length)
+  return inFront > 0 ? cutBeforeTurn(rest, { room, inFront }) : cutBehindRows(rest, { room, inFront })
 }
 
-/** The adapter's rows, if the prompt begins here, run with the chunk. */
-function cutBehindRows(rest: Chunk, room: ChunkRoom): Chunk {
-  const { depth, sequence, tokens } = rest
+/** The tokens in front of a newest turn that has rows, and none of its own. */
+function cutBeforeTurn(
+  { tokens, ...rest }: Chunk,
+  { inFront, room }: { room: ChunkRoom; inFront: number },
+): Chunk {
+  const count =
+    nearest(
+      { wanted: Math.min(room.rows, room.tokens), least: 0, most: inFront },
+      (count) => isWhole({ tokens: count, promptRows: 0 }) && inFront - count !== 1,
+    ) ?? inFront
+  return { ...rest, tokens: tokens.slice(0, count), rows: count }
+}
+
+/** The adapter's rows, if the prompt or its newest turn begins here, run with the chunk. */
+function cutBehindRows(rest: Chunk, { inFront, room }: { room: ChunkRoom; inFront: number }): Chunk {
+  const { sequence, tokens } = rest
   const promptRows = rest.rows - tokens.length
   const count = nearest(
     {
       wanted: Math.min(room.rows - promptRows, room.tokens),
-      least: depth === 0 ? (sequence.adapter?.window ?? 0) : 0,
+      least: inFront === 0 ? (sequence.adapter?.window ?? 0) : 0,
       most: tokens.length,
     },
     (count) => isWhole({ tokens: count, promptRows }) && tokens.length - count !== 1,
@@ -88,12 +104,13 @@ export function lastTokens({
 }
 
 /**
- * Whether a prompt that runs whole, as its adapter's rows depend on all of it, has a lone query: a run behind kept rows
- * would not give the same logits.
+ * Whether a prompt or a newest turn that runs whole, as its adapter's rows depend on all of it, has a lone query: a run
+ * behind kept rows would not give the same logits.
  */
-export function runsOnlyWhole({ adapter, prompt, promptRows, tail }: Sequence): boolean {
-  if (adapter === undefined || tail !== undefined || prompt.length > adapter.window) return false
-  return !isWhole({ tokens: prompt.length, promptRows })
+export function runsOnlyWhole({ adapter, prompt, promptRows, tail, turn }: Sequence): boolean {
+  const tokens = prompt.length - turn
+  if (adapter === undefined || tail !== undefined || tokens > adapter.window) return false
+  return !isWhole({ tokens, promptRows })
 }
 
 /** Rows that carry on through the layers are queries as tokens are. */

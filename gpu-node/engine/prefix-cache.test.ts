@@ -7,7 +7,14 @@ import { Engine } from './engine.ts'
 interface Ask {
   readonly prompt: readonly number[]
   readonly tenant?: string
-  readonly adapter?: { readonly identity: number; readonly window?: number; readonly tail?: number }
+  readonly adapter?: {
+    readonly identity: number
+    readonly window?: number
+    readonly tail?: number
+    readonly placement?: 'turn'
+  }
+  /** Tokens in front of the newest turn. */
+  readonly turn?: number
   readonly signal?: AbortSignal
 }
 
@@ -21,7 +28,7 @@ function engineWith(prefixBytes = 100_000) {
   })
   const prefilled = () =>
     backend.calls.reduce((sum, call) => sum + (call.type === 'prefill' ? call.tokens : 0), 0)
-  const begin = ({ adapter, prompt, signal, tenant = 'acme' }: Ask) =>
+  const begin = ({ adapter, prompt, signal, tenant = 'acme', turn }: Ask) =>
     engine.submit({
       tenant: TenantId.parse(tenant),
       request: {
@@ -29,6 +36,7 @@ function engineWith(prefixBytes = 100_000) {
         backbone: fakeBackbone,
         adapter: adapter ? AdapterDigest.parse(adapter.identity.toString(16).padStart(64, '0')) : null,
         prompt: [...prompt],
+        ...(turn !== undefined && { turn }),
         maxTokens: 8,
         sampling: greedySampling,
         stopTokens: [],
@@ -125,6 +133,58 @@ it('only the part of a prompt in front of its late rows is kept', async () => {
     await generate({ prompt: text(length, length), adapter })
     expect((await generate({ prompt: text(length, length) })).cached).toBe(cached)
   }
+})
+
+it('what stands in front of a newest turn serves every adapter of the tenant that leaves it to the backbone', async () => {
+  const { generate } = engineWith()
+  const late = (identity: number) => ({ identity, window: 40, tail: 4 })
+  const ofTurn = (identity: number) => ({ identity, window: 40, placement: 'turn' as const })
+  // 15 whole blocks in front of the newest turn: 1000 = 15 · 64 + 40.
+  const [prompt, turn] = [text(1200), 1000]
+  expect((await generate({ prompt })).cached).toBe(0)
+  expect((await generate({ prompt, turn, adapter: ofTurn(1) })).cached).toBe(15 * 64)
+  expect((await generate({ prompt, turn, adapter: ofTurn(2) })).cached).toBe(15 * 64)
+  // The same adapter again: all but the end, its rows among what is kept.
+  expect((await generate({ prompt, turn, adapter: ofTurn(1) })).cached).toBe(18 * 64)
+  // The next turn finds what the backbone read of this one, not what the adapter did.
+  const longer = [...prompt, ...text(100, 3)]
+  expect((await generate({ prompt: longer, turn: 1150, adapter: ofTurn(1) })).cached).toBe(17 * 64)
+  expect((await generate({ prompt, adapter: late(3) })).cached).toBe(18 * 64)
+  expect((await generate({ prompt, turn, adapter: ofTurn(1), tenant: 'other' })).cached).toBe(0)
+  expect((await generate({ prompt, turn, adapter: ofTurn(2), tenant: 'other' })).cached).toBe(15 * 64)
+  expect((await generate({ prompt, adapter: late(3), tenant: 'other' })).cached).toBe(15 * 64)
+  expect((await generate({ prompt, tenant: 'other' })).cached).toBe(18 * 64)
+})
+
+it('what is kept behind a newest turn’s rows serves the same adapter with the same window at the same place alone', async () => {
+  const { generate } = engineWith()
+  const adapter = { identity: 1, window: 100, placement: 'turn' as const }
+  const prompt = text(400)
+  expect((await generate({ prompt, turn: 70, adapter })).cached).toBe(0)
+  expect((await generate({ prompt, turn: 70, adapter })).cached).toBe(384)
+  // Another place of the rows, none, a window with other tokens, another adapter.
+  expect((await generate({ prompt, turn: 128, adapter })).cached).toBe(64)
+  expect((await generate({ prompt, adapter })).cached).toBe(0)
+  expect(
+    (await generate({ prompt: [...prompt.slice(0, 160), ...text(90, 5)], turn: 70, adapter })).cached,
+  ).toBe(64)
+  expect(
+    (await generate({ prompt: [...prompt.slice(0, 200), ...text(90, 5)], turn: 70, adapter })).cached,
+  ).toBe(192)
+  expect((await generate({ prompt, turn: 70, adapter: { ...adapter, identity: 2 } })).cached).toBe(64)
+})
+
+it('kept rows leave at least two tokens to run in front of a newest turn, or none', async () => {
+  const { generate } = engineWith()
+  const adapter = { identity: 1, window: 10, placement: 'turn' as const }
+  await generate({ prompt: text(400) })
+  for (const [turn, cached] of [
+    [128, 128],
+    [129, 64],
+    [130, 128],
+    [65, 0],
+  ] as const)
+    expect((await generate({ prompt: text(400), turn, adapter })).cached, String(turn)).toBe(cached)
 })
 
 it('four late adapters that ask about one conversation at once take one prefill of it', async () => {

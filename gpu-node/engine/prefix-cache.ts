@@ -28,10 +28,11 @@ export interface PrefixCacheOptions {
 
 /**
  * Cache rows of prompts that were run, kept in blocks of tokens, so that a prompt that begins alike runs only what
- * follows. A block is found by a hash over all that its rows depend on: the tenant, the backbone, the adapter unless
- * its rows are late, the tokens that the adapter's rows depend on, and every token up to its end (block hashes as in
- * vLLM's automatic prefix caching). The rows that the backbone or one late adapter has read are kept for all late
- * adapters. The key starts with the tenant, so that no tenant's prompts make another's quicker.
+ * follows. A block is found by a hash over all that its rows depend on: the tenant, the backbone, every token up to its
+ * end (block hashes as in vLLM's automatic prefix caching), and where it is not wholly in front of the adapter's rows,
+ * the adapter, the place of the rows and the tokens that they depend on. What the backbone or one adapter has read in
+ * front of late rows, or of a newest turn with rows, is kept for all. The key starts with the tenant, so that no
+ * tenant's prompts make another's quicker.
  *
  * Kept rows are copies in memory of their own: a running request never waits for one to go, and writes to none. The
  * least recently used go first. Only rows that were run as a prompt are kept, as decode steps take other kernels: the
@@ -95,6 +96,8 @@ export class PrefixCache {
         if (block === undefined) break
         found.push({ hash, block })
       }
+    // One token in front of the newest turn would run alone.
+    if (found.length * blockTokens === sequence.turn - 1) found.pop()
     if (found.length === 0) return { tokens: 0, earlier: 0 }
     await this.#backend.putRows(
       slot,
@@ -117,9 +120,9 @@ export class PrefixCache {
     const kept = new Map<string, Block>()
     const by = sequence.engineRequest.request.requestId
     let start = 0
-    const { tail } = sequence
+    const { tail, turn } = sequence
     for (const hash of this.#hashes(sequence, slot, keepable(sequence))) {
-      const range = { start, end: start + blockTokens, tokens: length, tail }
+      const range = { start, end: start + blockTokens, tokens: length, tail, turn }
       start += blockTokens
       const known = this.#blocks.get(hash)
       if (known !== undefined) {
@@ -159,17 +162,20 @@ export class PrefixCache {
 
   /** The hashes of a prompt's whole blocks within its first `most` tokens, each over all in front of it. */
   *#hashes(
-    { adapter, prompt, engineRequest: { request, tenant } }: Sequence,
+    { adapter, prompt, turn, engineRequest: { request, tenant } }: Sequence,
     slot: CacheSlot,
     most: number,
   ): Generator<string> {
-    // In front of late rows the cache is the backbone's own, whatever the adapter.
-    const isLate = adapter?.tail !== undefined
-    const window = isLate ? [] : prompt.slice(0, adapter?.window ?? 0)
-    const digest = isLate ? null : request.adapter
-    const start = [tenant, this.#backend.backbone, digest, this.#backend.variantOf(slot)]
-    let hash = hashOf(JSON.stringify(start), window)
+    const start = [tenant, this.#backend.backbone, this.#backend.variantOf(slot)]
+    let hash = hashOf(JSON.stringify(start), [])
+    // In front of an adapter's rows the cache is the backbone's own; with late rows no more than that is kept.
+    let inFront = adapter !== undefined && adapter.tail === undefined
     for (let end = blockTokens; end <= most; end += blockTokens) {
+      if (inFront && end > turn) {
+        inFront = false
+        const rows = JSON.stringify({ behind: hash, adapter: request.adapter, turn })
+        hash = hashOf(rows, prompt.slice(turn, turn + (adapter?.window ?? 0)))
+      }
       hash = hashOf(hash, prompt.slice(end - blockTokens, end))
       yield hash
     }
@@ -180,7 +186,7 @@ export class PrefixCache {
  * How many of a prompt's first tokens another's rows can stand for. The last ones are always run: they give the logits.
  */
 function reusable(sequence: Sequence): number {
-  return runsOnlyWhole(sequence) ? 0 : sequence.prompt.length - lastTokens(sequence)
+  return runsOnlyWhole(sequence) ? sequence.turn : sequence.prompt.length - lastTokens(sequence)
 }
 
 /** How many of a prompt's first tokens have rows that can stand for another's. */

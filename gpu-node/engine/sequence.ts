@@ -102,19 +102,25 @@ export class Sequence {
     return this.adapter?.rows ?? 0
   }
 
-  /**
-   * The number of prompt tokens behind late rows; undefined where rows stand at the prompt's start, or where there are
-   * none.
-   */
+  /** The number of prompt tokens behind late rows; undefined where rows are not late, or where there are none. */
   get tail(): number | undefined {
     const own = this.adapter?.tail
     return own === undefined ? undefined : (this.engineRequest.request.tail ?? own)
   }
 
-  /** Whether prompt tokens `start` to `end` run with its prompt rows: the first of the prompt, or its last. */
+  /** The number of prompt tokens in front of a newest turn that has the rows; 0 where they stand elsewhere. */
+  get turn(): number {
+    return this.adapter?.placement === 'turn' ? (this.engineRequest.request.turn ?? 0) : 0
+  }
+
+  /**
+   * Whether prompt tokens `start` to `end` run with its prompt rows: the first of the prompt or of its newest turn, or the
+   * prompt's last.
+   */
   makesRows({ start, end }: { start: number; end: number }): boolean {
     if (this.adapter === undefined) return false
-    return this.adapter.tail === undefined ? start === 0 && end > 0 : end === this.prompt.length
+    if (this.adapter.tail !== undefined) return end === this.prompt.length
+    return start <= this.turn && end > this.turn
   }
 
   /** Cache rows it may fill. */
@@ -130,8 +136,9 @@ export class Sequence {
   get prefillRowsLeft(): number {
     if (this.phase.name === 'waiting') return this.promptRows + this.prompt.length
     if (this.phase.name !== 'prefilling') return 0
-    const { done } = this.phase
-    return this.prompt.length - done + (done === 0 ? this.promptRows : 0)
+    const { done: start } = this.phase
+    const end = this.prompt.length
+    return end - start + (this.makesRows({ start, end }) ? this.promptRows : 0)
   }
 
   /** Tokens that it may still generate. */

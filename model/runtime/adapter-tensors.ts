@@ -40,17 +40,24 @@ export class PromptTensors implements LoadedAdapter {
     return this.metadata.kind === 'static' ? 0 : this.metadata.window
   }
 
+  get placement(): AdapterMetadata['placement'] {
+    return this.metadata.placement
+  }
+
   get tail(): number | undefined {
     return this.metadata.tail
   }
 
   /**
-   * Where its rows stand in a chunk of so many tokens: the prompt's first, or with late rows its last, `tail` of which
-   * stand behind them.
+   * Where its rows stand in a chunk of so many tokens: the prompt's first, the first of its newest turn, or with late rows
+   * its last, `tail` of which stand behind them.
    */
-  placesIn(tokens: number, tail = this.metadata.tail ?? 0): RowPlaces {
+  placesIn(
+    tokens: number,
+    { begins, tail = this.metadata.tail ?? 0 }: { begins: boolean; tail?: number | undefined },
+  ): RowPlaces {
     const { l_sp: rows, placement } = this.metadata
-    return { rows, tokens, front: tokensInFront[placement]({ tokens, tail }) }
+    return { rows, tokens, front: tokensInFront[placement]({ tokens, tail, begins }) }
   }
 
   get bytes(): number {

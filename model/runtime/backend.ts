@@ -1,4 +1,4 @@
-import type { AdapterFile } from '../../shared/adapter-file.ts'
+import type { AdapterFile, AdapterMetadata } from '../../shared/adapter-file.ts'
 import type { BackboneDigest } from '../../shared/ids.ts'
 
 /**
@@ -34,7 +34,7 @@ export interface Backend {
    * call.
    */
   run(parts: readonly StepPart[]): Promise<Float32Array>
-  /** Runs one chunk of a prompt; the first, or with late rows the last, also makes the adapter's prompt rows. */
+  /** Runs one chunk of a prompt; the one that begins where its rows belong, or with late rows the last, makes them too. */
   prefill(chunk: PrefillChunk): Promise<Float32Array>
   /** Runs a chunk as `prefill` does, and returns the logits of its tokens at these positions: [positions, vocab]. */
   score(chunk: PrefillChunk, positions: readonly number[]): Promise<Float32Array>
@@ -61,12 +61,13 @@ export interface BackendLimits {
 export interface LoadedAdapter {
   /** Prompt rows (`l_sp`). */
   readonly rows: number
+  readonly placement: AdapterMetadata['placement']
   /**
-   * How many tokens its rows depend on, which must be in the chunk that makes them: the prompt's first, or those in
-   * front of late rows.
+   * How many tokens its rows depend on, which must be in the chunk that makes them: the prompt's first, the first of its
+   * newest turn, or those in front of late rows.
    */
   readonly window: number
-  /** The number of prompt tokens behind late rows. Undefined where rows stand at the prompt's start. */
+  /** The number of prompt tokens behind late rows. Undefined where rows are not late. */
   readonly tail: number | undefined
   /** Memory it takes, in bytes. */
   readonly bytes: number
@@ -83,7 +84,8 @@ export interface CacheSlot {
 }
 
 /**
- * Tokens `start` to `end` of the `tokens` that a slot holds; with the first token go the prompt rows that stand there.
+ * Tokens `start` to `end` of the `tokens` that a slot holds; the prompt rows go with the token that they stand at: the
+ * prompt's first, or the first of its newest turn.
  */
 export interface TokenRange {
   readonly start: number
@@ -91,6 +93,8 @@ export interface TokenRange {
   readonly tokens: number
   /** Where the slot has late rows: how many of the tokens stand behind them, all behind the range. */
   readonly tail?: number | undefined
+  /** How many of the tokens stand in front of a newest turn with rows; 0 by default. */
+  readonly turn?: number | undefined
 }
 
 /** Copies of cache rows, on the device that has the cache. */
@@ -104,7 +108,10 @@ export interface KeptRows {
 export interface PrefillChunk {
   readonly slot: CacheSlot
   readonly tokens: readonly number[]
-  /** Only on the chunk that makes a tuned request's rows: the prompt's first, or with late rows its last. */
+  /**
+   * Only on the chunk that makes a tuned request's rows: the prompt's first, the one that its newest turn begins with, or
+   * with late rows its last.
+   */
   readonly adapter?: LoadedAdapter
   /** How many of the chunk's tokens stand behind late rows; by default the adapter's own `tail`. */
   readonly tail?: number | undefined

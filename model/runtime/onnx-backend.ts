@@ -192,7 +192,7 @@ export class OnnxBackend implements Backend {
     for (const { part, rowsInFront } of [...adapter.places()].toReversed()) {
       // Any token will do: none that counts sees it.
       const shown = [...read, ...Array<number>(rowsInFront).fill(read.at(-1) ?? 0)]
-      const places = part.placesIn(shown.length, 0)
+      const places = part.placesIn(shown.length, { begins: false, tail: 0 })
       this.#sequences.set(slot, { ...this.#sequenceOf(slot), prefix: prefixRows(part.metadata) })
       const rows = {
         ...tunedRows(part.metadata, places),
@@ -246,7 +246,10 @@ export class OnnxBackend implements Backend {
     const adapter = ownAdapter(loaded)
     const { window } = adapter
     const behind = adapter.tail === undefined ? undefined : (tail ?? adapter.tail)
-    const places = adapter.placesIn(count, behind === undefined ? undefined : behind + padding)
+    const places = adapter.placesIn(count, {
+      begins: slot.length === 0,
+      tail: behind === undefined ? undefined : behind + padding,
+    })
     if (behind !== undefined) checkLatePlace(slot, { tokens: tokens.length, tail: behind, window })
     this.#sequences.set(slot, { ...this.#sequenceOf(slot), prefix: prefixRows(adapter.metadata) })
     return {

@@ -62,17 +62,21 @@ export function checkRoom({ lengths, reserved }: PlacedSlot, gained: readonly nu
 }
 
 /**
- * The rows of a range of tokens in each layer of a slot. In each layer the tokens lie behind its prompt rows, but for a
- * first token that lies in front of them, or lie in front of late rows.
+ * The rows of a range of tokens in each layer of a slot. In each layer the tokens lie behind its prompt rows, but for
+ * those in front of a newest turn with rows and a first token that lies in front of them; or they lie in front of late
+ * rows.
  */
 export function rowsOf(
   { lengths }: PlacedSlot,
-  { end, start, tail, tokens }: TokenRange,
+  { end, start, tail, tokens, turn = 0 }: TokenRange,
 ): readonly { readonly from: number; readonly to: number }[] {
   if (tail !== undefined && end > tokens - tail)
     throw new QuartetError('internal_error', `a range ends at ${end}, behind late rows`)
   return Array.from(lengths, (length) => {
     const promptRows = tail === undefined ? length - tokens : 0
-    return { from: start === 0 ? 0 : start + promptRows, to: end + promptRows }
+    return {
+      from: start <= turn ? start : start + promptRows,
+      to: end <= turn ? end : end + promptRows,
+    }
   })
 }

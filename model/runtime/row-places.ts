@@ -16,12 +16,16 @@ export interface RowPlaces {
   readonly front: number
 }
 
-/** How many of a chunk's tokens stand in front of the prompt rows; `tail` of them stand behind late rows. */
+/**
+ * How many of a chunk's tokens stand in front of the prompt rows; `tail` of them stand behind late rows. `begins`: whether
+ * the prompt begins with the chunk. A newest turn that is the whole prompt has its rows behind the attention sink.
+ */
 export const tokensInFront: {
-  readonly [P in Placement]: (chunk: { tokens: number; tail: number }) => number
+  readonly [P in Placement]: (chunk: { tokens: number; tail: number; begins: boolean }) => number
 } = {
   first: () => 0,
   'after-first': () => 1,
+  turn: ({ begins }) => (begins ? 1 : 0),
   late: ({ tokens, tail }) => tokens - tail,
 }
 
@@ -34,6 +38,7 @@ export const instructionOf: {
 } = {
   first: ({ tokens, window }) => ({ start: 0, end: Math.min(window, tokens) }),
   'after-first': ({ tokens, window }) => ({ start: 0, end: Math.min(window, tokens) }),
+  turn: ({ tokens, window }) => ({ start: 0, end: Math.min(window, tokens) }),
   late: ({ front, window }) => ({ start: Math.max(0, front - window), end: front }),
 }
 
@@ -89,11 +94,13 @@ export function tunedRows(metadata: AdapterMetadata, chunk: RowPlaces): RunRows 
 
 /**
  * How many of a tuned sequence's first rows stay in view in a layer with a window: its prompt rows and what stands in
- * front of them, which serves attention as its sink. None with late rows, in front of which the cache is the backbone's.
+ * front of them, which serves attention as its sink. None with rows of a turn and late ones, in front of which the cache
+ * is the backbone's.
  */
 export function prefixRows(metadata: AdapterMetadata): (layer: number) => number {
-  if (metadata.placement === 'late') return () => 0
+  const { placement } = metadata
+  if (placement === 'late' || placement === 'turn') return () => 0
   const from = carriedFrom(metadata) ?? 0
-  const rows = tokensInFront[metadata.placement]({ tokens: 1, tail: 0 }) + metadata.l_sp
+  const rows = tokensInFront[placement]({ tokens: 1, tail: 0, begins: true }) + metadata.l_sp
   return (layer) => (layer >= from ? rows : 0)
 }

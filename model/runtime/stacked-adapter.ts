@@ -8,6 +8,7 @@ import type { LoadedAdapter } from './backend.ts'
  */
 export class StackedAdapter implements LoadedAdapter {
   readonly parts: readonly PromptTensors[]
+  readonly placement = 'late'
   readonly tail: number
 
   /** Throws `invalid_request` unless all are late, with the same tail. */

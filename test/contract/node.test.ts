@@ -116,6 +116,11 @@ describe('generate', () => {
       JSON.stringify(generateRequest({ prompt: [] })),
       { code: 'invalid_request', param: 'prompt' },
     ],
+    [
+      'a newest turn behind the whole prompt',
+      JSON.stringify(generateRequest({ prompt: [1, 2, 3], turn: 3 })),
+      { code: 'invalid_request', param: 'turn' },
+    ],
     ['null', 'null', { status: 400, code: 'invalid_request' }],
   ])('refuses %s by name', async (_what, body, expected) => {
     expect(await refusal(await node.generate({}, { body }))).toMatchObject(expected)

@@ -37,14 +37,16 @@ const defaultLimits: BackendLimits = {
 class FakeAdapter implements LoadedAdapter {
   readonly rows: number
   readonly window: number
+  readonly placement: LoadedAdapter['placement']
   readonly tail: number | undefined
   readonly bytes: number
   /** The adapter's effect on the logits. */
   readonly identity: number
 
-  constructor({ bytes = 1, identity, rows = 4, tail, window = 0 }: FakeAdapterOptions) {
+  constructor({ bytes = 1, identity, placement, rows = 4, tail, window = 0 }: FakeAdapterOptions) {
     this.rows = rows
     this.window = window
+    this.placement = placement ?? (tail === undefined ? 'first' : 'late')
     this.tail = tail
     this.bytes = bytes
     this.identity = identity
@@ -53,8 +55,9 @@ class FakeAdapter implements LoadedAdapter {
 
 class FakeRows implements KeptRows {
   readonly tokens: readonly number[]
-  /** Set with the first token. */
+  /** Set with the token that the rows stand at. */
   readonly adapter: FakeAdapter | undefined
+  readonly turn: number
   readonly #free: (bytes: number) => void
   #released = false
 
@@ -62,8 +65,10 @@ class FakeRows implements KeptRows {
     adapter,
     free,
     tokens,
-  }: Pick<FakeRows, 'adapter' | 'tokens'> & { free: (bytes: number) => void }) {
+    turn,
+  }: Pick<FakeRows, 'adapter' | 'tokens' | 'turn'> & { free: (bytes: number) => void }) {
     this.tokens = tokens
+    this.turn = turn
     this.adapter = adapter
     this.#free = free
   }
@@ -92,6 +97,8 @@ class FakeSlot implements CacheSlot {
   adapter: FakeAdapter | undefined
   /** The number of tokens behind late rows. */
   tail: number | undefined
+  /** The number of tokens in front of a newest turn with rows. */
+  turn = 0
   readonly #free: (rows: number) => void
   #released = false
 
@@ -155,6 +162,7 @@ export class FakeBackend implements Backend {
     return fakeAdapter({
       rows: file.metadata.l_sp,
       bytes: data.reduce((sum, { length }) => sum + length, 0),
+      placement: file.metadata.placement,
       tail: file.metadata.tail,
       identity: data.flatMap((bytes) => [...bytes]).reduce(mix, 17),
     })
@@ -185,14 +193,16 @@ export class FakeBackend implements Backend {
     return this.usedRows
   }
 
-  async keepRows(given: CacheSlot, { end, start, tail, tokens }: TokenRange): Promise<KeptRows> {
+  async keepRows(given: CacheSlot, { end, start, tail, tokens, turn = 0 }: TokenRange): Promise<KeptRows> {
     const slot = this.#own(given)
     if (slot.tokens.length !== tokens || start >= end || end > tokens) throw new Error('not that many tokens')
-    if (tail !== slot.tail || end > tokens - (tail ?? 0)) throw new Error('not where the rows stand')
-    const withRows = start === 0 && tail === undefined
+    if (tail !== slot.tail || turn !== slot.turn || end > tokens - (tail ?? 0))
+      throw new Error('not where the rows stand')
+    const withRows = start <= turn && end > turn && tail === undefined
     const kept = new FakeRows({
       tokens: slot.tokens.slice(start, end),
       adapter: withRows ? slot.adapter : undefined,
+      turn,
       free: (bytes) => {
         this.keptBytes -= bytes
       },
@@ -211,7 +221,11 @@ export class FakeBackend implements Backend {
     if (this.#computing || slot.length > 0) throw new Error('not an empty slot between runs')
     for (const rows of kept) {
       if (!(rows instanceof FakeRows) || rows.released) throw new Error('not rows of this backend')
-      slot.adapter ??= rows.adapter
+      // Rows of one place, however they came there.
+      if (rows.adapter !== undefined && slot.adapter === undefined) {
+        slot.adapter = rows.adapter
+        slot.turn = rows.turn
+      }
       slot.tokens.push(...rows.tokens)
     }
     if (slot.length > slot.rows) throw new Error('the slot is full')
@@ -282,8 +296,10 @@ export class FakeBackend implements Backend {
       if (!(adapter instanceof FakeAdapter)) throw new Error('not an adapter of this backend')
       const { window } = adapter
       const tail = adapter.tail === undefined ? undefined : (asked ?? adapter.tail)
-      if (slot.adapter !== undefined || (tail === undefined && slot.length > 0))
-        throw new Error('prompt rows come once, with the first chunk unless they are late')
+      const isFirst = tail === undefined && adapter.placement !== 'turn'
+      if (slot.adapter !== undefined || (isFirst && slot.length > 0))
+        throw new Error('prompt rows come once, with the first chunk unless they are of a turn or late')
+      if (adapter.placement === 'turn') slot.turn = slot.length
       if (tail !== undefined && slot.length > 0 && tokens.length - tail < window)
         throw new Error('the chunk does not hold the window of late rows')
       slot.adapter = adapter

@@ -5,16 +5,22 @@ import { range } from '../../model/runtime/row-places.ts'
 interface Request {
   readonly tokens: readonly number[]
   readonly adapter?: LoadedAdapter | undefined
+  /** Tokens in front of the newest turn; 0 by default. */
+  readonly turn?: number
 }
 
 /** Logits of every token of a prompt, [tokens, vocab]. */
-export async function scoreAll(backend: OnnxBackend, { tokens, adapter }: Request): Promise<Float32Array> {
+export async function scoreAll(
+  backend: OnnxBackend,
+  { tokens, adapter, turn = 0 }: Request,
+): Promise<Float32Array> {
   const slot = backend.allocate(tokens.length + (adapter?.rows ?? 0))
   if (slot === undefined) throw new Error('no room')
+  const score = async (chunk: readonly number[], tuned: { adapter?: LoadedAdapter }) =>
+    Float32Array.from(await backend.score({ slot, tokens: chunk, ...tuned }, range(0, chunk.length)))
   try {
-    return Float32Array.from(
-      await backend.score({ slot, tokens, ...(adapter && { adapter }) }, range(0, tokens.length)),
-    )
+    const front = turn === 0 ? [] : await score(tokens.slice(0, turn), {})
+    return Float32Array.from([...front, ...(await score(tokens.slice(turn), adapter ? { adapter } : {}))])
   } finally {
     slot.release()
   }
@@ -63,6 +69,7 @@ export const adapterVariants = [
   { kind: 'iapt', anchor: 'own', activation: 'gelu', placement: 'late', tail: 4, window: 7 },
   { kind: 'idpg', anchor: 'own', generator: 'shared', placement: 'late', tail: 1, window: 9 },
   { kind: 'static', anchor: 'none', placement: 'late', tail: 3, l_sp: 6 },
+  { kind: 'iapt', anchor: 'own', activation: 'gelu', placement: 'turn', window: 7 },
 ] as const
 
 /** Greedy continuations of several prompts that decode in one batch: the ids of each, and its last logits. */

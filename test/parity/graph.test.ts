@@ -205,6 +205,65 @@ describe('an adapter changes the model as the method says', () => {
     },
   )
 
+  const ofTurn: readonly ({ turn: number } & Readonly<Record<string, string | number>>)[] = [
+    { turn: 0, anchor: 'own' },
+    { turn: 2, anchor: 'sink', window: 5 },
+    { turn: 9, anchor: 'none', window: 30, activation: 'gelu' },
+    { turn: 18, anchor: 'own' },
+    { turn: 8, anchor: 'sink', kind: 'static', l_sp: 7 },
+    { turn: 6, anchor: 'own', kind: 'idpg', pool: 'max', generator: 'shared', window: 7 },
+    { turn: 7, anchor: 'none', kind: 'idpg', pool: 'mean' },
+  ]
+  test.for(ofTurn)(
+    'rows in front of a newest turn, whole and in chunks: %j',
+    async ({ turn, ...metadata }) => {
+      const file = randomAdapter(tiny.manifest, { seed: 5, placement: 'turn', ...metadata })
+      const anchors = await loadAnchors(tiny.folder, tiny.manifest.config)
+      const tuning = { adapter: file, anchors, turn }
+      const expected = await referenceLogits(tiny.source, { tokens, tuning })
+      const adapter = backend.loadAdapter(file)
+      const logits = await scoreAll(backend, { tokens, adapter, turn })
+      expect(largestDifference(logits, expected)).toBeLessThan(tolerance)
+      const untuned = await scoreAll(backend, { tokens })
+      const front = turn * backend.limits.vocab
+      expect(largestDifference(logits.slice(0, front), [[...untuned.slice(0, front)]])).toBeLessThan(1e-5)
+      const behind = [[...untuned.slice(Math.max(1, turn) * backend.limits.vocab)]]
+      expect(
+        largestDifference(logits.slice(Math.max(1, turn) * backend.limits.vocab), behind),
+      ).toBeGreaterThan(0.1)
+      const slot = backend.allocate(tokens.length + adapter.rows)
+      if (slot === undefined) throw new Error('no room')
+      for (const [start, end] of [
+        [0, turn >> 1],
+        [turn >> 1, turn],
+      ] as const)
+        if (end > start) await backend.prefill({ slot, tokens: tokens.slice(start, end) })
+      const cut = turn + (adapter.window || 3)
+      let last = await backend.prefill({ slot, tokens: tokens.slice(turn, cut), adapter })
+      for (const token of tokens.slice(cut)) last = await backend.decode([{ slot, token }])
+      expect(largestDifference(last, expected.slice(-1))).toBeLessThan(tolerance)
+      slot.release()
+    },
+  )
+
+  test('rows of a newest turn leave what is in front of them as it is, and go out of view behind a window', async () => {
+    const windowed = await tinyBackbone({ config: { attention: windows(5, 5, null) } })
+    const host = await openBackend(windowed)
+    try {
+      const file = randomAdapter(windowed.manifest, { seed: 5, placement: 'turn', window: 9, anchor: 'own' })
+      const anchors = await loadAnchors(windowed.folder, windowed.manifest.config)
+      for (const turn of [0, 6]) {
+        const tuning = { adapter: file, anchors, turn }
+        const expected = await referenceLogits(windowed.source, { tokens, tuning })
+        const logits = await scoreAll(host, { tokens, adapter: host.loadAdapter(file), turn })
+        expect(largestDifference(logits, expected)).toBeLessThan(tolerance)
+      }
+    } finally {
+      await host.close()
+      await rm(dirname(windowed.folder), { recursive: true })
+    }
+  })
+
   test('late rows change no token in front of them, behind a window neither', async () => {
     const windowed = await tinyBackbone({ config: { attention: windows(5, 5, null) } })
     const host = await openBackend(windowed)

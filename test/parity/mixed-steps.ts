@@ -40,7 +40,9 @@ export async function mixedSteps(
         const age = step - at
         if (age > 1) return { kind: 'decode', slot, token: (step * 7 + at) % 256, at }
         const chunk = age === 0 ? tokens.slice(0, firstTokens) : tokens.slice(firstTokens)
-        const makesRows = adapter !== undefined && (adapter.tail === undefined ? age === 0 : age === 1)
+        // The second chunk is the newest turn, and the one with a tail.
+        const rowsAt = adapter?.placement === 'turn' || adapter?.tail !== undefined ? 1 : 0
+        const makesRows = adapter !== undefined && age === rowsAt
         return { kind: 'chunk', slot, tokens: chunk, ...(makesRows && { adapter }), at }
       })
     const calls = backend.callsOf(parts)

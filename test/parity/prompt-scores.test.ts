@@ -39,7 +39,13 @@ async function scoresOf(
     adapter,
     prompt,
     tail,
-  }: { prompt: readonly number[]; adapter?: LoadedAdapter | undefined; tail?: number },
+    turn,
+  }: {
+    prompt: readonly number[]
+    adapter?: LoadedAdapter | undefined
+    tail?: number
+    turn?: number | undefined
+  },
 ) {
   const scores: TokenScore[] = []
   const request = generateRequest({
@@ -47,6 +53,7 @@ async function scoresOf(
     adapter: adapter === undefined ? null : AdapterDigest.parse('a'.repeat(64)),
     prompt: [...prompt],
     ...(tail !== undefined && { tail }),
+    ...(turn !== undefined && { turn }),
     maxTokens: 1,
     logprobs: 1,
     promptLogprobs: 1,
@@ -80,14 +87,17 @@ describe.each(adapterVariants.map((metadata, at) => ({ at, metadata })))(
       const lengths = [window + (adapter?.tail ?? 0) + 1, window + 5, 33, 161]
       const examples = lengths.flatMap((length) => {
         const instruction = tokens(length)
-        return responseLengths.map((count) => ({ instruction, response: tokens(count) }))
+        // Of the longest prompt the newest turn is a part.
+        const turn = adapter?.placement === 'turn' && length > 100 ? 70 : undefined
+        return responseLengths.map((count) => ({ instruction, turn, response: tokens(count) }))
       })
       const sums: number[] = []
-      for (const { instruction, response } of examples) {
+      for (const { instruction, response, turn } of examples) {
         const tail = adapter?.tail
         const scores = await scoresOf(engine, {
           adapter,
           prompt: [...instruction, ...response],
+          turn,
           ...(tail !== undefined && { tail: tail + response.length }),
         })
         const own = scores.slice(instruction.length - 1)
@@ -97,8 +107,9 @@ describe.each(adapterVariants.map((metadata, at) => ({ at, metadata })))(
       const model = { backend, adapter }
       const together = await readPrompts(
         model,
-        examples.map(({ instruction, response }) => ({
+        examples.map(({ instruction, response, turn }) => ({
           instruction,
+          turn,
           room: response.length,
           reader: (next) => responseLikelihood(next, response),
         })),

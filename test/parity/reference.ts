@@ -15,6 +15,8 @@ export interface Tuning {
   readonly adapter: AdapterFile
   /** s_l, [layers, d]. */
   readonly anchors: Float32Array
+  /** Tokens in front of the newest turn; 0 by default. */
+  readonly turn?: number
 }
 
 /** Logits of every token, [tokens][vocab]. `tuning` puts an adapter's rows among them. */
@@ -29,7 +31,8 @@ export async function referenceLogits(
   const embedding = await matrix('embedding', d)
   let hidden: Rows = tokens.map((id) => embedding[id] ?? [])
   const metadata = tuning?.adapter.metadata
-  const before = metadata === undefined ? 0 : tokensBefore(metadata, tokens.length)
+  const before =
+    metadata === undefined ? 0 : tokensBefore(metadata, { tokens: tokens.length, turn: tuning?.turn })
   const from = metadata && carriedFrom(metadata)
   for (let l = 0; l < layers; l++) {
     const at = `layers.${l}` as const
@@ -45,10 +48,10 @@ export async function referenceLogits(
       k: times(x, await matrix(`${at}.k`, d)),
       v: times(x, await matrix(`${at}.v`, d)),
       layer: l,
-      // Prompt rows and the token in front of them stay in view behind a window, unless they are late.
+      // Prompt rows and the token in front of them stay in view behind a window, unless they are a turn's or late.
       prefix:
         metadata !== undefined &&
-        metadata.placement !== 'late' &&
+        !['late', 'turn'].includes(metadata.placement) &&
         (isMade || (from !== undefined && l >= from))
           ? before + metadata.l_sp
           : 0,
@@ -74,8 +77,13 @@ export async function referenceLogits(
   )
 }
 
-function tokensBefore({ placement, tail = 0 }: AdapterMetadata, tokens: number): number {
+function tokensBefore(
+  { placement, tail = 0 }: AdapterMetadata,
+  { tokens, turn = 0 }: { tokens: number; turn: number | undefined },
+): number {
   if (placement === 'late') return tokens - tail
+  if (placement === 'turn' && turn > 0) return turn
+  if (placement === 'turn') return 1
   return placement === 'after-first' ? 1 : 0
 }
 
@@ -88,7 +96,7 @@ function carriedFrom(metadata: AdapterMetadata): number | undefined {
 /** P of one layer: anchor + table + g(p)·W_up. */
 function promptRows(
   hidden: Rows,
-  { adapter, anchors, layer, tokens }: Tuning & { layer: number; tokens: readonly number[] },
+  { adapter, anchors, layer, tokens, turn = 0 }: Tuning & { layer: number; tokens: readonly number[] },
 ): Rows {
   const { metadata, tensors } = adapter
   const { d, l_sp } = metadata
@@ -109,8 +117,8 @@ function promptRows(
     const pool = metadata.kind === 'iapt' ? 'attention' : metadata.kind === 'ipt' ? 'mean' : metadata.pool
     const read =
       metadata.placement === 'late'
-        ? hidden.slice(0, tokensBefore(metadata, tokens.length)).slice(-window)
-        : hidden.slice(0, window)
+        ? hidden.slice(0, tokensBefore(metadata, { tokens: tokens.length, turn })).slice(-window)
+        : hidden.slice(turn, turn + window)
     const x = read.map((row) => rmsNormed(row, 1e-5))
     const table = stored('table', m)
     const z = table ? tokens.slice(0, window).map((id) => table[id] ?? []) : times(x, columns('down', m))

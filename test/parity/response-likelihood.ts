@@ -6,9 +6,9 @@ import type { ServedModel } from '../../training/evaluation/served-model.ts'
 /** log p of one response after its instruction, as serving sees it. */
 export async function responseLogLikelihood(
   model: ServedModel,
-  { instruction, response }: Example,
+  { instruction, response, turn }: Example,
 ): Promise<number> {
   const reader = (next: Float32Array) => responseLikelihood(next, response)
-  const [sum = Number.NaN] = await readPrompts(model, [{ instruction, room: response.length, reader }])
+  const [sum = Number.NaN] = await readPrompts(model, [{ instruction, turn, room: response.length, reader }])
   return sum
 }

@@ -43,7 +43,13 @@ const lateBatch = batch.map(({ instruction, response }) => ({
   instruction: [...instruction, ...tokens(4)],
   response,
 }))
-const batchFor = ({ metadata }: AdapterFile) => (metadata.placement === 'late' ? lateBatch : batch)
+/** Newest turns that are the whole prompt, and such that begin within it. */
+const turnBatch: readonly Example[] = lateBatch.map((example, at) => ({
+  ...example,
+  turn: [3, 0, 21, 0][at],
+}))
+const batchFor = ({ metadata: { placement } }: AdapterFile) =>
+  placement === 'late' ? lateBatch : placement === 'turn' ? turnBatch : batch
 
 const placements = ['first', 'after-first'] as const
 const anchors = ['sink', 'own', 'none'] as const
@@ -62,6 +68,7 @@ const variants = [
     { kind: 'iapt', activation: 'gelu', placement: 'late', tail: 4, anchor },
     { kind: 'static', placement: 'late', tail: 2, anchor },
     { kind: 'idpg', placement: 'late', tail: 1, pool: 'max', anchor },
+    { kind: 'iapt', activation: 'gelu', placement: 'turn', anchor, window: 6 },
   ]),
   ...adapterVariants.flatMap((variant) => variant ?? []),
 ]
@@ -170,6 +177,23 @@ describe('rows that are tried at other places than late ones', () => {
   })
 })
 
+test.for([
+  { kind: 'iapt', activation: 'gelu', anchor: 'own', window: 9 },
+  { kind: 'static', anchor: 'sink' },
+])(
+  'rows of newest turns that are whole prompts have the loss and the gradients of rows behind the first token: %j',
+  async (variant) => {
+    const trained = (placement: string) => {
+      const adapter = randomAdapter(tiny.manifest, { seed: 5, placement, ...variant })
+      return withModel(adapter, {}, (model) => model.differentiate(lateBatch, parametersOf(adapter)))
+    }
+    const [expected, found] = [await trained('after-first'), await trained('turn')]
+    expect(found.lossSum).toBeCloseTo(expected.lossSum, 3)
+    for (const [name, gradient] of expected.gradients)
+      expect(distance(found.gradients.get(name) ?? [], gradient), name).toBeLessThan(1e-5)
+  },
+)
+
 test('late examples that together need more rows than the context has run one by one', async () => {
   const adapter = randomAdapter(tiny.manifest, { seed: 5, kind: 'static', placement: 'late', tail: 2 })
   const tokens = (length: number) => Array.from({ length }, (_, at) => (7 * at) % 250)
@@ -252,8 +276,15 @@ test('data that a model cannot train on is refused by name', async () => {
     await expect(score({ instruction: [1], response: [] })).rejects.toThrow('has no response')
     await expect(score({ instruction: [256], response: [1] })).rejects.toThrow('token id 256')
     await expect(score({ instruction: tokens(1020), response: [1] })).rejects.toThrow('a context of 1024')
+    await expect(score({ instruction: [1, 2], response: [1], turn: 2 })).rejects.toThrow('2 in front of its')
     await expect(model.score(batch, new Map())).rejects.toThrow('layers.0.down')
   })
+  const ofTurn = randomAdapter(tiny.manifest, { seed: 1, placement: 'turn' })
+  await withModel(ofTurn, {}, (model) =>
+    expect(model.score([{ instruction: [1], response: [1] }], parametersOf(ofTurn))).rejects.toThrow(
+      'an instruction of one token',
+    ),
+  )
   const other = { ...adapter.metadata, layers: 4 }
   await expect(openLossModel({ backbone: tiny, metadata: other })).rejects.toThrow(
     expect.objectContaining({ code: 'backbone_mismatch', param: 'layers' }),

@@ -86,13 +86,15 @@ export async function measure(
 ): Promise<Measurements> {
   const { backend, choices, decode, examples, parts } = options
   const expected = parts.has('labels') ? examples.map((example) => expectedLabel(example, options)) : []
-  const groups = [...Map.groupBy(examples, ({ instruction }) => idsKey(instruction)).values()]
+  const promptKey = ({ instruction, turn = 0 }: Example) => `${turn}:${idsKey(instruction)}`
+  const groups = [...Map.groupBy(examples, promptKey).values()]
   const room = roomOf(options)
   let done = 0
   const measured = await readPrompts(
     { backend, adapter },
     groups.map((group) => ({
       instruction: group[0]?.instruction ?? [],
+      turn: group[0]?.turn,
       room,
       reader: (next) => measurePrompt(next, { ...options, group }),
     })),

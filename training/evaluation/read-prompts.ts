@@ -1,3 +1,4 @@
+import type { Example } from '../data/example.ts'
 import { type OpenSequence, openSequence, type ServedModel } from './served-model.ts'
 
 /** Tokens behind the prompt, read as a node reads those of a prompt, so that they score as in its prompt log-probabilities. */
@@ -27,8 +28,7 @@ export type Read = Score | DecodeStep
  */
 type PromptReader<T> = (next: Float32Array) => Generator<Read, T, void>
 
-export interface ReadablePrompt<T> {
-  readonly instruction: readonly number[]
+export interface ReadablePrompt<T> extends Pick<Example, 'instruction' | 'turn'> {
   /** The longest that is read behind it, in tokens. */
   readonly room: number
   readonly reader: PromptReader<T>

@@ -1,6 +1,7 @@
 import type { CacheSlot, LoadedAdapter } from '../../model/runtime/backend.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import type { Example } from '../data/example.ts'
 
 /** The model that answers: the backend as a node runs it, with an adapter or as the untuned backbone. */
 export interface ServedModel {
@@ -68,7 +69,7 @@ export class OpenSequence implements Disposable {
  */
 export async function openSequence(
   { backend, adapter }: ServedModel,
-  { instruction, room }: { readonly instruction: readonly number[]; readonly room: number },
+  { instruction, room, turn = 0 }: Pick<Example, 'instruction' | 'turn'> & { readonly room: number },
 ): Promise<OpenSequence> {
   const { contextLength, chunkTokens, vocab } = backend.limits
   const tokens = instruction.length + room
@@ -83,7 +84,7 @@ export async function openSequence(
   }
   try {
     let next: Float32Array = new Float32Array(0)
-    for (const { start, end, hasRows } of chunksOf(instruction.length, { adapter, chunkTokens })) {
+    for (const { start, end, hasRows } of chunksOf(instruction.length, { adapter, chunkTokens, turn })) {
       const chunk = instruction.slice(start, end)
       const tuned = hasRows && adapter !== undefined ? { adapter } : {}
       next = await backend.score({ slot, tokens: chunk, ...tuned }, [chunk.length - 1])
@@ -95,19 +96,25 @@ export async function openSequence(
   }
 }
 
-/** A prompt's chunks, and which of them makes the prompt rows: the first, or the last with the window of late rows. */
+/**
+ * A prompt's chunks, and which of them makes the prompt rows: the first, the first of its newest turn, or the last with the
+ * window of late rows.
+ */
 function chunksOf(
   tokens: number,
-  { adapter, chunkTokens }: { adapter: LoadedAdapter | undefined; chunkTokens: number },
+  { adapter, chunkTokens, turn }: { adapter: LoadedAdapter | undefined; chunkTokens: number; turn: number },
 ): { start: number; end: number; hasRows: boolean }[] {
+  const between = (from: number, to: number) =>
+    Array.from({ length: Math.ceil((to - from) / chunkTokens) }, (_, at) => {
+      const start = from + at * chunkTokens
+      return { start, end: Math.min(to, start + chunkTokens) }
+    })
   const isLate = adapter?.tail !== undefined
   const last = isLate && tokens > chunkTokens ? adapter.window + adapter.tail : 0
-  const front = tokens - last
-  const chunks = Array.from({ length: Math.ceil(front / chunkTokens) }, (_, at) => ({
-    start: at * chunkTokens,
-    end: Math.min(front, (at + 1) * chunkTokens),
-  }))
-  const all = last === 0 ? chunks : [...chunks, { start: front, end: tokens }]
-  const at = isLate ? all.length - 1 : 0
-  return all.map((chunk, index) => ({ ...chunk, hasRows: index === at }))
+  const cut = adapter?.placement === 'turn' ? turn : tokens - last
+  const front = between(0, cut)
+  const behind = last === 0 ? between(cut, tokens) : [{ start: cut, end: tokens }]
+  const all = [...front, ...behind]
+  const rowsAt = isLate ? all.length - 1 : adapter?.placement === 'turn' ? front.length : 0
+  return all.map((chunk, index) => ({ ...chunk, hasRows: index === rowsAt }))
 }

@@ -1,7 +1,7 @@
 import { type AdapterMetadata, carriedFrom } from '../../shared/adapter-file.ts'
 import type { Stretch } from '../data/runs.ts'
 import { type LateLayout, lateSizes, layOutLate } from './late-layout.ts'
-import { fixedBefore, type RowPlaces, rowPlaces } from './placement.ts'
+import { fixedBefore, lengthsOf, type RowPlaces, rowPlaces } from './placement.ts'
 import { type Reading, readingOf } from './reading.ts'
 import { type Place, padded } from './token-places.ts'
 
@@ -26,11 +26,8 @@ export function rowsOfRun(
 ): number {
   const lengths = batch.map(({ instruction, response }) => instruction.length + response.length - 1)
   const { l_sp, placement } = metadata
-  if (placement !== 'late') return Math.max(...lengths) + l_sp
-  const fronts = batch.map(
-    ({ instruction, response }) =>
-      placesOf({ instruction: instruction.length, response: response.length })[0] ?? 0,
-  )
+  if (fixedBefore[placement] !== undefined) return Math.max(...lengths) + l_sp
+  const fronts = batch.map((example) => placesOf(lengthsOf(example))[0] ?? 0)
   return lateSizes({ fronts, lengths, promptRows: l_sp }).rows
 }
 
@@ -49,17 +46,16 @@ export function layOut(
   )
   const targets = batch.flatMap(({ response, unscored = 0 }) => response.slice(unscored))
   const reading = readingOf(batch, metadata)
-  if (metadata?.placement === 'late' && placesOf !== undefined) {
-    const places = batch.map(({ instruction, response }) =>
-      placesOf({ instruction: instruction.length, response: response.length }),
-    )
+  const { l_sp = 0, placement = 'first' } = metadata ?? {}
+  const before = fixedBefore[placement]
+  if (before === undefined && placesOf !== undefined) {
+    const places = batch.map((example) => placesOf(lengthsOf(example)))
     return { ...reading, ...layOutLate({ read, places, predicting, ...reading }), targets }
   }
   const longest = Math.max(...read.map(({ length }) => length))
-  const { l_sp = 0, placement = 'first' } = metadata ?? {}
   const carries = metadata !== undefined && carriedFrom(metadata) !== undefined
-  const before = fixedBefore[placement] ?? 0
-  const withRows = ({ index, token }: Place) => index * (longest + l_sp) + token + (token < before ? 0 : l_sp)
+  const withRows = ({ index, token }: Place) =>
+    index * (longest + l_sp) + token + (token < (before ?? 0) ? 0 : l_sp)
   const plain = ({ index, token }: Place) => index * longest + token
   return {
     ...reading,

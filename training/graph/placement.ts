@@ -1,6 +1,7 @@
 import type { GraphBuilder } from '../../model/graph/builder.ts'
 import { type Shape, shaped, type Value } from '../../model/graph/values.ts'
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
+import type { Example } from '../data/example.ts'
 import { type BatchInputs, sizeOf, sizes, toRows, toSequences } from './batch.ts'
 
 type Placement = AdapterMetadata['placement']
@@ -8,12 +9,14 @@ type Placement = AdapterMetadata['placement']
 /** An example's number of tokens. */
 interface ExampleLengths {
   readonly instruction: number
+  /** Those of the instruction in front of its newest turn. */
+  readonly turn: number
   readonly response: number
 }
 
 /**
  * How many of an example's tokens stand in front of each of its prompt rows, in ascending order: [l_sp]. A graph of the
- * placement `late` takes any, those of other placements their own alone.
+ * placements `late` and `turn` takes any, those of other placements their own alone.
  */
 export type RowPlaces = (example: ExampleLengths) => readonly number[]
 
@@ -23,13 +26,33 @@ export function rowPlaces({
   placement,
   tail = 0,
 }: Pick<AdapterMetadata, 'l_sp' | 'placement' | 'tail'>): RowPlaces {
-  return ({ instruction }) => Array<number>(l_sp).fill(fixedBefore[placement] ?? instruction - tail)
+  return (example) => Array<number>(l_sp).fill(tokensBefore[placement]({ ...example, tail }))
 }
 
 /** The tokens in front of the rows where they are as many in every example. */
-export const fixedBefore = { first: 0, 'after-first': 1, late: undefined } as const satisfies {
-  readonly [P in Placement]: number | undefined
+export const fixedBefore = {
+  first: 0,
+  'after-first': 1,
+  turn: undefined,
+  late: undefined,
+} as const satisfies { readonly [P in Placement]: number | undefined }
+
+const tokensBefore: {
+  readonly [P in Placement]: (example: ExampleLengths & { readonly tail: number }) => number
+} = {
+  first: () => fixedBefore.first,
+  'after-first': () => fixedBefore['after-first'],
+  // Where nothing stands in front of the newest turn, its rows stand behind the attention sink.
+  turn: ({ turn }) => Math.max(1, turn),
+  late: ({ instruction, tail }) => instruction - tail,
 }
+
+/** Each example's number of tokens. */
+export const lengthsOf = ({ instruction, response, turn = 0 }: Example): ExampleLengths => ({
+  instruction: instruction.length,
+  response: response.length,
+  turn,
+})
 
 /** Rows in front of which as many tokens stand in every example. */
 interface Placed {

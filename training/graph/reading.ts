@@ -15,14 +15,36 @@ export interface Reading {
 /** The score outside an instruction: e to it is 0. */
 const masked = -1e30
 
-/** A generator reads the first tokens of an instruction, or the last in front of its late rows. */
+type Placement = AdapterMetadata['placement']
+
+interface Lengths {
+  readonly instruction: number
+  readonly turn: number
+  readonly window: number
+  readonly tail: number
+}
+
+const first = ({ instruction, window }: Lengths) => ({ start: 0, end: Math.min(instruction, window) })
+
+/** The tokens that a generator reads: the first of an instruction or of its newest turn, or the last in front of late rows. */
+const spanOf: {
+  readonly [P in Placement]: (of: Lengths) => { readonly start: number; readonly end: number }
+} = {
+  first,
+  'after-first': first,
+  turn: ({ instruction, turn, window }) => ({ start: turn, end: Math.min(instruction, turn + window) }),
+  late: ({ instruction, tail, window }) => ({
+    start: Math.max(0, instruction - tail - window),
+    end: instruction - tail,
+  }),
+}
+
 export function readingOf(batch: readonly Stretch[], metadata: AdapterMetadata | undefined): Reading {
   const { placement = 'first', tail = 0 } = metadata ?? {}
   const window = metadata !== undefined && 'window' in metadata ? metadata.window : 1
-  const spans = batch.map(({ instruction }) => {
-    const end = placement === 'late' ? instruction.length - tail : Math.min(instruction.length, window)
-    return { start: Math.max(0, end - window), end }
-  })
+  const spans = batch.map(({ instruction, turn = 0 }) =>
+    spanOf[placement]({ instruction: instruction.length, turn, window, tail }),
+  )
   const widest = Math.max(...spans.map(({ end }) => end))
   const perToken = (inside: (length: number) => number, outside: number) =>
     Float32Array.from(

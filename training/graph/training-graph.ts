@@ -31,7 +31,7 @@ export interface TrainingGraphOptions {
   readonly metadata: AdapterMetadata | undefined
   /**
    * The tokens that a generator of late rows reads: those in front of all the rows, as it is served, or tokens behind some
-   * of the rows too.
+   * of the rows too. That of a newest turn's rows reads behind them in any case.
    */
   readonly reads?: 'front' | 'all'
   /** Whether the graph also gives the gradients, and whether their pass computes each layer's values anew. */
@@ -114,7 +114,7 @@ function backbone(g: GraphBuilder, model: Backbone): { normed: Value; segments: 
   const embed = (tokens: Value, count: string) =>
     shaped(embedded(g, tokens, { embedding, config }), [count, config.d])
   const enter =
-    prompts?.metadata.placement === 'late'
+    prompts !== undefined && fixedBefore[prompts.metadata.placement] === undefined
       ? lateLayers(g, { ...model, prompts, rotary, front: embed(batch.late.frontTokens, sizes.allFront) })
       : layersOf(g, { ...model, rotary })
   const segments: Segment[] = []
@@ -186,18 +186,20 @@ function layersOf(g: GraphBuilder, { config, batch, prompts, rotary }: Layers): 
   }
 }
 
-/** Layers that make late rows, each its own. */
+/** Layers that make late rows or those of a newest turn, each its own. */
 function lateLayers(
   g: GraphBuilder,
   { config, batch, prompts, rotary, reads, front }: Layers & { prompts: PromptRows; front: Value },
 ): EnterLayer {
-  const late = new LateRows(g, { config, batch, rotary, l_sp: prompts.metadata.l_sp, front })
+  const { l_sp, placement } = prompts.metadata
+  const late = new LateRows(g, { config, batch, rotary, l_sp, front })
+  const readsFront = placement === 'late' && reads === 'front'
   return (residual, { weights, layer, isLast }) => {
     const norm = weights.attentionNorm
     const states = late.enter({ weights, layer })
     const { hidden, normed } = addAndNorm(g, residual, norm)
     const rows = prompts.ofLayer(layer, () =>
-      reads === 'front'
+      readsFront
         ? toSequences(g, states.hidden, batch)
         : instructionRows(g, { front: states.hidden, behind: hidden, batch }),
     )

@@ -123,7 +123,7 @@ export class OnnxLossModel implements LossModel {
     const metadata = purpose === 'score untuned' ? undefined : this.metadata
     const { config } = this.#options.backbone.manifest
     const promptRows = metadata?.l_sp ?? 0
-    checkRun(run, { ...config, promptRows, tail: metadata?.tail ?? 0 })
+    checkRun(run, { ...config, promptRows, metadata })
     const layout = layOut(run, metadata, metadata && this.#options.places)
     const { session, weights } = await this.#open(purpose)
     const feeds = {
@@ -248,18 +248,32 @@ function checkRun(
     vocab,
     contextLength,
     promptRows,
-    tail,
-  }: { vocab: number; contextLength: number; promptRows: number; tail: number },
+    metadata,
+  }: {
+    vocab: number
+    contextLength: number
+    promptRows: number
+    metadata: AdapterMetadata | undefined
+  },
 ): void {
   const fail = (message: string): never => {
     throw new QuartetError('invalid_request', message)
   }
   if (run.length === 0) fail('a run needs at least one example')
-  for (const [index, { instruction, response }] of run.entries()) {
+  const { placement, tail = 0 } = metadata ?? {}
+  for (const [index, { instruction, response, turn = 0 }] of run.entries()) {
     if (instruction.length === 0) fail(`example ${index} of the run has no instruction`)
     if (instruction.length <= tail)
       fail(
         `example ${index} of the run has an instruction of ${instruction.length} tokens, and late rows stand in front of its last ${tail}`,
+      )
+    if (turn > 0 && turn >= instruction.length)
+      fail(
+        `example ${index} of the run has an instruction of ${instruction.length} tokens, and ${turn} in front of its newest turn`,
+      )
+    if (placement === 'turn' && instruction.length === 1)
+      fail(
+        `example ${index} of the run has an instruction of one token, and rows of the placement turn stand behind the first`,
       )
     if (response.length === 0) fail(`example ${index} of the run has no response`)
     const rows = promptRows + instruction.length + response.length
