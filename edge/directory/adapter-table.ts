@@ -12,6 +12,7 @@ interface Row extends Record<string, SqlStorageValue> {
   readonly kind: string
   readonly rows: number
   readonly tail: number | null
+  readonly placement: string | null
   readonly bytes: number
   readonly created_at: number
   readonly parts: string | null
@@ -24,8 +25,9 @@ export interface Upload {
   readonly bytes: number
 }
 
-/** Adapters, with the `tail` of those whose rows are late. */
-const listed = 'SELECT * FROM adapters LEFT JOIN late_adapters USING (digest)'
+/** Adapters, with the `tail` of those whose rows are late, and the `placement` of those that have them at a turn. */
+const listed =
+  'SELECT * FROM adapters LEFT JOIN late_adapters USING (digest) LEFT JOIN adapter_placements USING (digest)'
 
 /** A tenant's adapters, the room that uploads on their way have taken, and what is to be removed from KV. */
 export class AdapterTable {
@@ -92,12 +94,14 @@ export class AdapterTable {
   }
 
   add(adapter: AdapterSummary, parts: Parts | null): void {
-    const { backbone, bytes, createdAt, digest, kind, rows, tail } = adapter
+    const { backbone, bytes, createdAt, digest, kind, placement, rows, tail } = adapter
     this.#sql.exec(
       'INSERT INTO adapters (digest, backbone, kind, rows, bytes, created_at, parts) VALUES (?, ?, ?, ?, ?, ?, ?)',
       ...[digest, backbone, kind, rows, bytes, createdAt, parts === null ? null : JSON.stringify(parts)],
     )
     if (tail !== undefined) this.#sql.exec('INSERT OR REPLACE INTO late_adapters VALUES (?, ?)', digest, tail)
+    if (placement !== undefined)
+      this.#sql.exec('INSERT OR REPLACE INTO adapter_placements VALUES (?, ?)', digest, placement)
   }
 
   /** Forgets an adapter and notes its bytes for removal. */
@@ -106,6 +110,7 @@ export class AdapterTable {
     if (row === undefined) return
     this.#sql.exec('DELETE FROM adapters WHERE digest = ?', digest)
     this.#sql.exec('DELETE FROM late_adapters WHERE digest = ?', digest)
+    this.#sql.exec('DELETE FROM adapter_placements WHERE digest = ?', digest)
     this.discardEntry(tenant, digest)
     if (row.parts !== null) this.#discardParts(tenant, Parts.parse(JSON.parse(row.parts)))
   }
@@ -182,5 +187,10 @@ export class AdapterTable {
   }
 }
 
-const toSummary = ({ created_at, parts: _, tail, ...rest }: Row): AdapterSummary =>
-  AdapterSummary.parse({ ...rest, ...(tail === null ? {} : { tail }), createdAt: created_at })
+const toSummary = ({ created_at, parts: _, placement, tail, ...rest }: Row): AdapterSummary =>
+  AdapterSummary.parse({
+    ...rest,
+    ...(tail === null ? {} : { tail }),
+    ...(placement === null ? {} : { placement }),
+    createdAt: created_at,
+  })

@@ -7,6 +7,7 @@ import {
 } from '../../shared/api/deployments.ts'
 import type { AnswerForm } from '../../shared/api/structure.ts'
 import type { AdapterDigest, AliasName } from '../../shared/ids.ts'
+import { standsInWords } from '../store/records.ts'
 import type { AdapterTable } from './adapter-table.ts'
 import { maxFormsLength } from './alias-forms.ts'
 import type { AliasMove, AliasTable } from './alias-table.ts'
@@ -142,8 +143,9 @@ function shadowRefusal(
   const [own, other] = [tables.adapters.find(digest), tables.adapters.find(shadow)]
   if (shadow === digest) return 'the alias names that adapter already; a shadow needs another one'
   if (own === undefined || other === undefined) return 'the tenant lacks one of the two adapters'
-  if (own.tail === undefined || other.tail === undefined)
-    return `the adapter ${own.tail === undefined ? digest : shadow} has rows at the prompt's start, so that the two cannot share a prefill; a shadow and its alias need late rows (--placement late)`
+  const notLate = [own, other].find(({ tail }) => tail === undefined)
+  if (notLate !== undefined)
+    return `the adapter ${notLate.digest} has rows ${standsInWords(notLate)}, so that the two cannot share all of a prefill; a shadow and its alias need late rows (--placement late)`
   if (own.backbone !== other.backbone)
     return `the alias is for the backbone ${own.backbone} and the shadow for ${other.backbone}; they need one`
   return undefined

@@ -40,4 +40,5 @@ export const schema = `
     alias TEXT NOT NULL, version INTEGER NOT NULL, shadow TEXT NOT NULL, PRIMARY KEY (alias, version)
   ) STRICT;
   CREATE TABLE IF NOT EXISTS late_adapters (digest TEXT PRIMARY KEY, tail INTEGER NOT NULL) STRICT;
+  CREATE TABLE IF NOT EXISTS adapter_placements (digest TEXT PRIMARY KEY, placement TEXT NOT NULL) STRICT;
 `

@@ -11,8 +11,14 @@ export function tenantRecord({ adapters, aliases, tenant }: Tables): TenantRecor
   const target = (digest: AdapterDigest) => {
     const adapter = known.get(digest)
     if (adapter === undefined) return undefined
-    const { backbone, rows, tail } = adapter
-    return { digest, backbone, rows, ...(tail === undefined ? {} : { tail }) }
+    const { backbone, placement, rows, tail } = adapter
+    return {
+      digest,
+      backbone,
+      rows,
+      ...(tail === undefined ? {} : { tail }),
+      ...(placement === undefined ? {} : { placement }),
+    }
   }
   const forms = aliases.forms.current()
   const formOf = new Map(forms.map(({ alias, id }) => [alias, String(id)]))

@@ -1,15 +1,15 @@
 import { ChatTemplate, type Encoding } from '../../shared/tokenizer/chat-template.ts'
 import type { Turn } from '../../shared/tokenizer/conversation.ts'
 import type { ModelWithCodec } from '../tenants/load-codec.ts'
-import { tailOf } from '../tenants/resolve-model.ts'
+import { hasRowsAtTurn, tailOf } from '../tenants/resolve-model.ts'
 import type { Encoded } from './encode-prompts.ts'
 import { promptRoom } from './fit-context.ts'
 
 interface Conversation extends ModelWithCodec, Partial<Omit<Encoding, 'tuned'>> {}
 
 /**
- * A conversation as the model was trained to read it, and where late rows stand in it. By default it has room for so many
- * tokens that one more can follow.
+ * A conversation as the model was trained to read it, and where late rows or those of its newest turn stand in it. By
+ * default it has room for so many tokens that one more can follow.
  */
 export function encodeConversation(
   messages: readonly Turn[],
@@ -18,5 +18,10 @@ export function encodeConversation(
   const template = ChatTemplate.of(model.record, codec)
   const encoding = { ...asked, room, tuned: model.adapters.length > 0 }
   const ids = template.encode(messages, encoding)
-  return { ids, tail: tailOf(model) === undefined ? undefined : template.tailOf({ messages, ids }, encoding) }
+  const turn = hasRowsAtTurn(model) ? template.turnOf({ messages, ids }, encoding) : 0
+  return {
+    ids,
+    tail: tailOf(model) === undefined ? undefined : template.tailOf({ messages, ids }, encoding),
+    turn: turn === 0 ? undefined : turn,
+  }
 }

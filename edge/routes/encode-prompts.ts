@@ -12,6 +12,8 @@ export interface Encoded {
   readonly ids: readonly number[]
   /** How many of them stand behind late rows, where that is not the adapter's own number. */
   readonly tail?: number | undefined
+  /** How many of them stand in front of the newest turn, where the adapter's rows stand there; absent where none do. */
+  readonly turn?: number | undefined
 }
 
 export interface EncodedPrompts extends ModelWithCodec {
@@ -20,6 +22,8 @@ export interface EncodedPrompts extends ModelWithCodec {
   readonly prompts: readonly (readonly number[])[]
   /** The `tail` of each prompt (see `Encoded`). */
   readonly tails: readonly (number | undefined)[]
+  /** The `turn` of each prompt. */
+  readonly turns: readonly (number | undefined)[]
 }
 
 interface Asking {
@@ -68,6 +72,7 @@ export async function encodePrompts<Written extends { readonly prompts: readonly
     codec,
     prompts: prompts.map(({ ids }) => ids),
     tails: prompts.map(({ tail }) => tail),
+    turns: prompts.map(({ turn }) => turn),
   }
 }
 

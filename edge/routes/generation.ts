@@ -16,6 +16,8 @@ export interface Generation {
   readonly prompts: readonly (readonly number[])[]
   /** For each prompt, the number of tokens behind late rows; undefined where the adapter's own number applies. */
   readonly tails: readonly (number | undefined)[]
+  /** For each prompt, the number of tokens in front of the newest turn, where the adapter's rows stand there. */
+  readonly turns: readonly (number | undefined)[]
   /** Choices per prompt; choice `i` of the request draws with `seed + i`. */
   readonly n: number
   /** Choices that run at a time, of an answer that is not streamed; all when absent. */
@@ -64,15 +66,15 @@ export function boundOf(
 
 /** The nodes' requests, choice by choice, each with the model that answers it. */
 export function nodeRequests(
-  { answerers, n, prompts, tails, ...generation }: Generation,
+  { answerers, n, prompts, tails, turns, ...generation }: Generation,
   { isBatch, requestId }: { requestId: RequestId; isBatch: boolean },
 ) {
   const byAnswerer = prompts.flatMap((prompt, at) =>
     Array.from({ length: n / answerers.length }, () =>
-      answerers.map(({ model }) => ({ model, prompt, tail: tails[at] })),
+      answerers.map(({ model }) => ({ model, prompt, tail: tails[at], turn: turns[at] })),
     ).flat(),
   )
-  return byAnswerer.map(({ model, prompt, tail }, index) => {
+  return byAnswerer.map(({ model, prompt, tail, turn }, index) => {
     const [adapter = null, ...behind] = model.adapters.map(({ digest }) => digest)
     const request = {
       requestId,
@@ -80,6 +82,7 @@ export function nodeRequests(
       adapter,
       ...(behind.length === 0 ? {} : { behind }),
       ...(tail === undefined ? {} : { tail }),
+      ...(turn === undefined ? {} : { turn }),
       prompt: [...prompt],
       maxTokens: generation.maxTokens,
       sampling: withSeed(generation.sampling, Math.floor(index / answerers.length)),

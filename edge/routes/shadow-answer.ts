@@ -148,7 +148,7 @@ async function run(generation: Generation, { node }: Answered, c: Context<Tenant
         request: call.request,
         promptRows,
         shape: call.model.record.backbone,
-        isLate: true,
+        sharesPrompts: true,
         companions: { node },
         signal,
         deadline: Date.now() + patienceMs,

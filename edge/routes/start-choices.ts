@@ -88,7 +88,7 @@ export async function startChoices(
           request,
           promptRows,
           shape: model.record.backbone,
-          isLate: tailOf(model) !== undefined,
+          sharesPrompts: tailOf(model) !== undefined || request.turn !== undefined,
           ...(answerers.length > 1 ? { companions } : {}),
           settlement: (attempt) => ({ id: settlement(attempt), terms: reservation.terms(choice) }),
           signal,

@@ -8,7 +8,8 @@ import { scorer } from './rendezvous.ts'
 export interface RouteRequest {
   readonly adapter: AdapterKey | null
   /**
-   * The key that ranks nodes instead of the adapter: late adapters of a tenant share the prompts that a node has read.
+   * The key that ranks nodes instead of the adapter: adapters of a tenant whose rows are late, or stand in front of a newest
+   * turn, share the prompts that a node has read.
    */
   readonly home?: string | undefined
   readonly backbone: BackboneDigest

@@ -32,8 +32,8 @@ export interface GenerationStart {
   readonly shape: NodeCall['shape']
   /** How attempt `n` (from 0) is settled; an attempt that gave no first token is not charged. */
   readonly settlement?: (attempt: number) => GenerateRequest['settlement']
-  /** Whether its rows are late. */
-  readonly isLate?: boolean
+  /** Whether the backbone alone reads what stands in front of its rows, so that adapters of the tenant share that. */
+  readonly sharesPrompts?: boolean
   readonly companions?: Companions
   readonly signal: AbortSignal
   /** When the whole request must be over, in milliseconds since 1970. */
@@ -63,14 +63,14 @@ export class GenerationAttempts {
   constructor(start: GenerationStart, requester: GenerationRequester) {
     const { nodes, region, tenant } = requester
     const { log, router } = requester.platform
-    const { companions, isLate = false, promptRows, request, signal } = start
+    const { companions, promptRows, request, sharesPrompts = false, signal } = start
     const { adapter, backbone, maxTokens, prompt } = request
     this.#source = {
       dispatch: new Dispatch(
         router,
         {
           adapter: adapter === null ? null : adapterKey(tenant, adapter),
-          ...(isLate ? { home: `${tenant}/late` } : {}),
+          ...(sharesPrompts ? { home: `${tenant}/late` } : {}),
           backbone,
           promptTokens: prompt.length,
           rows: kvRows({ promptRows, promptTokens: prompt.length, maxTokens }),

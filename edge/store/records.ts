@@ -28,10 +28,16 @@ const AliasTarget = z.object({
   backbone: BackboneSlug,
   /** Prompt rows the adapter puts in the context. */
   rows: z.int().min(0),
-  /** The number of prompt tokens behind late rows; absent where rows stand at the prompt's start. */
+  /** The number of prompt tokens behind late rows; absent where rows are not late. */
   tail: z.int().min(1).optional(),
+  /** Whether its rows stand in front of a prompt's newest turn; absent where they stand elsewhere. */
+  placement: z.literal('turn').optional(),
 })
 export type AliasTarget = z.infer<typeof AliasTarget>
+
+/** Where the rows of an adapter that are not late stand, in words. */
+export const standsInWords = ({ placement }: Pick<AliasTarget, 'placement'>): string =>
+  placement === 'turn' ? 'in front of the newest turn' : "at the prompt's start"
 
 export const AliasRecord = AliasTarget.extend({
   updatedAt: z.int(),

@@ -1,4 +1,5 @@
 import { QuartetError } from '../../shared/errors.ts'
+import { standsInWords } from '../store/records.ts'
 import { type ResolvedModel, tailOf } from './resolve-model.ts'
 
 /** A model that answers, and what the client called it. */
@@ -21,7 +22,7 @@ export function checkSeveral(answerers: readonly Answerer[]): void {
       throw refuse('is the untuned model, which has no rows behind the conversation; ask for it by itself')
     if (tailOf(model) === undefined)
       throw refuse(
-        "has rows at the prompt's start, so that no other can use its prefill; only adapters with late rows (--placement late) answer together",
+        `has rows ${standsInWords(model.adapters[0] ?? {})}, so that no other can use all of its prefill; only adapters with late rows (--placement late) answer together`,
       )
     if (model.record.backbone.digest !== first?.digest)
       throw refuse(

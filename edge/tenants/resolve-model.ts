@@ -5,7 +5,13 @@ import type { AnswerForm } from '../../shared/api/structure.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { AliasName, BackboneSlug } from '../../shared/ids.ts'
 import { maxStacked } from '../../shared/wire.ts'
-import type { AliasRecord, AliasTarget, BackboneRecord, TenantRecord } from '../store/records.ts'
+import {
+  type AliasRecord,
+  type AliasTarget,
+  type BackboneRecord,
+  standsInWords,
+  type TenantRecord,
+} from '../store/records.ts'
 import { findBackbone, type Reader, readBackbone, reloadTenant } from './read.ts'
 
 /** The meaning of a request's `model` to the tenant that asks. */
@@ -34,12 +40,13 @@ export interface ResolvedModel {
 export const promptRowsOf = ({ adapters }: Pick<ResolvedModel, 'adapters'>): number =>
   adapters.reduce((sum, { rows }) => sum + rows, 0)
 
-/**
- * The number of prompt tokens behind late rows; undefined where rows stand at the prompt's start, or where there are
- * none.
- */
+/** The number of prompt tokens behind late rows; undefined where rows are not late, or where there are none. */
 export const tailOf = ({ adapters: [first] }: Pick<ResolvedModel, 'adapters'>): number | undefined =>
   first?.tail
+
+/** Whether its rows stand in front of a prompt's newest turn. */
+export const hasRowsAtTurn = ({ adapters: [first] }: Pick<ResolvedModel, 'adapters'>): boolean =>
+  first?.placement === 'turn'
 
 /** The adapter that is meant by an alias. */
 type Choose = (alias: AliasName, record: AliasRecord) => AliasTarget
@@ -71,7 +78,8 @@ export async function resolveModel(model: string, lookup: Lookup): Promise<Resol
   if (first === undefined) return refuse('names nothing')
   for (const [at, part] of parts.entries()) {
     if (part.adapters.length === 0) refuse(`${names[at]} is an untuned model; only aliases are stacked`)
-    if (tailOf(part) === undefined) refuse(`${names[at]} has rows at the prompt's start; ${onlyLate}`)
+    if (tailOf(part) === undefined)
+      refuse(`${names[at]} has rows ${standsInWords(part.adapters[0] ?? {})}; ${onlyLate}`)
     if (part.record.backbone.digest !== first.record.backbone.digest)
       refuse(
         `${names[0]} is for the backbone ${first.record.backbone.slug} and ${names[at]} for ${part.record.backbone.slug}; stack adapters of one backbone`,

@@ -128,10 +128,18 @@ class Known extends Error {
 const emptyFile = () => new QuartetError('adapter_invalid', 'the file is empty')
 
 function describe(
-  { backbone, kind, l_sp: rows, tail }: AdapterMetadata,
+  { backbone, kind, l_sp: rows, placement, tail }: AdapterMetadata,
   { bytes, digest }: { bytes: number; digest: AdapterDigest },
 ): Omit<AdapterSummary, 'createdAt'> {
-  return { digest, backbone, kind, rows, bytes, ...(tail === undefined ? {} : { tail }) }
+  return {
+    digest,
+    backbone,
+    kind,
+    rows,
+    bytes,
+    ...(tail === undefined ? {} : { tail }),
+    ...(placement === 'turn' ? { placement } : {}),
+  }
 }
 
 function checkDigest(actual: AdapterDigest, expected: AdapterDigest | undefined): void {
@@ -143,10 +151,6 @@ function checkDigest(actual: AdapterDigest, expected: AdapterDigest | undefined)
 
 async function requireBackbone(metadata: AdapterMetadata, publication: AdapterPublication): Promise<void> {
   const { backbone: wanted } = publication
-  if (metadata.placement === 'turn')
-    throw new QuartetError('adapter_invalid', 'adapter metadata placement: turn is not served yet', {
-      param: 'placement',
-    })
   if (wanted !== undefined && wanted.slug !== metadata.backbone)
     throw new QuartetError(
       'backbone_mismatch',

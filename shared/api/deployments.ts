@@ -18,8 +18,10 @@ export const AdapterSummary = z.object({
   kind: z.string(),
   /** Prompt rows (`l_sp`): context the adapter takes. */
   rows: z.int(),
-  /** The number of prompt tokens behind late rows; absent where rows stand at the prompt's start. */
+  /** The number of prompt tokens behind late rows; absent where rows are not late. */
   tail: z.int().min(1).optional(),
+  /** Whether its rows stand in front of a prompt's newest turn; absent where they stand elsewhere. */
+  placement: z.literal('turn').optional(),
   bytes: z.int(),
   createdAt: z.int(),
 })

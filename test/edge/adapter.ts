@@ -16,12 +16,14 @@ export async function makeAdapter({
   rows = 2,
   seed,
   tail,
+  placement = tail === undefined ? 'first' : 'late',
 }: {
   backbone: Pick<Backbone, 'slug' | 'digest' | 'd' | 'layers'>
   seed: number
   rows?: number
   /** Makes the rows late. */
   tail?: number
+  placement?: 'first' | 'turn' | 'late'
 }): Promise<TestAdapter> {
   const data = new Uint8Array(new Uint16Array(rows * d).fill(0x3c00 + (seed % 0x300)).buffer)
   const tensors = Array.from(
@@ -33,7 +35,8 @@ export async function makeAdapter({
       format: 'quartet-adapter/1',
       kind: 'static',
       anchor: 'none',
-      ...(tail === undefined ? { placement: 'first' } : { placement: 'late', tail }),
+      placement,
+      ...(tail === undefined ? {} : { tail }),
       precision: 'f16',
       backbone: slug,
       backbone_sha256: digest,
