@@ -197,6 +197,28 @@ describe('from a file of examples to an adapter', () => {
     expect(stderr).toMatch(/measuring the untuned backbone on 4 dev examples, then training\n.*untuned/)
   })
 
+  it('trains rows for newest turns on conversations, and the adapter goes on from there', async () => {
+    const talk = (i: number) =>
+      ['hello', 'world', `hello ${i}`, i % 2 === 0 ? 'hello' : 'world'].map((content, at) => ({
+        role: at % 2 === 0 ? 'user' : 'assistant',
+        content,
+      }))
+    const lines = Array.from({ length: 8 }, (_, i) => `${JSON.stringify({ messages: talk(i) })}\n`)
+    await writeFile(path('talks.jsonl'), lines.join(''))
+    const data = ['--data', path('talks.jsonl'), '--steps', '2']
+    await trainHere('turn.safetensors', ...data, '--placement', 'turn', '--window', '20')
+    const { metadata, provenance } = parseAdapterFile(await readFile(path('turn.safetensors')))
+    expect(metadata).toMatchObject({ kind: 'iapt', placement: 'turn', window: 20 })
+    expect(metadata.tail).toBeUndefined()
+    expect(provenance).toMatchObject({ 'train.examples': '16' })
+    await trainHere('turn-on.safetensors', ...data, '--init', path('turn.safetensors'))
+    const { metadata: again } = parseAdapterFile(await readFile(path('turn-on.safetensors')))
+    expect(again).toEqual(metadata)
+    expect(await refusal('--placement', 'turn', '--kind', 'lpt')).toMatch(
+      /--placement: rows of the placement turn are made anew in every layer/,
+    )
+  })
+
   it('trains on f32 weights as well, for the nodes that serve those', async () => {
     const out = 'f32.safetensors'
     await trainHere(out, '--steps', '2', '--weights', 'f32')

@@ -56,8 +56,12 @@ async function reportOf({ backbone, data, metadata }: Inputs, { accumulate, batc
     files: data.files.map(({ dataset, problems }) => ({
       file: dataset.name,
       problems,
-      ...survey(dataset.examples, { window: window ?? Number.POSITIVE_INFINITY }),
+      ...survey(dataset.examples, {
+        window: window ?? Number.POSITIVE_INFINITY,
+        placement: metadata.placement,
+      }),
     })),
+    placement: metadata.placement,
     window,
     train: train.length,
     dev: dev.length,
@@ -82,7 +86,8 @@ function labelsOf(
 }
 
 function printReport(report: Awaited<ReturnType<typeof reportOf>>): void {
-  const { labels, window } = report
+  const { labels, placement, window } = report
+  const read = placement === 'turn' ? 'newest turns' : 'prompts'
   for (const { file, problems, promptTokens, responseTokens, ...counts } of report.files) {
     print(file)
     printTable(
@@ -92,7 +97,7 @@ function printReport(report: Awaited<ReturnType<typeof reportOf>>): void {
         ['lines that cannot be used', String(problems.length)],
         ...(window === undefined
           ? []
-          : [[`prompts longer than the window of ${window}`, String(counts.beyondWindow)]]),
+          : [[`${read} longer than the window of ${window}`, String(counts.beyondWindow)]]),
         ['examples that repeat another', String(counts.duplicates)],
         ['prompts with several responses', String(counts.ambiguousPrompts)],
         ['different responses', String(counts.distinctResponses)],

@@ -73,8 +73,8 @@ const choices = {
   rational: [['joint', 'bilevel'], 'how rational coefficients are trained (default: joint)'],
   anchor: [['own', 'sink', 'none'], 'what rows are added to (default: own; static: none)'],
   placement: [
-    ['after-first', 'first', 'late'],
-    'where rows stand; late: in front of the generation header (default: after-first)',
+    ['after-first', 'first', 'turn', 'late'],
+    'where rows stand; turn: in front of the newest turn; late: in front of the generation header (default: after-first)',
   ],
   pool: [
     ['attention', 'mean', 'max'],

@@ -9,6 +9,8 @@ import type { Row } from './row.ts'
 export interface PromptEncoder {
   /** A conversation up to where the assistant's answer begins. Throws QuartetError. */
   conversation(messages: readonly ChatMessage[]): readonly number[]
+  /** How many of a conversation's tokens, `ids`, stand in front of its newest turn. */
+  turnOf(messages: readonly ChatMessage[], ids: readonly number[]): number
   /** A raw prompt, as `/v1/completions` takes it. Throws QuartetError. */
   prompt(text: string): readonly number[]
   /** An answer as the model would write it, with the token that ends it. Throws QuartetError. */
@@ -45,11 +47,24 @@ export function servedEncoder(backbone: EdgeBackbone, codec: TextCodec): Serving
   const plain = (text: string) => codec.encodeRendered(codec.addedTokens.protect(text), limit)
   return {
     conversation,
+    turnOf: (messages, ids) => template?.turnOf({ messages, ids }, { tuned: true, room: limit.tokens }) ?? 0,
     plain,
     generationHeader: template?.generationHeader(limit.tokens) ?? 0,
     prompt: (text) => codec.encodePrompt(text, limit),
     answer: (text) => [...ofResponse(() => plain(text), limit.tokens), end],
   }
+}
+
+/**
+ * How many tokens of a row's prompt, `instruction`, stand in front of its newest turn; undefined where all of it is the
+ * newest turn, as in a prompt of one message and in a raw one.
+ */
+export function turnOfRow(
+  { prompt }: Row,
+  { encoder, instruction }: { readonly encoder: PromptEncoder; readonly instruction: readonly number[] },
+): number | undefined {
+  const turn = prompt.type === 'messages' ? encoder.turnOf(prompt.messages, instruction) : 0
+  return turn === 0 ? undefined : turn
 }
 
 /** An example in token ids: the whole prompt as served, and the answer with the token that ends it. Throws QuartetError. */

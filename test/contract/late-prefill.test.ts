@@ -6,6 +6,7 @@ import { readConfig } from '../../gpu-node/config.ts'
 import { startNode } from '../../gpu-node/node.ts'
 import { serializeAdapterFile } from '../../shared/adapter-file.ts'
 import { ChatCompletion } from '../../shared/api/chat-completions.ts'
+import { TokenizeAnswer } from '../../shared/api/tokenize.ts'
 import { BackboneSlug, TenantId } from '../../shared/ids.ts'
 import { tinyChat, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
 import { randomAdapter } from '../parity/random-adapter.ts'
@@ -13,10 +14,15 @@ import { openBackend, tinyBackbone } from '../parity/tiny-backbone.ts'
 import { nodeId, secret } from './node-client.ts'
 import { startWorkerProcess, type WorkerProcess } from './worker-process.ts'
 
-/** One prefill for all late adapters of a tenant: over HTTP, at a real node with a small random backbone. */
+/**
+ * One prefill for all of a tenant's adapters whose rows are late or stand in front of the newest turn: over HTTP, at a real
+ * node with a small random backbone.
+ */
 
 const adminKey = 'an-admin-key-of-some-length'
 const aliases = ['safe', 'topic', 'answer', 'tone'] as const
+/** Aliases of adapters with rows in front of the newest turn. */
+const turnAliases = ['style', 'shape'] as const
 const window = 16
 /** `<|im_start|>assistant\n` by the tiny tokenizer. */
 const tail = 1 + 'assistant\n'.length
@@ -60,20 +66,22 @@ beforeAll(async () => {
     vocab,
   }
   await admin.putBackbone({ backbone, tokenizer: tinyTokenizer })
-  const files = aliases.map((_, at) =>
-    serializeAdapterFile(
-      randomAdapter(manifest, { seed: at, placement: 'late', tail, window, anchor: 'own' }),
-    ),
-  )
+  const files = [
+    ...aliases.map((alias, seed) => ({ alias, seed, placement: 'late', tail })),
+    ...turnAliases.map((alias, at) => ({ alias, seed: 10 + at, placement: 'turn' })),
+  ].map(({ alias, ...metadata }) => ({
+    alias,
+    file: serializeAdapterFile(randomAdapter(manifest, { ...metadata, window, anchor: 'own' })),
+  }))
   const tenantWithAliases = async (name: string) => {
     const id = TenantId.parse(name)
     await admin.createTenant(id)
     const { key } = await admin.createKey(id)
-    for (const [at, alias] of aliases.entries()) {
+    for (const { alias, file } of files) {
       const published = await fetch(`${edge.url}/v1/adapters?alias=${alias}`, {
         method: 'POST',
         headers: { authorization: `Bearer ${key}` },
-        body: files[at] ?? null,
+        body: file,
       })
       expect(published.status, await published.text()).toBe(201)
     }
@@ -142,6 +150,32 @@ test('four late aliases that come at once share one prefill, also of a conversat
   const counts = atOnce.map(({ cached }) => cached).toSorted((a, b) => a - b)
   const all = blocksBeforeWindow(atOnce[0]?.prompt ?? 0)
   expect(counts).toEqual([0, all, all, all])
+})
+
+test('of a conversation that others have read, an alias with rows at its newest turn reads that turn and less than a block', async () => {
+  const messages = [
+    ...conversation('turns'),
+    { role: 'assistant', content: 'A box.' },
+    { role: 'user', content: `Since when? ${'Say it again. '.repeat(10)}` },
+  ]
+  const tokenized = await fetch(`${edge.url}/tokenize`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${keys.acme}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'style', messages: messages.slice(0, -1), add_generation_prompt: false }),
+  })
+  const { count } = TokenizeAnswer.parse(await tokenized.json())
+  const inFront = Math.floor(count / block) * block
+  await ask(keys.acme, { model: 'tiny', messages })
+  for (const model of turnAliases)
+    expect((await ask(keys.acme, { model, messages })).cached, model).toBe(inFront)
+  const { cached, prompt } = await ask(keys.acme, { model: 'safe', messages })
+  expect(cached).toBe(blocksBeforeWindow(prompt))
+  // Behind its rows an alias finds what it has read itself.
+  const again = await ask(keys.acme, { model: 'style', messages })
+  expect(again.cached).toBeGreaterThan(inFront)
+  expect(again.cached).toBe(Math.floor((prompt - 2) / block) * block)
+  expect((await ask(keys.other, { model: 'style', messages })).cached).toBe(0)
+  expect((await ask(keys.other, { model: 'shape', messages })).cached).toBe(inFront)
 })
 
 test('another tenant never sees that a conversation was read', async () => {

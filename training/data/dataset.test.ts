@@ -8,6 +8,7 @@ import { maxDataLineBytes } from './jsonl.ts'
 const encoder: PromptEncoder = {
   conversation: (messages) =>
     [...`${messages.map(({ role, content }) => role[0] + content).join('')}>`].map((c) => c.charCodeAt(0)),
+  turnOf: (messages) => messages.slice(0, -1).reduce((sum, { content }) => sum + content.length + 1, 0),
   prompt: (text) => [...text].map((c) => c.charCodeAt(0)),
   answer: (text) => [...[...text].map((c) => c.charCodeAt(0)), 0],
 }
@@ -50,6 +51,12 @@ describe('a row is', () => {
       ['sSuQ>', 65],
       ['sSuQaAuR>', 66],
     ])
+  })
+
+  it('a conversation whose examples know where their newest turns begin', () => {
+    const turns = (text: string) => read(text).dataset.examples.map(({ turn }) => turn)
+    expect(turns(JSON.stringify({ messages: conversation }))).toEqual([2, 6])
+    expect(turns(good)).toEqual([undefined])
   })
 
   it('a conversation without its answers of weight 0, and without one that opens it', () => {

@@ -7,6 +7,7 @@ import {
   lengthProblem,
   type PromptEncoder,
   type PromptFormat,
+  turnOfRow,
 } from '../../shared/training/prompt-encoder.ts'
 import { parseRow } from '../../shared/training/row.ts'
 import type { Example } from './example.ts'
@@ -109,7 +110,11 @@ function readExamples(
   const parsed = parseRow(value)
   if ('problem' in parsed) return parsed
   try {
-    const examples = parsed.rows.map((row) => encodeRow(row, options))
+    const examples = parsed.rows.map((row): Example => {
+      const { instruction, response } = encodeRow(row, options)
+      const turn = turnOfRow(row, { ...options, instruction })
+      return { instruction, response, ...(turn !== undefined && { turn }) }
+    })
     const problem = examples
       .map((example) => lengthProblem(example, options))
       .find((each) => each !== undefined)

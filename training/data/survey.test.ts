@@ -22,6 +22,12 @@ it('a survey counts repetitions, prompts with several answers, and prompts beyon
   })
 })
 
+it('where rows stand at a newest turn, what is in front of it is not counted as beyond the window', () => {
+  const examples = [2, 0].map((turn) => ({ ...example(3, 3, { length: 9 }), turn }))
+  expect(survey(examples, { window: 8 }).beyondWindow).toBe(2)
+  expect(survey(examples, { window: 8, placement: 'turn' }).beyondWindow).toBe(1)
+})
+
 it('dev examples overlap by their prompt, whatever the answer', () => {
   expect(overlap({ train: [example(1, 1), example(2, 1)], dev: [example(2, 5), example(3, 1)] })).toBe(1)
 })

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { AdapterMetadata } from '../../shared/adapter-file.ts'
 import type { Example } from './example.ts'
 
 /** The facts about a file of examples that are known before training. */
@@ -6,7 +7,7 @@ export interface Survey {
   readonly examples: number
   readonly promptTokens: Percentiles
   readonly responseTokens: Percentiles
-  /** Examples whose prompt is longer than what a generator reads of it. */
+  /** Examples whose prompt, or newest turn, is longer than what a generator reads of it. */
   readonly beyondWindow: number
   /** Examples that repeat an earlier one. */
   readonly duplicates: number
@@ -23,7 +24,10 @@ export interface Percentiles {
   readonly most: number
 }
 
-export function survey(examples: readonly Example[], { window }: { window: number }): Survey {
+export function survey(
+  examples: readonly Example[],
+  { placement, window }: { window: number; placement?: AdapterMetadata['placement'] },
+): Survey {
   const responses = new Map<string, Set<string>>()
   let duplicates = 0
   for (const { instruction, response } of examples) {
@@ -37,7 +41,9 @@ export function survey(examples: readonly Example[], { window }: { window: numbe
     examples: examples.length,
     promptTokens: percentiles(examples.map(({ instruction }) => instruction.length)),
     responseTokens: percentiles(examples.map(({ response }) => response.length)),
-    beyondWindow: examples.filter(({ instruction }) => instruction.length > window).length,
+    beyondWindow: examples.filter(
+      ({ instruction, turn = 0 }) => instruction.length - (placement === 'turn' ? turn : 0) > window,
+    ).length,
     duplicates,
     ambiguousPrompts: [...responses.values()].filter(({ size }) => size > 1).length,
     distinctResponses: new Set(examples.map(({ response }) => idsKey(response))).size,

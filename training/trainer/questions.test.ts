@@ -7,6 +7,7 @@ import { questionsOf } from './questions.ts'
 const ids = (text: string) => [...text].map((letter) => letter.charCodeAt(0))
 const encoder: PromptEncoder = {
   conversation: (messages) => ids(messages.map(({ content }) => content).join('|')),
+  turnOf: () => 0,
   prompt: ids,
   answer: ids,
 }
