@@ -209,6 +209,33 @@ test('late examples that together need more rows than the context has run one by
   })
 })
 
+test.for([
+  { placement: 'turn', window: 6 },
+  { placement: 'late', tail: 4, window: 6 },
+])(
+  'in layers with a window, rows of the placement $placement are trained as they are served',
+  async (variant) => {
+    const attention = [5, 5, null].map((window) => ({ rotary: 0, window }))
+    const windowed = await tinyBackbone({ config: { attention } })
+    const host = await openBackend(windowed)
+    const adapter = randomAdapter(windowed.manifest, { seed: 5, anchor: 'own', ...variant })
+    const model = await openLossModel({ backbone: windowed, metadata: adapter.metadata, threads: 1 })
+    try {
+      const examples = batchFor(adapter)
+      const losses = await model.score(examples, parametersOf(adapter))
+      const loaded = host.loadAdapter(adapter)
+      for (const [index, example] of examples.entries()) {
+        const served = await responseLogLikelihood({ backend: host, adapter: loaded }, example)
+        expect(Math.abs((losses[index] ?? Number.NaN) + served)).toBeLessThan(1e-4 * example.response.length)
+      }
+    } finally {
+      await model.close()
+      await host.close()
+      await rm(dirname(windowed.folder), { recursive: true })
+    }
+  },
+)
+
 test('the untuned backbone’s loss is that of serving without an adapter', async () => {
   const losses = await withModel(randomAdapter(tiny.manifest, { seed: 1 }), {}, (model) =>
     model.score(batch, undefined),
