@@ -198,6 +198,16 @@ it('four late adapters that ask about one conversation at once take one prefill 
   expect(prefilled()).toBe(1500 + 3 * (1500 - 22 * 64))
 })
 
+it('adapters with rows at a newest turn that ask at once take one prefill of what is in front of it', async () => {
+  const { prefilled, read } = engineWith()
+  const [prompt, turn] = [text(1500), 1400]
+  const answers = await Promise.all(
+    [1, 2, 3].map((identity) => read({ prompt, turn, adapter: { identity, window: 40, placement: 'turn' } })),
+  )
+  expect(answers.map(({ cached }) => cached)).toEqual([0, 21 * 64, 21 * 64])
+  expect(prefilled()).toBe(1500 + 2 * (1500 - 21 * 64))
+})
+
 it('several choices of one prompt take one prefill too, and another tenant’s never waits for it', async () => {
   const { prefilled, read } = engineWith()
   const prompt = text(300)
