@@ -29,7 +29,8 @@ export function ShadowForm({
           return (
             <p class="quiet">
               A second adapter that answers too, unseen by clients. Only an adapter with late rows can have
-              one; the rows of this alias’s adapter stand at the prompt’s start.
+              one; the rows of this alias’s adapter stand{' '}
+              {own?.placement === 'turn' ? 'in front of the newest turn' : 'at the prompt’s start'}.
             </p>
           )
         const others = each.filter(
