@@ -3,6 +3,7 @@ import type { EdgeBackbone } from '../backbone.ts'
 import { QuartetError } from '../errors.ts'
 import type { ShownFunction, Turn } from './conversation.ts'
 import { type DefaultPrompt, defaultPrompt, type Render, renderWithoutDefault } from './default-prompt.ts'
+import { closingOf, newestTurnOf } from './newest-turn.ts'
 import type { TextCodec } from './text-codec.ts'
 import {
   type CallSpelling,
@@ -61,7 +62,7 @@ export class ChatTemplate {
   readonly #codec: TextCodec
   #learned: { readonly prompt: DefaultPrompt | undefined } | undefined
   #tools: ToolTemplate | undefined
-  /** What it writes behind an answer. */
+  /** The text behind an answer. */
   #closing: string | undefined
 
   /** Throws when the template is not valid Jinja. */
@@ -115,44 +116,22 @@ export class ChatTemplate {
     return alike === -1 ? undefined : ids.length - alike
   }
 
-  /**
-   * How many of a conversation's tokens stand in front of its newest turn: everything up to the last message of the
-   * assistant, but for one that the answer continues; or the system messages in front where the assistant has said
-   * nothing. 0 where nothing stands there, and where the template writes that otherwise once the newest turn follows.
-   */
+  /** How many of a conversation's tokens stand in front of its newest turn (see `newestTurnOf`). */
   turnOf(
     { ids, messages }: { messages: readonly Turn[]; ids: readonly number[] },
-    encoding: Encoding,
+    { end = 'answer', param = 'messages', room, settings = {}, tools, tuned }: Encoding,
   ): number {
-    const { end = 'answer', param = 'messages', room } = encoding
-    const count = newestTurn(end === 'answer' ? messages : messages.slice(0, -1))
-    if (count === 0) return 0
-    for (const text of this.#fronts({ messages, count }, encoding)) {
-      const front = attempted(() => this.#codec.encodeRendered(text, { tokens: room, param })) ?? []
-      // One token alone would be the attention sink, behind which rows stand in any case.
-      const isPart = front.length > 1 && front.length < ids.length
-      if (isPart && front.every((id, at) => id === ids[at])) return front.length
-    }
-    return 0
-  }
-
-  /** What the template may have written of a conversation's first `count` messages when others follow. */
-  *#fronts(
-    { messages, count }: { messages: readonly Turn[]; count: number },
-    { param = 'messages', settings = {}, tools, tuned }: Encoding,
-  ): Generator<string> {
     const shown = { param, settings, tuned, tools: tools && { ...tools, opening: '' } }
-    const rendered = (turns: readonly Turn[]) =>
-      attempted(() => this.#rendered(turns, { ...shown, end: 'message' }))
-    const closed = rendered(messages.slice(0, count))
-    if (closed !== undefined) yield closed
-    // Some write an answer otherwise while it is the last one: there, the front ends where that answer is closed.
-    const next = messages[count]
     this.#closing ??= closingOf(this.#renderWith({ add_generation_prompt: false }))
-    if (next === undefined || this.#closing === '') return
-    const followed = rendered(messages.with(count, { ...next, content: mark })) ?? ''
-    const end = followed.lastIndexOf(this.#closing, followed.lastIndexOf(mark))
-    if (end !== -1) yield followed.slice(0, end + this.#closing.length)
+    return newestTurnOf(
+      { ids, messages, isContinued: end !== 'answer' },
+      {
+        rendered: (turns) => this.#rendered(turns, { ...shown, end: 'message' }),
+        encoded: (text) => this.#codec.encodeRendered(text, { tokens: room, param }),
+        closing: this.#closing,
+        ending: this.#spell(this.#backbone.tokens.eos[0]),
+      },
+    )
   }
 
   /**
@@ -281,41 +260,6 @@ export class ChatTemplate {
 
   #spell(token: number | null | undefined): string {
     return token === null || token === undefined ? '' : this.#codec.vocabulary.spelledText(token)
-  }
-}
-
-/** Where the newest turn begins: behind the last message of the assistant, or behind the system messages in front. */
-function newestTurn(messages: readonly Turn[]): number {
-  const said = messages.findLastIndex(({ role }) => role === 'assistant')
-  if (said !== -1) return said + 1
-  const first = messages.findIndex(({ role }) => role !== 'system' && role !== 'developer')
-  return first === -1 ? messages.length : first
-}
-
-/** A text that no template has of its own. */
-const mark = 'quartet_mark'
-
-/** What a template writes behind an answer; empty where it takes no conversation without a system message. */
-function closingOf(render: Render): string {
-  try {
-    const text = render([
-      { role: 'user', content: 'a' },
-      { role: 'assistant', content: mark },
-    ])
-    const at = text.lastIndexOf(mark)
-    return at === -1 ? '' : text.slice(at + mark.length)
-  } catch {
-    return ''
-  }
-}
-
-/** The result of `work`; undefined where it refuses. */
-function attempted<T>(work: () => T): T | undefined {
-  try {
-    return work()
-  } catch (refusal) {
-    if (refusal instanceof QuartetError) return undefined
-    throw refusal
   }
 }
 

@@ -48,6 +48,10 @@ const families = [
   ['llama-3.2', '<|start_header_id|>user<|end_header_id|>\n\n'],
   ['gemma-2', '<start_of_turn>user\n'],
   ['gemma-3', '<start_of_turn>user\n'],
+  // They end every conversation with a token that stands behind no turn within one.
+  ['phi-3-small', '<|user|>\n'],
+  ['phi-4-mini', '<|user|>'],
+  ['phi-4-mini-reasoning', '<|user|>'],
 ] as const
 /** It refuses system messages. */
 const refusesSystem = (name: string) => name === 'gemma-2'
@@ -110,6 +114,8 @@ test.for(families)('%s: results of calls are the newest turn, the calls stand in
 test('a conversation that ends with the assistant has the generation header, or its last turn, as the newest', () => {
   const { parted } = open('smollm2')
   expect(parted([asked, answered])[1]).toBe('<|im_start|>assistant\n')
+  // Nothing is left for the newest turn where a template opens no answer.
+  expect(open('llama-2').parted([asked, answered])[0]).toBe('')
   expect(parted([asked, answered, next, answered], { end: 'message' })[1]).toMatch(
     /^<\|im_start\|>user\nSince when/,
   )
