@@ -41,9 +41,32 @@ test('blocks of few levels, of one, and of zeros are kept, also where they fill 
   )
   for (const [i, weight] of restoredFrom(weights, columns).entries())
     expect(weight).toBeCloseTo(weights[i] ?? Number.NaN, 6)
-  // What fills up a block stands for the offset alone, and its inputs are zeros.
+  // The filling of a block stands for the offset alone, and its inputs are zeros.
   const { quants } = affineRows(weights, columns)
   expect([...quants.subarray(columns, 2 * blockSize)]).toEqual(Array(24).fill(centre))
+})
+
+test('a block of one weight is kept to the bit, however small or large the weight', () => {
+  for (const weight of [1e-45, 1e-38, -3e-12, 1e-9, 0.1, -7, 1.7e38]) {
+    const weights = new Float32Array(blockSize).fill(weight)
+    expect(restoredFrom(weights, blockSize)).toEqual(weights)
+    expect(restoredFrom(weights.subarray(0, 3), 1)).toEqual(weights.subarray(0, 3))
+  }
+})
+
+test('the largest weights that are taken, and the smallest there are, stay numbers within the range of their block', () => {
+  const most = ((2 - 2 ** -23) * 2 ** 127) / 2
+  for (const largest of [most, 1e-38, 1e-44])
+    for (const shape of [
+      (i: number) => (i % 2 ? 1 : -1),
+      (i: number) => i / 15.5 - 1,
+      (i: number) => i % 3,
+    ]) {
+      const weights = Float32Array.from({ length: blockSize }, (_, i) => (shape(i) / 2) * largest)
+      const [low, high] = [Math.min(...weights), Math.max(...weights)]
+      for (const [i, weight] of restoredFrom(weights, blockSize).entries())
+        expect(Math.abs(weight - (weights[i] ?? Number.NaN))).toBeLessThanOrEqual((high - low) / 15)
+    }
 })
 
 test('other weights lose less than with a zero point of whole steps', () => {

@@ -10,7 +10,7 @@ export interface AffineRows {
   readonly quants: Uint8Array
   /** [rows, blocks] */
   readonly scales: Float32Array
-  /** What a quant of 8 stands for; [rows, blocks]. */
+  /** The weight that a quant of 8 stands for; [rows, blocks]. */
   readonly offsets: Float32Array
 }
 
@@ -58,8 +58,11 @@ function exactLine(weights: Float32Array): Line | undefined {
   const [first = 0] = levels
   const last = levels.at(-1) ?? 0
   if (levels.length > highest + 1) return undefined
-  // All the same: no steps.
-  if (first === last) return { low: first - centre, scale: 1 }
+  // All the same: no steps. A scale of their own size keeps the smallest ones too.
+  if (first === last) {
+    const scale = Math.abs(first) || 1
+    return { low: first - centre * scale, scale }
+  }
   for (let steps = levels.length - 1; steps <= highest; steps++) {
     const scale = (last - first) / steps
     const lies = (level: number) =>

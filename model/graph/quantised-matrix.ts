@@ -73,5 +73,5 @@ const eightBits = (ranges: BlockRanges): MatrixFormat => ({
 /** Its bytes stay as they are, since adapters name the digest of the backbone that they are made for. */
 export const q8 = eightBits({ keepSteps: false })
 
-/** What 4-bit weights keep in eight bits. */
+/** The eight bits of matrices beside 4-bit ones. */
 export const q8BesideQ4 = eightBits({ keepSteps: true })
