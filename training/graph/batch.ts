@@ -19,9 +19,10 @@ export interface BatchInputs {
 }
 
 /**
- * The inputs of a graph with late rows or those of a newest turn. The tokens in front of an example's first prompt row are its front: they see no
- * prompt row, so nothing of them depends on the adapter. `tokens` are then those behind. A layer's sequence has the
- * front, padded to the longest one; the prompt rows and tokens behind it are written over that padding.
+ * The inputs of a graph with late rows or those of a newest turn. The tokens in front of an example's first prompt row
+ * are its front: they see no prompt row, so nothing of them depends on the adapter. `tokens` are then those behind. A
+ * layer's sequence has the front, padded to the longest one; the prompt rows and tokens behind it are written over that
+ * padding.
  */
 interface LateInputs {
   /** int64 [batch, front] */

@@ -45,8 +45,9 @@ interface FrontStates {
 }
 
 /**
- * The tokens in front of late rows, or of a newest turn's, and what the tokens behind see of them. The fronts are the backbone's own: no value
- * of them depends on the adapter, so that no gradient passes them and their layers run forward alone.
+ * The tokens in front of late rows, or of a newest turn's, and what the tokens behind see of them. The fronts are the
+ * backbone's own: no value of them depends on the adapter, so that no gradient passes them and their layers run forward
+ * alone.
  */
 export class LateRows {
   readonly #g: GraphBuilder
