@@ -1,8 +1,10 @@
 import { beforeAll, beforeEach, expect, test } from 'vitest'
 import { ErrorBody } from '../../shared/api/error.ts'
+import { adapterKey, TenantId } from '../../shared/ids.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
 import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
 import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
+import { rankNodes } from '../../test/edge/rank-nodes.ts'
 import { byteIds, tinySpecials } from '../../test/fakes/tiny-tokenizer.ts'
 
 /** Adapters whose rows stand in front of a prompt's newest turn. */
@@ -85,11 +87,18 @@ test('an answer in the responses and messages APIs has its rows at the newest tu
     expect(prompt.slice(0, turn)).toEqual([asked, answered].flatMap(turnIds))
 })
 
-test('goes to the node that has read the conversation for the tenant’s late adapters', async () => {
-  const nodes = new Set<string | null>()
-  for (const model of ['style', 'safe', 'style'])
-    nodes.add((await ask({ model, messages: [asked, answered, next] })).headers.get('x-quartet-node'))
-  expect(nodes.size).toBe(1)
+test('goes to the node of the tenant’s late adapters where something stands in front of the newest turn, else to its own', async () => {
+  const nodeOf = async (body: object) => (await ask(body)).headers.get('x-quartet-node')
+  const home = await nodeOf({ model: 'safe', messages: [asked, answered, next] })
+  for (let seed = 210; ; seed++) {
+    const adapter = await makeAdapter({ backbone: workerBackbone, seed, placement: 'turn' })
+    const [own] = rankNodes(adapterKey(TenantId.parse(tenant.id), adapter.digest), stubs.addresses())
+    if (own?.id === home) continue
+    expect((await edge.own(tenant, 'POST', '/adapters?alias=far', adapter.file)).status).toBe(201)
+    expect(await nodeOf({ model: 'far', messages: [asked, answered, next] })).toBe(home)
+    expect(await nodeOf({ model: 'far', messages: [asked] })).toBe(own?.id)
+    break
+  }
 })
 
 test('is listed with its placement', async () => {

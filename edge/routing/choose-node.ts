@@ -59,7 +59,7 @@ interface Candidate {
 /**
  * Where a request goes; undefined when no node serves the backbone.
  *
- * A tuned request goes by rendezvous hashing on tenant and adapter (with late rows on the tenant) with bounded loads
+ * A tuned request goes by rendezvous hashing on tenant and adapter (where it has a `home`, on that) with bounded loads
  * (Mirrokni, Thorup and Zadimoghaddam, 2018): to the first node in the key's own order that has at most its share of
  * the load; a node that holds the adapter comes before one that does not. A hot adapter has as many homes, the first k
  * of its order, as its demand needs, and its requests spread over them: demand is known at once, where loads are as old
