@@ -19,6 +19,8 @@ export interface EngineAsk {
   readonly prompt: readonly number[]
   readonly maxTokens: number
   readonly tenant?: string
+  /** Tokens in front of the newest turn, for an adapter whose rows stand there. */
+  readonly turn?: number | undefined
   readonly adapter?: { readonly digest: AdapterDigest; readonly loaded: LoadedAdapter }
 }
 
@@ -27,7 +29,7 @@ const longestMs = 3_600_000
 /** Runs one request to its end. */
 export async function runRequest(
   engine: Engine,
-  { adapter, backbone, maxTokens, prompt, tenant = 'bench' }: EngineAsk,
+  { adapter, backbone, maxTokens, prompt, tenant = 'bench', turn }: EngineAsk,
 ): Promise<EngineRun> {
   const start = performance.now()
   const at: number[] = []
@@ -40,6 +42,7 @@ export async function runRequest(
       backbone,
       adapter: adapter?.digest ?? null,
       prompt: [...prompt],
+      ...(turn === undefined ? {} : { turn }),
       maxTokens,
       sampling: greedySampling,
       stopTokens: [],

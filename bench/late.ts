@@ -15,6 +15,8 @@ import { median } from './statistics.ts'
 const conversationTokens = 1_500
 const answers = 4
 const window = '40'
+/** Tokens of the newest turn, header included, behind rows in front of it. */
+const newestTurn = 40
 const tail = '4'
 const queue = { total: 16, perTenant: 16 }
 const prefixBytes = 512 * 1024 ** 2
@@ -69,15 +71,16 @@ export async function benchLate(options: PeerOptions): Promise<boolean> {
   const opened = await openBenchBackend()
   const { backend } = opened
   const late = adaptersOf(opened, { placement: 'late', tail })
+  const turn = adaptersOf(opened, { placement: 'turn' })
   const front = adaptersOf(opened, { placement: 'after-first' })
   const engine = new Engine({ backend, queue, prefixBytes })
   let seed = 1
   /** Milliseconds until each has its first token, over a conversation that the node has not read; and cached tokens. */
-  const ask = async (adapters: typeof late) => {
+  const ask = async (adapters: typeof late, options: { turn?: number } = {}) => {
     const prompt = textIds(conversationTokens, seed++)
     const runs = await Promise.all(
       adapters.map((adapter) =>
-        runRequest(engine, { backbone: backend.backbone, prompt, maxTokens: 1, adapter }),
+        runRequest(engine, { backbone: backend.backbone, prompt, maxTokens: 1, adapter, ...options }),
       ),
     )
     return {
@@ -86,7 +89,7 @@ export async function benchLate(options: PeerOptions): Promise<boolean> {
     }
   }
   await ask(late.slice(0, 1))
-  const [one, four, inFront]: [number[], number[], number[]] = [[], [], []]
+  const [one, four, fourTurns, inFront]: [number[], number[], number[], number[]] = [[], [], [], []]
   const [onePeer, fourPeer]: [number[], number[]] = [[], []]
   let cached: readonly number[] = []
   const rounds = files?.rounds ?? 3
@@ -95,6 +98,7 @@ export async function benchLate(options: PeerOptions): Promise<boolean> {
     const together = await ask(late)
     four.push(together.ms)
     cached = together.cached
+    fourTurns.push((await ask(turn, { turn: conversationTokens - newestTurn })).ms)
     inFront.push((await ask(front)).ms)
     if (peer === undefined) continue
     onePeer.push(await askPeer(peer, { loras: [0], prompt: textIds(conversationTokens, seed++) }))
@@ -106,6 +110,17 @@ export async function benchLate(options: PeerOptions): Promise<boolean> {
     { name: 'one late answer, to its first token', value: median(one), unit: 'ms' },
     { name: 'four late answers, to the last one’s', value: median(four), unit: 'ms' },
     { name: 'four / one', value: median(ratios), unit: '×', bound: { kind: 'at most', value: 1.3 } },
+    {
+      name: `four answers with rows in front of the newest turn, of ${newestTurn} tokens`,
+      value: median(fourTurns),
+      unit: 'ms',
+    },
+    {
+      name: 'newest turn / one late answer',
+      value: median(fourTurns.map((ms, round) => ms / (one[round] ?? Number.NaN))),
+      unit: '×',
+      bound: { kind: 'at most', value: 1.3 },
+    },
     { name: 'four answers with rows in front, to the last one’s', value: median(inFront), unit: 'ms' },
     {
       name: 'late / in front, four answers',
