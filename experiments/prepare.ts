@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { CliFailure } from '../cli/command/failure.ts'
 import { servingEncoder } from '../cli/tokenizer/serving-encoder.ts'
 import type { Backbone } from '../model/backbone/backbone-folder.ts'
+import type { ChatMessage } from '../shared/api/chat-completions.ts'
 import type { ServingEncoder } from '../shared/training/prompt-encoder.ts'
 import type { Example } from '../training/data/example.ts'
 import type { Alternative, MeasuredPart } from '../training/evaluation/measure.ts'
@@ -26,7 +27,8 @@ export async function prepareTask(
   const encoder = await servingEncoder(backbone)
   const { train, dev, test, choices } = await readTask(task, folder)
   const isChat = backbone.manifest.chat.template !== ''
-  const tokenized = (pairs: readonly Pair[]) => pairs.map((pair) => tokenize(pair, { encoder, isChat }))
+  const tokenized = (pairs: readonly Pair[]) =>
+    pairs.map((pair) => tokenize(pair, { encoder, isChat, system: task.system }))
   const likelihood = tokenized(test.likelihood.slice(0, tests))
   return {
     train: tokenized(train),
@@ -55,12 +57,15 @@ export async function readTask(task: Task, folder: string): Promise<TaskData> {
 /** A backbone without a chat template reads the prompt as a line of text. */
 function tokenize(
   { prompt, answer }: Pair,
-  { encoder, isChat }: { encoder: ServingEncoder; isChat: boolean },
+  { encoder, isChat, system }: { encoder: ServingEncoder; isChat: boolean; system: string | undefined },
 ): Example {
-  return {
-    instruction: isChat
-      ? encoder.conversation([{ role: 'user', content: prompt, name: undefined }])
-      : encoder.prompt(`${prompt}\n`),
-    response: encoder.answer(answer),
-  }
+  const response = encoder.answer(answer)
+  if (!isChat) return { instruction: encoder.prompt(`${prompt}\n`), response }
+  const messages: ChatMessage[] = [
+    ...(system === undefined ? [] : [{ role: 'system', content: system, name: undefined } as const]),
+    { role: 'user', content: prompt, name: undefined },
+  ]
+  const instruction = encoder.conversation(messages)
+  const turn = encoder.turnOf(messages, instruction)
+  return { instruction, response, ...(turn === 0 ? {} : { turn }) }
 }

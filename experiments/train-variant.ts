@@ -10,7 +10,7 @@ import type { Example } from '../training/data/example.ts'
 import type { RowPlaces } from '../training/graph/placement.ts'
 import type { Parameters } from '../training/loss/loss-model.ts'
 import { openLossModel } from '../training/loss/onnx-loss-model.ts'
-import { TrainSettings } from '../training/settings.ts'
+import { LearningRates, TrainSettings } from '../training/settings.ts'
 import { startParameters } from '../training/start/start.ts'
 import type { TrainEvent, TrainState } from '../training/train.ts'
 import { trainAdapter } from '../training/train-adapter.ts'
@@ -62,6 +62,9 @@ export async function dropCheckpoint(
   await rm(checkpointOf(run, bench), { force: true })
 }
 
+/** The rates of the independent reference, which all variants have that name no other ones. */
+const referenceRates = LearningRates.parse({ generator: 1e-3 })
+
 export function plannedTraining(
   { seed, steps, variant }: { variant: Variant; seed: number; steps: number },
   { backbone, header }: { backbone: Backbone; header: number },
@@ -70,7 +73,13 @@ export function plannedTraining(
   return {
     places: variant.layout && layouts[variant.layout].places(header),
     metadata: describeAdapter(backbone.manifest, { ...variant.adapter, tail }),
-    settings: TrainSettings.parse({ ...variant.settings, seed, steps, evaluateEvery: checkpointEvery }),
+    settings: TrainSettings.parse({
+      rates: referenceRates,
+      ...variant.settings,
+      seed,
+      steps,
+      evaluateEvery: checkpointEvery,
+    }),
   }
 }
 

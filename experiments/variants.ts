@@ -35,6 +35,7 @@ export const variants = {
   },
   'iapt-late': { title: 'iapt, late', adapter: { kind: 'iapt', placement: 'late' } },
   'iapt-late-m16': { title: 'iapt, late, m = 16', adapter: { kind: 'iapt', placement: 'late', m: 16 } },
+  'iapt-turn': { title: 'iapt, in front of the newest turn', adapter: { kind: 'iapt', placement: 'turn' } },
   'static-4-late': {
     title: 'static, 4 rows, late',
     adapter: { kind: 'static', rows: 4, placement: 'late' },
@@ -84,6 +85,21 @@ export const variants = {
     title: 'iapt, generator rate 2e-3',
     adapter: { kind: 'iapt' },
     settings: { rates: LearningRates.parse({ generator: 2e-3 }) },
+  },
+  'iapt-rate-3e-3': {
+    title: 'iapt, generator rate 3e-3',
+    adapter: { kind: 'iapt' },
+    settings: { rates: LearningRates.parse({ generator: 3e-3 }) },
+  },
+  'idpg-rate-3e-3': {
+    title: 'idpg, generator rate 3e-3',
+    adapter: { kind: 'idpg' },
+    settings: { rates: LearningRates.parse({ generator: 3e-3 }) },
+  },
+  'lpt-rate-3e-3': {
+    title: 'lpt, generator rate 3e-3',
+    adapter: { kind: 'lpt' },
+    settings: { rates: LearningRates.parse({ generator: 3e-3 }) },
   },
   'lpt-at-8': { title: 'lpt at layer 8', adapter: { kind: 'lpt', at: 8 } },
   'lpt-rate-5e-3': {

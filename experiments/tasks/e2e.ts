@@ -36,3 +36,12 @@ export const e2e: Task = {
     }
   },
 }
+
+/** E2E behind a system message: the newest turn does not begin the prompt. */
+export const e2eSystem: Task = {
+  ...e2e,
+  title: 'E2E behind a system message',
+  conditions: `as E2E, with a system message in front of each meaning representation: rows in front of the newest turn stand behind it`,
+  system:
+    'You write for a guide to restaurants. You are given the facts of a place: its name, the kind of food, the price range, the rating of its customers, the area, whether families are welcome, and what it is near. Answer with one or two sentences that tell a reader all of these facts and nothing else.',
+}

@@ -34,6 +34,8 @@ export interface Task {
   readonly score: Score
   /** How prompts and examples are made, in a sentence. */
   readonly conditions: string
+  /** The system message of each conversation. */
+  readonly system?: string
   /** Files under the data folder, by what they are to the task. */
   readonly files: { readonly train: string; readonly test: string }
   readonly parse: (files: { readonly train: string; readonly test: string }) => TaskData
