@@ -6,7 +6,7 @@ const fraction = z.number().min(0).max(1)
 /** Step sizes of AdamW by what a tensor is. */
 export const LearningRates = z.strictObject({
   /** `down`, `query`, `up` and `table`. */
-  generator: z.number().gt(0).max(1).default(1e-3),
+  generator: z.number().gt(0).max(1).default(3e-3),
   /** Own anchor rows; without weight decay. */
   anchor: z.number().gt(0).max(1).default(1e-2),
   static: z.number().gt(0).max(1).default(1e-2),
@@ -15,7 +15,7 @@ export const LearningRates = z.strictObject({
 })
 export type LearningRates = z.infer<typeof LearningRates>
 
-/** How an adapter is trained; the defaults are those of the reference (docs/training.md). */
+/** How an adapter is trained; the defaults are those of the reference, and a generator's rate that dev data chose (docs/training.md). */
 export const TrainSettings = z.strictObject({
   seed: z.int().min(0).max(0x7fffffff).default(0),
   /** Optimiser steps in all. */

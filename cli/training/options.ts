@@ -39,7 +39,7 @@ const numbers = {
     count(1_000_000),
     'tokens of one run, padding and prompt rows included: batches of long examples run in parts, which saves memory (default: 1024)',
   ],
-  rate: [rate, 'rate of the generator (default: 1e-3)'],
+  rate: [rate, 'rate of the generator (default: 3e-3)'],
   anchorRate: [rate, 'rate of own anchor rows (default: 1e-2)'],
   staticRate: [rate, 'rate of static rows (default: 1e-2)'],
   rationalRate: [rate, 'rate of the rational coefficients (default: 1e-3)'],
