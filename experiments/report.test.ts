@@ -73,6 +73,12 @@ test('dev data choose among variants of one kind and placement, test data report
     'Of 2 variants of iapt, late, 100 steps, dev data choose *iapt, late, m = 16*: 90.0 on 200 dev examples, 70.0 on test data.',
   )
   expect(resultTables(results)).not.toContain('dev data choose')
+  // Two stacks are no variants of a kind.
+  const stacks = [0.8, 0.9].map((dev) => ({
+    ...tried(`iapt-late of trec+${dev}`, { dev, accuracy: 0.8 }),
+    adapter: { parts: ['trec', 'sst2'] },
+  }))
+  expect(resultTables([...results, ...stacks])).not.toContain('dev data choose')
 })
 
 test('the last result counts for a run that was made again', () => {

@@ -87,9 +87,11 @@ function tableOf(
 function choices(groups: readonly (readonly Result[])[], score: Score): readonly string[] {
   const comparable = Map.groupBy(
     groups.filter((runs) => runs.every(({ dev }) => dev?.metrics[score] !== undefined)),
-    ([first]) =>
-      first?.adapter &&
-      `${String(first.adapter.kind)}, ${String(first.adapter.placement)}, ${first.steps} steps`,
+    ([first]) => {
+      const { kind, placement } = first?.adapter ?? {}
+      // A stack has parts, and neither.
+      return kind === undefined ? undefined : `${String(kind)}, ${String(placement)}, ${first?.steps} steps`
+    },
   )
   const lines = [...comparable].flatMap(([name, alike]) => {
     const [best] = alike.toSorted((a, b) => sign[score] * (devMean(b, score) - devMean(a, score)))
