@@ -118,6 +118,7 @@ it('a newest turn begins with a chunk that has its window and its rows, and what
             expect(hasLoneQuery(tokens) || hasLoneQuery(tokens + adapterRows)).toBe(false)
       },
     ),
-    { numRuns: 60 },
+    // Fronts that end with a query alone where a step has as many tokens as it may.
+    { numRuns: 60, examples: [65, 113, 161].map((front) => [{ front, own: 50 }, 10]) },
   )
 })

@@ -1,76 +1,6 @@
 import { expect, it } from 'vitest'
-import { AdapterDigest, newRequestId, TenantId } from '../../shared/ids.ts'
-import { type GenerateEvent, greedySampling } from '../../shared/wire.ts'
-import { continuation, FakeBackend, fakeAdapter, fakeBackbone } from '../../test/fakes/fake-backend.ts'
-import { Engine } from './engine.ts'
-
-interface Ask {
-  readonly prompt: readonly number[]
-  readonly tenant?: string
-  readonly adapter?: {
-    readonly identity: number
-    readonly window?: number
-    readonly tail?: number
-    readonly placement?: 'turn'
-  }
-  /** Tokens in front of the newest turn. */
-  readonly turn?: number
-  readonly signal?: AbortSignal
-}
-
-function engineWith(prefixBytes = 100_000) {
-  const backend = new FakeBackend({ chunkTokens: 512, cacheRows: 100_000, contextLength: 8192 })
-  const engine = new Engine({
-    backend,
-    queue: { total: 100, perTenant: 100 },
-    prefixBytes,
-    now: () => 0,
-  })
-  const prefilled = () =>
-    backend.calls.reduce((sum, call) => sum + (call.type === 'prefill' ? call.tokens : 0), 0)
-  const begin = ({ adapter, prompt, signal, tenant = 'acme', turn }: Ask) =>
-    engine.submit({
-      tenant: TenantId.parse(tenant),
-      request: {
-        requestId: newRequestId(),
-        backbone: fakeBackbone,
-        adapter: adapter ? AdapterDigest.parse(adapter.identity.toString(16).padStart(64, '0')) : null,
-        prompt: [...prompt],
-        ...(turn !== undefined && { turn }),
-        maxTokens: 8,
-        sampling: greedySampling,
-        stopTokens: [],
-        logprobs: null,
-        timeoutMs: 60_000,
-      },
-      adapter: adapter ? { loaded: fakeAdapter(adapter), release: () => {} } : null,
-      signal: signal ?? new AbortController().signal,
-    })
-  const read = async (ask: Ask) => {
-    const { adapter, prompt } = ask
-    const stream = begin(ask)
-    const events: GenerateEvent[] = []
-    for await (const piece of stream) events.push(...piece)
-    const last = events.at(-1)
-    if (last?.type !== 'done') throw new Error('the request did not end well')
-    const tokens = events.flatMap((event) => (event.type === 'token' ? [event.id] : []))
-    expect(tokens).toEqual(continuation(prompt, { count: 8, identity: adapter?.identity ?? 0 }))
-    expect(last.usage).toMatchObject({ promptTokens: prompt.length, completionTokens: 8 })
-    const [first] = events
-    expect(first).toMatchObject({ type: 'token' })
-    if (first?.type === 'token') expect(first.cachedTokens).toBe(last.usage.cachedTokens)
-    return { cached: last.usage.cachedTokens ?? 0, tokens }
-  }
-  const generate = async (ask: Ask) => {
-    const before = prefilled()
-    const answer = await read(ask)
-    expect(prefilled() - before + answer.cached).toBe(ask.prompt.length)
-    return answer
-  }
-  return { backend, begin, engine, generate, prefilled, read }
-}
-
-const text = (length: number, seed = 0) => Array.from({ length }, (_, at) => (at * 7 + seed) % 64)
+import type { GenerateEvent } from '../../shared/wire.ts'
+import { engineWith, text } from '../../test/fakes/prefix-cache-engine.ts'
 
 it('a conversation of ten turns runs only what is new, and answers as without', async () => {
   const { generate } = engineWith()
@@ -135,58 +65,6 @@ it('only the part of a prompt in front of its late rows is kept', async () => {
   }
 })
 
-it('what stands in front of a newest turn serves every adapter of the tenant that leaves it to the backbone', async () => {
-  const { generate } = engineWith()
-  const late = (identity: number) => ({ identity, window: 40, tail: 4 })
-  const ofTurn = (identity: number) => ({ identity, window: 40, placement: 'turn' as const })
-  // 15 whole blocks in front of the newest turn: 1000 = 15 · 64 + 40.
-  const [prompt, turn] = [text(1200), 1000]
-  expect((await generate({ prompt })).cached).toBe(0)
-  expect((await generate({ prompt, turn, adapter: ofTurn(1) })).cached).toBe(15 * 64)
-  expect((await generate({ prompt, turn, adapter: ofTurn(2) })).cached).toBe(15 * 64)
-  // The same adapter again: all but the end, its rows among what is kept.
-  expect((await generate({ prompt, turn, adapter: ofTurn(1) })).cached).toBe(18 * 64)
-  // The next turn finds what the backbone read of this one, not what the adapter did.
-  const longer = [...prompt, ...text(100, 3)]
-  expect((await generate({ prompt: longer, turn: 1150, adapter: ofTurn(1) })).cached).toBe(17 * 64)
-  expect((await generate({ prompt, adapter: late(3) })).cached).toBe(18 * 64)
-  expect((await generate({ prompt, turn, adapter: ofTurn(1), tenant: 'other' })).cached).toBe(0)
-  expect((await generate({ prompt, turn, adapter: ofTurn(2), tenant: 'other' })).cached).toBe(15 * 64)
-  expect((await generate({ prompt, adapter: late(3), tenant: 'other' })).cached).toBe(15 * 64)
-  expect((await generate({ prompt, tenant: 'other' })).cached).toBe(18 * 64)
-})
-
-it('what is kept behind a newest turn’s rows serves the same adapter with the same window at the same place alone', async () => {
-  const { generate } = engineWith()
-  const adapter = { identity: 1, window: 100, placement: 'turn' as const }
-  const prompt = text(400)
-  expect((await generate({ prompt, turn: 70, adapter })).cached).toBe(0)
-  expect((await generate({ prompt, turn: 70, adapter })).cached).toBe(384)
-  // Another place of the rows, none, a window with other tokens, another adapter.
-  expect((await generate({ prompt, turn: 128, adapter })).cached).toBe(64)
-  expect((await generate({ prompt, adapter })).cached).toBe(0)
-  expect(
-    (await generate({ prompt: [...prompt.slice(0, 160), ...text(90, 5)], turn: 70, adapter })).cached,
-  ).toBe(64)
-  expect(
-    (await generate({ prompt: [...prompt.slice(0, 200), ...text(90, 5)], turn: 70, adapter })).cached,
-  ).toBe(192)
-  expect((await generate({ prompt, turn: 70, adapter: { ...adapter, identity: 2 } })).cached).toBe(64)
-})
-
-it('kept rows leave at least two tokens to run in front of a newest turn, or none', async () => {
-  const { generate } = engineWith()
-  const adapter = { identity: 1, window: 10, placement: 'turn' as const }
-  await generate({ prompt: text(400) })
-  for (const [turn, cached] of [
-    [128, 128],
-    [129, 64],
-    [130, 128],
-    [65, 0],
-  ] as const)
-    expect((await generate({ prompt: text(400), turn, adapter })).cached, String(turn)).toBe(cached)
-})
-
 it('four late adapters that ask about one conversation at once take one prefill of it', async () => {
   const { prefilled, read } = engineWith()
   const prompt = text(1500)
@@ -196,16 +74,6 @@ it('four late adapters that ask about one conversation at once take one prefill 
   // All but the first run what is behind the last whole block in front of window and tail.
   expect(answers.map(({ cached }) => cached)).toEqual([0, 22 * 64, 22 * 64, 22 * 64])
   expect(prefilled()).toBe(1500 + 3 * (1500 - 22 * 64))
-})
-
-it('adapters with rows at a newest turn that ask at once take one prefill of what is in front of it', async () => {
-  const { prefilled, read } = engineWith()
-  const [prompt, turn] = [text(1500), 1400]
-  const answers = await Promise.all(
-    [1, 2, 3].map((identity) => read({ prompt, turn, adapter: { identity, window: 40, placement: 'turn' } })),
-  )
-  expect(answers.map(({ cached }) => cached)).toEqual([0, 21 * 64, 21 * 64])
-  expect(prefilled()).toBe(1500 + 2 * (1500 - 21 * 64))
 })
 
 it('several choices of one prompt take one prefill too, and another tenant’s never waits for it', async () => {
