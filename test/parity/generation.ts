@@ -9,6 +9,13 @@ interface Request {
   readonly turn?: number
 }
 
+/** A slot with so many rows. */
+export function allocated(backend: OnnxBackend, rows: number): CacheSlot {
+  const slot = backend.allocate(rows)
+  if (slot === undefined) throw new Error('no room')
+  return slot
+}
+
 /** Logits of every token of a prompt, [tokens, vocab]. */
 export async function scoreAll(
   backend: OnnxBackend,
