@@ -1,4 +1,4 @@
-import { blockSize, blocksIn } from './quantise.ts'
+import { blockSize, blocksIn, isWhole } from './quantise.ts'
 
 /** The largest quant of four bits. */
 const highest = 15
@@ -49,9 +49,6 @@ function quantOf(weight: number, { low, scale }: Line): number {
   return quant < 0 ? 0 : quant > highest ? highest : quant
 }
 
-/** How far from a whole step a weight may lie, in steps: files compute with f16 and f32. */
-const tolerance = 1e-3
-
 /** The line that all weights lie on with the fewest steps, if there is one. */
 function exactLine(weights: Float32Array): Line | undefined {
   const levels = [...new Set(weights)].sort((a, b) => a - b)
@@ -65,9 +62,7 @@ function exactLine(weights: Float32Array): Line | undefined {
   }
   for (let steps = levels.length - 1; steps <= highest; steps++) {
     const scale = (last - first) / steps
-    const lies = (level: number) =>
-      Math.abs((level - first) / scale - Math.round((level - first) / scale)) < tolerance
-    if (!levels.every(lies)) continue
+    if (!levels.every((level) => isWhole((level - first) / scale))) continue
     const fitted = lineOf(weights, { low: first, scale })
     // In the middle of the quants.
     return { low: fitted.low - Math.floor((highest - steps + 1) / 2) * fitted.scale, scale: fitted.scale }

@@ -73,8 +73,8 @@ function wholeRange(weights: Float32Array): Range {
 
 /** Steps from 0 to the largest magnitude of a block: of Q4_0, of Q5_0, of Q8_0, and of all that eight bits hold. */
 const stepCounts = [8, 16, 127, 128]
-/** How far from a whole step a weight may lie, in steps: files compute with f16 and f32. */
-const tolerance = 1e-3
+/** Whether a number of steps is a whole one, as near as files tell, which compute with f16 and f32. */
+export const isWhole = (steps: number): boolean => Math.abs(steps - Math.round(steps)) < 1e-3
 
 /** The range whose steps all weights lie on, with 0 in the middle, if there is one. */
 function stepRange(weights: Float32Array): Range | undefined {
@@ -87,8 +87,7 @@ function stepRange(weights: Float32Array): Range | undefined {
     .find(({ scale }) =>
       weights.every((weight) => {
         const steps = weight / scale
-        const whole = Math.round(steps)
-        return Math.abs(steps - whole) < tolerance && whole < zeroPoint
+        return isWhole(steps) && Math.round(steps) < zeroPoint
       }),
     )
 }
