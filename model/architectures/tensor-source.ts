@@ -12,4 +12,9 @@ export interface TensorSource {
   readonly config: ModelConfig
   /** A tensor of `decoderTensors(config)`, with the shape that stands there. */
   read(name: TensorName): Promise<Float32Array>
+  /**
+   * Whether the weights of each block of 32 along a row are multiples of one step, from −8 to 7 of it. A source that does not know
+   * has no such method.
+   */
+  isSymmetric?(name: TensorName): boolean
 }

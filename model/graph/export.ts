@@ -19,7 +19,7 @@ export async function exportGraph(
   { folder, ...stored }: StoredWeights & { folder: string },
 ): Promise<WeightLayout> {
   const { config } = source
-  const weights = new WeightFile(stored)
+  const weights = new WeightFile(stored, source)
   const layout = weights.inF32()
   const invertibleNorms = await normsAreInvertible(source)
   const graphs = [

@@ -2,10 +2,20 @@ import { QuartetError } from '../../shared/errors.ts'
 import { affineRows, fromAffineRows } from './affine-blocks.ts'
 import type { GraphBuilder } from './builder.ts'
 import { bytesOf } from './bytes.ts'
-import type { MatrixFormat } from './matrix-format.ts'
+import type { MatrixFormat, MatrixShape } from './matrix-format.ts'
 import { blockSize, blocksIn } from './quantise.ts'
 import { largestInBlock, multiplyQuantised } from './quantised-matrix.ts'
-import type { Value } from './values.ts'
+import { symmetricRows } from './symmetric-blocks.ts'
+import type { Value, ValueType } from './values.ts'
+
+/** Two quants a byte, and a scale, of each block. */
+function perBlock({ rows, columns }: MatrixShape) {
+  const blocks = blocksIn(columns)
+  return {
+    nibbles: { type: 'uint8', shape: [rows, blocks, blockSize / 2] },
+    scales: { type: 'float32', shape: [rows, blocks] },
+  } satisfies Record<string, ValueType>
+}
 
 /** x [n, columns] → the sum of each block of 32 along a row: [n, blocks]. */
 function blockSums(g: GraphBuilder, x: Value, columns: number): Value {
@@ -28,13 +38,9 @@ function blockSums(g: GraphBuilder, x: Value, columns: number): Value {
  */
 export const q4: MatrixFormat = {
   largest: largestInBlock,
-  tensors({ rows, columns }) {
-    const blocks = blocksIn(columns)
-    return {
-      nibbles: { type: 'uint8', shape: [rows, blocks, blockSize / 2] },
-      scales: { type: 'float32', shape: [rows, blocks] },
-      offsets: { type: 'float32', shape: [rows, blocks] },
-    }
+  tensors(shape) {
+    const { nibbles, scales } = perBlock(shape)
+    return { nibbles, scales, offsets: scales }
   },
   encode(rows, columns) {
     const { quants, scales, offsets } = affineRows(rows, columns)
@@ -53,11 +59,41 @@ export const q4: MatrixFormat = {
         const product = multiplyQuantised(g, x, { shape, bits: 4, stored: [nibbles, scales] })
         return g.apply('GemmAdd', [blockSums(g, x, shape.columns), offsets, product], { transB: 1 })
       },
-      gather() {
-        throw new QuartetError('backbone_invalid', 'a matrix in 4 bits has no rows to gather: keep 8 bits')
-      },
+      gather,
     }
   },
+}
+
+/**
+ * Four bits around zero, for matrices that a file has so (`TensorSource.isSymmetric`): no block has an offset, and a product is one
+ * operator.
+ */
+export const q4Symmetric: MatrixFormat = {
+  largest: largestInBlock,
+  tensors: perBlock,
+  encode(rows, columns) {
+    const { quants, scales } = symmetricRows(rows, columns)
+    return { nibbles: pairs(quants), scales: bytesOf(scales) }
+  },
+  decode(shape, stored) {
+    const scales = new Float32Array(stored('scales').buffer)
+    return fromAffineRows(shape, {
+      quants: unpaired(stored('nibbles')),
+      scales,
+      offsets: new Float32Array(scales.length),
+    })
+  },
+  matrix(shape, tensor) {
+    const [nibbles, scales] = [tensor('nibbles'), tensor('scales')]
+    return {
+      multiply: (g, x) => multiplyQuantised(g, x, { shape, bits: 4, stored: [nibbles, scales] }),
+      gather,
+    }
+  },
+}
+
+function gather(): never {
+  throw new QuartetError('backbone_invalid', 'a matrix in 4 bits has no rows to gather: keep 8 bits')
 }
 
 /** Numbers of four bits, two a byte, the first in the low half. */

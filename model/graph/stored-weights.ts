@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import proto from 'onnx-proto'
 import { QuartetError } from '../../shared/errors.ts'
 import { graphFiles } from './export.ts'
+import { q4Symmetric } from './four-bit-matrix.ts'
 import { type MatrixFormat, matrixFormats } from './matrix-format.ts'
 
 interface Stored {
@@ -43,13 +44,14 @@ interface Reading {
   readonly read: (name: string) => Promise<Uint8Array<ArrayBuffer>>
 }
 
-/** A vector or table by its own name, a matrix in one of the formats of `matrixFormats`. */
+/** A vector or table by its own name, a matrix in the format whose tensors are there. */
 async function readTensor(name: string, { shape, stored, read }: Reading): Promise<Float32Array> {
   if (stored.has(name)) return new Float32Array((await read(name)).buffer)
   const [rows = 0, columns = 0] = shape
   const isStoredIn = (format: MatrixFormat) =>
     Object.keys(format.tensors({ rows, columns })).every((tensor) => stored.has(`${name}.${tensor}`))
-  const format = Object.values(matrixFormats).find(isStoredIn)
+  // What has offsets is found before what has none.
+  const format = [...Object.values(matrixFormats), q4Symmetric].find(isStoredIn)
   // Where nothing is found, the reader says what is missing.
   if (format === undefined) return new Float32Array((await read(name)).buffer)
   const tensors = new Map<string, Uint8Array<ArrayBuffer>>()

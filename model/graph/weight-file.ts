@@ -4,6 +4,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import type { TensorName, TensorSource } from '../architectures/tensor-source.ts'
 import type { GraphBuilder } from './builder.ts'
 import { bytesOf } from './bytes.ts'
+import { q4, q4Symmetric } from './four-bit-matrix.ts'
 import {
   type Arithmetic,
   type Matrix,
@@ -31,12 +32,14 @@ export type StackedTensors = readonly { readonly tensor: TensorName; readonly ro
  */
 export class WeightFile {
   readonly #stored: StoredWeights
+  readonly #isSymmetric: (name: TensorName) => boolean
   readonly #offsets = new Map<string, number>()
   readonly #pieces: Piece[] = []
   #length = 0
 
-  constructor(stored: StoredWeights) {
+  constructor(stored: StoredWeights, source: Pick<TensorSource, 'isSymmetric'>) {
     this.#stored = stored
+    this.#isSymmetric = (name) => source.isSymmetric?.(name) ?? false
   }
 
   /** A weight matrix made of one or more source tensors, one below the other. */
@@ -49,7 +52,7 @@ export class WeightFile {
       arithmetic = 'as stored',
     }: { parts: StackedTensors; columns: number; arithmetic?: Arithmetic },
   ): Matrix {
-    const format = this.#formatOf(name)
+    const format = this.#formatOf(name, parts)
     const shape: MatrixShape = { rows: parts.reduce((sum, { rows }) => sum + rows, 0), columns }
     const tensors = format.tensors(shape)
     const isNew = !this.#offsets.has(`${name}.${Object.keys(tensors)[0]}`)
@@ -74,11 +77,13 @@ export class WeightFile {
   }
 
   /** Four bits are for products: the embedding, which is read by rows, and what is to be kept have eight. */
-  #formatOf(name: string): MatrixFormat {
+  #formatOf(name: string, parts: StackedTensors): MatrixFormat {
     const { weights, eightBits = [] } = this.#stored
     const kind = name.split('.').at(-1)
     const keepsEight = kind === 'embedding' || eightBits.some((kept) => kept === kind)
-    return weights === 'q4' && keepsEight ? q8BesideQ4 : matrixFormats[weights]
+    if (weights !== 'q4') return matrixFormats[weights]
+    if (keepsEight) return q8BesideQ4
+    return parts.every(({ tensor }) => this.#isSymmetric(tensor)) ? q4Symmetric : q4
   }
 
   /** One of the source's vectors, in 32-bit floats. */
@@ -139,7 +144,7 @@ export class WeightFile {
   }
 
   #planMatrix(name: string, { parts, columns }: { parts: StackedTensors; columns: number }): void {
-    const { encode, largest } = this.#formatOf(name)
+    const { encode, largest } = this.#formatOf(name, parts)
     let before = 0
     for (const { tensor, rows } of parts) {
       const firstRow = before

@@ -180,6 +180,7 @@ async function openTensors(path: string, { metadata, entries }: Contents): Promi
           })
         : values
     },
+    isSymmetric: (wanted) => located.tensors.get(wanted)?.type === ggmlTypes.Q4_0,
   }
 }
 

@@ -4,9 +4,18 @@ import { join } from 'node:path'
 import proto from 'onnx-proto'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { tinyChat } from '../../test/fakes/tiny-tokenizer.ts'
-import { importedConfig, tinySource, writeGguf, writeHuggingFace } from '../../test/model-files.ts'
+import { randomBlocks } from '../../test/ggml-blocks.ts'
+import {
+  type GgufTensor,
+  importedConfig,
+  tinySource,
+  writeGguf,
+  writeHuggingFace,
+} from '../../test/model-files.ts'
 import { openBackbone, verifyBackbone } from '../backbone/backbone-folder.ts'
 import { fileSha256 } from '../backbone/file-digest.ts'
+import { readWeights } from '../graph/stored-weights.ts'
+import { openGguf } from './gguf.ts'
 import { type ImportOptions, importBackbone } from './import.ts'
 import { host } from './process-identity.ts'
 import { checkQuantisation } from './quantisation-check.ts'
@@ -70,6 +79,44 @@ test('weights in 4 bits: the embedding and what is named keep 8, and another cho
   expect(await Promise.all(['embedding', 'layers.0.down', 'layers.0.qkv'].map(stored))).toEqual([8, 8, 4])
   expect(await message(into('out', { weights: 'q4' }))).toMatch(/holds another import/)
   expect(await message(into('eight', { weights: 'q8', eightBits: ['down'] }))).toMatch(/these are q8/)
+})
+
+test('weights in 4 bits of a Q4_0 file have no offsets and are kept to the bit', async () => {
+  const q4_0 = 2
+  const q4_1 = 3
+  const inFourBits = (all: readonly GgufTensor[]) =>
+    all.map((tensor) => {
+      const [rows = 0, columns] = tensor.shape
+      if (columns === undefined || !tensor.name.startsWith('blk.')) return tensor
+      const mixed = tensor.name === 'blk.1.attn_k.weight'
+      const { bytes } = randomBlocks(mixed ? 'Q4_1' : 'Q4_0', (rows * columns) / 32)
+      return { ...tensor, type: mixed ? q4_1 : q4_0, data: bytes }
+    })
+  await writeGguf(gguf, { tensors: inFourBits })
+  await into('out', { weights: 'q4' })
+  const { graph } = proto.onnx.ModelProto.decode(await readFile(join(root, 'out', 'model.onnx')))
+  const stored = (graph?.initializer ?? []).map(({ name }) => name)
+  // One operand in Q4_1 among three gives the whole product offsets.
+  expect(stored.filter((name) => name?.endsWith('.offsets'))).toEqual(['layers.1.qkv.offsets'])
+  expect(stored.filter((name) => name?.endsWith('.nibbles'))).toHaveLength(4 * importedConfig.layers)
+
+  const { d, ffn } = importedConfig
+  const names = ['layers.0.gate_up', 'layers.0.down'] as const
+  const weights = await readWeights(
+    join(root, 'out'),
+    new Map([
+      [names[0], [2 * ffn, d]],
+      [names[1], [d, ffn]],
+    ]),
+  )
+  const source = await openGguf(gguf)
+  try {
+    const [gate, up] = [await source.read('layers.0.gate'), await source.read('layers.0.up')]
+    expect(weights.get(names[0])).toEqual(Float32Array.of(...gate, ...up))
+    expect(weights.get(names[1])).toEqual(await source.read('layers.0.down'))
+  } finally {
+    await source.close()
+  }
 })
 
 test('two imports at once both succeed and leave one whole folder', async () => {

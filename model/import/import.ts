@@ -182,6 +182,7 @@ function supervised(
   const seen = new Set<string>()
   return {
     config: source.config,
+    isSymmetric: (name) => source.isSymmetric?.(name) ?? false,
     async read(name) {
       signal?.throwIfAborted()
       const values = await source.read(name)

@@ -41,6 +41,7 @@ export interface TinyOptions {
   }
   /** Changes a tensor of the model. */
   readonly alter?: (name: TensorName, values: Float32Array) => Float32Array
+  readonly isSymmetric?: TensorSource['isSymmetric']
 }
 
 const idsAlone: NonNullable<TinyOptions['text']> = {
@@ -62,6 +63,7 @@ export async function tinyBackbone(options: TinyOptions = {}): Promise<TinyBackb
   const seeded = seededSource({ ...tinyConfig, ...config }, seed)
   const source: TensorSource = {
     config: seeded.config,
+    isSymmetric: options.isSymmetric ?? (() => false),
     read: async (name) => alter(name, await seeded.read(name)),
   }
   const parent = await mkdtemp(join(tmpdir(), 'quartet-tiny-'))

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import proto from 'onnx-proto'
 import { expect, onTestFinished, test } from 'vitest'
 import { affineRows, fromAffineRows } from '../../model/graph/affine-blocks.ts'
+import { symmetricRows } from '../../model/graph/symmetric-blocks.ts'
 import { loadAnchors } from '../../model/runtime/anchors.ts'
 import { range } from '../../model/runtime/row-places.ts'
 import { scoreAll } from './generation.ts'
@@ -35,7 +36,10 @@ test.for([
   expect(await lossOf({ weights })).toBeLessThan(most)
 })
 
-test('q4 weights that lie on 16 steps already are as near as q8', async () => {
+test.for([
+  ['16 steps', affineRows, false],
+  ['16 steps around zero', symmetricRows, true],
+] as const)('q4 weights that lie on %s already are as near as q8', async ([, quantised, isSymmetric]) => {
   // Heads of 16 are not filled up.
   const config = { ...oddWidths, headDim: 16 }
   const columnsOf: Readonly<Record<string, number>> = { o: 48, down: config.ffn }
@@ -43,9 +47,19 @@ test('q4 weights that lie on 16 steps already are as near as q8', async () => {
     const kind = name.split('.').at(-1) ?? ''
     if (!['q', 'k', 'v', 'o', 'gate', 'up', 'down'].includes(kind)) return values
     const columns = columnsOf[kind] ?? config.d
-    return fromAffineRows({ rows: values.length / columns, columns }, affineRows(values, columns))
+    const rows = quantised(values, columns)
+    const offsets = new Float32Array(rows.scales.length)
+    return fromAffineRows({ rows: values.length / columns, columns }, { offsets, ...rows })
   }
-  expect(await lossOf({ config, weights: 'q4', alter: onSteps })).toBeLessThan(1e-3)
+  const options = { config, weights: 'q4', alter: onSteps, isSymmetric: () => isSymmetric } as const
+  expect(await lossOf(options)).toBeLessThan(1e-3)
+})
+
+test('heads that are filled up move what lies around zero, so such weights get offsets', async () => {
+  const tiny = await tinyBackbone({ config: oddWidths, weights: 'q4', isSymmetric: () => true })
+  onTestFinished(() => rm(dirname(tiny.folder), { recursive: true }))
+  const { graph } = proto.onnx.ModelProto.decode(await readFile(join(tiny.folder, 'model.onnx')))
+  expect(graph?.initializer?.map(({ name }) => name)).toContain('layers.0.o.offsets')
 })
 
 test('bf16 weights: products in bf16 in the graph that serves, on GPUs alone, and in f32 in the one that traces', async () => {
