@@ -1,13 +1,11 @@
 import { basename } from 'node:path'
-import type { Backbone } from '../model/backbone/backbone-folder.ts'
-import { cachedBackbone, openCache } from '../model/backbone/cache.ts'
-import type { WeightFormat } from '../shared/backbone.ts'
-import { benchBackbone, benchSlug, openBenchBackend } from './backend.ts'
+import { benchSlug, openBenchBackend } from './backend.ts'
 import { backendRates, type EngineRates, type RateWork } from './engine-rates.ts'
+import { fourBitFiles, heldFiles, OwnBackbones } from './own-backbones.ts'
 import { peerThreads } from './peer.ts'
 import type { PeerFiles } from './peer-files.ts'
 import { peerRates } from './peer-rates.ts'
-import { peerWeights } from './peer-weights.ts'
+import type { OwnWeights } from './peer-weights.ts'
 import { type Figure, report } from './report.ts'
 import { median } from './statistics.ts'
 
@@ -28,11 +26,11 @@ interface Side {
 }
 
 interface OwnSide extends Side {
-  readonly weights: WeightFormat
+  readonly weights: OwnWeights
 }
 
 interface PeerSide extends Side {
-  readonly asGood: readonly WeightFormat[]
+  readonly held: OwnWeights | undefined
 }
 
 /**
@@ -41,38 +39,32 @@ interface PeerSide extends Side {
  */
 export async function benchEngineAgainstPeer({ folder, ggufs, rounds }: PeerFiles): Promise<boolean> {
   await using backends = new AsyncDisposableStack()
+  const backbones = backends.use(new OwnBackbones())
+  const fourBits = await fourBitFiles(ggufs)
   const peers: PeerSide[] = []
-  for (const gguf of ggufs) {
-    const { name, asGood } = await peerWeights(gguf)
+  for (const { gguf, held, name } of await heldFiles(ggufs, [...fourBits.keys(), 'q8'])) {
     const side = `llama.cpp ${basename(gguf, '.gguf')} (${name})`
-    peers.push({ name: side, asGood, measure: () => peerRates({ folder, gguf }, work), rounds: [] })
+    peers.push({ name: side, held, measure: () => peerRates({ folder, gguf }, work), rounds: [] })
     await peerRates({ folder, gguf }, trial)
   }
   const own: OwnSide[] = []
-  for (const backbone of await ownBackbones()) {
-    const { weights } = backbone.manifest
+  for (const weights of ['q8' as const, ...fourBits.keys()]) {
+    const backbone = await backbones.open(fourBits.get(weights))
     const { backend } = await openBenchBackend({ backbone, threads: peerThreads })
     backends.defer(() => backend.close())
     await backendRates(backend, ownTrial)
     own.push({ name: `Quartet ${weights}`, weights, measure: () => backendRates(backend, work), rounds: [] })
   }
   await measureInTurn([...own, ...peers], rounds)
-  const held = (peer: PeerSide) => peer.asGood.find((weights) => own.some((side) => side.weights === weights))
   return report(
     `engine against llama.cpp: ${benchSlug}, ${work.context} tokens of context, ${peerThreads} threads, medians of ${rounds} rounds`,
     [
       ...[...own, ...peers].flatMap(rateFigures),
       ...peers.flatMap((peer) =>
-        own.flatMap((side) => ratioFigures(side, peer, { bound: side.weights === held(peer) })),
+        own.flatMap((side) => ratioFigures(side, peer, { bound: side.weights === peer.held })),
       ),
     ],
   )
-}
-
-/** The backbone in 8 bits, and in 4 where this machine has it. */
-async function ownBackbones(): Promise<readonly Backbone[]> {
-  const q4 = await cachedBackbone(openCache().backbone(benchSlug, 'q4'))
-  return [await benchBackbone(), ...(q4 === undefined ? [] : [q4])]
 }
 
 /** Each side once a round, in an order that turns, so that none always runs on the warmer or busier machine. */

@@ -37,7 +37,8 @@ const usage = `usage: npm run bench -- NAME [options]
              --peer FOLDER   instead, the eight adapters against llama.cpp's llama-server from FOLDER
              --gguf A,B      the model files that llama-server loads
              --loras FOLDER  also the first of them with eight LoRAs
-             --weights q4    Quartet's weights (default: q8)
+             --weights q4    Quartet's weights (default: q8); with --peer, each file in 4 bits is served as it is
+             --cache-type T  how nodes store keys and values: f32 or int8
              --rounds N      how often each side is measured (default: 3)
   loras    writes eight random LoRAs for stack and late
              --gguf FILE     the model that they are for

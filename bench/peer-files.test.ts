@@ -3,13 +3,20 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import { writeGguf } from '../test/model-files.ts'
+import { fourBitFiles, heldFiles } from './own-backbones.ts'
 import { firstLoras, peerFiles } from './peer-files.ts'
-import { peerWeights } from './peer-weights.ts'
+import { type OwnWeights, peerWeights } from './peer-weights.ts'
 
 async function newFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'quartet-peer-'))
   onTestFinished(() => rm(folder, { recursive: true }))
   return folder
+}
+
+async function fileOfType(type: number): Promise<string> {
+  const gguf = join(await newFolder(), 'model.gguf')
+  await writeGguf(gguf, { metadata: { 'general.file_type': type } })
+  return gguf
 }
 
 it('several files are named with commas between them, and LoRAs are taken by name', async () => {
@@ -35,15 +42,31 @@ it('nothing is compared where no option names the peer, and a part of its option
 })
 
 it.each([
-  [2, { name: 'Q4_0', asGood: ['q4', 'q8'] }],
-  [3, { name: 'Q4_1', asGood: ['q4', 'q8'] }],
-  [7, { name: 'Q8_0', asGood: ['q4', 'q8'] }],
+  [2, { name: 'Q4_0', inFourBits: 'q4 of Q4_0', asGood: ['q4 of Q4_0', 'q4 of Q4_1', 'q8'] }],
+  [3, { name: 'Q4_1', inFourBits: 'q4 of Q4_1', asGood: ['q4 of Q4_1', 'q8'] }],
+  [7, { name: 'Q8_0', asGood: ['q4 of Q4_1', 'q8'] }],
   [1, { name: 'file type 1', asGood: [] }],
 ])(
   'a file of type %i is held against weights that read a text as well, and no others',
   async (type, weights) => {
-    const gguf = join(await newFolder(), 'model.gguf')
-    await writeGguf(gguf, { metadata: { 'general.file_type': type } })
+    const gguf = await fileOfType(type)
     expect(await peerWeights(gguf)).toEqual(weights)
   },
 )
+
+it('each file in 4 bits is held against its own weights, and one in 8 against those that read a text as well', async () => {
+  const [q4_0, q4_1, q8_0, other] = await Promise.all([2, 3, 7, 1].map(fileOfType))
+  const ggufs = [q4_0, q4_1, q8_0, other].filter((file) => file !== undefined)
+  const fourBits = await fourBitFiles(ggufs)
+  expect(fourBits).toEqual(
+    new Map([
+      ['q4 of Q4_0', q4_0],
+      ['q4 of Q4_1', q4_1],
+    ]),
+  )
+  const held = async (...own: OwnWeights[]) => (await heldFiles(ggufs, own)).map(({ held }) => held)
+  expect(await held(...fourBits.keys(), 'q8')).toEqual(['q4 of Q4_0', 'q4 of Q4_1', 'q4 of Q4_1', undefined])
+  // Weights that read a text worse than the file are not held against it.
+  expect(await held('q4 of Q4_0')).toEqual(['q4 of Q4_0', undefined, undefined, undefined])
+  expect(await held('q8')).toEqual(['q8', 'q8', 'q8', undefined])
+})

@@ -2,8 +2,8 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import fc from 'fast-check'
 import OpenAI from 'openai'
 import { schema, tree } from '../test/fakes/json-schemas.ts'
+import { type Quartet, startQuartet } from './quartet.ts'
 import { report } from './report.ts'
-import { type Quartet, startQuartet } from './stack.ts'
 
 /** Requests under schemas that are under way at once; a free one runs beside every two. */
 const together = 6

@@ -3,8 +3,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { OpenAI, toFile } from 'openai'
 import { Job } from '../shared/api/fine-tuning.ts'
 import { closedLoop, request } from './load.ts'
+import { startQuartet } from './quartet.ts'
 import { report } from './report.ts'
-import { startQuartet } from './stack.ts'
 import { median } from './statistics.ts'
 
 const clients = 2

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Backbone } from '../../model/backbone/backbone-folder.ts'
+import type { CacheType } from '../../model/runtime/cache-type.ts'
 import { CliFailure } from '../command/failure.ts'
 import { adminClient } from '../edge/admin-client.ts'
 import type { Home } from './home.ts'
@@ -18,6 +19,8 @@ export interface StackOptions {
   readonly nodes?: number
   readonly secrets: LocalSecrets
   readonly backbone: Backbone
+  /** How nodes store keys and values; their own setting when absent. */
+  readonly cacheType?: CacheType | undefined
   /** Gives up starting. */
   readonly signal: AbortSignal
   /** Called when a node ended by itself while others go on. */
@@ -156,7 +159,7 @@ async function untilJoined(
 
 function startNode(
   { id, url }: LocalNode,
-  { home, edge, secrets, backbone, count }: StackOptions & { edge: string; count: number },
+  { home, edge, secrets, backbone, cacheType, count }: StackOptions & { edge: string; count: number },
 ): Promise<Service> {
   const threads = Math.max(1, Math.floor(availableParallelism() / count))
   return startService({
@@ -175,6 +178,7 @@ function startNode(
       QUARTET_BACKBONE: backbone.folder,
       QUARTET_DRAIN_SECONDS: String(drainSeconds),
       ...(count === 1 ? {} : { QUARTET_THREADS: String(threads) }),
+      ...(cacheType === undefined ? {} : { QUARTET_CACHE_TYPE: cacheType }),
     },
   })
 }
