@@ -29,6 +29,8 @@ const usage = `usage: npm run experiment -- NAME --data FOLDER [options]
   --tests N        measure the first N held-out examples alone (default: all of the task)
   --results FILE   where finished runs are kept, one JSON line each (default: ${resultsFile})
   --work FOLDER    where checkpoints and adapters are kept (default: .quartet/experiments)
+  --threads N      that share the work of an operator (default: one per core). Two runs of one thread each, at the same time and
+                   with a results file of their own each, are quicker than one after the other
 
 A run that stands in the results file with the same settings and backbone is skipped: to make one again, name another
 --results FILE. Interrupted runs go on. With the results file of the project, every run and report write the tables of
@@ -50,6 +52,7 @@ function planOf(): Plan | Pick<Plan, 'results'> | undefined {
       list: { type: 'boolean', default: false },
       results: { type: 'string', default: join(root, resultsFile) },
       work: { type: 'string', default: join(root, '.quartet/experiments') },
+      threads: { type: 'string' },
     },
   })
   const [name = ''] = positionals
@@ -73,6 +76,7 @@ function planOf(): Plan | Pick<Plan, 'results'> | undefined {
     tests: values.tests === undefined ? undefined : wholeNumber('--tests', values.tests),
     results,
     work: resolve(values.work),
+    threads: values.threads === undefined ? undefined : wholeNumber('--threads', values.threads),
   }
 }
 

@@ -44,7 +44,8 @@ export async function runStacks({ data, seeds, results, ...plan }: Plan): Promis
           }
           note(name)
           using printer = linePrinter(note)
-          const bench = { backbone, work, signal: stop.signal, onEvent: printer.onEvent }
+          const { onEvent } = printer
+          const bench = { backbone, work, threads: plan.threads, signal: stop.signal, onEvent }
           const result = await runStack(run, bench)
           await appendResult(results, result)
           print(`${name}: ${JSON.stringify(result.metrics)}`)

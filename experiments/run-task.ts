@@ -28,6 +28,7 @@ export interface Plan {
   readonly tests: number | undefined
   readonly results: string
   readonly work: string
+  readonly threads: number | undefined
 }
 
 /** Makes the runs of one task that have no result yet. */
@@ -52,7 +53,7 @@ export async function runTask({ task, data, seeds, results, ...plan }: Plan): Pr
     note(name)
     using printer = linePrinter(note)
     const { onEvent } = printer
-    const bench = { backbone, work, signal: stop.signal, onEvent }
+    const bench = { backbone, work, threads: plan.threads, signal: stop.signal, onEvent }
     const result = await runExperiment(run, { prepared, bench })
     await appendResult(results, result)
     if (results === join(root, resultsFile)) await writeReport(root)

@@ -57,12 +57,12 @@ export async function runExperiment(
   run: ExperimentRun,
   { prepared, bench }: { prepared: PreparedTask; bench: Bench },
 ): Promise<Result> {
-  const { backbone } = bench
+  const { backbone, threads } = bench
   const { header } = prepared
   const plan = planOf(run, { backbone, header })
   const trained =
     plan && (await trainVariant({ ...plan, name: nameOf(run), examples: prepared.train }, bench))
-  const scored = await scoresOf(prepared, { backbone, plan, trained })
+  const scored = await scoresOf(prepared, { backbone, plan, threads, trained })
   const { test, train } = prepared
   return {
     ...identityOf(run, { backbone, header }),
@@ -94,13 +94,17 @@ async function scoresOf(
   {
     backbone,
     plan,
+    threads,
     trained,
-  }: { backbone: Backbone; plan: PlannedTraining | undefined; trained: TrainedVariant | undefined },
+  }: Pick<Bench, 'backbone' | 'threads'> & {
+    plan: PlannedTraining | undefined
+    trained: TrainedVariant | undefined
+  },
 ): Promise<Scores> {
   if (plan?.places === undefined || trained === undefined)
-    return await score(prepared, { backbone, adapters: trained === undefined ? [] : [trained.file] })
+    return await score(prepared, { backbone, threads, adapters: trained === undefined ? [] : [trained.file] })
   const { metadata, places, settings } = plan
-  const model = await openLossModel({ backbone, metadata, places })
+  const model = await openLossModel({ backbone, metadata, places, threads })
   try {
     return await scoreByLoss(prepared, {
       model,

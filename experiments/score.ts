@@ -1,5 +1,4 @@
 import { servingDecoder } from '../cli/tokenizer/serving-decoder.ts'
-import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { AdapterFile } from '../shared/adapter-file.ts'
 import type { Example } from '../training/data/example.ts'
 import { openEvaluationBackend } from '../training/evaluation/evaluate.ts'
@@ -9,6 +8,7 @@ import { responseLosses } from '../training/loss/batch-loss.ts'
 import type { LossModel, Parameters } from '../training/loss/loss-model.ts'
 import type { PreparedTask } from './prepare.ts'
 import type { Result } from './result.ts'
+import type { Bench } from './train-variant.ts'
 
 /** Longest greedy answer. */
 const maxTokens = 96
@@ -19,11 +19,11 @@ export type Scores = Pick<Result, 'metrics' | 'dev' | 'evaluateSeconds'>
 /** Measures an adapter, a stack of late ones, or the untuned backbone, on a task through the backend that serves it. */
 export async function score(
   { dev, test, choices }: PreparedTask,
-  { backbone, adapters }: { backbone: Backbone; adapters: readonly AdapterFile[] },
+  { adapters, backbone, threads }: Pick<Bench, 'backbone' | 'threads'> & { adapters: readonly AdapterFile[] },
 ): Promise<Scores> {
   const examples = [...dev, ...test.likelihood, ...test.labels, ...test.answers]
   const promptRows = adapters.reduce((sum, { metadata }) => sum + metadata.l_sp, 0)
-  const backend = await openEvaluationBackend(backbone, { examples, maxTokens, promptRows })
+  const backend = await openEvaluationBackend(backbone, { examples, maxTokens, promptRows, threads })
   try {
     const start = performance.now()
     const parts = adapters.map((adapter) => backend.loadAdapter(adapter))

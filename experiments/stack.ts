@@ -50,7 +50,7 @@ export async function runStack(run: StackRun, bench: Bench): Promise<Result> {
   const { measured, parts, seed } = run
   const files = []
   for (const part of parts) files.push(await fileOf(part, seed, bench))
-  const scored = await score(measured, { backbone: bench.backbone, adapters: files })
+  const scored = await score(measured, { ...bench, adapters: files })
   const { test } = measured
   return {
     ...stackIdentity(run, bench),

@@ -35,6 +35,8 @@ export interface Bench {
   readonly backbone: Backbone
   /** Where checkpoints and adapters are kept. */
   readonly work: string
+  /** One per core when absent. */
+  readonly threads: number | undefined
   readonly signal: AbortSignal
   readonly onEvent: (event: TrainEvent) => void
 }
@@ -88,7 +90,7 @@ export function plannedTraining(
  * a checkpoint of an interrupted run. Throws when `signal` interrupts it, after a checkpoint.
  */
 export async function trainVariant(run: TrainingRun, bench: Bench): Promise<TrainedVariant> {
-  const { backbone, work } = bench
+  const { backbone, threads, work } = bench
   await mkdir(work, { recursive: true })
   const checkpoint = checkpointOf(run, bench)
   const { metadata, places, settings } = run
@@ -99,6 +101,7 @@ export async function trainVariant(run: TrainingRun, bench: Bench): Promise<Trai
       backbone,
       metadata,
       settings,
+      threads,
       start: { parameters, name: 'anchor' },
       data: {
         train: { examples: run.examples, source: sourceOf(run.examples) },
