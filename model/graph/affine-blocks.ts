@@ -1,4 +1,4 @@
-import { blockSize, blocksIn, isWhole } from './quantise.ts'
+import { blockSize, blocksIn, isWhole, rowBlocks } from './quantise.ts'
 
 /** The largest quant of four bits. */
 const highest = 15
@@ -26,10 +26,7 @@ export function affineRows(weights: Float32Array, columns: number): AffineRows {
   const quants = new Uint8Array(blocks * blockSize).fill(centre)
   const scales = new Float32Array(blocks)
   const offsets = new Float32Array(blocks)
-  for (let block = 0; block < blocks; block++) {
-    const place = block % blocksIn(columns)
-    const start = Math.floor(block / blocksIn(columns)) * columns + place * blockSize
-    const own = weights.subarray(start, start + Math.min(blockSize, columns - place * blockSize))
+  for (const { block, own } of rowBlocks(weights, columns)) {
     const line = exactLine(own) ?? nearestLine(own)
     scales[block] = line.scale
     offsets[block] = line.low + centre * line.scale

@@ -4,6 +4,19 @@ export const blockSize = 32
 /** Blocks of a row; the last one is filled up with zeros. */
 export const blocksIn = (columns: number): number => Math.ceil(columns / blockSize)
 
+/** Blocks of whole rows of `columns` weights, row by row. Their last in a row may be shorter. */
+export function* rowBlocks(
+  weights: Float32Array,
+  columns: number,
+): Generator<{ readonly own: Float32Array; readonly block: number }> {
+  const inRow = blocksIn(columns)
+  for (let block = 0; block < (weights.length / columns) * inRow; block++) {
+    const from = (block % inRow) * blockSize
+    const start = Math.floor(block / inRow) * columns + from
+    yield { own: weights.subarray(start, start + Math.min(blockSize, columns - from)), block }
+  }
+}
+
 export interface QuantisedRows {
   /** `round(weight / scale) + zeroPoint` of each weight, from 0 to 255; [rows, blocks, 32]. */
   readonly quants: Uint8Array
@@ -31,14 +44,11 @@ export function quantiseRows(
   weights: Float32Array,
   { columns, keepSteps }: BlockRanges & { readonly columns: number },
 ): QuantisedRows {
-  const rows = weights.length / columns
-  const blocks = blocksIn(columns)
-  const quants = new Uint8Array(rows * blocks * blockSize)
-  const scales = new Float32Array(rows * blocks)
-  const zeroPoints = new Uint8Array(rows * blocks)
-  for (let block = 0; block < rows * blocks; block++) {
-    const start = Math.floor(block / blocks) * columns + (block % blocks) * blockSize
-    const own = weights.subarray(start, start + Math.min(blockSize, columns - (block % blocks) * blockSize))
+  const blocks = (weights.length / columns) * blocksIn(columns)
+  const quants = new Uint8Array(blocks * blockSize)
+  const scales = new Float32Array(blocks)
+  const zeroPoints = new Uint8Array(blocks)
+  for (const { block, own } of rowBlocks(weights, columns)) {
     const range = (keepSteps ? stepRange(own) : undefined) ?? wholeRange(own)
     scales[block] = range.scale
     zeroPoints[block] = range.zeroPoint

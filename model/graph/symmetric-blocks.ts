@@ -1,5 +1,5 @@
 import { type AffineRows, centre } from './affine-blocks.ts'
-import { blockSize, blocksIn, isWhole } from './quantise.ts'
+import { blockSize, blocksIn, isWhole, rowBlocks } from './quantise.ts'
 
 /** The furthest that a quant of four bits lies below the centre; above it there is one step less. */
 const lowest = -centre
@@ -15,10 +15,7 @@ export function symmetricRows(weights: Float32Array, columns: number): Omit<Affi
   const blocks = (weights.length / columns) * blocksIn(columns)
   const quants = new Uint8Array(blocks * blockSize).fill(centre)
   const scales = new Float32Array(blocks)
-  for (let block = 0; block < blocks; block++) {
-    const place = block % blocksIn(columns)
-    const start = Math.floor(block / blocksIn(columns)) * columns + place * blockSize
-    const own = weights.subarray(start, start + Math.min(blockSize, columns - place * blockSize))
+  for (const { block, own } of rowBlocks(weights, columns)) {
     const scale = stepOf(own)
     scales[block] = scale
     for (const [i, weight] of own.entries()) {
