@@ -4,7 +4,7 @@ export const blockSize = 32
 /** Blocks of a row; the last one is filled up with zeros. */
 export const blocksIn = (columns: number): number => Math.ceil(columns / blockSize)
 
-/** Blocks of whole rows of `columns` weights, row by row. Their last in a row may be shorter. */
+/** Blocks of whole rows of `columns` weights, row by row. The last block of a row may be shorter. */
 export function* rowBlocks(
   weights: Float32Array,
   columns: number,
