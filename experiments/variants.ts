@@ -91,6 +91,16 @@ export const variants = {
     adapter: { kind: 'iapt' },
     settings: { rates: LearningRates.parse({ generator: 3e-3 }) },
   },
+  'iapt-rate-1e-2': {
+    title: 'iapt, generator rate 1e-2',
+    adapter: { kind: 'iapt' },
+    settings: { rates: LearningRates.parse({ generator: 1e-2 }) },
+  },
+  'iapt-m128-rate-3e-3': {
+    title: 'iapt, m = 128, generator rate 3e-3',
+    adapter: { kind: 'iapt', m: 128 },
+    settings: { rates: LearningRates.parse({ generator: 3e-3 }) },
+  },
   'idpg-rate-3e-3': {
     title: 'idpg, generator rate 3e-3',
     adapter: { kind: 'idpg' },
