@@ -101,6 +101,11 @@ export const variants = {
     adapter: { kind: 'iapt', m: 128 },
     settings: { rates: LearningRates.parse({ generator: 3e-3 }) },
   },
+  'iapt-rows-16-rate-3e-3': {
+    title: 'iapt, 16 rows, generator rate 3e-3',
+    adapter: { kind: 'iapt', rows: 16 },
+    settings: { rates: LearningRates.parse({ generator: 3e-3 }) },
+  },
   'idpg-rate-3e-3': {
     title: 'idpg, generator rate 3e-3',
     adapter: { kind: 'idpg' },
