@@ -2,6 +2,7 @@ import { CliFailure } from '../cli/command/failure.ts'
 import { requireBackbone } from '../cli/local/local-backbone.ts'
 import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { Backend } from '../model/runtime/backend.ts'
+import { type CacheType, cacheTypes } from '../model/runtime/cache-type.ts'
 import { type BackendOptions, createBackend } from '../model/runtime/create-backend.ts'
 import { type BackboneManifest, WeightFormat } from '../shared/backbone.ts'
 import { BackboneSlug } from '../shared/ids.ts'
@@ -22,6 +23,17 @@ export function weightFormat(named: string | undefined): WeightFormat | undefine
       remedy: `give one of ${WeightFormat.options.join(', ')}`,
     })
   return parsed.data
+}
+
+/** A cache type that an option names; undefined without one. Throws `CliFailure` for others. */
+export function cacheTypeNamed(named: string | undefined): CacheType | undefined {
+  if (named === undefined) return undefined
+  const type = cacheTypes.find((known) => known === named)
+  if (type === undefined)
+    throw new CliFailure(`--cache-type is none of Quartet's: ${named}`, {
+      remedy: `give one of ${cacheTypes.join(', ')}`,
+    })
+  return type
 }
 
 /** The backend as a node has it by default, without a node around it. */

@@ -1,7 +1,7 @@
 import { basename } from 'node:path'
 import { benchSlug, openBenchBackend } from './backend.ts'
 import { backendRates, type EngineRates, type RateWork } from './engine-rates.ts'
-import { fourBitFiles, heldFiles, OwnBackbones } from './own-backbones.ts'
+import { fourBitFiles, heldAgainst, ownBackbone, peerModels } from './own-backbones.ts'
 import { peerThreads } from './peer.ts'
 import type { PeerFiles } from './peer-files.ts'
 import { peerRates } from './peer-rates.ts'
@@ -39,17 +39,19 @@ interface PeerSide extends Side {
  */
 export async function benchEngineAgainstPeer({ folder, ggufs, rounds }: PeerFiles): Promise<boolean> {
   await using backends = new AsyncDisposableStack()
-  const backbones = backends.use(new OwnBackbones())
-  const fourBits = await fourBitFiles(ggufs)
+  const models = await peerModels(ggufs)
+  const fourBits = fourBitFiles(models)
   const peers: PeerSide[] = []
-  for (const { gguf, held, name } of await heldFiles(ggufs, [...fourBits.keys(), 'q8'])) {
+  for (const model of models) {
+    const { gguf, name } = model
+    const held = heldAgainst(model, [...fourBits.keys(), 'q8'])
     const side = `llama.cpp ${basename(gguf, '.gguf')} (${name})`
     peers.push({ name: side, held, measure: () => peerRates({ folder, gguf }, work), rounds: [] })
     await peerRates({ folder, gguf }, trial)
   }
   const own: OwnSide[] = []
   for (const weights of ['q8' as const, ...fourBits.keys()]) {
-    const backbone = await backbones.open(fourBits.get(weights))
+    const backbone = await ownBackbone(fourBits.get(weights), backends)
     const { backend } = await openBenchBackend({ backbone, threads: peerThreads })
     backends.defer(() => backend.close())
     await backendRates(backend, ownTrial)

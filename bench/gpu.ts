@@ -1,10 +1,10 @@
 import { rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { CliFailure } from '../cli/command/failure.ts'
-import { cacheTypes, checkCacheType, defaultCacheType } from '../model/runtime/cache-type.ts'
+import { checkCacheType, defaultCacheType } from '../model/runtime/cache-type.ts'
 import { devices } from '../model/runtime/session.ts'
 import { tinyBackbone } from '../test/parity/tiny-backbone.ts'
-import { benchBackbone } from './backend.ts'
+import { benchBackbone, cacheTypeNamed } from './backend.ts'
 import { type Loadable, type Measured, openOn } from './gpu-backbone.ts'
 import { Clock } from './gpu-clock.ts'
 import { describeEnvironment, memoryFigures } from './gpu-environment.ts'
@@ -77,11 +77,7 @@ function measured({ 'cache-type': type, device: name = 'cuda' }: GpuOptions): Me
   const device = devices.find((known) => known === name)
   if (device === undefined)
     throw new CliFailure(`unknown device ${name}`, { remedy: `give --device ${devices.join(', ')}` })
-  const cacheType = type === undefined ? defaultCacheType[device] : cacheTypes.find((known) => known === type)
-  if (cacheType === undefined)
-    throw new CliFailure(`unknown type ${type} of cache`, {
-      remedy: `give --cache-type ${cacheTypes.join(', ')}`,
-    })
+  const cacheType = cacheTypeNamed(type) ?? defaultCacheType[device]
   checkCacheType(cacheType, { device })
   return { device, cacheType }
 }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import { writeGguf } from '../test/model-files.ts'
-import { fourBitFiles, heldFiles } from './own-backbones.ts'
+import { fourBitFiles, heldAgainst, peerModels } from './own-backbones.ts'
 import { firstLoras, peerFiles } from './peer-files.ts'
 import { type OwnWeights, peerWeights } from './peer-weights.ts'
 
@@ -57,16 +57,17 @@ it.each([
 it('each file in 4 bits is held against its own weights, and one in 8 against those that read a text as well', async () => {
   const [q4_0, q4_1, q8_0, other] = await Promise.all([2, 3, 7, 1].map(fileOfType))
   const ggufs = [q4_0, q4_1, q8_0, other].filter((file) => file !== undefined)
-  const fourBits = await fourBitFiles(ggufs)
+  const models = await peerModels(ggufs)
+  const fourBits = fourBitFiles(models)
   expect(fourBits).toEqual(
     new Map([
       ['q4 of Q4_0', q4_0],
       ['q4 of Q4_1', q4_1],
     ]),
   )
-  const held = async (...own: OwnWeights[]) => (await heldFiles(ggufs, own)).map(({ held }) => held)
-  expect(await held(...fourBits.keys(), 'q8')).toEqual(['q4 of Q4_0', 'q4 of Q4_1', 'q4 of Q4_1', undefined])
+  const held = (...own: OwnWeights[]) => models.map((model) => heldAgainst(model, own))
+  expect(held(...fourBits.keys(), 'q8')).toEqual(['q4 of Q4_0', 'q4 of Q4_1', 'q4 of Q4_1', undefined])
   // Weights that read a text worse than the file are not held against it.
-  expect(await held('q4 of Q4_0')).toEqual(['q4 of Q4_0', undefined, undefined, undefined])
-  expect(await held('q8')).toEqual(['q8', 'q8', 'q8', undefined])
+  expect(held('q4 of Q4_0')).toEqual(['q4 of Q4_0', undefined, undefined, undefined])
+  expect(held('q8')).toEqual(['q8', 'q8', 'q8', undefined])
 })

@@ -3,7 +3,7 @@ import { CliFailure } from '../cli/command/failure.ts'
 import type { StackOptions } from '../cli/local/stack.ts'
 import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import { type LoadTarget, request } from './load.ts'
-import { fourBitFiles, type HeldFile, heldFiles, OwnBackbones } from './own-backbones.ts'
+import { fourBitFiles, heldAgainst, ownBackbone, type PeerModel, peerModels } from './own-backbones.ts'
 import { startPeer } from './peer.ts'
 import { firstLoras, type PeerFiles } from './peer-files.ts'
 import type { OwnWeights } from './peer-weights.ts'
@@ -22,7 +22,7 @@ interface StackAgainstPeer extends PeerFiles, Pick<StackOptions, 'cacheType'> {
 
 /** Quartet with eight adapters against `llama-server` without a LoRA, and with eight, all sides once a round. */
 export async function stackAgainstPeer({ weights, ...peer }: StackAgainstPeer): Promise<Figure[]> {
-  await using backbones = new OwnBackbones()
+  await using backbones = new AsyncDisposableStack()
   const figures: Figure[] = []
   for (const comparison of await comparisons(peer, { weights, backbones }))
     figures.push(...(await compared(comparison, peer)))
@@ -42,7 +42,7 @@ interface Column {
 interface Comparison {
   readonly weights: OwnWeights
   readonly backbone: Backbone
-  readonly files: readonly HeldFile[]
+  readonly files: readonly (PeerModel & { readonly held: OwnWeights | undefined })[]
   /** The file that is served with eight LoRAs too, if one is. */
   readonly withLoras: { readonly gguf: string; readonly loras: readonly string[] } | undefined
 }
@@ -50,15 +50,16 @@ interface Comparison {
 /** The comparisons that the options ask for: of q8 with all files, or of the 4-bit weights of each file that has 4 bits. */
 async function comparisons(
   { ggufs, loras }: PeerFiles,
-  { weights, backbones }: { weights: 'q4' | 'q8'; backbones: OwnBackbones },
+  { weights, backbones }: { weights: 'q4' | 'q8'; backbones: AsyncDisposableStack },
 ): Promise<readonly Comparison[]> {
-  const fourBits = weights === 'q4' ? await fourBitFiles(ggufs) : new Map<OwnWeights, string>()
+  const models = await peerModels(ggufs)
+  const fourBits = weights === 'q4' ? fourBitFiles(models) : new Map<OwnWeights, string>()
   if (weights === 'q4' && fourBits.size === 0)
     throw new CliFailure('--gguf names no file in 4 bits for --weights q4', {
       remedy: 'name one in Q4_0 or Q4_1',
     })
   const own: readonly OwnWeights[] = weights === 'q4' ? [...fourBits.keys()] : ['q8']
-  const files = await heldFiles(ggufs, own)
+  const files = models.map((model) => ({ ...model, held: heldAgainst(model, own) }))
   const eight = loras && firstLoras(loras, adapterCount)
   const all: Comparison[] = []
   for (const [at, name] of own.entries()) {
@@ -66,7 +67,7 @@ async function comparisons(
     const beside = files.filter(({ held }) => held === name || (held === undefined && at === 0))
     all.push({
       weights: name,
-      backbone: await backbones.open(fourBits.get(name)),
+      backbone: await ownBackbone(fourBits.get(name), backbones),
       files: beside,
       withLoras:
         eight && beside.some(({ gguf }) => gguf === ggufs[0]) ? { gguf: ggufs[0], loras: eight } : undefined,

@@ -1,6 +1,6 @@
 import { CliFailure } from '../cli/command/failure.ts'
-import { type CacheType, cacheTypes, checkCacheType } from '../model/runtime/cache-type.ts'
-import { benchBackbone, weightFormat } from './backend.ts'
+import { checkCacheType } from '../model/runtime/cache-type.ts'
+import { benchBackbone, cacheTypeNamed, weightFormat } from './backend.ts'
 import { request } from './load.ts'
 import { type PeerOptions, peerFiles } from './peer-files.ts'
 import { clients, type Quartet, startQuartet, tokensPerSecond, tuned } from './quartet.ts'
@@ -75,7 +75,8 @@ export async function benchStack({
   ...options
 }: StackBenchOptions): Promise<boolean> {
   const weights = weightFormat(named)
-  const cacheType = cpuCacheType(type)
+  const cacheType = cacheTypeNamed(type)
+  if (cacheType !== undefined) checkCacheType(cacheType, { device: 'cpu' })
   const peer = peerFiles(options)
   const cache = cacheType === undefined ? '' : `, KV cache in ${cacheType}`
   const load = `${clients} clients, about 70 prompt tokens, ${storyTokens} new tokens each${cache}`
@@ -92,15 +93,4 @@ export async function benchStack({
     `stack against llama.cpp: ${load}, medians of ${peer.rounds} rounds`,
     await stackAgainstPeer({ ...peer, weights: weights ?? 'q8', cacheType }),
   )
-}
-
-function cpuCacheType(named: string | undefined): CacheType | undefined {
-  if (named === undefined) return undefined
-  const type = cacheTypes.find((known) => known === named)
-  if (type === undefined)
-    throw new CliFailure(`--cache-type is none of Quartet's: ${named}`, {
-      remedy: `give one of ${cacheTypes.join(', ')}`,
-    })
-  checkCacheType(type, { device: 'cpu' })
-  return type
 }

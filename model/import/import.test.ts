@@ -100,20 +100,20 @@ test('weights in 4 bits of a Q4_0 file have no offsets and are kept to the bit',
   expect(stored.filter((name) => name?.endsWith('.offsets'))).toEqual(['layers.1.qkv.offsets'])
   expect(stored.filter((name) => name?.endsWith('.nibbles'))).toHaveLength(4 * importedConfig.layers)
 
-  const { d, ffn } = importedConfig
-  const names = ['layers.0.gate_up', 'layers.0.down'] as const
+  const { d, ffn, headDim, heads, kvHeads } = importedConfig
+  const parts = { qkv: ['q', 'k', 'v'], gate_up: ['gate', 'up'], down: ['down'] } as const
+  const shapes = { qkv: [(heads + 2 * kvHeads) * headDim, d], gate_up: [2 * ffn, d], down: [d, ffn] }
   const weights = await readWeights(
     join(root, 'out'),
-    new Map([
-      [names[0], [2 * ffn, d]],
-      [names[1], [d, ffn]],
-    ]),
+    new Map(Object.entries(shapes).map(([name, shape]) => [`layers.0.${name}`, shape])),
   )
   const source = await openGguf(gguf)
   try {
-    const [gate, up] = [await source.read('layers.0.gate'), await source.read('layers.0.up')]
-    expect(weights.get(names[0])).toEqual(Float32Array.of(...gate, ...up))
-    expect(weights.get(names[1])).toEqual(await source.read('layers.0.down'))
+    for (const [name, tensors] of Object.entries(parts)) {
+      const stacked: number[] = []
+      for (const tensor of tensors) stacked.push(...(await source.read(`layers.0.${tensor}`)))
+      expect(weights.get(`layers.0.${name}`)).toEqual(Float32Array.from(stacked))
+    }
   } finally {
     await source.close()
   }
