@@ -11,6 +11,9 @@ export interface Variant {
   readonly layout?: LayoutName
 }
 
+/** The reference's settings with another rate of the generator. */
+const atRate = (generator: number) => ({ rates: LearningRates.parse({ generator }) })
+
 /** Every variant, by the name that the command takes, in the order of the tables. A new one is one row here. */
 export const variants = {
   iapt: { title: 'iapt', adapter: { kind: 'iapt' } },
@@ -52,7 +55,7 @@ export const variants = {
   'iapt-late-rate-3e-3': {
     title: 'iapt, late, generator rate 3e-3',
     adapter: { kind: 'iapt', placement: 'late' },
-    settings: { rates: LearningRates.parse({ generator: 3e-3 }) },
+    settings: atRate(3e-3),
   },
   'iapt-late-anchor-3e-2': {
     title: 'iapt, late, anchor rate 3e-2',
@@ -81,46 +84,41 @@ export const variants = {
     adapter: { kind: 'iapt' },
     settings: { warmup: 0.2 },
   },
-  'iapt-rate-2e-3': {
-    title: 'iapt, generator rate 2e-3',
-    adapter: { kind: 'iapt' },
-    settings: { rates: LearningRates.parse({ generator: 2e-3 }) },
-  },
   'iapt-rate-3e-3': {
     title: 'iapt, generator rate 3e-3',
     adapter: { kind: 'iapt' },
-    settings: { rates: LearningRates.parse({ generator: 3e-3 }) },
+    settings: atRate(3e-3),
   },
   'iapt-rate-1e-2': {
     title: 'iapt, generator rate 1e-2',
     adapter: { kind: 'iapt' },
-    settings: { rates: LearningRates.parse({ generator: 1e-2 }) },
+    settings: atRate(1e-2),
   },
   'iapt-m128-rate-3e-3': {
     title: 'iapt, m = 128, generator rate 3e-3',
     adapter: { kind: 'iapt', m: 128 },
-    settings: { rates: LearningRates.parse({ generator: 3e-3 }) },
+    settings: atRate(3e-3),
   },
   'iapt-rows-16-rate-3e-3': {
     title: 'iapt, 16 rows, generator rate 3e-3',
     adapter: { kind: 'iapt', rows: 16 },
-    settings: { rates: LearningRates.parse({ generator: 3e-3 }) },
+    settings: atRate(3e-3),
   },
   'idpg-rate-3e-3': {
     title: 'idpg, generator rate 3e-3',
     adapter: { kind: 'idpg' },
-    settings: { rates: LearningRates.parse({ generator: 3e-3 }) },
+    settings: atRate(3e-3),
   },
   'lpt-rate-3e-3': {
     title: 'lpt, generator rate 3e-3',
     adapter: { kind: 'lpt' },
-    settings: { rates: LearningRates.parse({ generator: 3e-3 }) },
+    settings: atRate(3e-3),
   },
   'lpt-at-8': { title: 'lpt at layer 8', adapter: { kind: 'lpt', at: 8 } },
   'lpt-rate-5e-3': {
     title: 'lpt, generator rate 5e-3',
     adapter: { kind: 'lpt' },
-    settings: { rates: LearningRates.parse({ generator: 5e-3 }) },
+    settings: atRate(5e-3),
   },
 } as const satisfies Record<string, Variant>
 export type VariantName = keyof typeof variants
