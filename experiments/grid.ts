@@ -82,7 +82,7 @@ export const grid: readonly GridRow[] = [
     part: 'many classes',
     backbone: small,
     task: 'banking77',
-    variants: ['iapt-m128', 'iapt-rate-3e-3', 'iapt-m128-rate-3e-3', 'iapt-rows-16-rate-3e-3'],
+    variants: ['iapt-m128', 'iapt-m128-rate-3e-3', 'iapt-rows-16-rate-3e-3'],
     seeds: [0],
     epochs: 1,
   },
