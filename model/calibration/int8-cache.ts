@@ -12,6 +12,11 @@ import { writeGraph } from './write-graph.ts'
 const mostTokens = 512
 const chunkTokens = 128
 const largest = 127
+/**
+ * The scales leave so much room above the largest value of the text: what is larger is cut off, which costs more than coarser
+ * steps do.
+ */
+const headroom = 1.5
 /** So that a channel that is 0 throughout the text has a scale. */
 const leastScale = 1e-6
 
@@ -30,7 +35,7 @@ export async function prepareInt8Cache(backbone: Backbone, tokens?: readonly num
 
 /**
  * The scales of an 8-bit cache from the text in calibration.txt, or from other tokens: the largest key and value of each
- * channel of a head. Throws `invalid_request` for weights that the CPU, on which they are measured, does not multiply.
+ * channel of a head, and room for larger ones. Throws `invalid_request` for weights that the CPU, on which they are measured, does not multiply.
  */
 export async function cacheScales(backbone: Backbone, tokens?: readonly number[]): Promise<CacheScales[]> {
   if (backbone.manifest.weights === 'bf16')
@@ -87,7 +92,7 @@ function channelScales(
   const scales = new Float32Array(kvHeads * headDim).fill(leastScale)
   for (const [at, value] of values.entries()) {
     const channel = Math.floor(at / ofHead) * headDim + (at % headDim)
-    scales[channel] = Math.max(scales[channel] ?? 0, Math.abs(value) / largest)
+    scales[channel] = Math.max(scales[channel] ?? 0, (headroom * Math.abs(value)) / largest)
   }
   return scales
 }

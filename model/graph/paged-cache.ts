@@ -11,8 +11,8 @@ const { AttributeType } = onnx.AttributeProto
 
 type Node = proto.onnx.INodeProto
 
-/** Raise it with every change of `withPagedCache` or `decodeOnly`: folders hold what earlier ones wrote. */
-const pagesVersion = 2
+/** Raise it with every change of `withPagedCache`, `decodeOnly` or the scales of 8-bit caches: folders hold what earlier ones wrote. */
+const pagesVersion = 3
 
 /** Types of keys and values in pages. */
 export type PagedType = 'f16' | 'int8'
