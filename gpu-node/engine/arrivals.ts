@@ -5,12 +5,12 @@ const patienceMs = 50
 /**
  * Requests that are being read and verified, before they reach the queue.
  *
- * A backend may compute on this thread, and verifying a request takes several turns of the
- * event loop. With one turn per step each of them would cost a whole step; so between steps the loop turns until
- * those at the door are through, for at most a few milliseconds.
+ * The loop turns between steps until those at the door are through, for at most a few milliseconds, as each would else wait
+ * for a whole step. A backend that computes on this thread gives the loop no turn during a step, so it has one in any case.
  */
 export class Arrivals {
   readonly #since = new Set<{ readonly at: number }>()
+  #hasTurned = false
 
   /** Call when work on a request begins; call what it returns when the request is queued or refused. */
   enter(): () => void {
@@ -19,11 +19,17 @@ export class Arrivals {
     return () => this.#since.delete(arrival)
   }
 
-  /** Lets writes out and requests in. */
+  /** Lets writes out and requests in. The loop needs no turn where it had one since the last call, and nobody is at the door. */
   async settle(): Promise<void> {
     const start = performance.now()
-    do await turn()
-    while (this.#pending() && performance.now() - start < waitMs)
+    if (!this.#hasTurned || this.#pending()) {
+      do await turn()
+      while (this.#pending() && performance.now() - start < waitMs)
+    }
+    this.#hasTurned = false
+    setImmediate(() => {
+      this.#hasTurned = true
+    })
   }
 
   #pending(): boolean {

@@ -20,7 +20,7 @@ const usualStepMs = 100
 /** A forced text of fewer tokens runs token by token: beside others in a batch that is quicker than a run of its own. */
 const usualLeastJump = 4
 /** How many logits tokens are chosen from between two turns of the event loop: some milliseconds. */
-const logitsInTurn = 2 ** 19
+const logitsInTurn = 2 ** 20
 
 export interface EngineOptions {
   readonly backend: Backend

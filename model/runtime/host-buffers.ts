@@ -43,8 +43,8 @@ export class HostBuffers {
   #buffers: readonly Uint8Array<ArrayBuffer>[] = []
   #capacity = 0
   readonly #bind: Bind
-  /** The tensors of the last run, for the next one at the same places. */
-  #bound: (Neighbours & { readonly tensors: ReturnType<Bind> }) | undefined
+  /** The tensors of the latest runs by `keyOf` their places, the longest unused first, for the next ones there. */
+  readonly #bound = new Map<string, ReturnType<Bind>>()
   readonly #type: CacheType
   /** Bytes of one head's row. */
   readonly #rowBytes: number
@@ -157,21 +157,27 @@ export class HostBuffers {
   }
 
   /**
-   * The memory of neighbouring places as inputs and outputs of the graph, which appends to it in place: until the next call for
-   * others, and until the memory is replaced.
+   * The memory of neighbouring places as inputs and outputs of the graph, which appends to it in place: for the run that is next,
+   * and until the memory is replaced. Prompts and decoded tokens take turns at their places, so those of some runs are kept.
    */
-  tensors({ count, first }: Neighbours): FeedsAndOutputs<Tensors> {
-    if (this.#bound?.first === first && this.#bound.count === count) return this.#bound.tensors
-    this.release()
-    const tensors = this.#bind(this.#tensorsOf({ count, first }))
-    this.#bound = { first, count, tensors }
+  tensors(places: Neighbours): FeedsAndOutputs<Tensors> {
+    const key = keyOf(places)
+    const known = this.#bound.get(key)
+    this.#bound.delete(key)
+    const [oldest] = this.#bound
+    if (known === undefined && oldest !== undefined && this.#bound.size === 2 * this.#places) {
+      oldest[1][Symbol.dispose]()
+      this.#bound.delete(oldest[0])
+    }
+    const tensors = known ?? this.#bind(this.#tensorsOf(places))
+    this.#bound.set(key, tensors)
     return tensors
   }
 
-  /** Releases the tensors of the last run. */
+  /** Releases the tensors of all runs. */
   release(): void {
-    this.#bound?.tensors[Symbol.dispose]()
-    this.#bound = undefined
+    for (const tensors of this.#bound.values()) tensors[Symbol.dispose]()
+    this.#bound.clear()
   }
 
   #tensorsOf({ count, first }: Neighbours): FeedsAndOutputs<Tensors> {
@@ -204,3 +210,5 @@ export class HostBuffers {
     return ((place * this.#config.kvHeads + head) * this.#capacity + row) * this.#rowBytes
   }
 }
+
+const keyOf = ({ count, first }: Neighbours): string => `${first} ${count}`

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 
 /**
  * Long work in pieces: the event loop, which answers the network, gets a turn between any two of them that are long
- * together.
+ * together, unless it had one meanwhile.
  */
 export class Turns {
   readonly #most: number
@@ -19,6 +19,10 @@ export class Turns {
       await nextTurn()
       this.#sinceLast = 0
     }
+    if (this.#sinceLast === 0)
+      setImmediate(() => {
+        this.#sinceLast = 0
+      })
     this.#sinceLast += work
   }
 }
