@@ -21,8 +21,8 @@ export class SequenceEvents implements AsyncIterableIterator<Piece> {
   push(event: GenerateEvent): void {
     if (this.#over) return
     this.#unread.push(event)
-    // A microtask later, so that all events of one step are one piece.
-    if (this.#reader !== undefined) queueMicrotask(() => this.#deliver())
+    // In the loop's next turn: all events of one step are one piece, and they are written while the next one runs.
+    if (this.#reader !== undefined) setImmediate(() => this.#deliver())
   }
 
   /** The last event. */
