@@ -70,6 +70,14 @@ export const grid: readonly GridRow[] = [
     seeds,
     epochs: 1,
   })),
+  ...(['trec', 'sst2', 'banking77', 'e2e'] as const).map((task) => ({
+    part: 'the trainer’s defaults',
+    backbone: small,
+    task,
+    variants: ['iapt-own', 'iapt-late-own'] as const,
+    seeds,
+    epochs: 1,
+  })),
   {
     part: 'rows in front of the newest turn',
     backbone: small,

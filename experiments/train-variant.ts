@@ -64,8 +64,11 @@ export async function dropCheckpoint(
   await rm(checkpointOf(run, bench), { force: true })
 }
 
-/** The rates of the independent reference, which all variants have that name no other ones. */
-const referenceRates = LearningRates.parse({ generator: 1e-3 })
+/** Rates and start of the independent reference, which all variants have that name no other ones. */
+const ofReference = {
+  rates: LearningRates.parse({ generator: 1e-3, anchor: 1e-2 }),
+  downDeviation: 1,
+} as const satisfies Partial<TrainSettings>
 
 export function plannedTraining(
   { seed, steps, variant }: { variant: Variant; seed: number; steps: number },
@@ -76,7 +79,7 @@ export function plannedTraining(
     places: variant.layout && layouts[variant.layout].places(header),
     metadata: describeAdapter(backbone.manifest, { ...variant.adapter, tail }),
     settings: TrainSettings.parse({
-      rates: referenceRates,
+      ...ofReference,
       ...variant.settings,
       seed,
       steps,
@@ -95,7 +98,7 @@ export async function trainVariant(run: TrainingRun, bench: Bench): Promise<Trai
   const checkpoint = checkpointOf(run, bench)
   const { metadata, places, settings } = run
   const start = { from: 'fresh', rows: 'anchor' } as const
-  const parameters = await startParameters(backbone, { metadata, seed: settings.seed, start })
+  const parameters = await startParameters(backbone, { metadata, settings, start })
   const trained = await trainAdapter(
     {
       backbone,

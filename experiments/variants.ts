@@ -1,5 +1,5 @@
 import type { AdapterChoices } from '../shared/training/describe-adapter.ts'
-import { LearningRates, type TrainSettings } from '../training/settings.ts'
+import { LearningRates, TrainSettings } from '../training/settings.ts'
 import { type LayoutName, layouts } from './layouts.ts'
 
 /** One subject of an experiment: an adapter, and the settings that differ from the trainer's own. */
@@ -12,7 +12,13 @@ export interface Variant {
 }
 
 /** The reference's settings with another rate of the generator. */
-const atRate = (generator: number) => ({ rates: LearningRates.parse({ generator }) })
+const atRate = (generator: number) => ({ rates: LearningRates.parse({ generator, anchor: 1e-2 }) })
+
+/** The trainer's defaults where they differ from the reference's settings. */
+const own = {
+  rates: LearningRates.parse({}),
+  downDeviation: TrainSettings.shape.downDeviation.parse(undefined),
+}
 
 /** Every variant, by the name that the command takes, in the order of the tables. A new one is one row here. */
 export const variants = {
@@ -60,7 +66,7 @@ export const variants = {
   'iapt-late-anchor-3e-2': {
     title: 'iapt, late, anchor rate 3e-2',
     adapter: { kind: 'iapt', placement: 'late' },
-    settings: { rates: LearningRates.parse({ anchor: 3e-2 }) },
+    settings: { rates: LearningRates.parse({ generator: 1e-3, anchor: 3e-2 }) },
   },
   'iapt-late-rows-8': { title: 'iapt, late, 8 rows', adapter: { kind: 'iapt', placement: 'late', rows: 8 } },
   'iapt-turn-and-header': {
@@ -94,6 +100,39 @@ export const variants = {
     adapter: { kind: 'iapt' },
     settings: atRate(1e-2),
   },
+  'iapt-down-4': {
+    title: 'iapt, generator rate 3e-3, W_down 4',
+    adapter: { kind: 'iapt' },
+    settings: { ...atRate(3e-3), downDeviation: 4 },
+  },
+  'iapt-own': { title: 'iapt, the trainer’s defaults', adapter: { kind: 'iapt' }, settings: own },
+  'iapt-late-own': {
+    title: 'iapt, late, the trainer’s defaults',
+    adapter: { kind: 'iapt', placement: 'late' },
+    settings: own,
+  },
+  'iapt-turn-own': {
+    title: 'iapt, in front of the newest turn, the trainer’s defaults',
+    adapter: { kind: 'iapt', placement: 'turn' },
+    settings: own,
+  },
+  'iapt-m16-own': {
+    title: 'iapt, m = 16, the trainer’s defaults',
+    adapter: { kind: 'iapt', m: 16 },
+    settings: own,
+  },
+  'iapt-late-m16-own': {
+    title: 'iapt, late, m = 16, the trainer’s defaults',
+    adapter: { kind: 'iapt', placement: 'late', m: 16 },
+    settings: own,
+  },
+  'iapt-late-m128-own': {
+    title: 'iapt, late, m = 128, the trainer’s defaults',
+    adapter: { kind: 'iapt', placement: 'late', m: 128 },
+    settings: own,
+  },
+  'idpg-own': { title: 'idpg, the trainer’s defaults', adapter: { kind: 'idpg' }, settings: own },
+  'lpt-own': { title: 'lpt, the trainer’s defaults', adapter: { kind: 'lpt' }, settings: own },
   'iapt-m128-rate-3e-3': {
     title: 'iapt, m = 128, generator rate 3e-3',
     adapter: { kind: 'iapt', m: 128 },

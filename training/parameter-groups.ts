@@ -42,7 +42,12 @@ export function parameterGroups({
   }
 }
 
+/** The parts that an adapter's tensors are. */
+export function partsOf(metadata: AdapterMetadata): ReadonlySet<Part> {
+  return new Set([...adapterTensorSpecs(metadata).keys()].map(parameterPart))
+}
+
 /** The rates that an adapter's tensors are trained at. */
 export function ratesOf(metadata: AdapterMetadata): ReadonlySet<keyof LearningRates> {
-  return new Set([...adapterTensorSpecs(metadata).keys()].map((name) => groups[parameterPart(name)].rate))
+  return new Set([...partsOf(metadata)].map((part) => groups[part].rate))
 }

@@ -8,14 +8,14 @@ export const LearningRates = z.strictObject({
   /** `down`, `query`, `up` and `table`. */
   generator: z.number().gt(0).max(1).default(3e-3),
   /** Own anchor rows; without weight decay. */
-  anchor: z.number().gt(0).max(1).default(1e-2),
+  anchor: z.number().gt(0).max(1).default(3e-2),
   static: z.number().gt(0).max(1).default(1e-2),
   /** Coefficients of the rational activation; without weight decay. */
   rational: z.number().gt(0).max(1).default(1e-3),
 })
 export type LearningRates = z.infer<typeof LearningRates>
 
-/** How an adapter is trained; the defaults are those of the reference, and a generator's rate that dev data chose (docs/training.md). */
+/** How an adapter is trained; the defaults are those of the reference, but for a generator's rate and start and the anchors' rate, which dev data chose (docs/training.md). */
 export const TrainSettings = z.strictObject({
   seed: z.int().min(0).max(0x7fffffff).default(0),
   /** Optimiser steps in all. */
@@ -27,6 +27,8 @@ export const TrainSettings = z.strictObject({
   /** Tokens of one run, padding and prompt rows included: batches of long examples are run in parts. */
   batchTokens: count.max(1_000_000).default(1024),
   rates: LearningRates.default(LearningRates.parse({})),
+  /** Deviation at the start of what a generator makes of an instruction's tokens, z = x · W_down. */
+  downDeviation: z.number().gt(0).max(100).default(4),
   /** Decoupled weight decay. */
   decay: z.number().min(0).max(1).default(0.01),
   /** Share of the steps in which the rates rise from zero. */

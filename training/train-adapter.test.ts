@@ -37,7 +37,14 @@ async function training(choices: AdapterChoices, steps = 30): Promise<AdapterTra
   return {
     backbone,
     metadata,
-    start: { name: 'anchor', parameters: await startParameters(backbone, { metadata, seed: 0, start }) },
+    start: {
+      name: 'anchor',
+      parameters: await startParameters(backbone, {
+        metadata,
+        settings: { seed: 0, downDeviation: 4 },
+        start,
+      }),
+    },
     data: {
       train: { source: 'train', examples: examples(32, 1) },
       dev: { source: 'dev', examples: examples(8, 2) },

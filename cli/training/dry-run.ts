@@ -128,9 +128,9 @@ async function estimate(
   { backbone, data, metadata, start }: Inputs,
   { settings, options }: { settings: TrainSettings; options: TrainCommandOptions },
 ): Promise<number> {
-  const { batch, accumulate, evaluateEvery, seed, steps } = settings
+  const { batch, accumulate, evaluateEvery, steps } = settings
   const { checkpointing, threads } = options
-  const parameters = await startParameters(backbone, { metadata, seed, start })
+  const parameters = await startParameters(backbone, { metadata, settings, start })
   const train = data.train.examples.toSorted((a, b) => lengthOf(a) - lengthOf(b))
   const middle = Math.max(0, Math.floor((train.length - batch) / 2))
   const examples = train.slice(middle, middle + batch)

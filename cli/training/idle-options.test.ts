@@ -18,19 +18,21 @@ const given = {
   staticRate: 1e-3,
   rationalRate: 1e-3,
   rational: 'bilevel',
+  downDeviation: 1,
 } as const
 type Name = keyof typeof given
 
 /** Refuses what is not of an adapter, option by option; returns what is taken. */
 function taken(choices: AdapterChoices): Name[] {
   const metadata = describeAdapter(backbone, choices)
-  const { rate, anchorRate, staticRate, rationalRate, rational } = given
+  const { rate, anchorRate, staticRate, rationalRate, rational, downDeviation } = given
   const each: [Name, Parameters<typeof refuseIdleOptions>[0]][] = [
     ['rate', { rate }],
     ['anchorRate', { anchorRate }],
     ['staticRate', { staticRate }],
     ['rationalRate', { rationalRate }],
     ['rational', { rational }],
+    ['downDeviation', { downDeviation }],
   ]
   return each.flatMap(([name, options]) => {
     try {
@@ -44,11 +46,17 @@ function taken(choices: AdapterChoices): Name[] {
 }
 
 it.each<[AdapterChoices, Name[]]>([
-  [{ kind: 'iapt' }, ['rate', 'anchorRate']],
-  [{ kind: 'iapt', anchor: 'sink', activation: 'rational' }, ['rate', 'rationalRate', 'rational']],
-  [{ kind: 'idpg', generator: 'shared', anchor: 'none' }, ['rate']],
+  [{ kind: 'iapt' }, ['rate', 'anchorRate', 'downDeviation']],
+  [
+    { kind: 'iapt', anchor: 'sink', activation: 'rational' },
+    ['rate', 'rationalRate', 'rational', 'downDeviation'],
+  ],
+  [{ kind: 'idpg', generator: 'shared', anchor: 'none' }, ['rate', 'downDeviation']],
   [{ kind: 'ipt', activation: 'relu' }, ['rate', 'anchorRate']],
-  [{ kind: 'lpt', activation: 'rational' }, ['rate', 'anchorRate', 'rationalRate', 'rational']],
+  [
+    { kind: 'lpt', activation: 'rational' },
+    ['rate', 'anchorRate', 'rationalRate', 'rational', 'downDeviation'],
+  ],
   [{ kind: 'static' }, ['staticRate']],
   [{ kind: 'static', anchor: 'own' }, ['anchorRate', 'staticRate']],
 ])('of options of tensors, those are taken whose tensors the adapter has: %j', (choices, names) => {

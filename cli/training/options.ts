@@ -40,9 +40,13 @@ const numbers = {
     'tokens of one run, padding and prompt rows included: batches of long examples run in parts, which saves memory (default: 1024)',
   ],
   rate: [rate, 'rate of the generator (default: 3e-3)'],
-  anchorRate: [rate, 'rate of own anchor rows (default: 1e-2)'],
+  anchorRate: [rate, 'rate of own anchor rows (default: 3e-2)'],
   staticRate: [rate, 'rate of static rows (default: 1e-2)'],
   rationalRate: [rate, 'rate of the rational coefficients (default: 1e-3)'],
+  downDeviation: [
+    numeral.pipe(z.number().gt(0, 'must be above 0').max(100, 'must be at most 100')),
+    'how far what the generator makes of the prompt’s tokens spreads at the start (default: 4)',
+  ],
   decay: [fraction, 'weight decay; anchors and coefficients have none (default: 0.01)'],
   warmup: [fraction, 'share of the steps in which the rates rise (default: 0.06)'],
   clip: [numeral.pipe(z.number().gt(0, 'must be above 0')), 'largest norm of a gradient (default: 1)'],
@@ -131,13 +135,13 @@ export function addPortOptions(command: Command): Command {
   const { prompts } = choices
   command.addOption(new Option('--prompts <choice>', prompts[1]).choices(prompts[0]))
   for (const [name, [schema, about]] of Object.entries(numbers))
-    if (!ofShape.has(name))
+    if (!ofFile.has(name))
       command.addOption(new Option(`--${dashed(name)} <n>`, about).argParser(parsedBy<number>(schema)))
   return command
 }
 
-/** Numbers that an adapter's shape has. */
-const ofShape: ReadonlySet<string> = new Set(['rows', 'm', 'window', 'at'])
+/** Numbers of an adapter's shape and of its start, which a file has. */
+const ofFile: ReadonlySet<string> = new Set(['rows', 'm', 'window', 'at', 'downDeviation'])
 
 const file = z.string().min(1, 'a file has a name; one of the options is empty')
 const flag = z.boolean().default(false)
@@ -182,6 +186,7 @@ export const TrainCommandOptions = z
     anchorRate: optionalNumber,
     staticRate: optionalNumber,
     rationalRate: optionalNumber,
+    downDeviation: optionalNumber,
     decay: optionalNumber,
     warmup: optionalNumber,
     clip: optionalNumber,
@@ -206,6 +211,10 @@ export const TrainCommandOptions = z
       [init === 'anchor' ? undefined : init, initText, initTextFile].filter((given) => given !== undefined)
         .length <= 1,
     'rows start in one way: give one of --init, --init-text and --init-text-file',
+  )
+  .refine(
+    ({ downDeviation, init }) => downDeviation === undefined || init === 'anchor' || init === 'random',
+    '--down-deviation is of a start that --init FILE takes from the file; leave one of them out',
   )
   .refine(
     ({ heldOut, rational }) => heldOut === undefined || rational === 'bilevel',

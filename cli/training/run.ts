@@ -73,7 +73,7 @@ async function trainInto(files: TrainingFiles, options: TrainCommandOptions): Pr
   const { backbone, data, metadata, name, start } = await readInputs(options)
   const settings = trainSettings(options, data.train.examples.length)
   await assertRoom(files, checkpointBytes(metadata))
-  const parameters = await startParameters(backbone, { metadata, seed: settings.seed, start })
+  const parameters = await startParameters(backbone, { metadata, settings, start })
   note(describe(metadata, { steps: settings.steps, seed: settings.seed }))
 
   const metrics = metricsFile(files)

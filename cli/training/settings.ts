@@ -23,6 +23,7 @@ export function trainSettings(options: TrainCommandOptions, examples: number): T
       warmup,
       patience,
       batchTokens: options.batchTokens,
+      downDeviation: options.downDeviation,
       heldOut: options.heldOut,
       evaluateEvery: options.evalEvery ?? defaultEvaluateEvery(steps),
       rates: given({

@@ -11,6 +11,8 @@ export type RowStart = 'anchor' | 'random'
 export interface FreshStart {
   readonly seed: number
   readonly rows: RowStart
+  /** Of z = x · W_down. */
+  readonly downDeviation: number
   /** s_l of each layer, [layers, d]. */
   readonly anchors: Float32Array
 }
@@ -35,8 +37,8 @@ type Start = (of: TensorStart) => Float32Array
 const draw = (deviation: number, { name, length, seed }: TensorStart) =>
   normal(length, { random: drawsOf(name, seed), deviation })
 
-/** Noise that makes z = x · W_down of unit variance, as x has unit RMS. */
-const down: Start = (of) => draw(1 / Math.sqrt(of.metadata.d), of)
+/** x has unit RMS. */
+const down: Start = (of) => draw(of.downDeviation / Math.sqrt(of.metadata.d), of)
 
 /** Zero, so that rows start as their anchor alone; without an anchor, noise, as rows of zeros have no direction. */
 const up: Start = (of) =>

@@ -38,7 +38,11 @@ it.each([
   async ({ begin, placement }) => {
     const metadata = describeAdapter(backbone.manifest, { kind: 'static', rows: tokens.length, placement })
     const start = { from: 'text', tokens, begin } as const
-    const parameters = await startParameters(backbone, { metadata, seed: 0, start })
+    const parameters = await startParameters(backbone, {
+      metadata,
+      settings: { seed: 0, downDeviation: 4 },
+      start,
+    })
     const [behind, alone] = [await lastRows([5, ...tokens], 2), await lastRows(tokens, 2)]
     expect(behind).not.toEqual(alone)
     expect(parameters.get('layers.2.static')).toEqual(begin === undefined ? alone : behind)

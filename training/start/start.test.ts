@@ -30,7 +30,7 @@ const describeTiny = (choices: AdapterChoices) => describeAdapter(backbone, choi
 /** Layer l's anchor is l + 1 in every place. */
 const anchors = Float32Array.from({ length: 48 }, (_, i) => Math.floor(i / 16) + 1)
 const fresh = (metadata: AdapterMetadata, rows: 'anchor' | 'random' = 'anchor', seed = 0) =>
-  freshParameters(metadata, { seed, rows, anchors })
+  freshParameters(metadata, { seed, rows, anchors, downDeviation: 4 })
 
 const rms = (values: Float32Array = new Float32Array()) =>
   Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / values.length)
@@ -62,6 +62,20 @@ describe('unless something else is chosen', () => {
     }
     const table = fresh(describeTiny({ kind: 'static' })).get('layers.2.static')
     expect(rms(table?.map((value) => value - 3))).toBeLessThan(0.015)
+  })
+
+  it('the down-projection spreads what it reads, of unit RMS, by the deviation that is chosen', () => {
+    for (const downDeviation of [1, 4]) {
+      const start = freshParameters(describeTiny({ kind: 'iapt' }), {
+        seed: 0,
+        rows: 'anchor',
+        anchors,
+        downDeviation,
+      })
+      const ratio = (4 * rms(start.get('layers.1.down'))) / downDeviation
+      expect(ratio).toBeGreaterThan(0.95)
+      expect(ratio).toBeLessThan(1.05)
+    }
   })
 
   it('rows beside the backbone’s own anchor start as the difference from it', () => {

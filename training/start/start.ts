@@ -3,6 +3,7 @@ import { loadAnchors } from '../../model/runtime/anchors.ts'
 import { Trace } from '../../model/runtime/trace.ts'
 import type { AdapterFile, AdapterMetadata } from '../../shared/adapter-file.ts'
 import type { Parameters } from '../loss/loss-model.ts'
+import type { TrainSettings } from '../settings.ts'
 import { freshParameters, type RowStart } from './fresh.ts'
 import { parametersFrom } from './from-adapter.ts'
 import { startFromText, type TracedText } from './from-text.ts'
@@ -17,12 +18,20 @@ export type AdapterStart =
 /** The values that an adapter's training starts with. Throws QuartetError where they do not fit the adapter. */
 export async function startParameters(
   backbone: Backbone,
-  { metadata, seed, start }: { metadata: AdapterMetadata; seed: number; start: AdapterStart },
+  {
+    metadata,
+    settings: { downDeviation, seed },
+    start,
+  }: {
+    metadata: AdapterMetadata
+    settings: Pick<TrainSettings, 'downDeviation' | 'seed'>
+    start: AdapterStart
+  },
 ): Promise<Parameters> {
   if (start.from === 'adapter') return parametersFrom(start.file, metadata, start)
   const anchors = await loadAnchors(backbone.folder, backbone.manifest.config)
   const rows = start.from === 'fresh' ? start.rows : 'anchor'
-  const parameters = freshParameters(metadata, { seed, rows, anchors })
+  const parameters = freshParameters(metadata, { seed, rows, anchors, downDeviation })
   if (start.from === 'fresh') return parameters
   return startFromText(parameters, { metadata, text: await traceText(backbone, start) })
 }

@@ -67,7 +67,7 @@ export async function runJob(
     if (leaving.signal.aborted) return
     const resumed = work.checkpointStep === null ? undefined : await client.read(work, 'checkpoint')
     const { data, metadata, settings, start, startName } = plan
-    const parameters = await startParameters(backbone, { metadata, seed: settings.seed, start })
+    const parameters = await startParameters(backbone, { metadata, settings, start })
     const stop = AbortSignal.any([signal, leaving.signal])
     const turns = isBusy && new GiveWay({ isBusy, signal: stop })
     let isResumed = false
