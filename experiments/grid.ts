@@ -79,6 +79,14 @@ export const grid: readonly GridRow[] = [
     epochs: 1,
   })),
   {
+    part: 'the trainer’s defaults, other kinds',
+    backbone: small,
+    task: 'trec',
+    variants: ['idpg-own', 'lpt-own'],
+    seeds: [0],
+    epochs: 1,
+  },
+  {
     part: 'rows in front of the newest turn',
     backbone: small,
     task: 'e2e-system',
@@ -90,7 +98,7 @@ export const grid: readonly GridRow[] = [
     part: 'many classes',
     backbone: small,
     task: 'banking77',
-    variants: ['iapt-m128', 'iapt-m128-rate-3e-3', 'iapt-rows-16-rate-3e-3'],
+    variants: ['iapt-m128', 'iapt-m128-rate-3e-3', 'iapt-rows-16-rate-3e-3', 'iapt-late-m128-own'],
     seeds: [0],
     epochs: 1,
   },

@@ -111,21 +111,6 @@ export const variants = {
     adapter: { kind: 'iapt', placement: 'late' },
     settings: own,
   },
-  'iapt-turn-own': {
-    title: 'iapt, in front of the newest turn, the trainer’s defaults',
-    adapter: { kind: 'iapt', placement: 'turn' },
-    settings: own,
-  },
-  'iapt-m16-own': {
-    title: 'iapt, m = 16, the trainer’s defaults',
-    adapter: { kind: 'iapt', m: 16 },
-    settings: own,
-  },
-  'iapt-late-m16-own': {
-    title: 'iapt, late, m = 16, the trainer’s defaults',
-    adapter: { kind: 'iapt', placement: 'late', m: 16 },
-    settings: own,
-  },
   'iapt-late-m128-own': {
     title: 'iapt, late, m = 128, the trainer’s defaults',
     adapter: { kind: 'iapt', placement: 'late', m: 128 },
