@@ -35,7 +35,8 @@ export async function prepareInt8Cache(backbone: Backbone, tokens?: readonly num
 
 /**
  * The scales of an 8-bit cache from the text in calibration.txt, or from other tokens: the largest key and value of each
- * channel of a head, and room for larger ones. Throws `invalid_request` for weights that the CPU, on which they are measured, does not multiply.
+ * channel of a head, and room for larger ones. Throws `invalid_request` for weights that the CPU, on which they are measured,
+ * does not multiply.
  */
 export async function cacheScales(backbone: Backbone, tokens?: readonly number[]): Promise<CacheScales[]> {
   if (backbone.manifest.weights === 'bf16')

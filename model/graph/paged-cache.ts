@@ -1,5 +1,6 @@
 import proto from 'onnx-proto'
 import type { ModelConfig } from '../../shared/backbone.ts'
+import { int8Version } from './int8-cache.ts'
 import { hasWindows } from './model.ts'
 import { scalesWithLength } from './rotary-table.ts'
 import { onlyUsed } from './used-nodes.ts'
@@ -11,8 +12,8 @@ const { AttributeType } = onnx.AttributeProto
 
 type Node = proto.onnx.INodeProto
 
-/** Raise it with every change of `withPagedCache`, `decodeOnly` or the scales of 8-bit caches: folders hold what earlier ones wrote. */
-const pagesVersion = 3
+/** Raise it with every change of `withPagedCache` or `decodeOnly`: folders hold what earlier ones wrote. */
+const pagesVersion = 2
 
 /** Types of keys and values in pages. */
 export type PagedType = 'f16' | 'int8'
@@ -20,13 +21,13 @@ export type PagedType = 'f16' | 'int8'
 /** The files of the serving graph with a cache in pages, beside the one with slots, and of its decoding part (`decodeOnly`). */
 export const pagedGraphs: Readonly<Record<PagedType, { readonly serving: string; readonly decode: string }>> =
   {
-    f16: graphsNamed('pages'),
-    int8: graphsNamed('pages-int8'),
+    f16: graphsNamed('pages', `${pagesVersion}`),
+    int8: graphsNamed('pages-int8', `${pagesVersion}-${int8Version}`),
   }
 
-function graphsNamed(name: string): { serving: string; decode: string } {
-  const version = `${graphVersion}-${pagesVersion}.onnx`
-  return { serving: `${name}-${version}`, decode: `${name}-decode-${version}` }
+function graphsNamed(name: string, version: string): { serving: string; decode: string } {
+  const end = `${graphVersion}-${version}.onnx`
+  return { serving: `${name}-${end}`, decode: `${name}-decode-${end}` }
 }
 
 /** Rows of a page that a head's width lets FlashAttention read whole tiles of, in ONNX Runtime's CUDA provider. */

@@ -2,6 +2,7 @@ import { readdir, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { cacheScales, prepareInt8Cache } from '../../model/calibration/int8-cache.ts'
+import { HostRows } from '../../model/runtime/host-rows.ts'
 import { hasLoneQuery } from '../../model/runtime/lone-query.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
 import { range } from '../../model/runtime/row-places.ts'
@@ -40,6 +41,22 @@ test('an 8-bit cache moves logits little, of the untuned model and of every kind
     const difference = Math.sqrt(meanSquare(found.map((x, at) => x - (expected[at] ?? Number.NaN))))
     expect(difference / Math.sqrt(meanSquare(expected))).toBeLessThan(0.1)
     expect(difference).toBeGreaterThan(0)
+  }
+})
+
+test('scales leave half as much room again above the largest key and value of the text', async () => {
+  const scales = await cacheScales(tiny, tokens)
+  const slot = exact.allocate(tokens.length)
+  if (slot === undefined) throw new Error('no room')
+  await exact.prefill({ slot, tokens })
+  const kept = await exact.keepRows(slot, { start: 0, end: tokens.length, tokens: tokens.length })
+  slot.release()
+  if (!(kept instanceof HostRows)) throw new Error('rows of the host were expected')
+  for (const [at, bytes] of kept.data.entries()) {
+    const { key, value } = scales[at >> 1] ?? {}
+    const scale = Math.max(...((at % 2 === 0 ? key : value) ?? []))
+    const largest = new Float32Array(bytes.slice().buffer).reduce((most, x) => Math.max(most, Math.abs(x)), 0)
+    expect((127 * scale) / largest).toBeCloseTo(1.5, 3)
   }
 })
 
