@@ -2,9 +2,9 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
-import { AdamW, clipNorm } from '../training/adamw.ts'
 import { meanGradients } from '../training/loss/batch-loss.ts'
-import { parameterGroups } from '../training/parameter-groups.ts'
+import { clipNorm, Optimizer } from '../training/optimizer.ts'
+import { updateRules } from '../training/parameter-groups.ts'
 import { TrainSettings } from '../training/settings.ts'
 import { type Figure, report } from './report.ts'
 import { median, timed } from './statistics.ts'
@@ -25,7 +25,7 @@ interface Round {
   readonly forward: number
   /** Forward and backward. */
   readonly gradients: number
-  /** Forward, backward and AdamW's update. */
+  /** Forward, backward and the optimiser's update. */
   readonly step: number
 }
 
@@ -41,7 +41,9 @@ async function measure(trainings: readonly Training[]): Promise<Round[][]> {
     trainings.map(async ({ kind, response, checkpointing = false }) => {
       const model = await openBenchLossModel(kind, { checkpointing })
       const rounds: Round[] = []
-      const optimizer = new AdamW(randomParameters(model), { groupOf: parameterGroups(settings) })
+      const optimizer = new Optimizer(randomParameters(model), {
+        ruleOf: updateRules(model.specs, settings),
+      })
       return { model, optimizer, batch: benchBatch(response), rounds }
     }),
   )
@@ -53,12 +55,15 @@ async function measure(trainings: readonly Training[]): Promise<Round[][]> {
       const { gradients } = await meanGradients(model, { ...settings, examples: batch, parameters })
       const differentiated = performance.now()
       clipNorm(gradients, settings.clip)
-      optimizer.update(gradients, 1)
+      await optimizer.update(gradients, 1)
       const end = performance.now()
       // The first round opens the graphs.
       if (round >= 0) rounds.push({ forward, gradients: differentiated - start, step: end - start })
     }
-  for (const { model } of prepared) await model.close()
+  for (const { model, optimizer } of prepared) {
+    await optimizer.close()
+    await model.close()
+  }
   return prepared.map(({ rounds }) => rounds)
 }
 
@@ -84,7 +89,7 @@ function speed(name: string, rounds: readonly Round[]): Figure[] {
   const step = perSecond(median(rounds.map((round) => round.step)))
   return [
     {
-      name: `${name}: forward, backward and AdamW`,
+      name: `${name}: forward, backward and update`,
       value: step,
       unit: 'tokens/s',
       bound: atLeast(reference.step[0]),
@@ -124,7 +129,7 @@ export async function benchTrain(): Promise<boolean> {
     ...speed('a quarter response', iapt),
     ...speed('all response', worst),
     {
-      name: 'checkpointing: forward, backward and AdamW',
+      name: 'checkpointing: forward, backward and update',
       value: perSecond(median(recomputed.map(({ step }) => step))),
       unit: 'tokens/s',
     },

@@ -71,6 +71,14 @@ export const grid: readonly GridRow[] = [
     epochs: 1,
   })),
   ...(['trec', 'sst2', 'banking77', 'e2e'] as const).map((task) => ({
+    part: 'AdamW from a wider start',
+    backbone: small,
+    task,
+    variants: ['iapt-wide', 'iapt-late-wide'] as const,
+    seeds: [0],
+    epochs: 1,
+  })),
+  ...(['trec', 'sst2', 'banking77', 'e2e'] as const).map((task) => ({
     part: 'the trainer’s defaults',
     backbone: small,
     task,

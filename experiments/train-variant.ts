@@ -64,9 +64,10 @@ export async function dropCheckpoint(
   await rm(checkpointOf(run, bench), { force: true })
 }
 
-/** Rates and start of the independent reference, which all variants have that name no other ones. */
+/** Optimiser, rates and start of the independent reference, which all variants have that name no other ones. */
 const ofReference = {
   rates: LearningRates.parse({ generator: 1e-3, anchor: 1e-2 }),
+  optimizer: 'adamw',
   downDeviation: 1,
 } as const satisfies Partial<TrainSettings>
 

@@ -14,8 +14,12 @@ export interface Variant {
 /** The reference's settings with another rate of the generator. */
 const atRate = (generator: number) => ({ rates: LearningRates.parse({ generator, anchor: 1e-2 }) })
 
+/** A wider start and faster anchors than the reference's, trained by AdamW as there. */
+const wide = { rates: LearningRates.parse({ generator: 3e-3, anchor: 3e-2 }), downDeviation: 4 }
+
 /** The trainer's defaults where they differ from the reference's settings. */
 const own = {
+  optimizer: TrainSettings.shape.optimizer.parse(undefined),
   rates: LearningRates.parse({}),
   downDeviation: TrainSettings.shape.downDeviation.parse(undefined),
 }
@@ -105,6 +109,14 @@ export const variants = {
     adapter: { kind: 'iapt' },
     settings: { ...atRate(3e-3), downDeviation: 4 },
   },
+  'iapt-wide': { title: 'iapt, AdamW, wider start', adapter: { kind: 'iapt' }, settings: wide },
+  'iapt-late-wide': {
+    title: 'iapt, late, AdamW, wider start',
+    adapter: { kind: 'iapt', placement: 'late' },
+    settings: wide,
+  },
+  'idpg-wide': { title: 'idpg, AdamW, wider start', adapter: { kind: 'idpg' }, settings: wide },
+  'lpt-wide': { title: 'lpt, AdamW, wider start', adapter: { kind: 'lpt' }, settings: wide },
   'iapt-own': { title: 'iapt, the trainer’s defaults', adapter: { kind: 'iapt' }, settings: own },
   'iapt-late-own': {
     title: 'iapt, late, the trainer’s defaults',

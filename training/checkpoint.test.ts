@@ -2,7 +2,13 @@ import { createHash } from 'node:crypto'
 import { expect, it } from 'vitest'
 import { parseAdapterFile } from '../shared/adapter-file.ts'
 import { type FileTensor, parseSafeTensors, serializeSafeTensors } from '../shared/safetensors.ts'
-import { fakeExamples, fakeLossModel, fakeStatic, zeros } from '../test/fakes/fake-loss-model.ts'
+import {
+  fakeExamples,
+  fakeLossModel,
+  fakeRational,
+  fakeStatic,
+  zeros,
+} from '../test/fakes/fake-loss-model.ts'
 import { decodeCheckpoint, encodeCheckpoint } from './checkpoint.ts'
 import { exportCheckpoint } from './export-checkpoint.ts'
 import { TrainSettings } from './settings.ts'
@@ -21,6 +27,22 @@ const { state: trained } = await train({
 
 it('a checkpoint gives back the very state, values bit for bit', () => {
   expect(decodeCheckpoint(encodeCheckpoint(trained, of), { identity, specs })).toEqual(trained)
+})
+
+it('so does one of matrices that Muon trains, which have no second mean', async () => {
+  const model = fakeLossModel({ metadata: fakeRational })
+  const { state } = await train({
+    model,
+    start: freshState(zeros(fakeRational)),
+    data: { train: fakeExamples(9), dev: fakeExamples(3) },
+    settings: TrainSettings.parse({ steps: 4, evaluateEvery: 2, batch: 4 }),
+  })
+  const file = encodeCheckpoint(state, { ...of, metadata: fakeRational })
+  expect(decodeCheckpoint(file, { identity, specs: model.specs })).toEqual(state)
+  const names = [...parseSafeTensors(file).tensors.keys()]
+  expect(names).toContain('first/layers.0.up')
+  expect(names).not.toContain('second/layers.0.up')
+  expect(names).toContain('second/layers.0.query')
 })
 
 it('a fresh state is one as well', () => {

@@ -9,15 +9,15 @@ import {
 import { QuartetError } from '../shared/errors.ts'
 import { type FileTensor, parseSafeTensors, serializeSafeTensors } from '../shared/safetensors.ts'
 import { maxAdapterBytes } from '../shared/wire.ts'
-import type { Moments } from './adamw.ts'
 import type { Parameters } from './loss/loss-model.ts'
+import type { Moments } from './optimizer.ts'
 import type { Provenance } from './provenance.ts'
 import type { TrainRecord } from './record.ts'
 import type { TrainState } from './train.ts'
 
 /**
- * A training's state as a file: safetensors with `parameters/…`, `first/…` and `second/…` (AdamW's means) and `best/…`
- * in f32, and the rest as JSON in `state`. Shuffles depend on the seed and the step alone, so the step is the position
+ * A training's state as a file: safetensors with `parameters/…`, `first/…` and `second/…` (the optimiser's means, of which
+ * Muon has the first alone) and `best/…` in f32, and the rest as JSON in `state`. Shuffles depend on the seed and the step alone, so the step is the position
  * among the batches as well.
  */
 
@@ -92,7 +92,7 @@ export function encodeCheckpoint(
     ),
     ...part(
       'second',
-      [...moments].map(([name, { second }]) => [name, second]),
+      [...moments].flatMap(([name, kept]) => ('second' in kept ? [[name, kept.second] as const] : [])),
     ),
     ...part('best', best?.parameters ?? []),
     ['state', { dtype: 'U8', shape: [json.length], data: json }],
@@ -159,12 +159,16 @@ function stateOf(
     )
   const updated = Object.keys(state.updates)
   const first = part('first', updated)
-  const second = part('second', updated)
+  const second = part(
+    'second',
+    updated.filter((name) => tensors.has(`second/${name}`)),
+  )
   const moments = new Map(
-    [...first].map(([name, values]): [string, Moments] => [
-      name,
-      { updates: state.updates[name] ?? 0, first: values, second: second.get(name) ?? values },
-    ]),
+    [...first].map(([name, values]): [string, Moments] => {
+      const squares = second.get(name)
+      const mean = { updates: state.updates[name] ?? 0, first: values }
+      return [name, squares === undefined ? mean : { ...mean, second: squares }]
+    }),
   )
   const { best, history, seconds, step } = state
   return {

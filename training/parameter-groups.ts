@@ -1,5 +1,5 @@
-import { type AdapterMetadata, adapterTensorSpecs } from '../shared/adapter-file.ts'
-import type { GroupSettings } from './adamw.ts'
+import { type AdapterMetadata, adapterTensorSpecs, type TensorSpec } from '../shared/adapter-file.ts'
+import type { UpdateRule } from './optimizer.ts'
 import type { LearningRates, TrainSettings } from './settings.ts'
 
 type Part = 'down' | 'query' | 'up' | 'table' | 'static' | 'anchor' | 'rational'
@@ -7,15 +7,18 @@ type Part = 'down' | 'query' | 'up' | 'table' | 'static' | 'anchor' | 'rational'
 interface Group {
   readonly rate: keyof LearningRates
   readonly decays: boolean
+  /** A matrix that the generator multiplies with: Muon may train it. */
+  readonly isProjection?: true
 }
 
 const generator: Group = { rate: 'generator', decays: true }
+const projection: Group = { ...generator, isProjection: true }
 
-/** Rate and decay by the last word of a tensor's name. */
+/** By the last word of a tensor's name. */
 const groups: { readonly [P in Part]: Group } = {
-  down: generator,
+  down: projection,
   query: generator,
-  up: generator,
+  up: projection,
   table: generator,
   static: { rate: 'static', decays: true },
   anchor: { rate: 'anchor', decays: false },
@@ -31,14 +34,18 @@ export function parameterPart(name: string): Part {
   throw new Error(`the tensor ${name} belongs to no parameter group`)
 }
 
-/** Rate and decay of a tensor by its name. */
-export function parameterGroups({
-  decay,
-  rates,
-}: Pick<TrainSettings, 'rates' | 'decay'>): (name: string) => GroupSettings {
+/** How a tensor is trained, by its name. */
+export function updateRules(
+  specs: ReadonlyMap<string, Pick<TensorSpec, 'shape'>>,
+  { decay, optimizer, rates }: Pick<TrainSettings, 'decay' | 'optimizer' | 'rates'>,
+): (name: string) => UpdateRule {
   return (name) => {
-    const { decays, rate } = groups[parameterPart(name)]
-    return { rate: rates[rate], decay: decays ? decay : 0 }
+    const { decays, isProjection = false, rate } = groups[parameterPart(name)]
+    const rule = { rate: rates[rate], decay: decays ? decay : 0 }
+    const [rows, columns] = specs.get(name)?.shape ?? []
+    return optimizer === 'muon' && isProjection && rows !== undefined && columns !== undefined
+      ? { rule: 'muon', ...rule, rows, columns }
+      : { rule: 'adamw', ...rule }
   }
 }
 

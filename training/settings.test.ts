@@ -36,11 +36,12 @@ it('the dev loss is measured ten times, and not more often than every ten steps'
   expect([3, 50, 100, 1000].map(defaultEvaluateEvery)).toEqual([3, 10, 10, 100])
 })
 
-it('the defaults are those of the reference, with higher rates of generator and anchors, and a wider start', () => {
+it('the defaults are those of the reference, but for Muon, higher rates of generator and anchors, and a wider start', () => {
   expect(TrainSettings.parse({ steps: 100, evaluateEvery: 10 })).toMatchObject({
     batch: 16,
     rates: { generator: 3e-3, anchor: 3e-2, static: 1e-2 },
     downDeviation: 4,
+    optimizer: 'muon',
     decay: 0.01,
     warmup: 0.06,
     clip: 1,

@@ -3,7 +3,7 @@ import { z } from 'zod'
 const count = z.int().min(1)
 const fraction = z.number().min(0).max(1)
 
-/** Step sizes of AdamW by what a tensor is. */
+/** Step sizes by what a tensor is. */
 export const LearningRates = z.strictObject({
   /** `down`, `query`, `up` and `table`. */
   generator: z.number().gt(0).max(1).default(3e-3),
@@ -27,6 +27,8 @@ export const TrainSettings = z.strictObject({
   /** Tokens of one run, padding and prompt rows included: batches of long examples are run in parts. */
   batchTokens: count.max(1_000_000).default(1024),
   rates: LearningRates.default(LearningRates.parse({})),
+  /** What trains a generator's projections, `down` and `up`; AdamW trains all else. */
+  optimizer: z.enum(['muon', 'adamw']).default('muon'),
   /** Deviation at the start of what a generator makes of an instruction's tokens, z = x · W_down. */
   downDeviation: z.number().gt(0).max(100).default(4),
   /** Decoupled weight decay. */

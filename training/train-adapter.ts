@@ -51,6 +51,7 @@ export async function trainAdapter(
       start: resumed ?? freshState(start.parameters),
       data: { train: data.train.examples, dev: data.dev.examples },
       settings,
+      threads,
       onEvent: control.onEvent,
       signal: control.signal,
       save:

@@ -1,4 +1,3 @@
-import { AdamW, clipNorm, type Moments } from './adamw.ts'
 import { asWritten } from './as-written.ts'
 import { Batches, lengthOf } from './data/batches.ts'
 import type { Example } from './data/example.ts'
@@ -6,7 +5,8 @@ import { divergence, LossWatch } from './divergence.ts'
 import { splitHeldOut } from './held-out.ts'
 import { meanGradients, meanLoss } from './loss/batch-loss.ts'
 import type { LossModel, Parameters } from './loss/loss-model.ts'
-import { parameterGroups, parameterPart } from './parameter-groups.ts'
+import { clipNorm, type Moments, Optimizer } from './optimizer.ts'
+import { parameterPart, updateRules } from './parameter-groups.ts'
 import type { TrainRecord } from './record.ts'
 import { rateFactor, type TrainSettings } from './settings.ts'
 
@@ -54,6 +54,8 @@ export interface TrainOptions {
   /** Without dev examples nothing is measured, training does not stop early, and the last tensors are kept. */
   readonly data: { readonly train: readonly Example[]; readonly dev: readonly Example[] }
   readonly settings: TrainSettings
+  /** That share the work of an update; one per core when absent. */
+  readonly threads?: number | undefined
   readonly onEvent?: ((event: TrainEvent) => void) | undefined
   /** Keeps a state; called after every measurement and when training is interrupted. */
   readonly save?: ((state: TrainState) => Promise<void>) | undefined
@@ -81,7 +83,7 @@ export interface TrainResult {
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const training = new Training(options)
-  const outcome = await training.run()
+  const outcome = await training.run().finally(() => training.close())
   const { best, step, parameters } = training.state
   const kept = best ?? { step, devLoss: undefined, parameters: asWritten(parameters, options.model.specs) }
   return { outcome, ...kept, state: training.state }
@@ -91,7 +93,7 @@ class Training {
   readonly #options: TrainOptions
   readonly #batches: Batches
   readonly #heldOut: Batches | undefined
-  readonly #optimizer: AdamW
+  readonly #optimizer: Optimizer
   readonly #startedAt = performance.now()
   readonly #from: { readonly step: number; readonly seconds: number }
   readonly #history: TrainRecord[]
@@ -111,9 +113,10 @@ class Training {
     this.#options = options
     this.#batches = new Batches(generators, { size, seed })
     this.#heldOut = heldOut.length > 0 ? new Batches(heldOut, { size, seed }) : undefined
-    this.#optimizer = new AdamW(start.parameters, {
-      groupOf: parameterGroups(settings),
+    this.#optimizer = new Optimizer(start.parameters, {
+      ruleOf: updateRules(options.model.specs, settings),
       moments: start.moments,
+      threads: options.threads,
     })
     this.#from = { step: start.step, seconds: start.seconds }
     this.#history = [...start.history]
@@ -153,6 +156,10 @@ class Training {
       await this.#save()
       return 'interrupted'
     }
+  }
+
+  close(): Promise<void> {
+    return this.#optimizer.close()
   }
 
   get #isMeasuringPoint(): boolean {
@@ -218,12 +225,12 @@ class Training {
       beforeRun: this.#stopIfAsked,
     })
     const trained = this.#heldOut === undefined ? gradients : without(gradients, 'rational')
-    const gradientNorm = this.#update(trained, { step, loss, factor })
+    const gradientNorm = await this.#update(trained, { step, loss, factor })
     if (this.#heldOut !== undefined) {
       // Not interrupted: half a step has been made.
       const examples = this.#heldOut.at(this.#step)
       const held = await meanGradients(model, { ...settings, examples, parameters })
-      this.#update(only(held.gradients, 'rational'), { step, loss: held.loss, factor })
+      await this.#update(only(held.gradients, 'rational'), { step, loss: held.loss, factor })
     }
     this.#step = step
     const milliseconds = performance.now() - startedAt
@@ -234,14 +241,14 @@ class Training {
   }
 
   /** Clips the gradients and follows them. Returns their norm. */
-  #update(
+  async #update(
     gradients: Parameters,
     { step, loss, factor }: { step: number; loss: number; factor: number },
-  ): number {
+  ): Promise<number> {
     const norm = clipNorm(gradients, this.#options.settings.clip)
     if (!Number.isFinite(loss)) throw divergence(`the loss is ${loss} at step ${step}`)
     if (!Number.isFinite(norm)) throw divergence(`the gradient's norm is ${norm} at step ${step}`)
-    this.#optimizer.update(gradients, factor)
+    await this.#optimizer.update(gradients, factor)
     return norm
   }
 

@@ -19,13 +19,14 @@ const given = {
   rationalRate: 1e-3,
   rational: 'bilevel',
   downDeviation: 1,
+  optimizer: 'adamw',
 } as const
 type Name = keyof typeof given
 
 /** Refuses what is not of an adapter, option by option; returns what is taken. */
 function taken(choices: AdapterChoices): Name[] {
   const metadata = describeAdapter(backbone, choices)
-  const { rate, anchorRate, staticRate, rationalRate, rational, downDeviation } = given
+  const { rate, anchorRate, staticRate, rationalRate, rational, downDeviation, optimizer } = given
   const each: [Name, Parameters<typeof refuseIdleOptions>[0]][] = [
     ['rate', { rate }],
     ['anchorRate', { anchorRate }],
@@ -33,6 +34,7 @@ function taken(choices: AdapterChoices): Name[] {
     ['rationalRate', { rationalRate }],
     ['rational', { rational }],
     ['downDeviation', { downDeviation }],
+    ['optimizer', { optimizer }],
   ]
   return each.flatMap(([name, options]) => {
     try {
@@ -46,16 +48,16 @@ function taken(choices: AdapterChoices): Name[] {
 }
 
 it.each<[AdapterChoices, Name[]]>([
-  [{ kind: 'iapt' }, ['rate', 'anchorRate', 'downDeviation']],
+  [{ kind: 'iapt' }, ['rate', 'anchorRate', 'downDeviation', 'optimizer']],
   [
     { kind: 'iapt', anchor: 'sink', activation: 'rational' },
-    ['rate', 'rationalRate', 'rational', 'downDeviation'],
+    ['rate', 'rationalRate', 'rational', 'downDeviation', 'optimizer'],
   ],
-  [{ kind: 'idpg', generator: 'shared', anchor: 'none' }, ['rate', 'downDeviation']],
-  [{ kind: 'ipt', activation: 'relu' }, ['rate', 'anchorRate']],
+  [{ kind: 'idpg', generator: 'shared', anchor: 'none' }, ['rate', 'downDeviation', 'optimizer']],
+  [{ kind: 'ipt', activation: 'relu' }, ['rate', 'anchorRate', 'optimizer']],
   [
     { kind: 'lpt', activation: 'rational' },
-    ['rate', 'anchorRate', 'rationalRate', 'rational', 'downDeviation'],
+    ['rate', 'anchorRate', 'rationalRate', 'rational', 'downDeviation', 'optimizer'],
   ],
   [{ kind: 'static' }, ['staticRate']],
   [{ kind: 'static', anchor: 'own' }, ['anchorRate', 'staticRate']],

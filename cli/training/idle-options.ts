@@ -5,11 +5,18 @@ import { CliFailure } from '../command/failure.ts'
 import type { TrainCommandOptions } from './options.ts'
 
 /** Options of tensors that some adapters have not got. */
-type Option = 'rate' | 'anchorRate' | 'staticRate' | 'rationalRate' | 'rational' | 'downDeviation'
+type Option =
+  | 'rate'
+  | 'anchorRate'
+  | 'staticRate'
+  | 'rationalRate'
+  | 'rational'
+  | 'downDeviation'
+  | 'optimizer'
 
 /** `of`: the tensors that an option is about, by their rate or their part. */
 const options: {
-  readonly [O in Option]: { readonly of: keyof LearningRates | 'down'; readonly says: string }
+  readonly [O in Option]: { readonly of: keyof LearningRates | 'down' | 'up'; readonly says: string }
 } = {
   rate: {
     of: 'generator',
@@ -19,6 +26,7 @@ const options: {
   staticRate: { of: 'static', says: '--static-rate needs --kind static' },
   rationalRate: { of: 'rational', says: '--rational-rate needs --activation rational' },
   rational: { of: 'rational', says: '--rational needs --activation rational' },
+  optimizer: { of: 'up', says: '--optimizer needs a generator, which kind static has not' },
   downDeviation: { of: 'down', says: '--down-deviation needs --kind iapt, idpg or lpt' },
 }
 

@@ -74,6 +74,10 @@ const choices = {
     'how the adapter makes its prompt rows (default: iapt, or that of --init)',
   ],
   activation: [['gelu', 'rational', 'relu'], 'of the generator (default: gelu)'],
+  optimizer: [
+    ['muon', 'adamw'],
+    'what trains a generator’s projections; AdamW trains all else (default: muon)',
+  ],
   rational: [['joint', 'bilevel'], 'how rational coefficients are trained (default: joint)'],
   anchor: [['own', 'sink', 'none'], 'what rows are added to (default: own; static: none)'],
   placement: [
@@ -167,6 +171,7 @@ export const TrainCommandOptions = z
     json: flag,
     kind: z.enum(choices.kind[0]).optional(),
     activation: z.enum(choices.activation[0]).optional(),
+    optimizer: z.enum(choices.optimizer[0]).optional(),
     rational: z.enum(choices.rational[0]).optional(),
     anchor: z.enum(choices.anchor[0]).optional(),
     placement: z.enum(choices.placement[0]).optional(),

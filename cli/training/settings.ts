@@ -4,7 +4,7 @@ import type { TrainCommandOptions } from './options.ts'
 
 /** The settings of a training from the command's options and the number of examples that generators learn from. */
 export function trainSettings(options: TrainCommandOptions, examples: number): TrainSettings {
-  const { accumulate = 1, batch = 16, clip, decay, rational, seed, warmup } = options
+  const { accumulate = 1, batch = 16, clip, decay, optimizer, rational, seed, warmup } = options
   const share = rational === 'bilevel' ? 1 - (options.heldOut ?? 0.2) : 1
   const stepsPerEpoch = Math.max(1, Math.ceil((examples * share) / (batch * accumulate)))
   const steps =
@@ -19,6 +19,7 @@ export function trainSettings(options: TrainCommandOptions, examples: number): T
       accumulate,
       clip,
       decay,
+      optimizer,
       rational,
       warmup,
       patience,

@@ -1,0 +1,111 @@
+import { type AdamMoments, adamW, freshAdamMoments } from './adamw.ts'
+import type { MatrixShape } from './graph/orthogonal.ts'
+import { scale } from './loss/batch-loss.ts'
+import type { Parameters } from './loss/loss-model.ts'
+import { followDirection, freshMuonMoments, type MuonMoments, nextDirection } from './muon.ts'
+import { type Matrix, Orthogonalizer } from './orthogonalizer.ts'
+
+interface AdamRule {
+  readonly rule: 'adamw'
+  readonly rate: number
+  readonly decay: number
+}
+
+interface MuonRule extends MatrixShape {
+  readonly rule: 'muon'
+  readonly rate: number
+  readonly decay: number
+}
+
+/** How a tensor follows its gradient. */
+export type UpdateRule = AdamRule | MuonRule
+
+/** What an optimiser remembers of one tensor. */
+export type Moments = AdamMoments | MuonMoments
+
+/** A matrix, and where it is to go. */
+interface Directed extends Matrix {
+  readonly target: Float32Array
+  readonly rule: MuonRule
+}
+
+/** Follows gradients. It works on copies of the tensors, in place. */
+export class Optimizer {
+  readonly parameters: Parameters
+  readonly #ruleOf: (name: string) => UpdateRule
+  readonly #moments: Map<string, Moments>
+  readonly #orthogonalizer: Orthogonalizer
+
+  constructor(
+    parameters: Parameters,
+    {
+      ruleOf,
+      moments = new Map(),
+      threads,
+    }: {
+      ruleOf: (name: string) => UpdateRule
+      moments?: ReadonlyMap<string, Moments>
+      threads?: number | undefined
+    },
+  ) {
+    this.parameters = new Map([...parameters].map(([name, values]) => [name, values.slice()]))
+    this.#ruleOf = ruleOf
+    this.#moments = new Map([...moments].map(([name, kept]) => [name, structuredClone(kept)]))
+    this.#orthogonalizer = new Orthogonalizer({ threads })
+  }
+
+  get moments(): ReadonlyMap<string, Moments> {
+    return this.#moments
+  }
+
+  /** Updates the tensors that have a gradient; `factor` scales their rates. Takes the gradients before it first waits. */
+  async update(gradients: Parameters, factor: number): Promise<void> {
+    const directed: Directed[] = []
+    for (const [name, gradient] of gradients) {
+      const values = this.parameters.get(name)
+      if (values === undefined) throw new Error(`there is no parameter ${name}`)
+      const rule = this.#ruleOf(name)
+      const known = this.#moments.get(name)
+      if (rule.rule === 'adamw')
+        this.#moments.set(
+          name,
+          adamW(values, gradient, { ...rule, rate: rule.rate * factor, moments: adamMoments(known, values) }),
+        )
+      else {
+        const { direction, moments } = nextDirection(gradient, known ?? freshMuonMoments(values.length))
+        this.#moments.set(name, moments)
+        directed.push({ rows: rule.rows, columns: rule.columns, values: direction, target: values, rule })
+      }
+    }
+    for (const [{ rule, target }, direction] of await this.#orthogonalizer.of(directed))
+      followDirection(target, direction, { ...rule, rate: rule.rate * factor })
+  }
+
+  /** Frees what updates need. */
+  close(): Promise<void> {
+    return this.#orthogonalizer.close()
+  }
+}
+
+function adamMoments(known: Moments | undefined, { length }: Float32Array): AdamMoments {
+  if (known === undefined) return freshAdamMoments(length)
+  if ('second' in known) return known
+  throw new Error('these moments are not those of AdamW')
+}
+
+/**
+ * Scales gradients, in place, whose global norm is above `most` down to it. Returns the norm they had; NaN or infinite
+ * as soon as one value is.
+ */
+export function clipNorm(gradients: Parameters, most: number): number {
+  const norm = globalNorm(gradients)
+  if (norm > most) scale(gradients, most / norm)
+  return norm
+}
+
+/** Square root of the sum of all squares. */
+function globalNorm(gradients: Parameters): number {
+  let sum = 0
+  for (const values of gradients.values()) for (const value of values) sum += value * value
+  return Math.sqrt(sum)
+}
