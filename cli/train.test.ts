@@ -175,12 +175,24 @@ describe('from a file of examples to an adapter', () => {
     expect(seen.stderr).toMatch(/first.safetensors was trained on .*train.jsonl: its figures are too good/)
   })
 
-  it('the same seed gives the same bytes, another one others', async () => {
-    const run = async (seed: string, name = seed) =>
-      (await succeeds(`seed-${name}.safetensors`, '--steps', '5', '--seed', seed)).stdout
-    const [first, again, other] = await Promise.all([run('3'), run('3', '3-again'), run('4')])
+  it('the same seed and optimiser give the same bytes, another one others', async () => {
+    const run = async (name: string, ...more: readonly string[]) =>
+      (await succeeds(`seed-${name}.safetensors`, '--steps', '5', ...more)).stdout
+    const [first, again, other, adamw] = await Promise.all([
+      run('3', '--seed', '3'),
+      run('3-again', '--seed', '3'),
+      run('4', '--seed', '4'),
+      run('3-adamw', '--seed', '3', '--optimizer', 'adamw'),
+    ])
     expect(again).toBe(first)
     expect(other).not.toBe(first)
+    expect(adamw).not.toBe(first)
+    const settingsOf = async (name: string) =>
+      JSON.parse(
+        parseAdapterFile(await readFile(path(`seed-${name}.safetensors`))).provenance['train.settings'] ?? '',
+      )
+    expect(await settingsOf('3')).toMatchObject({ optimizer: 'muon' })
+    expect(await settingsOf('3-adamw')).toMatchObject({ optimizer: 'adamw' })
   })
 
   it('measures on the share that is asked for, and says so before it measures', async () => {
