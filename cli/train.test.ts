@@ -418,7 +418,7 @@ describe('one line says what is wrong when', () => {
     const late = ['--backbone', 'headless', '--placement', 'late']
     for (const dry of [[], ['--dry-run']])
       expect(await refusal(...late, ...dry)).toMatch(
-        /template has no generation header.*leave --placement late out/,
+        /template has no generation header.*give another --placement/,
       )
   })
 

@@ -75,10 +75,9 @@ export function plannedTraining(
   { seed, steps, variant }: { variant: Variant; seed: number; steps: number },
   { backbone, header }: { backbone: Backbone; header: number },
 ): PlannedTraining {
-  const tail = variant.adapter.placement === 'late' ? header : undefined
   return {
     places: variant.layout && layouts[variant.layout].places(header),
-    metadata: describeAdapter(backbone.manifest, { ...variant.adapter, tail }),
+    metadata: describeAdapter({ ...backbone.manifest, header }, variant.adapter),
     settings: TrainSettings.parse({
       ...ofReference,
       ...variant.settings,

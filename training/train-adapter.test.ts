@@ -32,7 +32,7 @@ const examples = (count: number, seed: number): Example[] => {
 }
 
 async function training(choices: AdapterChoices, steps = 30): Promise<AdapterTraining> {
-  const metadata = describeAdapter(backbone.manifest, choices)
+  const metadata = describeAdapter({ ...backbone.manifest, header: 0 }, choices)
   const start = { from: 'fresh', rows: 'anchor' } as const
   return {
     backbone,

@@ -8,6 +8,7 @@ const backbone = {
     ...{ layers: 3, d: 16, heads: 2, kvHeads: 1, headDim: 8, ffn: 32, vocab: 50, contextLength: 64 },
     ...{ rotary: [{ theta: 1e4 }], rmsEps: 1e-5, tiedHead: true },
   },
+  header: 4,
   slug: BackboneSlug.parse('tiny'),
   digest: BackboneDigest.parse('a'.repeat(64)),
 }

@@ -7,7 +7,6 @@ import {
   describeAdapter,
   parameterCount,
 } from '../../shared/training/describe-adapter.ts'
-import type { ServingEncoder } from '../../shared/training/prompt-encoder.ts'
 import { ignoredKeys } from '../../training/data/dataset.ts'
 import { splitHeldOut } from '../../training/held-out.ts'
 import { lossCurve } from '../../training/loss-curve.ts'
@@ -56,7 +55,10 @@ async function readInputs(options: TrainCommandOptions) {
   const backbone = await requireBackbone(options.backbone, options.weights)
   const encoder = await servingEncoder(backbone)
   const { start, name } = await chosenStart(options, encoder)
-  const metadata = describeAdapter(backbone.manifest, placed(adapterChoices(options, start), encoder))
+  const metadata = describeAdapter(
+    { ...backbone.manifest, header: encoder.generationHeader },
+    adapterChoices(options, start),
+  )
   refuseIdleOptions(options, metadata)
   const room = backbone.manifest.config.contextLength - metadata.l_sp
   const data = await readTrainingData(
@@ -137,19 +139,6 @@ function adapterChoices(options: TrainCommandOptions, start: AdapterStart): Adap
       remedy: 'leave --kind out, or start in another way',
     })
   return { ...from, ...chosen }
-}
-
-/** Adds the length of the generation header, if rows stand in front of it. */
-function placed(
-  { tail: _, ...choices }: AdapterChoices,
-  { generationHeader: tail }: ServingEncoder,
-): AdapterChoices {
-  if (choices.placement !== 'late') return choices
-  if (tail === 0)
-    throw new CliFailure("this backbone's chat template has no generation header, so rows cannot be late", {
-      remedy: 'leave --placement late out',
-    })
-  return { ...choices, tail }
 }
 
 /** Values, two means of AdamW and the best values so far in f32; the file before it; the adapter; some history. */

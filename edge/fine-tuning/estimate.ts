@@ -44,9 +44,9 @@ export function estimateTraining({
   }
 }
 
-/** Prompt rows and bytes of the adapter that a job trains where it goes on from none. */
+/** Prompt rows and bytes of the adapter that a job trains where it goes on from none; neither depends on where rows stand. */
 export const newAdapter = ({ d, digest, layers, slug, vocab }: EdgeBackbone) =>
-  describeAdapter({ digest, slug, config: { d, layers, vocab } }, { kind: 'iapt' })
+  describeAdapter({ digest, slug, config: { d, layers, vocab }, header: 0 }, { kind: 'iapt' })
 
 function newAdapterBytes(backbone: EdgeBackbone): number | undefined {
   try {

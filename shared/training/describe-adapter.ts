@@ -10,8 +10,6 @@ export interface AdapterChoices {
   readonly rows?: number | undefined
   readonly anchor?: AdapterMetadata['anchor'] | undefined
   readonly placement?: AdapterMetadata['placement'] | undefined
-  /** Tokens of the generation header; late rows need it. */
-  readonly tail?: number | undefined
   readonly m?: number | undefined
   readonly activation?: 'rational' | 'gelu' | 'relu' | undefined
   readonly window?: number | undefined
@@ -24,12 +22,19 @@ type Chosen = Omit<AdapterChoices, 'kind'>
 type ChosenSetting = keyof Chosen
 type Defaults = Readonly<Partial<Record<ChosenSetting, string | undefined>>>
 
+/** The backbone that an adapter is to be trained for. */
+export interface AdapterBackbone extends Pick<BackboneManifest, 'digest' | 'slug'> {
+  readonly config: BackboneShape
+  /** Tokens of its chat template's generation header; 0 where it has none. */
+  readonly header: number
+}
+
 /** The reference's best start and place for every kind (`docs/training.md`). */
-const rows: Defaults = { rows: '4', anchor: 'own', placement: 'after-first', tail: undefined }
+const rows: Defaults = { rows: '4', anchor: 'own', placement: 'after-first' }
 const generator: Defaults = { m: '64', activation: 'gelu', window: '512' }
 
 /** The choices that a kind has, each with its default; a choice whose default is undefined is left out. */
-const kinds: { readonly [K in AdapterKind]: (of: BackboneShape, chosen: Chosen) => Defaults } = {
+const kinds: { readonly [K in AdapterKind]: (of: AdapterBackbone, chosen: Chosen) => Defaults } = {
   iapt: () => ({ ...rows, ...generator }),
   /** Rows of their own need no anchor beside them: they start as it. */
   static: () => ({ ...rows, anchor: 'none' }),
@@ -41,7 +46,7 @@ const kinds: { readonly [K in AdapterKind]: (of: BackboneShape, chosen: Chosen) 
     generator: at === undefined ? 'shared' : 'own',
     at: undefined,
   }),
-  lpt: ({ layers }) => ({
+  lpt: ({ config: { layers } }) => ({
     ...rows,
     ...generator,
     pool: 'attention',
@@ -53,8 +58,8 @@ const kinds: { readonly [K in AdapterKind]: (of: BackboneShape, chosen: Chosen) 
 
 /** The choices that lead to an adapter like this one. */
 export function choicesOf(metadata: AdapterMetadata): AdapterChoices {
-  const { kind, l_sp: rows, anchor, placement, tail } = metadata
-  const shape = { rows, anchor, placement, tail }
+  const { kind, l_sp: rows, anchor, placement } = metadata
+  const shape = { rows, anchor, placement }
   switch (kind) {
     case 'static':
       return { kind, ...shape }
@@ -80,10 +85,11 @@ const generatorOf = ({ activation, m, window }: Exclude<AdapterMetadata, { kind:
  * The metadata of an adapter to train for this backbone. Throws `invalid_request` that names the choice at fault.
  */
 export function describeAdapter(
-  { config, digest, slug }: Pick<BackboneManifest, 'digest' | 'slug'> & { readonly config: BackboneShape },
+  backbone: AdapterBackbone,
   { kind, ...choices }: AdapterChoices,
 ): AdapterMetadata {
-  const defaults = kinds[kind](config, choices)
+  const { config, digest, header, slug } = backbone
+  const defaults = kinds[kind](backbone, choices)
   const given = Object.entries(choices).filter(([, value]) => value !== undefined)
   for (const [name] of given)
     if (!Object.hasOwn(defaults, name))
@@ -92,6 +98,12 @@ export function describeAdapter(
     ...defaults,
     ...Object.fromEntries(given.map(([name, value]) => [name, String(value)])),
   }
+  const isLate = chosen.placement === 'late'
+  if (isLate && header === 0)
+    throw invalid(
+      'placement',
+      'the backbone’s chat template has no generation header, so rows cannot be late; give another --placement',
+    )
   const parsed = AdapterMetadata.safeParse({
     format: 'quartet-adapter/1',
     kind,
@@ -101,6 +113,7 @@ export function describeAdapter(
     layers: String(config.layers),
     l_sp: rows,
     ...(kind === 'ipt' ? { vocab: String(config.vocab) } : {}),
+    ...(isLate ? { tail: String(header) } : {}),
     ...Object.fromEntries(Object.entries(chosen).filter(([, value]) => value !== undefined)),
   })
   if (!parsed.success) {

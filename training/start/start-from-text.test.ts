@@ -36,7 +36,10 @@ it.each([
 ] as const)(
   'rows are read as they will stand: behind the first token of every prompt, if at all: %j',
   async ({ begin, placement }) => {
-    const metadata = describeAdapter(backbone.manifest, { kind: 'static', rows: tokens.length, placement })
+    const metadata = describeAdapter(
+      { ...backbone.manifest, header: 0 },
+      { kind: 'static', rows: tokens.length, placement },
+    )
     const start = { from: 'text', tokens, begin } as const
     const parameters = await startParameters(backbone, {
       metadata,

@@ -24,7 +24,12 @@ const config = {
   rmsEps: 1e-5,
   tiedHead: true,
 }
-const backbone = { config, slug: BackboneSlug.parse('tiny'), digest: BackboneDigest.parse('a'.repeat(64)) }
+const backbone = {
+  config,
+  slug: BackboneSlug.parse('tiny'),
+  digest: BackboneDigest.parse('a'.repeat(64)),
+  header: 4,
+}
 const describeTiny = (choices: AdapterChoices) => describeAdapter(backbone, choices)
 
 /** Layer l's anchor is l + 1 in every place. */
@@ -50,6 +55,15 @@ describe('unless something else is chosen', () => {
     expect(describeTiny({ kind: 'idpg' })).toMatchObject({ pool: 'mean', generator: 'shared' })
     expect(describeTiny({ kind: 'idpg', at: 1 })).toMatchObject({ generator: 'own', at: 1 })
     expect(describeTiny({ kind: 'static' })).toMatchObject({ anchor: 'none', placement: 'after-first' })
+  })
+
+  it('late rows leave the generation header behind them, and need one', () => {
+    for (const kind of ['iapt', 'static', 'idpg'] as const)
+      expect(describeTiny({ kind, placement: 'late' })).toMatchObject({ placement: 'late', tail: 4 })
+    expect(describeTiny({ kind: 'iapt' }).tail).toBeUndefined()
+    expect(() => describeAdapter({ ...backbone, header: 0 }, { kind: 'iapt', placement: 'late' })).toThrow(
+      /no generation header, so rows cannot be late; give another --placement/,
+    )
   })
 
   it('rows start as the anchor of their layer and a trace of noise, with nothing generated yet', () => {

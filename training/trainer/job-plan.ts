@@ -3,9 +3,9 @@ import { type AdapterFile, type AdapterMetadata, parseAdapterFile } from '../../
 import { choicesOf, describeAdapter } from '../../shared/training/describe-adapter.ts'
 import { devShare, jobSize, tokensOfJob } from '../../shared/training/job-size.ts'
 import {
-  type PromptEncoder,
   type PromptFormat,
   promptFormatOf,
+  type ServingEncoder,
 } from '../../shared/training/prompt-encoder.ts'
 import type { TrainingWork } from '../../shared/training/trainer-protocol.ts'
 import type { NamedExamples } from '../adapter-training.ts'
@@ -54,10 +54,13 @@ export function planJob(
     encoder,
     files,
     work,
-  }: { readonly encoder: PromptEncoder; readonly files: JobFiles; readonly work: TrainingWork },
+  }: { readonly encoder: ServingEncoder; readonly files: JobFiles; readonly work: TrainingWork },
 ): JobPlan {
   const from: AdapterFile | undefined = files.adapter && parseAdapterFile(files.adapter)
-  const metadata = describeAdapter(manifest, from === undefined ? { kind: 'iapt' } : choicesOf(from.metadata))
+  const metadata = describeAdapter(
+    { ...manifest, header: encoder.generationHeader },
+    from === undefined ? { kind: 'iapt' } : choicesOf(from.metadata),
+  )
   const prompts = promptFormatOf(manifest)
   const reading = { encoder, prompts, room: manifest.config.contextLength - metadata.l_sp }
   const whole = requireExamples(parseDataset(files.training, { ...reading, name: 'training_file' }), {

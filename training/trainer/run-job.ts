@@ -2,7 +2,7 @@ import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import type { JobEvaluation } from '../../shared/api/fine-tuning.ts'
 import { QuartetError, toQuartetError } from '../../shared/errors.ts'
 import type { LogFields } from '../../shared/log.ts'
-import type { PromptEncoder } from '../../shared/training/prompt-encoder.ts'
+import type { ServingEncoder } from '../../shared/training/prompt-encoder.ts'
 import {
   reportsPerLease,
   type TrainerReport,
@@ -20,7 +20,7 @@ export interface Workshop {
   readonly backbone: Backbone
   /** Threads that compute; as many as cores when absent. */
   readonly threads?: number | undefined
-  readonly encoder: PromptEncoder
+  readonly encoder: ServingEncoder
   /** Whether nodes on the same machine have requests, which go first. Never when absent. */
   readonly isBusy?: (() => Promise<boolean>) | undefined
   /** Answers validation prompts by the untuned and the tuned model, side by side. */
