@@ -338,6 +338,7 @@ describe('a training that is cut off', () => {
       /another training: seed was 0 and is 9; clip was 1 and is 0.5; give what/,
     )
     expect(await resume('--prompts', 'raw')).toMatch(/another training: prompts was chat and is raw/)
+    expect(await resume('--optimizer', 'adamw')).toMatch(/another training: optimizer was muon and is adamw/)
     await writeFile(path('train-2.jsonl'), jsonl(0, 41))
     expect(await resume('--data', path('train-2.jsonl'))).toMatch(/the training data was [0-9a-f]+ and is/)
     await writeFile(path('changed.checkpoint'), 'junk')
@@ -439,7 +440,17 @@ describe('one line says what is wrong when', () => {
     expect(await refusal(...init)).toMatch(/carry it over with quartet adapter port/)
     const { code, stderr } = await quartet(
       ...['adapter', 'port', path('eight.safetensors'), '--to', 'tiny', '--weights', 'f32', '--steps', '1'],
-      ...['--data', path('train.jsonl'), '--batch', '8', '--out', path('ported.safetensors'), '--force'],
+      ...[
+        '--optimizer',
+        'adamw',
+        '--data',
+        path('train.jsonl'),
+        '--batch',
+        '8',
+        '--out',
+        path('ported.safetensors'),
+        '--force',
+      ],
     )
     expect({ code, stderr }).toMatchObject({ code: 0 })
     const digest = async (name: string) =>

@@ -1,5 +1,6 @@
 /** AdamW's memory of one tensor. */
 export interface AdamMoments {
+  readonly rule: 'adamw'
   /** Updates so far. */
   readonly updates: number
   /** Running mean of the gradient. */
@@ -13,7 +14,12 @@ const beta2 = 0.999
 const epsilon = 1e-8
 
 export function freshAdamMoments(length: number): AdamMoments {
-  return { updates: 0, first: new Float32Array(length), second: new Float32Array(length) }
+  return {
+    rule: 'adamw',
+    updates: 0,
+    first: new Float32Array(length),
+    second: new Float32Array(length),
+  }
 }
 
 /**
@@ -38,5 +44,5 @@ export function adamW(
     second[i] = v
     values[i] = keep * (values[i] ?? 0) - (step * m) / (Math.sqrt(v * correction) + epsilon)
   }
-  return { updates, first, second }
+  return { rule: 'adamw', updates, first, second }
 }

@@ -50,6 +50,26 @@ it('a fresh state is one as well', () => {
   expect(decodeCheckpoint(encodeCheckpoint(fresh, of), { identity, specs })).toEqual(fresh)
 })
 
+it('a checkpoint from before optimisers could be chosen is one of AdamW', () => {
+  const file = encodeCheckpoint(trained, of)
+  expect(decodeCheckpoint(file, { identity: { ...identity, optimizer: 'adamw' }, specs })).toEqual(trained)
+  expect(() => decodeCheckpoint(file, { identity: { ...identity, optimizer: 'muon' }, specs })).toThrow(
+    /optimizer was adamw and is muon; give what it was started with/,
+  )
+})
+
+it('a checkpoint without the second mean of a tensor of AdamW is refused', () => {
+  const { metadata, tensors } = parseSafeTensors(encodeCheckpoint(trained, of))
+  const fewer = new Map<string, FileTensor>(
+    [...tensors].filter(([name]) => name !== 'second/layers.1.static'),
+  )
+  expect(fewer.size).toBe(tensors.size - 1)
+  const file = serializeSafeTensors({ metadata: { ...metadata, sha256: hashOf(fewer) }, tensors: fewer })
+  expect(() => decodeCheckpoint(file, { identity, specs })).toThrow(
+    /it holds no f32 tensor second\/layers.1.static/,
+  )
+})
+
 it('a checkpoint of another training is refused by the names of what has changed', () => {
   const file = encodeCheckpoint(trained, of)
   const changed = { ...identity, seed: '4', activation: 'gelu' }
@@ -63,9 +83,13 @@ function withState(file: Uint8Array, state: Uint8Array | undefined): Uint8Array 
   const { metadata, tensors } = parseSafeTensors(file)
   const changed = new Map<string, FileTensor>([...tensors].filter(([name]) => name !== 'state'))
   if (state !== undefined) changed.set('state', { dtype: 'U8', shape: [state.length], data: state })
+  return serializeSafeTensors({ metadata: { ...metadata, sha256: hashOf(changed) }, tensors: changed })
+}
+
+function hashOf(tensors: ReadonlyMap<string, FileTensor>): string {
   const hash = createHash('sha256')
-  for (const [name, { data }] of changed) hash.update(`${name}\0${data.length}\0`).update(data)
-  return serializeSafeTensors({ metadata: { ...metadata, sha256: hash.digest('hex') }, tensors: changed })
+  for (const [name, { data }] of tensors) hash.update(`${name}\0${data.length}\0`).update(data)
+  return hash.digest('hex')
 }
 
 it.each([

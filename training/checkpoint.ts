@@ -17,8 +17,8 @@ import type { TrainState } from './train.ts'
 
 /**
  * A training's state as a file: safetensors with `parameters/…`, `first/…` and `second/…` (the optimiser's means, of which
- * Muon has the first alone) and `best/…` in f32, and the rest as JSON in `state`. Shuffles depend on the seed and the step alone, so the step is the position
- * among the batches as well.
+ * Muon has the first alone) and `best/…` in f32, and the rest as JSON in `state`. Shuffles depend on the seed and the step
+ * alone, so the step is the position among the batches as well.
  */
 
 export const checkpointFormat = 'quartet-checkpoint/1'
@@ -51,6 +51,8 @@ const State = z.strictObject({
   origin: z.record(z.string(), z.string()),
   step: z.int().min(0),
   updates: z.record(z.string(), z.int().min(1)),
+  /** Tensors that Muon trains. */
+  muon: z.array(z.string()).default([]),
   best: z.strictObject({ step: z.int(), devLoss: number }).optional(),
   history: z.array(SavedRecord),
   seconds: number,
@@ -70,6 +72,7 @@ export function encodeCheckpoint(
 ): Uint8Array<ArrayBuffer> {
   const { best, history, moments, parameters, seconds, step } = state
   const updates = Object.fromEntries([...moments].map(([name, { updates }]) => [name, updates]))
+  const muon = [...moments].flatMap(([name, { rule }]) => (rule === 'muon' ? [name] : []))
   const json = new TextEncoder().encode(
     JSON.stringify({
       identity,
@@ -77,6 +80,7 @@ export function encodeCheckpoint(
       origin,
       step,
       updates,
+      muon,
       ...(best && { best: { step: best.step, devLoss: best.devLoss } }),
       history: [...history],
       seconds,
@@ -92,7 +96,7 @@ export function encodeCheckpoint(
     ),
     ...part(
       'second',
-      [...moments].flatMap(([name, kept]) => ('second' in kept ? [[name, kept.second] as const] : [])),
+      [...moments].flatMap(([name, kept]) => (kept.rule === 'adamw' ? [[name, kept.second] as const] : [])),
     ),
     ...part('best', best?.parameters ?? []),
     ['state', { dtype: 'U8', shape: [json.length], data: json }],
@@ -161,13 +165,16 @@ function stateOf(
   const first = part('first', updated)
   const second = part(
     'second',
-    updated.filter((name) => tensors.has(`second/${name}`)),
+    updated.filter((name) => !state.muon.includes(name)),
   )
   const moments = new Map(
     [...first].map(([name, values]): [string, Moments] => {
       const squares = second.get(name)
       const mean = { updates: state.updates[name] ?? 0, first: values }
-      return [name, squares === undefined ? mean : { ...mean, second: squares }]
+      return [
+        name,
+        squares === undefined ? { rule: 'muon', ...mean } : { rule: 'adamw', ...mean, second: squares },
+      ]
     }),
   )
   const { best, history, seconds, step } = state
@@ -215,7 +222,9 @@ function damaged(why: string, cause?: unknown): QuartetError {
   )
 }
 
-function checkIdentity(saved: TrainingIdentity, now: TrainingIdentity): void {
+function checkIdentity(named: TrainingIdentity, now: TrainingIdentity): void {
+  // Checkpoints from before there was a choice name none, and are all of AdamW.
+  const saved = now.optimizer === undefined ? named : { optimizer: 'adamw', ...named }
   const changed = [...new Set([...Object.keys(saved), ...Object.keys(now)])].filter(
     (key) => saved[key] !== now[key],
   )

@@ -2,6 +2,7 @@ import type { MatrixShape } from './graph/orthogonal.ts'
 
 /** Muon's memory of one matrix. */
 export interface MuonMoments {
+  readonly rule: 'muon'
   /** Updates so far. */
   readonly updates: number
   /** Running mean of the gradient. */
@@ -10,13 +11,13 @@ export interface MuonMoments {
 
 const beta = 0.9
 /**
- * Root mean square of an update's values at a rate of 1. Dev data chose it, so that one rate suits Muon and AdamW
- * (docs/late-rows.md).
+ * Root mean square of an update's values at a rate of 1, where its singular values are all 1: of a gradient of low rank they
+ * are not, and it is less. Dev data chose it of two, so that one rate suits Muon and AdamW (docs/late-rows.md).
  */
 const updateSize = 2 / 3
 
 export function freshMuonMoments(length: number): MuonMoments {
-  return { updates: 0, first: new Float32Array(length) }
+  return { rule: 'muon', updates: 0, first: new Float32Array(length) }
 }
 
 /**
@@ -39,7 +40,7 @@ export function nextDirection(
     first[i] = m
     direction[i] = beta * m + (1 - beta) * g
   }
-  return { moments: { updates: updates + 1, first }, direction }
+  return { moments: { rule: 'muon', updates: updates + 1, first }, direction }
 }
 
 /** Steps along an orthogonalised direction, in place. */

@@ -78,6 +78,13 @@ it('decay pulls at the values whatever the gradient; without it a zero gradient 
   for (const value of matrix.parameters.get('w') ?? []) expect(value).toBeCloseTo(0.999, 6)
 })
 
+it('does not go on from the moments of the other rule', async () => {
+  const first = new Optimizer(of([0.5, -1, 0.25, 0.1, 0.2, -0.3]), { ruleOf: () => muon })
+  await follow(first, matrices)
+  const second = new Optimizer(first.parameters, { ruleOf: () => adam(), moments: first.moments })
+  await expect(follow(second, matrices)).rejects.toThrow('moments of Muon are of no use to AdamW')
+})
+
 it('a step of Muon does not depend on the size of the gradient', async () => {
   const step = async (scale: number) => {
     const optimizer = new Optimizer(of([0.5, -1, 0.25, 0.1, 0.2, -0.3]), { ruleOf: () => muon })

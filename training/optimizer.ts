@@ -72,7 +72,7 @@ export class Optimizer {
           adamW(values, gradient, { ...rule, rate: rule.rate * factor, moments: adamMoments(known, values) }),
         )
       else {
-        const { direction, moments } = nextDirection(gradient, known ?? freshMuonMoments(values.length))
+        const { direction, moments } = nextDirection(gradient, muonMoments(known, values))
         this.#moments.set(name, moments)
         directed.push({ rows: rule.rows, columns: rule.columns, values: direction, target: values, rule })
       }
@@ -89,8 +89,14 @@ export class Optimizer {
 
 function adamMoments(known: Moments | undefined, { length }: Float32Array): AdamMoments {
   if (known === undefined) return freshAdamMoments(length)
-  if ('second' in known) return known
-  throw new Error('these moments are not those of AdamW')
+  if (known.rule === 'adamw') return known
+  throw new Error('moments of Muon are of no use to AdamW')
+}
+
+function muonMoments(known: Moments | undefined, { length }: Float32Array): MuonMoments {
+  if (known === undefined) return freshMuonMoments(length)
+  if (known.rule === 'muon') return known
+  throw new Error('moments of AdamW are of no use to Muon')
 }
 
 /**

@@ -50,8 +50,9 @@ export class Orthogonalizer {
     })
   }
 
+  /** One that did not open has failed the update already. */
   async close(): Promise<void> {
-    const session = await this.#session
+    const session = await this.#session?.catch(() => undefined)
     this.#session = undefined
     await session?.release()
   }

@@ -42,10 +42,11 @@ export function updateRules(
   return (name) => {
     const { decays, isProjection = false, rate } = groups[parameterPart(name)]
     const rule = { rate: rates[rate], decay: decays ? decay : 0 }
-    const [rows, columns] = specs.get(name)?.shape ?? []
-    return optimizer === 'muon' && isProjection && rows !== undefined && columns !== undefined
-      ? { rule: 'muon', ...rule, rows, columns }
-      : { rule: 'adamw', ...rule }
+    if (optimizer === 'adamw' || !isProjection) return { rule: 'adamw', ...rule }
+    const [rows, columns, ...others] = specs.get(name)?.shape ?? []
+    if (rows === undefined || columns === undefined || others.length > 0)
+      throw new Error(`the tensor ${name} is no matrix`)
+    return { rule: 'muon', ...rule, rows, columns }
   }
 }
 

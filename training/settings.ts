@@ -15,7 +15,10 @@ export const LearningRates = z.strictObject({
 })
 export type LearningRates = z.infer<typeof LearningRates>
 
-/** How an adapter is trained; the defaults are those of the reference, but for a generator's rate and start and the anchors' rate, which dev data chose (docs/training.md). */
+/**
+ * How an adapter is trained. The defaults are those of the reference, but for the optimiser, a generator's rate and start, and
+ * the anchors' rate, which dev data chose (docs/training.md).
+ */
 export const TrainSettings = z.strictObject({
   seed: z.int().min(0).max(0x7fffffff).default(0),
   /** Optimiser steps in all. */

@@ -4,6 +4,7 @@ import type { AdapterTraining } from './adapter-training.ts'
 import { adapterFile } from './as-written.ts'
 import { decodeCheckpoint, encodeCheckpoint, type TrainingIdentity } from './checkpoint.ts'
 import { openLossModel } from './loss/onnx-loss-model.ts'
+import { partsOf } from './parameter-groups.ts'
 import { originOf, outcomeOf } from './provenance.ts'
 import { freshState, type TrainEvent, type TrainResult, type TrainState, train } from './train.ts'
 
@@ -67,8 +68,15 @@ export async function trainAdapter(
 
 /** These must be the same for a checkpoint to be taken up again. */
 function identityOf({ data, metadata, settings, start }: AdapterTraining): TrainingIdentity {
-  const { rates, ...plain } = settings
-  const named = { ...metadata, ...plain, ...prefixed('rate of ', rates), start: start.name }
+  const { optimizer, rates, ...plain } = settings
+  const hasProjections = partsOf(metadata).has('up')
+  const named = {
+    ...metadata,
+    ...plain,
+    ...prefixed('rate of ', rates),
+    start: start.name,
+    ...(hasProjections && { optimizer }),
+  }
   return {
     'the training data': data.train.source,
     'the dev data': data.dev.source,

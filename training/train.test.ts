@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import {
   fakeExamples,
   fakeLossModel,
@@ -9,6 +9,7 @@ import {
 } from '../test/fakes/fake-loss-model.ts'
 import type { Example } from './data/example.ts'
 import type { LossModel } from './loss/loss-model.ts'
+import { Optimizer } from './optimizer.ts'
 import { TrainSettings } from './settings.ts'
 import { freshState, type TrainOptions, type TrainState, train } from './train.ts'
 
@@ -79,6 +80,59 @@ describe('training', () => {
       expect(timeless(second.state)).toEqual(timeless(whole.state))
     },
   )
+
+  it.each(['joint', 'bilevel'] as const)(
+    'matrices of a generator end bit for bit where they would have, with %s coefficients',
+    async (rational) => {
+      const options = (changes: Partial<TrainOptions> = {}) =>
+        training({
+          model: fakeLossModel({ metadata: fakeRational }),
+          start: freshState(zeros(fakeRational)),
+          settings: settings({ rational }),
+          ...changes,
+        })
+      const whole = await train(options())
+      const rules = Map.groupBy(whole.state.moments, ([, { rule }]) => rule)
+      expect(rules.get('muon')?.map(([name]) => name)).toContain('layers.1.down')
+      const saved: TrainState[] = []
+      await train(options({ save: async (state) => void saved.push(copied(state)) }))
+      const [start] = saved
+      if (start === undefined) throw new Error('a measurement saves')
+      const second = await train(options({ start }))
+      expect(second.parameters).toEqual(whole.parameters)
+      expect(second.state.moments).toEqual(whole.state.moments)
+    },
+  )
+
+  it.each([
+    ['ends', {}, undefined],
+    [
+      'diverges',
+      { model: fakeLossModel({ metadata: fakeRational, trouble: () => Number.NaN }) },
+      /not finite|is NaN/,
+    ],
+    [
+      'cannot be saved',
+      {
+        save: async () => {
+          throw new Error('no room')
+        },
+      },
+      /no room/,
+    ],
+  ] as const)('a training that %s frees what its updates needed', async (_, changes, says) => {
+    const close = vi.spyOn(Optimizer.prototype, 'close')
+    onTestFinished(() => close.mockRestore())
+    const run = train(
+      training({
+        model: fakeLossModel({ metadata: fakeRational }),
+        start: freshState(zeros(fakeRational)),
+        ...changes,
+      }),
+    )
+    await (says === undefined ? run : expect(run).rejects.toThrow(says))
+    expect(close).toHaveBeenCalledOnce()
+  })
 
   it('two batches accumulated make the step of one batch of both', async () => {
     const run = async (changes: Partial<TrainSettings>) =>

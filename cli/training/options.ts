@@ -136,8 +136,10 @@ function addCommonOptions(command: Command): void {
 /** Training that goes on with an adapter, which says of itself what it is. */
 export function addPortOptions(command: Command): Command {
   addCommonOptions(command)
-  const { prompts } = choices
-  command.addOption(new Option('--prompts <choice>', prompts[1]).choices(prompts[0]))
+  for (const name of ['prompts', 'optimizer'] as const) {
+    const [values, about] = choices[name]
+    command.addOption(new Option(`--${name} <choice>`, about).choices(values))
+  }
   for (const [name, [schema, about]] of Object.entries(numbers))
     if (!ofFile.has(name))
       command.addOption(new Option(`--${dashed(name)} <n>`, about).argParser(parsedBy<number>(schema)))

@@ -141,7 +141,7 @@ function adapterChoices(options: TrainCommandOptions, start: AdapterStart): Adap
   return { ...from, ...chosen }
 }
 
-/** Values, two means of AdamW and the best values so far in f32; the file before it; the adapter; some history. */
+/** Values, the optimiser's two means and the best values so far in f32; the file before it; the adapter; some history. */
 function checkpointBytes(metadata: AdapterMetadata): number {
   return 2 * 4 * 4 * parameterCount(metadata) + adapterBytes(metadata) + 1_000_000
 }

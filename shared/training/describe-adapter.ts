@@ -34,7 +34,7 @@ const rows: Defaults = { rows: '4', anchor: 'own', placement: 'after-first' }
 const generator: Defaults = { m: '64', activation: 'gelu', window: '512' }
 
 /** The choices that a kind has, each with its default; a choice whose default is undefined is left out. */
-const kinds: { readonly [K in AdapterKind]: (of: AdapterBackbone, chosen: Chosen) => Defaults } = {
+const kinds: { readonly [K in AdapterKind]: (of: BackboneShape, chosen: Chosen) => Defaults } = {
   iapt: () => ({ ...rows, ...generator }),
   /** Rows of their own need no anchor beside them: they start as it. */
   static: () => ({ ...rows, anchor: 'none' }),
@@ -46,7 +46,7 @@ const kinds: { readonly [K in AdapterKind]: (of: AdapterBackbone, chosen: Chosen
     generator: at === undefined ? 'shared' : 'own',
     at: undefined,
   }),
-  lpt: ({ config: { layers } }) => ({
+  lpt: ({ layers }) => ({
     ...rows,
     ...generator,
     pool: 'attention',
@@ -85,11 +85,10 @@ const generatorOf = ({ activation, m, window }: Exclude<AdapterMetadata, { kind:
  * The metadata of an adapter to train for this backbone. Throws `invalid_request` that names the choice at fault.
  */
 export function describeAdapter(
-  backbone: AdapterBackbone,
+  { config, digest, header, slug }: AdapterBackbone,
   { kind, ...choices }: AdapterChoices,
 ): AdapterMetadata {
-  const { config, digest, header, slug } = backbone
-  const defaults = kinds[kind](backbone, choices)
+  const defaults = kinds[kind](config, choices)
   const given = Object.entries(choices).filter(([, value]) => value !== undefined)
   for (const [name] of given)
     if (!Object.hasOwn(defaults, name))

@@ -11,8 +11,8 @@ export interface MatrixShape {
 /** Of the polynomial that brings singular values between 0 and 1 near 1 (Jordan et al., "Muon", 2024). */
 const [a, b, c] = [3.4445, -4.775, 2.0315] as const
 const rounds = 5
-/** A matrix of zeros stays one. */
-const leastNorm = 1e-30
+/** A matrix with a smaller norm gets smaller singular values, and one of zeros stays one: squares below 1e-38 are zero. */
+const leastNorm = 1e-12
 
 /**
  * Matrices with the singular vectors of others and singular values near 1: 0.68 to 1.14 for those that were above a
