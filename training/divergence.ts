@@ -2,7 +2,7 @@ import { QuartetError } from '../shared/errors.ts'
 import type { TrainRecord } from './record.ts'
 
 const remedies =
-  'train anew with --force and half the rates that it has (--rate, --anchor-rate, --static-rate), --clip 0.3, or the start that trains most evenly (--anchor own --placement after-first)'
+  'train anew with --force and half the rates that it has (--rate, --anchor-rate, --static-rate), --optimizer adamw with --clip 0.3, or the start that trains most evenly (--anchor own --placement after-first)'
 
 export function divergence(what: string): QuartetError {
   return new QuartetError('training_diverged', `training stopped: ${what}; ${remedies}`)
