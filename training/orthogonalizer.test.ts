@@ -24,7 +24,7 @@ it('wide and tall matrices together become those that an independent implementat
   expect(results.get(zero)).toEqual(new Float32Array(8))
 })
 
-it('directions that are fifty times as weak as the strongest come out as strong', async () => {
+it('directions up to a hundred times as weak as the strongest come out about as strong', async () => {
   const [rows, columns] = [6, 24]
   let seed = 7
   const values = Float32Array.from({ length: rows * columns }, (_, at) => {

@@ -44,7 +44,10 @@ export function estimateTraining({
   }
 }
 
-/** Prompt rows and bytes of the adapter that a job trains where it goes on from none; neither depends on where rows stand, nor so on the header. */
+/**
+ * Prompt rows and bytes of the adapter that a job trains where it goes on from none. Neither depends on where rows stand, nor
+ * so on the header.
+ */
 export const newAdapter = ({ d, digest, layers, slug, vocab }: EdgeBackbone) =>
   describeAdapter({ digest, slug, config: { d, layers, vocab }, header: 0 }, { kind: 'iapt' })
 

@@ -37,7 +37,7 @@ export function orthogonalGraph(): Graph {
     const higher = g.apply('Add', [times(b, gram), times(c, g.apply('MatMul', [gram, gram]))])
     const factor = g.apply('Add', [higher, times(a, identity)])
     polynomial = polynomial === undefined ? factor : g.apply('MatMul', [factor, polynomial])
-    gram = g.apply('MatMul', [g.apply('MatMul', [factor, gram]), factor])
+    if (round < rounds - 1) gram = g.apply('MatMul', [g.apply('MatMul', [factor, gram]), factor])
   }
   g.output('orthogonal', g.apply('MatMul', [polynomial ?? identity, x]))
   return g.build('orthogonal')
