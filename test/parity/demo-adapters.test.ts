@@ -77,7 +77,7 @@ describe.each(trained)('$alias', ({ alias, least }) => {
     skip,
   }) => {
     const file = await adapterOf(alias, skip)
-    const examples = (await examplesOf(`${alias}.heldout.jsonl`)).slice(0, 32)
+    const examples = (await examplesOf(`${alias}.heldout.jsonl`)).slice(0, 16)
     const maxTokens = 48
     const backend = await openEvaluationBackend(backbone, { examples, maxTokens, promptRows: 4, threads: 1 })
     onTestFinished(() => backend.close())
