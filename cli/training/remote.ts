@@ -18,6 +18,7 @@ const RemoteOptions = z.object({
   suffix: z.string().optional(),
   epochs: z.number().optional(),
   batch: z.number().optional(),
+  placement: z.string().optional(),
   seed: z.number().optional(),
   deployIfWorse: z.boolean().default(false),
   json: z.boolean().default(false),
@@ -39,7 +40,8 @@ export async function trainRemotely(command: Command): Promise<void> {
   )
   if (others.length > 0)
     throw new CliFailure(`--remote does not take ${others.map((name) => `--${dashed(name)}`).join(', ')}`, {
-      remedy: 'it takes --data, --dev, --model, --suffix, --epochs, --batch, --seed and --deploy-if-worse',
+      remedy:
+        'it takes --data, --dev, --model, --suffix, --epochs, --batch, --placement, --seed and --deploy-if-worse',
     })
   const options = RemoteOptions.parse(command.opts())
   const key = process.env.QUARTET_API_KEY
@@ -61,7 +63,11 @@ export async function trainRemotely(command: Command): Promise<void> {
       method: {
         type: 'supervised',
         supervised: {
-          hyperparameters: { n_epochs: options.epochs ?? 'auto', batch_size: options.batch ?? 'auto' },
+          hyperparameters: {
+            n_epochs: options.epochs,
+            batch_size: options.batch,
+            placement: options.placement,
+          },
         },
       },
     },

@@ -96,12 +96,20 @@ function StartForm() {
   )
 }
 
+const placements = [
+  { value: '', label: 'as the trainer chooses' },
+  { value: 'late', label: 'behind the conversation' },
+  { value: 'turn', label: 'in front of the newest turn' },
+  { value: 'after-first', label: 'at the start of the prompt' },
+]
+
 function Form({ files, models }: { files: readonly FileObject[]; models: readonly string[] }) {
   const [file, setFile] = useState<string>(files[0]?.id ?? '')
   const [validation, setValidation] = useState('')
   const [model, setModel] = useState(models.at(-1) ?? '')
   const [suffix, setSuffix] = useState('')
   const [epochs, setEpochs] = useState('')
+  const [placement, setPlacement] = useState('')
   const start = useAction(async (session) => {
     const job = await call(session, Job, {
       method: 'POST',
@@ -111,11 +119,15 @@ function Form({ files, models }: { files: readonly FileObject[]; models: readonl
         training_file: file,
         ...(validation === '' ? {} : { validation_file: validation }),
         ...(suffix === '' ? {} : { suffix }),
-        ...(epochs === ''
-          ? {}
-          : {
-              method: { type: 'supervised', supervised: { hyperparameters: { n_epochs: Number(epochs) } } },
-            }),
+        method: {
+          type: 'supervised',
+          supervised: {
+            hyperparameters: {
+              ...(epochs === '' ? {} : { n_epochs: Number(epochs) }),
+              ...(placement === '' ? {} : { placement }),
+            },
+          },
+        },
       },
     })
     location.hash = href('jobs', job.id)
@@ -154,6 +166,13 @@ function Form({ files, models }: { files: readonly FileObject[]; models: readonl
           onValue={setEpochs}
           hint="Empty: as many as the examples need."
           wrong={epochs === '' || /^[0-9]{1,2}$/.test(epochs) ? undefined : 'Must be a whole number.'}
+        />
+        <Select
+          label="Where its rows stand"
+          value={placement}
+          onValue={setPlacement}
+          options={placements}
+          hint="Behind the conversation suits judgements, in front of the newest turn texts. An alias to start from has its place."
         />
       </div>
       <Expected file={files.find(({ id }) => id === file)} />

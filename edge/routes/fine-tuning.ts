@@ -23,6 +23,8 @@ import { readJson } from '../http/json-body.ts'
 import { readerOf } from '../http/reader.ts'
 import { parseQuery, pathParameter } from '../http/request-parts.ts'
 import type { ControlApp, TenantApp } from '../request-context.ts'
+import type { BackboneRecord } from '../store/records.ts'
+import { generationHeader } from '../tenants/generation-header.ts'
 import { resolveModel } from '../tenants/resolve-model.ts'
 import { estimateOfJob } from './training-estimates.ts'
 
@@ -59,6 +61,12 @@ async function specOf(c: C, request: CreateJobRequest): Promise<JobSpec> {
   const { backbone } = record
   const hyperparameters =
     request.method?.supervised.hyperparameters ?? request.hyperparameters ?? Hyperparameters.parse({})
+  await checkPlacement(c, {
+    record,
+    request,
+    placement: hyperparameters.placement,
+    isNew: from === undefined,
+  })
   const training = {
     from: from?.digest ?? null,
     validationFile: request.validation_file ?? null,
@@ -81,6 +89,34 @@ async function specOf(c: C, request: CreateJobRequest): Promise<JobSpec> {
         ? null
         : await estimateOfJob(training, { backbone, file, reader: readerOf(c), tenant: tenant.id }),
   }
+}
+
+/** Throws `invalid_request` for a place that the job's adapter cannot have. */
+async function checkPlacement(
+  c: C,
+  {
+    isNew,
+    placement,
+    record,
+    request,
+  }: {
+    readonly isNew: boolean
+    readonly placement: Hyperparameters['placement']
+    readonly record: BackboneRecord
+    readonly request: CreateJobRequest
+  },
+): Promise<void> {
+  if (placement === 'auto') return
+  const param = `${request.method === undefined ? '' : 'method.supervised.'}hyperparameters.placement`
+  const refuse = (why: string): never => {
+    throw new QuartetError('invalid_request', `${param}: ${why}`, { param })
+  }
+  if (!isNew)
+    refuse(`${JSON.stringify(request.model)} is an adapter, whose rows have their place; leave it out`)
+  if (placement === 'late' && (await generationHeader(record, c.get('platform'))) === 0)
+    refuse(
+      `the chat template of ${record.backbone.slug} has no generation header, so rows cannot be late; give auto, turn or after-first`,
+    )
 }
 
 /** Throws `training_data_invalid` for a file that a trainer would refuse, as far as its upload has shown it. */

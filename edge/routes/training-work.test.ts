@@ -12,6 +12,7 @@ import { ClaimResponse, TrainerId, type TrainingWork } from '../../shared/traini
 import { signTrainerToken } from '../../shared/training/trainer-token.ts'
 import { makeAdapter } from '../../test/edge/adapter.ts'
 import { TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
+import { tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
 const secret = 'test-node-secret-of-at-least-32-bytes'
@@ -89,7 +90,7 @@ const bring = (work: TrainingWork, adapter: Uint8Array<ArrayBuffer>) =>
 
 const evaluation = { untuned_loss: 2, tuned_loss: 1, samples: [] }
 const codeOf = async (response: Response) =>
-  (await response.json<{ error: { code: string; message: string } }>()).error
+  (await response.json<{ error: { code: string; message: string; param: string | null } }>()).error
 
 const aliases = async () =>
   AliasList.parse(await (await edge.own(tenant, 'GET', '/aliases')).json()).data.map(({ alias }) => alias)
@@ -254,4 +255,45 @@ test('a job that the month’s training tokens do not suffice for alerts at 100 
     100,
     0,
   ])
+})
+
+describe('the place of a new adapter’s rows', () => {
+  const refused = async (body: object) => {
+    const answer = await edge.own(tenant, 'POST', '/fine_tuning/jobs', { training_file: file.id, ...body })
+    return { status: answer.status, ...(await codeOf(answer)) }
+  }
+
+  test('is told to the trainer, and the job says it', async () => {
+    const job = await create({ hyperparameters: { placement: 'turn' } })
+    expect(job.hyperparameters.placement).toBe('turn')
+    expect((await claimOf(job)).hyperparameters).toMatchObject({ placement: 'turn', n_epochs: 'auto' })
+    expect((await create()).hyperparameters.placement).toBe('auto')
+  })
+
+  test('is one of those that there are', async () => {
+    expect(await refused({ model: 'tiny', hyperparameters: { placement: 'early' } })).toMatchObject({
+      status: 400,
+      param: 'hyperparameters.placement',
+      message: 'hyperparameters.placement: must be auto, late, turn or after-first',
+    })
+  })
+
+  test('is that of the adapter that a job goes on from', async () => {
+    const method = { type: 'supervised', supervised: { hyperparameters: { placement: 'late' } } }
+    expect(await refused({ model: 'tone', method })).toMatchObject({
+      status: 400,
+      param: 'method.supervised.hyperparameters.placement',
+      message: expect.stringContaining('"tone" is an adapter, whose rows have their place; leave it out'),
+    })
+  })
+
+  test('is not in front of a generation header that there is not', async () => {
+    const plain = { ...workerBackbone, slug: 'plain', chat: { ...workerBackbone.chat, template: '' } }
+    await edge.admin('PUT', '/backbones/plain', { backbone: plain, tokenizer: tinyTokenizer })
+    expect(await refused({ model: 'plain', hyperparameters: { placement: 'late' } })).toMatchObject({
+      status: 400,
+      param: 'hyperparameters.placement',
+      message: expect.stringContaining('no generation header, so rows cannot be late; give auto, turn'),
+    })
+  })
 })

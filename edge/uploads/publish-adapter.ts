@@ -4,13 +4,11 @@ import type { AdapterSummary } from '../../shared/api/deployments.ts'
 import type { EdgeBackbone } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { AdapterDigest, TenantId } from '../../shared/ids.ts'
-import { ChatTemplate } from '../../shared/tokenizer/chat-template.ts'
 import type { Upload } from '../directory/adapter-table.ts'
 import { unwrap } from '../directory/outcome.ts'
 import type { Platform } from '../platform.ts'
-import type { BackboneRecord } from '../store/records.ts'
 import { type Parts, partBytes } from '../store/stored-adapter.ts'
-import { loadCodec } from '../tenants/load-codec.ts'
+import { generationHeader } from '../tenants/generation-header.ts'
 import { findBackbone, type Reader } from '../tenants/read.ts'
 import { streamInTurns } from './in-turns.ts'
 import { type ArrivingFile, heldBytes, receiveAdapter } from './receive-adapter.ts'
@@ -171,13 +169,4 @@ async function requireBackbone(metadata: AdapterMetadata, publication: AdapterPu
     `the adapter is for the backbone ${metadata.backbone}, which is not served here`,
     { param: 'backbone' },
   )
-}
-
-async function generationHeader(
-  record: BackboneRecord,
-  platform: Pick<Platform, 'caches' | 'store'>,
-): Promise<number> {
-  const { chat, contextLength } = record.backbone
-  if (chat.template === '') return 0
-  return ChatTemplate.of(record, await loadCodec(record, platform)).generationHeader(contextLength)
 }

@@ -32,6 +32,10 @@ export const Hyperparameters = z.strictObject({
   learning_rate_multiplier: z
     .union([auto, z.number().min(0.02).max(10)], { error: 'must be auto or a number from 0.02 to 10' })
     .default('auto'),
+  /** Where a new adapter's rows stand; beyond OpenAI's. */
+  placement: z
+    .enum(['auto', 'late', 'turn', 'after-first'], { error: 'must be auto, late, turn or after-first' })
+    .default('auto'),
 })
 export type Hyperparameters = z.infer<typeof Hyperparameters>
 

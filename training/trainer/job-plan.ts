@@ -49,17 +49,20 @@ export interface JobFiles {
 
 /** Reads a job's files. Throws `training_data_invalid`, `adapter_invalid` and `backbone_mismatch`. */
 export function planJob(
-  { manifest }: Backbone,
+  { manifest }: Pick<Backbone, 'manifest'>,
   {
     encoder,
     files,
     work,
   }: { readonly encoder: ServingEncoder; readonly files: JobFiles; readonly work: TrainingWork },
 ): JobPlan {
+  const { learning_rate_multiplier: multiplier, placement } = work.hyperparameters
   const from: AdapterFile | undefined = files.adapter && parseAdapterFile(files.adapter)
   const metadata = describeAdapter(
     { ...manifest, header: encoder.generationHeader },
-    from === undefined ? { kind: 'iapt' } : choicesOf(from.metadata),
+    from === undefined
+      ? { kind: 'iapt', placement: placement === 'auto' ? undefined : placement }
+      : choicesOf(from.metadata),
   )
   const prompts = promptFormatOf(manifest)
   const reading = { encoder, prompts, room: manifest.config.contextLength - metadata.l_sp }
@@ -76,7 +79,6 @@ export function planJob(
       : isSplittable(whole.examples)
         ? splitDev(whole.examples, { share: devShare, seed })
         : { train: whole.examples, dev: [] }
-  const { learning_rate_multiplier: multiplier } = work.hyperparameters
   const size = jobSize(split.train.length, work.hyperparameters)
   const factor = multiplier === 'auto' ? 1 : multiplier
   const settings = TrainSettings.parse({

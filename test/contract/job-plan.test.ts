@@ -1,0 +1,53 @@
+import { rm } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { expect, onTestFinished, test } from 'vitest'
+import { servingEncoder } from '../../cli/tokenizer/serving-encoder.ts'
+import { TokenizerJson } from '../../model/import/tokenizer.ts'
+import { Hyperparameters, JobId } from '../../shared/api/fine-tuning.ts'
+import { TenantId } from '../../shared/ids.ts'
+import { planJob } from '../../training/trainer/job-plan.ts'
+import { tinyChat, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
+import { tinyBackbone } from '../parity/tiny-backbone.ts'
+
+const training = new TextEncoder().encode('{"prompt":"hello","completion":"world"}\n'.repeat(8))
+
+/** Plans jobs on a backbone with this chat template. */
+async function plannerOf(template: string) {
+  const tokens = { bos: tinySpecials.imStart, eos: [tinySpecials.imEnd, tinySpecials.endOfText] }
+  const text = { tokenizer: TokenizerJson.parse(tinyTokenizer), tokens, chat: { template } }
+  const tiny = await tinyBackbone({ config: { vocab: 303 }, text })
+  onTestFinished(() => rm(dirname(tiny.folder), { recursive: true }))
+  const encoder = await servingEncoder(tiny)
+  const placed = (placement: Hyperparameters['placement']) => {
+    const { metadata } = planJob(tiny, {
+      encoder,
+      files: { training, validation: undefined, adapter: undefined },
+      work: {
+        tenant: TenantId.parse('acme'),
+        job: JobId.parse(`ftjob-${'a'.repeat(24)}`),
+        fence: 1,
+        from: null,
+        hasValidationFile: false,
+        checkpointStep: null,
+        seed: 1,
+        hyperparameters: Hyperparameters.parse({ placement }),
+        leaseMs: 60_000,
+      },
+    })
+    return [metadata.placement, metadata.tail]
+  }
+  return { header: encoder.generationHeader, placed }
+}
+
+test('a new adapter’s rows stand where the job says', async () => {
+  const { header, placed } = await plannerOf(tinyChat.template)
+  expect(header).toBeGreaterThan(0)
+  expect(placed('late')).toEqual(['late', header])
+  expect(placed('turn')).toEqual(['turn', undefined])
+  expect(placed('after-first')).toEqual(['after-first', undefined])
+})
+
+test('without a template they stand behind the first token', async () => {
+  const { placed } = await plannerOf('')
+  expect(placed('auto')).toEqual(['after-first', undefined])
+})
