@@ -132,7 +132,7 @@ describe('from a file of examples to an adapter', () => {
     expect(stdout).toMatch(/^[0-9a-f]{64}$/)
     expect(stderr).toMatch(/step 40\/40: loss/)
     const { metadata, provenance } = parseAdapterFile(await readFile(path('first.safetensors')))
-    expect(metadata).toMatchObject({ kind: 'iapt', anchor: 'own', placement: 'after-first', m: 4, l_sp: 4 })
+    expect(metadata).toMatchObject({ kind: 'iapt', anchor: 'own', placement: 'late', m: 4, l_sp: 4 })
     expect(provenance).toMatchObject({
       'train.examples': '40',
       'train.dev_examples': '10',

@@ -81,8 +81,8 @@ const choices = {
   rational: [['joint', 'bilevel'], 'how rational coefficients are trained (default: joint)'],
   anchor: [['own', 'sink', 'none'], 'what rows are added to (default: own; static: none)'],
   placement: [
-    ['after-first', 'first', 'turn', 'late'],
-    'where rows stand; turn: in front of the newest turn; late: in front of the generation header (default: after-first)',
+    ['late', 'turn', 'after-first', 'first'],
+    'where rows stand; late: in front of the generation header; turn: in front of the newest turn (default: late; after-first for raw prompts, a text at the start, and where late cannot be)',
   ],
   pool: [
     ['attention', 'mean', 'max'],

@@ -126,12 +126,16 @@ async function trainInto(files: TrainingFiles, options: TrainCommandOptions): Pr
   await finish(trained, { files, json: options.json })
 }
 
-/** The settings of the options, and else those that follow from the start. */
+/**
+ * The settings of the options, and else those that follow from the start. Raw prompts have no header to stand in front of,
+ * and a text stands where it would be written.
+ */
 function adapterChoices(options: TrainCommandOptions, start: AdapterStart): AdapterChoices {
   const { activation, anchor, at, generator, kind = 'iapt', m, placement, pool, rows, window } = options
   const given = { activation, anchor, at, generator, m, placement, pool, rows, window }
-  if (start.from === 'fresh') return { kind, ...given }
-  if (start.from === 'text') return { kind, ...given, rows: rows ?? start.tokens.length }
+  const atStart = { kind, ...given, placement: placement ?? 'after-first' } as const
+  if (start.from === 'text') return { ...atStart, rows: rows ?? start.tokens.length }
+  if (start.from === 'fresh') return options.prompts === 'raw' ? atStart : { kind, ...given }
   const chosen = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
   const from = choicesOf(start.file.metadata)
   if (options.kind !== undefined && kind !== from.kind)

@@ -29,31 +29,35 @@ export interface AdapterBackbone extends Pick<BackboneManifest, 'digest' | 'slug
   readonly header: number
 }
 
-/** The reference's best start and place for every kind (`docs/training.md`). */
-const rows: Defaults = { rows: '4', anchor: 'own', placement: 'after-first' }
+/** The reference's best start for every kind (`docs/training.md`). */
+const rows: Defaults = { rows: '4', anchor: 'own' }
+const atStart: Defaults = { ...rows, placement: 'after-first' }
 const generator: Defaults = { m: '64', activation: 'gelu', window: '512' }
 
+/** Late where there is a header to stand in front of (`docs/late-rows.md`). */
+const placed = (header: number): Defaults => ({ ...rows, placement: header > 0 ? 'late' : 'after-first' })
+
 /** The choices that a kind has, each with its default; a choice whose default is undefined is left out. */
-const kinds: { readonly [K in AdapterKind]: (of: BackboneShape, chosen: Chosen) => Defaults } = {
-  iapt: () => ({ ...rows, ...generator }),
+const kinds: { readonly [K in AdapterKind]: (of: AdapterBackbone, chosen: Chosen) => Defaults } = {
+  iapt: ({ header }) => ({ ...placed(header), ...generator }),
   /** Rows of their own need no anchor beside them: they start as it. */
-  static: () => ({ ...rows, anchor: 'none' }),
+  static: ({ header }) => ({ ...placed(header), anchor: 'none' }),
   /** One generator for all layers, unless the rows of a single layer leave one that is its own. */
-  idpg: (_, { at }) => ({
-    ...rows,
+  idpg: ({ header }, { at }) => ({
+    ...(at === undefined ? placed(header) : atStart),
     ...generator,
     pool: 'mean',
     generator: at === undefined ? 'shared' : 'own',
     at: undefined,
   }),
-  lpt: ({ layers }) => ({
-    ...rows,
+  lpt: ({ config: { layers } }) => ({
+    ...atStart,
     ...generator,
     pool: 'attention',
     at: String(Math.floor(layers / 2)),
   }),
   /** Narrow, as the table has a row for every token of the vocabulary. */
-  ipt: () => ({ ...rows, ...generator, m: '16' }),
+  ipt: () => ({ ...atStart, ...generator, m: '16' }),
 }
 
 /** The choices that lead to an adapter like this one. */
@@ -85,10 +89,11 @@ const generatorOf = ({ activation, m, window }: Exclude<AdapterMetadata, { kind:
  * The metadata of an adapter to train for this backbone. Throws `invalid_request` that names the choice at fault.
  */
 export function describeAdapter(
-  { config, digest, header, slug }: AdapterBackbone,
+  backbone: AdapterBackbone,
   { kind, ...choices }: AdapterChoices,
 ): AdapterMetadata {
-  const defaults = kinds[kind](config, choices)
+  const { config, digest, header, slug } = backbone
+  const defaults = kinds[kind](backbone, choices)
   const given = Object.entries(choices).filter(([, value]) => value !== undefined)
   for (const [name] of given)
     if (!Object.hasOwn(defaults, name))

@@ -39,9 +39,10 @@ async function plannerOf(template: string) {
   return { header: encoder.generationHeader, placed }
 }
 
-test('a new adapter’s rows stand where the job says', async () => {
+test('a new adapter’s rows are late where the template has a generation header, or stand where the job says', async () => {
   const { header, placed } = await plannerOf(tinyChat.template)
   expect(header).toBeGreaterThan(0)
+  expect(placed('auto')).toEqual(['late', header])
   expect(placed('late')).toEqual(['late', header])
   expect(placed('turn')).toEqual(['turn', undefined])
   expect(placed('after-first')).toEqual(['after-first', undefined])

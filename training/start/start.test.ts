@@ -41,26 +41,38 @@ const rms = (values: Float32Array = new Float32Array()) =>
   Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / values.length)
 
 describe('unless something else is chosen', () => {
-  it('an adapter is iapt with anchors of its own behind the first token, GELU and m = 64', () => {
+  it('an adapter is iapt with anchors of its own in front of the generation header, GELU and m = 64', () => {
     expect(describeTiny({ kind: 'iapt' })).toMatchObject({
       kind: 'iapt',
       anchor: 'own',
-      placement: 'after-first',
+      placement: 'late',
+      tail: 4,
       activation: 'gelu',
       m: 64,
       l_sp: 4,
       window: 512,
     })
-    expect(describeTiny({ kind: 'lpt' })).toMatchObject({ at: 1, pool: 'attention' })
-    expect(describeTiny({ kind: 'idpg' })).toMatchObject({ pool: 'mean', generator: 'shared' })
-    expect(describeTiny({ kind: 'idpg', at: 1 })).toMatchObject({ generator: 'own', at: 1 })
-    expect(describeTiny({ kind: 'static' })).toMatchObject({ anchor: 'none', placement: 'after-first' })
+    expect(describeTiny({ kind: 'idpg' })).toMatchObject({
+      pool: 'mean',
+      generator: 'shared',
+      placement: 'late',
+    })
+    expect(describeTiny({ kind: 'static' })).toMatchObject({ anchor: 'none', placement: 'late' })
+  })
+
+  it('rows that cannot be late stand behind the first token', () => {
+    const placement = 'after-first'
+    expect(describeTiny({ kind: 'lpt' })).toMatchObject({ at: 1, pool: 'attention', placement })
+    expect(describeTiny({ kind: 'ipt' })).toMatchObject({ placement })
+    expect(describeTiny({ kind: 'idpg', at: 1 })).toMatchObject({ generator: 'own', at: 1, placement })
+    for (const kind of ['iapt', 'static', 'idpg'] as const)
+      expect(describeAdapter({ ...backbone, header: 0 }, { kind })).toMatchObject({ placement })
   })
 
   it('late rows leave the generation header behind them, and need one', () => {
     for (const kind of ['iapt', 'static', 'idpg'] as const)
       expect(describeTiny({ kind, placement: 'late' })).toMatchObject({ placement: 'late', tail: 4 })
-    expect(describeTiny({ kind: 'iapt' }).tail).toBeUndefined()
+    expect(describeTiny({ kind: 'iapt', placement: 'turn' }).tail).toBeUndefined()
     expect(() => describeAdapter({ ...backbone, header: 0 }, { kind: 'iapt', placement: 'late' })).toThrow(
       /no generation header, so rows cannot be late; give another --placement/,
     )
