@@ -134,7 +134,7 @@ export const variants = {
     settings: wide,
   },
   'iapt-own': {
-    title: 'iapt, the trainer’s defaults',
+    title: 'iapt, after-first, else the trainer’s defaults',
     adapter: { kind: 'iapt', placement: 'after-first' },
     settings: own,
   },
@@ -144,12 +144,12 @@ export const variants = {
     settings: own,
   },
   'iapt-late-m128-own': {
-    title: 'iapt, late, m = 128, the trainer’s defaults',
+    title: 'iapt, late, m = 128, else the trainer’s defaults',
     adapter: { kind: 'iapt', placement: 'late', m: 128 },
     settings: own,
   },
   'idpg-own': {
-    title: 'idpg, the trainer’s defaults',
+    title: 'idpg, after-first, else the trainer’s defaults',
     adapter: { kind: 'idpg', placement: 'after-first' },
     settings: own,
   },
