@@ -96,7 +96,7 @@ async function ask(i: number): Promise<Ending> {
   const request = {
     model: i % 3 === 0 ? model.tuned : model.untuned,
     messages: [{ role: 'user' as const, content: `Tell story number ${i}.` }],
-    max_tokens: 24,
+    max_tokens: 40,
     ...{ ignore_eos: true },
   }
   try {

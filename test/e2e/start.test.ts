@@ -9,7 +9,6 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { adminClient } from '../../cli/edge/admin-client.ts'
 import { homeAt } from '../../cli/local/home.ts'
 import { ensureLocalSecrets } from '../../cli/local/secrets.ts'
-import { untilAnswers } from '../../cli/local/until-answers.ts'
 import { commandOf, descendants, isRunning } from './processes.ts'
 import {
   freePorts,
@@ -32,8 +31,7 @@ async function expectGone(pids: readonly number[]): Promise<void> {
     const running = await Promise.all(pids.map(isRunning))
     return Promise.all(pids.filter((_, at) => running[at]).map(commandOf))
   }
-  // A trainer that begins has the lowest priority, and stops once it has begun.
-  await expect.poll(left, { timeout: 60_000 }).toEqual([])
+  await expect.poll(left, { timeout: 10_000 }).toEqual([])
 }
 
 /** The lines on stderr of a start that must fail, without a stack trace among them. */
@@ -190,11 +188,7 @@ describe('a home of its own', () => {
     { by: 'npm', begin: npmStart, signal: 'SIGKILL' },
   ] as const)('started by $by, it leaves nothing running after a $signal', async ({ begin, signal }) => {
     const started = begin({ home, ports })
-    // Its parts run, and it prepares the demo: a signal may come before it is ready.
-    await Promise.all([
-      untilAnswers(`http://127.0.0.1:${ports.node}/ready`),
-      untilAnswers(`http://127.0.0.1:${ports.edge}/health`),
-    ])
+    await untilReady(started)
     expect(await partsOf(started)).toEqual(parts)
     const all = await descendants(started.process.pid ?? 0)
     started.process.kill(signal)

@@ -23,8 +23,8 @@ import { TrainSettings } from '../../training/settings.ts'
 const demo = new URL('../../demo/', import.meta.url)
 const maxBytes = 1.5 * 1000 * 1000
 const trained = [
-  { alias: 'tickets', least: 0.75 },
-  { alias: 'orders', least: 0.6 },
+  { alias: 'tickets', least: 0.8 },
+  { alias: 'orders', least: 0.8 },
 ] as const
 
 let backbone: Backbone
@@ -98,12 +98,17 @@ describe.each(trained)('$alias', ({ alias, least }) => {
   })
 })
 
-test('orders has the loss in training, in f32, that it has where it is served, in 8 bits, to a hundredth of a nat', async ({
+test('orders has the loss in training, in f32, that it has where it is served, in 8 bits', async ({
   skip,
 }) => {
   const file = await adapterOf('orders', skip)
-  // The two losses differ by chance from token to token, so that it takes a hundred tokens; the untuned model's is 3 nats.
-  const examples = (await examplesOf('orders.heldout.jsonl')).slice(0, 8)
+  // The two losses differ by chance from token to token, so that it takes a hundred tokens, and of its own answers the adapter
+  // is so sure that next to nothing is left to compare: these are each of another prompt.
+  const some = (await examplesOf('orders.heldout.jsonl')).slice(0, 8)
+  const examples = some.map((example, at) => ({
+    ...example,
+    response: (some.at(at - 1) ?? example).response,
+  }))
   const model = await openLossModel({ backbone, metadata: file.metadata, threads: 1 })
   onTestFinished(() => model.close())
   const settings = TrainSettings.parse({ steps: 1, evaluateEvery: 1 })
@@ -114,6 +119,6 @@ test('orders has the loss in training, in f32, that it has where it is served, i
   const parts = new Set(['likelihood'] as const)
   const options = { backend, examples, parts, choices: [], maxTokens: 1, stopTokens: [], decode: String }
   const served = metricsOf(await measure(options, { adapter: backend.loadAdapter(file) }), { seed: 0 })
-  expect(trained).toBeLessThan(0.1)
-  expect(Math.abs((served.loss?.value ?? Number.NaN) - trained)).toBeLessThan(0.01)
+  expect(trained).toBeGreaterThan(1)
+  expect(Math.abs((served.loss?.value ?? Number.NaN) / trained - 1)).toBeLessThan(0.03)
 }, 300_000)
