@@ -440,17 +440,8 @@ describe('one line says what is wrong when', () => {
     expect(await refusal(...init)).toMatch(/carry it over with quartet adapter port/)
     const { code, stderr } = await quartet(
       ...['adapter', 'port', path('eight.safetensors'), '--to', 'tiny', '--weights', 'f32', '--steps', '1'],
-      ...[
-        '--optimizer',
-        'adamw',
-        '--data',
-        path('train.jsonl'),
-        '--batch',
-        '8',
-        '--out',
-        path('ported.safetensors'),
-        '--force',
-      ],
+      ...['--data', path('train.jsonl'), '--batch', '8', '--optimizer', 'adamw', '--force'],
+      ...['--out', path('ported.safetensors')],
     )
     expect({ code, stderr }).toMatchObject({ code: 0 })
     const digest = async (name: string) =>

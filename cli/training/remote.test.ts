@@ -1,4 +1,8 @@
-import { afterEach, expect, test, vi } from 'vitest'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { trainCommand } from '../train.ts'
 
 afterEach(() => vi.unstubAllEnvs())
@@ -19,4 +23,37 @@ test('training for a tenant needs its key', async () => {
 test('a file that is not there is named', async () => {
   vi.stubEnv('QUARTET_API_KEY', 'qk_none')
   await expect(train('--edge', 'http://127.0.0.1:9')).rejects.toThrow('a.jsonl cannot be read')
+})
+
+test('what a job may choose reaches the edge, and what was not chosen is left to it', async () => {
+  vi.stubEnv('QUARTET_API_KEY', 'qk_none')
+  let asked: unknown
+  const server = createServer(async (request, response) => {
+    const body = await text(request)
+    if (request.url === '/v1/files') {
+      const file = {
+        id: `file-${'a'.repeat(24)}`,
+        object: 'file',
+        bytes: 1,
+        created_at: 1,
+        filename: 'a.jsonl',
+      }
+      response.end(JSON.stringify({ ...file, purpose: 'fine-tune', status: 'processed', lines: 1 }))
+      return
+    }
+    asked = JSON.parse(body)
+    response.statusCode = 400
+    response.end(JSON.stringify({ error: { message: 'no more than that', code: 'invalid_request' } }))
+  })
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  onTestFinished(() => void server.close())
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  const examples = fileURLToPath(new URL('../../demo/orders.heldout.jsonl', import.meta.url))
+  const edge = ['--edge', `http://127.0.0.1:${address.port}`, '--data', examples]
+  await expect(train(...edge, '--placement', 'turn', '--epochs', '2')).rejects.toThrow('no more than that')
+  expect(asked).toMatchObject({
+    method: { type: 'supervised', supervised: { hyperparameters: { placement: 'turn', n_epochs: 2 } } },
+  })
+  expect(JSON.stringify(asked)).not.toContain('batch_size')
 })

@@ -1,23 +1,17 @@
 import type { AdapterMetadata } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
-import {
-  type AdapterChoices,
-  adapterBytes,
-  choicesOf,
-  describeAdapter,
-  parameterCount,
-} from '../../shared/training/describe-adapter.ts'
+import { adapterBytes, describeAdapter, parameterCount } from '../../shared/training/describe-adapter.ts'
 import { ignoredKeys } from '../../training/data/dataset.ts'
 import { splitHeldOut } from '../../training/held-out.ts'
 import { lossCurve } from '../../training/loss-curve.ts'
 import type { TrainRecord } from '../../training/record.ts'
-import { type AdapterStart, startParameters } from '../../training/start/start.ts'
+import { startParameters } from '../../training/start/start.ts'
 import { type TrainedAdapter, trainAdapter } from '../../training/train-adapter.ts'
-import { CliFailure } from '../command/failure.ts'
 import { note, print, printJson } from '../command/output.ts'
 import { requireBackbone } from '../local/local-backbone.ts'
 import { stopRequest } from '../local/stop-request.ts'
 import { servingEncoder } from '../tokenizer/serving-encoder.ts'
+import { adapterChoices } from './adapter-choices.ts'
 import { dryRun } from './dry-run.ts'
 import { refuseIdleOptions } from './idle-options.ts'
 import type { TrainCommandOptions } from './options.ts'
@@ -124,25 +118,6 @@ async function trainInto(files: TrainingFiles, options: TrainCommandOptions): Pr
     return
   }
   await finish(trained, { files, json: options.json })
-}
-
-/**
- * The settings of the options, and else those that follow from the start. Raw prompts have no header to stand in front of,
- * and a text stands where it would be written.
- */
-function adapterChoices(options: TrainCommandOptions, start: AdapterStart): AdapterChoices {
-  const { activation, anchor, at, generator, kind = 'iapt', m, placement, pool, rows, window } = options
-  const given = { activation, anchor, at, generator, m, placement, pool, rows, window }
-  const atStart = { kind, ...given, placement: placement ?? 'after-first' } as const
-  if (start.from === 'text') return { ...atStart, rows: rows ?? start.tokens.length }
-  if (start.from === 'fresh') return options.prompts === 'raw' ? atStart : { kind, ...given }
-  const chosen = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
-  const from = choicesOf(start.file.metadata)
-  if (options.kind !== undefined && kind !== from.kind)
-    throw new CliFailure(`--init ${options.init} is an adapter of kind ${from.kind} and not ${kind}`, {
-      remedy: 'leave --kind out, or start in another way',
-    })
-  return { ...from, ...chosen }
 }
 
 /** Values, the optimiser's two means and the best values so far in f32; the file before it; the adapter; some history. */
