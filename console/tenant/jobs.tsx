@@ -97,7 +97,7 @@ function StartForm() {
 }
 
 const placements = [
-  { value: '', label: 'as the trainer chooses' },
+  { value: 'auto', label: 'as the trainer chooses' },
   { value: 'late', label: 'behind the conversation' },
   { value: 'turn', label: 'in front of the newest turn' },
   { value: 'after-first', label: 'at the start of the prompt' },
@@ -109,7 +109,7 @@ function Form({ files, models }: { files: readonly FileObject[]; models: readonl
   const [model, setModel] = useState(models.at(-1) ?? '')
   const [suffix, setSuffix] = useState('')
   const [epochs, setEpochs] = useState('')
-  const [placement, setPlacement] = useState('')
+  const [placement, setPlacement] = useState('auto')
   const start = useAction(async (session) => {
     const job = await call(session, Job, {
       method: 'POST',
@@ -124,7 +124,7 @@ function Form({ files, models }: { files: readonly FileObject[]; models: readonl
           supervised: {
             hyperparameters: {
               ...(epochs === '' ? {} : { n_epochs: Number(epochs) }),
-              ...(placement === '' ? {} : { placement }),
+              placement,
             },
           },
         },
