@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Backend, CacheSlot, KeptRows } from '../../model/runtime/backend.ts'
+import { lastTokens, runsOnlyWhole } from '../../model/runtime/prompt-cut.ts'
 import type { RequestId } from '../../shared/ids.ts'
-import { lastTokens, runsOnlyWhole } from './chunk.ts'
 import type { Sequence } from './sequence.ts'
 
 /** Tokens of a block. */

@@ -1,4 +1,5 @@
 import type { CacheSlot, LoadedAdapter } from '../../model/runtime/backend.ts'
+import { makesRows } from '../../model/runtime/prompt-cut.ts'
 import type { ErrorCode } from '../../shared/errors.ts'
 import type { TenantId } from '../../shared/ids.ts'
 import { kvRows } from '../../shared/kv-rows.ts'
@@ -113,14 +114,9 @@ export class Sequence {
     return this.adapter?.placement === 'turn' ? (this.engineRequest.request.turn ?? 0) : 0
   }
 
-  /**
-   * Whether prompt tokens `start` to `end` run with its prompt rows: the first of the prompt or of its newest turn, or the
-   * prompt's last.
-   */
-  makesRows({ start, end }: { start: number; end: number }): boolean {
-    if (this.adapter === undefined) return false
-    if (this.adapter.tail !== undefined) return end === this.prompt.length
-    return start <= this.turn && end > this.turn
+  /** Whether the run of prompt tokens `start` to `end` makes its prompt rows. */
+  makesRows(range: { readonly start: number; readonly end: number }): boolean {
+    return makesRows(this, range)
   }
 
   /** Cache rows it may fill. */

@@ -8,6 +8,7 @@ import { greedyAnswer } from '../../training/evaluation/greedy-answer.ts'
 import { likeliestChoice } from '../../training/evaluation/likeliest-choice.ts'
 import { type MeasureOptions, measure } from '../../training/evaluation/measure.ts'
 import { readPrompts } from '../../training/evaluation/read-prompts.ts'
+import { openSequence } from '../../training/evaluation/served-model.ts'
 import { generateGreedily } from './generation.ts'
 import { randomAdapter } from './random-adapter.ts'
 import { responseLogLikelihood } from './response-likelihood.ts'
@@ -109,6 +110,37 @@ const options = () => ({
   maxTokens: 4,
   stopTokens: [end],
   decode: (ids: readonly number[]) => ids.filter((id) => id !== end).join(' '),
+})
+
+const window = 512
+const tail = 4
+describe.each([
+  { name: 'the untuned backbone', rows: undefined },
+  { name: 'rows behind the first token', rows: { placement: 'after-first', window } },
+  { name: 'late rows', rows: { placement: 'late', tail, window } },
+  { name: 'late rows with a narrow window', rows: { placement: 'late', tail, window: 40 } },
+  { name: 'rows in front of the newest turn', rows: { placement: 'turn', window } },
+])('a prompt about as long as a run, with $name,', ({ rows }) => {
+  test('is read to the very logits that one run of all of it gives, however long it is', async () => {
+    const whole = await openBackend(tiny, { maxBatch: 4, chunkTokens: 1024 })
+    try {
+      const file = rows && randomAdapter(tiny.manifest, { seed: 4, ...rows })
+      const prompt = tokens(2 * window + 8)
+      const turns = rows?.placement === 'turn' ? [0, 1, 500] : [0]
+      for (const length of [511, 512, 513, 514, 515, 516, 517, 518, 544, 545, 549, 556, 1000])
+        for (const turn of turns.filter((turn) => turn < length)) {
+          const instruction = prompt.slice(0, length)
+          const next = async (read: OnnxBackend) => {
+            const adapter = file && read.loadAdapter(file)
+            using opened = await openSequence({ backend: read, adapter }, { instruction, room: 4, turn })
+            return opened.next
+          }
+          expect(await next(backend), `${length} tokens, ${turn} in front`).toEqual(await next(whole))
+        }
+    } finally {
+      await whole.close()
+    }
+  })
 })
 
 test('responses to one prompt are references of one answer', async () => {

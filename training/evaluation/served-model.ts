@@ -1,5 +1,6 @@
 import type { CacheSlot, LoadedAdapter } from '../../model/runtime/backend.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
+import { type CutPrompt, endOfRun, makesRows } from '../../model/runtime/prompt-cut.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { Example } from '../data/example.ts'
 
@@ -84,7 +85,7 @@ export async function openSequence(
   }
   try {
     let next: Float32Array = new Float32Array(0)
-    for (const { start, end, hasRows } of chunksOf(instruction.length, { adapter, chunkTokens, turn })) {
+    for (const { start, end, hasRows } of runsOf(instruction, { adapter, chunkTokens, turn })) {
       const chunk = instruction.slice(start, end)
       const tuned = hasRows && adapter !== undefined ? { adapter } : {}
       next = await backend.score({ slot, tokens: chunk, ...tuned }, [chunk.length - 1])
@@ -96,25 +97,22 @@ export async function openSequence(
   }
 }
 
-/**
- * A prompt's chunks, and which of them makes the prompt rows: the first, the first of its newest turn, or the last with the
- * window of late rows.
- */
-function chunksOf(
-  tokens: number,
+/** A prompt's runs, cut as the engine cuts them, and which of them makes the prompt rows. */
+function* runsOf(
+  instruction: readonly number[],
   { adapter, chunkTokens, turn }: { adapter: LoadedAdapter | undefined; chunkTokens: number; turn: number },
-): { start: number; end: number; hasRows: boolean }[] {
-  const between = (from: number, to: number) =>
-    Array.from({ length: Math.ceil((to - from) / chunkTokens) }, (_, at) => {
-      const start = from + at * chunkTokens
-      return { start, end: Math.min(to, start + chunkTokens) }
-    })
-  const isLate = adapter?.tail !== undefined
-  const last = isLate && tokens > chunkTokens ? adapter.window + adapter.tail : 0
-  const cut = adapter?.placement === 'turn' ? turn : tokens - last
-  const front = between(0, cut)
-  const behind = last === 0 ? between(cut, tokens) : [{ start: cut, end: tokens }]
-  const all = [...front, ...behind]
-  const rowsAt = isLate ? all.length - 1 : adapter?.placement === 'turn' ? front.length : 0
-  return all.map((chunk, index) => ({ ...chunk, hasRows: index === rowsAt }))
+): Generator<{ start: number; end: number; hasRows: boolean }> {
+  const prompt: CutPrompt = {
+    prompt: instruction,
+    adapter,
+    promptRows: adapter?.rows ?? 0,
+    tail: adapter?.tail,
+    turn: adapter?.placement === 'turn' ? turn : 0,
+  }
+  const room = { rows: Number.POSITIVE_INFINITY, tokens: chunkTokens }
+  for (let start = 0; start < instruction.length; ) {
+    const end = endOfRun(prompt, { done: start, room })
+    yield { start, end, hasRows: makesRows(prompt, { start, end }) }
+    start = end
+  }
 }
