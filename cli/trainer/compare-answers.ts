@@ -1,9 +1,9 @@
 import type { Backbone } from '../../model/backbone/backbone-folder.ts'
-import type { JobEvaluation } from '../../shared/api/fine-tuning.ts'
 import { openEvaluationBackend } from '../../training/evaluation/evaluate.ts'
 import { type MeasureOptions, measure } from '../../training/evaluation/measure.ts'
 import type { TrainedAdapter } from '../../training/train-adapter.ts'
 import { type JobPlan, maxShown } from '../../training/trainer/job-plan.ts'
+import type { Comparison } from '../../training/trainer/run-job.ts'
 import { servingDecoder } from '../tokenizer/serving-decoder.ts'
 
 /** Answers that are shown. */
@@ -14,7 +14,7 @@ const maxTokens = 64
 export async function compareAnswers(
   backbone: Backbone,
   { plan, trained }: { readonly plan: JobPlan; readonly trained: TrainedAdapter },
-): Promise<Pick<JobEvaluation, 'accuracy' | 'samples'>> {
+): Promise<Comparison> {
   const examples = plan.data.dev.examples.slice(0, maxShown)
   if (examples.length === 0) return { accuracy: null, samples: [] }
   const decode = await servingDecoder(backbone)

@@ -125,7 +125,7 @@ function JobCard({ path, job, onChanged }: { path: string; job: Job; onChanged: 
 const share = (part: number): string => `${Math.round(100 * part)} %`
 
 function Evaluation({ evaluation }: { evaluation: JobEvaluation }) {
-  const { accuracy, samples, tuned_loss: tuned, untuned_loss: untuned } = evaluation
+  const { accuracy, answers_error: failed, samples, tuned_loss: tuned, untuned_loss: untuned } = evaluation
   return (
     <Panel title="Against the untuned model">
       {tuned === null || untuned === null ? (
@@ -136,6 +136,7 @@ function Evaluation({ evaluation }: { evaluation: JobEvaluation }) {
       {accuracy == null ? null : (
         <p>{`Of ${accuracy.examples} validation examples ${share(accuracy.tuned)} are answered as expected; untuned ${share(accuracy.untuned)}.`}</p>
       )}
+      {failed == null ? null : <p class="quiet">{`The models' answers were not compared: ${failed}.`}</p>}
       {samples.length === 0 ? null : (
         <Table
           label="Sample answers"

@@ -225,6 +225,9 @@ export class JobBook {
       })
       this.events.add(job.id, [
         ...(warning === undefined ? [] : [message(warning, 'warn')]),
+        ...(evaluation.answers_error == null
+          ? []
+          : [message(`The models' answers were not compared: ${evaluation.answers_error}`, 'warn')]),
         message(
           alias === null ? `New adapter published: ${adapter}` : `New fine-tuned model created: ${alias}`,
         ),

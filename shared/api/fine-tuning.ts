@@ -86,6 +86,8 @@ export const JobEvaluation = z.object({
   samples: z.array(
     z.object({ prompt: z.string(), expected: z.string(), untuned: z.string(), tuned: z.string() }),
   ),
+  /** Why there is no accuracy and no sample, where the trained model exists and answering failed. */
+  answers_error: z.string().max(2_000).nullable().optional(),
 })
 export type JobEvaluation = z.infer<typeof JobEvaluation>
 

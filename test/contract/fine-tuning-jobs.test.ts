@@ -148,6 +148,23 @@ describe('a fine-tuning job', () => {
     expect(book.jobs.find(job)?.fineTunedModel).toBeNull()
   })
 
+  test('says why the answers of its model were not compared, and has its model', () => {
+    const book = bookWithFile()
+    book.create(job, spec)
+    book.begin({ job, fence: 1 })
+    const unanswered = { ...done.evaluation, accuracy: null, answers_error: 'no room' }
+    book.succeed({ job, fence: 1 }, { ...done, evaluation: unanswered }, 'ft:tiny:1')
+    expect(book.jobs.find(job)).toMatchObject({
+      status: 'succeeded',
+      fineTunedModel: 'ft:tiny:1',
+      evaluation: unanswered,
+    })
+    const warnings = book.events
+      .newest(job, { before: undefined, limit: 10 })
+      .filter(({ level }) => level === 'warn')
+    expect(warnings.map((event) => event.message)).toEqual(["The models' answers were not compared: no room"])
+  })
+
   test('keeps its file from being deleted until it has ended', () => {
     const book = bookWithFile()
     book.create(job, spec)

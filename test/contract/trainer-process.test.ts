@@ -12,13 +12,16 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { adminClient } from '../../cli/edge/admin-client.ts'
 import { edgeBackbone } from '../../cli/local/local-backbone.ts'
 import { type LocalWorker, startWorker } from '../../cli/local/worker.ts'
+import { servingEncoder } from '../../cli/tokenizer/serving-encoder.ts'
 import { openBackbone } from '../../model/backbone/backbone-folder.ts'
 import { parseTokenizer } from '../../model/import/tokenizer.ts'
 import { type Job, JobCheckpointList, JobId, Job as JobSchema } from '../../shared/api/fine-tuning.ts'
+import { QuartetError } from '../../shared/errors.ts'
 import { TenantId } from '../../shared/ids.ts'
 import { nodeTokenKey } from '../../shared/node-token.ts'
 import { TrainerId, type TrainingWork } from '../../shared/training/trainer-protocol.ts'
 import { EdgeClient } from '../../training/trainer/edge-client.ts'
+import { runJob } from '../../training/trainer/run-job.ts'
 import { tinyChat, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
 import { type TinyBackbone, tinyBackbone } from '../parity/tiny-backbone.ts'
 
@@ -121,7 +124,7 @@ async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
   await gone
 }
 
-async function createJob(seed: number): Promise<string> {
+async function createJob(seed: number, epochs = 50): Promise<string> {
   const lines = Array.from({ length: 20 }, (_, at) =>
     JSON.stringify({ prompt: `hello ${at}`, completion: at % 2 === 0 ? 'world' : 'order' }),
   )
@@ -133,7 +136,7 @@ async function createJob(seed: number): Promise<string> {
     model: 'tiny',
     training_file: file.id,
     seed,
-    method: { type: 'supervised', supervised: { hyperparameters: { n_epochs: 50, batch_size: 8 } } },
+    method: { type: 'supervised', supervised: { hyperparameters: { n_epochs: epochs, batch_size: 8 } } },
   })
   return job.id
 }
@@ -203,6 +206,38 @@ test('a trainer that is killed loses the steps since its last checkpoint alone, 
   expect(await messagesOf(mistaken)).toContain('Training begins anew: the checkpoint is of another training')
   const claimed = others.flatMap((trainer) => trainer.claimed)
   expect(claimed.toSorted()).toEqual([killed, mistaken].toSorted())
+})
+
+test('a job whose models cannot answer side by side has its model nevertheless, and says why they are not compared', async () => {
+  const folder = await openBackbone(backbone.folder)
+  const encoder = await servingEncoder(folder)
+  const failures = [
+    [new QuartetError('invalid_request', 'the prompt is too short'), 'the prompt is too short'],
+    [new Error('out of memory'), 'the trainer failed while the models answered; its log has the reason'],
+  ] as const
+  for (const [thrown, says] of failures) {
+    const job = await createJob(3, 1)
+    await runJob(rogue, await claimAsRogue(job), {
+      backbone: folder,
+      encoder,
+      answers: async () => {
+        // Longer than the lease, which the trainer renews meanwhile.
+        await delay(1_500 * leaseSeconds)
+        throw thrown
+      },
+      log: () => {},
+      signal: new AbortController().signal,
+    })
+    const done = await shown(job)
+    expect(done).toMatchObject({
+      status: 'succeeded',
+      error: null,
+      adapter: expect.stringMatching(/^[0-9a-f]{64}$/),
+      evaluation: { accuracy: null, samples: [], answers_error: says },
+    })
+    expect(done.evaluation?.tuned_loss).toBeGreaterThan(0)
+    expect(await messagesOf(job)).toContain(`The models' answers were not compared: ${says}`)
+  }
 })
 
 async function claimAsRogue(job: string): Promise<TrainingWork> {

@@ -15,6 +15,9 @@ import type { EdgeClient } from './edge-client.ts'
 import { GiveWay } from './give-way.ts'
 import { type JobPlan, planJob } from './job-plan.ts'
 
+/** The answers of the untuned and the tuned model. */
+export type Comparison = Pick<JobEvaluation, 'accuracy' | 'answers_error' | 'samples'>
+
 /** A trainer's means on its machine. */
 export interface Workshop {
   readonly backbone: Backbone
@@ -24,10 +27,7 @@ export interface Workshop {
   /** Whether nodes on the same machine have requests, which go first. Never when absent. */
   readonly isBusy?: (() => Promise<boolean>) | undefined
   /** Answers validation prompts by the untuned and the tuned model, side by side. */
-  readonly answers: (
-    plan: JobPlan,
-    trained: TrainedAdapter,
-  ) => Promise<Pick<JobEvaluation, 'accuracy' | 'samples'>>
+  readonly answers: (plan: JobPlan, trained: TrainedAdapter) => Promise<Comparison>
   readonly log: (event: string, fields?: LogFields) => void
 }
 
@@ -102,13 +102,19 @@ export async function runJob(
       if (!leaving.signal.aborted) await report({ type: 'released' })
       return
     }
-    clearInterval(beat)
+    // The lease lives while the two models answer, however long they take.
     await report(progress.take())
+    if (leaving.signal.aborted) return
+    const compared = await answers(plan, trained).catch((thrown: unknown) => {
+      log('answers_failed', { job: work.job, reason: String(thrown) })
+      return withoutAnswers(thrown)
+    })
+    clearInterval(beat)
     if (leaving.signal.aborted) return
     const evaluation = {
       untuned_loss: progress.untunedLoss ?? null,
       tuned_loss: trained.devLoss ?? null,
-      ...(await answers(plan, trained)),
+      ...compared,
     }
     const adapter = await client.putAdapter(work, trained.bytes)
     await report({ type: 'succeeded', adapter, trainedTokens: progress.tokens, evaluation })
@@ -131,6 +137,16 @@ export async function runJob(
     clearInterval(beat)
   }
 }
+
+/** The comparison of a model that is trained, where answering failed. The model is no worse for it. */
+const withoutAnswers = (thrown: unknown): Comparison => ({
+  accuracy: null,
+  samples: [],
+  answers_error:
+    thrown instanceof QuartetError
+      ? thrown.message.slice(0, 2_000)
+      : 'the trainer failed while the models answered; its log has the reason',
+})
 
 /** Whether a checkpoint is damaged, or of another training. */
 const isUselessCheckpoint = (thrown: unknown): thrown is QuartetError =>
