@@ -19,9 +19,16 @@ export function encodeConversation(
   const encoding = { ...asked, room, tuned: model.adapters.length > 0 }
   const ids = template.encode(messages, encoding)
   const turn = hasRowsAtTurn(model) ? template.turnOf({ messages, ids }, encoding) : 0
+  const late =
+    tailOf(model) === undefined
+      ? {}
+      : {
+          tail: template.tailOf({ messages, ids }, encoding),
+          header: template.generationHeader(model.record.backbone.contextLength),
+        }
   return {
     ids,
-    tail: tailOf(model) === undefined ? undefined : template.tailOf({ messages, ids }, encoding),
+    ...late,
     turn: turn === 0 ? undefined : turn,
   }
 }

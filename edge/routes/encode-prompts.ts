@@ -4,6 +4,7 @@ import { readerOf } from '../http/reader.ts'
 import type { TenantApp } from '../request-context.ts'
 import { type Answerer, checkSeveral } from '../tenants/answerers.ts'
 import { chooseTarget } from '../tenants/choose-target.ts'
+import { checkHeader } from '../tenants/late-tails.ts'
 import { loadCodec, type ModelWithCodec } from '../tenants/load-codec.ts'
 import { promptRowsOf, type ResolvedModel, resolveModel, tailOf } from '../tenants/resolve-model.ts'
 
@@ -14,6 +15,8 @@ export interface Encoded {
   readonly tail?: number | undefined
   /** How many of them stand in front of the newest turn, where the adapter's rows stand there; absent where none do. */
   readonly turn?: number | undefined
+  /** Tokens of the template's generation header, where late rows stand in a conversation; absent of raw prompts. */
+  readonly header?: number | undefined
 }
 
 export interface EncodedPrompts extends ModelWithCodec {
@@ -49,7 +52,7 @@ export async function encodePrompts<Written extends { readonly prompts: readonly
         tenant: c.get('tenantRecord'),
         reader: readerOf(c),
         choose: (alias, record) => chooseTarget(alias, record, asker),
-        param: models === undefined ? 'model' : `models[${at}]`,
+        param: nameOf(at, models),
       })
       return { asked, model }
     }),
@@ -62,6 +65,10 @@ export async function encodePrompts<Written extends { readonly prompts: readonly
   const timings = c.get('timings')
   timings.push({ name: 'resolve', ms: found - arrived })
   timings.push({ name: 'tokenize', ms: performance.now() - found })
+  if (param !== undefined)
+    for (const { header } of prompts)
+      for (const [at, answerer] of answerers.entries())
+        if (header !== undefined) checkHeader(answerer, { header, param: nameOf(at, models) })
   const own = tailOf(model)
   if (own !== undefined && param !== undefined)
     for (const { ids, tail = own } of prompts) checkPromptLength({ tokens: ids.length, tail }, param)
@@ -75,6 +82,10 @@ export async function encodePrompts<Written extends { readonly prompts: readonly
     turns: prompts.map(({ turn }) => turn),
   }
 }
+
+/** The request's field that names one of those that answer. */
+const nameOf = (at: number, models: Asking['models']): string =>
+  models === undefined ? 'model' : `models[${at}]`
 
 /** The models of a request as the client named them. */
 export const askedOf = (answerers: readonly Answerer[]): string =>

@@ -265,6 +265,84 @@ describe('late rows of several backbones', () => {
   })
 })
 
+describe('late rows of a chat template that has changed since they were published', () => {
+  const changing = {
+    ...workerBackbone,
+    slug: BackboneSlug.parse('changing'),
+    digest: BackboneDigest.parse('12'.repeat(32)),
+  }
+  const longer = { template: tinyChat.template.replace('>assistant', '>99assistant') }
+  const headless = { template: tinyChat.template.replace(/{% if add_generation_prompt %}.*$/, '') }
+  const put = async (chat: { readonly template: string }) => {
+    const backbone = { ...changing, chat }
+    const answer = await edge.admin('PUT', `/backbones/${changing.slug}`, {
+      backbone,
+      tokenizer: tinyTokenizer,
+    })
+    expect(answer.status).toBe(204)
+  }
+  const publish = async (alias: string, of: { readonly seed: number; readonly tail: number }) => {
+    const { file } = await makeAdapter({ backbone: changing, ...of })
+    const published = await edge.own(tenant, 'POST', `/adapters?alias=${alias}`, file)
+    expect(published.status, await published.text()).toBe(201)
+  }
+  const longTail = tail + byteIds('99').length
+
+  beforeAll(async () => {
+    await put(tinyChat)
+    await publish('before', { seed: 910, tail })
+    await publish('likewise', { seed: 911, tail })
+    await put(longer)
+    await publish('after', { seed: 912, tail: longTail })
+  })
+
+  test('are refused by name and with what to do, alone and in a stack, and no node is asked', async () => {
+    const stale = { status: 400, code: 'backbone_mismatch' }
+    for (const [body, param, wanted] of [
+      [{ model: 'before' }, 'model', stale],
+      [{ model: 'before+likewise' }, 'model', stale],
+      [{ models: ['after', 'before'] }, 'models[1]', stale],
+      [{ model: 'before', chat_template_kwargs: { thinking: false } }, 'model', stale],
+      [{ model: 'before+after' }, 'model', { status: 400, code: 'invalid_request' }],
+      [{ models: ['after', 'after+before'] }, 'models[1]', { status: 400, code: 'invalid_request' }],
+    ] as const) {
+      const refused = await refusal(body)
+      expect(refused, JSON.stringify(body)).toMatchObject({ ...wanted, param })
+      expect(refused.message).toMatch(new RegExp(`(generation header|for one) of ${tail}`))
+      expect(refused.message).toContain('train it anew')
+    }
+    const messagesRefused = await edge.post('/v1/messages', {
+      key: tenant.key,
+      body: { model: 'before', messages, max_tokens: 8 },
+    })
+    expect(messagesRefused.status).toBe(400)
+    const responsesRefused = await edge.post('/v1/responses', {
+      key: tenant.key,
+      body: { model: 'before', input: 'hello', max_output_tokens: 8 },
+    })
+    expect(ErrorBody.parse(await responsesRefused.json()).error).toMatchObject({
+      code: 'backbone_mismatch',
+      param: 'model',
+    })
+    expect(await stubs.calls()).toEqual([])
+    expect((await ask({ model: 'after' })).status).toBe(200)
+  })
+
+  test('serve raw prompts as before, which no template writes', async () => {
+    const response = await edge.complete(tenant, { model: 'before', prompt: 'a prompt that is long enough' })
+    expect(response.status).toBe(200)
+  })
+
+  test('are refused where the template has no header any more', async () => {
+    await put(headless)
+    const refused = await refusal({ model: 'after' })
+    expect(refused).toMatchObject({ status: 400, code: 'backbone_mismatch', param: 'model' })
+    expect(refused.message).toContain('has none now')
+    await put(longer)
+    expect((await ask({ model: 'after' })).status).toBe(200)
+  })
+})
+
 describe('where late rows stand', () => {
   test('in front of the header, of which the node needs no telling', async () => {
     await ask({ model: 'safe' })

@@ -12,6 +12,7 @@ import {
   standsInWords,
   type TenantRecord,
 } from '../store/records.ts'
+import { differentTails } from './late-tails.ts'
 import { findBackbone, type Reader, readBackbone, reloadTenant } from './read.ts'
 
 /** The meaning of a request's `model` to the tenant that asks. */
@@ -85,6 +86,8 @@ export async function resolveModel(model: string, lookup: Lookup): Promise<Resol
         `${names[0]} is for the backbone ${first.record.backbone.slug} and ${names[at]} for ${part.record.backbone.slug}; stack adapters of one backbone`,
       )
   }
+  const unlike = differentTails(parts.map(({ adapters }, at) => ({ name: names[at] ?? '', adapters })))
+  if (unlike !== undefined) refuse(unlike)
   return {
     record: first.record,
     adapters: parts.flatMap(({ adapters }) => adapters),

@@ -64,6 +64,8 @@ export class ChatTemplate {
   #tools: ToolTemplate | undefined
   /** The text behind an answer. */
   #closing: string | undefined
+  /** Tokens of the generation header. */
+  #header: number | undefined
 
   /** Throws when the template is not valid Jinja. */
   constructor(backbone: Templated, codec: TextCodec) {
@@ -139,6 +141,11 @@ export class ChatTemplate {
    * behind which late prompt rows cannot stand; 0 where it writes none. Throws when it refuses every conversation.
    */
   generationHeader(room: number): number {
+    this.#header ??= this.#measuredHeader(room)
+    return this.#header
+  }
+
+  #measuredHeader(room: number): number {
     const question = { role: 'user', content: 'a' } as const
     const system = { role: 'system', content: 'b' } as const
     const encoded = (isOpened: boolean) => {
