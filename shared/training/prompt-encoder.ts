@@ -1,3 +1,4 @@
+import type { AdapterMetadata } from '../adapter-file.ts'
 import type { ChatMessage } from '../api/chat-completions.ts'
 import type { EdgeBackbone } from '../backbone.ts'
 import { QuartetError } from '../errors.ts'
@@ -84,13 +85,24 @@ function encodePrompt(
   return encoder.conversation([{ role: 'user', content: prompt.text, name: undefined }])
 }
 
-/** Why an example cannot be trained on, in words that follow “line 3: ”. `room`: tokens for its prompt and its answer. */
+export interface LengthLimits {
+  /** Tokens for a prompt and its answer. */
+  readonly room: number
+  /** Where the rows stand of the adapter that is to read the prompt, as far as that is known. */
+  readonly rows?: Pick<AdapterMetadata, 'placement' | 'tail'> | undefined
+}
+
+/** Why an example cannot be trained on, in words that follow “line 3: ”. */
 export function lengthProblem(
   example: ReturnType<typeof encodeRow>,
-  { room }: { readonly room: number },
+  { room, rows }: LengthLimits,
 ): string | undefined {
   const [prompt, response] = [example.instruction.length, example.response.length]
   if (prompt === 0) return 'its prompt has no tokens'
+  if (rows?.tail !== undefined && prompt <= rows.tail)
+    return `its prompt has ${prompt === 1 ? 'one token' : `${prompt} tokens`}, and late rows stand in front of its last ${rows.tail}, with one more in front of them at least; lengthen it, leave it out, or use an adapter of another placement, such as after-first`
+  if (rows?.placement === 'turn' && prompt === 1)
+    return 'its prompt has one token, and rows of the placement turn stand behind the first of two at least; lengthen it, leave it out, or use an adapter of another placement, such as after-first'
   if (prompt + response <= room) return undefined
   const longest =
     response > room

@@ -9,7 +9,7 @@ import { planJob } from '../../training/trainer/job-plan.ts'
 import { tinyChat, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
 import { tinyBackbone } from '../parity/tiny-backbone.ts'
 
-const training = new TextEncoder().encode('{"prompt":"hello","completion":"world"}\n'.repeat(8))
+const usual = new TextEncoder().encode('{"prompt":"hello","completion":"world"}\n'.repeat(8))
 
 /** Plans jobs on a backbone with this chat template. */
 async function plannerOf(template: string) {
@@ -18,7 +18,7 @@ async function plannerOf(template: string) {
   const tiny = await tinyBackbone({ config: { vocab: 303 }, text })
   onTestFinished(() => rm(dirname(tiny.folder), { recursive: true }))
   const encoder = await servingEncoder(tiny)
-  const placed = (placement: Hyperparameters['placement']) => {
+  const placed = (placement: Hyperparameters['placement'], training = usual) => {
     const { metadata } = planJob(tiny, {
       encoder,
       files: { training, validation: undefined, adapter: undefined },
@@ -51,4 +51,14 @@ test('a new adapter’s rows are late where the template has a generation header
 test('without a template they stand behind the first token', async () => {
   const { placed } = await plannerOf('')
   expect(placed('auto')).toEqual(['after-first', undefined])
+})
+
+test('a file with a prompt too short for where the rows stand is refused by its line', async () => {
+  const { placed } = await plannerOf('')
+  const lines = ['hello you', 'hello', 'hello you'].map((prompt) =>
+    JSON.stringify({ prompt, completion: 'world' }),
+  )
+  const training = new TextEncoder().encode(lines.join('\n'))
+  expect(() => placed('turn', training)).toThrow(/training_file, line 2: its prompt has one token/)
+  expect(placed('after-first', training)).toEqual(['after-first', undefined])
 })

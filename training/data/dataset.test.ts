@@ -224,6 +224,30 @@ describe('a line is refused by its number and with what to do when it is', () =>
     expect(dataset.examples).toHaveLength(2)
   })
 
+  it.each([
+    [
+      'of no more tokens than stand behind late rows',
+      { placement: 'late', tail: 4 },
+      'abcd',
+      /its last 4,.*lengthen/,
+    ],
+    [
+      'of one token, for rows in front of the newest turn',
+      { placement: 'turn' },
+      'a',
+      /one token,.*lengthen/,
+    ],
+  ] as const)('a raw prompt %s', (_, places, prompt, says) => {
+    const row = (text: string) => rows({ prompt: text, completion: 'A' })
+    const text = `${row(`${prompt}e`)}\n${row(prompt)}\n${row(`${prompt}e`)}`
+    const { problems, dataset } = read(text, { prompts: 'raw', rows: { tail: undefined, ...places } })
+    expect(problems).toEqual([{ line: 2, problem: expect.stringMatching(says) }])
+    expect(dataset.examples).toHaveLength(2)
+    expect(
+      read(text, { prompts: 'raw', rows: { placement: 'after-first', tail: undefined } }).problems,
+    ).toEqual([])
+  })
+
   it('not UTF-8', () => {
     const { problems } = read(Uint8Array.of(...new TextEncoder().encode(good), 0xc3, 0x28))
     expect(problems).toEqual([{ line: 2, problem: expect.stringMatching(/not UTF-8/) }])

@@ -4,6 +4,7 @@ import { maxFileBytes } from '../../shared/api/files.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import {
   encodeRow,
+  type LengthLimits,
   lengthProblem,
   type PromptEncoder,
   type PromptFormat,
@@ -13,11 +14,9 @@ import { parseRow } from '../../shared/training/row.ts'
 import type { Example } from './example.ts'
 import { invalidFile, type JsonLine, type LineProblem, parseJsonl } from './jsonl.ts'
 
-export interface EncodeOptions {
+export interface EncodeOptions extends LengthLimits {
   readonly encoder: PromptEncoder
   readonly prompts: PromptFormat
-  /** Tokens that prompt, prompt rows and response may have together. */
-  readonly room: number
 }
 
 /** An example and the line it is from: a conversation has one for each answer that is learned. */
