@@ -1,17 +1,17 @@
 import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type AdminClient, adminClient } from '../../cli/edge/admin-client.ts'
 import { readConfig } from '../../gpu-node/config.ts'
 import { startNode } from '../../gpu-node/node.ts'
 import { serializeAdapterFile } from '../../shared/adapter-file.ts'
 import { ChatCompletion } from '../../shared/api/chat-completions.ts'
 import { TokenizeAnswer } from '../../shared/api/tokenize.ts'
-import { BackboneSlug, TenantId } from '../../shared/ids.ts'
+import { type AdapterDigest, type BackboneDigest, BackboneSlug, TenantId } from '../../shared/ids.ts'
 import { tinyChat, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
 import { randomAdapter } from '../parity/random-adapter.ts'
 import { openBackend, tinyBackbone } from '../parity/tiny-backbone.ts'
-import { nodeId, secret } from './node-client.ts'
+import { nodeClient, nodeId, readEvents, refusal, secret, tenant } from './node-client.ts'
 import { startWorkerProcess, type WorkerProcess } from './worker-process.ts'
 
 /**
@@ -24,6 +24,10 @@ const aliases = ['safe', 'topic', 'answer', 'tone'] as const
 /** Aliases of adapters with rows in front of the newest turn. */
 const turnAliases = ['style', 'shape'] as const
 const window = 16
+/** A late alias whose generator reads more than the others'. */
+const broad = { alias: 'broad', window: 80 } as const
+/** Rows of each adapter. */
+const rows = 4
 /** `<|im_start|>assistant\n` by the tiny tokenizer. */
 const tail = 1 + 'assistant\n'.length
 /** Tokens of a block of the prefix cache. */
@@ -31,6 +35,8 @@ const block = 64
 
 const started: (() => PromiseLike<unknown>)[] = []
 let edge: WorkerProcess
+let node: ReturnType<typeof nodeClient>
+let backboneDigest: BackboneDigest
 let admin: AdminClient
 let keys: { readonly acme: string; readonly other: string }
 
@@ -40,14 +46,16 @@ beforeAll(async () => {
   const { manifest } = tiny
   const slug = BackboneSlug.parse(manifest.slug)
   const config = readConfig(['--port', '0', '--id', nodeId], { QUARTET_NODE_SECRET: secret })
-  const node = await startNode(config, {
+  const running = await startNode(config, {
     log: () => undefined,
     openModel: async () => ({ slug, backend: await openBackend(tiny) }),
   })
-  started.push(() => node.close())
-  await node.ready
+  started.push(() => running.close())
+  await running.ready
+  node = nodeClient(running.url)
+  backboneDigest = manifest.digest
   edge = await startWorkerProcess({
-    QUARTET_NODES: JSON.stringify([{ id: nodeId, url: node.url }]),
+    QUARTET_NODES: JSON.stringify([{ id: nodeId, url: running.url }]),
     QUARTET_NODE_SECRET: secret,
     QUARTET_ADMIN_KEY: adminKey,
     QUARTET_LOG_LEVEL: 'warn',
@@ -69,9 +77,10 @@ beforeAll(async () => {
   const files = [
     ...aliases.map((alias, seed) => ({ alias, seed, placement: 'late', tail })),
     ...turnAliases.map((alias, at) => ({ alias, seed: 10 + at, placement: 'turn' })),
+    { ...broad, seed: 20, placement: 'late', tail },
   ].map(({ alias, ...metadata }) => ({
     alias,
-    file: serializeAdapterFile(randomAdapter(manifest, { ...metadata, window, anchor: 'own' })),
+    file: serializeAdapterFile(randomAdapter(manifest, { window, ...metadata, anchor: 'own' })),
   }))
   const tenantWithAliases = async (name: string) => {
     const id = TenantId.parse(name)
@@ -94,7 +103,10 @@ afterAll(async () => {
   for (const stop of started.splice(0).reverse()) await stop()
 })
 
-async function ask(key: string, body: object): Promise<{ prompt: number; cached: number }> {
+async function ask(
+  key: string,
+  body: object,
+): Promise<{ prompt: number; cached: number; choices: ChatCompletion['choices'] }> {
   const answer = await fetch(`${edge.url}/v1/chat/completions`, {
     method: 'POST',
     headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
@@ -102,8 +114,8 @@ async function ask(key: string, body: object): Promise<{ prompt: number; cached:
   })
   const text = await answer.text()
   expect(answer.status, text).toBe(200)
-  const { usage } = ChatCompletion.parse(JSON.parse(text))
-  return { prompt: usage.prompt_tokens, cached: usage.prompt_tokens_details?.cached_tokens ?? 0 }
+  const { choices, usage } = ChatCompletion.parse(JSON.parse(text))
+  return { prompt: usage.prompt_tokens, cached: usage.prompt_tokens_details?.cached_tokens ?? 0, choices }
 }
 
 /** Its system message is its own: for the backbone the template would write one, for adapters it writes none. */
@@ -113,7 +125,7 @@ const conversation = (about: string) => [
 ]
 
 /** The whole blocks in front of a late adapter's window. */
-const blocksBeforeWindow = (prompt: number) => Math.floor((prompt - tail - window) / block) * block
+const blocksBeforeWindow = (prompt: number, of = window) => Math.floor((prompt - tail - of) / block) * block
 
 test('a late alias reads only its window, rows and header of a conversation that the backbone has read', async () => {
   const messages = conversation('first')
@@ -150,6 +162,100 @@ test('four late aliases that come at once share one prefill, also of a conversat
   const counts = atOnce.map(({ cached }) => cached).toSorted((a, b) => a - b)
   const all = blocksBeforeWindow(atOnce[0]?.prompt ?? 0)
   expect(counts).toEqual([0, all, all, all])
+})
+
+test('several models of one request read a new conversation once, and each its own window, rows and header', async () => {
+  const models = [...aliases]
+  const read = async () => ({
+    tokens: await node.metric('quartet_node_prefill_tokens_total'),
+    rows: await node.metric('quartet_node_prompt_rows_total'),
+  })
+  const askAll = async (about: string) => {
+    const before = await read()
+    const { choices, prompt } = await ask(keys.acme, { models, messages: conversation(about) })
+    expect(choices.map(({ model }) => model)).toEqual(models)
+    const after = await read()
+    expect(after.rows - before.rows).toBe(rows * models.length)
+    return { tokens: after.tokens - before.tokens, prompt }
+  }
+  const behindBlocks = (prompt: number) => prompt - blocksBeforeWindow(prompt)
+  const fresh = await askAll('seventh')
+  expect(fresh.tokens).toBe(fresh.prompt + (models.length - 1) * behindBlocks(fresh.prompt))
+  await ask(keys.acme, { model: 'tiny', messages: conversation('eighth') })
+  const known = await askAll('eighth')
+  expect(known.tokens).toBe(models.length * behindBlocks(known.prompt))
+})
+
+describe('a stack', () => {
+  test('reads its widest window, the rows of all its parts and the header of a conversation that is known', async () => {
+    const messages = conversation('ninth')
+    const { prompt } = await ask(keys.acme, { model: 'answer', messages })
+    for (const [model, widest] of [
+      ['safe+topic', window],
+      ['topic+safe+broad', broad.window],
+    ] as const) {
+      expect((await ask(keys.acme, { model, messages })).cached, model).toBe(
+        blocksBeforeWindow(prompt, widest),
+      )
+      const parts = model.split('+').length
+      const used = async () =>
+        (await admin.usage({ tenant: TenantId.parse('acme') })).find((row) => row.model === model)
+      await expect
+        .poll(used, { timeout: 20_000 })
+        .toMatchObject({ requests: 1, errors: 0, prompt_tokens: prompt, prompt_rows: rows * parts })
+    }
+  })
+
+  test('leaves what it has read to others, and finds what it has read itself', async () => {
+    const messages = conversation('tenth')
+    const { cached, prompt } = await ask(keys.acme, { model: 'broad+tone', messages })
+    expect(cached).toBe(0)
+    expect((await ask(keys.acme, { model: 'safe', messages })).cached).toBe(blocksBeforeWindow(prompt))
+    expect((await ask(keys.acme, { model: 'broad+tone', messages })).cached).toBe(
+      blocksBeforeWindow(prompt, broad.window),
+    )
+    expect((await ask(keys.other, { model: 'broad+tone', messages })).cached).toBe(0)
+  })
+
+  test('runs only as its token says: no part more, none less and none in another’s place', async () => {
+    const { aliases: known } = await admin.showTenant(tenant)
+    const [safe, topic, tone] = ['safe', 'topic', 'tone'].map((alias) => {
+      const digest = known.find((each) => each.alias === alias)?.digest
+      if (digest === undefined) throw new Error(`no alias ${alias}`)
+      return digest
+    })
+    if (safe === undefined || topic === undefined || tone === undefined)
+      throw new Error('an alias is missing')
+    // The node has them from now on.
+    await ask(keys.acme, { model: 'safe+topic+tone', messages: conversation('eleventh') })
+    const prompt = Array.from({ length: 40 }, (_, at) => 100 + at)
+    const wanted = { backbone: backboneDigest, adapter: safe, prompt, maxTokens: 2 }
+    const call = (behind: AdapterDigest[] | undefined, claimed: AdapterDigest[] | undefined) =>
+      node.generate(
+        { ...wanted, ...(behind && { behind }) },
+        { claims: { ...(claimed && { behind: claimed }) } },
+      )
+    for (const [behind, claimed] of [
+      [[topic], undefined],
+      [[topic], [tone]],
+      [[topic], [topic, tone]],
+      [[topic, tone], [topic]],
+      [
+        [topic, tone],
+        [tone, topic],
+      ],
+      [undefined, [topic]],
+    ] as const)
+      expect(
+        await refusal(await call(behind && [...behind], claimed && [...claimed])),
+        `${behind?.length} and ${claimed?.length} behind`,
+      ).toMatchObject({ status: 401, code: 'invalid_node_token' })
+    const events = await readEvents(await call([topic, tone], [topic, tone]))
+    expect(events.at(-1)).toMatchObject({
+      type: 'done',
+      usage: { promptTokens: prompt.length, promptRows: 3 * rows, completionTokens: 2 },
+    })
+  })
 })
 
 test('of a conversation that others have read, an alias with rows at its newest turn reads that turn and less than a block', async () => {
