@@ -2,7 +2,7 @@ import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { ChatCompletion, ChatCompletionChunk } from '../../shared/api/chat-completions.ts'
 import { ErrorBody } from '../../shared/api/error.ts'
 import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
-import { GenerateRequest } from '../../shared/wire.ts'
+import { GenerateRequest, maxTail } from '../../shared/wire.ts'
 import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
 import { readSse, stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { byteIds, tinyChat, tinySpecials, tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
@@ -356,6 +356,60 @@ describe('where late rows stand', () => {
     await ask({ model: 'safe', messages: [...messages, beginning], continue_final_message: true })
     const [{ prompt = [], tail: told = 0 } = {}] = await sent()
     expect(prompt.slice(-told)).toEqual([...tinyHeader, ...byteIds('It is')])
+  })
+
+  test('in front of the header too where it is a last message of the assistant to /v1/messages', async () => {
+    const response = await edge.post('/v1/messages', {
+      key: tenant.key,
+      body: {
+        model: 'safe',
+        messages: [...messages, { role: 'assistant', content: 'It is' }],
+        max_tokens: 8,
+      },
+    })
+    expect(response.status).toBe(200)
+    const [{ prompt = [], tail: told = 0 } = {}] = await sent()
+    expect(prompt.slice(-told)).toEqual([...tinyHeader, ...byteIds('It is')])
+  })
+
+  test('in front of the header that a request’s settings write', async () => {
+    await ask({ model: 'safe', chat_template_kwargs: { enable_thinking: false } })
+    const [{ prompt = [], tail: told = 0 } = {}] = await sent()
+    expect(prompt.slice(-told)).toEqual(tinyHeader)
+  })
+
+  test('in front of the last tokens, as in a raw prompt, where no header is asked for', async () => {
+    await ask({ model: 'safe', add_generation_prompt: false })
+    const [{ prompt = [], tail: told } = {}] = await sent()
+    expect(told).toBeUndefined()
+    expect(prompt.slice(-tail)).not.toEqual(tinyHeader)
+  })
+
+  test('with at most 512 tokens behind them, a given beginning and the header together', async () => {
+    const roomy = {
+      ...workerBackbone,
+      slug: BackboneSlug.parse('roomy'),
+      digest: BackboneDigest.parse('34'.repeat(32)),
+      contextLength: 2048,
+    }
+    const put = await edge.admin('PUT', '/backbones/roomy', { backbone: roomy, tokenizer: tinyTokenizer })
+    expect(put.status).toBe(204)
+    const { file } = await makeAdapter({ backbone: roomy, seed: 920, tail })
+    expect((await edge.own(tenant, 'POST', '/adapters?alias=spacious', file)).status).toBe(201)
+    const body = (content: string) => ({
+      model: 'spacious',
+      messages: [...messages, { role: 'assistant', content }],
+      continue_final_message: true,
+    })
+    const most = maxTail - tail
+    expect((await ask(body('x'.repeat(most)))).status).toBe(200)
+    const [{ tail: told } = {}] = await sent()
+    expect(told).toBe(maxTail)
+    await stubs.behave({ tokens: byteIds('yes'), reason: 'stop' })
+    const refused = await refusal(body('x'.repeat(most + 1)))
+    expect(refused).toMatchObject({ status: 400, code: 'invalid_request', param: 'messages' })
+    expect(refused.message).toContain(`${maxTail + 1} tokens would stand behind the adapter's rows`)
+    expect(refused.message).toContain('continue a shorter beginning')
   })
 
   test('a beginning with nothing in front of it is refused', async () => {
