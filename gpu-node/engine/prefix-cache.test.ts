@@ -113,6 +113,48 @@ it('when the one that reads for the others leaves, the next reads for the rest',
   expect(backend.usedRows).toBe(0)
 })
 
+it('when the late adapter that reads for others leaves, the next reads for the rest, and each makes its own rows', async () => {
+  const { backend, begin, engine, prefilled, read } = engineWith()
+  const prompt = text(1500)
+  const late = (identity: number) => ({ prompt, adapter: { identity, window: 40, tail: 4 } })
+  const leaving = new AbortController()
+  backend.beforeCall = () => {
+    if (prefilled() >= 200) leaving.abort()
+  }
+  const left = (async () => {
+    for await (const piece of begin({ ...late(1), signal: leaving.signal }))
+      if (piece.length > 0) return piece
+    return []
+  })()
+  const waiting = [late(2), late(3), { prompt }, late(4)]
+  const answers = await Promise.all(waiting.map(read))
+  expect(await left).toMatchObject([{ type: 'error', code: 'client_closed_request' }])
+  // A late adapter finds the blocks in front of its window; the backbone finds all those in front of the rows.
+  expect(answers.map(({ cached }) => cached)).toEqual([0, 22 * 64, 23 * 64, 22 * 64])
+  expect([backend.usedRows, engine.running]).toEqual([0, 0])
+})
+
+it('when a late adapter leaves that only waits, those beside it are answered as before', async () => {
+  const { backend, begin, engine, prefilled, read } = engineWith()
+  const prompt = text(1500)
+  const late = (identity: number) => ({ prompt, adapter: { identity, window: 40, tail: 4 } })
+  const leaving = new AbortController()
+  backend.beforeCall = () => {
+    if (prefilled() >= 200) leaving.abort()
+  }
+  const reader = read(late(1))
+  const left = (async () => {
+    for await (const piece of begin({ ...late(2), signal: leaving.signal }))
+      if (piece.length > 0) return piece
+    return []
+  })()
+  const answers = await Promise.all([reader, read(late(3)), read(late(4))])
+  expect(await left).toMatchObject([{ type: 'error', code: 'client_closed_request' }])
+  expect(answers.map(({ cached }) => cached)).toEqual([0, 22 * 64, 22 * 64])
+  expect(prefilled()).toBe(1500 + 2 * (1500 - 22 * 64))
+  expect([backend.usedRows, engine.running]).toEqual([0, 0])
+})
+
 it('at least two tokens of a prompt are run', async () => {
   const { generate } = engineWith()
   for (const length of [128, 129, 130]) await generate({ prompt: text(length) })
