@@ -8,6 +8,7 @@ import {
   type DeviceRowsOptions,
   type LayerCopy,
   type RowAt,
+  type RowCopies,
   type RowStore,
   type StoreViews,
 } from './device-rows.ts'
@@ -16,6 +17,7 @@ import { KeptStore } from './kept-store.ts'
 import type { KvBinding, KvCache, SlotGrowth } from './kv-cache.ts'
 import { checkRoom, PlacedSlot } from './placed-slot.ts'
 import { evenGrowth, slotPositions } from './slot-positions.ts'
+import { Turns } from './turns.ts'
 
 export interface DeviceCacheLimits {
   /** Slots. */
@@ -27,6 +29,9 @@ export interface DeviceCacheLimits {
   /** Rows that may be kept apart from the slots. */
   readonly keptRows: number
 }
+
+/** Heads' rows whose places are listed between two turns of the event loop. */
+const rowsInTurn = 16 * 1024
 
 /** Rows of the longest slot that places of so many rows together have room for. */
 export const longestInSlots = (cacheRows: number): number => cacheRows - spareRows
@@ -50,6 +55,7 @@ export class DeviceKvCache implements KvCache {
   /** The slot whose first rows the lane holds, and how many of each layer. */
   #inLane: { readonly slot: PlacedSlot; readonly lengths: readonly number[] } | undefined
   readonly #exclusive = new Exclusive<PlacedSlot>((slot) => this.#free(slot))
+  readonly #turns = new Turns(rowsInTurn)
 
   private constructor(
     config: ModelConfig,
@@ -210,36 +216,61 @@ export class DeviceKvCache implements KvCache {
     const { places } = this.#stores
     for (let move = this.#places.nextMove(); move !== undefined; move = this.#places.nextMove()) {
       const { slot, to } = move
-      const from = slot.index
-      // The table first: a slot that is allocated meanwhile must find its place free.
-      this.#places.move(slot, to)
+      using held = this.#places.hold(to)
       await this.#rows.copyLayers(
         { from: places, to: places },
-        this.#wholeSlot(slot, [this.#placeAt(from, 0), this.#placeAt(to, 0)]),
+        this.#wholeSlot(slot, [this.#inPlace(slot, 0), this.#placeAt(to, 0)]),
       )
+      // Last: where the copy fails, the slot's rows are still where they were.
+      held.take(slot)
     }
     const wanted = this.#places.wantedLayout
     if (wanted.capacity !== this.#places.layout.capacity) await this.#setLayout(wanted)
   }
 
-  /** Moves all rows at once, in an order in which none is overwritten before it is read. */
+  /**
+   * Moves all rows at once, in an order in which none is overwritten before it is read. It takes several runs: where one
+   * fails, rows lie in both ways.
+   */
   async #setLayout(wanted: Layout): Promise<void> {
+    const { places } = this.#stores
+    const filled = this.#places.slots.filter(({ length }) => length > 0)
+    const copies = await this.#copiesInto(wanted, filled)
+    try {
+      await this.#rows.copy({ from: places, to: places }, copies)
+    } catch (error) {
+      for (const slot of filled) slot.lose()
+      throw error
+    }
+    this.#places.layout = wanted
+  }
+
+  /** Layers in which the slots have the same lengths copy the same. */
+  async #copiesInto(wanted: Layout, slots: readonly PlacedSlot[]): Promise<readonly RowCopies[]> {
     const { kvHeads, layers } = this.#config
     const before = this.#places.layout
-    const copies = Array.from({ length: layers }, (_, layer) => {
+    const made = new Map<string, RowCopies>()
+    const copies: RowCopies[] = []
+    for (let layer = 0; layer < layers; layer++) {
+      const ofLayer = slots.map(({ index, lengths }) => ({ index, rows: lengths[layer] ?? 0 }))
+      const key = ofLayer.map(({ rows }) => rows).join()
       const [from, to]: [number[], number[]] = [[], []]
-      for (const { index, lengths } of this.#places.slots)
-        for (let head = 0; head < kvHeads; head++)
-          for (let row = 0; row < (lengths[layer] ?? 0); row++) {
-            const place = index * kvHeads + head
+      const copy = made.get(key) ?? { from, to }
+      copies.push(copy)
+      if (made.has(key)) continue
+      made.set(key, copy)
+      for (const { index, rows } of ofLayer)
+        for (let head = 0; head < kvHeads; head++) {
+          await this.#turns.before(rows)
+          const place = index * kvHeads + head
+          for (let row = 0; row < rows; row++) {
             from.push(place * before.capacity + row)
             to.push(place * wanted.capacity + row)
           }
-      return wanted.capacity > before.capacity ? { from: from.reverse(), to: to.reverse() } : { from, to }
-    })
-    const { places } = this.#stores
-    await this.#rows.copy({ from: places, to: places }, copies)
-    this.#places.layout = wanted
+        }
+      if (wanted.capacity > before.capacity) for (const rows of [from, to]) rows.reverse()
+    }
+    return copies
   }
 
   #wholeSlot({ lengths }: PlacedSlot, [from, to]: readonly [RowAt, RowAt]): LayerCopy[] {
@@ -260,7 +291,10 @@ export class DeviceKvCache implements KvCache {
   }
 
   #own(slot: CacheSlot): PlacedSlot {
-    if (slot instanceof PlacedSlot && this.#places.has(slot)) return slot
+    if (slot instanceof PlacedSlot && this.#places.has(slot)) {
+      slot.checkRows()
+      return slot
+    }
     throw new QuartetError('internal_error', 'this slot was released, or is of another cache')
   }
 

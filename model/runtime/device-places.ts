@@ -9,10 +9,17 @@ export interface Layout {
 /** A row behind the longest slot, where runs write for places that are not in their batch. */
 export const spareRows = 1
 
+/** A free place that a slot is about to have, and that no other gets meanwhile. */
+export interface HeldPlace extends Disposable {
+  /** Gives it to the slot, which leaves its own. */
+  take(slot: PlacedSlot): void
+}
+
 /** The slots at the places of a cache on a device. All places have room for the same number of rows. */
 export class DevicePlaces {
   readonly #slots: (PlacedSlot | undefined)[]
   readonly #cacheRows: number
+  #held: number | undefined
   /** As the rows lie now. */
   layout: Layout
 
@@ -45,7 +52,7 @@ export class DevicePlaces {
 
   /** The first free place, if every slot can have room for `rows` rows then. */
   placeFor(rows: number): number | undefined {
-    const place = this.#slots.indexOf(undefined)
+    const place = this.#slots.findIndex((slot, at) => slot === undefined && at !== this.#held)
     const longest = Math.max(rows + spareRows, this.#longest)
     return place === -1 || (this.slots.length + 1) * longest > this.#cacheRows ? undefined : place
   }
@@ -57,10 +64,19 @@ export class DevicePlaces {
     return slot === undefined || to === -1 || slot.index < to ? undefined : { slot, to }
   }
 
-  move(slot: PlacedSlot, to: number): void {
-    this.#slots[slot.index] = undefined
-    this.#slots[to] = slot
-    slot.index = to
+  /** Until it is disposed of. */
+  hold(place: number): HeldPlace {
+    this.#held = place
+    return {
+      take: (slot) => {
+        this.#slots[slot.index] = undefined
+        this.#slots[place] = slot
+        slot.index = place
+      },
+      [Symbol.dispose]: () => {
+        this.#held = undefined
+      },
+    }
   }
 
   /** The present layout if the slots fit in it, else the one with most places that they fit in. */

@@ -64,18 +64,22 @@ export class HostBuffers {
 
   /** Replaces the buffers by empty ones. */
   reset(capacity: number): void {
+    const buffers = this.#newBuffers(capacity)
     this.release()
     this.#capacity = capacity
-    this.#buffers = Array.from({ length: 2 * this.#config.layers }, () => this.#newBuffer(capacity))
+    this.#buffers = buffers
   }
 
-  /** Makes longer buffers, which take over the rows there are, one by one, to need little more memory meanwhile. */
+  /**
+   * Makes longer buffers, which take over the rows there are, one by one, to need little more memory meanwhile. All are made
+   * before one is given up: where there is no room for them, nothing has changed.
+   */
   async lengthen(capacity: number, lengths: readonly number[]): Promise<void> {
-    this.release()
     const { kvHeads } = this.#config
-    const buffers: Uint8Array<ArrayBuffer>[] = []
-    for (const buffer of this.#buffers) {
-      const longer = this.#newBuffer(capacity)
+    const buffers = this.#newBuffers(capacity)
+    this.release()
+    for (const [at, longer] of buffers.entries()) {
+      const buffer = this.#buffers[at] ?? new Uint8Array()
       for (const [place, length] of lengths.entries())
         for (let head = 0; head < kvHeads; head++) {
           const size = length * this.#rowBytes
@@ -85,7 +89,6 @@ export class HostBuffers {
         }
       // Frees the memory now rather than at the next garbage collection.
       buffer.buffer.transfer(0)
-      buffers.push(longer)
     }
     this.#buffers = buffers
     this.#capacity = capacity
@@ -196,6 +199,10 @@ export class HostBuffers {
     return this.#type === 'int8'
       ? { type: 'int8', data: new Int8Array(buffer, byteOffset, byteLength), dims }
       : float32(new Float32Array(buffer, byteOffset, byteLength / bytesOfCacheType.f32), dims)
+  }
+
+  #newBuffers(capacity: number): readonly Uint8Array<ArrayBuffer>[] {
+    return Array.from({ length: 2 * this.#config.layers }, () => this.#newBuffer(capacity))
   }
 
   #newBuffer(capacity: number): Uint8Array<ArrayBuffer> {

@@ -3,7 +3,7 @@ import { runInNewContext } from 'node:vm'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import type { CacheSlot } from './backend.ts'
-import type { Bind } from './host-buffers.ts'
+import { type Bind, HostBuffers } from './host-buffers.ts'
 import { HostKvCache } from './host-kv-cache.ts'
 import { floats, type Tensors } from './tensors.ts'
 
@@ -164,6 +164,46 @@ test('where room is short at first, a longer sequence makes more without losing 
   await append(a, b, c)
   for (const slot of [a, b, c]) release(slot)
   expect(cache.capacity).toBe(64)
+})
+
+test('sequences whose rows could not be moved are refused from then on; others keep theirs', async () => {
+  const all = [allocate(50), allocate(50), allocate(50), allocate(50)] as const
+  const [a, , c] = all
+  await append(...all)
+  vi.spyOn(HostBuffers.prototype, 'swap').mockRejectedValueOnce(new Error('out of memory'))
+  await expect(append(a, c)).rejects.toThrow('out of memory')
+  let lost = 0
+  for (const slot of all)
+    try {
+      expect(await read(slot)).toEqual(written.get(slot))
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'node_error', message: expect.stringMatching(/rows.*lost/) })
+      release(slot)
+      lost++
+    }
+  expect(lost).toBe(2)
+  await append(allocate(50))
+})
+
+test('where there is no memory for a longer sequence, all keep their rows', async ({ onTestFinished }) => {
+  onTestFinished(() => void vi.unstubAllGlobals())
+  cache = cacheWith(64)
+  const [a, b] = [allocate(50), allocate(60)]
+  await append(a, b)
+  await append(b)
+  const c = allocate(600)
+  let made = 0
+  const NoRoom = class extends Uint8Array {
+    constructor(length: number) {
+      if (++made === 3) throw new RangeError('Array buffer allocation failed')
+      super(length)
+    }
+  }
+  vi.stubGlobal('Uint8Array', NoRoom)
+  await expect(append(a)).rejects.toThrow('allocation failed')
+  vi.unstubAllGlobals()
+  for (const slot of [a, b]) expect(await read(slot)).toEqual(written.get(slot))
+  await append(c, a)
 })
 
 test('rows and slots are limited in all, and released ones come back', () => {

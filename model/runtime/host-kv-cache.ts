@@ -169,7 +169,10 @@ export class HostKvCache implements KvCache {
   }
 
   #own(slot: CacheSlot): PlacedSlot {
-    if (slot instanceof PlacedSlot && this.#places.has(slot)) return slot
+    if (slot instanceof PlacedSlot && this.#places.has(slot)) {
+      slot.checkRows()
+      return slot
+    }
     throw new QuartetError('internal_error', 'this slot was released, or is of another cache')
   }
 
@@ -232,6 +235,11 @@ export class HostKvCache implements KvCache {
     // The table first: a slot that is allocated in one of the event loop's turns must find its place free.
     this.#places.set(a, slotB)
     this.#places.set(b, slotA)
-    await this.#buffers.swap({ place: a, rows: rowsA }, { place: b, rows: rowsB })
+    try {
+      await this.#buffers.swap({ place: a, rows: rowsA }, { place: b, rows: rowsB })
+    } catch (error) {
+      for (const slot of [slotA, slotB]) slot?.lose()
+      throw error
+    }
   }
 }

@@ -12,6 +12,7 @@ export class PlacedSlot implements CacheSlot {
   #length = 0
   readonly #free: (slot: PlacedSlot) => void
   #released = false
+  #isLost = false
 
   constructor({
     reserved,
@@ -40,6 +41,17 @@ export class PlacedSlot implements CacheSlot {
     if (tokens > shortest)
       throw new QuartetError('internal_error', `a slot of ${shortest} rows cannot forget ${tokens}`)
     this.grow(Array<number>(this.lengths.length).fill(-tokens))
+  }
+
+  /** A copy failed half-way, so that other rows may lie where its own should: it can only be released from now on. */
+  lose(): void {
+    this.#isLost = true
+  }
+
+  /** Throws `node_error` for a slot that has lost its rows. */
+  checkRows(): void {
+    if (this.#isLost)
+      throw new QuartetError('node_error', 'the rows of this slot were lost when they could not be moved')
   }
 
   release(): void {
