@@ -21,7 +21,7 @@ export interface Restored {
 }
 
 export interface PrefixCacheOptions {
-  readonly backend: Pick<Backend, 'backbone' | 'keepRows' | 'putRows' | 'variantOf'>
+  readonly backend: Pick<Backend, 'backbone' | 'bytesToKeep' | 'keepRows' | 'putRows' | 'variantOf'>
   /** Memory of all kept blocks; 0 keeps none. */
   readonly bytes: number
 }
@@ -112,7 +112,7 @@ export class PrefixCache {
 
   /**
    * Keeps the blocks of a prompt that lies in the slot, and nothing behind it, as far as the memory goes. Others make
-   * room block by block, so that one block more than the memory has room for is the most there ever is.
+   * room block by block, each before the block is copied.
    */
   async keep(sequence: Sequence, slot: CacheSlot): Promise<void> {
     if (this.#mostBytes === 0) return
@@ -129,12 +129,9 @@ export class PrefixCache {
         kept.set(hash, known)
         continue
       }
-      const rows = await this.#backend.keepRows(slot, range)
-      if (!this.#makeRoom(rows.bytes, kept)) {
-        rows.release()
-        break
-      }
-      const block = { rows, by }
+      // First: on a device the memory is no more than that, so that a full one could keep nothing ever again.
+      if (!this.#makeRoom(this.#backend.bytesToKeep(slot, range), kept)) break
+      const block = { rows: await this.#backend.keepRows(slot, range), by }
       kept.set(hash, block)
       this.#touch(hash, block)
     }

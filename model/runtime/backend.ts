@@ -18,6 +18,8 @@ export interface Backend {
   allocate(rows: number, padding?: number): CacheSlot | undefined
   /** Cache rows of its slots, and those that no other slot can have because of them: the rest of a page, or of a place. */
   readonly takenRows: number
+  /** Memory that `keepRows` would take, in bytes. */
+  bytesToKeep(slot: CacheSlot, range: TokenRange): number
   /** Copies the rows of some of a slot's tokens, to put them into other slots later. The caller releases them. */
   keepRows(slot: CacheSlot, range: TokenRange): Promise<KeptRows>
   /** Fills an empty slot with kept rows: those of its first tokens, range after range, prompt rows among them. */

@@ -1,9 +1,18 @@
+import { maxPromptRows } from '../../shared/adapter-file.ts'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import { maxStacked } from '../../shared/wire.ts'
 import { bytesOfCacheType, type CacheLayout, type CacheType } from './cache-type.ts'
 
 /** Least rows of a node's cache: a short request. */
 const minCacheRows = 64
+
+/**
+ * Rows that a device keeps beside those of prefixes, for a stack of adapters in a request of so many rows: all parts but the
+ * first are taken out of the cache and put back.
+ */
+export const stackRows = (contextLength: number): number =>
+  Math.min((maxStacked - 1) * maxPromptRows, contextLength)
 
 /** Bytes that one row of every layer, a key and a value for each head of theirs, takes in the KV cache. */
 export function cacheRowBytes({ layers, kvHeads, headDim }: ModelConfig, type: CacheType): number {

@@ -45,17 +45,21 @@ export class KeptPool {
 
   /** Throws `node_error` when too few are free: the caller has kept more than the memory was allocated for. */
   take(rows: readonly number[]): DeviceKeptRows {
-    const count = Math.max(...rows)
+    const count = unitsOf(rows)
     if (count > this.#free.length)
       throw new QuartetError(
         'node_error',
         `${count} rows cannot be kept on the device, ${this.#free.length} are free: raise --prefix-bytes`,
       )
     const units = this.#free.splice(this.#free.length - count, count)
-    const bytes = count * this.#rowBytes
+    const bytes = this.bytesOf(rows)
     const kept = new DeviceKeptRows({ bytes, rows, units, free: (own) => this.#give(own) })
     this.#taken.add(kept)
     return kept
+  }
+
+  bytesOf(rows: readonly number[]): number {
+    return unitsOf(rows) * this.#rowBytes
   }
 
   #give(kept: DeviceKeptRows): void {
@@ -63,3 +67,6 @@ export class KeptPool {
     this.#free.push(...kept.units)
   }
 }
+
+/** Units that so many rows of each layer take. */
+const unitsOf = (rows: readonly number[]): number => Math.max(...rows)

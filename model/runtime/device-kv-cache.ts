@@ -114,6 +114,10 @@ export class DeviceKvCache implements KvCache {
     return slot
   }
 
+  bytesToKeep(slot: CacheSlot, range: TokenRange): number {
+    return this.#kept.bytesToKeep(this.#own(slot), range)
+  }
+
   keep(slot: CacheSlot, range: TokenRange): Promise<KeptRows> {
     return this.#exclusive.run(async () => {
       const own = this.#own(slot)

@@ -47,19 +47,24 @@ export class HostBuffers {
   readonly #bound = new Map<string, ReturnType<Bind>>()
   readonly #type: CacheType
   /** Bytes of one head's row. */
-  readonly #rowBytes: number
+  readonly #headRowBytes: number
 
   constructor(config: ModelConfig, { bind, places, type }: { bind: Bind; places: number; type: CacheType }) {
     this.#bind = bind
     this.#config = config
     this.#places = places
     this.#type = type
-    this.#rowBytes = config.headDim * bytesOfCacheType[type]
+    this.#headRowBytes = config.headDim * bytesOfCacheType[type]
   }
 
   /** Rows that each place has room for. */
   get capacity(): number {
     return this.#capacity
+  }
+
+  /** Bytes of a row of one layer: a key and a value for each head. */
+  get rowBytes(): number {
+    return 2 * this.#config.kvHeads * this.#headRowBytes
   }
 
   /** Replaces the buffers by empty ones. */
@@ -82,7 +87,7 @@ export class HostBuffers {
       const buffer = this.#buffers[at] ?? new Uint8Array()
       for (const [place, length] of lengths.entries())
         for (let head = 0; head < kvHeads; head++) {
-          const size = length * this.#rowBytes
+          const size = length * this.#headRowBytes
           const from = this.#at({ place, head, row: 0 })
           await this.#turns.before(size)
           longer.set(buffer.subarray(from, from + size), (from / this.#capacity) * capacity)
@@ -100,7 +105,7 @@ export class HostBuffers {
     for (const { from, place, to } of ranges)
       for (const buffer of this.#buffers)
         for (let head = 0; head < kvHeads; head++) {
-          await this.#turns.before((to - from) * this.#rowBytes)
+          await this.#turns.before((to - from) * this.#headRowBytes)
           discard(buffer.subarray(this.#at({ place, head, row: from }), this.#at({ place, head, row: to })))
         }
   }
@@ -111,7 +116,7 @@ export class HostBuffers {
     const copies: Uint8Array[] = []
     for (const [at, buffer] of this.#buffers.entries()) {
       const { from, to } = layers[at >> 1] ?? { from: 0, to: 0 }
-      const size = (to - from) * this.#rowBytes
+      const size = (to - from) * this.#headRowBytes
       // Every byte is written at once, so none is set to 0 first.
       const copy = new Uint8Array(Buffer.allocUnsafeSlow(kvHeads * size).buffer)
       await this.#turns.before(copy.byteLength)
@@ -130,7 +135,7 @@ export class HostBuffers {
     for (const [at, buffer] of this.#buffers.entries()) {
       const copy = copies[at] ?? new Uint8Array()
       const { from, to } = layers[at >> 1] ?? { from: 0, to: 0 }
-      const size = (to - from) * this.#rowBytes
+      const size = (to - from) * this.#headRowBytes
       await this.#turns.before(copy.byteLength)
       for (let head = 0; head < kvHeads; head++)
         buffer.set(copy.subarray(head * size, (head + 1) * size), this.#at({ place, head, row: from }))
@@ -141,12 +146,12 @@ export class HostBuffers {
   async swap(a: FirstRows, b: FirstRows): Promise<void> {
     const longest = Math.max(a.rows, b.rows)
     const { kvHeads } = this.#config
-    const each = Math.max(1, Math.floor(bytesInTurn / (4 * this.#rowBytes)))
-    const copy = new Uint8Array(Math.min(each, longest) * this.#rowBytes)
+    const each = Math.max(1, Math.floor(bytesInTurn / (4 * this.#headRowBytes)))
+    const copy = new Uint8Array(Math.min(each, longest) * this.#headRowBytes)
     for (const buffer of this.#buffers)
       for (let head = 0; head < kvHeads; head++)
         for (let row = 0; row < longest; row += each) {
-          const sizeOf = (rows: number) => Math.max(0, Math.min(each, rows - row)) * this.#rowBytes
+          const sizeOf = (rows: number) => Math.max(0, Math.min(each, rows - row)) * this.#headRowBytes
           const [sizeA, sizeB] = [sizeOf(a.rows), sizeOf(b.rows)]
           const [atA, atB] = [
             this.#at({ place: a.place, head, row }),
@@ -207,14 +212,14 @@ export class HostBuffers {
 
   #newBuffer(capacity: number): Uint8Array<ArrayBuffer> {
     const { kvHeads } = this.#config
-    const buffer = new Uint8Array(this.#places * kvHeads * capacity * this.#rowBytes)
+    const buffer = new Uint8Array(this.#places * kvHeads * capacity * this.#headRowBytes)
     fillSparsely(buffer)
     return buffer
   }
 
   /** Where a row of a place's head begins in a buffer, in bytes. */
   #at({ head, place, row }: { place: number; head: number; row: number }): number {
-    return ((place * this.#config.kvHeads + head) * this.#capacity + row) * this.#rowBytes
+    return ((place * this.#config.kvHeads + head) * this.#capacity + row) * this.#headRowBytes
   }
 }
 

@@ -7,7 +7,7 @@ import { HostPlaces, type RowRange } from './host-places.ts'
 import { HostRows } from './host-rows.ts'
 import type { KvBinding, KvCache, SlotGrowth } from './kv-cache.ts'
 import type { FeedsAndOutputs } from './ort/bound-tensors.ts'
-import { checkRoom, PlacedSlot, rowsOf } from './placed-slot.ts'
+import { checkRoom, PlacedSlot, rowCounts, rowsOf } from './placed-slot.ts'
 import { evenGrowth, slotPositions } from './slot-positions.ts'
 import type { Tensors } from './tensors.ts'
 
@@ -107,13 +107,18 @@ export class HostKvCache implements KvCache {
     return slot
   }
 
+  bytesToKeep(slot: CacheSlot, range: TokenRange): number {
+    const rows = rowCounts(rowsOf(this.#own(slot), range))
+    return rows.reduce((sum, count) => sum + count, 0) * this.#buffers.rowBytes
+  }
+
   keep(slot: CacheSlot, range: TokenRange): Promise<KeptRows> {
     return this.#whileBusy(async () => {
       const own = this.#own(slot)
       const { index } = own
       const layers = rowsOf(own, range)
       const data = await this.#buffers.read({ place: index, layers })
-      return new HostRows({ data, rows: layers.map(({ from, to }) => to - from) })
+      return new HostRows({ data, rows: rowCounts(layers) })
     })
   }
 

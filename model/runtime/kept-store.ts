@@ -2,7 +2,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import type { KeptRows, TokenRange } from './backend.ts'
 import { DeviceKeptRows, KeptPool } from './device-kept-rows.ts'
 import type { DeviceRows, RowAt, RowStore } from './device-rows.ts'
-import { checkRoom, type PlacedSlot, rowsOf } from './placed-slot.ts'
+import { checkRoom, type PlacedSlot, rowCounts, rowsOf } from './placed-slot.ts'
 
 /** Where the rows of a slot lie from its row `first` on. */
 type SlotRows = (first: number) => RowAt
@@ -33,10 +33,14 @@ export class KeptStore {
     this.#pool = new KeptPool({ rows: keptRows, rowBytes: rows.rowBytes })
   }
 
+  bytesToKeep(slot: PlacedSlot, range: TokenRange): number {
+    return this.#pool.bytesOf(rowCounts(rowsOf(slot, range)))
+  }
+
   /** Copies a slot's rows of these tokens. Throws `node_error` when too few rows are free. */
   async keep(slot: PlacedSlot, range: TokenRange, at: SlotRows): Promise<KeptRows> {
     const ranges = rowsOf(slot, range)
-    const kept = this.#pool.take(ranges.map(({ from, to }) => to - from))
+    const kept = this.#pool.take(rowCounts(ranges))
     try {
       await this.#rows.copyLayers(
         { from: this.#slots, to: this.store },

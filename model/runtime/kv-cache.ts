@@ -31,6 +31,8 @@ export interface KvCache {
   readonly takenRows: number
   /** A slot for `rows` rows in every layer, or undefined when there is none now. */
   allocate(rows: number): CacheSlot | undefined
+  /** Bytes of what `keep` would give. */
+  bytesToKeep(slot: CacheSlot, range: TokenRange): number
   /** Copies the rows of some of a slot's tokens. Not during a run. */
   keep(slot: CacheSlot, range: TokenRange): Promise<KeptRows>
   /** Fills an empty slot with kept rows, in this order. Not during a run. */

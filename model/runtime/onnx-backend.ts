@@ -91,6 +91,10 @@ export class OnnxBackend implements Backend {
     return this.#runner.cache.takenRows
   }
 
+  bytesToKeep(slot: CacheSlot, range: TokenRange): number {
+    return this.#runner.cache.bytesToKeep(slot, range)
+  }
+
   async keepRows(slot: CacheSlot, range: TokenRange): Promise<KeptRows> {
     const kept = await this.#runner.cache.keep(slot, range)
     const sequence = this.#sequences.get(slot)
@@ -188,6 +192,7 @@ export class OnnxBackend implements Backend {
     const alone = tokensAlone(front.length, adapter.window)
     if (alone > 0) await this.#run(this.#planned({ slot, tokens: front.slice(0, alone) }), [alone - 1])
     const read = front.slice(alone)
+    using keeping = new DisposableStack()
     const behind: KeptRows[] = []
     for (const { part, rowsInFront } of [...adapter.places()].toReversed()) {
       // Any token will do: none that counts sees it.
@@ -204,13 +209,13 @@ export class OnnxBackend implements Backend {
       await this.#run({ slot, tokens: shown, padding: 0, rows }, [shown.length - 1])
       if (rowsInFront === 0) break
       const end = slot.length
-      behind.unshift(
-        await this.#runner.cache.keep(slot, { start: end - part.rows, end, tokens: end, tail: 0 }),
-      )
+      const range = { start: end - part.rows, end, tokens: end, tail: 0 }
+      const kept = await this.#runner.cache.keep(slot, range)
+      behind.unshift(keeping.adopt(kept, (rows) => rows.release()))
       slot.rewind(shown.length + part.rows)
     }
     await this.#runner.cache.put(slot, behind)
-    for (const rows of behind) rows.release()
+    keeping.dispose()
     return await this.#run(
       this.#planned({ slot, tokens: tokens.slice(front.length) }),
       positions.map((position) => position - front.length),

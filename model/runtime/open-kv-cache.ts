@@ -4,7 +4,7 @@ import { float16CacheGraph, float16TurnedGraph } from '../graph/float16-cache.ts
 import { int8CacheGraph } from '../graph/int8-cache.ts'
 import { pagedGraphs } from '../graph/paged-cache.ts'
 import type { BackendLimits } from './backend.ts'
-import { cacheRowBytes } from './cache-budget.ts'
+import { cacheRowBytes, stackRows } from './cache-budget.ts'
 import { type CacheForm, type CacheLayout, type CacheType, needsTurnedRows, pagedType } from './cache-type.ts'
 import { DeviceKvCache, longestInSlots } from './device-kv-cache.ts'
 import type { DeviceCacheType } from './device-rows.ts'
@@ -33,9 +33,6 @@ const elementTypes: Readonly<Record<CacheType, DeviceCacheType>> = {
 export const longestIn = (cacheRows: number, layout: CacheLayout): number =>
   layout === 'slots' ? longestInSlots(cacheRows) : cacheRows
 
-/** Rows for the parts of a stack, and for the block that a full memory is passed by. */
-const leastKeptRows = 1024
-
 /** The cache of a session's graph. Throws `node_unavailable` when a device lacks what it needs. */
 export async function openKvCache(
   session: InferenceSession,
@@ -54,7 +51,7 @@ export async function openKvCache(
       firstCapacity: limits.contextLength,
       bind: (tensors) => session.bind(tensors),
     })
-  const keptRows = Math.floor(keptBytes / cacheRowBytes(config, type)) + leastKeptRows
+  const keptRows = Math.floor(keptBytes / cacheRowBytes(config, type)) + stackRows(limits.contextLength)
   const opening = {
     device,
     type: elementTypes[type],

@@ -106,6 +106,10 @@ export class PagedKvCache implements KvCache {
     return slot
   }
 
+  bytesToKeep(slot: CacheSlot, range: TokenRange): number {
+    return this.#kept.bytesToKeep(this.#own(slot), range)
+  }
+
   keep(slot: CacheSlot, range: TokenRange): Promise<KeptRows> {
     return this.#exclusive.run(async () => {
       const own = this.#own(slot)

@@ -73,6 +73,10 @@ export function checkRoom({ lengths, reserved }: PlacedSlot, gained: readonly nu
   }
 }
 
+/** How many rows each range has. */
+export const rowCounts = (ranges: ReturnType<typeof rowsOf>): readonly number[] =>
+  ranges.map(({ from, to }) => to - from)
+
 /**
  * The rows of a range of tokens in each layer of a slot. In each layer the tokens lie behind its prompt rows, but for
  * those in front of a newest turn with rows and a first token that lies in front of them; or they lie in front of late

@@ -193,15 +193,19 @@ export class FakeBackend implements Backend {
     return this.usedRows
   }
 
-  async keepRows(given: CacheSlot, { end, start, tail, tokens, turn = 0 }: TokenRange): Promise<KeptRows> {
+  bytesToKeep(given: CacheSlot, range: TokenRange): number {
+    return range.end - range.start + (rowsIn(this.#own(given), range)?.rows ?? 0)
+  }
+
+  async keepRows(given: CacheSlot, range: TokenRange): Promise<KeptRows> {
     const slot = this.#own(given)
+    const { end, start, tail, tokens, turn = 0 } = range
     if (slot.tokens.length !== tokens || start >= end || end > tokens) throw new Error('not that many tokens')
     if (tail !== slot.tail || turn !== slot.turn || end > tokens - (tail ?? 0))
       throw new Error('not where the rows stand')
-    const withRows = start <= turn && end > turn && tail === undefined
     const kept = new FakeRows({
       tokens: slot.tokens.slice(start, end),
-      adapter: withRows ? slot.adapter : undefined,
+      adapter: rowsIn(slot, range),
       turn,
       free: (bytes) => {
         this.keptBytes -= bytes
@@ -391,3 +395,9 @@ function mix(hash: number, value: number): number {
   h = Math.imul(h, 0x85ebca6b)
   return (h ^ (h >>> 13)) | 0
 }
+
+/** The adapter whose rows are kept with a range of tokens. */
+const rowsIn = (
+  { adapter }: FakeSlot,
+  { end, start, tail, turn = 0 }: TokenRange,
+): FakeAdapter | undefined => (start <= turn && end > turn && tail === undefined ? adapter : undefined)
