@@ -17,14 +17,15 @@ export async function decodeDifference(backend: Backend): Promise<number> {
   try {
     for (let at = 0; at < Math.min(mostSequences, maxBatch); at++) {
       const slot = backend.allocate(tokensBefore + steps, 1)
-      if (slot === undefined)
-        throw new QuartetError('internal_error', 'an empty cache has no room for a text')
+      // A small cache has room for fewer: there no batch is larger.
+      if (slot === undefined) break
       slots.push(slot)
       await backend.prefill({
         slot,
         tokens: Array.from({ length: tokensBefore }, (_, n) => (n * 7919 + at) % vocab),
       })
     }
+    if (slots.length === 0) throw new QuartetError('internal_error', 'an empty cache has no room for a text')
     let largest = 0
     for (let step = 0; step < steps; step++) {
       const batch = slots.map((slot, at) => ({ slot, token: (step * 104_729 + at * 31) % vocab }))
