@@ -11,9 +11,12 @@ test('a budget in bytes is as many rows of all layers as fit', () => {
   expect(rowsInBudget(100 * rowBytes, f32)).toBe(100)
   expect(rowsInBudget(101 * rowBytes - 1, f32)).toBe(100)
   expect(rowsInBudget(100 * rowBytes, { ...f32, type: 'int8' })).toBe(400)
-  // A device has the rows of the longest request twice; tinyConfig reads 1,024.
-  expect(rowsInBudget(3000 * rowBytes, { ...f32, layout: 'slots' })).toBe(3000 - 1024)
-  expect(rowsInBudget(1001 * rowBytes, { ...f32, layout: 'slots' })).toBe(501)
+  // A device has the rows of the longest request once more, and again for stacked adapters; tinyConfig reads 1,024.
+  expect(rowsInBudget(5000 * rowBytes, { ...f32, layout: 'slots' })).toBe(5000 - 2 * 1024)
+  expect(rowsInBudget(1001 * rowBytes, { ...f32, layout: 'slots' })).toBe(334)
+  // Pages are whole ones, of 256 rows here, and one more is nobody's.
+  expect(rowsInBudget(5000 * rowBytes, { ...f32, layout: 'pages' })).toBe(14 * 256)
+  expect(rowsInBudget((16 * 256 - 1) * rowBytes, { ...f32, layout: 'pages' })).toBe(10 * 256)
 })
 
 test('a budget smaller than one request is refused with how much is needed and which setting gives it', () => {
@@ -26,7 +29,12 @@ test('a budget smaller than one request is refused with how much is needed and w
   )
   expect(() => rowsInBudget(100 * rowBytes, { ...f32, layout: 'slots' })).toThrow(
     expect.objectContaining({
-      message: expect.stringMatching(/50 tokens.*at least 98304.*--cache-type f16/),
+      message: expect.stringMatching(/34 tokens.*for its prompt.*stacked.*at least 145920.*--cache-type f16/),
+    }),
+  )
+  expect(() => rowsInBudget(575 * rowBytes, { ...f32, layout: 'pages' })).toThrow(
+    expect.objectContaining({
+      message: expect.stringMatching(/63 tokens.*pages of 256 with one to spare.*stacked.*at least 442368/),
     }),
   )
 })

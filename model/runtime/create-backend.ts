@@ -4,6 +4,7 @@ import { hostNodes } from '../graph/prompt-inputs.ts'
 import { AdapterLoader } from './adapter-tensors.ts'
 import { loadAnchors } from './anchors.ts'
 import type { BackendLimits } from './backend.ts'
+import { longestIn } from './cache-budget.ts'
 import {
   type CacheLayout,
   type CacheType,
@@ -14,7 +15,7 @@ import {
 } from './cache-type.ts'
 import { DecodeGraph } from './decode-graph.ts'
 import { OnnxBackend } from './onnx-backend.ts'
-import { cacheGraphFile, longestIn, openKvCache } from './open-kv-cache.ts'
+import { cacheGraphFile, openKvCache } from './open-kv-cache.ts'
 import { Runner } from './runner.ts'
 import type { Device } from './session.ts'
 

@@ -1,7 +1,8 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { CacheSlot, KeptRows, TokenRange } from './backend.ts'
-import { DevicePlaces, type Layout, spareRows } from './device-places.ts'
+import { cacheMemory } from './cache-budget.ts'
+import { DevicePlaces, type Layout } from './device-places.ts'
 import { refusal } from './device-refusal.ts'
 import {
   DeviceRows,
@@ -26,15 +27,12 @@ export interface DeviceCacheLimits {
   readonly cacheRows: number
   /** Rows of the longest slot, less than `cacheRows`. */
   readonly contextLength: number
-  /** Rows that may be kept apart from the slots. */
-  readonly keptRows: number
+  /** Rows of prefixes that may be kept apart from the slots. */
+  readonly prefixRows: number
 }
 
 /** Heads' rows whose places are listed between two turns of the event loop. */
 const rowsInTurn = 16 * 1024
-
-/** Rows of the longest slot that places of so many rows together have room for. */
-export const longestInSlots = (cacheRows: number): number => cacheRows - spareRows
 
 /**
  * A cache in a device's memory, allocated once, of which nothing crosses to the host. The graph reads the places as its past
@@ -70,7 +68,7 @@ export class DeviceKvCache implements KvCache {
     }
     this.#views = { places: rows.views(this.#stores.places), lane: rows.views(this.#stores.lane) }
     this.#places = new DevicePlaces(limits)
-    const { keptRows } = limits
+    const keptRows = limits.prefixRows + cacheMemory(limits, { config, layout: 'slots' }).stack
     this.#kept = new KeptStore(rows, { slots: this.#stores.places, keptRows, kvHeads: config.kvHeads })
   }
 
@@ -79,6 +77,7 @@ export class DeviceKvCache implements KvCache {
     config: ModelConfig,
     { limits, ...options }: DeviceRowsOptions & { readonly limits: DeviceCacheLimits },
   ): Promise<DeviceKvCache> {
+    const memory = cacheMemory(limits, { config, layout: 'slots' })
     const rows = await DeviceRows.open(config, options)
     try {
       const cache = new DeviceKvCache(config, { limits, rows })
@@ -87,11 +86,7 @@ export class DeviceKvCache implements KvCache {
       return cache
     } catch (cause) {
       await rows.release()
-      throw refusal(cause, {
-        ...limits,
-        rowBytes: rows.rowBytes,
-        runningRows: limits.cacheRows + limits.contextLength,
-      })
+      throw refusal(cause, { ...memory, prefixes: limits.prefixRows, rowBytes: rows.rowBytes })
     }
   }
 

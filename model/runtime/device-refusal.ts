@@ -1,15 +1,14 @@
 import { QuartetError } from '../../shared/errors.ts'
+import type { CacheMemory } from './cache-budget.ts'
 
 /** The memory that a cache needs of a device, in rows of all layers. */
-interface Needed {
+interface Needed extends CacheMemory {
   readonly rowBytes: number
-  /** For running requests. */
-  readonly runningRows: number
-  readonly keptRows: number
+  readonly prefixes: number
 }
 
 /** Why a cache could not be opened on a device, and which setting helps. */
-export function refusal(cause: unknown, { keptRows, rowBytes, runningRows }: Needed): QuartetError {
+export function refusal(cause: unknown, { prefixes, rowBytes, running, stack }: Needed): QuartetError {
   if (cause instanceof Error && withoutHalves.test(cause.message))
     return new QuartetError(
       'node_unavailable',
@@ -19,7 +18,7 @@ export function refusal(cause: unknown, { keptRows, rowBytes, runningRows }: Nee
   const mib = (rows: number) => Math.ceil((rows * rowBytes) / 2 ** 20)
   return new QuartetError(
     'node_unavailable',
-    `the device has no room for the KV cache: it needs ${mib(runningRows)} MiB for running requests (lower --cache-bytes or --cache-rows) and ${mib(keptRows)} MiB for kept prefixes (lower --prefix-bytes)`,
+    `the device has no room for the KV cache: it needs ${mib(running)} MiB for running requests and ${mib(stack)} MiB for stacked adapters (lower --cache-bytes or --cache-rows), and ${mib(prefixes)} MiB for kept prefixes (lower --prefix-bytes)`,
     { cause },
   )
 }

@@ -4,9 +4,9 @@ import { float16CacheGraph, float16TurnedGraph } from '../graph/float16-cache.ts
 import { int8CacheGraph } from '../graph/int8-cache.ts'
 import { pagedGraphs } from '../graph/paged-cache.ts'
 import type { BackendLimits } from './backend.ts'
-import { cacheRowBytes, stackRows } from './cache-budget.ts'
-import { type CacheForm, type CacheLayout, type CacheType, needsTurnedRows, pagedType } from './cache-type.ts'
-import { DeviceKvCache, longestInSlots } from './device-kv-cache.ts'
+import { cacheRowBytes } from './cache-budget.ts'
+import { type CacheForm, type CacheType, needsTurnedRows, pagedType } from './cache-type.ts'
+import { DeviceKvCache } from './device-kv-cache.ts'
 import type { DeviceCacheType } from './device-rows.ts'
 import { HostKvCache } from './host-kv-cache.ts'
 import type { KvCache } from './kv-cache.ts'
@@ -29,10 +29,6 @@ const elementTypes: Readonly<Record<CacheType, DeviceCacheType>> = {
   int8: 'int8',
 }
 
-/** Rows of the longest sequence in a cache of so many rows. */
-export const longestIn = (cacheRows: number, layout: CacheLayout): number =>
-  layout === 'slots' ? longestInSlots(cacheRows) : cacheRows
-
 /** The cache of a session's graph. Throws `node_unavailable` when a device lacks what it needs. */
 export async function openKvCache(
   session: InferenceSession,
@@ -51,12 +47,12 @@ export async function openKvCache(
       firstCapacity: limits.contextLength,
       bind: (tensors) => session.bind(tensors),
     })
-  const keptRows = Math.floor(keptBytes / cacheRowBytes(config, type)) + stackRows(limits.contextLength)
+  const prefixRows = Math.floor(keptBytes / cacheRowBytes(config, type))
   const opening = {
     device,
     type: elementTypes[type],
     memory: session.memoryOf(session.inputs.filter((name) => name.startsWith('past_'))),
-    limits: { ...limits, keptRows },
+    limits: { ...limits, prefixRows },
   }
   return layout === 'slots' ? DeviceKvCache.open(config, opening) : PagedKvCache.open(config, opening)
 }

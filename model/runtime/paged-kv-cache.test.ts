@@ -39,7 +39,7 @@ beforeEach(async () => {
     device: 'cpu',
     type: 'float32',
     memory: copier.memoryOf(['from_key.0']),
-    limits: { maxBatch: 4, cacheRows: 8 * pageRows, contextLength: 700, keptRows: 600 },
+    limits: { maxBatch: 4, cacheRows: 8 * pageRows, contextLength: 700, prefixRows: 600 },
   })
 })
 afterEach(async () => {

@@ -2,6 +2,7 @@ import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { pageRowsOf } from '../graph/paged-cache.ts'
 import type { CacheSlot, KeptRows, TokenRange } from './backend.ts'
+import { cacheMemory, pagesFor } from './cache-budget.ts'
 import { refusal } from './device-refusal.ts'
 import {
   DeviceRows,
@@ -24,8 +25,8 @@ export interface PagedCacheLimits {
   readonly cacheRows: number
   /** Rows of the longest slot. */
   readonly contextLength: number
-  /** Rows that may be kept apart from the slots. */
-  readonly keptRows: number
+  /** Rows of prefixes that may be kept apart from the slots. */
+  readonly prefixRows: number
 }
 
 /** The page of a run's cache to which rows may be written that nobody reads. */
@@ -59,11 +60,11 @@ export class PagedKvCache implements KvCache {
     this.#config = config
     this.#limits = limits
     this.#rows = rows
-    this.#count = Math.ceil(limits.cacheRows / pageRows)
+    this.#count = pagesFor(limits.cacheRows, pageRows)
     this.#pages = new Pages({ count: this.#count, pageRows })
     this.#store = rows.allocate((this.#count + 1) * pageRows)
     this.#views = rows.views(this.#store)
-    const { keptRows } = limits
+    const keptRows = limits.prefixRows + cacheMemory(limits, { config, layout: 'pages' }).stack
     this.#kept = new KeptStore(rows, { slots: this.#store, keptRows, kvHeads: config.kvHeads })
   }
 
@@ -72,6 +73,7 @@ export class PagedKvCache implements KvCache {
     config: ModelConfig,
     { limits, ...options }: DeviceRowsOptions & { readonly limits: PagedCacheLimits },
   ): Promise<PagedKvCache> {
+    const memory = cacheMemory(limits, { config, layout: 'pages' })
     const rows = await DeviceRows.open(config, options)
     try {
       const cache = new PagedKvCache(config, { limits, rows })
@@ -80,7 +82,7 @@ export class PagedKvCache implements KvCache {
       return cache
     } catch (cause) {
       await rows.release()
-      throw refusal(cause, { ...limits, rowBytes: rows.rowBytes, runningRows: limits.cacheRows })
+      throw refusal(cause, { ...memory, prefixes: limits.prefixRows, rowBytes: rows.rowBytes })
     }
   }
 

@@ -1,5 +1,7 @@
+import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { QuartetError } from '../../shared/errors.ts'
+import { graphFiles } from '../graph/export.ts'
 import type { BoundTensors, FeedsAndOutputs } from './ort/bound-tensors.ts'
 import { cudaLibrary } from './ort/cuda.ts'
 import type { DeviceMemory, RunTensors } from './ort/device-memory.ts'
@@ -83,11 +85,10 @@ export class InferenceSession {
     options: SessionOptions,
   ): Promise<InferenceSession> {
     const { ort, native } = nativeOptions(options)
-    const file = join(path.folder, path.graph)
     try {
-      return new InferenceSession(await NativeSession.open(ort, file, native))
+      return new InferenceSession(await NativeSession.open(ort, join(path.folder, path.graph), native))
     } catch (cause) {
-      throw loadFailure(cause, { file, device: options.device })
+      throw await loadFailure(cause, { folder: path.folder, file: path.graph, device: options.device })
     }
   }
 
@@ -161,15 +162,17 @@ export class InferenceSession {
 }
 
 /** Why a file of a backbone was not loaded, with the remedy: `backbone_invalid`, or `node_unavailable` on a device. */
-export function loadFailure(
+export async function loadFailure(
   cause: unknown,
-  { device, file }: { readonly device: Device; readonly file: string },
-): QuartetError {
-  return new QuartetError(
-    device === 'cpu' ? 'backbone_invalid' : 'node_unavailable',
-    `cannot load ${file} on ${device}: ${firstLine(cause)}; ${providers[device].remedy}`,
-    { cause },
-  )
+  { device, file, folder }: { readonly device: Device; readonly file: string; readonly folder: string },
+): Promise<QuartetError> {
+  const reason = `cannot load ${join(folder, file)} on ${device}: ${firstLine(cause)}; ${providers[device].remedy}`
+  if (device === 'cpu') return new QuartetError('backbone_invalid', reason, { cause })
+  const weights = await stat(join(folder, graphFiles.weights)).catch(() => undefined)
+  const memory =
+    weights &&
+    `; the weights take ${Math.ceil(weights.size / 2 ** 20)} MiB of its memory: where it has less free, take a backbone in fewer bits (--weights)`
+  return new QuartetError('node_unavailable', `${reason}${memory ?? ''}`, { cause })
 }
 
 /** The library that has the device's provider, and how a session is opened on it. Throws `node_unavailable`. */

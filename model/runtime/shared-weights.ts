@@ -55,7 +55,7 @@ export class SharedWeights {
       return await SharedWeights.#read(folder, { device, graph })
     } catch (cause) {
       if (cause instanceof QuartetError && cause.code !== 'node_error') throw cause
-      throw loadFailure(cause, { file: join(folder, graphFiles.weights), device })
+      throw await loadFailure(cause, { folder, file: graphFiles.weights, device })
     }
   }
 
