@@ -68,29 +68,28 @@ export async function createBackend({
     vocab,
     contextLength: Math.min(asked.contextLength, config.contextLength, longest),
   }
-  return new OnnxBackend({
-    backbone,
+  const adapters = new AdapterLoader({ backbone, config, anchors, chunkTokens: limits.chunkTokens })
+  await using failing = new AsyncDisposableStack()
+  const runner = await Runner.open(folder, {
+    cache: (opened) => openKvCache(opened, { config, device, form, keptBytes, limits }),
     config,
-    form,
-    limits,
-    runner: await Runner.open(folder, {
-      cache: (opened) => openKvCache(opened, { config, device, form, keptBytes, limits }),
-      config,
-      decode:
-        layout === 'pages' && (decodeGraph ?? device === 'cuda')
-          ? (initializers) =>
-              DecodeGraph.open(folder, {
-                config,
-                initializers,
-                limits,
-                type: pagedType(cacheType),
-                ...session,
-              })
-          : undefined,
-      graph: cacheGraphFile(form, { config, device }),
-      cpuNodes: hostNodes(config),
-      ...session,
-    }),
-    adapters: new AdapterLoader({ backbone, config, anchors, chunkTokens: limits.chunkTokens }),
+    decode:
+      layout === 'pages' && (decodeGraph ?? device === 'cuda')
+        ? (initializers) =>
+            DecodeGraph.open(folder, {
+              config,
+              initializers,
+              limits,
+              type: pagedType(cacheType),
+              ...session,
+            })
+        : undefined,
+    graph: cacheGraphFile(form, { config, device }),
+    cpuNodes: hostNodes(config),
+    ...session,
   })
+  failing.adopt(runner, (failed) => failed.release())
+  const backend = new OnnxBackend({ backbone, config, form, limits, runner, adapters })
+  failing.move()
+  return backend
 }

@@ -5,9 +5,9 @@ import { type PagedType, pagedGraphs, pageRowsOf } from '../graph/paged-cache.ts
 import { Crossing } from './crossing.ts'
 import type { KvBinding } from './kv-cache.ts'
 import type { BoundTensors } from './ort/bound-tensors.ts'
-import type { DeviceTensor } from './ort/device-memory.ts'
+import type { DeviceMemory, DeviceTensor } from './ort/device-memory.ts'
 import { sparePage } from './paged-kv-cache.ts'
-import { InferenceSession, type SessionOptions } from './session.ts'
+import { firstLine, InferenceSession, type SessionOptions } from './session.ts'
 import { float32, int32, int64, type Tensor } from './tensors.ts'
 
 interface DecodeLimits {
@@ -27,6 +27,9 @@ export interface DecodeGraphOptions extends Pick<SessionOptions, 'device' | 'ini
 const inputs = ['tokens', 'row_starts', 'past_rows', 'block_table'] as const
 type Input = (typeof inputs)[number]
 type Inputs<T> = Readonly<Record<Input, T>>
+
+/** The tensors on the device that the largest batch has. */
+type DecodeMemory = Inputs<DeviceTensor> & { readonly logits: DeviceTensor }
 
 /** A size of batch and of tables, and the tensors on the device that its runs have, always the same. */
 interface SizeClass {
@@ -57,7 +60,7 @@ export class DecodeGraph {
   readonly #session: InferenceSession
   readonly #enter: Crossing
   readonly #leave: Crossing
-  readonly #memory: Inputs<DeviceTensor> & { readonly logits: DeviceTensor }
+  readonly #memory: DecodeMemory
   readonly #classes = new Map<string, SizeClass>()
   /** The cache of the last run. */
   #cache: BoundTensors | undefined
@@ -67,10 +70,12 @@ export class DecodeGraph {
     enter,
     leave,
     limits,
+    memory,
     session,
   }: Pick<DecodeGraphOptions, 'config' | 'limits'> & {
     enter: Crossing
     leave: Crossing
+    memory: DecodeMemory
     session: InferenceSession
   }) {
     this.#config = config
@@ -78,16 +83,7 @@ export class DecodeGraph {
     this.#session = session
     this.#enter = enter
     this.#leave = leave
-    const { layers, vocab } = config
-    const { maxBatch } = limits
-    const memory = session.memoryOf(inputs)
-    this.#memory = {
-      tokens: memory.allocate({ type: 'int64', dims: [maxBatch, 1] }),
-      row_starts: memory.allocate({ type: 'int32', dims: [layers, maxBatch + 1] }),
-      past_rows: memory.allocate({ type: 'int32', dims: [layers, maxBatch] }),
-      block_table: memory.allocate({ type: 'int32', dims: [maxBatch, this.#mostPages] }),
-      logits: memory.allocate({ type: 'float32', dims: [maxBatch, vocab] }),
-    }
+    this.#memory = memory
   }
 
   /** Throws `node_unavailable` or `backbone_invalid`. */
@@ -105,24 +101,25 @@ export class DecodeGraph {
         { ...options, captures: true, memoryPattern: false },
       ),
     )
-    const enter = keep(
-      await Crossing.open(device, [
-        { name: 'tokens', type: 'int64', axes: 2 },
-        { name: 'row_starts', type: 'int32', axes: 2 },
-        { name: 'past_rows', type: 'int32', axes: 2 },
-        { name: 'block_table', type: 'int32', axes: 2 },
-      ]),
-    )
-    const leave = keep(await Crossing.open(device, [{ name: 'logits', type: 'float32', axes: 2 }]))
     try {
-      const graph = new DecodeGraph({ config, enter, leave, limits, session })
+      const enter = keep(
+        await Crossing.open(device, [
+          { name: 'tokens', type: 'int64', axes: 2 },
+          { name: 'row_starts', type: 'int32', axes: 2 },
+          { name: 'past_rows', type: 'int32', axes: 2 },
+          { name: 'block_table', type: 'int32', axes: 2 },
+        ]),
+      )
+      const leave = keep(await Crossing.open(device, [{ name: 'logits', type: 'float32', axes: 2 }]))
+      const memory = allocated(session.memoryOf(inputs), { config, limits })
       opened.move()
-      return graph
+      return new DecodeGraph({ config, enter, leave, limits, memory, session })
     } catch (cause) {
+      if (cause instanceof QuartetError && cause.code === 'node_unavailable') throw cause
       const mib = Math.ceil((limits.maxBatch * config.vocab * Float32Array.BYTES_PER_ELEMENT) / 2 ** 20)
       throw new QuartetError(
         'node_unavailable',
-        `the device has no room for the logits of ${limits.maxBatch} decoded tokens, which take ${mib} MiB: lower --max-batch, or lower --cache-bytes to leave room for them`,
+        `the device has no room for the logits of ${limits.maxBatch} decoded tokens, which take ${mib} MiB (${firstLine(cause)}): lower --max-batch, or lower --cache-bytes to leave room for them`,
         { cause },
       )
     }
@@ -197,13 +194,9 @@ export class DecodeGraph {
     return bound
   }
 
-  get #mostPages(): number {
-    return Math.ceil(this.#limits.contextLength / pageRowsOf(this.#config))
-  }
-
   #classFor(wanted: { readonly batch: number; readonly pages: number }): SizeClass {
     const batch = roundedUp(wanted.batch, this.#limits.maxBatch)
-    const pages = roundedUp(wanted.pages, this.#mostPages)
+    const pages = roundedUp(wanted.pages, mostPages(this.#config, this.#limits))
     const key = `${batch}x${pages}`
     const known = this.#classes.get(key)
     if (known !== undefined) return known
@@ -212,13 +205,14 @@ export class DecodeGraph {
     const pageRows = pageRowsOf(this.#config)
     // One sequence fills more pages than the class below has; in a layer without prompt rows, as many rows fewer.
     const below = pages === 1 ? 0 : 2 ** (Math.ceil(Math.log2(pages)) - 1)
+    using failing = new DisposableStack()
     const inputs = {
-      tokens: tokens.as([batch, 1]),
-      row_starts: row_starts.as([layers, batch + 1]),
-      past_rows: past_rows.as([layers, batch]),
-      block_table: block_table.as([batch, pages]),
+      tokens: failing.use(tokens.as([batch, 1])),
+      row_starts: failing.use(row_starts.as([layers, batch + 1])),
+      past_rows: failing.use(past_rows.as([layers, batch])),
+      block_table: failing.use(block_table.as([batch, pages])),
     }
-    const classLogits = logits.as([batch, vocab])
+    const classLogits = failing.use(logits.as([batch, vocab]))
     const row_bounds = int32([1, pages * pageRows, Math.max(1, below * pageRows + 1 - maxPromptRows)])
     const made: SizeClass = {
       number: this.#classes.size + 1,
@@ -228,10 +222,35 @@ export class DecodeGraph {
       logits: classLogits,
       bound: this.#session.bind({ feeds: { ...inputs, row_bounds }, outputs: { logits: classLogits } }),
     }
+    failing.move()
     this.#classes.set(key, made)
     return made
   }
 }
+
+/** Memory for the largest class of sizes. */
+function allocated(
+  memory: DeviceMemory,
+  { config, limits }: Pick<DecodeGraphOptions, 'config' | 'limits'>,
+): DecodeMemory {
+  const { layers, vocab } = config
+  const { maxBatch } = limits
+  using failing = new DisposableStack()
+  const tensor = (type: 'float32' | 'int32' | 'int64', dims: readonly number[]) =>
+    failing.use(memory.allocate({ type, dims }))
+  const made = {
+    tokens: tensor('int64', [maxBatch, 1]),
+    row_starts: tensor('int32', [layers, maxBatch + 1]),
+    past_rows: tensor('int32', [layers, maxBatch]),
+    block_table: tensor('int32', [maxBatch, mostPages(config, limits)]),
+    logits: tensor('float32', [maxBatch, vocab]),
+  }
+  failing.move()
+  return made
+}
+
+const mostPages = (config: ModelConfig, { contextLength }: DecodeLimits): number =>
+  Math.ceil(contextLength / pageRowsOf(config))
 
 function filled(values: readonly number[], { to, with: value }: { to: number; with: number }): number[] {
   return [...values, ...Array<number>(to - values.length).fill(value)]

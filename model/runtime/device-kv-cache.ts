@@ -7,6 +7,7 @@ import { refusal } from './device-refusal.ts'
 import {
   DeviceRows,
   type DeviceRowsOptions,
+  deviceRowBytes,
   type LayerCopy,
   type RowAt,
   type RowCopies,
@@ -78,15 +79,17 @@ export class DeviceKvCache implements KvCache {
     { limits, ...options }: DeviceRowsOptions & { readonly limits: DeviceCacheLimits },
   ): Promise<DeviceKvCache> {
     const memory = cacheMemory(limits, { config, layout: 'slots' })
-    const rows = await DeviceRows.open(config, options)
+    await using opened = new AsyncDisposableStack()
     try {
+      const rows = opened.adopt(await DeviceRows.open(config, options), (failed) => failed.release())
       const cache = new DeviceKvCache(config, { limits, rows })
       // A device may tell only when memory is used that it has not given it.
       for (const store of [...Object.values(cache.#stores), cache.#kept.store]) await rows.tryOut(store)
+      opened.move()
       return cache
     } catch (cause) {
-      await rows.release()
-      throw refusal(cause, { ...memory, prefixes: limits.prefixRows, rowBytes: rows.rowBytes })
+      const rowBytes = deviceRowBytes(config, options.type)
+      throw refusal(cause, { ...memory, prefixes: limits.prefixRows, rowBytes })
     }
   }
 

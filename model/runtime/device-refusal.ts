@@ -1,5 +1,6 @@
 import { QuartetError } from '../../shared/errors.ts'
 import type { CacheMemory } from './cache-budget.ts'
+import { firstLine } from './session.ts'
 
 /** The memory that a cache needs of a device, in rows of all layers. */
 interface Needed extends CacheMemory {
@@ -9,6 +10,8 @@ interface Needed extends CacheMemory {
 
 /** Why a cache could not be opened on a device, and which setting helps. */
 export function refusal(cause: unknown, { prefixes, rowBytes, running, stack }: Needed): QuartetError {
+  // It names its own remedy.
+  if (cause instanceof QuartetError && cause.code === 'node_unavailable') return cause
   if (cause instanceof Error && withoutHalves.test(cause.message))
     return new QuartetError(
       'node_unavailable',
@@ -18,7 +21,7 @@ export function refusal(cause: unknown, { prefixes, rowBytes, running, stack }: 
   const mib = (rows: number) => Math.ceil((rows * rowBytes) / 2 ** 20)
   return new QuartetError(
     'node_unavailable',
-    `the device has no room for the KV cache: it needs ${mib(running)} MiB for running requests and ${mib(stack)} MiB for stacked adapters (lower --cache-bytes or --cache-rows), and ${mib(prefixes)} MiB for kept prefixes (lower --prefix-bytes)`,
+    `the device has no room for the KV cache (${firstLine(cause)}): it needs ${mib(running)} MiB for running requests and ${mib(stack)} MiB for stacked adapters (lower --cache-bytes or --cache-rows), and ${mib(prefixes)} MiB for kept prefixes (lower --prefix-bytes)`,
     { cause },
   )
 }

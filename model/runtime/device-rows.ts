@@ -3,7 +3,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import { copyRowsGraph } from '../graph/copy-rows.ts'
 import { encodeModel } from '../graph/encode.ts'
 import type { FeedsAndOutputs } from './ort/bound-tensors.ts'
-import type { DeviceMemory, DeviceTensor, RunTensors } from './ort/device-memory.ts'
+import { allOrNone, type DeviceMemory, type DeviceTensor, type RunTensors } from './ort/device-memory.ts'
 import { type Device, InferenceSession } from './session.ts'
 import { int64, type Tensor } from './tensors.ts'
 
@@ -18,6 +18,12 @@ export interface DeviceRowsOptions {
 }
 
 const bytesOf: Readonly<Record<DeviceCacheType, number>> = { float32: 4, float16: 2, int8: 1 }
+
+/** Bytes of a row, a key and a value for each head, in all layers. */
+export const deviceRowBytes = (
+  { headDim, kvHeads, layers }: Pick<ModelConfig, 'headDim' | 'kvHeads' | 'layers'>,
+  type: DeviceCacheType,
+): number => 2 * layers * kvHeads * headDim * bytesOf[type]
 
 /** Keys and values in turn, layer by layer: each [heads' rows, headDim], as all that a device copies are rows of a head. */
 export type RowStore = readonly DeviceTensor[]
@@ -63,7 +69,7 @@ export class DeviceRows {
     this.#copier = copier
   }
 
-  /** Throws `node_unavailable`. */
+  /** Throws `node_unavailable`, or `OrtError` where the device cannot run the graph that copies. */
   static async open(config: ModelConfig, { device, memory, type }: DeviceRowsOptions): Promise<DeviceRows> {
     if (memory.isHost && device !== 'cpu')
       throw new QuartetError(
@@ -85,14 +91,13 @@ export class DeviceRows {
 
   /** Bytes of a row, a key and a value for each head, in all layers. */
   get rowBytes(): number {
-    const { headDim, kvHeads, layers } = this.#config
-    return 2 * layers * kvHeads * headDim * bytesOf[this.#type]
+    return deviceRowBytes(this.#config, this.#type)
   }
 
   /** Memory for so many rows, each of all heads. Throws `OrtError` when the device has none. */
   allocate(rows: number): RowStore {
     const { headDim, kvHeads, layers } = this.#config
-    const store = Array.from({ length: 2 * layers }, () =>
+    const store = allOrNone(Array(2 * layers).keys(), () =>
       this.#memory.allocate({ type: this.#type, dims: [rows * kvHeads, headDim] }),
     )
     this.#stores.push(store)
@@ -193,8 +198,8 @@ export class StoreViews implements Disposable {
   of(dims: readonly number[]): FeedsAndOutputs {
     if (this.#named !== undefined && dims.every((size, axis) => size === this.#dims[axis])) return this.#named
     this[Symbol.dispose]()
+    this.#tensors = allOrNone(this.#store, (tensor) => tensor.as(dims))
     this.#dims = dims
-    this.#tensors = this.#store.map((tensor) => tensor.as(dims))
     this.#named = { feeds: this.#as('past'), outputs: this.#as('present') }
     return this.#named
   }

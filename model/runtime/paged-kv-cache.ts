@@ -7,6 +7,7 @@ import { refusal } from './device-refusal.ts'
 import {
   DeviceRows,
   type DeviceRowsOptions,
+  deviceRowBytes,
   type RowAt,
   type RowStore,
   type StoreViews,
@@ -74,15 +75,17 @@ export class PagedKvCache implements KvCache {
     { limits, ...options }: DeviceRowsOptions & { readonly limits: PagedCacheLimits },
   ): Promise<PagedKvCache> {
     const memory = cacheMemory(limits, { config, layout: 'pages' })
-    const rows = await DeviceRows.open(config, options)
+    await using opened = new AsyncDisposableStack()
     try {
+      const rows = opened.adopt(await DeviceRows.open(config, options), (failed) => failed.release())
       const cache = new PagedKvCache(config, { limits, rows })
       // A device may tell only when memory is used that it has not given it.
       for (const store of [cache.#store, cache.#kept.store]) await rows.tryOut(store)
+      opened.move()
       return cache
     } catch (cause) {
-      await rows.release()
-      throw refusal(cause, { ...memory, prefixes: limits.prefixRows, rowBytes: rows.rowBytes })
+      const rowBytes = deviceRowBytes(config, options.type)
+      throw refusal(cause, { ...memory, prefixes: limits.prefixRows, rowBytes })
     }
   }
 

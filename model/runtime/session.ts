@@ -205,6 +205,7 @@ function nativeOptions({
   }
 }
 
-function firstLine(thrown: unknown): string {
+/** What was thrown, in a line. */
+export function firstLine(thrown: unknown): string {
   return (thrown instanceof Error ? thrown.message : String(thrown)).split('\n', 1)[0] ?? ''
 }

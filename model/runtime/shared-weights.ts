@@ -76,7 +76,7 @@ export class SharedWeights {
       const loader = known ?? loading.adopt(await openFor(device, type), (released) => released.release())
       loaders.set(type, loader)
       const flat = await readWeight(file, weight)
-      const tensor = holder.memory.allocate({ type, dims })
+      const tensor = failing.use(holder.memory.allocate({ type, dims }))
       using target = tensor.as(flat.dims)
       await loader.copy({ from: { weight: flat }, to: { weight: target } })
       tensors[name] = tensor

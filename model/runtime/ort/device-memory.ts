@@ -41,6 +41,17 @@ export class DeviceTensor implements Disposable {
   }
 }
 
+/** Makes one of each; where one cannot be made, those before it are disposed of. */
+export function allOrNone<S, T extends Disposable>(
+  sources: Iterable<S>,
+  make: (source: S) => T,
+): readonly T[] {
+  using failing = new DisposableStack()
+  const made = Array.from(sources, (source) => failing.use(make(source)))
+  failing.move()
+  return made
+}
+
 /** Tensors of a run, in this process's memory or a device's, by the name of the graph input or output. */
 export type RunTensors = Readonly<Record<string, Tensor | DeviceTensor>>
 

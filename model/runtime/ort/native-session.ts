@@ -66,7 +66,13 @@ export class NativeSession {
       const out = new BigUint64Array(1)
       if (typeof model === 'string') await api.callAside('CreateSession', environment, model, native, out)
       else await api.callAside('CreateSessionFromArray', environment, model, model.byteLength, native, out)
-      return new NativeSession(ort, out[0] ?? 0n)
+      const [session = 0n] = out
+      try {
+        return new NativeSession(ort, session)
+      } catch (error) {
+        await api.callAside('ReleaseSession', session)
+        throw error
+      }
     } finally {
       api.call('ReleaseSessionOptions', native)
     }
@@ -236,8 +242,11 @@ class RunOptions implements Disposable {
     this.#ort = ort
     this.#signal = signal
     this.address = addressFrom((out) => ort.api.call('CreateRunOptions', out))
+    using failing = new DisposableStack()
+    failing.use(this)
     // The name is CUDA's and WebGPU's both.
     if (capture !== undefined) ort.api.call('AddRunConfigEntry', this.address, 'gpu_graph_id', `${capture}`)
+    failing.move()
     signal?.addEventListener('abort', this.#end)
   }
 
