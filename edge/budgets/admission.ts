@@ -20,14 +20,24 @@ export interface UsageBound {
   readonly maxTokens: number
   /** The weight of a token: less in a batch; 1 when absent. */
   readonly tokenShare?: number | undefined
-  /** Models of their own for the choices of a prompt, `n` of them, instead of `model` and `promptRows`. */
-  readonly answerers?: readonly { readonly model: string; readonly promptRows: number }[]
+  /** Models of their own for the choices of a prompt, `n` of them, instead of `model`, `trial` and `promptRows`. */
+  readonly answerers?: readonly BoundAnswerer[]
+}
+
+/** A model that gives one of a prompt's choices. */
+export interface BoundAnswerer {
+  readonly model: string
+  readonly trial?: Trial | undefined
+  readonly promptRows: number
 }
 
 /** Who answers with a choice of a prompt, and the rows that are paid for with it. */
-export function answererOf({ answerers, model, n, promptRows }: UsageBound, choice: number) {
+export function answererOf(
+  { answerers, model, n, promptRows, trial }: UsageBound,
+  choice: number,
+): BoundAnswerer {
   const place = choice % n
-  return answerers?.[place] ?? { model, promptRows: place === 0 ? promptRows : 0 }
+  return answerers?.[place] ?? { model, trial, promptRows: place === 0 ? promptRows : 0 }
 }
 
 /** Tokens that a request may use: each prompt, the adapters' rows, and `max_tokens` of every choice. */
@@ -65,6 +75,8 @@ export interface Reservation {
   terms(choice: number): string
   /** Charges a choice. The first call for a choice counts. */
   settle(choice: number, use: ChoiceUse): void
+  /** A choice ended without a token, and costs nothing. No more is said of it. */
+  unanswered(choice: number, outcome: string): void
   /**
    * The request is over, on whichever path: choices that were not settled gave no token and cost nothing. The first
    * call counts.

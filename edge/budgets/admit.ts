@@ -39,6 +39,7 @@ export async function admit(
   return {
     terms: (choice) => reservation.terms(choice),
     settle: (choice, use) => reservation.settle(choice, use),
+    unanswered: (choice, outcome) => reservation.unanswered(choice, outcome),
     close(outcome) {
       reservation.close(outcome)
       budgets.keep(id, access)

@@ -21,6 +21,8 @@ export const ChargeTerms = z.strictObject({
   model: z.string().min(1).max(maxModelLength),
   /** Set where that is an alias with a canary. */
   trial: z.strictObject({ version: z.int(), side: CanarySide }).optional(),
+  /** Set where several models answer together: the choice is its model's whole part, and so a request of its own there. */
+  ownRequest: z.literal(true).optional(),
   /** Tokens charged at most: those of the prompt (none where an earlier choice of the same prompt pays them) … */
   prompt: z.int().min(0),
   /** … the adapter's prompt rows, which are paid for with it … */

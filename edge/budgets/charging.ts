@@ -4,6 +4,7 @@ import { dayOf, monthOf } from './calendar.ts'
 import { type ChargeTerms, type Counts, mostTokensIn, payable, tokensIn } from './charge-terms.ts'
 import type { Charge } from './exchange.ts'
 import { bucketOf, emptyHistogram, readHistogram } from './first-token.ts'
+import { isFailure, isRefusal } from './outcomes.ts'
 import { isOfRunningTenancy } from './tenancy.ts'
 import { recordTrial } from './trial-table.ts'
 
@@ -23,11 +24,6 @@ interface Charged {
   readonly timed: number
   [column: string]: string | number | null
 }
-
-/** Outcomes that a client brings about itself are no failures of the service. */
-const fine: ReadonlySet<string> = new Set(['stop', 'length', 'client_closed_request'])
-/** Refused by every node before any work: such a request is none. */
-const refused: ReadonlySet<string> = new Set(['queue_full', 'context_length_exceeded', 'grammar_invalid'])
 
 /** No node tells of generations longer ago than this, so older charges need not be remembered. */
 export const chargesKeptMs = 2 * settlementKeepMs
@@ -76,7 +72,7 @@ export function charge(sql: Sql, told: Told): void {
           cached: isEstimated ? counts.cached : Math.min(charged.cached, counts.cached),
         }
   // How it ended for the client, its isolate knows best.
-  const failed = isEstimated ? before.failed : fine.has(outcome) || refused.has(outcome) ? 0 : 1
+  const failed = isEstimated ? before.failed : isFailure(outcome) ? 1 : 0
   const timed = before?.timed === 1 || told.firstTokenMs !== null ? 1 : 0
   const by = isEstimated && toldBy === 'node' ? 'estimate' : toldBy
   sql.all(
@@ -93,19 +89,31 @@ export function charge(sql: Sql, told: Told): void {
     spend(sql, day, tokens)
     release(sql, terms.lease, toldBy === 'node' ? tokens : mostTokensIn(terms) - tokensIn(charged, terms))
   }
-  const first = choice.endsWith('.0')
+  const isRequest = terms.ownRequest === true || choice.endsWith('.0')
+  const turned = failed - (before?.failed ?? 0)
+  const isTold = turned === 0 || (terms.ownRequest !== true && hasFailedOther(sql, choice))
   const delta = {
-    requests: first && before === undefined && !refused.has(outcome) ? 1 : 0,
-    errors: first ? failed - (before?.failed ?? 0) : 0,
+    requests: isRequest && before === undefined && !isRefusal(outcome) ? 1 : 0,
+    errors: isTold ? 0 : turned,
     prompt: after.prompt - charged.prompt,
     cached: after.cached - charged.cached,
     rows: after.rows - charged.rows,
     completion: after.completion - charged.completion,
-    firstTokenMs: first && before?.timed !== 1 ? told.firstTokenMs : null,
+    firstTokenMs: isRequest && before?.timed !== 1 ? told.firstTokenMs : null,
   }
   recordUsage(sql, { table: isOwn ? 'usage' : 'past_usage', terms: { ...terms, day }, ...delta })
   const { model: alias, trial } = terms
   if (isOwn && trial !== undefined) recordTrial(sql, { ...delta, ...trial, alias })
+}
+
+/** Whether another choice of the same request has failed: a request of one model is one error, whichever fails. */
+function hasFailedOther(sql: Sql, choice: string): boolean {
+  const request = choice.slice(0, choice.lastIndexOf('.'))
+  const [other] = sql.all(
+    'SELECT 1 FROM charges WHERE choice > ? AND choice < ? AND choice != ? AND failed = 1 LIMIT 1',
+    ...[`${request}.`, `${request}/`, choice],
+  )
+  return other !== undefined
 }
 
 const larger = (one: Counts, other: Counts): Omit<Counts, 'cached'> => ({

@@ -60,21 +60,25 @@ export class AccountReservation implements Reservation {
     })
   }
 
+  unanswered(choice: number, outcome: string): void {
+    if (this.#settled.has(choice)) return
+    this.#settled.add(choice)
+    const { account, requestId } = this.#options
+    account.charge({
+      id: settlementId({ requestId, choice, attempt: 0 }),
+      terms: this.#termsOf(choice),
+      usage: { promptTokens: 0, completionTokens: 0 },
+      outcome,
+      firstTokenMs: null,
+      countedBy: 'node',
+    })
+  }
+
   close(outcome: string): void {
     if (this.#isClosed) return
     this.#isClosed = true
-    const { account, bound, requestId, reserved } = this.#options
-    for (let choice = 0; choice < bound.prompts.length * bound.n; choice++) {
-      if (this.#settled.has(choice)) continue
-      account.charge({
-        id: settlementId({ requestId, choice, attempt: 0 }),
-        terms: this.#termsOf(choice),
-        usage: { promptTokens: 0, completionTokens: 0 },
-        outcome,
-        firstTokenMs: null,
-        countedBy: 'node',
-      })
-    }
+    const { account, bound, reserved } = this.#options
+    for (let choice = 0; choice < bound.prompts.length * bound.n; choice++) this.unanswered(choice, outcome)
     account.left()
     account.giveBack(reserved, { slots: reserved.slots, allowance: 0 })
     this.#return()
@@ -95,7 +99,7 @@ export class AccountReservation implements Reservation {
   #termsOf(choice: number): ChargeTerms {
     const { at, cachedTokenShare = 1, bound, key, reserved, tenancy = null } = this.#options
     const { maxTokens, n, prompts, tokenShare = 1 } = bound
-    const { model, promptRows } = answererOf(bound, choice)
+    const { model, promptRows, trial } = answererOf(bound, choice)
     const isFirstOfPrompt = choice % n === 0
     return {
       day: reserved.day,
@@ -104,7 +108,8 @@ export class AccountReservation implements Reservation {
       key,
       tenancy,
       model,
-      ...(bound.trial === undefined ? {} : { trial: bound.trial }),
+      ...(trial === undefined ? {} : { trial }),
+      ...(bound.answerers === undefined ? {} : { ownRequest: true as const }),
       prompt: isFirstOfPrompt ? (prompts[choice / n] ?? 0) : 0,
       rows: promptRows,
       cachedTokenShare,

@@ -51,7 +51,11 @@ export function boundOf(
   { tokenShare }: Pick<UsageBound, 'tokenShare'>,
 ): UsageBound {
   const ofEach = () =>
-    answerers.map(({ asked, model: own }) => ({ model: asked, promptRows: promptRowsOf(own) }))
+    answerers.map(({ asked, model: own }) => ({
+      model: asked,
+      trial: own.trial,
+      promptRows: promptRowsOf(own),
+    }))
   return {
     model: answerers[0]?.asked ?? '',
     ...(answerers.length === 1 ? { trial: model.trial } : {}),

@@ -4,6 +4,7 @@ import { settlementId } from '../../shared/ids.ts'
 import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
 import { admit } from '../budgets/admit.ts'
 import { ChoiceMeter } from '../budgets/choice-meter.ts'
+import { outcomeOfOthers } from '../budgets/outcomes.ts'
 import { currentFleet } from '../fleet/current-fleet.ts'
 import type { FleetNode } from '../fleet/nodes.ts'
 import { readerOf } from '../http/reader.ts'
@@ -133,10 +134,9 @@ export async function startChoices(
       })
       held.settled.catch(() => undefined).finally(() => places.giveBack())
       const settleUnanswered = (outcome: string) => {
-        if (held.reading !== undefined) return
         const { unusable } = attempts
         const ended = unusable?.attempt ?? (signal.aborted ? attempts.waiting[0] : undefined)
-        if (ended === undefined) return
+        if (ended === undefined) return reservation.unanswered(choice, outcome)
         reservation.settle(choice, {
           settlement: settlement(ended.number),
           node: ended.node.url,
@@ -147,17 +147,24 @@ export async function startChoices(
           firstTokenMs: null,
         })
       }
-      return { attempts, held, settleUnanswered }
+      const end = (why: string) => {
+        const meter = held.reading?.meter
+        // The client left or the deadline passed, which caused every failure after it.
+        const isOwn = !signal.aborted && held.failure !== undefined
+        const others = answerers.length > 1 ? outcomeOfOthers(why) : why
+        const outcome = isOwn ? toQuartetError(held.failure).code : others
+        if (meter === undefined) settleUnanswered(outcome)
+        else meter.end(outcome)
+      }
+      return { attempts, held, end }
     },
   )
   const held = choices.map((choice) => choice.held)
   const meters = () => held.flatMap(({ reading }) => reading?.meter ?? [])
   const close = (why: string) => {
-    // The client left or the deadline passed, which caused every failure after it.
     const outcome = signal.aborted ? toQuartetError(signal.reason).code : why
-    for (const { settleUnanswered } of choices) settleUnanswered(outcome)
-    // The meters end before the scope: a stream that the scope's end breaks is no failure.
-    for (const meter of meters()) meter.end(outcome)
+    // They end before the scope: a stream that the scope's end breaks is no failure.
+    for (const { end } of choices) end(outcome)
     scope.close()
     reservation.close(outcome)
   }

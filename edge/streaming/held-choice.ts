@@ -25,12 +25,14 @@ export class HeldChoice<R extends Reading> {
   #ahead: ChoiceDelta[] = []
   #pending: Promise<IteratorResult<ChoiceDelta, void>> | undefined
   #isReleased = false
+  #failure: unknown
   /** It is complete, or was released; rejects when it failed for good. */
   readonly settled: Promise<void>
 
   constructor(source: HeldSource<R>) {
     this.#source = source
     this.settled = this.#hold().catch((thrown: unknown) => {
+      this.#failure = thrown
       this.#ready.reject(thrown)
       throw thrown
     })
@@ -40,6 +42,11 @@ export class HeldChoice<R extends Reading> {
   /** The attempt that gives the deltas; for a choice that failed, its last attempt. */
   get reading(): R | undefined {
     return this.#reading
+  }
+
+  /** What it failed with for good before it was released; undefined where it did not. */
+  get failure(): unknown {
+    return this.#failure
   }
 
   /** Resolves with a first token, which a failure may take back. */

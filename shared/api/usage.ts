@@ -47,6 +47,7 @@ export const UsageRow = z.object({
   key: KeyId,
   /** The name that the client used: an alias or a backbone. */
   model: z.string(),
+  /** One for each model that a request names: rows of a request by `models` sum to more than one. */
   requests: count,
   /** Requests among them that failed for a reason that was not the client's. */
   errors: count,

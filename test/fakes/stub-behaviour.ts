@@ -41,6 +41,8 @@ export interface StubBehaviour {
   readonly adapterMissing?: boolean
   /** Answers with this. */
   readonly refuse?: Refusal
+  /** What is otherwise in requests whose first adapter is this one, by digest. */
+  readonly of?: Readonly<Record<string, Partial<Omit<StubBehaviour, 'of'>>>>
   /** Answers a pushed adapter with this, after as many milliseconds. */
   readonly refusePush?: Refusal
   readonly pushDelayMs?: number

@@ -156,7 +156,7 @@ function settlementsOf(body: Buffer, { behaviour: { cachedTokens }, calls }: Sta
 }
 
 async function generate(response: ServerResponse, { call, state }: { call: StubCall; state: State }) {
-  const { adapters, behaviour } = state
+  const { adapters } = state
   const {
     adapter = null,
     embedding,
@@ -170,6 +170,7 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
     promptLogprobs?: number
     maxTokens: number
   }
+  const behaviour = { ...state.behaviour, ...state.behaviour.of?.[adapter ?? ''] }
   const { refuse } = behaviour
   endWith(response, call)
   const lacksAdapter = behaviour.adapterMissing === true && adapter !== null && !adapters.has(adapter)
