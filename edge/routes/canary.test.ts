@@ -1,4 +1,4 @@
-import { beforeAll, beforeEach, expect, test } from 'vitest'
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { CanaryReport } from '../../shared/api/deployments.ts'
 import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
 import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
@@ -66,4 +66,70 @@ test('a request may name one side of a canary, which its counts leave out', asyn
   ])
   expect((await edge.own(tenant, 'GET', '/aliases/tone/canary')).status).toBe(404)
   expect((await edge.chat(tenant, { model: 'tone@other' })).status).toBe(404)
+})
+
+describe('an alias with a canary that answers together with another', () => {
+  const tail = 1 + 'assistant\n'.length
+  const digests = { stable: '', canary: '', other: '' }
+
+  beforeEach(async () => {
+    for (const [at, name] of (['stable', 'canary', 'other'] as const).entries()) {
+      const adapter = await makeAdapter({ backbone: workerBackbone, seed: 510 + at, rows: 2 + at, tail })
+      await edge.own(tenant, 'PUT', `/adapters/${adapter.digest}`, adapter.file)
+      digests[name] = adapter.digest
+    }
+    await edge.own(tenant, 'PUT', '/aliases/late', { digest: digests.stable })
+    await edge.own(tenant, 'PUT', '/aliases/other', { digest: digests.other })
+    const set = { digest: digests.canary, percent: 50 }
+    expect((await edge.own(tenant, 'PUT', '/aliases/late/canary', set)).status).toBe(200)
+  })
+
+  const report = async () =>
+    CanaryReport.parse(await (await edge.own(tenant, 'GET', '/aliases/late/canary')).json())
+  const errors = async () => {
+    const { canary, stable } = await report()
+    return { requests: canary.requests + stable.requests, errors: canary.errors + stable.errors }
+  }
+  const together = (models: readonly string[]) =>
+    edge.chat(tenant, { model: undefined, models, max_tokens: 4 })
+
+  test('counts what its side answered, wherever its name stands among them', async () => {
+    let canaries = 0
+    for (let at = 0; at < 8; at++) {
+      const answer = await together(at % 2 === 0 ? ['late', 'other'] : ['other', 'late'])
+      if (answer.headers.get('x-quartet-adapter')?.includes(digests.canary)) canaries += 1
+    }
+    const counts = async () => {
+      const { canary, stable } = await report()
+      return [canary.requests, canary.completion_tokens, stable.requests, stable.completion_tokens]
+    }
+    await expect.poll(counts).toEqual([canaries, 2 * canaries, 8 - canaries, 2 * (8 - canaries)])
+    await together(['late@canary', 'other'])
+    expect((await counts())[0]).toBe(canaries)
+  })
+
+  test('counts its own failures, and none of the other’s', async () => {
+    const failAfter = { tokens: 0, code: 'adapter_unusable' }
+    await stubs.behave({ tokens: [97], delayMs: 100, of: { [digests.other]: { delayMs: 0, failAfter } } })
+    for (const models of [
+      ['late', 'other'],
+      ['other', 'late'],
+    ])
+      expect((await together(models)).ok).toBe(false)
+    await expect.poll(errors).toEqual({ requests: 2, errors: 0 })
+    const failing = { delayMs: 0, failAfter }
+    await stubs.behave({
+      tokens: [97],
+      delayMs: 100,
+      of: { [digests.stable]: failing, [digests.canary]: failing },
+    })
+    expect((await together(['other', 'late'])).ok).toBe(false)
+    await expect.poll(errors).toEqual({ requests: 3, errors: 1 })
+  })
+
+  test('counts nothing of a stack, whose answer is not the work of one part', async () => {
+    expect((await edge.chat(tenant, { model: 'late+other', max_tokens: 4 })).status).toBe(200)
+    expect((await edge.chat(tenant, { model: 'late', max_tokens: 4 })).status).toBe(200)
+    await expect.poll(errors).toEqual({ requests: 1, errors: 0 })
+  })
 })
