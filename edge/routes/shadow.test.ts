@@ -176,12 +176,30 @@ describe('a shadow', () => {
     })
     const prompts = ['hello there, my friend', 'hello there, my dear']
     expect((await edge.complete(tenant, { model: 'late', prompt: prompts, max_tokens: 3 })).status).toBe(200)
+    const third = await publish(tenant, 602, { tail })
+    await edge.own(tenant, 'PUT', '/aliases/late/canary', { digest: third.digest, percent: 50 })
+    for (const model of ['late@stable', 'late@canary']) expect((await ask({ model })).status).toBe(200)
+    expect(await shadowsSent()).toHaveLength(1)
     expect(await shown()).toEqual([])
     expect((await edge.complete(tenant, { model: 'late', prompt: prompts[0], max_tokens: 3 })).status).toBe(
       200,
     )
     expect((await shown()).length).toBe(1)
   })
+})
+
+test('a canary that is the shadow too has none of its answers shadowed, the stable side has', async () => {
+  await setShadow(other)
+  const canary = await edge.own(tenant, 'PUT', '/aliases/late/canary', { digest: other.digest, percent: 50 })
+  expect(canary.status).toBe(200)
+  const took: (string | null)[] = []
+  for (let at = 0; at < 12; at++) took.push((await ask()).headers.get('x-quartet-adapter'))
+  const stable = took.filter((digest) => digest === own.digest).length
+  // By chance one run of two thousand is outside.
+  expect(stable).toBeGreaterThan(0)
+  expect(stable).toBeLessThan(12)
+  expect((await shown()).map(({ answer }) => answer.adapter)).toEqual(Array(stable).fill(own.digest))
+  expect((await shadowsSent()).length).toBe(12)
 })
 
 describe("a shadow's place in an alias", () => {

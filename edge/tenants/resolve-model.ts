@@ -24,7 +24,10 @@ export interface ResolvedModel {
   readonly forms: readonly AnswerForm[]
   /** Set where the request is one that the alias's canary may have taken. */
   readonly trial?: { readonly version: number; readonly side: CanarySide } | undefined
-  /** The alias's shadow, where it can use the prefill of the adapter that answers. */
+  /**
+   * The alias's shadow, where it is another adapter than the one that answers and can use that one's prefill. A request
+   * for a side of a canary has none.
+   */
   readonly shadow?:
     | {
         readonly alias: AliasName
@@ -184,10 +187,13 @@ async function findAlias(
       ...(canary === undefined || side !== undefined
         ? {}
         : { trial: { version, side: target === canary ? 'canary' : 'stable' } }),
-      ...(shadow === undefined || shadow.tail !== target.tail || shadow.backbone !== target.backbone
-        ? {}
-        : { shadow: { alias: alias.data, version, target: shadow, percent: shadow.percent } }),
+      ...(shadow !== undefined && side === undefined && canShadow(shadow, target)
+        ? { shadow: { alias: alias.data, version, target: shadow, percent: shadow.percent } }
+        : {}),
       createdAt: named.updatedAt,
     }
   )
 }
+
+const canShadow = (shadow: AliasTarget, target: AliasTarget): boolean =>
+  shadow.digest !== target.digest && shadow.tail === target.tail && shadow.backbone === target.backbone
