@@ -4,8 +4,9 @@ import { ErrorBody } from '../../shared/api/error.ts'
 import { UsageList } from '../../shared/api/usage.ts'
 import { newRequestId, settlementId, TenantId } from '../../shared/ids.ts'
 import type { Settlement } from '../../shared/settlement.ts'
+import { GenerateRequest } from '../../shared/wire.ts'
 import { makeAdapter } from '../../test/edge/adapter.ts'
-import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
+import { readSse, stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
@@ -49,6 +50,38 @@ const outcomes = async () =>
       [requests, errors, first_token_ms.count],
     ]),
   )
+const prompts = async () => (await stubs.calls()).map(({ body }) => GenerateRequest.parse(body).prompt.length)
+/** The one call of an alias that reached a node. */
+const callOf = async (alias: Alias) => {
+  const calls = (await stubs.calls()).filter(
+    ({ body, kind }) => kind === 'generate' && GenerateRequest.parse(body).adapter === digestOf(alias),
+  )
+  expect(calls.length).toBe(1)
+  const [call] = calls
+  if (call === undefined) throw new Error(`no call of ${alias}`)
+  return call
+}
+/** Prompt tokens, rows, generated tokens, errors. */
+const charged = async () =>
+  Object.fromEntries(
+    Object.entries(await usage()).map(([model, row]) => [
+      model,
+      [row.prompt_tokens, row.prompt_rows, row.completion_tokens, row.errors],
+    ]),
+  )
+/** What the nodes ran of each, the conversation with the first; `errors` by name. */
+const ran = async (errors: Partial<Record<Alias, number>> = {}) => {
+  const [prompt = 0] = await prompts()
+  const rows = await Promise.all(
+    models.map(async (alias) => {
+      const { sent } = await callOf(alias)
+      return [alias, [alias === 'safe' ? prompt : 0, rowsOf[alias], sent, errors[alias] ?? 0]] as const
+    }),
+  )
+  return Object.fromEntries(rows)
+}
+const rowsOfAll = () => Object.fromEntries(models.map((alias) => [digestOf(alias), rowsOf[alias]]))
+const isOver = async () => (await stubs.calls()).every(({ over }) => over)
 /** Requests, errors and times to a first token. */
 const fine = [1, 0, 1]
 const cut = [1, 0, 0]
@@ -85,6 +118,123 @@ describe('the usage of several models in one request', () => {
     })
     expect((await ask()).ok).toBe(false)
     await expect.poll(outcomes).toEqual({ safe: fine, topic: failed, answer: cut })
+  })
+})
+
+describe('several answers of which one fails', () => {
+  beforeEach(() =>
+    stubs.behave({
+      tokens: byteIds('x'.repeat(300)),
+      delayMs: 20,
+      rows: rowsOfAll(),
+      of: {
+        [digestOf('safe')]: { delayMs: 0, tokens: word },
+        [digestOf('topic')]: { failAfter: { tokens: 5, code: 'adapter_unusable' } },
+      },
+    }),
+  )
+
+  test('are an error, stop the others at the node, and are charged as far as they ran', async () => {
+    const response = await ask({ max_tokens: 300 })
+    expect(response.status).toBe(422)
+    expect(ErrorBody.parse(await response.json()).error.code).toBe('adapter_unusable')
+    await expect.poll(isOver).toBe(true)
+    expect((await callOf('answer')).aborted).toBe(true)
+    await expect.poll(charged).toEqual(await ran({ topic: 1 }))
+    expect((await callOf('answer')).sent).toBeGreaterThan(0)
+  })
+
+  test('end a stream with the error, stop the others at the node, and are charged as far as they ran', async () => {
+    const response = await ask({ max_tokens: 300, stream: true })
+    expect(response.status).toBe(200)
+    const events = await readSse(response)
+    expect(events.at(-1)).not.toBe('[DONE]')
+    expect(events.at(-1)).toContain('"adapter_unusable"')
+    await expect.poll(isOver).toBe(true)
+    expect((await callOf('answer')).aborted).toBe(true)
+    await expect.poll(charged).toEqual(await ran({ topic: 1 }))
+  })
+
+  test('because every node is full are refused, and no request of any name', async () => {
+    await stubs.behave({
+      tokens: word,
+      delayMs: 1_000,
+      rows: rowsOfAll(),
+      of: { [digestOf('topic')]: { refuse: { status: 429, code: 'queue_full' } } },
+    })
+    const response = await ask()
+    expect(response.status).toBe(429)
+    await expect.poll(isOver).toBe(true)
+    await ask({ models: undefined, model: 'safe' })
+    await expect.poll(outcomes).toEqual({ safe: fine })
+    expect((await charged()).safe?.[2]).toBe(word.length)
+  })
+
+  test('because every node became full meanwhile are charged what the others had generated', async () => {
+    await stubs.behave({
+      tokens: word,
+      rows: rowsOfAll(),
+      of: { [digestOf('topic')]: { headDelayMs: 200, refuse: { status: 429, code: 'queue_full' } } },
+    })
+    expect((await ask()).status).toBe(429)
+    const [prompt] = await prompts()
+    await expect.poll(charged).toEqual({
+      safe: [prompt, rowsOf.safe, word.length, 0],
+      answer: [0, rowsOf.answer, word.length, 0],
+    })
+  })
+
+  test('without a token, the first of them, leave the conversation free and charge the others’ work', async () => {
+    await stubs.behave({
+      tokens: word,
+      rows: rowsOfAll(),
+      of: { [digestOf('safe')]: { headDelayMs: 200, refuse: { status: 500, code: 'internal_error' } } },
+    })
+    expect((await ask()).status).toBe(502)
+    await expect.poll(charged).toEqual({
+      safe: [0, 0, 0, 1],
+      topic: [0, rowsOf.topic, word.length, 0],
+      answer: [0, rowsOf.answer, word.length, 0],
+    })
+  })
+})
+
+describe('a client that leaves several answers', () => {
+  const leave = async (body: object, isTime: () => Promise<boolean>) => {
+    const client = new AbortController()
+    const answer = edge
+      .fetch('/v1/chat/completions', {
+        method: 'POST',
+        headers: { authorization: `Bearer ${tenant.key}` },
+        body: JSON.stringify({ models, messages: [{ role: 'user', content: 'hello' }], ...body }),
+        signal: client.signal,
+      })
+      .catch(() => undefined)
+    await expect.poll(isTime).toBe(true)
+    client.abort()
+    await (await answer)?.text().catch(() => undefined)
+    await expect.poll(isOver).toBe(true)
+    expect((await stubs.calls()).map(({ aborted }) => aborted)).toEqual([true, true, true])
+  }
+
+  test.each([false, true])(
+    'stops all of them, and each name is charged what ran (stream: %s)',
+    async (stream) => {
+      await stubs.behave({ tokens: byteIds('x'.repeat(300)), delayMs: 20, rows: rowsOfAll() })
+      await leave({ max_tokens: 300, stream }, async () => {
+        const calls = await stubs.calls()
+        return calls.length === 3 && calls.every(({ sent }) => sent > 1)
+      })
+      await expect.poll(charged).toEqual(await ran())
+      expect(await outcomes()).toMatchObject({ safe: [1, 0, 1], topic: [1, 0, 1], answer: [1, 0, 1] })
+    },
+  )
+
+  test('before the first token is charged what was read for each name', async () => {
+    await stubs.behave({ tokens: word, headDelayMs: 3_000, rows: rowsOfAll() })
+    await leave({ max_tokens: 8 }, async () => (await stubs.calls()).length === 3)
+    await expect.poll(charged).toEqual(await ran())
+    expect(await outcomes()).toMatchObject({ safe: cut, topic: cut, answer: cut })
   })
 })
 

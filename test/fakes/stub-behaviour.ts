@@ -33,6 +33,8 @@ export interface StubBehaviour {
   readonly neverEnds?: boolean
   /** Sends all its tokens, however few were asked for. */
   readonly overruns?: boolean
+  /** Rows that each adapter makes, by digest: it counts those of all adapters of a request. */
+  readonly rows?: Readonly<Record<string, number>>
   /** Adds this to its counts. */
   readonly miscounts?: { readonly prompt?: number; readonly completion?: number }
   /** Sends an `error` event with this code after this many tokens. */

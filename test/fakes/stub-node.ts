@@ -122,29 +122,29 @@ async function handle(
 }
 
 /** Answers as a node does: with the usage of the calls that are over. */
-function settlementsOf(body: Buffer, { behaviour: { cachedTokens }, calls }: State) {
+function settlementsOf(body: Buffer, { behaviour, calls }: State) {
   const { collect } = JSON.parse(body.toString()) as { collect: string[] }
   const asked = calls.flatMap((call) => {
     if (call.kind !== 'generate' || call.refused) return []
-    const { prompt, requestId, settlement } = call.body as {
+    const { prompt, requestId, settlement, ...request } = call.body as AdaptersOfCall & {
       prompt: number[]
       requestId: string
       settlement?: { id: string; terms: string }
     }
     return settlement !== undefined && collect.includes(settlement.id)
-      ? [{ call, prompt, requestId, settlement }]
+      ? [{ call, prompt, requestId, settlement, request }]
       : []
   })
   return {
     settlements: asked
       .filter(({ call }) => call.over)
-      .map(({ call, prompt, requestId, settlement }) => ({
+      .map(({ call, prompt, request, requestId, settlement }) => ({
         ...settlement,
         requestId,
         tenant: 'stub',
         usage: {
           promptTokens: prompt.length,
-          ...(cachedTokens === undefined ? {} : { cachedTokens }),
+          ...ofPrompt(request, behaviour),
           completionTokens: call.sent,
         },
         outcome: call.aborted ? 'client_closed_request' : 'stop',
@@ -155,21 +155,33 @@ function settlementsOf(body: Buffer, { behaviour: { cachedTokens }, calls }: Sta
   }
 }
 
+interface AdaptersOfCall {
+  readonly adapter?: string | null
+  readonly behind?: readonly string[]
+}
+
+/** The adapters whose rows a call asks for, in order. */
+const adaptersOf = ({ adapter = null, behind = [] }: AdaptersOfCall): readonly string[] =>
+  adapter === null ? [] : [adapter, ...behind]
+
+/** What a node counts of a prompt beside its tokens. */
+function ofPrompt(request: AdaptersOfCall, { cachedTokens, rows = {} }: StubBehaviour) {
+  const promptRows = adaptersOf(request).reduce((sum, digest) => sum + (rows[digest] ?? 0), 0)
+  return {
+    ...(promptRows === 0 ? {} : { promptRows }),
+    ...(cachedTokens === undefined ? {} : { cachedTokens }),
+  }
+}
+
 async function generate(response: ServerResponse, { call, state }: { call: StubCall; state: State }) {
   const { adapters } = state
-  const {
-    adapter = null,
-    embedding,
-    maxTokens,
-    prompt,
-    promptLogprobs,
-  } = call.body as {
-    adapter?: string | null
+  const request = call.body as AdaptersOfCall & {
     prompt: number[]
     embedding?: 'mean'
     promptLogprobs?: number
     maxTokens: number
   }
+  const { adapter = null, embedding, maxTokens, prompt, promptLogprobs } = request
   const behaviour = { ...state.behaviour, ...state.behaviour.of?.[adapter ?? ''] }
   const { refuse } = behaviour
   endWith(response, call)
@@ -186,7 +198,7 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
   const { cachedTokens } = behaviour
   const usage = () => ({
     promptTokens: prompt.length + more,
-    ...(cachedTokens === undefined ? {} : { cachedTokens }),
+    ...ofPrompt(request, behaviour),
     completionTokens: call.sent + completion,
   })
   const tokens = behaviour.overruns === true ? behaviour.tokens : behaviour.tokens.slice(0, maxTokens)
