@@ -16,6 +16,7 @@ import { tokenText } from '../streaming/token-text.ts'
 import { RequestReport } from '../telemetry/request-report.ts'
 import { isShadowed } from '../tenants/choose-target.ts'
 import { promptRowsOf, type ResolvedModel } from '../tenants/resolve-model.ts'
+import { answerReading } from './answer-reading.ts'
 import { type Generation, nodeRequests } from './generation.ts'
 
 /** A whole answer that a client got. */
@@ -129,7 +130,6 @@ interface Said {
 
 /** Runs it to its end, whichever that is. */
 async function run(generation: Generation, { node }: Answered, c: Context<TenantApp>): Promise<Said> {
-  const { codec, sampling, stops } = generation
   const reader = readerOf(c)
   const requestId = newRequestId()
   const [call] = nodeRequests({ ...generation, n: 1, logprobs: 0 }, { requestId, isBatch: true })
@@ -165,14 +165,7 @@ async function run(generation: Generation, { node }: Answered, c: Context<Tenant
       },
     )
     const { events } = await attempts.begin()
-    const { vocabulary } = codec
-    const deltas = readChoice({
-      events,
-      meter: counts,
-      stops,
-      minTokens: sampling.minTokens ?? 0,
-      vocabulary,
-    })
+    const deltas = readChoice({ events, meter: counts, ...answerReading(generation) })
     for await (const delta of deltas) {
       text += delta.text
       tokens.push(...delta.tokens)

@@ -1,6 +1,7 @@
 import { runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { ChatCompletion } from '../../shared/api/chat-completions.ts'
 import { AliasSummary, History } from '../../shared/api/deployments.ts'
 import { ErrorBody } from '../../shared/api/error.ts'
 import {
@@ -14,7 +15,7 @@ import { AdapterDigest, AliasName } from '../../shared/ids.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
 import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
 import { readSse, stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
-import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
+import { byteIds, tinySpecials, tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
 const tail = 1 + 'assistant\n'.length
@@ -186,6 +187,36 @@ describe('a shadow', () => {
     )
     expect((await shown()).length).toBe(1)
   })
+})
+
+test('equal answers with a call are the same text, where a special token marks the call', async () => {
+  const marker = '[TOOL_CALLS]'
+  const written = `{% if m.tool_calls is defined %}${marker}[{% for c in m.tool_calls %}{{ c.function | tojson }}{% endfor %}]{% else %}{{ m.content }}{% endif %}`
+  const template = `{% for m in messages %}<|im_start|>{{ m.role + '\\n' }}${written}<|im_end|>{{ '\\n' }}{% endfor %}{{ tools | tojson }}{% if add_generation_prompt %}<|im_start|>{{ 'assistant\\n' }}{% endif %}`
+  const [end] = tinyTokenizer.added_tokens
+  const marked = { ...end, id: tinySpecials.imEnd + 1, content: marker }
+  const tokenizer = { ...tinyTokenizer, added_tokens: [...tinyTokenizer.added_tokens, marked] }
+  const backbone = { ...workerBackbone, chat: { template } }
+  await setShadow(other)
+  const isolate = new TestEdge()
+  expect((await isolate.admin('PUT', '/backbones/tiny', { backbone, tokenizer })).status).toBe(204)
+  try {
+    const call = '[{"name": "look", "arguments": {}}]'
+    await stubs.behave({ tokens: [marked.id, ...byteIds(call)], reason: 'stop', logprob: -0.5 })
+    const described = { name: 'look', parameters: { type: 'object', properties: {} } }
+    const answer = await isolate.chat(tenant, {
+      model: 'late',
+      max_tokens: 50,
+      tools: [{ type: 'function', function: described }],
+    })
+    const { choices } = ChatCompletion.parse(await answer.json())
+    expect(choices[0]?.message.tool_calls).toMatchObject([{ function: { name: 'look' } }])
+    const [kept] = await shown()
+    expect(kept?.answer.text).toBe(marker + call)
+    expect(kept?.shadow.text).toBe(marker + call)
+  } finally {
+    await edge.seedBackbone()
+  }
 })
 
 test('a canary that is the shadow too has none of its answers shadowed, the stable side has', async () => {

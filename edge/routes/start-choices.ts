@@ -1,7 +1,6 @@
 import type { Context } from 'hono'
 import { QuartetError, toQuartetError } from '../../shared/errors.ts'
 import { settlementId } from '../../shared/ids.ts'
-import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
 import { admit } from '../budgets/admit.ts'
 import { ChoiceMeter } from '../budgets/choice-meter.ts'
 import { outcomeOfOthers } from '../budgets/outcomes.ts'
@@ -22,6 +21,7 @@ import { type ChoiceDelta, readChoice } from '../streaming/read-choice.ts'
 import { RequestScope } from '../streaming/request-scope.ts'
 import { serverTiming } from '../telemetry/server-timing.ts'
 import { promptRowsOf, tailOf } from '../tenants/resolve-model.ts'
+import { answerReading } from './answer-reading.ts'
 import { adaptersNamed, boundOf, type Generation, nodeRequests } from './generation.ts'
 
 export interface RunningChoices {
@@ -62,7 +62,8 @@ export async function startChoices(
   { isStreamed }: { isStreamed: boolean },
   c: Context<TenantApp>,
 ): Promise<RunningChoices> {
-  const { answerers, codec, n, sampling, stops } = generation
+  const { answerers, n } = generation
+  const reading = answerReading(generation)
   const payer = { tenant: c.get('tenantRecord'), ...readerOf(c) }
   const tokenShare = c.get('isBatch') ? payer.tenant.policy.batchTokenShare : undefined
   const bound = boundOf(generation, { tokenShare })
@@ -111,13 +112,7 @@ export async function startChoices(
         return {
           running,
           meter,
-          deltas: readChoice({
-            events,
-            meter,
-            stops,
-            minTokens: sampling.minTokens ?? 0,
-            vocabulary: withShown(codec.vocabulary, generation.shownTokens),
-          }),
+          deltas: readChoice({ events, meter, ...reading }),
         }
       }
       const held = new HeldChoice<ReadAttempt>({
@@ -218,13 +213,4 @@ function requesterOf(c: Context<TenantApp>): GenerationRequester {
       return [...nodes, ...lost]
     },
   }
-}
-
-/** A special token adds no text to an answer, but for those that are `shown`. */
-function withShown(
-  vocabulary: Vocabulary,
-  shown: ReadonlySet<number> | undefined,
-): Pick<Vocabulary, 'bytes'> {
-  if (shown === undefined || shown.size === 0) return vocabulary
-  return { bytes: (id) => (shown.has(id) ? vocabulary.spelling(id) : vocabulary.bytes(id)) }
 }
