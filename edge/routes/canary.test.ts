@@ -108,6 +108,11 @@ describe('an alias with a canary that answers together with another', () => {
     expect((await counts())[0]).toBe(canaries)
   })
 
+  test('answers with both of its sides at once, which are named', async () => {
+    const answer = await together(['late@stable', 'late@canary'])
+    expect(answer.headers.get('x-quartet-adapter')).toBe(`${digests.stable}, ${digests.canary}`)
+  })
+
   test('counts its own failures, and none of the other’s', async () => {
     const failAfter = { tokens: 0, code: 'adapter_unusable' }
     await stubs.behave({ tokens: [97], delayMs: 100, of: { [digests.other]: { delayMs: 0, failAfter } } })

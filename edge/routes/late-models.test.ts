@@ -128,6 +128,9 @@ describe('several models in one request', () => {
     [{ models: ['safe', 'tone'] }, 400, 'invalid_request', 'models[1]', 'late rows'],
     [{ models: ['safe', 'tiny'] }, 400, 'invalid_request', 'models[1]', 'untuned'],
     [{ models: ['safe', 'topic', 'safe'] }, 400, 'invalid_request', 'models[2]', 'twice'],
+    [{ models: ['safe', 'safe@stable'] }, 400, 'invalid_request', 'models[1]', 'twice'],
+    [{ models: ['topic@stable', 'safe', 'topic'] }, 400, 'invalid_request', 'models[2]', 'twice'],
+    [{ models: ['safe+topic', 'safe+topic@stable'] }, 400, 'invalid_request', 'models[1]', 'twice'],
     [{ models: [] }, 400, 'invalid_request', 'models', ''],
     [{ models: ['safe'], model: 'safe' }, 400, 'invalid_request', 'models', 'does not go with model'],
     [{ models: ['safe', 'topic'], n: 2 }, 400, 'invalid_request', 'n', 'does not go with models'],
@@ -195,6 +198,8 @@ describe('a stack', () => {
     ['safe+tone', 400, 'invalid_request', "tone has rows at the prompt's start"],
     ['safe+tiny', 400, 'invalid_request', 'tiny is an untuned model'],
     ['safe+safe', 400, 'invalid_request', 'twice'],
+    ['safe+safe@stable', 400, 'invalid_request', '"safe" twice'],
+    ['safe@canary+topic+safe@stable', 400, 'invalid_request', '"safe" twice'],
     ['safe+topic+answer+extra+fifth', 400, 'invalid_request', 'at most 4'],
   ])('%s is refused, by name', async (model, status, code, words) => {
     const refused = await refusal({ model })

@@ -1,4 +1,5 @@
-import { CanarySide } from '../../shared/api/deployments.ts'
+import type { CanarySide } from '../../shared/api/deployments.ts'
+import { sideOf, stackedTwice } from '../../shared/api/model-names.ts'
 import { stackSeparator } from '../../shared/api/parameters.ts'
 import type { TenantPolicy } from '../../shared/api/policy.ts'
 import type { AnswerForm } from '../../shared/api/structure.ts'
@@ -75,7 +76,7 @@ export async function resolveModel(model: string, lookup: Lookup): Promise<Resol
   }
   const names = model.split(stackSeparator)
   if (names.length > maxStacked) refuse(`stacks ${names.length} adapters; at most ${maxStacked} are possible`)
-  const twice = names.find((name, at) => names.indexOf(name) < at)
+  const twice = stackedTwice(names)
   if (twice !== undefined) refuse(`names ${JSON.stringify(twice)} twice; name it once`)
   const parts = await Promise.all(names.map((name) => resolveOne(name, lookup)))
   const [first] = parts
@@ -136,13 +137,6 @@ async function resolveOne(
 /** Whether a policy's `aliases` let a tenant ask for a model. */
 export const isAllowed = (model: string, allowed: TenantPolicy['aliases']): boolean =>
   allowed === null || allowed.some((alias) => alias === model)
-
-/** `{alias}@canary` and `{alias}@stable` name one side of an alias with a canary. No alias has an @ in its name. */
-function sideOf(model: string): { readonly name: string; readonly side: CanarySide | undefined } {
-  const at = model.indexOf('@')
-  const side = CanarySide.safeParse(at === -1 ? undefined : model.slice(at + 1))
-  return side.success ? { name: model.slice(0, at), side: side.data } : { name: model, side: undefined }
-}
 
 interface Asked {
   readonly model: string

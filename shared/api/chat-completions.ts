@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { FinishReason } from '../wire.ts'
+import { mayBeSame } from './model-names.ts'
 import {
   CompletionUsage,
   idleParameters,
@@ -159,12 +160,14 @@ export const ChatCompletionRequest = z
     error: 'does not go with models, each of which answers once',
   })
   .superRefine(({ models = [] }, context) => {
-    const twice = models.findIndex((model, at) => models.indexOf(model) < at)
+    const twice = models.findIndex((model, at) =>
+      models.slice(0, at).some((earlier) => mayBeSame(earlier, model)),
+    )
     if (twice !== -1)
       context.addIssue({
         code: 'custom',
         path: ['models', twice],
-        message: `${JSON.stringify(models[twice])} stands there twice; name it once`,
+        message: `${JSON.stringify(models[twice])} stands there twice, by itself or by a side of its canary; name it once`,
       })
   })
   .refine((request) => request.logprobs || request.top_logprobs === undefined, {
