@@ -70,6 +70,8 @@ export interface StubCall {
   readonly connection: number
   readonly authorization: string
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  /** Of a pushed adapter. */
+  readonly digest?: string
   /** The JSON body of a generate call; the number of bytes of a pushed adapter. */
   readonly body: unknown
   /** Tokens sent so far. */

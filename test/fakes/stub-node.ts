@@ -86,6 +86,7 @@ async function handle(
       connection,
       authorization,
       headers: request.headers,
+      digest,
       body: body.length,
       sent: 0,
       over: false,
@@ -185,7 +186,8 @@ async function generate(response: ServerResponse, { call, state }: { call: StubC
   const behaviour = { ...state.behaviour, ...state.behaviour.of?.[adapter ?? ''] }
   const { refuse } = behaviour
   endWith(response, call)
-  const lacksAdapter = behaviour.adapterMissing === true && adapter !== null && !adapters.has(adapter)
+  const lacksAdapter =
+    behaviour.adapterMissing === true && adaptersOf(request).some((digest) => !adapters.has(digest))
   call.refused = refuse !== undefined || lacksAdapter
   await sleep(behaviour.headDelayMs ?? 0)
   if (refuse !== undefined) return sendError(response, refuse)
