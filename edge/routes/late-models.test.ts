@@ -119,6 +119,8 @@ describe('several models in one request', () => {
       ).toBe(200)
     await limit(need - 1)
     expect(await refusal({ models })).toMatchObject({ status: 400, code: 'exceeds_limit' })
+    await limit(need)
+    expect((await ask({ models })).status).toBe(200)
     await limit(null)
     expect((await ask({ models })).status).toBe(200)
   })
