@@ -16,6 +16,8 @@ const adapters = new Map<string, TestAdapter>()
 let tenant: TestTenant
 
 const digestOf = (alias: keyof typeof rowsOf) => adapters.get(alias)?.digest ?? ''
+const rowsByDigest = () =>
+  Object.fromEntries(Object.entries(rowsOf).map(([alias, rows]) => [adapters.get(alias)?.digest ?? '', rows]))
 
 beforeAll(async () => {
   await edge.seedBackbone()
@@ -92,6 +94,7 @@ describe('several models in one request', () => {
   })
 
   test('are counted apart in the usage, each with its own rows, the conversation with the first', async () => {
+    await stubs.behave({ tokens: byteIds('yes'), reason: 'stop', rows: rowsByDigest() })
     const earlier = await usageOf()
     await ask({ models })
     const later = await usageOf()
@@ -102,8 +105,10 @@ describe('several models in one request', () => {
       ['answer', 0],
     ] as const)
       expect(later(alias, 'prompt_tokens') - earlier(alias, 'prompt_tokens'), alias).toBe(tokens)
-    for (const alias of models)
+    for (const alias of models) {
       expect(later(alias, 'completion_tokens') - earlier(alias, 'completion_tokens')).toBe(3)
+      expect(later(alias, 'prompt_rows') - earlier(alias, 'prompt_rows'), alias).toBe(rowsOf[alias])
+    }
   })
 
   test('need room in the budget for all of them at once', async () => {
@@ -182,10 +187,24 @@ describe('a stack', () => {
     expect(moved).toBe(`${digestOf('topic')}+${digestOf('extra')}`)
   })
 
+  test('counts the rows of all its parts, under its own name', async () => {
+    await stubs.behave({ tokens: byteIds('yes'), reason: 'stop', rows: rowsByDigest() })
+    await ask({ models: ['extra+fifth', 'fifth+extra+answer'] })
+    await ask({ model: 'fifth+extra' })
+    const used = await usageOf()
+    const rows = (stack: readonly (keyof typeof rowsOf)[]) => used(stack.join('+'), 'prompt_rows')
+    expect(rows(['extra', 'fifth'])).toBe(rowsOf.extra + rowsOf.fifth)
+    expect(rows(['fifth', 'extra', 'answer'])).toBe(rowsOf.fifth + rowsOf.extra + rowsOf.answer)
+    expect(rows(['fifth', 'extra'])).toBe(rowsOf.fifth + rowsOf.extra)
+  })
+
   test('brings a node every part that it lacks', async () => {
     await stubs.behave({ tokens: byteIds('yes'), adapterMissing: true })
-    expect((await ask({ model: 'answer+safe+topic' })).status).toBe(200)
-    const pushed = (await stubs.calls()).filter(({ kind }) => kind === 'put-adapter')
+    const response = await ask({ model: 'answer+safe+topic' })
+    expect(response.status).toBe(200)
+    const node = stubs.addresses().find(({ id }) => id === response.headers.get('x-quartet-node'))
+    const calls = node === undefined ? [] : await stubs.callsAt(node)
+    const pushed = calls.filter(({ kind }) => kind === 'put-adapter')
     expect(pushed.map(({ digest }) => digest).sort()).toEqual(
       (['answer', 'safe', 'topic'] as const).map(digestOf).sort(),
     )
