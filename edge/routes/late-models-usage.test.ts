@@ -9,7 +9,8 @@ import { makeAdapter } from '../../test/edge/adapter.ts'
 import { readSse, stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 
-const edge = new TestEdge()
+/** A new isolate for each test has seen no first tokens, so that it hedges nothing. */
+let edge = new TestEdge()
 const tail = 1 + 'assistant\n'.length
 /** Late aliases, by the number of rows that their adapters make. */
 const rowsOf = { safe: 2, topic: 3, answer: 4 } as const
@@ -23,6 +24,7 @@ const word = byteIds('yes')
 
 beforeAll(() => edge.seedBackbone())
 beforeEach(async () => {
+  edge = new TestEdge()
   tenant = await edge.seedTenant()
   for (const alias of models) {
     const adapter = await makeAdapter({
