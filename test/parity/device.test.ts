@@ -1,12 +1,14 @@
 import { execFile } from 'node:child_process'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { prepareCacheGraph } from '../../model/calibration/cache-graph.ts'
-import { cudaFolder, missingForCuda } from '../../model/runtime/ort/cuda.ts'
+import { missingForCuda } from '../../model/runtime/ort/cuda.ts'
+import { cudaFolder, providerLibraries } from '../../model/runtime/ort/cuda-folder.ts'
+import { packagedLibrary } from '../../model/runtime/ort/library.ts'
 import { adapterVariants } from './generation.ts'
 import { softwareVulkan } from './software-vulkan.ts'
 import { openBackend, type TinyBackbone, tinyBackbone } from './tiny-backbone.ts'
@@ -83,7 +85,22 @@ test('without CUDA’s provider, driver or libraries a node says what to install
     message: expect.stringMatching(/run `quartet node setup cuda`.*--device cpu/),
   })
   await mkdir(cudaFolder(), { recursive: true })
-  await writeFile(join(cudaFolder(), 'libonnxruntime.so.1'), 'no library')
+  const library = basename(packagedLibrary())
+  await writeFile(join(cudaFolder(), library), 'no library')
+  await expect(open()).rejects.toMatchObject({
+    code: 'node_unavailable',
+    message: expect.stringMatching(
+      /not whole \(libonnxruntime\.so.* run `quartet node setup cuda`.*--device cpu/,
+    ),
+  })
+  // Of the right sizes, and no libraries.
+  for (const { name, bytes } of [
+    { name: library, bytes: (await stat(packagedLibrary())).size },
+    ...providerLibraries,
+  ]) {
+    await writeFile(join(cudaFolder(), name), '')
+    await truncate(join(cudaFolder(), name), bytes)
+  }
   const lacking = missingForCuda()
   await expect(open()).rejects.toMatchObject({
     code: 'node_unavailable',

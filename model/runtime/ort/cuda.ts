@@ -1,9 +1,8 @@
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import koffi from 'koffi'
 import { QuartetError } from '../../../shared/errors.ts'
-import { openCache } from '../../backbone/cache.ts'
-import { pinnedRelease } from './library.ts'
+import { cudaFolder, type Machine, missingInCudaFolder, requireCudaPlatform } from './cuda-folder.ts'
+import { packagedLibrary } from './library.ts'
 
 /** Version of CUDA that the provider of the pinned release is built for, as `cuDriverGetVersion` counts. */
 const neededVersion = 13_000
@@ -11,23 +10,25 @@ const neededVersion = 13_000
 /** The libraries that the provider needs beside the driver. */
 const neededLibraries = ['libcudart.so.13', 'libcublasLt.so.13', 'libcublas.so.13', 'libcurand.so.10']
 
-/** Where `quartet node setup cuda` puts ONNX Runtime with its CUDA provider: beside each other, as it looks for it there. */
-export function cudaFolder(): string {
-  return join(openCache().root, 'onnxruntime', `${pinnedRelease()}-cuda13`)
-}
-
-/** The library in that folder. Throws `node_unavailable` that says what CUDA lacks on this machine. */
-export function cudaLibrary(): string {
-  const library = join(cudaFolder(), 'libonnxruntime.so.1')
-  const lacking = existsSync(library)
-    ? missingForCuda()
-    : ['ONNX Runtime’s CUDA provider is not on this machine: run `quartet node setup cuda`']
+/** ONNX Runtime with its CUDA provider. Throws `node_unavailable` that says all that CUDA lacks on this machine. */
+export function cudaLibrary(machine: Machine = process): string {
+  requireCudaPlatform(machine)
+  const folder = cudaFolder()
+  const files = missingInCudaFolder(folder)
+  const lacking = [
+    ...(files.length === 0
+      ? []
+      : [
+          `ONNX Runtime’s CUDA libraries are not on this machine, or not whole (${files.join(', ')} in ${folder}): run \`quartet node setup cuda\``,
+        ]),
+    ...missingForCuda(),
+  ]
   if (lacking.length > 0)
     throw new QuartetError(
       'node_unavailable',
       `the node cannot use --device cuda: ${lacking.join('; ')}; or use --device cpu`,
     )
-  return library
+  return join(folder, basename(packagedLibrary()))
 }
 
 /** Bytes that the first GPU has free; undefined where CUDA does not tell. */
@@ -44,30 +45,43 @@ export function freeCudaMemory(): number | undefined {
   }
 }
 
-/** The parts that a CUDA node needs and this machine lacks, each with its remedy. */
-export function missingForCuda(): readonly string[] {
-  const driver = missingDriver()
-  const libraries = neededLibraries.filter((name) => failureToLoad(name) !== undefined)
-  return [
-    ...(driver === undefined ? [] : [driver]),
-    ...(libraries.length === 0
-      ? []
-      : [
-          `${libraries.join(', ')} cannot be loaded: install CUDA 13’s runtime libraries (for example with \`pip install nvidia-cuda-runtime nvidia-cublas nvidia-curand\`) and name their folders in LD_LIBRARY_PATH`,
-        ]),
-  ]
+/** What a CUDA node needs beside ONNX Runtime, as it was found on a machine. */
+export interface CudaParts {
+  /** The version of CUDA that the driver offers, as `cuDriverGetVersion` counts; undefined without a driver. */
+  readonly driver: number | undefined
+  /** The libraries that cannot be loaded. */
+  readonly notLoaded: readonly string[]
 }
 
-function missingDriver(): string | undefined {
+/** The parts that a CUDA node needs and this machine lacks, each with its remedy. */
+export function missingForCuda({ driver, notLoaded }: CudaParts = cudaParts()): readonly string[] {
+  const missing: string[] = []
+  if (driver === undefined)
+    missing.push(
+      'there is no NVIDIA driver (libcuda.so.1): install one (580 or later), and in a container start it with the GPU (`--gpus all`)',
+    )
+  else if (driver < neededVersion)
+    missing.push(
+      `the NVIDIA driver offers CUDA ${cudaName(driver)} and ${cudaName(neededVersion)} is needed: install a newer driver (580 or later)`,
+    )
+  if (notLoaded.length > 0)
+    missing.push(
+      `${notLoaded.join(', ')} cannot be loaded: install CUDA 13’s runtime libraries (for example with \`pip install nvidia-cuda-runtime nvidia-cublas nvidia-curand\`) and name their folder (of these packages \`site-packages/nvidia/cu13/lib\`) in LD_LIBRARY_PATH`,
+    )
+  return missing
+}
+
+function cudaParts(): CudaParts {
+  return { driver: driverVersion(), notLoaded: neededLibraries.filter((name) => !loads(name)) }
+}
+
+function driverVersion(): number | undefined {
   try {
-    const library = koffi.load('libcuda.so.1')
     const version = new Int32Array(new ArrayBuffer(4))
-    library.func('cuDriverGetVersion', 'int', ['void *'])(version)
-    const [found = 0] = version
-    if (found >= neededVersion) return undefined
-    return `the NVIDIA driver offers CUDA ${cudaName(found)} and ${cudaName(neededVersion)} is needed: install a newer driver (580 or later)`
+    const status: unknown = koffi.load('libcuda.so.1').func('cuDriverGetVersion', 'int', ['void *'])(version)
+    return status === 0 ? version[0] : undefined
   } catch {
-    return 'there is no NVIDIA driver (libcuda.so.1): install one (580 or later), and in a container start it with the GPU (`--gpus all`)'
+    return undefined
   }
 }
 
@@ -76,11 +90,11 @@ function cudaName(version: number): string {
   return `${Math.floor(version / 1000)}.${Math.floor((version % 1000) / 10)}`
 }
 
-function failureToLoad(name: string): unknown {
+function loads(name: string): boolean {
   try {
     koffi.load(name)
-    return undefined
-  } catch (error) {
-    return error
+    return true
+  } catch {
+    return false
   }
 }
