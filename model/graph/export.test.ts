@@ -48,18 +48,18 @@ it('the graphs are those of their version: when this fails, raise `graphVersion`
   }).toMatchInlineSnapshot(`
     {
       "f32": {
-        "serving": "356dbeac2b8eed1a266aebbd3b592f3d2427b5dbd0e35ac4dcd532c61c2774bd",
+        "serving": "e3b3080694cb4e4afcebff42dbf3dd60e8ad57235ca408c42eb1eb01d026e28f",
         "trace": "7196282d3906c0254feb786d126151187eafedf2bdcb9ca8ca2e28f7fe704adc",
       },
       "q4": {
-        "serving": "9d8bc37eff903f18d167cee7764c9cecfbabbfbb5ed2ada61db62067e8fcd363",
+        "serving": "26c5a47583d6c6a86af9f7ad3c41118825943b76dd718473c206fe271f44fdd6",
         "trace": "b4754797c5dd7b8b41477eac0571faea00aecd4caebe75e9a04189ac873ca658",
       },
       "q8": {
-        "serving": "63b65424fe7dc0435f3a57d9373091961a881dab783c325220570c6530eab073",
+        "serving": "9c61586dc7bd93559c39ba6e11591cc7c62234d98c3f501fe07ee18f3cd6e83d",
         "trace": "69c570ad00c2b89b3ad7b85d5fd2d00620c370f7aeb55788e0cf69c78171b823",
       },
-      "version": 7,
+      "version": 8,
     }
   `)
 })

@@ -115,42 +115,26 @@ export function perLayer(g: GraphBuilder, input: Value, { sizes }: { sizes: Valu
   return g.applyNamed(splitNode(input.name), 'Split', { inputs: [input, sizes], attributes: { axis: 0 } })
 }
 
-/** The inputs in 16-bit floats that each program reads. */
-const halfInputs = {
-  generated: ['own', 'down', 'query', 'up'],
-  fixed: ['own', 'static'],
-  general: ['own', 'down', 'query', 'up'],
-} as const satisfies Record<Program, readonly (keyof PromptInputs)[]>
+/** The inputs in 16-bit floats. */
+const halfInputs = ['own', 'static', 'down', 'query', 'up'] as const
 
-interface Place {
-  readonly program: Program
-  readonly layer: number
-}
-
-const halfNodes = (input: string, { program, layer }: Place) => ({
-  gather: `prompt.${input}.${layer}.${program}.gather`,
-  cast: `prompt.${input}.${layer}.${program}.cast`,
-})
+/**
+ * The same in each branch of each layer, where they are unique: ONNX Runtime takes a list of at most 8192 bytes of nodes
+ * that stay on the CPU, too few for a name for each layer.
+ */
+const halfNodes = (input: string) => ({ gather: `${input}.gather`, cast: `${input}.cast` })
 
 /** One layer's slice of an input in 16-bit floats, in f32. `index` int64 scalar: which slice. */
-export function halfSlice(
-  g: GraphBuilder,
-  input: Value,
-  { index, ...place }: Place & { index: Value },
-): Value {
-  const names = halfNodes(input.name.replace(/^prompt\./, ''), place)
+export function halfSlice(g: GraphBuilder, input: Value, index: Value): Value {
+  const names = halfNodes(input.name)
   const [half] = g.applyNamed(names.gather, 'Gather', { inputs: [input, index], attributes: { axis: 0 } })
   const [slice] = g.applyNamed(names.cast, 'Cast', { inputs: [half], attributes: { to: 'float32' } })
   return slice
 }
 
 /** Names of the nodes that a GPU cannot run, or that only steer those that it does: they stay on the CPU. */
-export function hostNodes({ layers, attention }: ModelConfig): string[] {
+export function hostNodes({ attention }: Pick<ModelConfig, 'attention'>): string[] {
   const windowed = attention?.some(({ window }) => window !== null) ?? false
-  const halves = Array.from({ length: layers }, (_, layer) =>
-    programs.flatMap((program) =>
-      halfInputs[program].flatMap((input) => Object.values(halfNodes(input, { program, layer }))),
-    ),
-  )
-  return [...[...layered, ...(windowed ? ['prefix_rows'] : [])].map(splitNode), ...halves.flat()]
+  const halves = halfInputs.flatMap((input) => Object.values(halfNodes(`prompt.${input}`)))
+  return [...[...layered, ...(windowed ? ['prefix_rows'] : [])].map(splitNode), ...halves]
 }

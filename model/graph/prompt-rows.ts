@@ -73,7 +73,7 @@ const programRules: {
     const { layer } = entry
     const [hidden, normed] = entering(g, entry)
     const index = g.constant('int64', [layer], [])
-    const half = (input: Value) => halfSlice(g, input, { index, program: 'generated', layer })
+    const half = (input: Value) => halfSlice(g, input, index)
     const z = readInstruction(g, prompts, { entry, hidden, normed, down: half(prompts.down) })
     const pooled = poolRules.attention(g, { z, query: half(prompts.query) })
     const activated = activate(g, prompts, { x: pooled, index })
@@ -89,7 +89,7 @@ const programRules: {
     const { layer } = entry
     const [hidden, normed] = entering(g, entry)
     const index = g.constant('int64', [layer], [])
-    const half = (input: Value) => halfSlice(g, input, { index, program: 'fixed', layer })
+    const half = (input: Value) => halfSlice(g, input, index)
     const rows = withAnchors(g, prompts, { rows: half(prompts.static), own: half(prompts.own), layer })
     return [hidden, insert(g, prompts, { among: normed, rows: normLikeTokens(g, rows, entry) })]
   },
@@ -101,7 +101,7 @@ const programRules: {
     const indexIn = (table: Value) =>
       g.apply('Gather', [table, g.constant('int64', [layer], [])], { axis: 0 })
     const index = indexIn(generatorOf)
-    const half = (input: Value) => halfSlice(g, input, { index, program: 'general', layer })
+    const half = (input: Value) => halfSlice(g, input, index)
     const z = readInstruction(g, prompts, { entry, hidden, normed, down: half(prompts.down) })
     const { start, end } = prompts.instruction
     const count = () => g.apply('Cast', [g.apply('Sub', [end, start])], { to: 'float32' })
@@ -117,7 +117,7 @@ const programRules: {
     const activated = activate(g, prompts, { x: shaped(pooled, ['vectors', 'm']), index })
     const rows = withAnchors(g, prompts, {
       rows: asRows(g, g.apply('MatMul', [activated, half(prompts.up)]), config.d),
-      own: halfSlice(g, prompts.own, { index: indexIn(ownOf), program: 'general', layer }),
+      own: halfSlice(g, prompts.own, indexIn(ownOf)),
       layer,
     })
     const stream = g.choose(carried, {

@@ -21,6 +21,11 @@ const Outputs = z.object({
   crossings: z.array(z.object({ bytes: z.int(), reads: z.boolean(), rows: z.int() })),
 })
 
+const Opened = z.union([
+  z.object({ logits: z.array(z.number()) }),
+  z.object({ code: z.string(), message: z.string() }),
+])
+
 let tiny: TinyBackbone
 let vulkan: Awaited<ReturnType<typeof softwareVulkan>>
 beforeAll(async () => {
@@ -70,6 +75,34 @@ test('WebGPU gives the CPU’s logits and tokens, base and tuned, alone and batc
   }
 })
 
+test('a backbone of many layers runs on WebGPU as on the CPU', async ({ onTestFinished }) => {
+  const deep = await tinyBackbone({ config: { layers: 20, d: 16, heads: 1, kvHeads: 1, ffn: 16 } })
+  onTestFinished(() => rm(dirname(deep.folder), { recursive: true }))
+  const cpu = await opened(deep, { device: 'cpu', env: process.env })
+  const gpu = await opened(deep, { device: 'webgpu', env: vulkan.environment })
+  if (!('logits' in cpu && 'logits' in gpu)) throw new Error(JSON.stringify(gpu))
+  expect(largestDifference(gpu.logits, cpu.logits)).toBeLessThan(1e-4)
+})
+
+test('without a Vulkan driver, or its loader, a WebGPU node says what it needs and what runs without', async ({
+  onTestFinished,
+}) => {
+  const nothing = await mkdtemp(join(tmpdir(), 'quartet-no-driver-'))
+  onTestFinished(() => rm(nothing, { recursive: true }))
+  const noDriver = {
+    VK_DRIVER_FILES: join(nothing, 'none.json'),
+    VK_ICD_FILENAMES: join(nothing, 'none.json'),
+  }
+  for (const env of [
+    { ...vulkan.environment, ...noDriver },
+    { ...process.env, ...noDriver },
+  ])
+    expect(await opened(tiny, { device: 'webgpu', env })).toMatchObject({
+      code: 'node_unavailable',
+      message: expect.stringMatching(/on webgpu: .*libvulkan\.so\.1 on Linux.*--device cpu/),
+    })
+})
+
 test('without CUDA’s provider, driver or libraries a node says what to install', async ({
   onTestFinished,
 }) => {
@@ -111,12 +144,29 @@ test('without CUDA’s provider, driver or libraries a node says what to install
 })
 
 async function outputsOf(device: string, env: NodeJS.ProcessEnv): Promise<z.infer<typeof Outputs>> {
-  const child = join(import.meta.dirname, 'device-child.ts')
-  const { stdout } = await promisify(execFile)(process.execPath, [child, tiny.folder, device], {
-    env,
-    maxBuffer: 64 * 1024 * 1024,
-  })
-  return Outputs.parse(JSON.parse(stdout))
+  return Outputs.parse(await printed('device-child.ts', { folder: tiny.folder, device, env }))
+}
+
+async function opened(
+  { folder }: Pick<TinyBackbone, 'folder'>,
+  on: Pick<Child, 'device' | 'env'>,
+): Promise<z.infer<typeof Opened>> {
+  return Opened.parse(await printed('device-open-child.ts', { folder, ...on }))
+}
+
+interface Child {
+  readonly folder: string
+  readonly device: string
+  readonly env: NodeJS.ProcessEnv
+}
+
+async function printed(script: string, { device, env, folder }: Child): Promise<unknown> {
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [join(import.meta.dirname, script), folder, device],
+    { env, maxBuffer: 64 * 1024 * 1024 },
+  )
+  return JSON.parse(stdout)
 }
 
 function largestDifference(a: readonly number[] = [], b: readonly number[]): number {
