@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
+import { failureText } from './log.ts'
 
 const script = `
   import { logToStdout } from ${JSON.stringify(new URL('./log.ts', import.meta.url))}
@@ -16,3 +17,11 @@ it.runIf(process.platform === 'linux')(
     expect((await promisify(execFile)('sh', command)).stderr).toBe('10')
   },
 )
+
+it('a failure is one line, which has each cause once', () => {
+  const cause = new Error('no adapter\n    at the driver\n')
+  expect(failureText(new Error('no device', { cause }))).toBe('no device (no adapter at the driver)')
+  expect(failureText(new Error('no device: busy; wait', { cause: new Error('busy') }))).toBe(
+    'no device: busy; wait',
+  )
+})

@@ -9,9 +9,12 @@ export function logToStdout(threshold: LogThreshold): { log: Log; dropped: () =>
   return { log: jsonLog(threshold, write), dropped }
 }
 
-/** A failure as a log has it: its own text and those of its causes. */
+/** A failure as a log has it, in one line: its own text, and those of its causes that it does not quote. */
 export function failureText(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
-  const cause = error.cause === undefined ? '' : ` (${failureText(error.cause)})`
-  return `${error.message}${cause}`
+  if (!(error instanceof Error)) return oneLine(String(error))
+  const text = oneLine(error.message)
+  const cause = error.cause === undefined ? '' : failureText(error.cause)
+  return cause === '' || text.includes(cause) ? text : `${text} (${cause})`
 }
+
+const oneLine = (text: string): string => text.trim().replaceAll(/\s*\n\s*/g, ' ')

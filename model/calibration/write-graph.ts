@@ -26,7 +26,7 @@ export async function writeGraph({ folder }: Backbone, { file, make, type }: Var
     await rm(unfinished, { force: true }).catch(() => {})
     throw new QuartetError(
       'backbone_invalid',
-      `cannot write ${path}, the graph for --cache-type ${type} (${cause instanceof Error ? cause.message : cause}); make the folder writable once, or use --cache-type f32`,
+      `cannot write ${path}, the graph for --cache-type ${type} (${cause instanceof Error ? cause.message : cause}); make the folder writable for one start, or use --cache-type f32, which --device cuda does not have`,
       { cause },
     )
   }
