@@ -8,7 +8,7 @@ import type { Figure } from './report.ts'
 
 /** What `nvidia-smi` says, undefined where it is not. */
 function nvidiaSmi(...args: readonly string[]): Promise<string | undefined> {
-  return promisify(execFile)('nvidia-smi', [...args]).then(
+  return promisify(execFile)('nvidia-smi', [...args], { timeout: 20_000 }).then(
     ({ stdout }) => stdout.trim(),
     () => undefined,
   )

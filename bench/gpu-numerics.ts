@@ -1,18 +1,20 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { importSource } from '../model/import/import.ts'
 import { openSource } from '../model/import/source.ts'
 import type { CacheSlot, LoadedAdapter, StepPart } from '../model/runtime/backend.ts'
+import { checkHeads } from '../model/runtime/cache-type.ts'
 import { longChunkDifference, mostLongChunkDifference } from '../model/runtime/long-chunk-check.ts'
 import type { OnnxBackend } from '../model/runtime/onnx-backend.ts'
 import { range } from '../model/runtime/row-places.ts'
 import { QuartetError } from '../shared/errors.ts'
 import { type Loadable, type Measured, onCpu, openOn } from './gpu-backbone.ts'
-import type { Clock } from './gpu-clock.ts'
+import type { GpuRun } from './gpu-run.ts'
+import { removedInTheEnd } from './gpu-scratch.ts'
 import type { Sizes } from './gpu-sizes.ts'
 import { randomAdapter } from './random-adapter.ts'
-import type { Figure } from './report.ts'
+import type { Figure, Row } from './report.ts'
 import { prompt } from './sequences.ts'
 
 /** Random checkpoints of a few thousand weights, one for each architecture. */
@@ -21,37 +23,60 @@ const checkpoints = join(import.meta.dirname, '../test/fixtures/backbones')
 /** How far a logit may lie from the CPU's, by the type of cache that the device has. */
 const bounds = { f32: 1e-3, f16: 0.05, int8: 0.5 } as const
 
-/** Largest differences between a device's logits and the CPU's, for a tiny model of each architecture. */
-export async function architectureFigures(
-  on: Measured,
-  { clock, sizes: { architectures } }: { clock: Clock; sizes: Sizes },
-): Promise<Figure[]> {
-  const scratch = await mkdtemp(join(tmpdir(), 'quartet-gpu-'))
-  const figures: Figure[] = []
-  try {
-    const folders = (await readdir(checkpoints, { withFileTypes: true })).filter((entry) =>
-      entry.isDirectory(),
+/** Adds the differences between a device's logits and the CPU's for a tiny model of each architecture. */
+export async function measureArchitectures(
+  run: GpuRun,
+  { on, sizes: { architectures } }: { on: Measured; sizes: Sizes },
+): Promise<void> {
+  const found = await run.part('numerics: finding the tiny models', async () => {
+    if (architectures !== undefined) return architectures
+    const entries = await readdir(checkpoints, { withFileTypes: true })
+    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name)
+  })
+  const [first] = found ?? []
+  if (first !== undefined)
+    await run.measure('numerics: a long chunk of a prompt', () =>
+      withTiny(first, { on, read: async (backbone) => [await longChunkFigure(backbone, on)] }),
     )
-    for (const name of architectures ?? folders.map((entry) => entry.name)) {
-      if (!clock.begins(`numerics: a tiny ${name}, f32 weights, against the CPU`)) continue
-      const source = await openSource(join(checkpoints, name))
-      const folder = join(scratch, name)
-      const manifest = await importSource(source, {
-        slug: name,
-        weights: 'f32',
-        destination: folder,
-      }).finally(() => source.close())
-      try {
-        if (figures.length === 0) figures.push(await longChunkFigure({ folder, manifest }, on))
-        figures.push(await logitsFigure({ folder, manifest }, { on, most: bounds[on.cacheType] }))
-      } catch (error) {
-        if (!(error instanceof QuartetError && error.code === 'backbone_invalid')) throw error
-        clock.say(`  not served on ${on.device}: ${error.message}`)
-      }
-    }
-    return figures
+  for (const name of found ?? [])
+    await run.measure(`numerics: a tiny ${name}, f32 weights, against the CPU`, () =>
+      withTiny(name, {
+        on,
+        read: async (backbone) => [await logitsFigure(backbone, { on, most: bounds[on.cacheType], run })],
+      }),
+    )
+}
+
+/** What `read` finds of a tiny model, which is imported for it alone, or why the device does not serve it. */
+async function withTiny(
+  name: string,
+  { on, read }: { on: Measured; read: (backbone: Loadable) => Promise<readonly Row[]> },
+): Promise<readonly Row[]> {
+  const scratch = await mkdtemp(join(tmpdir(), 'quartet-gpu-'))
+  using _ = removedInTheEnd(scratch)
+  const backbone = await imported(name, join(scratch, name))
+  const reason = unserved(backbone, on)
+  return reason === undefined ? await read(backbone) : [{ name: `a tiny ${name}`, leftOut: reason }]
+}
+
+async function imported(name: string, folder: string): Promise<Loadable> {
+  const source = await openSource(join(checkpoints, name))
+  try {
+    const manifest = await importSource(source, { slug: name, weights: 'f32', destination: folder })
+    return { folder, manifest }
   } finally {
-    await rm(scratch, { recursive: true })
+    await source.close()
+  }
+}
+
+/** Why a device does not serve a backbone; undefined where it does. */
+function unserved({ manifest: { config } }: Loadable, { device }: Measured): string | undefined {
+  try {
+    checkHeads(config, device)
+    return undefined
+  } catch (error) {
+    if (error instanceof QuartetError && error.code === 'backbone_invalid') return error.message
+    throw error
   }
 }
 
@@ -61,9 +86,12 @@ export async function architectureFigures(
  */
 export async function logitsFigure(
   backbone: Loadable,
-  { most, on }: { on: Measured; most: number | undefined },
+  { most, on, run }: { on: Measured; most: number | undefined; run: Pick<GpuRun, 'step'> },
 ): Promise<Figure> {
-  const [expected, found] = [await logitsOn(backbone, onCpu), await logitsOn(backbone, on)]
+  run.step('the CPU’s logits')
+  const expected = await logitsOn(backbone, onCpu)
+  run.step(`the logits on ${on.device}`)
+  const found = await logitsOn(backbone, on)
   const value = expected.reduce((worst, x, i) => Math.max(worst, Math.abs(x - (found[i] ?? Number.NaN))), 0)
   return {
     name: `largest difference of a logit from the CPU’s, ${backbone.manifest.slug}`,

@@ -1,11 +1,10 @@
-import type { CacheSlot, StepPart } from '../model/runtime/backend.ts'
+import type { StepPart } from '../model/runtime/backend.ts'
 import type { OnnxBackend } from '../model/runtime/onnx-backend.ts'
 import { range } from '../model/runtime/row-places.ts'
 import type { BackboneManifest } from '../shared/backbone.ts'
-import type { Clock } from './gpu-clock.ts'
+import type { GpuRun } from './gpu-run.ts'
 import type { Sizes } from './gpu-sizes.ts'
 import { randomAdapter } from './random-adapter.ts'
-import type { Figure } from './report.ts'
 import { decodeStep, prefill, prompt } from './sequences.ts'
 import { median, timed } from './statistics.ts'
 
@@ -13,33 +12,43 @@ import { median, timed } from './statistics.ts'
 const context = 128
 const stepRounds = 7
 
+/** A loaded backbone whose rates are measured. */
 interface Rated {
+  readonly backend: OnnxBackend
   readonly manifest: BackboneManifest
   readonly sizes: Sizes
-  readonly clock: Clock
 }
 
-/** Tokens per second of decoding for each batch and number of adapters; `least`: of each against none. */
-export async function decodeFigures(
-  backend: OnnxBackend,
-  { clock, least, manifest, sizes }: Rated & { readonly least: number | undefined },
-): Promise<Figure[]> {
+const decodeName = (batch: number, adapters: number) => `decode, batch ${batch}, ${adapters} adapters`
+
+/** Adds the tokens per second of decoding for each batch and number of adapters; `least`: of each against none. */
+export async function measureDecode(
+  run: GpuRun,
+  { backend, least, manifest, sizes }: Rated & { readonly least: number | undefined },
+): Promise<void> {
   const count = Math.max(...sizes.adapterCounts)
-  clock.say(`loading ${count} adapters`)
-  const loaded = range(0, count).map((seed) =>
-    backend.loadAdapter(randomAdapter(manifest, { seed, metadata: { window: '64' } })),
-  )
-  const figures: Figure[] = []
+  const loaded =
+    (await run.part(`loading ${count} adapters`, async () =>
+      range(0, count).map((seed) =>
+        backend.loadAdapter(randomAdapter(manifest, { seed, metadata: { window: '64' } })),
+      ),
+    )) ?? []
   for (const batch of sizes.batches) {
     let plain: number | undefined
     for (const adapters of sizes.adapterCounts) {
-      const name = `decode, batch ${batch}, ${adapters} adapters`
-      if (!clock.begins(name)) continue
-      const step = await decodeStep(backend, { batch, context, adapters: loaded.slice(0, adapters) })
-      figures.push({ name, value: (1000 * batch) / step, unit: 'tokens/s' })
+      const name = decodeName(batch, adapters)
+      if (adapters > loaded.length) {
+        run.leaveOut(name, 'the adapters were not loaded')
+        continue
+      }
+      const step = await run.part(name, () =>
+        decodeStep(backend, { batch, context, adapters: loaded.slice(0, adapters) }),
+      )
+      if (step === undefined) continue
+      run.add({ name, value: (1000 * batch) / step, unit: 'tokens/s' })
       if (adapters === 0) plain = step
       else if (plain !== undefined)
-        figures.push({
+        run.add({
           name: `${name} / none`,
           value: plain / step,
           unit: '×',
@@ -47,46 +56,50 @@ export async function decodeFigures(
         })
     }
   }
-  return figures
 }
 
-/** The rates of captured decoding runs against those of a backend that launches each kernel anew. */
-export async function capturedFigures(
-  backend: OnnxBackend,
-  { clock, figures, sizes }: Pick<Rated, 'clock' | 'sizes'> & { readonly figures: readonly Figure[] },
-): Promise<Figure[]> {
-  const found: Figure[] = []
+/** Adds the rates of captured decoding runs against those of a backend that launches each kernel anew. */
+export async function measureCaptured(
+  run: GpuRun,
+  { backend, sizes }: Pick<Rated, 'backend' | 'sizes'>,
+): Promise<void> {
   for (const batch of sizes.batches) {
-    const captured = figures.find(({ name }) => name === `decode, batch ${batch}, 0 adapters`)
-    if (captured === undefined || !clock.begins(`decode, batch ${batch}, not captured`)) continue
-    const step = await decodeStep(backend, { batch, context, adapters: [] })
-    found.push({
-      name: `decode, batch ${batch}, captured / not`,
-      value: captured.value / ((1000 * batch) / step),
-      unit: '×',
+    const captured = run.figures.find(({ name }) => name === decodeName(batch, 0))
+    if (captured === undefined) continue
+    const name = `decode, batch ${batch}, captured / not`
+    await run.measure(name, async () => {
+      const step = await decodeStep(backend, { batch, context, adapters: [] })
+      return [{ name, value: captured.value / ((1000 * batch) / step), unit: '×' }]
     })
   }
-  return found
 }
 
 /** A step of two prompts' chunks and eight decoded tokens as the backend runs it, against each part in a call of its own. */
-export async function stepFigure(backend: OnnxBackend, { clock }: Pick<Rated, 'clock'>): Promise<Figure[]> {
+export async function measureStep(run: GpuRun, { backend }: Pick<Rated, 'backend'>): Promise<void> {
   const name = 'a step of two chunks and eight decoded tokens / in calls of their own'
-  if (!clock.begins(name)) return []
+  await run.measure(name, async () => [{ name, value: await stepRatio(backend), unit: '×' }])
+}
+
+async function stepRatio(backend: OnnxBackend): Promise<number> {
   const { vocab } = backend.limits
-  const running: CacheSlot[] = []
-  for (let at = 0; at < 8; at++) running.push(await prefill(backend, { tokens: prompt(context, vocab) }))
-  const decoded = running.map((slot): StepPart => ({ kind: 'decode', slot, token: 5 }))
+  using running = new DisposableStack()
+  const decoded: StepPart[] = []
+  for (let at = 0; at < 8; at++) {
+    const slot = await prefill(backend, { tokens: prompt(context, vocab) })
+    running.defer(() => slot.release())
+    decoded.push({ kind: 'decode', slot, token: 5 })
+  }
   const stepIn = async (callsOf: (parts: readonly StepPart[]) => readonly (readonly StepPart[])[]) => {
-    const slots = [0, 1].map(() => backend.allocate(context))
-    const chunks = slots.flatMap((slot): StepPart[] =>
-      slot === undefined ? [] : [{ kind: 'chunk', slot, tokens: prompt(context, vocab) }],
-    )
-    const time = await timed(async () => {
+    using chunkSlots = new DisposableStack()
+    const chunks = [0, 1].map((): StepPart => {
+      const slot = backend.allocate(context)
+      if (slot === undefined) throw new Error('the backend has no room for the benchmark; raise its limits')
+      chunkSlots.defer(() => slot.release())
+      return { kind: 'chunk', slot, tokens: prompt(context, vocab) }
+    })
+    return await timed(async () => {
       for (const call of callsOf([...chunks, ...decoded])) await backend.run(call)
     })
-    for (const slot of slots) slot?.release()
-    return time
   }
   const apart = (parts: readonly StepPart[]) => [
     ...parts.filter(({ kind }) => kind === 'chunk').map((chunk) => [chunk]),
@@ -97,43 +110,19 @@ export async function stepFigure(backend: OnnxBackend, { clock }: Pick<Rated, 'c
     const [own, single] = [await stepIn((parts) => backend.callsOf(parts)), await stepIn(apart)]
     ratios.push(own / single)
   }
-  for (const slot of running) slot.release()
-  return [{ name, value: median(ratios), unit: '×' }]
+  return median(ratios)
 }
 
-export async function prefillFigures(
-  backend: OnnxBackend,
-  { clock, manifest, sizes }: Rated,
-): Promise<Figure[]> {
-  const figures: Figure[] = []
+/** Adds the time of a prompt's token for each length. */
+export async function measurePrefill(run: GpuRun, { backend, manifest, sizes }: Rated): Promise<void> {
   const { contextLength, vocab } = backend.limits
   const longest = Math.min(contextLength, manifest.config.contextLength)
   for (const length of sizes.prompts.filter((tokens) => tokens + 64 <= longest)) {
     const name = `prefill of ${length} tokens`
-    if (!clock.begins(name)) continue
-    const tokens = prompt(length, vocab)
-    const time = await timed(async () => (await prefill(backend, { tokens })).release())
-    figures.push({ name, value: time / length, unit: 'ms/token' })
-  }
-  return figures
-}
-
-/** Bytes that cross in a decode step of four, beside its logits: nothing of a cache that lies on the device. */
-export async function crossingFigure(
-  backend: OnnxBackend,
-  { most }: { most: number | undefined },
-): Promise<Figure> {
-  const slots = []
-  for (let at = 0; at < 4; at++)
-    slots.push(await prefill(backend, { tokens: prompt(64, backend.limits.vocab) }))
-  const before = backend.hostBytes
-  await backend.decode(slots.map((slot) => ({ slot, token: 5 })))
-  const value = backend.hostBytes - before - 4 * 4 * backend.limits.vocab
-  for (const slot of slots) slot.release()
-  return {
-    name: 'bytes that cross in a decode step of four, beside logits',
-    value,
-    unit: 'bytes',
-    ...(most === undefined ? {} : { bound: { kind: 'at most', value: most } }),
+    await run.measure(name, async () => {
+      const tokens = prompt(length, vocab)
+      const time = await timed(async () => (await prefill(backend, { tokens })).release())
+      return [{ name, value: time / length, unit: 'ms/token' }]
+    })
   }
 }

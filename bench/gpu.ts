@@ -1,17 +1,16 @@
-import { rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { CliFailure } from '../cli/command/failure.ts'
 import { checkCacheType, defaultCacheType } from '../model/runtime/cache-type.ts'
 import { devices } from '../model/runtime/session.ts'
 import { tinyBackbone } from '../test/parity/tiny-backbone.ts'
-import { benchBackbone, cacheTypeNamed } from './backend.ts'
-import { type Loadable, type Measured, openOn } from './gpu-backbone.ts'
+import { benchBackbone, benchSlug, cacheTypeNamed } from './backend.ts'
+import type { Measured } from './gpu-backbone.ts'
 import { Clock } from './gpu-clock.ts'
-import { describeEnvironment, memoryFigures } from './gpu-environment.ts'
-import { architectureFigures, logitsFigure } from './gpu-numerics.ts'
-import { capturedFigures, crossingFigure, decodeFigures, prefillFigures, stepFigure } from './gpu-rates.ts'
+import { endingEarly } from './gpu-interruption.ts'
+import { measureDevice } from './gpu-parts.ts'
+import { GpuRun } from './gpu-run.ts'
+import { removedInTheEnd } from './gpu-scratch.ts'
 import { smallSizes, wholeSizes } from './gpu-sizes.ts'
-import { type Figure, report } from './report.ts'
 
 interface GpuOptions {
   readonly device?: string | undefined
@@ -20,57 +19,26 @@ interface GpuOptions {
   readonly out?: string | undefined
 }
 
-/** More than the inputs of a step take, and less than one layer's rows of the sequences. */
-const mostCrossing = 256 * 1024
+const minutes = 8
 
 /** Measures a device in one run, saying at each step what it does. */
 export async function benchGpu({ out, tiny = false, ...options }: GpuOptions): Promise<boolean> {
   const on = measured(options)
-  const clock = new Clock()
-  const environment = await describeEnvironment(on.device)
-  for (const [key, value] of Object.entries(environment)) clock.say(`${key}: ${value}`)
-  clock.say(`KV cache: ${on.cacheType}`)
-
-  const sizes = tiny ? smallSizes : wholeSizes
-  const figures = await architectureFigures(on, { clock, sizes })
-  const small = tiny ? await tinyBackbone() : undefined
-  try {
-    const backbone = small ?? (await benchBackbone())
-    const { manifest } = backbone
-    if (!tiny && clock.begins(`numerics: ${manifest.slug} against the CPU`))
-      figures.push(await logitsFigure(backbone, { on, most: undefined }))
-    clock.say(`loading ${manifest.slug} on ${on.device}`)
-    const backend = await openOn(backbone, on)
-    try {
-      const rated = { manifest, clock, sizes }
-      // A step of the small one takes too little time for its ratios to tell anything.
-      figures.push(...(await decodeFigures(backend, { ...rated, least: tiny ? undefined : 0.98 })))
-      figures.push(...(await prefillFigures(backend, rated)), ...(await stepFigure(backend, rated)))
-      clock.say('what crosses between the device and the host; memory')
-      figures.push(
-        await crossingFigure(backend, { most: on.device === 'cpu' ? undefined : mostCrossing }),
-        ...(await memoryFigures()),
-      )
-    } finally {
-      await backend.close()
-    }
-    if (on.device === 'cuda') figures.push(...(await withoutCapture(backbone, { on, clock, figures, sizes })))
-    return await told(figures, { environment, out, title: `gpu: ${manifest.slug} on ${on.device}` })
-  } finally {
-    if (small !== undefined) await rm(dirname(small.folder), { recursive: true })
+  const run = new GpuRun({ clock: new Clock(minutes), out })
+  using _ = endingEarly(run)
+  using small = new DisposableStack()
+  const backbone = async () => {
+    const made = await tinyBackbone()
+    small.use(removedInTheEnd(dirname(made.folder)))
+    return made
   }
-}
-
-async function withoutCapture(
-  backbone: Loadable,
-  { on, ...measuring }: { on: Measured } & Parameters<typeof capturedFigures>[1],
-): Promise<Figure[]> {
-  const backend = await openOn(backbone, on, { decodeGraph: false })
-  try {
-    return await capturedFigures(backend, measuring)
-  } finally {
-    await backend.close()
-  }
+  return await measureDevice(run, {
+    on,
+    ...(tiny
+      ? // A step of it takes too little time for its ratios to tell anything.
+        { name: 'tiny', sizes: smallSizes, backbone }
+      : { name: benchSlug, sizes: wholeSizes, backbone: () => benchBackbone(), leastRatio: 0.98 }),
+  })
 }
 
 function measured({ 'cache-type': type, device: name = 'cuda' }: GpuOptions): Measured {
@@ -80,16 +48,4 @@ function measured({ 'cache-type': type, device: name = 'cuda' }: GpuOptions): Me
   const cacheType = cacheTypeNamed(type) ?? defaultCacheType[device]
   checkCacheType(cacheType, { device })
   return { device, cacheType }
-}
-
-async function told(
-  figures: readonly Figure[],
-  {
-    environment,
-    out,
-    title,
-  }: { environment: Record<string, string>; out: string | undefined; title: string },
-): Promise<boolean> {
-  if (out !== undefined) await writeFile(out, `${JSON.stringify({ environment, figures }, null, 2)}\n`)
-  return report(title, figures)
 }

@@ -1,4 +1,4 @@
-import type { Backend, CacheSlot, LoadedAdapter } from '../model/runtime/backend.ts'
+import type { Backend, CacheSlot, DecodeRow, LoadedAdapter } from '../model/runtime/backend.ts'
 import { median, timed } from './statistics.ts'
 
 /** Steps that a decode measurement takes the median of. */
@@ -17,6 +17,8 @@ export async function prefill(
 ): Promise<CacheSlot> {
   const slot = backend.allocate(tokens.length + (adapter?.rows ?? 0) + decodeSteps + 8)
   if (slot === undefined) throw new Error('the backend has no room for the benchmark; raise its limits')
+  using failing = new DisposableStack()
+  failing.defer(() => slot.release())
   const size = backend.limits.chunkTokens
   for (let from = 0; from < tokens.length; from += size)
     await backend.prefill({
@@ -24,6 +26,7 @@ export async function prefill(
       tokens: tokens.slice(from, from + size),
       ...(adapter && from === 0 ? { adapter } : {}),
     })
+  failing.move()
   return slot
 }
 
@@ -36,10 +39,9 @@ interface Sequences {
 
 /** Median milliseconds of a decode step. */
 export async function decodeStep(backend: Backend, of: Sequences): Promise<number> {
-  const rows = await prefilledRows(backend, of)
+  using rows = await prefilledRows(backend, of)
   const times: number[] = []
-  for (let step = 0; step < decodeSteps; step++) times.push(await timed(() => backend.decode(rows)))
-  for (const { slot } of rows) slot.release()
+  for (let step = 0; step < decodeSteps; step++) times.push(await timed(() => backend.decode(rows.batch)))
   return median(times)
 }
 
@@ -57,32 +59,39 @@ export async function decodeStepsInTurn(
   const untuned: number[] = []
   const ratios: number[] = []
   for (let round = 0; round < rounds; round++) {
-    const tuned = await prefilledRows(backend, of)
-    const bare = await prefilledRows(backend, { ...of, adapters: [] })
+    using tuned = await prefilledRows(backend, of)
+    using bare = await prefilledRows(backend, { ...of, adapters: [] })
     for (let step = 0; step < decodeSteps; step++) {
       // Neither always comes first.
-      const before = step % 2 === 0 ? undefined : await timed(() => backend.decode(bare))
-      const withAdapters = await timed(() => backend.decode(tuned))
-      const without = before ?? (await timed(() => backend.decode(bare)))
+      const before = step % 2 === 0 ? undefined : await timed(() => backend.decode(bare.batch))
+      const withAdapters = await timed(() => backend.decode(tuned.batch))
+      const without = before ?? (await timed(() => backend.decode(bare.batch)))
       untuned.push(without)
       ratios.push(withAdapters / without)
     }
-    for (const { slot } of [...tuned, ...bare]) slot.release()
   }
   return { untuned: median(untuned), ratio: median(ratios) }
 }
 
-/** Sequences that each have a prompt, as rows of a decode step. */
+/** Rows of a decode step, whose slots are released with it. */
+interface PrefilledRows extends Disposable {
+  readonly batch: readonly DecodeRow[]
+}
+
+/** Sequences that each have a prompt. Where one finds no room, those in front of it are released. */
 async function prefilledRows(
   backend: Backend,
-  { adapters, batch, context }: Sequences,
-): Promise<{ slot: CacheSlot; token: number }[]> {
+  { adapters, batch: count, context }: Sequences,
+): Promise<PrefilledRows> {
   const { vocab } = backend.limits
-  const rows: { slot: CacheSlot; token: number }[] = []
-  for (let at = 0; at < batch; at++) {
+  using failing = new DisposableStack()
+  const batch: DecodeRow[] = []
+  for (let at = 0; at < count; at++) {
     const adapter = adapters[at % Math.max(1, adapters.length)]
     const slot = await prefill(backend, { tokens: prompt(context, vocab), adapter })
-    rows.push({ slot, token: (500 + at) % vocab })
+    failing.defer(() => slot.release())
+    batch.push({ slot, token: (500 + at) % vocab })
   }
-  return rows
+  const slots = failing.move()
+  return { batch, [Symbol.dispose]: () => slots.dispose() }
 }

@@ -1,0 +1,136 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import { expect, onTestFinished, test } from 'vitest'
+import { z } from 'zod'
+import { tinyBackbone } from '../test/parity/tiny-backbone.ts'
+import { onCpu } from './gpu-backbone.ts'
+import { Clock } from './gpu-clock.ts'
+import { measureDevice } from './gpu-parts.ts'
+import { GpuRun } from './gpu-run.ts'
+
+const main = fileURLToPath(new URL('./main.ts', import.meta.url))
+
+const Results = z.object({
+  state: z.string(),
+  environment: z.record(z.string(), z.string()),
+  figures: z.array(
+    z.object({
+      name: z.string(),
+      value: z.number().optional(),
+      leftOut: z.string().optional(),
+      failure: z.object({ code: z.string(), message: z.string(), doing: z.string() }).optional(),
+    }),
+  ),
+})
+
+async function scratch(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'quartet-bench-'))
+  onTestFinished(() => rm(folder, { recursive: true }))
+  return folder
+}
+
+/** What the file holds, which is the only one that the run leaves beside it. */
+async function resultsIn(out: string): Promise<z.infer<typeof Results>> {
+  expect(await readdir(dirname(out))).toEqual(['results.json'])
+  return Results.parse(JSON.parse(await readFile(out, 'utf8')))
+}
+
+function started(options: readonly string[], env: NodeJS.ProcessEnv = {}) {
+  return spawn(process.execPath, [main, 'gpu', ...options], {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
+}
+
+test('a part that throws becomes a figure that failed, and those behind it are measured', async () => {
+  const small = await tinyBackbone()
+  onTestFinished(() => rm(dirname(small.folder), { recursive: true }))
+  const out = join(await scratch(), 'results.json')
+  const run = new GpuRun({ clock: new Clock(60), out })
+  const isGood = await measureDevice(run, {
+    on: onCpu,
+    name: 'tiny',
+    backbone: async () => small,
+    // The backend has room for a batch of 128.
+    sizes: { architectures: ['llama-bias'], batches: [129, 2], adapterCounts: [0, 1], prompts: [64] },
+  })
+  expect(isGood).toBe(false)
+  const { environment, figures, state } = await resultsIn(out)
+  expect(state).toBe('complete')
+  expect(environment).toMatchObject({ device: 'cpu', node: process.version })
+  const failed = figures.filter(({ failure }) => failure !== undefined)
+  expect(failed).toEqual(
+    [0, 1].map((adapters) => ({
+      name: `decode, batch 129, ${adapters} adapters`,
+      failure: {
+        code: 'Error',
+        message: expect.stringContaining('no room'),
+        doing: `decode, batch 129, ${adapters} adapters`,
+      },
+    })),
+  )
+  const measured = figures.flatMap(({ name, value }) => (value === undefined ? [] : [name]))
+  for (const name of [
+    'largest difference of a logit from the CPU’s, llama-bias',
+    'decode, batch 2, 0 adapters',
+    'decode, batch 2, 1 adapters / none',
+    'prefill of 64 tokens',
+    'memory of the process',
+  ])
+    expect(measured).toContain(name)
+})
+
+test('where the device does not start, the file says so beside what the machine is, and the exit code tells', async () => {
+  const folder = await scratch()
+  const out = join(folder, 'results.json')
+  const cache = await scratch()
+  const child = started(['--device', 'cuda', '--tiny', '--out', out], { QUARTET_CACHE: cache })
+  const [printed] = await Promise.all([text(child.stdout), once(child, 'close')])
+  expect(child.exitCode).toBe(1)
+  const { environment, figures, state } = await resultsIn(out)
+  expect(state).toBe('complete')
+  expect(environment).toMatchObject({ device: 'cuda', cuda: expect.any(String) })
+  expect(figures).toEqual([
+    {
+      name: 'starting cuda',
+      failure: {
+        code: 'node_unavailable',
+        message: expect.stringContaining('quartet node setup cuda'),
+        doing: 'starting cuda',
+      },
+    },
+    { name: 'everything else', leftOut: 'cuda does not start' },
+  ])
+  expect(printed).toContain('gpu: tiny on cuda\n┌')
+})
+
+test.each(['SIGINT', 'SIGTERM'] as const)(
+  'a run that %s ends has what it found in the file and the table',
+  async (signal) => {
+    const out = join(await scratch(), 'results.json')
+    const temporary = await scratch()
+    const child = started(['--device', 'cpu', '--tiny', '--out', out], { TMPDIR: temporary })
+    let printed = ''
+    child.stdout.setEncoding('utf8').on('data', (piece: string) => {
+      printed += piece
+      if (printed.includes('the CPU’s logits')) child.kill(signal)
+    })
+    await once(child, 'close')
+    expect(child.exitCode).toBe(signal === 'SIGINT' ? 130 : 143)
+    const { figures, state } = await resultsIn(out)
+    expect(state).toBe('cut off')
+    expect(figures.map(({ name }) => name)).toContain('numbers that come back from the device as others')
+    expect(figures.at(-1)).toMatchObject({
+      name: expect.stringContaining('numerics: a tiny llama-bias'),
+      failure: { code: 'interrupted', message: expect.stringContaining(signal) },
+    })
+    expect(printed).toContain('gpu: tiny on cpu\n┌')
+    // ONNX Runtime's own files stay.
+    expect((await readdir(temporary)).filter((name) => name.startsWith('quartet'))).toEqual([])
+  },
+)
