@@ -1,5 +1,5 @@
 import { prepareCacheGraph } from '../model/calibration/cache-graph.ts'
-import { type CacheType, defaultCacheType, layoutFor } from '../model/runtime/cache-type.ts'
+import { type CacheType, cacheTypeFor, defaultCacheType, layoutFor } from '../model/runtime/cache-type.ts'
 import { type BackendOptions, createBackend } from '../model/runtime/create-backend.ts'
 import type { OnnxBackend } from '../model/runtime/onnx-backend.ts'
 import type { Device } from '../model/runtime/session.ts'
@@ -13,6 +13,11 @@ export interface Measured {
 }
 
 export const onCpu: Measured = { device: 'cpu', cacheType: defaultCacheType.cpu }
+
+/** A device with the type of cache that it has for a backbone: where that one has no cache of the type, the device's own. */
+export function servedAs({ manifest: { config } }: Loadable, on: Measured): Measured {
+  return { ...on, cacheType: cacheTypeFor(config, on) }
+}
 
 /** A backbone as a node on this device has it, with room for the longest prompt and the largest batch. */
 export async function openOn(

@@ -1,7 +1,7 @@
 import { type Loadable, type Measured, openOn } from './gpu-backbone.ts'
 import { crossingFigure, mostCrossing } from './gpu-crossing.ts'
 import { describeEnvironment, memoryFigures } from './gpu-environment.ts'
-import { logitsFigure, measureArchitectures } from './gpu-numerics.ts'
+import { type LogitBounds, logitsFigures, measureArchitectures } from './gpu-numerics.ts'
 import { measureCaptured, measureDecode, measurePrefill, measureStep } from './gpu-rates.ts'
 import type { GpuRun } from './gpu-run.ts'
 import type { Sizes } from './gpu-sizes.ts'
@@ -13,6 +13,8 @@ interface Subject {
   /** Of the backbone. */
   readonly name: string
   readonly backbone: () => Promise<Loadable>
+  /** Of its logits. */
+  readonly bounds: LogitBounds
   readonly sizes: Sizes
   /** How much of the rate without adapters is to be left with them. */
   readonly leastRatio?: number
@@ -42,12 +44,10 @@ export async function measureDevice(run: GpuRun, subject: Subject): Promise<bool
 
 async function measureBackbone(
   run: GpuRun,
-  { leastRatio, loadable, name, on, sizes }: Subject & { readonly loadable: Loadable },
+  { bounds, leastRatio, loadable, name, on, sizes }: Subject & { readonly loadable: Loadable },
 ): Promise<void> {
   const { manifest } = loadable
-  await run.measure(`numerics: ${name} against the CPU`, async () => [
-    await logitsFigure(loadable, { on, most: undefined, run }),
-  ])
+  await run.measure(`numerics: ${name} against the CPU`, () => logitsFigures(loadable, { on, bounds, run }))
   const backend = await run.part(`loading ${name} on ${on.device}`, () => openOn(loadable, on))
   if (backend === undefined) run.leaveOut('decode, prefill, steps, what crosses', `${name} is not loaded`)
   else
@@ -68,7 +68,7 @@ async function measureBackbone(
 
 async function measureWithoutCapture(
   run: GpuRun,
-  { loadable, name, on, sizes }: Omit<Subject, 'backbone'> & { readonly loadable: Loadable },
+  { loadable, name, on, sizes }: Pick<Subject, 'name' | 'on' | 'sizes'> & { readonly loadable: Loadable },
 ): Promise<void> {
   const backend = await run.part(`loading ${name} once more, without captured runs`, () =>
     openOn(loadable, on, { decodeGraph: false }),

@@ -10,6 +10,7 @@ import { z } from 'zod'
 import { tinyBackbone } from '../test/parity/tiny-backbone.ts'
 import { onCpu } from './gpu-backbone.ts'
 import { Clock } from './gpu-clock.ts'
+import { tinyBounds } from './gpu-numerics.ts'
 import { measureDevice } from './gpu-parts.ts'
 import { GpuRun } from './gpu-run.ts'
 
@@ -56,6 +57,7 @@ test('a part that throws becomes a figure that failed, and those behind it are m
     on: onCpu,
     name: 'tiny',
     backbone: async () => small,
+    bounds: tinyBounds,
     // The backend has room for a batch of 128.
     sizes: { architectures: ['llama-bias'], batches: [129, 2], adapterCounts: [0, 1], prompts: [64] },
   })

@@ -7,6 +7,7 @@ import { benchBackbone, benchSlug, cacheTypeNamed } from './backend.ts'
 import type { Measured } from './gpu-backbone.ts'
 import { Clock } from './gpu-clock.ts'
 import { endingEarly } from './gpu-interruption.ts'
+import { smolLmBounds, tinyBounds } from './gpu-numerics.ts'
 import { measureDevice } from './gpu-parts.ts'
 import { GpuRun } from './gpu-run.ts'
 import { removedInTheEnd } from './gpu-scratch.ts'
@@ -32,12 +33,16 @@ export async function benchGpu({ out, tiny = false, ...options }: GpuOptions): P
     small.use(removedInTheEnd(dirname(made.folder)))
     return made
   }
+  if (tiny)
+    // A step of it takes too little time for its ratios to tell anything.
+    return await measureDevice(run, { on, name: 'tiny', backbone, bounds: tinyBounds, sizes: smallSizes })
   return await measureDevice(run, {
     on,
-    ...(tiny
-      ? // A step of it takes too little time for its ratios to tell anything.
-        { name: 'tiny', sizes: smallSizes, backbone }
-      : { name: benchSlug, sizes: wholeSizes, backbone: () => benchBackbone(), leastRatio: 0.98 }),
+    name: benchSlug,
+    backbone: () => benchBackbone(),
+    bounds: smolLmBounds,
+    sizes: wholeSizes,
+    leastRatio: 0.98,
   })
 }
 

@@ -14,7 +14,7 @@ const usage = `usage: npm run bench -- NAME [options]
   edge     the worker's own time per request, before a node that answers at once
   gpu      a node's model on a device against the CPU: environment, numerics, decode, prefill, memory; under 8 minutes
              --device NAME   cuda, webgpu or cpu (which only tries the script out)
-             --cache-type T  f16 or f32; by default the device's own
+             --cache-type T  cuda: f16 or int8; webgpu: f16 or f32; cpu: f32 or int8 (the first is the default)
              --tiny          a small random backbone in place of the real one, and small sizes: for drivers in software
              --out FILE      the figures as JSON
   fleet    a simulated fleet in virtual time: routing against random and plain-hash; draws docs/fleet-routing.svg

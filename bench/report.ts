@@ -22,7 +22,7 @@ export interface FailedPart {
 }
 
 /** A part of a benchmark that was not begun, and why. */
-export interface LeftOutPart {
+interface LeftOutPart {
   readonly name: string
   readonly leftOut: string
 }

@@ -65,18 +65,35 @@ const typesIn: Readonly<Record<CacheLayout, readonly CacheType[]>> = {
 /** The types that CUDA's attention over places takes. */
 const typesInCudaSlots: readonly CacheType[] = ['f16']
 
-/** Throws `invalid_request` for a type of cache that a layout does not have on a device, by default the usual one. */
-export function checkCacheType(
-  type: CacheType,
-  { device, layout = layoutOn[device] }: { device: Device; layout?: CacheLayout },
-): void {
-  const isCudaSlots = device === 'cuda' && layout === 'slots'
-  const types = isCudaSlots ? typesInCudaSlots : typesIn[layout]
+/** Where a cache lies; by default where the device has it for most models. */
+interface CachePlace {
+  readonly device: Device
+  readonly layout?: CacheLayout
+}
+
+function typesOf({ device, layout = layoutOn[device] }: CachePlace): readonly CacheType[] {
+  return isCudaSlots({ device, layout }) ? typesInCudaSlots : typesIn[layout]
+}
+
+const isCudaSlots = ({ device, layout }: CachePlace): boolean => device === 'cuda' && layout === 'slots'
+
+/** The type that was asked for where the device has it for a model, and else the device's own. */
+export function cacheTypeFor(
+  config: ModelConfig,
+  { device, cacheType }: { readonly device: Device; readonly cacheType: CacheType },
+): CacheType {
+  const types = typesOf({ device, layout: layoutFor(config, device) })
+  return types.includes(cacheType) ? cacheType : defaultCacheType[device]
+}
+
+/** Throws `invalid_request` for a type of cache that is not there. */
+export function checkCacheType(type: CacheType, place: CachePlace): void {
+  const types = typesOf(place)
   if (types.includes(type)) return
-  const backbone = isCudaSlots ? ' with this backbone, whose attention pages do not have' : ''
+  const backbone = isCudaSlots(place) ? ' with this backbone, whose attention pages do not have' : ''
   throw new QuartetError(
     'invalid_request',
-    `--cache-type ${type} is not for --device ${device}${backbone}: its KV cache is ${types.join(' or ')}`,
+    `--cache-type ${type} is not for --device ${place.device}${backbone}: its KV cache is ${types.join(' or ')}`,
     { param: '--cache-type' },
   )
 }
