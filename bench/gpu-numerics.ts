@@ -60,15 +60,18 @@ export async function measureArchitectures(
       withTiny(first, { on, read: async (backbone, own) => [await longChunkFigure(backbone, own)] }),
     )
   for (const name of found ?? [])
-    await run.measure(`numerics: a tiny ${name}, f32 weights, against the CPU`, () =>
-      withTiny(name, {
-        on,
-        read: async (backbone, own) => {
-          const figures = await logitsFigures(backbone, { on: own, bounds: tinyBounds, run })
-          const note = `with a cache of ${own.cacheType}: this backbone has none of ${on.cacheType} on ${on.device}`
-          return own.cacheType === on.cacheType ? figures : figures.map((figure) => ({ ...figure, note }))
-        },
-      }),
+    await run.measure(
+      `numerics: a tiny ${name}, f32 weights, against the CPU`,
+      () =>
+        withTiny(name, {
+          on,
+          read: async (backbone, own) => {
+            const figures = await logitsFigures(backbone, { on: own, bounds: tinyBounds, run })
+            const note = `with a cache of ${own.cacheType}: this backbone has none of ${on.cacheType} on ${on.device}`
+            return own.cacheType === on.cacheType ? figures : figures.map((figure) => ({ ...figure, note }))
+          },
+        }),
+      { like: ['a tiny model'] },
     )
 }
 

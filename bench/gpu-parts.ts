@@ -1,4 +1,5 @@
 import { type Loadable, type Measured, openOn } from './gpu-backbone.ts'
+import type { Expected } from './gpu-clock.ts'
 import { crossingFigure, mostCrossing } from './gpu-crossing.ts'
 import { describeEnvironment, memoryFigures } from './gpu-environment.ts'
 import { type LogitBounds, logitsFigures, measureArchitectures } from './gpu-numerics.ts'
@@ -42,13 +43,15 @@ export async function measureDevice(run: GpuRun, subject: Subject): Promise<bool
   return run.end()
 }
 
+const loading: Expected = { like: ['loading the backbone'] }
+
 async function measureBackbone(
   run: GpuRun,
   { bounds, leastRatio, loadable, name, on, sizes }: Subject & { readonly loadable: Loadable },
 ): Promise<void> {
   const { manifest } = loadable
   await run.measure(`numerics: ${name} against the CPU`, () => logitsFigures(loadable, { on, bounds, run }))
-  const backend = await run.part(`loading ${name} on ${on.device}`, () => openOn(loadable, on))
+  const backend = await run.part(`loading ${name} on ${on.device}`, () => openOn(loadable, on), loading)
   if (backend === undefined) run.leaveOut('decode, prefill, steps, what crosses', `${name} is not loaded`)
   else
     try {
@@ -70,8 +73,10 @@ async function measureWithoutCapture(
   run: GpuRun,
   { loadable, name, on, sizes }: Pick<Subject, 'name' | 'on' | 'sizes'> & { readonly loadable: Loadable },
 ): Promise<void> {
-  const backend = await run.part(`loading ${name} once more, without captured runs`, () =>
-    openOn(loadable, on, { decodeGraph: false }),
+  const backend = await run.part(
+    `loading ${name} once more, without captured runs`,
+    () => openOn(loadable, on, { decodeGraph: false }),
+    loading,
   )
   if (backend === undefined)
     run.leaveOut('captured runs against others', `${name} is not loaded without captured runs`)

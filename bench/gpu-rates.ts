@@ -1,11 +1,14 @@
-import type { StepPart } from '../model/runtime/backend.ts'
+import { setImmediate } from 'node:timers/promises'
+import type { LoadedAdapter, StepPart } from '../model/runtime/backend.ts'
 import type { OnnxBackend } from '../model/runtime/onnx-backend.ts'
 import { range } from '../model/runtime/row-places.ts'
 import type { BackboneManifest } from '../shared/backbone.ts'
+import { adaptersTakingPart, decodeInRounds, roundsFor } from './decode-rounds.ts'
+import type { Expected } from './gpu-clock.ts'
 import type { GpuRun } from './gpu-run.ts'
 import type { Sizes } from './gpu-sizes.ts'
 import { randomAdapter } from './random-adapter.ts'
-import { decodeStep, prefill, prompt } from './sequences.ts'
+import { prefill, prompt } from './sequences.ts'
 import { median, timed } from './statistics.ts'
 
 /** Tokens of each sequence's prompt before it decodes. */
@@ -19,43 +22,88 @@ interface Rated {
   readonly sizes: Sizes
 }
 
-const decodeName = (batch: number, adapters: number) => `decode, batch ${batch}, ${adapters} adapters`
+const decodeName = (batch: number, adapters: number) =>
+  `decode, batch ${batch}, ${adapters} ${adapters === 1 ? 'adapter' : 'adapters'}`
 
-/** Adds the tokens per second of decoding for each batch and number of adapters; `least`: of each against none. */
+/** What a measurement of decoding costs, by its prompts. */
+const decodeExpected = (batch: number, adapters: number): Expected => ({
+  like: [`decode ${batch}`, 'decode'],
+  size: batch * roundsFor({ adapters, batch }),
+})
+
+/**
+ * Adds the tokens per second of decoding for each number of adapters and batch; `least`: of each against none. No more
+ * adapters than those are loaded at the time, and for none there is none yet; in the end none takes part once more.
+ */
 export async function measureDecode(
   run: GpuRun,
   { backend, least, manifest, sizes }: Rated & { readonly least: number | undefined },
 ): Promise<void> {
-  const count = Math.max(...sizes.adapterCounts)
-  const loaded =
-    (await run.part(`loading ${count} adapters`, async () =>
-      range(0, count).map((seed) =>
-        backend.loadAdapter(randomAdapter(manifest, { seed, metadata: { window: '64' } })),
-      ),
-    )) ?? []
-  for (const batch of sizes.batches) {
-    let plain: number | undefined
-    for (const adapters of sizes.adapterCounts) {
-      const name = decodeName(batch, adapters)
-      if (adapters > loaded.length) {
-        run.leaveOut(name, 'the adapters were not loaded')
+  const loaded: LoadedAdapter[] = []
+  const plain = new Map<number, number>()
+  const measure = (
+    name: string,
+    { adapters, batch }: { adapters: readonly LoadedAdapter[]; batch: number },
+  ) =>
+    run.part(
+      name,
+      () => decodeInRounds(backend, { batch, context, adapters }),
+      decodeExpected(batch, adapters.length),
+    )
+  for (const count of sizes.adapterCounts) {
+    await loadAdapters(run, { backend, count, loaded, manifest })
+    for (const batch of sizes.batches) {
+      const name = decodeName(batch, count)
+      if (loaded.length < count) {
+        run.leaveOut(name, `${loaded.length} adapters are loaded`)
         continue
       }
-      const step = await run.part(name, () =>
-        decodeStep(backend, { batch, context, adapters: loaded.slice(0, adapters) }),
-      )
+      const step = await measure(name, { adapters: loaded, batch })
       if (step === undefined) continue
-      run.add({ name, value: (1000 * batch) / step, unit: 'tokens/s' })
-      if (adapters === 0) plain = step
-      else if (plain !== undefined)
+      const none = plain.get(batch)
+      const took = adaptersTakingPart({ adapters: count, batch })
+      const note = `${took} of ${count} took part, in ${roundsFor({ adapters: count, batch })} rounds`
+      run.add({ name, value: (1000 * batch) / step, unit: 'tokens/s', ...(count > 0 && { note }) })
+      if (count === 0) plain.set(batch, step)
+      else if (none !== undefined)
         run.add({
           name: `${name} / none`,
-          value: plain / step,
+          value: none / step,
           unit: '×',
-          ...(least === undefined ? {} : { bound: { kind: 'at least', value: least } }),
+          ...(least !== undefined && { bound: { kind: 'at least', value: least } }),
         })
     }
   }
+  for (const [batch, none] of plain) {
+    const name = `decode, batch ${batch}, none of ${loaded.length} loaded / none loaded`
+    const step = await measure(name, { adapters: [], batch })
+    if (step !== undefined) run.add({ name, value: none / step, unit: '×' })
+  }
+}
+
+/** Files that adapters are loaded from: to make one takes longer than to load it, and each has memory of its own once loaded. */
+const mostFiles = 16
+
+async function loadAdapters(
+  run: GpuRun,
+  { backend, count, loaded, manifest }: Omit<Rated, 'sizes'> & { count: number; loaded: LoadedAdapter[] },
+): Promise<void> {
+  const more = count - loaded.length
+  if (more <= 0) return
+  await run.part(
+    `loading ${more} adapters, ${count} in all`,
+    async () => {
+      const files = range(0, Math.min(more, mostFiles)).map((seed) =>
+        randomAdapter(manifest, { seed: loaded.length + seed, metadata: { window: '64' } }),
+      )
+      while (loaded.length < count) {
+        for (const file of files.slice(0, count - loaded.length)) loaded.push(backend.loadAdapter(file))
+        // A signal and the limit of time have their turn.
+        await setImmediate()
+      }
+    },
+    { like: ['adapters'], size: more },
+  )
 }
 
 /** Adds the rates of captured decoding runs against those of a backend that launches each kernel anew. */
@@ -67,10 +115,13 @@ export async function measureCaptured(
     const captured = run.figures.find(({ name }) => name === decodeName(batch, 0))
     if (captured === undefined) continue
     const name = `decode, batch ${batch}, captured / not`
-    await run.measure(name, async () => {
-      const step = await decodeStep(backend, { batch, context, adapters: [] })
-      return [{ name, value: captured.value / ((1000 * batch) / step), unit: '×' }]
-    })
+    const rate = async () =>
+      (1000 * batch) / (await decodeInRounds(backend, { batch, context, adapters: [] }))
+    await run.measure(
+      name,
+      async () => [{ name, value: captured.value / (await rate()), unit: '×' }],
+      decodeExpected(batch, 0),
+    )
   }
 }
 
@@ -119,10 +170,11 @@ export async function measurePrefill(run: GpuRun, { backend, manifest, sizes }: 
   const longest = Math.min(contextLength, manifest.config.contextLength)
   for (const length of sizes.prompts.filter((tokens) => tokens + 64 <= longest)) {
     const name = `prefill of ${length} tokens`
-    await run.measure(name, async () => {
-      const tokens = prompt(length, vocab)
-      const time = await timed(async () => (await prefill(backend, { tokens })).release())
-      return [{ name, value: time / length, unit: 'ms/token' }]
+    const time = () =>
+      timed(async () => (await prefill(backend, { tokens: prompt(length, vocab) })).release())
+    await run.measure(name, async () => [{ name, value: (await time()) / length, unit: 'ms/token' }], {
+      like: ['prefill'],
+      size: length,
     })
   }
 }

@@ -1,7 +1,7 @@
 import { CliFailure } from '../cli/command/failure.ts'
 import { isDeviceLoss } from '../model/runtime/device-loss.ts'
 import { QuartetError } from '../shared/errors.ts'
-import type { Clock } from './gpu-clock.ts'
+import type { Clock, Expected } from './gpu-clock.ts'
 import { type GpuResults, ResultsFile } from './gpu-results.ts'
 import { type FailedPart, type Figure, lineOf, type Row, report } from './report.ts'
 
@@ -39,18 +39,25 @@ export class GpuRun {
   }
 
   /** What the work gives; undefined where it was left out or threw, of which there is a row then. */
-  async part<T>(name: string, work: () => Promise<T>): Promise<T | undefined> {
-    const obstacle = this.#isDeviceLost ? 'the device was lost in this process' : this.clock.obstacle()
+  async part<T>(name: string, work: () => Promise<T>, expected?: Expected): Promise<T | undefined> {
+    const obstacle = this.#isDeviceLost
+      ? 'the device was lost in this process'
+      : this.clock.obstacle(expected)
     if (obstacle !== undefined) {
       this.leaveOut(name, obstacle)
       return undefined
     }
-    return await this.#doing(name, work)
+    return await this.#doing(name, async () => {
+      const start = this.clock.seconds
+      const result = await work()
+      if (expected !== undefined) this.clock.took(this.clock.seconds - start, expected)
+      return result
+    })
   }
 
   /** A part whose rows these are. */
-  async measure(name: string, work: () => Promise<readonly Row[]>): Promise<void> {
-    for (const row of (await this.part(name, work)) ?? []) this.add(row)
+  async measure(name: string, work: () => Promise<readonly Row[]>, expected?: Expected): Promise<void> {
+    for (const row of (await this.part(name, work, expected)) ?? []) this.add(row)
   }
 
   /** A part that is done even where there is no time: it gives back what an earlier one took. */

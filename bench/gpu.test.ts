@@ -24,6 +24,7 @@ const Results = z.object({
       name: z.string(),
       value: z.number().optional(),
       leftOut: z.string().optional(),
+      note: z.string().optional(),
       failure: z.object({ code: z.string(), message: z.string(), doing: z.string() }).optional(),
     }),
   ),
@@ -59,7 +60,7 @@ test('a part that throws becomes a figure that failed, and those behind it are m
     backbone: async () => small,
     bounds: tinyBounds,
     // The backend has room for a batch of 128.
-    sizes: { architectures: ['llama-bias'], batches: [129, 2], adapterCounts: [0, 1], prompts: [64] },
+    sizes: { architectures: ['llama-bias'], batches: [129, 2], adapterCounts: [0, 1, 4], prompts: [64] },
   })
   expect(isGood).toBe(false)
   const { environment, figures, state } = await resultsIn(out)
@@ -67,12 +68,12 @@ test('a part that throws becomes a figure that failed, and those behind it are m
   expect(environment).toMatchObject({ device: 'cpu', node: process.version })
   const failed = figures.filter(({ failure }) => failure !== undefined)
   expect(failed).toEqual(
-    [0, 1].map((adapters) => ({
-      name: `decode, batch 129, ${adapters} adapters`,
+    ['0 adapters', '1 adapter', '4 adapters'].map((adapters) => ({
+      name: `decode, batch 129, ${adapters}`,
       failure: {
         code: 'Error',
         message: expect.stringContaining('no room'),
-        doing: `decode, batch 129, ${adapters} adapters`,
+        doing: `decode, batch 129, ${adapters}`,
       },
     })),
   )
@@ -80,11 +81,25 @@ test('a part that throws becomes a figure that failed, and those behind it are m
   for (const name of [
     'largest difference of a logit from the CPU’s, llama-bias',
     'decode, batch 2, 0 adapters',
-    'decode, batch 2, 1 adapters / none',
+    'decode, batch 2, 1 adapter / none',
+    'decode, batch 2, none of 4 loaded / none loaded',
     'prefill of 64 tokens',
     'memory of the process',
   ])
     expect(measured).toContain(name)
+  expect(figures.find(({ name }) => name === 'decode, batch 2, 4 adapters')?.note).toBe(
+    '4 of 4 took part, in 3 rounds',
+  )
+})
+
+test('a run whose time is over ends with what it found, and says of each part that it was left out', async () => {
+  const out = join(await scratch(), 'results.json')
+  const child = started(['--device', 'cpu', '--tiny', '--minutes', '1e-6', '--out', out])
+  await Promise.all([text(child.stdout), once(child, 'close')])
+  const { figures, state } = await resultsIn(out)
+  expect(state).toBe('complete')
+  expect(figures.length).toBeGreaterThan(0)
+  for (const { leftOut } of figures) expect(leftOut).toMatch(/no time|does not start/)
 })
 
 test('where the device does not start, the file says so beside what the machine is, and the exit code tells', async () => {

@@ -18,14 +18,13 @@ interface GpuOptions {
   readonly 'cache-type'?: string | undefined
   readonly tiny?: boolean | undefined
   readonly out?: string | undefined
+  readonly minutes?: string | undefined
 }
-
-const minutes = 8
 
 /** Measures a device in one run, saying at each step what it does. */
 export async function benchGpu({ out, tiny = false, ...options }: GpuOptions): Promise<boolean> {
   const on = measured(options)
-  const run = new GpuRun({ clock: new Clock(minutes), out })
+  const run = new GpuRun({ clock: new Clock(limitOf(options)), out })
   using _ = endingEarly(run)
   using small = new DisposableStack()
   const backbone = async () => {
@@ -43,6 +42,17 @@ export async function benchGpu({ out, tiny = false, ...options }: GpuOptions): P
     bounds: smolLmBounds,
     sizes: wholeSizes,
     leastRatio: 0.98,
+  })
+}
+
+/** A day: timers do not take any time. */
+const mostMinutes = 1440
+
+function limitOf({ minutes = '8' }: GpuOptions): number {
+  const limit = Number(minutes)
+  if (limit > 0 && limit <= mostMinutes) return limit
+  throw new CliFailure(`--minutes is no number from 0 to ${mostMinutes}: ${minutes}`, {
+    remedy: 'give for example --minutes 6',
   })
 }
 

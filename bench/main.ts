@@ -12,11 +12,12 @@ const usage = `usage: npm run bench -- NAME [options]
              --weights q4    Quartet's weights (default: q8)
   budget   1,000 requests over 8 lease holders against a budget for 400
   edge     the worker's own time per request, before a node that answers at once
-  gpu      a node's model on a device against the CPU: environment, numerics, decode, prefill, memory; under 8 minutes
+  gpu      a node's model on a device against the CPU: environment, numerics, decode, prefill, memory
              --device NAME   cuda, webgpu or cpu (which only tries the script out)
              --cache-type T  cuda: f16 or int8; webgpu: f16 or f32; cpu: f32 or int8 (the first is the default)
              --tiny          a small random backbone in place of the real one, and small sizes: for drivers in software
-             --out FILE      the figures as JSON
+             --minutes N     when it has ended at the latest (default: 8); what does not fit is left out
+             --out FILE      the figures as JSON, written anew after each
   fleet    a simulated fleet in virtual time: routing against random and plain-hash; draws docs/fleet-routing.svg
   late     four late adapters on one conversation that come at once, beside four whose rows stand in front; with the
              options of stack also beside four LoRAs of llama-server
@@ -55,6 +56,7 @@ const { values, positionals } = parseArgs({
     'cache-type': { type: 'string' },
     tiny: { type: 'boolean' },
     out: { type: 'string' },
+    minutes: { type: 'string' },
     fuzz: { type: 'string' },
     backbone: { type: 'string' },
     weights: { type: 'string' },

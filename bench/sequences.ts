@@ -30,7 +30,7 @@ export async function prefill(
   return slot
 }
 
-interface Sequences {
+export interface Sequences {
   readonly batch: number
   /** Tokens of each sequence's prompt. */
   readonly context: number
@@ -79,7 +79,7 @@ interface PrefilledRows extends Disposable {
 }
 
 /** Sequences that each have a prompt. Where one finds no room, those in front of it are released. */
-async function prefilledRows(
+export async function prefilledRows(
   backend: Backend,
   { adapters, batch: count, context }: Sequences,
 ): Promise<PrefilledRows> {
