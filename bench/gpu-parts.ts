@@ -1,6 +1,6 @@
 import { type Loadable, type Measured, openOn } from './gpu-backbone.ts'
 import type { Expected } from './gpu-clock.ts'
-import { crossingFigure, mostCrossing } from './gpu-crossing.ts'
+import { crossingFigure } from './gpu-crossing.ts'
 import { describeEnvironment, memoryFigures } from './gpu-environment.ts'
 import { type LogitBounds, logitsFigures, measureArchitectures } from './gpu-numerics.ts'
 import { measureCaptured, measureDecode, measurePrefill, measureStep } from './gpu-rates.ts'
@@ -57,7 +57,7 @@ async function measureBackbone(
     try {
       const rated = { backend, manifest, sizes }
       await run.measure('what crosses between the device and the host', async () => [
-        await crossingFigure(backend, { most: on.device === 'cpu' ? undefined : mostCrossing }),
+        await crossingFigure(backend, { config: manifest.config, on }),
       ])
       await measureDecode(run, { ...rated, least: leastRatio })
       await measurePrefill(run, rated)

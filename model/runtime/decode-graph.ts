@@ -4,6 +4,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import { type PagedType, pagedGraphs, pageRowsOf } from '../graph/paged-cache.ts'
 import { Crossing } from './crossing.ts'
 import type { KvBinding } from './kv-cache.ts'
+import { isCache, memoryOnDevice } from './memory-on-device.ts'
 import type { BoundTensors } from './ort/bound-tensors.ts'
 import type { DeviceMemory, DeviceTensor } from './ort/device-memory.ts'
 import { sparePage } from './paged-kv-cache.ts'
@@ -111,7 +112,13 @@ export class DecodeGraph {
         ]),
       )
       const leave = keep(await Crossing.open(device, [{ name: 'logits', type: 'float32', axes: 2 }]))
-      const memory = allocated(session.memoryOf(inputs), { config, limits })
+      const memory = allocated(
+        memoryOnDevice(session, [...inputs, ...session.inputs.filter(isCache)], {
+          device,
+          work: 'the decoding of this backbone',
+        }),
+        { config, limits },
+      )
       opened.move()
       return new DecodeGraph({ config, enter, leave, limits, memory, session })
     } catch (cause) {

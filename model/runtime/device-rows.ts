@@ -1,7 +1,7 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
-import { QuartetError } from '../../shared/errors.ts'
 import { copyRowsGraph } from '../graph/copy-rows.ts'
 import { encodeModel } from '../graph/encode.ts'
+import { memoryOnDevice } from './memory-on-device.ts'
 import type { FeedsAndOutputs } from './ort/bound-tensors.ts'
 import { allOrNone, type DeviceMemory, type DeviceTensor, type RunTensors } from './ort/device-memory.ts'
 import { type Device, InferenceSession } from './session.ts'
@@ -71,16 +71,18 @@ export class DeviceRows {
 
   /** Throws `node_unavailable`, or `OrtError` where the device cannot run the graph that copies. */
   static async open(config: ModelConfig, { device, memory, type }: DeviceRowsOptions): Promise<DeviceRows> {
-    if (memory.isHost && device !== 'cpu')
-      throw new QuartetError(
-        'node_unavailable',
-        `ONNX Runtime runs the attention of this backbone on the CPU, not on ${device}: use --device cpu`,
-      )
+    await using opened = new AsyncDisposableStack()
     const graph = copyRowsGraph({ layers: config.layers, type, width: config.headDim })
-    const copier = await InferenceSession.fromModel(encodeModel(graph, { weightsFile: '', opset: 18 }), {
-      device,
-      memoryPattern: false,
-    })
+    const copier = opened.adopt(
+      await InferenceSession.fromModel(encodeModel(graph, { weightsFile: '', opset: 18 }), {
+        device,
+        memoryPattern: false,
+      }),
+      (released) => released.release(),
+    )
+    const stores = copier.inputs.filter((name) => /^(from|to)_/.test(name))
+    memoryOnDevice(copier, stores, { device, work: `copies of ${type} rows` })
+    opened.move()
     return new DeviceRows({ config, copier, memory, type })
   }
 

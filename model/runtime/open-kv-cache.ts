@@ -10,6 +10,7 @@ import { DeviceKvCache } from './device-kv-cache.ts'
 import type { DeviceCacheType } from './device-rows.ts'
 import { HostKvCache } from './host-kv-cache.ts'
 import type { KvCache } from './kv-cache.ts'
+import { isCache, memoryOnDevice } from './memory-on-device.ts'
 import { PagedKvCache } from './paged-kv-cache.ts'
 import type { Device, InferenceSession } from './session.ts'
 
@@ -51,7 +52,10 @@ export async function openKvCache(
   const opening = {
     device,
     type: elementTypes[type],
-    memory: session.memoryOf(session.inputs.filter((name) => name.startsWith('past_'))),
+    memory: memoryOnDevice(session, session.inputs.filter(isCache), {
+      device,
+      work: 'the attention of this backbone',
+    }),
     limits: { ...limits, prefixRows },
   }
   return layout === 'slots' ? DeviceKvCache.open(config, opening) : PagedKvCache.open(config, opening)

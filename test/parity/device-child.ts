@@ -1,5 +1,7 @@
 import { readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { Crossing } from '../../model/runtime/crossing.ts'
+import { DeviceRows, type DeviceRowsOptions } from '../../model/runtime/device-rows.ts'
 import { longChunkDifference } from '../../model/runtime/long-chunk-check.ts'
 import { range } from '../../model/runtime/row-places.ts'
 import { type Device, devices } from '../../model/runtime/session.ts'
@@ -34,6 +36,11 @@ async function deviceOutputs(on: Device) {
       together: await decodeTogether(backend, { prompts, steps: 8 }),
       crossings: await mixedSteps(on),
       longChunks: await longChunkDifference(backend),
+      copiers: {
+        float32: await copierOn(on, 'float32'),
+        float16: await copierOn(on, 'float16'),
+        int8: await copierOn(on, 'int8'),
+      },
       refusals:
         on === 'webgpu'
           ? [
@@ -45,6 +52,21 @@ async function deviceOutputs(on: Device) {
     }
   } finally {
     await backend.close()
+  }
+}
+
+/** What is said of copies of cache rows of a type: `on the device`, or why they are refused. */
+async function copierOn(on: Device, type: DeviceRowsOptions['type']): Promise<string> {
+  const opened = await Crossing.open(on, [{ name: 'numbers', type: 'float32', axes: 1 }])
+  try {
+    const rows = await DeviceRows.open(manifest.config, { device: on, memory: opened.memory, type })
+    await rows.release()
+    return 'on the device'
+  } catch (error) {
+    if (error instanceof QuartetError) return `${error.code}: ${error.message}`
+    throw error
+  } finally {
+    await opened.release()
   }
 }
 

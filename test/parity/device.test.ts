@@ -17,6 +17,7 @@ const Outputs = z.object({
   logits: z.array(z.array(z.number())),
   together: z.array(z.object({ ids: z.array(z.int()), logits: z.array(z.number()) })),
   longChunks: z.number(),
+  copiers: z.record(z.string(), z.string()),
   refusals: z.array(z.object({ code: z.string(), message: z.string() })),
   crossings: z.array(z.object({ bytes: z.int(), reads: z.boolean(), rows: z.int() })),
 })
@@ -62,6 +63,13 @@ test('WebGPU gives the CPU’s logits and tokens, base and tuned, alone and batc
     code: 'node_unavailable',
     message: expect.stringMatching(/needs 7325 MiB .*--cache-bytes.*--prefix-bytes/),
   })
+  // The provider copies no rows of 8 bits: ONNX Runtime would take each to the CPU and back, and count nothing of it.
+  expect(gpu.copiers).toEqual({
+    float32: 'on the device',
+    float16: 'on the device',
+    int8: 'node_unavailable: ONNX Runtime runs copies of int8 rows on the CPU, not on webgpu: use --device cpu',
+  })
+  expect(new Set(Object.values(cpu.copiers))).toEqual(new Set(['on the device']))
   // 100 steps of prefill and decode cross as much however many rows the cache holds: nothing of it.
   expect(gpu.crossings.length).toBe(100)
   expect(gpu.crossings.at(-1)?.rows).toBe(103)
