@@ -19,14 +19,16 @@ export function servedAs({ manifest: { config } }: Loadable, on: Measured): Meas
   return { ...on, cacheType: cacheTypeFor(config, on) }
 }
 
-/** A backbone as a node on this device has it, with room for the longest prompt and the largest batch. */
+/** Room for the longest prompt and the largest batch. */
+const wholeLimits = { contextLength: 8192, chunkTokens: 512, maxBatch: 128, cacheRows: 128 * 512 }
+
+/** A backbone as a node on this device has it. */
 export async function openOn(
   { folder, manifest }: Loadable,
   on: Measured,
-  { decodeGraph }: Pick<BackendOptions, 'decodeGraph'> = {},
+  { decodeGraph, limits }: { decodeGraph?: boolean; limits?: Partial<typeof wholeLimits> } = {},
 ): Promise<OnnxBackend> {
   const layout = layoutFor(manifest.config, on.device)
   await prepareCacheGraph({ folder, manifest }, { device: on.device, layout, type: on.cacheType })
-  const limits = { contextLength: 8192, chunkTokens: 512, maxBatch: 128, cacheRows: 128 * 512 }
-  return createBackend({ folder, manifest, ...on, decodeGraph, limits })
+  return createBackend({ folder, manifest, ...on, decodeGraph, limits: { ...wholeLimits, ...limits } })
 }

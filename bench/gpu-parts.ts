@@ -2,6 +2,7 @@ import { type Loadable, type Measured, openOn } from './gpu-backbone.ts'
 import type { Expected } from './gpu-clock.ts'
 import { crossingFigure } from './gpu-crossing.ts'
 import { describeEnvironment, memoryFigures } from './gpu-environment.ts'
+import { neighbourFigures } from './gpu-neighbours.ts'
 import { type LogitBounds, logitsFigures, measureArchitectures } from './gpu-numerics.ts'
 import { measureCaptured, measureDecode, measurePrefill, measureStep } from './gpu-rates.ts'
 import type { GpuRun } from './gpu-run.ts'
@@ -36,6 +37,7 @@ export async function measureDevice(run: GpuRun, subject: Subject): Promise<bool
   else {
     run.add(started)
     await measureArchitectures(run, { on, sizes })
+    await run.measure('NaN of one sequence beside others', () => neighbourFigures(on, run))
     if (backbone === undefined)
       run.leaveOut(`numerics and rates of ${name}`, `the backbone ${name} is not on this machine`)
     else await measureBackbone(run, { ...subject, loadable: backbone })

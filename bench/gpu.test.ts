@@ -80,6 +80,7 @@ test('a part that throws becomes a figure that failed, and those behind it are m
   const measured = figures.flatMap(({ name, value }) => (value === undefined ? [] : [name]))
   for (const name of [
     'largest difference of a logit from the CPU’s, llama-bias',
+    'largest difference that a sequence of NaN makes to its neighbours’ logits',
     'decode, batch 2, 0 adapters',
     'decode, batch 2, 1 adapter / none',
     'decode, batch 2, none of 4 loaded / none loaded',
