@@ -4,9 +4,6 @@ import { median, timed } from './statistics.ts'
 
 /** Rounds in which sequences are made anew: where they lie in memory counts too. */
 const [fewestRounds, mostRounds] = [3, 16]
-/** Steps of all rounds together. */
-const steps = 24
-
 /** As many rounds as let all adapters take part, each of a sequence, within what prompts may cost. */
 export function roundsFor({ adapters, batch }: { adapters: number; batch: number }): number {
   return Math.min(mostRounds, Math.max(fewestRounds, Math.ceil(adapters / batch)))
@@ -29,7 +26,15 @@ export function adaptersOfRound<T>(
 /** Median milliseconds of a decode step in which each sequence has its own adapter, over rounds with others. */
 export async function decodeInRounds(
   backend: Backend,
-  { adapters, batch, context }: Sequences,
+  {
+    adapters,
+    batch,
+    context,
+    steps,
+  }: Sequences & {
+    /** Of all rounds together. */
+    readonly steps: number
+  },
 ): Promise<number> {
   const rounds = roundsFor({ adapters: adapters.length, batch })
   const times: number[] = []

@@ -1,6 +1,9 @@
 import { constants } from 'node:os'
 import type { GpuRun } from './gpu-run.ts'
 
+/** To end takes a moment as well. */
+const beforeTheEnd = 0.98
+
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /**
@@ -17,13 +20,16 @@ export function endingEarly(run: GpuRun): Disposable {
     process.on(signal, end)
     listening.defer(() => process.off(signal, end))
   }
-  const limit = setTimeout(() => {
-    run.cutOff({
-      code: 'time_limit',
-      message: `it took longer than the ${run.clock.minutes} minutes of the run`,
-    })
-    process.exit(1)
-  }, run.clock.left * 1000)
+  const limit = setTimeout(
+    () => {
+      run.cutOff({
+        code: 'time_limit',
+        message: `it took longer than the ${run.clock.minutes} minutes of the run`,
+      })
+      process.exit(1)
+    },
+    beforeTheEnd * run.clock.left * 1000,
+  )
   listening.defer(() => clearTimeout(limit))
   const failed = (error: unknown) => {
     console.error(error)

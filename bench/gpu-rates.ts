@@ -47,7 +47,7 @@ export async function measureDecode(
   ) =>
     run.part(
       name,
-      () => decodeInRounds(backend, { batch, context, adapters }),
+      () => decodeInRounds(backend, { batch, context, adapters, steps: sizes.steps }),
       decodeExpected(batch, adapters.length),
     )
   for (const count of sizes.adapterCounts) {
@@ -91,7 +91,7 @@ async function loadAdapters(
   const more = count - loaded.length
   if (more <= 0) return
   await run.part(
-    `loading ${more} adapters, ${count} in all`,
+    `loading adapters: ${more} more, ${count} in all`,
     async () => {
       const files = range(0, Math.min(more, mostFiles)).map((seed) =>
         randomAdapter(manifest, { seed: loaded.length + seed, metadata: { window: '64' } }),
@@ -115,8 +115,8 @@ export async function measureCaptured(
     const captured = run.figures.find(({ name }) => name === decodeName(batch, 0))
     if (captured === undefined) continue
     const name = `decode, batch ${batch}, captured / not`
-    const rate = async () =>
-      (1000 * batch) / (await decodeInRounds(backend, { batch, context, adapters: [] }))
+    const asked = { batch, context, adapters: [], steps: sizes.steps }
+    const rate = async () => (1000 * batch) / (await decodeInRounds(backend, asked))
     await run.measure(
       name,
       async () => [{ name, value: captured.value / (await rate()), unit: '×' }],

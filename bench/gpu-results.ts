@@ -24,7 +24,6 @@ export class ResultsFile {
     } catch (cause) {
       throw new CliFailure(`cannot write ${path}: ${describeFailure(cause)}`, {
         remedy: 'give --out a file in a folder that is there',
-        cause,
       })
     }
   }

@@ -60,7 +60,13 @@ test('a part that throws becomes a figure that failed, and those behind it are m
     backbone: async () => small,
     bounds: tinyBounds,
     // The backend has room for a batch of 128.
-    sizes: { architectures: ['llama-bias'], batches: [129, 2], adapterCounts: [0, 1, 4], prompts: [64] },
+    sizes: {
+      architectures: ['llama-bias'],
+      batches: [129, 2],
+      steps: 6,
+      adapterCounts: [0, 1, 4],
+      prompts: [64],
+    },
   })
   expect(isGood).toBe(false)
   const { environment, figures, state } = await resultsIn(out)
@@ -101,6 +107,23 @@ test('a run whose time is over ends with what it found, and says of each part th
   expect(state).toBe('complete')
   expect(figures.length).toBeGreaterThan(0)
   for (const { leftOut } of figures) expect(leftOut).toMatch(/no time|does not start/)
+})
+
+test.each([
+  [
+    ['--device', 'cpu', '--out', '/nowhere/results.json'],
+    /cannot write \/nowhere\/results\.json.*give --out/,
+  ],
+  [['--device', 'cpu', '--minutes', '0'], /--minutes is no number above 0.*: 0; give/],
+  [['--device', 'cuda', '--cache-type', 'f32'], /--cache-type f32 is not for --device cuda.*f16 or int8/],
+])('options that cannot be met are named before anything is measured: %j', async (options, message) => {
+  const child = spawn(process.execPath, [main, 'gpu', '--tiny', ...options], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const [printed, said] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
+  expect(child.exitCode).toBe(1)
+  expect(printed).toBe('')
+  expect(said).toMatch(message)
 })
 
 test('where the device does not start, the file says so beside what the machine is, and the exit code tells', async () => {

@@ -51,7 +51,7 @@ const mostMinutes = 1440
 function limitOf({ minutes = '8' }: GpuOptions): number {
   const limit = Number(minutes)
   if (limit > 0 && limit <= mostMinutes) return limit
-  throw new CliFailure(`--minutes is no number from 0 to ${mostMinutes}: ${minutes}`, {
+  throw new CliFailure(`--minutes is no number above 0 and up to ${mostMinutes}: ${minutes}`, {
     remedy: 'give for example --minutes 6',
   })
 }
