@@ -9,7 +9,7 @@ import { type Loadable, type Measured, openOn } from './gpu-backbone.ts'
 import { tinyBounds } from './gpu-numerics.ts'
 import type { GpuRun } from './gpu-run.ts'
 import { removedInTheEnd } from './gpu-scratch.ts'
-import { largestDifference } from './logit-differences.ts'
+import { Logits, largestDifference } from './logit-differences.ts'
 import { randomAdapter } from './random-adapter.ts'
 import type { Figure } from './report.ts'
 import { prompt } from './sequences.ts'
@@ -20,8 +20,8 @@ const rowsOfEach = 60
 
 /** The logits of one sequence, and those of its neighbours beside it, behind it and in the memory that it left. */
 interface Neighbourhood {
-  readonly own: readonly number[]
-  readonly others: readonly number[]
+  readonly own: Float32Array
+  readonly others: Float32Array
 }
 
 /**
@@ -78,16 +78,16 @@ async function neighbourhood(
     await around.readBeside(backend.loadAdapter(file))
     await around.decodeBeside()
     await around.takeOver()
-    return around
+    return { own: around.own.all(), others: around.others.all() }
   } finally {
     await backend.close()
   }
 }
 
 /** A sequence with an adapter between two others. */
-class Around implements Neighbourhood {
-  readonly own: number[] = []
-  readonly others: number[] = []
+class Around {
+  readonly own = new Logits()
+  readonly others = new Logits()
   readonly #backend: OnnxBackend
   readonly #tuned: CacheSlot
   readonly #first: CacheSlot
@@ -105,7 +105,7 @@ class Around implements Neighbourhood {
   /** Its prompt is read in a step in which one neighbour decodes and the other's prompt is read. */
   async readBeside(adapter: LoadedAdapter): Promise<void> {
     const tokens = this.#tokens
-    this.others.push(...(await this.#backend.prefill({ slot: this.#first, tokens: [...tokens] })))
+    this.others.add(await this.#backend.prefill({ slot: this.#first, tokens }))
     await this.#run([
       { kind: 'chunk', slot: this.#tuned, tokens, adapter },
       { kind: 'chunk', slot: this.#last, tokens },
@@ -125,8 +125,7 @@ class Around implements Neighbourhood {
   async takeOver(): Promise<void> {
     for (const slot of [this.#first, this.#last]) slot.release()
     const slots = Array.from({ length: sequences }, () => this.#allocate())
-    for (const slot of slots)
-      this.others.push(...(await this.#backend.prefill({ slot, tokens: [...this.#tokens] })))
+    for (const slot of slots) this.others.add(await this.#backend.prefill({ slot, tokens: this.#tokens }))
     await this.#decode(slots, 8)
   }
 
@@ -139,9 +138,7 @@ class Around implements Neighbourhood {
     for (const call of this.#backend.callsOf(parts)) {
       const logits = await this.#backend.run(call)
       for (const [row, { slot }] of call.entries())
-        (slot === this.#tuned ? this.own : this.others).push(
-          ...logits.subarray(row * vocab, (row + 1) * vocab),
-        )
+        (slot === this.#tuned ? this.own : this.others).add(logits.subarray(row * vocab, (row + 1) * vocab))
     }
   }
 

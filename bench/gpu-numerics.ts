@@ -13,7 +13,7 @@ import { type Loadable, type Measured, onCpu, openOn, servedAs } from './gpu-bac
 import type { GpuRun } from './gpu-run.ts'
 import { removedInTheEnd } from './gpu-scratch.ts'
 import type { Sizes } from './gpu-sizes.ts'
-import { differenceOfSize, largestDifference } from './logit-differences.ts'
+import { differenceOfSize, Logits, largestDifference } from './logit-differences.ts'
 import { randomAdapter } from './random-adapter.ts'
 import type { Figure, Row } from './report.ts'
 import { prompt } from './sequences.ts'
@@ -142,7 +142,7 @@ export async function logitsFigures(
   ]
 }
 
-async function logitsOn(backbone: Loadable, on: Measured): Promise<readonly number[]> {
+async function logitsOn(backbone: Loadable, on: Measured): Promise<Float32Array> {
   const backend = await openOn(backbone, on)
   try {
     // So few that no device takes its attention for long chunks, which `longChunkFigure` looks at.
@@ -150,20 +150,18 @@ async function logitsOn(backbone: Loadable, on: Measured): Promise<readonly numb
     const adapter = backend.loadAdapter(
       randomAdapter(backbone.manifest, { seed: 1, metadata: { window: '16' } }),
     )
-    const found: number[] = []
+    const found = new Logits()
     const slots = [undefined, adapter].map((own) => {
       const slot = backend.allocate(tokens.length + (own?.rows ?? 0) + 9)
       if (slot === undefined) throw new Error('the backend has no room for a short text')
       return { slot, adapter: own }
     })
     for (const { adapter: own, slot } of slots)
-      found.push(
-        ...(await backend.score({ slot, tokens, ...(own && { adapter: own }) }, range(0, tokens.length))),
-      )
+      found.add(await backend.score({ slot, tokens, ...(own && { adapter: own }) }, range(0, tokens.length)))
     for (let step = 0; step < 8; step++)
-      found.push(...(await backend.decode(slots.map(({ slot }) => ({ slot, token: tokens[step] ?? 0 })))))
-    found.push(...(await mixedStep(backend, { adapter, running: slots.map(({ slot }) => slot), tokens })))
-    return found
+      found.add(await backend.decode(slots.map(({ slot }) => ({ slot, token: tokens[step] ?? 0 }))))
+    found.add(await mixedStep(backend, { adapter, running: slots.map(({ slot }) => slot), tokens }))
+    return found.all()
   } finally {
     await backend.close()
   }
@@ -177,17 +175,17 @@ async function mixedStep(
     running,
     tokens,
   }: { adapter: LoadedAdapter; running: readonly CacheSlot[]; tokens: readonly number[] },
-): Promise<readonly number[]> {
+): Promise<Float32Array> {
   const slot = backend.allocate(tokens.length + adapter.rows)
   if (slot === undefined) throw new Error('the backend has no room for a short text')
   const parts: readonly StepPart[] = [
     { kind: 'chunk', slot, tokens, adapter },
     ...running.map((other): StepPart => ({ kind: 'decode', slot: other, token: 7 })),
   ]
-  const found: number[] = []
-  for (const call of backend.callsOf(parts)) found.push(...(await backend.run(call)))
+  const found = new Logits()
+  for (const call of backend.callsOf(parts)) found.add(await backend.run(call))
   slot.release()
-  return found
+  return found.all()
 }
 
 /** How far logits lie apart when the device reads a text at once and in pieces, against their size. */
