@@ -14,6 +14,8 @@ export default defineConfig({
           hookTimeout: 300_000,
           // For the processes that tests start: more threads would wait busily for each other.
           env: { QUARTET_THREADS: '1', QUARTET_TRAINER_THREADS: '1' },
+          // A worker imports each module once, not for each file again: what a test changes of a module or the process it puts back.
+          isolate: false,
           // Vitest's default leaves one core idle.
           maxWorkers: 2,
           sequence: { groupOrder: 0 },
