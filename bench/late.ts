@@ -1,149 +1,219 @@
-import { createHash } from 'node:crypto'
-import { Engine } from '../gpu-node/engine/engine.ts'
-import type { Backend } from '../model/runtime/backend.ts'
-import { serializeAdapterFile } from '../shared/adapter-file.ts'
-import type { BackboneManifest } from '../shared/backbone.ts'
-import { AdapterDigest } from '../shared/ids.ts'
-import { openBenchBackend } from './backend.ts'
-import { runRequest, textIds } from './engine-run.ts'
+import { z } from 'zod'
+import { AliasName } from '../shared/ids.ts'
 import { type Peer, startPeer } from './peer.ts'
 import { firstLoras, type PeerFiles, type PeerOptions, peerFiles } from './peer-files.ts'
-import { randomAdapter } from './random-adapter.ts'
-import { report } from './report.ts'
+import { type Quartet, startQuartet } from './quartet.ts'
+import { randomFrom } from './random-adapter.ts'
+import { type Figure, report } from './report.ts'
 import { median } from './statistics.ts'
 
-const conversationTokens = 1_500
 const answers = 4
-const window = '40'
-/** Tokens of the newest turn, header included, behind rows in front of it. */
-const newestTurn = 40
-const tail = '4'
-const queue = { total: 16, perTenant: 16 }
-const prefixBytes = 512 * 1024 ** 2
+/** Tokens that a generator reads. */
+const window = 40
+/** Tokens of the backbone's generation header. */
+const tail = 4
+/** Kept prompts are found by blocks of so many tokens. */
+const block = 64
 
-type Metadata = Readonly<Record<string, string>>
+const words =
+  'river boat wind tide harbour crew order late small city market road letter winter garden table'.split(' ')
 
-/** Adapters of a tenant that are the same but for their weights. */
-function adaptersOf(
-  { backend, manifest }: { backend: Backend; manifest: BackboneManifest },
-  metadata: Metadata,
-) {
-  return Array.from({ length: answers }, (_, seed) => {
-    const file = randomAdapter(manifest, { seed, metadata: { window, ...metadata } })
-    const digest = AdapterDigest.parse(createHash('sha256').update(serializeAdapterFile(file)).digest('hex'))
-    return { digest, loaded: backend.loadAdapter(file) }
+/** A conversation of about 1,500 tokens. No two seeds begin alike, so a server has read none of it. */
+function conversation(seed: number): { document: string; question: string } {
+  const random = randomFrom(seed)
+  const document = Array.from({ length: 1_440 }, () => words[Math.floor(random() * words.length)]).join(' ')
+  return {
+    document,
+    question: 'Which of the words of this list are things that a sailor needs on a journey, and why?',
+  }
+}
+
+const Answer = z.object({
+  usage: z.object({
+    prompt_tokens: z.int(),
+    prompt_tokens_details: z.object({ cached_tokens: z.int() }).optional(),
+  }),
+})
+
+async function post(url: string, { body, key = '' }: { body: unknown; key?: string }): Promise<unknown> {
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+    body: JSON.stringify(body),
   })
+  if (!response.ok) throw new Error(`${url} answered ${response.status}: ${await response.text()}`)
+  return response.json()
+}
+
+/** What the answers to one conversation took. */
+interface Asked {
+  /** Until the last of the answers, of one token each. */
+  readonly ms: number
+  /** Tokens of the conversation, and those that each answer found in the cache. */
+  readonly tokens: number
+  readonly cached: readonly number[]
+}
+
+/** Asks each model at once about a conversation that the node has not read: a request for each, or one for all. */
+async function ask(
+  { edge, key }: Quartet,
+  {
+    models,
+    seed,
+  }: { models: readonly ({ model: AliasName } | { models: readonly AliasName[] })[]; seed: number },
+): Promise<Asked> {
+  const { document, question } = conversation(seed)
+  const messages = [
+    { role: 'system', content: document },
+    { role: 'user', content: question },
+  ]
+  const start = performance.now()
+  const got = await Promise.all(
+    models.map((asked) =>
+      post(`${edge}/v1/chat/completions`, {
+        key,
+        body: { ...asked, messages, max_tokens: 1, ignore_eos: true },
+      }),
+    ),
+  )
+  const ms = performance.now() - start
+  const usages = got.map((answer) => Answer.parse(answer).usage)
+  return {
+    ms,
+    tokens: Math.max(...usages.map(({ prompt_tokens }) => prompt_tokens)),
+    cached: usages.map(({ prompt_tokens_details }) => prompt_tokens_details?.cached_tokens ?? 0),
+  }
 }
 
 /** Milliseconds until llama.cpp's server has the first token of each LoRA, over one prompt that it has not read. */
-async function askPeer({ url }: Peer, { loras, prompt }: { loras: readonly number[]; prompt: number[] }) {
+async function askPeer(
+  { url }: Peer,
+  { loras, seed }: { loras: readonly number[]; seed: number },
+): Promise<number> {
+  const { document, question } = conversation(seed)
   const start = performance.now()
   await Promise.all(
-    loras.map(async (chosen) => {
-      const answer = await fetch(url, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({
-          prompt,
+    loras.map((chosen) =>
+      post(url, {
+        body: {
+          prompt: `${document}\n${question}\n`,
           n_predict: 1,
           cache_prompt: true,
           temperature: 0,
           lora: Array.from({ length: answers }, (_, id) => ({ id, scale: id === chosen ? 1 : 0 })),
-        }),
-      })
-      if (!answer.ok) throw new Error(`llama-server answered ${answer.status}: ${await answer.text()}`)
-      await answer.arrayBuffer()
-    }),
+        },
+      }),
+    ),
   )
   return performance.now() - start
 }
 
-/** llama.cpp's server with four LoRAs, asked as the engine is. */
+/** llama.cpp's server with four LoRAs, asked as the stack is. */
 async function openPeer({ folder, ggufs: [gguf], loras = [] }: PeerFiles): Promise<Peer> {
   const files = firstLoras(loras, answers)
   return await startPeer({ folder, gguf, loras: files, slots: answers, contextLength: 2048, port: 18_791 })
 }
 
-/** `npm run bench -- late`: the first tokens of several aliases' answers to one conversation, asked for at once. */
+/** Aliases of adapters of one placement that are the same but for their weights. */
+async function publish(
+  quartet: Quartet,
+  metadata: Readonly<Record<string, string>>,
+): Promise<readonly AliasName[]> {
+  const aliases = Array.from({ length: answers }, (_, at) => AliasName.parse(`${metadata.placement}-${at}`))
+  for (const [seed, alias] of aliases.entries())
+    await quartet.publish(alias, { seed, metadata: { window: String(window), ...metadata } })
+  return aliases
+}
+
+/**
+ * `npm run bench -- late`: the first tokens of several aliases' answers to one conversation, asked for at once, by
+ * `POST /v1/chat/completions` through edge and node.
+ */
 export async function benchLate(options: PeerOptions): Promise<boolean> {
   const files = peerFiles(options)
   await using peer = files && (await openPeer(files))
-  const opened = await openBenchBackend()
-  const { backend } = opened
-  const late = adaptersOf(opened, { placement: 'late', tail })
-  const turn = adaptersOf(opened, { placement: 'turn' })
-  const front = adaptersOf(opened, { placement: 'after-first' })
-  const engine = new Engine({ backend, queue, prefixBytes })
+  await using quartet = await startQuartet(0)
+  const late = await publish(quartet, { placement: 'late', tail: String(tail) })
+  const turn = await publish(quartet, { placement: 'turn' })
+  const front = await publish(quartet, { placement: 'after-first' })
+  const each = (aliases: readonly AliasName[]) => aliases.map((model) => ({ model }))
+  const sides = {
+    one: each(late.slice(0, 1)),
+    four: each(late),
+    together: [{ models: late }],
+    turns: each(turn),
+    inFront: each(front),
+  }
   let seed = 1
-  /** Milliseconds until each has its first token, over a conversation that the node has not read; and cached tokens. */
-  const ask = async (adapters: typeof late, options: { turn?: number } = {}) => {
-    const prompt = textIds(conversationTokens, seed++)
-    const runs = await Promise.all(
-      adapters.map((adapter) =>
-        runRequest(engine, { backbone: backend.backbone, prompt, maxTokens: 1, adapter, ...options }),
-      ),
-    )
-    return {
-      ms: Math.max(...runs.map(({ firstTokenMs }) => firstTokenMs)),
-      cached: runs.map(({ cachedTokens }) => cachedTokens),
-    }
-  }
-  await ask(late.slice(0, 1))
-  const [one, four, fourTurns, inFront]: [number[], number[], number[], number[]] = [[], [], [], []]
-  const [onePeer, fourPeer]: [number[], number[]] = [[], []]
-  let cached: readonly number[] = []
-  const rounds = files?.rounds ?? 3
-  for (let round = 0; round < rounds; round++) {
-    one.push((await ask(late.slice(0, 1))).ms)
-    const together = await ask(late)
-    four.push(together.ms)
-    cached = together.cached
-    fourTurns.push((await ask(turn, { turn: conversationTokens - newestTurn })).ms)
-    inFront.push((await ask(front)).ms)
+  for (const models of [sides.four, sides.turns, sides.inFront]) await ask(quartet, { models, seed: seed++ })
+  const rounds: Record<keyof typeof sides, Asked>[] = []
+  const peerRounds: { readonly one: number; readonly four: number }[] = []
+  for (let round = 0; round < (files?.rounds ?? 3); round++) {
+    rounds.push({
+      one: await ask(quartet, { models: sides.one, seed: seed++ }),
+      four: await ask(quartet, { models: sides.four, seed: seed++ }),
+      together: await ask(quartet, { models: sides.together, seed: seed++ }),
+      turns: await ask(quartet, { models: sides.turns, seed: seed++ }),
+      inFront: await ask(quartet, { models: sides.inFront, seed: seed++ }),
+    })
     if (peer === undefined) continue
-    onePeer.push(await askPeer(peer, { loras: [0], prompt: textIds(conversationTokens, seed++) }))
-    fourPeer.push(await askPeer(peer, { loras: [0, 1, 2, 3], prompt: textIds(conversationTokens, seed++) }))
+    peerRounds.push({
+      one: await askPeer(peer, { loras: [0], seed: seed++ }),
+      four: await askPeer(peer, { loras: [0, 1, 2, 3], seed: seed++ }),
+    })
   }
-  await backend.close()
-  const ratios = four.map((ms, round) => ms / (one[round] ?? Number.NaN))
-  return report(`Late rows: ${answers} answers to a conversation of ${conversationTokens} tokens`, [
-    { name: 'one late answer, to its first token', value: median(one), unit: 'ms' },
-    { name: 'four late answers, to the last one’s', value: median(four), unit: 'ms' },
-    { name: 'four / one', value: median(ratios), unit: '×', bound: { kind: 'at most', value: 1.3 } },
-    {
-      name: `four answers with rows in front of the newest turn, of ${newestTurn} tokens`,
-      value: median(fourTurns),
-      unit: 'ms',
-    },
-    {
-      name: 'newest turn / one late answer',
-      value: median(fourTurns.map((ms, round) => ms / (one[round] ?? Number.NaN))),
-      unit: '×',
-      bound: { kind: 'at most', value: 1.3 },
-    },
-    { name: 'four answers with rows in front, to the last one’s', value: median(inFront), unit: 'ms' },
-    {
-      name: 'late / in front, four answers',
-      value: median(four.map((ms, round) => ms / (inFront[round] ?? Number.NaN))),
-      unit: '×',
-      bound: { kind: 'at most', value: 0.5 },
-    },
-    {
-      name: 'tokens that the second to fourth late answer found in the cache',
-      value: Math.min(...cached.toSorted((a, b) => a - b).slice(1)),
-      unit: '',
-      bound: { kind: 'at least', value: 1_400 },
-    },
-    ...(peer === undefined
-      ? []
-      : [
-          { name: 'llama-server, one LoRA', value: median(onePeer), unit: 'ms' },
-          { name: 'llama-server, four LoRAs, to the last one’s', value: median(fourPeer), unit: 'ms' },
-          {
-            name: 'late / llama-server, four answers',
-            value: median(four.map((ms, round) => ms / (fourPeer[round] ?? Number.NaN))),
-            unit: '×',
-          },
-        ]),
-  ])
+  const time = (name: string, side: keyof typeof sides): Figure => ({
+    name,
+    value: median(rounds.map((round) => round[side].ms)),
+    unit: 'ms',
+  })
+  const ratio = (
+    name: string,
+    { of, to, most }: { of: keyof typeof sides; to: keyof typeof sides; most: number },
+  ): Figure => ({
+    name,
+    value: median(rounds.map((round) => round[of].ms / round[to].ms)),
+    unit: '×',
+    bound: { kind: 'at most', value: most },
+  })
+  // Whole blocks in front of the window, of the three that did not read the conversation.
+  const tokens = Math.min(...rounds.map(({ four }) => four.tokens))
+  const found = rounds.flatMap(({ four }) => four.cached.toSorted((a, b) => a - b).slice(1))
+  return report(
+    `Late rows: ${answers} answers to a conversation of ${tokens} tokens, through edge and node`,
+    [
+      time('one late answer', 'one'),
+      time('four late answers, a request each', 'four'),
+      time('four late answers in one request', 'together'),
+      ratio('four / one', { of: 'four', to: 'one', most: 1.3 }),
+      ratio('four in one request / one', { of: 'together', to: 'one', most: 1.3 }),
+      time('four answers with rows in front of the newest turn', 'turns'),
+      ratio('newest turn / one late answer', { of: 'turns', to: 'one', most: 1.3 }),
+      time('four answers with rows in front of the conversation', 'inFront'),
+      ratio('late / in front, four answers', { of: 'four', to: 'inFront', most: 0.5 }),
+      {
+        name: 'tokens that the second to fourth late answer found in the cache',
+        value: Math.min(...found),
+        unit: '',
+        bound: { kind: 'at least', value: Math.floor((tokens - tail - window) / block) * block },
+      },
+      ...(peer === undefined
+        ? []
+        : [
+            { name: 'llama-server, one LoRA', value: median(peerRounds.map(({ one }) => one)), unit: 'ms' },
+            {
+              name: 'llama-server, four LoRAs',
+              value: median(peerRounds.map(({ four }) => four)),
+              unit: 'ms',
+            },
+            {
+              name: 'late / llama-server, four answers',
+              value: median(
+                rounds.map(({ four }, round) => four.ms / (peerRounds[round]?.four ?? Number.NaN)),
+              ),
+              unit: '×',
+            },
+          ]),
+    ],
+  )
 }

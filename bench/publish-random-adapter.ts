@@ -3,7 +3,7 @@ import { serializeAdapterFile } from '../shared/adapter-file.ts'
 import type { BackboneManifest } from '../shared/backbone.ts'
 import { sha256Hex } from '../shared/digest.ts'
 import { AdapterDigest, type AliasName, type TenantId } from '../shared/ids.ts'
-import { randomAdapter } from './random-adapter.ts'
+import { type RandomAdapter, randomAdapter } from './random-adapter.ts'
 
 /** Gives a tenant an adapter with random weights, and an alias that names it. */
 export async function publishRandomAdapter(
@@ -11,11 +11,11 @@ export async function publishRandomAdapter(
   {
     alias,
     manifest,
-    seed,
     tenant,
-  }: { tenant: TenantId; alias: AliasName; manifest: BackboneManifest; seed: number },
+    ...random
+  }: { tenant: TenantId; alias: AliasName; manifest: BackboneManifest } & RandomAdapter,
 ): Promise<AdapterDigest> {
-  const bytes = serializeAdapterFile(randomAdapter(manifest, { seed }))
+  const bytes = serializeAdapterFile(randomAdapter(manifest, random))
   const digest = AdapterDigest.parse(await sha256Hex(bytes))
   await admin.putAdapter(tenant, { digest, bytes })
   await admin.setAlias(tenant, { alias, digest })

@@ -10,6 +10,7 @@ import { AliasName, TenantId } from '../shared/ids.ts'
 import { benchBackbone } from './backend.ts'
 import { closedLoop, type LoadTarget } from './load.ts'
 import { publishRandomAdapter } from './publish-random-adapter.ts'
+import type { RandomAdapter } from './random-adapter.ts'
 import { freshStory, storyTokens } from './story.ts'
 
 const edgePort = 18_787
@@ -26,6 +27,8 @@ export interface Quartet extends AsyncDisposable {
   target(modelOf: (i: number) => string, maxTokens?: number): LoadTarget
   readonly backbone: string
   readonly adapters: readonly string[]
+  /** Gives the tenant another adapter. */
+  publish(alias: AliasName, adapter: RandomAdapter): Promise<void>
 }
 
 /**
@@ -48,17 +51,22 @@ export async function startQuartet(
   await admin.putBackbone(await edgeBackbone(backbone))
   await admin.createTenant(tenant)
   const { key } = await admin.createKey(tenant)
+  const { manifest } = backbone
+  const publish = async (alias: AliasName, adapter: RandomAdapter) => {
+    await publishRandomAdapter(admin, { tenant, alias, manifest, ...adapter })
+  }
   const adapters: AliasName[] = []
   for (let seed = 0; seed < adapterCount; seed++) {
     const alias = AliasName.parse(`adapter-${seed}`)
-    await publishRandomAdapter(admin, { tenant, alias, manifest: backbone.manifest, seed })
+    await publish(alias, { seed })
     adapters.push(alias)
   }
   return {
     edge: stack.edge,
     key,
-    backbone: backbone.manifest.slug,
+    backbone: manifest.slug,
     adapters,
+    publish,
     target: (modelOf, maxTokens = storyTokens) => ({
       url: `${stack.edge}/v1/completions`,
       headers: { authorization: `Bearer ${key}` },

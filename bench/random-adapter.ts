@@ -16,13 +16,19 @@ export function randomFrom(seed: number): () => number {
 /** GELU as a rational function: a0..a6, b1..b5. */
 const gelu = [0.000028, 0.5, 0.398502, 0.162301, 0.064052, 0.018317, 0.0021, 0, 0.324603, 0, 0.036634, 0]
 
+export interface RandomAdapter {
+  readonly seed: number
+  /** The fields that are not the default. */
+  readonly metadata?: Readonly<Record<string, string>>
+}
+
 /**
  * An adapter with small random weights around the backbone's sink. By default of the kind iapt, at m = 16 about 1.1 MB
- * for 30 layers of 576; `metadata`: the fields that are not the default.
+ * for 30 layers of 576.
  */
 export function randomAdapter(
   manifest: BackboneManifest,
-  { seed, metadata: given = {} }: { seed: number; metadata?: Readonly<Record<string, string>> },
+  { seed, metadata: given = {} }: RandomAdapter,
 ): AdapterFile {
   const metadata = AdapterMetadata.parse({
     format: 'quartet-adapter/1',
