@@ -5,9 +5,11 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { z } from 'zod'
+import { describeFailure } from '../cli/command/failure.ts'
 import { tinyBackbone } from '../test/parity/tiny-backbone.ts'
+import { benchGpu } from './gpu.ts'
 import { onCpu } from './gpu-backbone.ts'
 import { Clock } from './gpu-clock.ts'
 import { tinyBounds } from './gpu-numerics.ts'
@@ -111,19 +113,20 @@ test('a run whose time is over ends with what it found, and says of each part th
 
 test.each([
   [
-    ['--device', 'cpu', '--out', '/nowhere/results.json'],
+    { device: 'cpu', tiny: true, out: '/nowhere/results.json' },
     /cannot write \/nowhere\/results\.json.*give --out/,
   ],
-  [['--device', 'cpu', '--minutes', '0'], /--minutes is no number above 0.*: 0; give/],
-  [['--device', 'cuda', '--cache-type', 'f32'], /--cache-type f32 is not for --device cuda.*f16 or int8/],
+  [{ device: 'cpu', tiny: true, minutes: '0' }, /--minutes is no number above 0.*: 0; give/],
+  [
+    { device: 'cuda', tiny: true, 'cache-type': 'f32' },
+    /--cache-type f32 is not for --device cuda.*f16 or int8/,
+  ],
 ])('options that cannot be met are named before anything is measured: %j', async (options, message) => {
-  const child = spawn(process.execPath, [main, 'gpu', '--tiny', ...options], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  const [printed, said] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
-  expect(child.exitCode).toBe(1)
-  expect(printed).toBe('')
-  expect(said).toMatch(message)
+  const said = vi.spyOn(console, 'log')
+  onTestFinished(() => said.mockRestore())
+  const refused = await benchGpu(options).catch(describeFailure)
+  expect(refused).toMatch(message)
+  expect(said).not.toHaveBeenCalled()
 })
 
 test('where the device does not start, the file says so beside what the machine is, and the exit code tells', async () => {
@@ -150,28 +153,25 @@ test('where the device does not start, the file says so beside what the machine 
   expect(printed).toContain('gpu: tiny on cuda\n┌')
 })
 
-test.each(['SIGINT', 'SIGTERM'] as const)(
-  'a run that %s ends has what it found in the file and the table',
-  async (signal) => {
-    const out = join(await scratch(), 'results.json')
-    const temporary = await scratch()
-    const child = started(['--device', 'cpu', '--tiny', '--out', out], { TMPDIR: temporary })
-    let printed = ''
-    child.stdout.setEncoding('utf8').on('data', (piece: string) => {
-      printed += piece
-      if (printed.includes('the CPU’s logits')) child.kill(signal)
-    })
-    await once(child, 'close')
-    expect(child.exitCode).toBe(signal === 'SIGINT' ? 130 : 143)
-    const { figures, state } = await resultsIn(out)
-    expect(state).toBe('cut off')
-    expect(figures.map(({ name }) => name)).toContain('numbers that come back from the device as others')
-    expect(figures.at(-1)).toMatchObject({
-      name: expect.stringContaining('numerics: a tiny llama-bias'),
-      failure: { code: 'interrupted', message: expect.stringContaining(signal) },
-    })
-    expect(printed).toContain('gpu: tiny on cpu\n┌')
-    // ONNX Runtime's own files stay.
-    expect((await readdir(temporary)).filter((name) => name.startsWith('quartet'))).toEqual([])
-  },
-)
+test('a run that a signal ends has what it found in the file and the table', async () => {
+  const out = join(await scratch(), 'results.json')
+  const temporary = await scratch()
+  const child = started(['--device', 'cpu', '--tiny', '--out', out], { TMPDIR: temporary })
+  let printed = ''
+  child.stdout.setEncoding('utf8').on('data', (piece: string) => {
+    printed += piece
+    if (printed.includes('the CPU’s logits')) child.kill('SIGTERM')
+  })
+  await once(child, 'close')
+  expect(child.exitCode).toBe(128 + 15)
+  const { figures, state } = await resultsIn(out)
+  expect(state).toBe('cut off')
+  expect(figures.map(({ name }) => name)).toContain('numbers that come back from the device as others')
+  expect(figures.at(-1)).toMatchObject({
+    name: expect.stringContaining('numerics: a tiny llama-bias'),
+    failure: { code: 'interrupted', message: expect.stringContaining('SIGTERM') },
+  })
+  expect(printed).toContain('gpu: tiny on cpu\n┌')
+  // ONNX Runtime's own files stay.
+  expect((await readdir(temporary)).filter((name) => name.startsWith('quartet'))).toEqual([])
+})

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
@@ -58,6 +58,13 @@ async function localPackage(): Promise<ProviderPackage> {
   }
 }
 
+/** What a set-up brings, put where it belongs. */
+async function putWhole({ libraries }: ProviderPackage): Promise<void> {
+  await mkdir(folder(), { recursive: true })
+  await copyFile(packagedLibrary(), join(folder(), library))
+  for (const { name } of libraries) await copyFile(join(root, name), join(folder(), name))
+}
+
 const withoutIndex = () => vi.stubEnv('PIP_FIND_LINKS', join(root, 'nowhere'))
 
 /** Holds the folder to the package's libraries beside the npm package's own one, and to nothing else. */
@@ -81,10 +88,21 @@ test('CUDA libraries for another release than the installed one are not fetched'
   })
 })
 
-test('the libraries come from the package index that pip uses, and the second time nothing is fetched', async () => {
+test('set-ups at once share one download, over what one that was killed has left, and later ones fetch nothing', async () => {
   const provider = await localPackage()
-  expect(await setUp(provider)).toBe(folder())
+  const { pid } = spawnSync(process.execPath, ['--version'])
+  for (const name of ['wheel', basename(folder())]) {
+    const left = join(folder(), '..', `.${name}.partial.${host}.${pid}.0123abcd`)
+    await mkdir(left, { recursive: true })
+    await writeFile(join(left, provider.wheel.name), 'half of it')
+  }
+  await mkdir(folder())
+  await writeFile(join(folder(), library), 'half of it')
+  expect(await Promise.all([setUp(provider), setUp(provider), setUp(provider)])).toEqual(
+    Array(3).fill(folder()),
+  )
   await expectWhole(provider)
+  expect(notes).toEqual(Array(2).fill('another process is getting the CUDA libraries; waiting for it'))
   withoutIndex()
   expect(await setUp(provider)).toBe(folder())
   await expectWhole(provider)
@@ -92,7 +110,7 @@ test('the libraries come from the package index that pip uses, and the second ti
 
 test('ONNX Runtime’s own library is brought back where it was lost or is broken, without the index', async () => {
   const provider = await localPackage()
-  await setUp(provider)
+  await putWhole(provider)
   withoutIndex()
   const path = join(folder(), library)
   await rm(path)
@@ -108,38 +126,15 @@ test('ONNX Runtime’s own library is brought back where it was lost or is broke
   await expectWhole(provider)
 })
 
-test('a provider’s library that was lost or is broken is fetched again', async () => {
+test.for(['lost', 'broken'])('a provider’s library that is %s is fetched again', async (fault) => {
   const provider = await localPackage()
-  await setUp(provider)
+  await putWhole(provider)
   const [shared, cuda] = provider.libraries
   if (shared === undefined || cuda === undefined) throw new Error('the package has two libraries')
-  await rm(join(folder(), shared.name))
+  if (fault === 'lost') await rm(join(folder(), shared.name))
+  else await writeFile(join(folder(), cuda.name), 'x'.repeat(cuda.bytes))
   await setUp(provider)
   await expectWhole(provider)
-  await writeFile(join(folder(), cuda.name), 'x'.repeat(cuda.bytes))
-  await setUp(provider)
-  await expectWhole(provider)
-})
-
-test('what a download that was killed left behind is removed, and the set-up is whole', async () => {
-  const provider = await localPackage()
-  const { pid } = spawnSync(process.execPath, ['--version'])
-  for (const name of ['wheel', basename(folder())]) {
-    const left = join(folder(), '..', `.${name}.partial.${host}.${pid}.0123abcd`)
-    await mkdir(left, { recursive: true })
-    await writeFile(join(left, provider.wheel.name), 'half of it')
-  }
-  await mkdir(folder())
-  await writeFile(join(folder(), library), 'half of it')
-  await setUp(provider)
-  await expectWhole(provider)
-})
-
-test('set-ups at once share one download', async () => {
-  const provider = await localPackage()
-  await Promise.all([setUp(provider), setUp(provider), setUp(provider)])
-  await expectWhole(provider)
-  expect(notes).toEqual(Array(2).fill('another process is getting the CUDA libraries; waiting for it'))
 })
 
 test('a wheel or a library with another hash, and another wheel, are refused and not kept', async () => {

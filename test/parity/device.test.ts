@@ -84,7 +84,7 @@ test('WebGPU gives the CPU’s logits and tokens, base and tuned, alone and batc
 })
 
 test('a backbone of many layers runs on WebGPU as on the CPU', async ({ onTestFinished }) => {
-  const deep = await tinyBackbone({ config: { layers: 20, d: 16, heads: 1, kvHeads: 1, ffn: 16 } })
+  const deep = await tinyBackbone({ config: { layers: 15, d: 16, heads: 1, kvHeads: 1, ffn: 16 } })
   onTestFinished(() => rm(dirname(deep.folder), { recursive: true }))
   const cpu = await opened(deep, { device: 'cpu', env: process.env })
   const gpu = await opened(deep, { device: 'webgpu', env: vulkan.environment })
