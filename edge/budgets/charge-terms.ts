@@ -6,8 +6,11 @@ import type { Usage } from '../../shared/wire.ts'
 
 const Day = z.iso.date()
 
-/** The order to charge one choice of a request: how much, and to what. */
-export const ChargeTerms = z.strictObject({
+/**
+ * The order to charge one choice of a request: how much, and to what. Fields of a newer edge, whose orders nodes bring to this
+ * one where both are deployed or one is rolled back, are left out.
+ */
+export const ChargeTerms = z.object({
   /** UTC day that pays. */
   day: Day,
   /** When the request was admitted, by the edge's clock: milliseconds since 1970. */
@@ -20,7 +23,7 @@ export const ChargeTerms = z.strictObject({
   /** The name that the client used. */
   model: z.string().min(1).max(maxModelLength),
   /** Set where that is an alias with a canary. */
-  trial: z.strictObject({ version: z.int(), side: CanarySide }).optional(),
+  trial: z.object({ version: z.int(), side: CanarySide }).optional(),
   /** Set where several models answer together: the choice is its model's whole part, and so a request of its own there. */
   ownRequest: z.literal(true).optional(),
   /** Tokens charged at most: those of the prompt (none where an earlier choice of the same prompt pays them) … */

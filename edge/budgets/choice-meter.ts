@@ -64,6 +64,11 @@ export class ChoiceMeter {
     this.#settle({ outcome: hasFailed ? (this.#failure ?? outcome) : outcome, usage: this.#usage })
   }
 
+  /** The request ended while another attempt was to take the place of this one, whose failure is none of the request's. */
+  replaced(outcome: string): void {
+    this.#settle({ outcome, usage: this.#usage })
+  }
+
   /** The first word counts. */
   #settle({
     firstTokenMs = null,

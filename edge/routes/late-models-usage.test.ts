@@ -121,6 +121,36 @@ describe('the usage of several models in one request', () => {
     expect((await ask()).ok).toBe(false)
     await expect.poll(outcomes).toEqual({ safe: fine, topic: failed, answer: cut })
   })
+
+  test('has no error of an answer whose node died and that was beginning elsewhere when another failed', async () => {
+    const home = (await ask()).headers.get('x-quartet-node')
+    await expect.poll(outcomes).toEqual({ safe: fine, topic: fine, answer: fine })
+    edge = new TestEdge()
+    for (const node of stubs.addresses())
+      await stubs.behaveAt(
+        node,
+        node.id === home
+          ? {
+              tokens: word,
+              delayMs: 300,
+              of: {
+                [digestOf('topic')]: { delayMs: 5, dieAfter: 2 },
+                [digestOf('answer')]: { delayMs: 200, failAfter: { tokens: 1, code: 'adapter_unusable' } },
+              },
+            }
+          : { tokens: word, headDelayMs: 3_000 },
+      )
+    expect(ErrorBody.parse(await (await ask()).json()).error.code).toBe('adapter_unusable')
+    const counts = async () =>
+      Object.entries(await usage()).map(([model, { errors, requests }]) => [model, requests, errors])
+    await expect
+      .poll(async () => (await counts()).toSorted())
+      .toEqual([
+        ['answer', 2, 1],
+        ['safe', 2, 0],
+        ['topic', 2, 0],
+      ])
+  })
 })
 
 describe('several answers of which one fails', () => {
@@ -261,6 +291,8 @@ test.each([
     lease: null,
     key: 'key_000000000000',
     model: 'safe',
+    // Of a newer edge, which this one knows nothing of.
+    paidBy: 'nobody',
     prompt: 7,
     completion: 20,
   }

@@ -149,6 +149,7 @@ export async function startChoices(
         const others = answerers.length > 1 ? outcomeOfOthers(why) : why
         const outcome = isOwn ? toQuartetError(held.failure).code : others
         if (meter === undefined) settleUnanswered(outcome)
+        else if (answerers.length > 1 && held.isReplacing) meter.replaced(outcome)
         else meter.end(outcome)
       }
       return { attempts, held, end }

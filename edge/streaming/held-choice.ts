@@ -49,6 +49,11 @@ export class HeldChoice<R extends Reading> {
     return this.#failure
   }
 
+  /** Another attempt is being sought in place of the one that is read. */
+  get isReplacing(): boolean {
+    return this.#reading !== undefined && !this.#isReady && this.#failure === undefined
+  }
+
   /** Resolves with a first token, which a failure may take back. */
   get ready(): Promise<void> {
     return this.#ready.promise
