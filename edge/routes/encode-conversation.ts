@@ -24,7 +24,10 @@ export function encodeConversation(
       ? {}
       : {
           tail: template.tailOf({ messages, ids }, encoding),
-          header: template.generationHeader(model.record.backbone.contextLength),
+          // Without a header rows stand as in a raw prompt, whatever the template writes otherwise.
+          ...(asked.end === 'message'
+            ? {}
+            : { header: template.generationHeader(model.record.backbone.contextLength) }),
         }
   return {
     ids,

@@ -356,9 +356,23 @@ describe('late rows of a chat template that has changed since they were publishe
     expect((await ask({ model: 'after' })).status).toBe(200)
   })
 
-  test('serve raw prompts as before, which no template writes', async () => {
+  test('serve prompts without a header as before: raw ones, and conversations that are to have none', async () => {
     const response = await edge.complete(tenant, { model: 'before', prompt: 'a prompt that is long enough' })
     expect(response.status).toBe(200)
+    const headless = await ask({
+      model: 'before',
+      messages: [{ role: 'user', content: 'a message that is long enough' }],
+      add_generation_prompt: false,
+    })
+    expect(headless.status, await headless.text()).toBe(200)
+  })
+
+  test('are counted as before, as no model runs', async () => {
+    const counted = await edge.post('/v1/messages/count_tokens', {
+      key: tenant.key,
+      body: { model: 'before', messages },
+    })
+    expect(counted.status, await counted.text()).toBe(200)
   })
 
   test('are refused where the template has no header any more', async () => {

@@ -33,7 +33,7 @@ async function toGeneration(
   c: Context<TenantApp>,
 ): Promise<Generation & { readonly toolUse: ToolUse }> {
   const open = await encoded(
-    { ...request, user: request.metadata?.user_id ?? request.user },
+    { ...request, user: request.metadata?.user_id ?? request.user, param: 'messages' },
     c,
     (toolUse, { model }) => {
       const format = request.output_config?.format
@@ -78,7 +78,10 @@ async function toGeneration(
 type Conversation = Pick<
   CountTokensRequest,
   'model' | 'messages' | 'system' | 'tools' | 'tool_choice' | 'user'
->
+> & {
+  /** Absent where the tokens are only counted. */
+  readonly param?: 'messages'
+}
 
 const unconstrained: Constraint = { grammar: undefined, grammarAfter: undefined }
 
@@ -93,7 +96,7 @@ function encoded(
     ...(system === '' ? [] : [{ role: 'system' as const, content: system }]),
     ...messageTurns(messages),
   ]
-  return encodePrompts({ ...request, param: 'messages' }, c, (open) => {
+  return encodePrompts(request, c, (open) => {
     const toolUse = new ToolUse(askedTools(request), open)
     const constraint = constrain(toolUse, open)
     const prompt = encodeConversation(turns, {
