@@ -20,6 +20,12 @@ test('the cache has what is left of the device, unless a setting says how much',
   expect(cacheRowsOf({ ...settings, cacheRows: 500 }, machine)).toBe(500)
   expect(cacheRowsOf({ ...settings, cacheBytes: 1024 * rowBytes, cacheRows: 500 }, machine)).toBe(256)
   expect(cacheRowsOf(settings, { ...machine, freeBytes: undefined })).toBe(usualCacheRows)
+  // In places, with room for one request of 1,024 rows and not for its lane and a stack too: all three are shorter.
+  const tight = 5 * gib + 1100 * rowBytes
+  expect(cacheRowsOf(settings, { ...machine, layout: 'slots', freeBytes: tight })).toBe(367)
+  expect(() => cacheRowsOf(settings, { ...machine, layout: 'pages', freeBytes: tight })).toThrow(
+    'does not fit',
+  )
 })
 
 test('a device with too little memory is refused with how much is needed and which settings lower it', () => {

@@ -1,4 +1,4 @@
-import { cacheBytesOf, rowsInBudget } from '../model/runtime/cache-budget.ts'
+import { cacheBytesOf, cacheRowBytes, rowsInBudget } from '../model/runtime/cache-budget.ts'
 import type { CacheLayout, CacheType } from '../model/runtime/cache-type.ts'
 import type { BackboneManifest } from '../shared/backbone.ts'
 import { QuartetError } from '../shared/errors.ts'
@@ -57,7 +57,11 @@ function rowsLeft({ prefixBytes }: CacheSettings, { freeBytes, manifest, ...form
   const of = { ...form, config }
   const weights = weightBytes(manifest)
   const left = freeBytes - weights - prefixBytes - workBytes
-  const longest = cacheBytesOf(config.contextLength, of)
+  // In places a prompt takes a lane as long as itself: what is left is shared by the two, for shorter requests if need be.
+  const longest =
+    form.layout === 'slots'
+      ? cacheRowBytes(config, form.type) * config.contextLength
+      : cacheBytesOf(config.contextLength, of)
   if (left >= longest) return rowsInBudget(left, of)
   throw new QuartetError(
     'node_unavailable',

@@ -171,6 +171,15 @@ test('without an index that has the package one line says what pip needs', async
   })
 })
 
+test('without Python one line says that it is missing, and nothing of an index', async () => {
+  const provider = await localPackage()
+  vi.stubEnv('PATH', join(root, 'nowhere'))
+  await expect(setUp(provider)).rejects.toMatchObject({
+    code: 'not_found',
+    message: 'there is no python3 with pip on the PATH: install it',
+  })
+})
+
 test.for([
   { platform: 'linux', arch: 'arm64' },
   { platform: 'darwin', arch: 'arm64' },

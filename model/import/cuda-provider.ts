@@ -119,6 +119,7 @@ async function fetchLibraries(
     options.signal?.throwIfAborted()
     if (isStorageError(error) || !(error instanceof Error)) throw error
     const wrong = error instanceof QuartetError
+    if (wrong && error.code !== 'digest_mismatch') throw error
     throw new QuartetError(
       wrong ? error.code : 'not_found',
       `pip did not bring ${provider.package} ${provider.version} (${error.message.trim()}): ${

@@ -119,7 +119,7 @@ async function findPython(signal: AbortSignal | undefined): Promise<string> {
     } catch (error) {
       if (signal?.aborted) throw error
     }
-  throw new Error('there is no python3 with pip on the PATH')
+  throw new QuartetError('not_found', 'there is no python3 with pip on the PATH: install it')
 }
 
 /** Runs `pip download`. The received bytes lie under `folder` all along, so that its progress can be seen. */

@@ -1,5 +1,6 @@
 import { QuartetError } from '../../shared/errors.ts'
 import type { DeviceMemory } from './ort/device-memory.ts'
+import { SplitMemoryError } from './ort/native-session.ts'
 import type { Device, InferenceSession } from './session.ts'
 
 /** Whether an input of a graph is keys or values of its cache. */
@@ -10,7 +11,7 @@ export const isCache = (input: string): boolean => /^past_(key|value)\./.test(in
  * device is another: each run would copy it there and back, within ONNX Runtime, where nothing counts the bytes.
  */
 export function memoryOnDevice(
-  session: InferenceSession,
+  session: Pick<InferenceSession, 'memoryOf'>,
   inputs: readonly string[],
   { device, work }: { readonly device: Device; readonly work: string },
 ): DeviceMemory {
@@ -24,8 +25,7 @@ export function memoryOnDevice(
   try {
     memory = session.memoryOf(inputs)
   } catch (cause) {
-    // Some lie on the device and others do not.
-    throw refused(cause)
+    throw cause instanceof SplitMemoryError ? refused(cause) : cause
   }
   if (memory.isHost && device !== 'cpu') throw refused()
   return memory

@@ -33,6 +33,15 @@ export interface RunIntoOptions {
   readonly capture?: number | undefined
 }
 
+/** Some inputs of a graph lie on the device and others do not. */
+export class SplitMemoryError extends Error {
+  override readonly name = 'SplitMemoryError'
+
+  constructor() {
+    super('some inputs lie on the device and others do not')
+  }
+}
+
 /** An `OrtSession`: one graph, loaded. Runs and the loading itself are on other threads. */
 export class NativeSession {
   readonly inputs: readonly string[]
@@ -96,7 +105,7 @@ export class NativeSession {
     })
     const [first] = memories
     if (first === undefined || memories.some(({ isHost }) => isHost !== first.isHost))
-      throw new Error('some inputs lie on the device and others do not')
+      throw new SplitMemoryError()
     const memory = new DeviceMemory({ ort: this.#ort, session, ...first })
     this.#memories.push(memory)
     return memory
