@@ -1,4 +1,7 @@
-import { defineConfig } from 'vitest/config'
+import { configDefaults, defineConfig } from 'vitest/config'
+
+/** Files of tests that measure their process's memory, which no other file may share. */
+const alone = ['model/**/*.process.test.ts']
 
 export default defineConfig({
   test: {
@@ -10,6 +13,7 @@ export default defineConfig({
             '{shared,model,training,gpu-node,cli,bench,experiments}/**/*.test.ts',
             'test/{contract,parity}/**/*.test.ts',
           ],
+          exclude: [...configDefaults.exclude, ...alone],
           testTimeout: 120_000,
           hookTimeout: 300_000,
           // For the processes that tests start: more threads would wait busily for each other.
@@ -21,6 +25,7 @@ export default defineConfig({
           sequence: { groupOrder: 0 },
         },
       },
+      { test: { name: 'process', include: alone, maxWorkers: 2, sequence: { groupOrder: 0 } } },
       './edge/vitest.config.ts',
       {
         test: {

@@ -13,7 +13,7 @@ const phases: readonly (readonly (readonly [command: string, ...args: string[]])
     ['npm', 'run', 'types'],
   ],
   [
-    ['vitest', 'run', '--project', 'node'],
+    ['vitest', 'run', '--project', 'node', '--project', 'process'],
     ['vitest', 'run', '--project', 'edge'],
     ['vitest', 'run', '--project', 'e2e'],
   ],
