@@ -83,8 +83,10 @@ const stored = async () => {
   )
   return lists.flatMap(({ keys }) => keys.map(({ name }) => name))
 }
-const policy = (adapterBytes: number) =>
-  edge.admin('PATCH', `/tenants/${tenant.id}`, { policy: { adapterBytes } })
+async function policy(adapterBytes: number): Promise<void> {
+  const changed = await edge.admin('PATCH', `/tenants/${tenant.id}`, { policy: { adapterBytes } })
+  expect(changed.status, await changed.text()).toBe(200)
+}
 
 async function expectRefusal(response: Response, status: number, code: string, message = /./) {
   expect(await response.json()).toMatchObject({ error: { code, message: expect.stringMatching(message) } })
@@ -392,7 +394,8 @@ describe('a tenant’s adapter storage', () => {
 
   test('is given back by a deletion', async () => {
     await policy(tenant.adapter.file.length + small.file.length)
-    await upload(small.file)
+    const first = await upload(small.file)
+    expect(first.status, await first.text()).toBe(201)
     const other = await makeAdapter({ backbone: workerBackbone, seed: 990 })
     expect((await upload(other.file)).status).toBe(403)
     await edge.own(tenant, 'DELETE', `/adapters/${small.digest}`)
