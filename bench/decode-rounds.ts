@@ -4,6 +4,7 @@ import { median, timed } from './statistics.ts'
 
 /** Rounds in which sequences are made anew: where they lie in memory counts too. */
 const [fewestRounds, mostRounds] = [3, 16]
+
 /** As many rounds as let all adapters take part, each of a sequence, within what prompts may cost. */
 export function roundsFor({ adapters, batch }: { adapters: number; batch: number }): number {
   return Math.min(mostRounds, Math.max(fewestRounds, Math.ceil(adapters / batch)))
@@ -32,7 +33,7 @@ export async function decodeInRounds(
     context,
     steps,
   }: Sequences & {
-    /** Of all rounds together. */
+    /** Steps of all rounds together. */
     readonly steps: number
   },
 ): Promise<number> {

@@ -12,7 +12,7 @@ test('a sequence of NaN leaves its neighbours’ logits as they are, beside it, 
     const [difference, numbers] = figures
     expect(figures.every(isGood)).toBe(true)
     expect(difference?.value).toBe(0)
-    // Of five steps.
+    // The sequence takes part in five steps.
     expect(numbers?.unit).toBe(`of ${5 * 256}`)
     expect(steps.length).toBe(2)
   }

@@ -23,17 +23,17 @@ const checkpoints = join(import.meta.dirname, '../test/fixtures/backbones')
 
 /** How far a device's logits may lie from the CPU's, by the type of its cache. */
 export interface LogitBounds {
-  /** Of a single logit. */
+  /** A single logit differs by at most this. */
   readonly largest: Readonly<Record<CacheType, number>>
-  /** Of all, against their size. */
+  /** All logits together differ by at most this, against their size. */
   readonly ofSize?: Readonly<Record<CacheType, number>>
 }
 
-/** Of small random models with f32 weights, whose caches in 16 bits move a logit by 0.02 on the CPU. */
+/** Small random models with f32 weights are held to these. On the CPU a cache in 16 bits moves a logit of theirs by 0.02. */
 export const tinyBounds: LogitBounds = { largest: { f32: 1e-3, f16: 0.05, int8: 0.5 } }
 
 /**
- * Of SmolLM2 in 8 bits. The CPU rounds activations for its products with 8-bit weights, which makes much of a small difference,
+ * SmolLM2 in 8 bits is held to these. The CPU rounds activations for its products with 8-bit weights, which makes much of a small difference,
  * and other devices do not round them. So its own forms tell how far results that are right lie apart. Over the same runs,
  * those of 8-bit weights with a cache of f32 lay 0.0165 of their size and 1.3 at most from those with a cache of f16; 0.0220 and
  * 2.0 from those of f32 weights, with a cache of f32 and of f16 alike; 0.0248 and 3.2 from those with a cache of int8. These
@@ -75,7 +75,7 @@ export async function measureArchitectures(
     )
 }
 
-/** What `read` finds of a tiny model, which is imported for it alone, or why the device does not serve it. */
+/** Gives the rows that `read` finds of a tiny model, which is imported for it alone, or says why the device does not serve it. */
 async function withTiny(
   name: string,
   { on, read }: { on: Measured; read: (backbone: Loadable, own: Measured) => Promise<readonly Row[]> },

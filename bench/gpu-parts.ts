@@ -9,13 +9,13 @@ import type { GpuRun } from './gpu-run.ts'
 import type { Sizes } from './gpu-sizes.ts'
 import { startFigure } from './gpu-start.ts'
 
-/** What is measured, and with which backbone. */
+/** A device to measure, with a backbone. */
 interface Subject {
   readonly on: Measured
-  /** Of the backbone. */
+  /** The backbone's slug. */
   readonly name: string
   readonly backbone: () => Promise<Loadable>
-  /** Of its logits. */
+  /** Its logits are held to these. */
   readonly bounds: LogitBounds
   readonly sizes: Sizes
   /** How much of the rate without adapters is to be left with them. */

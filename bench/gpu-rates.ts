@@ -25,7 +25,7 @@ interface Rated {
 const decodeName = (batch: number, adapters: number) =>
   `decode, batch ${batch}, ${adapters} ${adapters === 1 ? 'adapter' : 'adapters'}`
 
-/** What a measurement of decoding costs, by its prompts. */
+/** A measurement of decoding costs what its prompts cost. */
 const decodeExpected = (batch: number, adapters: number): Expected => ({
   like: [`decode ${batch}`, 'decode'],
   size: batch * roundsFor({ adapters, batch }),

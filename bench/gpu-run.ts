@@ -6,7 +6,7 @@ import { type GpuResults, ResultsFile } from './gpu-results.ts'
 import { type FailedPart, type Figure, lineOf, type Row, report } from './report.ts'
 
 /**
- * What was found on a device, part by part. A part that throws becomes a row that says why, and the next one begins. Each row is
+ * The results of a run on a device, part by part. A part that throws becomes a row that says why, and the next one begins. Each row is
  * printed and written to the file as soon as it is there.
  */
 export class GpuRun {
@@ -38,7 +38,7 @@ export class GpuRun {
     this.#save()
   }
 
-  /** What the work gives; undefined where it was left out or threw, of which there is a row then. */
+  /** Gives the result of the work; undefined where it was left out or threw, and a row says so. */
   async part<T>(name: string, work: () => Promise<T>, expected?: Expected): Promise<T | undefined> {
     const obstacle = this.#isDeviceLost
       ? 'the device was lost in this process'

@@ -38,7 +38,7 @@ async function scratch(): Promise<string> {
   return folder
 }
 
-/** What the file holds, which is the only one that the run leaves beside it. */
+/** Reads the results file, and holds the run to leaving no other file beside it. */
 async function resultsIn(out: string): Promise<z.infer<typeof Results>> {
   expect(await readdir(dirname(out))).toEqual(['results.json'])
   return Results.parse(JSON.parse(await readFile(out, 'utf8')))

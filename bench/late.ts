@@ -45,7 +45,7 @@ async function post(url: string, { body, key = '' }: { body: unknown; key?: stri
   return response.json()
 }
 
-/** What the answers to one conversation took. */
+/** The time and the cached tokens of the answers to one conversation. */
 interface Asked {
   /** Until the last of the answers, of one token each. */
   readonly ms: number

@@ -5,7 +5,7 @@ export interface Figure {
   readonly unit: string
   /** `at most` or `at least` this; absent for figures that only inform. */
   readonly bound?: { readonly kind: 'at most' | 'at least'; readonly value: number }
-  /** What else the value was measured with. */
+  /** A circumstance of the measurement that the name does not tell. */
   readonly note?: string
 }
 
@@ -16,7 +16,7 @@ export interface FailedPart {
     readonly code: string
     /** The error's message, and behind it those of what caused it. */
     readonly message: string
-    /** What was being done. */
+    /** The step during which it threw. */
     readonly doing: string
   }
 }
@@ -29,7 +29,7 @@ interface LeftOutPart {
 
 export type Row = Figure | FailedPart | LeftOutPart
 
-/** What is not finite was not measured: it holds to no bound, and not without one either. */
+/** A value that is not finite was not measured: it does not hold, with a bound or without. */
 function holds({ value, bound }: Figure): boolean {
   if (!Number.isFinite(value)) return false
   if (bound === undefined) return true

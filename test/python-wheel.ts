@@ -10,7 +10,7 @@ interface WheelContent {
   readonly version: string
   /** The wheel is for every Python when absent. */
   readonly tag?: string
-  /** What is in each file, by its path in the wheel. */
+  /** The content of each file, by its path in the wheel. */
   readonly members: Readonly<Record<string, string | Uint8Array>>
 }
 

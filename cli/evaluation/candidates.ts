@@ -5,7 +5,6 @@ import { listBackbones, openCache } from '../../model/backbone/cache.ts'
 import type { AdapterFile } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest, type BackboneDigest } from '../../shared/ids.ts'
-import type { LengthLimits } from '../../shared/training/prompt-encoder.ts'
 import { adapterIn } from '../command/adapter-in.ts'
 import { CliFailure } from '../command/failure.ts'
 
@@ -30,12 +29,6 @@ export async function readAdapters(paths: readonly string[]): Promise<readonly N
   }
   const isShort = new Set([untuned, ...adapters.map(({ name }) => name)]).size === adapters.length + 1
   return isShort ? adapters : adapters.map((adapter) => ({ ...adapter, name: adapter.path }))
-}
-
-/** The rows behind which most tokens of a prompt stand, of adapters that all read the same prompts. */
-export function rowsWithLongestTail(adapters: readonly NamedAdapter[]): LengthLimits['rows'] {
-  const late = adapters.map(({ file }) => file.metadata).filter(({ tail }) => tail !== undefined)
-  return late.toSorted((a, b) => (b.tail ?? 0) - (a.tail ?? 0))[0]
 }
 
 async function readAdapter(path: string): Promise<NamedAdapter> {

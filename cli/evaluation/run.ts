@@ -9,7 +9,7 @@ import { progressPrinter } from '../command/progress.ts'
 import { writeFileAtomically } from '../local/atomic-file.ts'
 import { servingDecoder } from '../tokenizer/serving-decoder.ts'
 import { servingEncoder } from '../tokenizer/serving-encoder.ts'
-import { backboneOf, readAdapters, rowsWithLongestTail, untuned } from './candidates.ts'
+import { backboneOf, readAdapters, untuned } from './candidates.ts'
 import { readChoices } from './choices.ts'
 import type { EvalOptions } from './options.ts'
 import { answerLines, evaluationReport, labelLines, printEvaluation } from './report.ts'
@@ -30,7 +30,7 @@ export async function runEvaluation(paths: readonly string[], options: EvalOptio
     encoder,
     prompts: options.prompts,
     room: contextLength - promptRows,
-    rows: rowsWithLongestTail(adapters),
+    readers: adapters.map(({ file }) => file.metadata),
   })
   const whole = requireExamples(reading, { least: 1 })
   const data = { ...whole, examples: whole.examples.slice(0, options.limit) }

@@ -57,7 +57,7 @@ async function readInputs(options: TrainCommandOptions) {
   const room = backbone.manifest.config.contextLength - metadata.l_sp
   const data = await readTrainingData(
     { ...options, tolerant: options.dryRun },
-    { encoder, prompts: options.prompts, room, rows: metadata },
+    { encoder, prompts: options.prompts, room, readers: [metadata] },
   )
   for (const { dataset, ignored } of data.files)
     if (ignored.size > 0) note(`${dataset.name}: ${ignoredKeys(ignored)}`)

@@ -71,7 +71,7 @@ const charged = async () =>
       [row.prompt_tokens, row.prompt_rows, row.completion_tokens, row.errors],
     ]),
   )
-/** What the nodes ran of each, the conversation with the first; `errors` by name. */
+/** Counts what the nodes ran of each, the conversation with the first; `errors` by name. */
 const ran = async (errors: Partial<Record<Alias, number>> = {}) => {
   const [prompt = 0] = await prompts()
   const rows = await Promise.all(
@@ -291,7 +291,7 @@ test.each([
     lease: null,
     key: 'key_000000000000',
     model: 'safe',
-    // Of a newer edge, which this one knows nothing of.
+    // A newer edge wrote this field.
     paidBy: 'nobody',
     prompt: 7,
     completion: 20,

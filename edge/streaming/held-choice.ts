@@ -44,7 +44,7 @@ export class HeldChoice<R extends Reading> {
     return this.#reading
   }
 
-  /** What it failed with for good before it was released; undefined where it did not. */
+  /** It failed with this for good, before it was released; undefined where it did not. */
   get failure(): unknown {
     return this.#failure
   }

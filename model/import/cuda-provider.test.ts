@@ -58,7 +58,7 @@ async function localPackage(): Promise<ProviderPackage> {
   }
 }
 
-/** What a set-up brings, put where it belongs. */
+/** Puts all that a set-up brings where it belongs. */
 async function putWhole({ libraries }: ProviderPackage): Promise<void> {
   await mkdir(folder(), { recursive: true })
   await copyFile(packagedLibrary(), join(folder(), library))

@@ -84,7 +84,7 @@ function rowsInAll(cacheRows: number, { config, layout }: CacheOf): number {
   return running + stack
 }
 
-/** What a layout has memory for beside the tokens of running requests. */
+/** Says, in a refusal, which rows a layout has memory for beside those of running requests. */
 const needs: Readonly<Record<CacheLayout, (config: ModelConfig) => string>> = {
   host: () => '',
   slots: () =>

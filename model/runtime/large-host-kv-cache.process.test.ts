@@ -1,25 +1,13 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import type { ModelConfig } from '../../shared/backbone.ts'
+import { tinyConfig } from '../../test/parity/tiny-backbone.ts'
 import type { CacheSlot } from './backend.ts'
 import { HostKvCache } from './host-kv-cache.ts'
 import { floats } from './tensors.ts'
 
 const rows = 6000
-const large: ModelConfig = {
-  layers: 2,
-  d: 8,
-  heads: 4,
-  kvHeads: 4,
-  headDim: 64,
-  ffn: 8,
-  vocab: 8,
-  contextLength: 4096,
-  rotary: [{ theta: 10_000 }],
-  rmsEps: 1e-5,
-  tiedHead: true,
-}
+const large = { ...tinyConfig, layers: 2, heads: 4, kvHeads: 4, headDim: 64 }
 const rowBytes = 2 * large.layers * large.kvHeads * large.headDim * 4
 let cache: HostKvCache
 beforeEach(() => {

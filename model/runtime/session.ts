@@ -205,7 +205,7 @@ function nativeOptions({
   }
 }
 
-/** What was thrown, in a line. */
+/** Describes what was thrown in one line. */
 export function firstLine(thrown: unknown): string {
   return (thrown instanceof Error ? thrown.message : String(thrown)).split('\n', 1)[0] ?? ''
 }

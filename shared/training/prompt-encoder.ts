@@ -88,27 +88,39 @@ function encodePrompt(
 export interface LengthLimits {
   /** Tokens for a prompt and its answer. */
   readonly room: number
-  /** Where the rows stand of the adapter that is to read the prompt, as far as that is known. */
-  readonly rows?: Pick<AdapterMetadata, 'placement' | 'tail'> | undefined
+  /** The adapters that are to read the prompt, as far as they are known. */
+  readonly readers?: readonly Reader[]
 }
+
+type Reader = Pick<AdapterMetadata, 'placement' | 'tail'>
 
 /** Why an example cannot be trained on, in words that follow “line 3: ”. */
 export function lengthProblem(
   example: ReturnType<typeof encodeRow>,
-  { room, rows }: LengthLimits,
+  { room, readers = [] }: LengthLimits,
 ): string | undefined {
   const [prompt, response] = [example.instruction.length, example.response.length]
   if (prompt === 0) return 'its prompt has no tokens'
-  if (rows?.tail !== undefined && prompt <= rows.tail)
-    return `its prompt has ${prompt === 1 ? 'one token' : `${prompt} tokens`}, and late rows stand in front of its last ${rows.tail}, with one more in front of them at least; lengthen it, leave it out, or use an adapter of another placement, such as after-first`
-  if (rows?.placement === 'turn' && prompt === 1)
-    return 'its prompt has one token, and rows of the placement turn stand behind the first of two at least; lengthen it, leave it out, or use an adapter of another placement, such as after-first'
+  for (const reader of readers) {
+    const problem = placeProblem(prompt, reader)
+    if (problem !== undefined) return problem
+  }
   if (prompt + response <= room) return undefined
   const longest =
     response > room
       ? `its response has ${response} tokens`
       : `it has ${prompt} prompt and ${response} response tokens`
   return `${longest}; the context leaves room for ${room}, so shorten it or leave it out`
+}
+
+/** Why the rows of an adapter have no place in a prompt of so many tokens; undefined where they have. */
+function placeProblem(tokens: number, { placement, tail }: Reader): string | undefined {
+  const remedy = 'lengthen it, leave it out, or use an adapter of another placement, such as after-first'
+  if (tail !== undefined && tokens <= tail)
+    return `its prompt has ${tokens === 1 ? 'one token' : `${tokens} tokens`}, and late rows stand in front of its last ${tail}, with one more in front of them at least; ${remedy}`
+  if (placement === 'turn' && tokens === 1)
+    return `its prompt has one token, and rows of the placement turn stand behind the first of two at least; ${remedy}`
+  return undefined
 }
 
 /** The tokenizer takes every text for a prompt. */

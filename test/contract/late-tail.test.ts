@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import type { Turn } from '../../shared/tokenizer/conversation.ts'
 import { answered, asked, called, families, next, openFamily } from './template-families.ts'
 
-/** What stands behind late rows: the generation header as the template writes it, and what is given of the answer. */
+/** The text behind late rows: the generation header as the template writes it, and what is given of the answer. */
 
 const talk = [asked, answered, next]
 const beginning: Turn = { role: 'assistant', content: 'Since Mon' }
@@ -12,7 +12,7 @@ const unthinking: Readonly<Record<string, string>> = {
   smollm3: '<think>\n\n</think>\n',
   qwen3: '<think>\n\n</think>\n\n',
 }
-/** Of these the answer that is the last message has an empty thought, whatever the request says. */
+/** Some of them write an empty thought in front of an answer that is the last message, whatever the request says. */
 const thoughtOf = (name: string) => (name === 'qwen3' ? unthinking[name] : '')
 
 /** It writes no header behind a last message of the assistant. */

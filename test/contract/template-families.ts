@@ -33,7 +33,7 @@ export function openFamily(name: string) {
       const turn = chat.turnOf({ ids, messages }, encoding)
       return [spelled(ids.slice(0, turn)), spelled(ids.slice(turn))] as const
     },
-    /** What stands in front of late rows, and what behind them, as an adapter of the template's own header is served. */
+    /** The text in front of late rows, and that behind them, as an adapter of the template's own header is served. */
     aroundRows(messages: readonly Turn[], asked: Asked = {}) {
       const { encoding, ids } = encoded(messages, asked)
       const tail = chat.tailOf({ ids, messages }, encoding) ?? chat.generationHeader(encoding.room)

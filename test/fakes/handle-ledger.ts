@@ -4,7 +4,7 @@ import type { ApiTable } from '../../model/runtime/ort/api-table.ts'
 
 type Name = keyof ApiTable
 
-/** What each function makes; its address is written through the last argument. */
+/** The handle that each function makes; its address is written through the last argument. */
 const made: Readonly<Partial<Record<Name, string>>> = {
   CreateSession: 'session',
   CreateSessionFromArray: 'session',
@@ -17,7 +17,7 @@ const made: Readonly<Partial<Record<Name, string>>> = {
   SessionGetOutputName: 'memory',
 }
 
-/** What each function frees, and which argument has its address. */
+/** The handle that each function frees, and which argument has its address. */
 const freed: Readonly<Partial<Record<Name, readonly [kind: string, argument: number]>>> = {
   ReleaseSession: ['session', 0],
   ReleaseSessionOptions: ['session options', 0],

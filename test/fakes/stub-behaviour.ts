@@ -43,7 +43,7 @@ export interface StubBehaviour {
   readonly adapterMissing?: boolean
   /** Answers with this. */
   readonly refuse?: Refusal
-  /** What is otherwise in requests whose first adapter is this one, by digest. */
+  /** Behaves otherwise in requests whose first adapter is this one, by digest. */
   readonly of?: Readonly<Record<string, Partial<Omit<StubBehaviour, 'of'>>>>
   /** Answers a pushed adapter with this, after as many milliseconds. */
   readonly refusePush?: Refusal
@@ -70,7 +70,7 @@ export interface StubCall {
   readonly connection: number
   readonly authorization: string
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
-  /** Of a pushed adapter. */
+  /** The digest of a pushed adapter. */
   readonly digest?: string
   /** The JSON body of a generate call; the number of bytes of a pushed adapter. */
   readonly body: unknown

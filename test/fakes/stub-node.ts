@@ -165,7 +165,7 @@ interface AdaptersOfCall {
 const adaptersOf = ({ adapter = null, behind = [] }: AdaptersOfCall): readonly string[] =>
   adapter === null ? [] : [adapter, ...behind]
 
-/** What a node counts of a prompt beside its tokens. */
+/** The counts of a prompt that a node tells beside its tokens. */
 function ofPrompt(request: AdaptersOfCall, { cachedTokens, rows = {} }: StubBehaviour) {
   const promptRows = adaptersOf(request).reduce((sum, digest) => sum + (rows[digest] ?? 0), 0)
   return {

@@ -31,7 +31,7 @@ async function useBackend(form: (typeof forms)[number], opened: () => void): Pro
   await backend.decode([{ slot, token: 4 }])
 }
 
-/** What a device refuses that has too little memory, or does not run a graph. */
+/** A device refuses these where it has too little memory, or does not run a graph. */
 const refusable: readonly string[] = ['CreateSession', 'CreateSessionFromArray', 'AllocatorAlloc']
 
 test.for(forms)(

@@ -55,7 +55,7 @@ async function deviceOutputs(on: Device) {
   }
 }
 
-/** What is said of copies of cache rows of a type: `on the device`, or why they are refused. */
+/** Says where copies of cache rows of a type run: `on the device`, or why they are refused. */
 async function copierOn(on: Device, type: DeviceRowsOptions['type']): Promise<string> {
   const opened = await Crossing.open(on, [{ name: 'numbers', type: 'float32', axes: 1 }])
   try {

@@ -134,7 +134,7 @@ test('without CUDA’s provider, driver or libraries a node says what to install
       /not whole \(libonnxruntime\.so.* run `quartet node setup cuda`.*--device cpu/,
     ),
   })
-  // Of the right sizes, and no libraries.
+  // The files have the right sizes, and are no libraries.
   for (const { name, bytes } of [
     { name: library, bytes: (await stat(packagedLibrary())).size },
     ...providerLibraries,

@@ -240,11 +240,17 @@ describe('a line is refused by its number and with what to do when it is', () =>
   ] as const)('a raw prompt %s', (_, places, prompt, says) => {
     const row = (text: string) => rows({ prompt: text, completion: 'A' })
     const text = `${row(`${prompt}e`)}\n${row(prompt)}\n${row(`${prompt}e`)}`
-    const { problems, dataset } = read(text, { prompts: 'raw', rows: { tail: undefined, ...places } })
+    const { problems, dataset } = read(text, {
+      prompts: 'raw',
+      readers: [
+        { placement: 'first', tail: undefined },
+        { tail: undefined, ...places },
+      ],
+    })
     expect(problems).toEqual([{ line: 2, problem: expect.stringMatching(says) }])
     expect(dataset.examples).toHaveLength(2)
     expect(
-      read(text, { prompts: 'raw', rows: { placement: 'after-first', tail: undefined } }).problems,
+      read(text, { prompts: 'raw', readers: [{ placement: 'after-first', tail: undefined }] }).problems,
     ).toEqual([])
   })
 

@@ -65,7 +65,12 @@ export function planJob(
       : choicesOf(from.metadata),
   )
   const prompts = promptFormatOf(manifest)
-  const reading = { encoder, prompts, room: manifest.config.contextLength - metadata.l_sp, rows: metadata }
+  const reading = {
+    encoder,
+    prompts,
+    room: manifest.config.contextLength - metadata.l_sp,
+    readers: [metadata],
+  }
   const whole = requireExamples(parseDataset(files.training, { ...reading, name: 'training_file' }), {
     least: 2,
   })

@@ -37,7 +37,7 @@ export function cudaFolder(cache: Cache = openCache()): string {
   return join(cache.root, 'onnxruntime', `${pinnedRelease()}-cuda13`)
 }
 
-/** What is not in that folder, or has another size there. The hashes are left to the set-up, as they take a second. */
+/** Names the files that are not in that folder, or have another size there. The hashes are left to the set-up, as they take a second. */
 export function missingInCudaFolder(folder: string): readonly string[] {
   const library = packagedLibrary()
   const files = [{ name: basename(library), bytes: sizeOf(library) }, ...providerLibraries]

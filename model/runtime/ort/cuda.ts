@@ -45,7 +45,7 @@ export function freeCudaMemory(): number | undefined {
   }
 }
 
-/** What a CUDA node needs beside ONNX Runtime, as it was found on a machine. */
+/** The driver and libraries that a CUDA node needs beside ONNX Runtime, as they were found on a machine. */
 export interface CudaParts {
   /** The version of CUDA that the driver offers, as `cuDriverGetVersion` counts; undefined without a driver. */
   readonly driver: number | undefined
