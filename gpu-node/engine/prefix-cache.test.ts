@@ -2,6 +2,12 @@ import { expect, it } from 'vitest'
 import type { GenerateEvent } from '../../shared/wire.ts'
 import { engineWith, text } from '../../test/fakes/prefix-cache-engine.ts'
 
+/** The first piece that is not empty. */
+async function firstOf<T>(pieces: AsyncIterable<readonly T[]>): Promise<readonly T[]> {
+  for await (const piece of pieces) if (piece.length > 0) return piece
+  return []
+}
+
 it('a conversation of ten turns runs only what is new, and answers as without', async () => {
   const { generate } = engineWith()
   const system = text(1500)
@@ -103,10 +109,7 @@ it('when the one that reads for the others leaves, the next reads for the rest',
   backend.beforeCall = () => {
     if (prefilled() >= 200) leaving.abort()
   }
-  const left = (async () => {
-    for await (const piece of begin({ prompt, signal: leaving.signal })) if (piece.length > 0) return piece
-    return []
-  })()
+  const left = firstOf(begin({ prompt, signal: leaving.signal }))
   const [second, third] = await Promise.all([read({ prompt }), read({ prompt })])
   expect(await left).toMatchObject([{ type: 'error', code: 'client_closed_request' }])
   expect([second.cached, third.cached]).toEqual([0, 23 * 64])
@@ -121,11 +124,7 @@ it('when the late adapter that reads for others leaves, the next reads for the r
   backend.beforeCall = () => {
     if (prefilled() >= 200) leaving.abort()
   }
-  const left = (async () => {
-    for await (const piece of begin({ ...late(1), signal: leaving.signal }))
-      if (piece.length > 0) return piece
-    return []
-  })()
+  const left = firstOf(begin({ ...late(1), signal: leaving.signal }))
   const waiting = [late(2), late(3), { prompt }, late(4)]
   const answers = await Promise.all(waiting.map(read))
   expect(await left).toMatchObject([{ type: 'error', code: 'client_closed_request' }])
@@ -143,11 +142,7 @@ it('when a late adapter leaves that only waits, those beside it are answered as 
     if (prefilled() >= 200) leaving.abort()
   }
   const reader = read(late(1))
-  const left = (async () => {
-    for await (const piece of begin({ ...late(2), signal: leaving.signal }))
-      if (piece.length > 0) return piece
-    return []
-  })()
+  const left = firstOf(begin({ ...late(2), signal: leaving.signal }))
   const answers = await Promise.all([reader, read(late(3)), read(late(4))])
   expect(await left).toMatchObject([{ type: 'error', code: 'client_closed_request' }])
   expect(answers.map(({ cached }) => cached)).toEqual([0, 22 * 64, 22 * 64])
