@@ -1,6 +1,6 @@
+import { cpuSeconds, workerdProcess } from './process-cpu.ts'
 import type { Figure } from './report.ts'
 import { quantile } from './statistics.ts'
-import { cpuSeconds, workerdProcess } from './worker-cpu.ts'
 
 const streams = 16
 const tokensPerStream = 500

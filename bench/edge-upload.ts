@@ -2,9 +2,9 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
+import { cpuSeconds, workerdProcess } from './process-cpu.ts'
 import type { Figure } from './report.ts'
 import { quantile } from './statistics.ts'
-import { cpuSeconds, workerdProcess } from './worker-cpu.ts'
 
 const paceMs = 20
 /** The fewest timed requests of the neighbour, in each case: with an upload beside them and without. */

@@ -9,9 +9,11 @@ export interface LoadTarget {
   body(i: number): unknown
   /** Whether a streamed event carries a token. */
   isToken(event: unknown): boolean
+  /** Breaks its requests off. */
+  readonly signal?: AbortSignal | undefined
 }
 
-interface TimedAnswer {
+export interface TimedAnswer {
   readonly totalMs: number
   readonly firstTokenMs: number
 }
@@ -24,6 +26,7 @@ export async function request(target: LoadTarget, i: number): Promise<TimedAnswe
       method: 'POST',
       headers: { 'content-type': 'application/json', ...target.headers },
       body: JSON.stringify(target.body(i)),
+      ...(target.signal && { signal: target.signal }),
     }),
   )
   if (!response.ok || response.body === null) throw new Error(`${response.status} ${await response.text()}`)

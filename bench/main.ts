@@ -10,6 +10,9 @@ const usage = `usage: npm run bench -- NAME [options]
              --rounds N      how often each side is measured (default: 3)
   cache    the KV cache in 8 bits against f32: what it costs in perplexity, what it saves, decode and prefill
              --weights q4    Quartet's weights (default: q8)
+  before   this checkout against another of this project, each started with its own start: prefill and decode over HTTP
+             --checkout FOLDER  the other one, with its packages (npm ci)
+             --rounds N      how often each side is measured (default: 5)
   budget   1,000 requests over 8 lease holders against a budget for 400
   edge     the worker's own time per request, before a node that answers at once
   gpu      a node's model on a device against the CPU: environment, numerics, decode, prefill, memory
@@ -48,6 +51,7 @@ const usage = `usage: npm run bench -- NAME [options]
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
+    checkout: { type: 'string' },
     peer: { type: 'string' },
     gguf: { type: 'string' },
     loras: { type: 'string' },
@@ -71,6 +75,8 @@ async function run(name: string | undefined): Promise<boolean> {
       return (await import('./gpu.ts')).benchGpu(values)
     case 'cache':
       return (await import('./cache.ts')).benchCache(values)
+    case 'before':
+      return (await import('./before.ts')).benchBefore(values)
     case 'budget':
       return (await import('./budget.ts')).benchBudget()
     case 'edge':
@@ -112,6 +118,7 @@ try {
 } catch (error) {
   // The reader can mend these failures without a stack trace.
   if (!(error instanceof CliFailure || error instanceof QuartetError)) throw error
+  if (error instanceof CliFailure) for (const line of error.log) console.error(`  ${line}`)
   console.error(`bench: ${describeFailure(error)}`)
   process.exitCode = 1
 }

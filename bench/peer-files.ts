@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { z } from 'zod'
 import { CliFailure } from '../cli/command/failure.ts'
+import { roundsNamed } from './rounds.ts'
 
 /** The options of a benchmark that name llama.cpp's files. */
 export interface PeerOptions {
@@ -25,8 +25,6 @@ export interface PeerFiles {
   readonly rounds: number
 }
 
-const Rounds = z.coerce.number().int().min(1).max(100)
-
 /** The files that the options name; undefined without any. Throws what is missing. */
 export function peerFiles({ gguf, loras, peer, rounds }: PeerOptions): PeerFiles | undefined {
   if ([peer, gguf, loras, rounds].every((option) => option === undefined)) return undefined
@@ -40,16 +38,11 @@ export function peerFiles({ gguf, loras, peer, rounds }: PeerOptions): PeerFiles
       throw new CliFailure(`--gguf names no file: ${file || '(nothing)'}`, {
         remedy: 'give paths of GGUF files with commas between them',
       })
-  const count = Rounds.safeParse(rounds ?? '3')
-  if (!count.success)
-    throw new CliFailure(`--rounds is not a number of rounds: ${rounds}`, {
-      remedy: 'give one from 1 to 100',
-    })
   return {
     folder: peer,
     ggufs: [first, ...others],
     loras: loras === undefined ? undefined : filesIn(loras),
-    rounds: count.data,
+    rounds: roundsNamed(rounds, 3),
   }
 }
 

@@ -6,12 +6,10 @@ import { homeAt, makeHome } from '../cli/local/home.ts'
 import { edgeBackbone } from '../cli/local/local-backbone.ts'
 import { ensureLocalSecrets } from '../cli/local/secrets.ts'
 import { type StackOptions, startStack } from '../cli/local/stack.ts'
-import { AliasName, TenantId } from '../shared/ids.ts'
 import { benchBackbone } from './backend.ts'
+import { type BenchTenant, benchTenant } from './bench-tenant.ts'
 import { closedLoop, type LoadTarget } from './load.ts'
-import { publishRandomAdapter } from './publish-random-adapter.ts'
-import type { RandomAdapter } from './random-adapter.ts'
-import { freshStory, storyTokens } from './story.ts'
+import { storyTokens } from './story.ts'
 
 const edgePort = 18_787
 const nodePort = 18_788
@@ -20,16 +18,7 @@ const nodePort = 18_788
 export const clients = 8
 
 /** A local stack of its own, with one tenant. */
-export interface Quartet extends AsyncDisposable {
-  readonly edge: string
-  readonly key: string
-  /** Completions of 48 tokens by the given model for each request. */
-  target(modelOf: (i: number) => string, maxTokens?: number): LoadTarget
-  readonly backbone: string
-  readonly adapters: readonly string[]
-  /** Gives the tenant another adapter. */
-  publish(alias: AliasName, adapter: RandomAdapter): Promise<void>
-}
+export type Quartet = BenchTenant & AsyncDisposable
 
 /**
  * A whole local stack of its own, with one tenant and so many adapters that no node has seen; of q8 weights where no backbone
@@ -39,52 +28,22 @@ export async function startQuartet(
   adapterCount: number,
   { backbone: served, cacheType }: Partial<Pick<StackOptions, 'backbone' | 'cacheType'>> = {},
 ): Promise<Quartet> {
+  await using starting = new AsyncDisposableStack()
   const folder = await mkdtemp(join(tmpdir(), 'quartet-bench-'))
+  starting.defer(() => rm(folder, { recursive: true, force: true }))
   const home = homeAt(folder)
   await makeHome(home)
   const secrets = await ensureLocalSecrets(home)
   const backbone = served ?? (await benchBackbone())
   const signal = AbortSignal.timeout(120_000)
   const stack = await startStack({ home, edgePort, nodePort, secrets, backbone, cacheType, signal })
+  starting.use(stack)
   const admin = adminClient({ edge: stack.edge, adminKey: secrets.adminKey })
-  const tenant = TenantId.parse('bench')
-  await admin.putBackbone(await edgeBackbone(backbone))
-  await admin.createTenant(tenant)
-  const { key } = await admin.createKey(tenant)
   const { manifest } = backbone
-  const publish = async (alias: AliasName, adapter: RandomAdapter) => {
-    await publishRandomAdapter(admin, { tenant, alias, manifest, ...adapter })
-  }
-  const adapters: AliasName[] = []
-  for (let seed = 0; seed < adapterCount; seed++) {
-    const alias = AliasName.parse(`adapter-${seed}`)
-    await publish(alias, { seed })
-    adapters.push(alias)
-  }
-  return {
-    edge: stack.edge,
-    key,
-    backbone: manifest.slug,
-    adapters,
-    publish,
-    target: (modelOf, maxTokens = storyTokens) => ({
-      url: `${stack.edge}/v1/completions`,
-      headers: { authorization: `Bearer ${key}` },
-      body: (i) => ({
-        ...freshStory(),
-        model: modelOf(i),
-        max_tokens: maxTokens,
-        ignore_eos: true,
-        temperature: 0,
-        stream: true,
-      }),
-      isToken: () => true,
-    }),
-    async [Symbol.asyncDispose]() {
-      await stack[Symbol.asyncDispose]()
-      await rm(folder, { recursive: true, force: true })
-    },
-  }
+  await admin.putBackbone(await edgeBackbone(backbone))
+  const tenant = await benchTenant(admin, { adapterCount, manifest })
+  const started = starting.move()
+  return { ...tenant, [Symbol.asyncDispose]: () => started.disposeAsync() }
 }
 
 /** Requests to eight adapters in turn. */

@@ -22,12 +22,17 @@ export interface RandomAdapter {
   readonly metadata?: Readonly<Record<string, string>>
 }
 
+/** What an adapter must know of its backbone. */
+export interface AdapterBackbone extends Pick<BackboneManifest, 'slug' | 'digest'> {
+  readonly config: Pick<BackboneManifest['config'], 'd' | 'layers' | 'vocab'>
+}
+
 /**
  * An adapter with small random weights around the backbone's sink. By default of the kind iapt, at m = 16 about 1.1 MB
  * for 30 layers of 576.
  */
 export function randomAdapter(
-  manifest: BackboneManifest,
+  manifest: AdapterBackbone,
   { seed, metadata: given = {} }: RandomAdapter,
 ): AdapterFile {
   const metadata = AdapterMetadata.parse({

@@ -18,10 +18,10 @@ async function firstUse(quartet: Quartet): Promise<Figure[]> {
   const first: number[] = []
   const repeat: number[] = []
   const base: number[] = []
-  const untuned = quartet.target(() => quartet.backbone, 1)
+  const untuned = quartet.target(() => quartet.backbone, { maxTokens: 1 })
   await request(untuned, 0)
   for (const [i, alias] of quartet.adapters.entries()) {
-    const tuned = quartet.target(() => alias, 1)
+    const tuned = quartet.target(() => alias, { maxTokens: 1 })
     first.push((await request(tuned, i)).firstTokenMs)
     repeat.push((await request(tuned, i)).firstTokenMs)
     base.push((await request(untuned, i)).firstTokenMs)

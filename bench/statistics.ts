@@ -29,11 +29,13 @@ interface Sides {
 }
 
 export interface MeasuredRatio {
-  /** Median milliseconds of each side. */
+  /** Median of each side. */
   readonly a: number
   readonly b: number
   /** Median over rounds of a/b, both from the same round: drift of the machine cancels. */
   readonly ratio: number
+  /** a/b of each round. */
+  readonly ratios: readonly number[]
 }
 
 /** Measures two sides in turn, A B B A A B …, so that neither always runs on the warmer or busier machine. */
@@ -55,10 +57,12 @@ async function inTurn(rounds: number, sides: Sides): Promise<readonly { a: numbe
 
 export async function compare(rounds: number, sides: Sides): Promise<MeasuredRatio> {
   const pairs = await inTurn(rounds, sides)
+  const ratios = pairs.map((pair) => pair.a / pair.b)
   return {
     a: median(pairs.map((pair) => pair.a)),
     b: median(pairs.map((pair) => pair.b)),
-    ratio: median(pairs.map((pair) => pair.a / pair.b)),
+    ratio: median(ratios),
+    ratios,
   }
 }
 

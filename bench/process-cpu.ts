@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 
 /** The unit of the times in /proc (`getconf CLK_TCK`). */
 const ticksPerSecond = 100
@@ -18,6 +18,22 @@ export function cpuSeconds(pid: number): number {
   const stat = statOf(pid)
   if (stat === undefined) throw new Error('workerd is gone')
   return stat.ticks / ticksPerSecond
+}
+
+/**
+ * CPU time that a process and all that it started have used so far, without those that have ended; undefined where the system
+ * has no /proc.
+ */
+export function treeCpuSeconds(root: number): number | undefined {
+  if (!existsSync('/proc/self/stat')) return undefined
+  const children = new Map<number, number[]>()
+  for (const entry of readdirSync('/proc')) {
+    const stat = /^\d+$/.test(entry) ? statOf(Number(entry)) : undefined
+    if (stat !== undefined) children.set(stat.parent, [...(children.get(stat.parent) ?? []), Number(entry)])
+  }
+  const ticks = (pid: number): number =>
+    (statOf(pid)?.ticks ?? 0) + (children.get(pid) ?? []).reduce((sum, child) => sum + ticks(child), 0)
+  return ticks(root) / ticksPerSecond
 }
 
 /** Name, parent and CPU time of a process (proc_pid_stat(5)). */
