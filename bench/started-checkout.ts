@@ -1,5 +1,5 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
-import { constants } from 'node:fs'
+import { constants, existsSync } from 'node:fs'
 import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,7 +10,7 @@ import { z } from 'zod'
 import { CliFailure } from '../cli/command/failure.ts'
 import { homeAt } from '../cli/local/home.ts'
 import { readJsonFile } from '../cli/local/json-file.ts'
-import { readLocalState } from '../cli/local/local-state.ts'
+import { localHost } from '../cli/local/port.ts'
 import { openCache } from '../model/backbone/cache.ts'
 import { BackboneDigest, BackboneSlug } from '../shared/ids.ts'
 import { freePorts } from '../test/e2e/quartet-start.ts'
@@ -91,7 +91,8 @@ export async function startCheckout(
   })
   const failed = whenEnded(child, folder)
   starting.defer(() => stop(child, { failed, hurry }))
-  const state = await untilReady(folder, { read: () => readLocalState(home), failed, signal })
+  // It is written once the first answers are there.
+  await untilThere(home.localState, { failed, folder, signal })
   const manifest = join(cache.backbone(benchSlug, weights), 'manifest.json')
   const backbone = await readJsonFile(manifest, Manifest).catch(() => undefined)
   const secrets = await readJsonFile(home.secrets, Secrets).catch(() => undefined)
@@ -101,7 +102,7 @@ export async function startCheckout(
     })
   const started = starting.move()
   return {
-    edge: state.edge,
+    edge: `http://${localHost}:${ports.edge}`,
     adminKey: secrets.adminKey,
     backbone,
     pid: child.pid,
@@ -144,18 +145,11 @@ function whenEnded(child: ChildProcessByStdio<null, null, Readable>, folder: str
   return failed
 }
 
-interface Readiness<T> {
-  readonly read: () => Promise<T | undefined>
-  readonly failed: Promise<never>
-  readonly signal: AbortSignal
-}
+interface Waiting extends Pick<Checkout, 'folder'>, Pick<StartedCheckout, 'failed'>, Pick<Ending, 'signal'> {}
 
-/** What `quartet start` tells tools once its first answers are there. */
-async function untilReady<T>(folder: string, { failed, read, signal }: Readiness<T>): Promise<T> {
+async function untilThere(file: string, { failed, folder, signal }: Waiting): Promise<void> {
   const deadline = Date.now() + startMs
-  for (;;) {
-    const state = await read()
-    if (state !== undefined) return state
+  while (!existsSync(file)) {
     if (Date.now() > deadline)
       throw new CliFailure(`${folder}: its quartet start was not ready within ${startMs / 60_000} minutes`, {
         remedy: 'run node cli/main.ts start in it to see it by hand',
@@ -167,16 +161,12 @@ async function untilReady<T>(folder: string, { failed, read, signal }: Readiness
 /** As a person ends it: a second time ends all its parts at once. */
 async function stop(
   child: ChildProcessByStdio<null, null, Readable>,
-  { failed, hurry }: { readonly failed: Promise<never>; readonly hurry: AbortSignal },
+  { failed, hurry }: Pick<StartedCheckout, 'failed'> & Pick<Ending, 'hurry'>,
 ): Promise<void> {
   const ended = failed.catch(() => undefined)
-  const within = async (ms: number) => {
-    const late = delay(ms, undefined, { ref: false, signal: hurry }).catch(() => undefined)
-    return await Promise.race([ended.then(() => true), late.then(() => false)])
-  }
   child.kill('SIGTERM')
-  if (await within(stopMs)) return
-  child.kill('SIGTERM')
+  await Promise.race([ended, delay(stopMs, undefined, { ref: false, signal: hurry }).catch(() => undefined)])
+  if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM')
   const killing = setTimeout(() => child.kill('SIGKILL'), killMs)
   await ended
   clearTimeout(killing)
