@@ -1,10 +1,9 @@
-import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import type { ErrorBody } from '../../shared/errors.ts'
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { GenerateRequest } from '../../shared/wire.ts'
-import { readSse, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { type ChatAnswer, content, textsOf } from '../../test/edge/chat-answers.ts'
+import { nowhere, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
 import type { StubBehaviour } from '../../test/fakes/stub-behaviour.ts'
 import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
-import { silentMs } from './first-answer.ts'
 
 let tenant: TestTenant
 let edge: TestEdge
@@ -20,64 +19,6 @@ beforeAll(async () => {
 beforeEach(async () => {
   edge = new TestEdge()
   await stubs.behave({ tokens: byteIds('fine') })
-})
-
-const nowhere = (id: string) => ({ id, url: 'http://127.0.0.1:9' })
-const errorOf = async (response: Response) => (await response.json<ErrorBody>()).error
-const content = async (response: Response) =>
-  (await response.json<{ choices: [{ message: { content: string } }] }>()).choices[0].message.content
-
-interface ChatAnswer {
-  readonly choices: readonly { readonly message: { readonly content: string } }[]
-}
-
-/** The text of each choice of a stream that ended well. */
-async function textsOf(response: Response): Promise<string[]> {
-  const texts: string[] = []
-  const events = await readSse(response)
-  expect(events.pop()).toBe('[DONE]')
-  for (const event of events) {
-    const [choice] = JSON.parse(event).choices
-    texts[choice.index] = (texts[choice.index] ?? '') + (choice.delta.content ?? '')
-  }
-  return texts
-}
-
-test('requests of one adapter go to the same node', async () => {
-  for (let i = 0; i < 5; i++) expect((await edge.chat(tenant)).headers.get('x-quartet-node')).toBe(first.id)
-})
-
-test('calls of a node share its connections, so that none pays for a new one', async () => {
-  await stubs.behave({ tokens: byteIds('fine') })
-  for (let i = 0; i < 6; i++) {
-    expect(await content(await edge.chat(tenant))).toBe('fine')
-    expect(await textsOf(await edge.chat(tenant, { stream: true }))).toEqual(['fine'])
-  }
-  await vi.waitFor(async () => expect(await stubs.calls()).toHaveLength(12))
-  expect(new Set((await stubs.calls()).map(({ connection }) => connection)).size).toBeLessThan(6)
-})
-
-test('a node that says no end behind its last event is left after a moment', async () => {
-  await stubs.behave({ tokens: byteIds('fine'), neverEnds: true })
-  expect(await content(await edge.chat(tenant))).toBe('fine')
-  await vi.waitFor(async () => expect((await stubs.calls())[0]?.aborted).toBe(true))
-})
-
-test('a node that closes its idle connections is no failed node', async () => {
-  await stubs.behave({ tokens: byteIds('fine'), cutsReused: true })
-  for (let i = 0; i < 6; i++) {
-    const response = await edge.chat(tenant)
-    expect(response.headers.get('x-quartet-node')).toBe(first.id)
-    expect(response.headers.get('x-quartet-retries')).toBe('0')
-    expect(await content(response)).toBe('fine')
-  }
-})
-
-test('requests of the untuned model spread', async () => {
-  const nodes = new Set<string | null>()
-  for (let i = 0; i < 20; i++)
-    nodes.add((await edge.chat(tenant, { model: 'tiny' })).headers.get('x-quartet-node'))
-  expect(nodes.size).toBe(2)
 })
 
 describe('before the first token the other node takes over', () => {
@@ -156,27 +97,6 @@ test('a node that redirects sees its call’s token go nowhere else', async () =
   expect(await stubs.callsAt(second)).toHaveLength(1)
 })
 
-describe('a node that does not keep to what it was asked for', () => {
-  const broken: [string, StubBehaviour, string][] = [
-    ['sends more tokens', { tokens: byteIds('abcdef'), delayMs: 5, overruns: true }, 'abcd'],
-    ['sends more tokens at once', { tokens: byteIds('abcdef'), overruns: true }, 'abcd'],
-    ['sends a token outside the vocabulary', { tokens: [...byteIds('ab'), 40_000], delayMs: 5 }, 'ab'],
-    ['counts wrongly', { tokens: byteIds('abcd'), delayMs: 5, miscounts: { completion: 96 } }, 'abcd'],
-  ]
-  test.each(broken)('and %s is avoided; its stream ends with an error and what was seen', async (...of) => {
-    const [, behaviour, text] = of
-    await stubs.behaveAt(first, behaviour)
-    const response = await edge.chat(tenant, { stream: true, max_tokens: 4 })
-    const events = (await readSse(response)).map((event) => JSON.parse(event))
-    expect(events.pop()).toMatchObject({
-      error: { code: 'node_error' },
-      usage: { completion_tokens: text.length },
-    })
-    expect(events.map((chunk) => chunk.choices[0].delta.content).join('')).toBe(text)
-    expect((await edge.chat(tenant)).headers.get('x-quartet-node')).toBe(second.id)
-  })
-})
-
 describe('an answer of which the client has seen nothing begins again elsewhere', () => {
   const broken: Record<string, StubBehaviour> = {
     dies: { tokens: byteIds('half done'), delayMs: 5, dieAfter: 4 },
@@ -235,139 +155,4 @@ describe('an answer of which the client has seen nothing begins again elsewhere'
     expect(calls).toBeGreaterThanOrEqual(50)
     expect(calls).toBeLessThanOrEqual(54)
   })
-})
-
-describe('when no node can answer', () => {
-  test('all full: 429 with the time to wait', async () => {
-    await stubs.behave({ tokens: [], refuse: { status: 429, code: 'queue_full', retryAfter: 7 } })
-    const response = await edge.chat(tenant)
-    expect(response.status).toBe(429)
-    expect(response.headers.get('retry-after')).toBe('7')
-    expect(await errorOf(response)).toMatchObject({ code: 'queue_full', type: 'rate_limit_error' })
-  })
-
-  test('all full, for several choices: 429 without a time, as a queue tells when it has room for one', async () => {
-    await stubs.behave({ tokens: [], refuse: { status: 429, code: 'queue_full', retryAfter: 7 } })
-    const response = await edge.chat(tenant, { n: 2 })
-    expect(response.status).toBe(429)
-    expect(response.headers.get('retry-after')).toBeNull()
-    expect((await errorOf(response)).code).toBe('queue_full')
-  })
-
-  test('none reachable: 503', async () => {
-    edge = new TestEdge({ QUARTET_NODES: JSON.stringify([nowhere('a'), nowhere('b')]) })
-    const response = await edge.chat(tenant, { stream: true })
-    expect(response.status).toBe(503)
-    expect((await errorOf(response)).code).toBe('node_unavailable')
-  })
-
-  test('a lone node whose connection broke is asked once more', async () => {
-    edge = new TestEdge({ QUARTET_NODES: JSON.stringify([nowhere('a')]) })
-    expect((await edge.chat(tenant)).status).toBe(503)
-    edge = new TestEdge({ QUARTET_NODES: JSON.stringify([first]) })
-    await stubs.behaveAt(first, { tokens: [], refuse: { status: 500, code: 'internal_error' } })
-    expect((await errorOf(await edge.chat(tenant))).code).toBe('node_error')
-    expect(await stubs.callsAt(first)).toHaveLength(1)
-  })
-
-  test('too long for each listed node: asked of each once, and from then on refused by one', async () => {
-    await stubs.behave({ tokens: [], refuse: { status: 400, code: 'context_length_exceeded' } })
-    for (const calls of [2, 3]) {
-      const response = await edge.chat(tenant)
-      expect(response.status).toBe(400)
-      expect((await errorOf(response)).code).toBe('context_length_exceeded')
-      expect(await stubs.calls()).toHaveLength(calls)
-    }
-  })
-
-  test('retries stop when their budget is spent', async () => {
-    await stubs.behave({ tokens: [], refuse: { status: 500, code: 'internal_error' } })
-    for (let i = 0; i < 40; i++) await edge.chat(tenant)
-    const calls = (await stubs.calls()).length
-    expect(calls).toBeGreaterThanOrEqual(50)
-    expect(calls).toBeLessThanOrEqual(54)
-  })
-
-  test('the node’s own words stay inside', async () => {
-    await stubs.behave({ tokens: [], refuse: { status: 500, code: 'internal_error' } })
-    expect((await errorOf(await edge.chat(tenant))).message).not.toMatch(/as asked|stub/)
-  })
-})
-
-describe('after the first token', () => {
-  test.each([
-    ['dies', { tokens: byteIds('half done'), delayMs: 5, dieAfter: 4 }, 'node_error'],
-    [
-      'reports an error',
-      { tokens: byteIds('half done'), delayMs: 5, failAfter: { tokens: 4, code: 'internal_error' } },
-      'node_error',
-    ],
-    [
-      'passes the deadline',
-      { tokens: byteIds('half done'), delayMs: 5, failAfter: { tokens: 4, code: 'deadline_exceeded' } },
-      'deadline_exceeded',
-    ],
-  ])('a node that %s ends the stream with an error event and no [DONE]', async (_name, behaviour, code) => {
-    await stubs.behave(behaviour)
-    const events = (await readSse(await edge.chat(tenant, { stream: true }))).map((event) =>
-      JSON.parse(event),
-    )
-    expect(events.pop()).toMatchObject({
-      error: { code, type: 'server_error' },
-      usage: { completion_tokens: 4, prompt_tokens: expect.any(Number) },
-    })
-    expect(events.map((chunk) => chunk.choices[0].delta.content).join('')).toBe('half')
-    expect(await stubs.calls()).toHaveLength(1)
-  })
-
-  test('a node that falls silent ends the stream with an error event and the usage so far', async () => {
-    await stubs.behave({ tokens: byteIds('half done'), delayMs: 5, fallSilentAfter: 4 })
-    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] })
-    try {
-      edge = new TestEdge({ QUARTET_REQUEST_TIMEOUT_MS: '300000' })
-      const response = await edge.chat(tenant, { stream: true })
-      const [seen, read] = response.body?.pipeThrough(new TextDecoderStream()).tee() ?? []
-      let content = ''
-      for await (const piece of seen ?? []) {
-        content += [...piece.matchAll(/"content":"(.)"/g)].map(([, letter]) => letter).join('')
-        if (content === 'half') break
-      }
-      await vi.advanceTimersByTimeAsync(silentMs)
-      const events = await readSse(new Response(read?.pipeThrough(new TextEncoderStream())))
-      expect(JSON.parse(events.at(-1) ?? '')).toMatchObject({
-        error: { code: 'node_error' },
-        usage: { completion_tokens: 4 },
-      })
-      await expect.poll(async () => (await stubs.calls()).map(({ aborted }) => aborted)).toEqual([true])
-    } finally {
-      vi.useRealTimers()
-    }
-  })
-
-  test('a node that dies makes an answer that is not streamed a 502', async () => {
-    await stubs.behave({ tokens: byteIds('half done'), delayMs: 5, dieAfter: 4 })
-    const response = await edge.chat(tenant)
-    expect(response.status).toBe(502)
-    expect((await errorOf(response)).code).toBe('node_error')
-  })
-
-  test('the failure of one choice stops the others', async () => {
-    await stubs.behaveAt(second, { tokens: [], refuse: { status: 500, code: 'internal_error' } })
-    await stubs.behaveAt(first, {
-      tokens: byteIds('x'.repeat(300)),
-      delayMs: 10,
-      failAfter: { tokens: 3, code: 'internal_error' },
-    })
-    expect((await edge.chat(tenant, { n: 2 })).status).toBe(502)
-    const sent = (await stubs.calls()).map((call) => call.sent)
-    expect(Math.max(...sent)).toBeLessThan(10)
-  })
-})
-
-test('a node that never answers is cut off at the deadline', async () => {
-  edge = new TestEdge({ QUARTET_REQUEST_TIMEOUT_MS: '200' })
-  await stubs.behave({ tokens: byteIds('late'), headDelayMs: 4000 })
-  const response = await edge.chat(tenant)
-  expect(response.status).toBe(504)
-  expect((await errorOf(response)).code).toBe('deadline_exceeded')
 })

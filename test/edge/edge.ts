@@ -5,6 +5,7 @@ import { app } from '../../edge/app.ts'
 import type { Bindings } from '../../edge/platform.ts'
 import { CreateKeyResponse } from '../../shared/api/admin.ts'
 import type { EdgeBackbone } from '../../shared/backbone.ts'
+import type { ErrorBody } from '../../shared/errors.ts'
 import { type AdapterKey, adapterKey, BackboneDigest, BackboneSlug, TenantId } from '../../shared/ids.ts'
 import type { StubBehaviour, StubCall } from '../fakes/stub-behaviour.ts'
 import { tinyChat, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
@@ -117,6 +118,9 @@ async function expectOk(answer: Promise<Response>): Promise<Response> {
   return response
 }
 
+/** A node at whose address nobody listens. */
+export const nowhere = (id: string) => ({ id, url: 'http://127.0.0.1:9' })
+
 /** The stub nodes behind the edge. */
 export const stubs = {
   addresses: () => inject('stubNodes'),
@@ -148,6 +152,9 @@ export const stubs = {
     return [first, second]
   },
 }
+
+/** What a refusal says. */
+export const errorOf = async (response: Response) => (await response.json<ErrorBody>()).error
 
 /** The data of each server-sent event of a body. */
 export async function readSse(response: Response): Promise<string[]> {
