@@ -11,20 +11,17 @@ import { nodeTokenKey } from '../../shared/node-token.ts'
 import { ClaimResponse, TrainerId } from '../../shared/training/trainer-protocol.ts'
 import { signTrainerToken } from '../../shared/training/trainer-token.ts'
 import { makeAdapter } from '../../test/edge/adapter.ts'
-import { DocumentedAnswers } from '../../test/edge/documented-answers.ts'
+import { describedCalls } from '../../test/edge/described-calls.ts'
 import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { nodeStatus } from '../../test/edge/node-status.ts'
 import { unreachable } from '../../test/edge/stale-store.ts'
 import { byteIds, tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 import { routes } from '../routes/table/routes.ts'
-import { openApiDocument } from './document.ts'
 
-/** Every operation as it should be used, and refusals of many kinds, held to the document. */
+/** Every operation as it should be used, held to the document. */
 
 const edge = new TestEdge({ QUARTET_LOG_LEVEL: 'off' })
-const answers = new DocumentedAnswers(openApiDocument(routes))
-/** Operations that succeeded. */
-const succeeded = new Set<string>()
+const { asked, succeeded } = describedCalls(edge)
 let tenant: TestTenant
 
 beforeAll(() => edge.seedBackbone())
@@ -32,33 +29,6 @@ beforeEach(async () => {
   tenant = await edge.seedTenant()
   await stubs.behave({ tokens: byteIds('Hello'), logprob: -0.5 })
 })
-
-interface Ask {
-  readonly method?: string
-  readonly path: string
-  readonly key?: string | undefined
-  readonly body?: unknown
-  readonly headers?: Record<string, string>
-  readonly isolate?: TestEdge
-}
-
-/** The answer's status, headers and text, which the document describes. */
-async function asked({ body, headers = {}, isolate = edge, key, method = 'GET', path }: Ask) {
-  const given = body === undefined || body instanceof Uint8Array ? body : JSON.stringify(body)
-  const response = await isolate.fetch(path, {
-    method,
-    headers: { ...(key === undefined ? {} : { authorization: `Bearer ${key}` }), ...headers },
-    ...(given === undefined ? {} : { body: given }),
-  })
-  const text = await response.text()
-  const request = { method, path: new URL(path, 'http://edge').pathname }
-  const problems = answers.problems({ ...request, response, text })
-  expect(problems, `${method} ${path} → ${response.status} ${text.slice(0, 500)}`).toEqual([])
-  const operation = answers.operation(request)
-  expect(operation, `${method} ${path}`).toBeDefined()
-  if (response.ok && operation !== undefined) succeeded.add(operation)
-  return { status: response.status, headers: response.headers, text }
-}
 
 const admin = (method: string, path: string, body?: unknown, headers?: Record<string, string>) =>
   asked({ method, path: `/admin/v1${path}`, key: env.QUARTET_ADMIN_KEY, body, ...(headers && { headers }) })
@@ -392,77 +362,6 @@ async function signed(
   return asked({ method, path, key: token, body, headers: { 'x-quartet-fence': String(fence) } })
 }
 
-test('refusals are described with all that they carry', async () => {
-  await admin('PATCH', `/tenants/${tenant.id}`, { policy: { requestsPerMinute: 1 } })
-  await own('POST', '/chat/completions', chat)
-  const limited = await own('POST', '/chat/completions', chat)
-  expect(limited.status).toBe(429)
-  expect(Number(limited.headers.get('retry-after'))).toBeGreaterThan(0)
-  expect(limited.headers.get('x-ratelimit-limit-requests')).toBe('1')
-  const wrong = await asked({ path: '/v1/models', key: 'qk_wrong' })
-  expect(wrong.headers.get('www-authenticate')).toBe('Bearer')
-  expect((await asked({ path: '/admin/v1/tenants', key: 'wrong' })).status).toBe(401)
-  for (const body of ['{', [], { ...chat, tools: [{}] }, { ...chat, model: 'nobody' }, { ...chat, n: 9 }])
-    expect((await own('POST', '/chat/completions', body)).status).toBeGreaterThanOrEqual(400)
-  const isolate = new TestEdge({ TENANTS: unreachable(env.TENANTS), QUARTET_LOG_LEVEL: 'off' })
-  for (const [method, path] of [
-    ['GET', `/admin/v1/tenants/${tenant.id}`],
-    ['DELETE', '/v1/aliases/tone'],
-  ] as const) {
-    const key = path.startsWith('/v1') ? tenant.key : env.QUARTET_ADMIN_KEY
-    const away = await asked({ method, path, key, isolate })
-    expect(away.status).toBe(503)
-  }
-})
-
-test('every answer tells browsers to take it as what it says it is, a refusal that no operation made too', async () => {
-  const broken = new TestEdge({ QUARTET_ADMIN_KEY: 'short', QUARTET_LOG_LEVEL: 'off' })
-  const told = [
-    await edge.fetch('/nowhere'),
-    await edge.fetch('/v1/nowhere', { headers: { authorization: `Bearer ${tenant.key}` } }),
-    await edge.fetch('/health', { method: 'DELETE' }),
-    await edge.fetch('/v1/models'),
-    await edge.fetch('/fleet/v1/heartbeat', { method: 'POST', body: '{' }),
-    await broken.fetch('/health'),
-  ]
-  expect(told.map(({ status }) => status)).toEqual([404, 404, 405, 401, 401, 500])
-  for (const { headers, status } of told)
-    expect(headers.get('x-content-type-options'), String(status)).toBe('nosniff')
-})
-
 test('all of this was every operation there is', () => {
   expect([...succeeded].toSorted()).toEqual(routes.map(({ id }) => id).toSorted())
-})
-
-test('an answer with a field, a header, a status or an error that is not described is found out', async () => {
-  const response = await edge.own(tenant, 'GET', '/models/tone')
-  const model = z.record(z.string(), z.unknown()).parse(await response.json())
-  const problems = (more: object, init: ResponseInit = {}) => {
-    const headers = {
-      'content-type': 'application/json',
-      'x-content-type-options': 'nosniff',
-      'x-request-id': 'req',
-      ...init.headers,
-    }
-    const text = JSON.stringify({ ...model, ...more })
-    const changed = new Response(text, { ...init, headers })
-    return answers.problems({ method: 'GET', path: '/v1/models/tone', response: changed, text })
-  }
-  expect(problems({})).toEqual([])
-  expect(problems({ secret: 1 })).toEqual([expect.stringMatching(/additional properties/)])
-  expect(problems({ created: 'today' })).toEqual([expect.stringMatching(/must be integer/)])
-  expect(problems({}, { headers: { 'x-secret': '1' } })).toEqual(['no header x-secret'])
-  expect(problems({}, { headers: { 'content-type': 'text/plain' } })).toEqual([
-    'no content of type text/plain',
-  ])
-  expect(problems({}, { headers: { 'x-content-type-options': '' } })).toEqual([
-    'a browser may guess its type',
-  ])
-  expect(problems({}, { status: 418 })).toEqual(['no status 418'])
-  const error = { message: 'm', type: 'invalid_request_error', param: null, code: 'queue_full' }
-  const text = JSON.stringify({ error })
-  const refused = Response.json({ error }, { status: 404, headers: { 'x-content-type-options': 'nosniff' } })
-  expect(answers.problems({ method: 'GET', path: '/v1/models/tone', response: refused, text })).toEqual([
-    expect.stringMatching(/no error queue_full/),
-  ])
 })
