@@ -3,7 +3,8 @@ import { expect, it } from 'vitest'
 import { hasLoneQuery } from '../../model/runtime/lone-query.ts'
 import { AdapterDigest, newRequestId, TenantId } from '../../shared/ids.ts'
 import { greedySampling } from '../../shared/wire.ts'
-import { FakeBackend, fakeAdapter, fakeBackbone } from '../../test/fakes/fake-backend.ts'
+import { fakeAdapter } from '../../test/fakes/fake-adapter.ts'
+import { FakeBackend, fakeBackbone } from '../../test/fakes/fake-backend.ts'
 import { Engine } from './engine.ts'
 
 interface Asked {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { engineWith, ids, pinned, range, read, until } from '../../test/fakes/engine-on-fakes.ts'
-import { continuation } from '../../test/fakes/fake-backend.ts'
+import { continuation } from '../../test/fakes/hashed-model.ts'
 
 describe('a cancelled request', () => {
   it('leaves the queue without ever running', async () => {

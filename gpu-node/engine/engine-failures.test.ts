@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Ask, engineWith, ids, pinned, range, read, until } from '../../test/fakes/engine-on-fakes.ts'
-import { continuation } from '../../test/fakes/fake-backend.ts'
+import { continuation } from '../../test/fakes/hashed-model.ts'
 
 describe('a backend that fails', () => {
   it('ends every request of the batch with an error, and the engine stays usable', async () => {

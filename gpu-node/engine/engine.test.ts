@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { type Ask, engineWith, ids, pinned, range, read } from '../../test/fakes/engine-on-fakes.ts'
-import { continuation } from '../../test/fakes/fake-backend.ts'
+import { continuation } from '../../test/fakes/hashed-model.ts'
 
 describe('the engine', () => {
   it('streams the tokens of the model, then the counts', async () => {

@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest'
 import { QuartetError } from '../../shared/errors.ts'
 import { AdapterDigest } from '../../shared/ids.ts'
-import { FakeBackend, fakeAdapter } from '../../test/fakes/fake-backend.ts'
+import { fakeAdapter } from '../../test/fakes/fake-adapter.ts'
+import { FakeBackend } from '../../test/fakes/fake-backend.ts'
 import { pinWanted } from './pin-wanted.ts'
 
 const digest = (n: number) => AdapterDigest.parse(n.toString(16).padStart(64, '0'))

@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { BackboneDigest, newRequestId, TenantId } from '../../shared/ids.ts'
-import { continuation } from '../fakes/fake-backend.ts'
+import { continuation } from '../fakes/hashed-model.ts'
 import { tinyAdapter } from '../fakes/tiny-adapter.ts'
 import { digestOf, fakeNode, generateRequest, readEvents, refusal, tokenIds, until } from './node-client.ts'
 

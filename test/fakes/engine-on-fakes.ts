@@ -2,7 +2,8 @@ import { Engine } from '../../gpu-node/engine/engine.ts'
 import type { PinnedAdapter } from '../../gpu-node/engine/sequence.ts'
 import { newRequestId, TenantId } from '../../shared/ids.ts'
 import { type GenerateEvent, type GenerateRequest, greedySampling, type Sampling } from '../../shared/wire.ts'
-import { FakeBackend, fakeAdapter, fakeBackbone } from './fake-backend.ts'
+import { fakeAdapter } from './fake-adapter.ts'
+import { FakeBackend, fakeBackbone } from './fake-backend.ts'
 
 export interface Ask extends Partial<Omit<GenerateRequest, 'sampling'>> {
   tenant?: string

@@ -14,6 +14,9 @@ import { stepCallsOf } from '../../model/runtime/step-calls.ts'
 import type { AdapterFile } from '../../shared/adapter-file.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { BackboneDigest } from '../../shared/ids.ts'
+import { FakeAdapter, fakeAdapter } from './fake-adapter.ts'
+import { FakeRows, FakeSlot, rowsIn } from './fake-cache.ts'
+import { hashedLogits, hashedVocab, mix } from './hashed-model.ts'
 
 export type BackendCall =
   | { readonly type: 'prefill'; readonly tokens: number; readonly tuned: boolean; readonly scored?: number }
@@ -27,108 +30,16 @@ export type BackendCall =
 export const fakeBackbone = BackboneDigest.parse('f'.repeat(64))
 
 const defaultLimits: BackendLimits = {
-  vocab: 64,
+  vocab: hashedVocab,
   contextLength: 4096,
   chunkTokens: 32,
   maxBatch: 4,
   cacheRows: 8192,
 }
 
-class FakeAdapter implements LoadedAdapter {
-  readonly rows: number
-  readonly window: number
-  readonly placement: LoadedAdapter['placement']
-  readonly tail: number | undefined
-  readonly bytes: number
-  /** The adapter's effect on the logits. */
-  readonly identity: number
-
-  constructor({ bytes = 1, identity, placement, rows = 4, tail, window = 0 }: FakeAdapterOptions) {
-    this.rows = rows
-    this.window = window
-    this.placement = placement ?? (tail === undefined ? 'first' : 'late')
-    this.tail = tail
-    this.bytes = bytes
-    this.identity = identity
-  }
-}
-
-class FakeRows implements KeptRows {
-  readonly tokens: readonly number[]
-  /** Set with the token that the rows stand at. */
-  readonly adapter: FakeAdapter | undefined
-  readonly turn: number
-  readonly #free: (bytes: number) => void
-  #released = false
-
-  constructor({
-    adapter,
-    free,
-    tokens,
-    turn,
-  }: Pick<FakeRows, 'adapter' | 'tokens' | 'turn'> & { free: (bytes: number) => void }) {
-    this.tokens = tokens
-    this.turn = turn
-    this.adapter = adapter
-    this.#free = free
-  }
-
-  get bytes(): number {
-    return this.tokens.length + (this.adapter?.rows ?? 0)
-  }
-
-  get released(): boolean {
-    return this.#released
-  }
-
-  release(): void {
-    if (!this.#released) this.#free(this.bytes)
-    this.#released = true
-  }
-}
-
-interface FakeAdapterOptions extends Partial<LoadedAdapter> {
-  readonly identity: number
-}
-
-class FakeSlot implements CacheSlot {
-  readonly rows: number
-  readonly tokens: number[] = []
-  adapter: FakeAdapter | undefined
-  /** The number of tokens behind late rows. */
-  tail: number | undefined
-  /** The number of tokens in front of a newest turn with rows. */
-  turn = 0
-  readonly #free: (rows: number) => void
-  #released = false
-
-  constructor(rows: number, free: (rows: number) => void) {
-    this.rows = rows
-    this.#free = free
-  }
-
-  get length(): number {
-    return this.tokens.length + (this.adapter?.rows ?? 0)
-  }
-
-  get released(): boolean {
-    return this.#released
-  }
-
-  rewind(tokens: number): void {
-    if (tokens > this.tokens.length) throw new Error('there are not that many tokens')
-    this.tokens.splice(this.tokens.length - tokens)
-  }
-
-  release(): void {
-    if (!this.#released) this.#free(this.rows)
-    this.#released = true
-  }
-}
-
 /**
  * A backend that computes nothing and keeps the contract strictly, for tests of everything around it. Its likeliest
- * next token is a hash of the adapter and of all tokens in the slot (`nextToken`), so a token that is lost, doubled
+ * next token is a hash of the adapter and of all tokens in the slot (`continuation`), so a token that is lost, doubled
  * or in the wrong slot changes all that follow. The model of the engine's tests.
  */
 export class FakeBackend implements Backend {
@@ -355,49 +266,3 @@ export class FakeBackend implements Backend {
     return logits
   }
 }
-
-/** An adapter as `FakeBackend.loadAdapter` gives it; another `identity` gives other tokens. */
-export function fakeAdapter(options: FakeAdapterOptions): LoadedAdapter {
-  return new FakeAdapter(options)
-}
-
-/** The fake model's likeliest token after `tokens`. */
-function nextToken(tokens: readonly number[], model: { vocab: number; identity: number }): number {
-  const logits = hashedLogits(tokens, model)
-  return logits.indexOf(Math.max(...logits))
-}
-
-/** The fake model's greedy continuation of `prompt`. */
-export function continuation(
-  prompt: readonly number[],
-  { count, identity = 0, vocab = defaultLimits.vocab }: { count: number; identity?: number; vocab?: number },
-): number[] {
-  const tokens = [...prompt]
-  for (let step = 0; step < count; step++) tokens.push(nextToken(tokens, { vocab, identity }))
-  return tokens.slice(prompt.length)
-}
-
-function hashedLogits(
-  tokens: readonly number[],
-  { identity, vocab }: { identity: number; vocab: number },
-): Float32Array {
-  let hash = tokens.reduce(mix, identity)
-  return Float32Array.from({ length: vocab }, (_, id) => {
-    hash = mix(hash, id)
-    return (hash >>> 8) / 0x400000
-  })
-}
-
-/** One round of MurmurHash3. */
-function mix(hash: number, value: number): number {
-  let h = Math.imul(hash ^ Math.imul(value + 1, 0xcc9e2d51), 0x1b873593)
-  h ^= h >>> 15
-  h = Math.imul(h, 0x85ebca6b)
-  return (h ^ (h >>> 13)) | 0
-}
-
-/** The adapter whose rows are kept with a range of tokens. */
-const rowsIn = (
-  { adapter }: FakeSlot,
-  { end, start, tail, turn = 0 }: TokenRange,
-): FakeAdapter | undefined => (start <= turn && end > turn && tail === undefined ? adapter : undefined)

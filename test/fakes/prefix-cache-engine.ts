@@ -2,7 +2,9 @@ import { expect } from 'vitest'
 import { Engine } from '../../gpu-node/engine/engine.ts'
 import { AdapterDigest, newRequestId, TenantId } from '../../shared/ids.ts'
 import { type GenerateEvent, greedySampling } from '../../shared/wire.ts'
-import { continuation, FakeBackend, fakeAdapter, fakeBackbone } from './fake-backend.ts'
+import { fakeAdapter } from './fake-adapter.ts'
+import { FakeBackend, fakeBackbone } from './fake-backend.ts'
+import { continuation } from './hashed-model.ts'
 
 interface Ask {
   readonly prompt: readonly number[]
