@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { pinnedFile, writeWheel } from '../../test/python-wheel.ts'
 import { openCache } from '../backbone/cache.ts'
 import { fileSha256 } from '../backbone/file-digest.ts'
@@ -11,11 +11,24 @@ import { packagedLibrary, pinnedRelease } from '../runtime/ort/library.ts'
 import { type CudaSetUpOptions, gpuPackage, type ProviderPackage, setUpCuda } from './cuda-provider.ts'
 import { host } from './process-identity.ts'
 
+/** Where the package lies, which the tests read only. */
+let made: string
+let provider: ProviderPackage
+let packagedSha256: string
+beforeAll(async () => {
+  made = await mkdtemp(join(tmpdir(), 'quartet-cuda-package-'))
+  provider = await localPackage()
+  packagedSha256 = await fileSha256(packagedLibrary())
+})
+afterAll(() => rm(made, { recursive: true }))
+
 let root: string
 let notes: string[]
 beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), 'quartet-cuda-'))
   notes = []
+  vi.stubEnv('PIP_NO_INDEX', '1')
+  vi.stubEnv('PIP_FIND_LINKS', join(made, 'index'))
 })
 afterEach(async () => {
   vi.unstubAllEnvs()
@@ -26,7 +39,7 @@ const library = basename(packagedLibrary())
 const cache = () => openCache({ QUARTET_CACHE: join(root, 'cache') })
 const folder = () => cudaFolder(cache())
 
-const setUp = (provider: ProviderPackage, options: CudaSetUpOptions = {}) =>
+const setUp = (options: CudaSetUpOptions = {}) =>
   setUpCuda({
     cache: cache(),
     machine: { platform: 'linux', arch: 'x64' },
@@ -37,41 +50,39 @@ const setUp = (provider: ProviderPackage, options: CudaSetUpOptions = {}) =>
 
 /** A package like the real one, with small libraries, which the real pip finds in a folder. */
 async function localPackage(): Promise<ProviderPackage> {
-  const index = join(root, 'index')
   const libraries = []
   const members: Record<string, string> = {}
   for (const { name } of gpuPackage.libraries) {
-    await writeFile(join(root, name), `what is in ${name}`)
-    libraries.push(await pinnedFile(join(root, name), name))
+    await writeFile(join(made, name), `what is in ${name}`)
+    libraries.push(await pinnedFile(join(made, name), name))
     members[`onnxruntime/capi/${name}`] = `what is in ${name}`
   }
   const { package: name, tags, version } = gpuPackage
   const tag = 'cp312-cp312-manylinux_2_28_x86_64'
-  vi.stubEnv('PIP_NO_INDEX', '1')
-  vi.stubEnv('PIP_FIND_LINKS', index)
   return {
     package: name,
     version,
     tags,
-    wheel: await writeWheel(index, { package: name, version, tag, members }),
+    wheel: await writeWheel(join(made, 'index'), { package: name, version, tag, members }),
     libraries,
   }
 }
 
 /** Puts all that a set-up brings where it belongs. */
-async function putWhole({ libraries }: ProviderPackage): Promise<void> {
+async function putWhole(): Promise<void> {
   await mkdir(folder(), { recursive: true })
   await copyFile(packagedLibrary(), join(folder(), library))
-  for (const { name } of libraries) await copyFile(join(root, name), join(folder(), name))
+  for (const { name } of provider.libraries) await copyFile(join(made, name), join(folder(), name))
 }
 
 const withoutIndex = () => vi.stubEnv('PIP_FIND_LINKS', join(root, 'nowhere'))
 
 /** Holds the folder to the package's libraries beside the npm package's own one, and to nothing else. */
-async function expectWhole({ libraries }: ProviderPackage): Promise<void> {
+async function expectWhole(): Promise<void> {
+  const { libraries } = provider
   expect((await readdir(folder())).sort()).toEqual([library, ...libraries.map(({ name }) => name)].sort())
   for (const { name, sha256 } of libraries) expect(await fileSha256(join(folder(), name))).toBe(sha256)
-  expect(await fileSha256(join(folder(), library))).toBe(await fileSha256(packagedLibrary()))
+  expect(await fileSha256(join(folder(), library))).toBe(packagedSha256)
   expect(await readdir(join(folder(), '..'))).toEqual([basename(folder())])
 }
 
@@ -81,15 +92,13 @@ test('the CUDA libraries are pinned for the release of ONNX Runtime that is inst
 })
 
 test('CUDA libraries for another release than the installed one are not fetched', async () => {
-  const provider = await localPackage()
-  await expect(setUp({ ...provider, version: '1.29.0' })).rejects.toMatchObject({
+  await expect(setUp({ provider: { ...provider, version: '1.29.0' } })).rejects.toMatchObject({
     code: 'internal_error',
     message: expect.stringContaining(`1.29.0, and ${pinnedRelease()} is installed`),
   })
 })
 
 test('set-ups at once share one download, over what one that was killed has left, and later ones fetch nothing', async () => {
-  const provider = await localPackage()
   const { pid } = spawnSync(process.execPath, ['--version'])
   for (const name of ['wheel', basename(folder())]) {
     const left = join(folder(), '..', `.${name}.partial.${host}.${pid}.0123abcd`)
@@ -98,47 +107,42 @@ test('set-ups at once share one download, over what one that was killed has left
   }
   await mkdir(folder())
   await writeFile(join(folder(), library), 'half of it')
-  expect(await Promise.all([setUp(provider), setUp(provider), setUp(provider)])).toEqual(
-    Array(3).fill(folder()),
-  )
-  await expectWhole(provider)
+  expect(await Promise.all([setUp(), setUp(), setUp()])).toEqual(Array(3).fill(folder()))
+  await expectWhole()
   expect(notes).toEqual(Array(2).fill('another process is getting the CUDA libraries; waiting for it'))
   withoutIndex()
-  expect(await setUp(provider)).toBe(folder())
-  await expectWhole(provider)
+  expect(await setUp()).toBe(folder())
+  await expectWhole()
 })
 
 test('ONNX Runtime’s own library is brought back where it was lost or is broken, without the index', async () => {
-  const provider = await localPackage()
-  await putWhole(provider)
+  await putWhole()
   withoutIndex()
   const path = join(folder(), library)
   await rm(path)
-  await setUp(provider)
-  await expectWhole(provider)
+  await setUp()
+  await expectWhole()
   await truncate(path, 1000)
-  await setUp(provider)
-  await expectWhole(provider)
+  await setUp()
+  await expectWhole()
   const other = await readFile(path)
   other[other.length >> 1] = 1 + (other[other.length >> 1] ?? 0)
   await writeFile(path, other)
-  await setUp(provider)
-  await expectWhole(provider)
+  await setUp()
+  await expectWhole()
 })
 
 test.for(['lost', 'broken'])('a provider’s library that is %s is fetched again', async (fault) => {
-  const provider = await localPackage()
-  await putWhole(provider)
+  await putWhole()
   const [shared, cuda] = provider.libraries
   if (shared === undefined || cuda === undefined) throw new Error('the package has two libraries')
   if (fault === 'lost') await rm(join(folder(), shared.name))
   else await writeFile(join(folder(), cuda.name), 'x'.repeat(cuda.bytes))
-  await setUp(provider)
-  await expectWhole(provider)
+  await setUp()
+  await expectWhole()
 })
 
 test('a wheel or a library with another hash, and another wheel, are refused and not kept', async () => {
-  const provider = await localPackage()
   const sha256 = '0'.repeat(64)
   const [shared, cuda] = provider.libraries
   if (shared === undefined || cuda === undefined) throw new Error('the package has two libraries')
@@ -150,7 +154,7 @@ test('a wheel or a library with another hash, and another wheel, are refused and
       /pip chose onnxruntime_gpu.* other.whl/,
     ],
   ] as const) {
-    const refused = setUp(changed)
+    const refused = setUp({ provider: changed })
     await expect(refused).rejects.toThrow(reason)
     await expect(refused).rejects.toMatchObject({
       code: 'digest_mismatch',
@@ -161,9 +165,8 @@ test('a wheel or a library with another hash, and another wheel, are refused and
 })
 
 test('without an index that has the package one line says what pip needs', async () => {
-  const provider = await localPackage()
   withoutIndex()
-  await expect(setUp(provider)).rejects.toMatchObject({
+  await expect(setUp()).rejects.toMatchObject({
     code: 'not_found',
     message: expect.stringMatching(
       /^pip did not bring onnxruntime-gpu .*No matching distribution.*PIP_INDEX_URL.*PIP_FIND_LINKS/,
@@ -171,22 +174,26 @@ test('without an index that has the package one line says what pip needs', async
   })
 })
 
-test('without Python one line says that it is missing, and nothing of an index', async () => {
-  const provider = await localPackage()
-  vi.stubEnv('PATH', join(root, 'nowhere'))
-  await expect(setUp(provider)).rejects.toMatchObject({
-    code: 'not_found',
-    message: 'there is no python3 with pip on the PATH: install it',
-  })
-})
+test.for(['Python', 'pip'])(
+  'without %s one line says that it is missing, and nothing of an index',
+  async (missing) => {
+    const folder = join(root, 'programs')
+    await mkdir(folder)
+    if (missing === 'pip') await writeFile(join(folder, 'python3'), '#!/bin/sh\nexit 1\n', { mode: 0o755 })
+    vi.stubEnv('PATH', folder)
+    await expect(setUp()).rejects.toMatchObject({
+      code: 'not_found',
+      message: 'there is no python3 with pip on the PATH: install it',
+    })
+  },
+)
 
 test.for([
   { platform: 'linux', arch: 'arm64' },
   { platform: 'darwin', arch: 'arm64' },
   { platform: 'win32', arch: 'x64' },
 ] as const)('$platform-$arch has no CUDA libraries, and nothing is fetched there', async (machine) => {
-  const provider = await localPackage()
-  await expect(setUp(provider, { machine })).rejects.toMatchObject({
+  await expect(setUp({ machine })).rejects.toMatchObject({
     code: 'invalid_request',
     message: `nodes use CUDA on linux-x64, and this is ${machine.platform}-${machine.arch}: use --device webgpu or cpu here`,
   })

