@@ -1,5 +1,6 @@
 import { prepareCacheGraph } from '../model/calibration/cache-graph.ts'
-import { type CacheType, cacheTypeFor, defaultCacheType, layoutFor } from '../model/runtime/cache-type.ts'
+import { cacheTypeFor, defaultCacheType, layoutFor } from '../model/runtime/cache-layout.ts'
+import type { CacheType } from '../model/runtime/cache-type.ts'
 import { type BackendOptions, createBackend } from '../model/runtime/create-backend.ts'
 import type { OnnxBackend } from '../model/runtime/onnx-backend.ts'
 import type { Device } from '../model/runtime/session.ts'

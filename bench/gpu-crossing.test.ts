@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { CacheLayout } from '../model/runtime/cache-type.ts'
+import type { CacheLayout } from '../model/runtime/cache-layout.ts'
 import { openBackend, type TinyBackbone, tinyBackbone } from '../test/parity/tiny-backbone.ts'
 import { crossingFigure } from './gpu-crossing.ts'
 import { isGood } from './report.ts'

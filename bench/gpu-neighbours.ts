@@ -1,7 +1,7 @@
 import { dirname } from 'node:path'
 import { pageRowsOf } from '../model/graph/paged-cache.ts'
 import type { CacheSlot, LoadedAdapter, StepPart } from '../model/runtime/backend.ts'
-import { layoutFor } from '../model/runtime/cache-type.ts'
+import { layoutFor } from '../model/runtime/cache-layout.ts'
 import type { OnnxBackend } from '../model/runtime/onnx-backend.ts'
 import type { AdapterFile } from '../shared/adapter-file.ts'
 import { tinyBackbone } from '../test/parity/tiny-backbone.ts'

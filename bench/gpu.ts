@@ -1,6 +1,6 @@
 import { dirname } from 'node:path'
 import { CliFailure } from '../cli/command/failure.ts'
-import { checkCacheType, defaultCacheType } from '../model/runtime/cache-type.ts'
+import { checkCacheType, defaultCacheType } from '../model/runtime/cache-layout.ts'
 import { devices } from '../model/runtime/session.ts'
 import { tinyBackbone } from '../test/parity/tiny-backbone.ts'
 import { benchBackbone, benchSlug, cacheTypeNamed } from './backend.ts'

@@ -1,5 +1,5 @@
 import { CliFailure } from '../cli/command/failure.ts'
-import { checkCacheType } from '../model/runtime/cache-type.ts'
+import { checkCacheType } from '../model/runtime/cache-layout.ts'
 import { benchBackbone, cacheTypeNamed, weightFormat } from './backend.ts'
 import { request } from './load.ts'
 import { type PeerOptions, peerFiles } from './peer-files.ts'

@@ -3,10 +3,6 @@ import { z } from 'zod'
 import { type Backbone, verifyBackbone } from '../model/backbone/backbone-folder.ts'
 import { listBackbones, openCache } from '../model/backbone/cache.ts'
 import { catalogue } from '../model/import/catalogue.ts'
-import { pullFromHub } from '../model/import/hub-pull.ts'
-import { importBackbone } from '../model/import/import.ts'
-import { pullBackbone } from '../model/import/pull.ts'
-import { checkQuantisation, maxPerplexityIncrease } from '../model/import/quantisation-check.ts'
 import { MatrixKind, WeightFormat } from '../shared/backbone.ts'
 import { addEdgeOption, adminOf } from './access/admin-access.ts'
 import { CliFailure } from './command/failure.ts'
@@ -64,6 +60,8 @@ function pull(): Command {
         throw new CliFailure(`--${Object.keys(hub)[0]} is for models of the hub, and ${model} is none`, {
           remedy: 'name the model by its id, owner/name',
         })
+      const { pullFromHub } = await import('../model/import/hub-pull.ts')
+      const { pullBackbone } = await import('../model/import/pull.ts')
       printBackbone(
         await supervised((supervision) =>
           isHubModel
@@ -85,6 +83,7 @@ function importFile(): Command {
     .action(async (path: string, raw) => {
       const { weights, slug = '', keep8Bits: eightBits, chatTemplate } = ImportOptions.parse(raw)
       const destination = openCache().backbone(slug, weights)
+      const { importBackbone } = await import('../model/import/import.ts')
       const manifest = await supervised((supervision) =>
         importBackbone({ path, slug, weights, eightBits, chatTemplate, destination, ...supervision }),
       )
@@ -101,6 +100,9 @@ function check(): Command {
     .addOption(weightsOption())
     .action(async (slug: string, raw) => {
       const { weights } = Options.parse(raw)
+      const { checkQuantisation, maxPerplexityIncrease } = await import(
+        '../model/import/quantisation-check.ts'
+      )
       const backbone = await requireBackbone(slug, weights)
       const exact = await supervised((supervision) => exactTwin(slug, supervision))
       const {
@@ -180,10 +182,10 @@ function printBackbone({ folder, manifest }: Backbone): void {
 }
 
 /** The same model with f32 weights; converted from the kept source when it is not there. */
-function exactTwin(slug: string, supervision: Supervision): Promise<Backbone> {
-  return Object.hasOwn(catalogue, slug)
-    ? pullBackbone({ slug, weights: 'f32', cache: openCache(), ...supervision })
-    : requireBackbone(slug, 'f32')
+async function exactTwin(slug: string, supervision: Supervision): Promise<Backbone> {
+  if (!Object.hasOwn(catalogue, slug)) return await requireBackbone(slug, 'f32')
+  const { pullBackbone } = await import('../model/import/pull.ts')
+  return await pullBackbone({ slug, weights: 'f32', cache: openCache(), ...supervision })
 }
 
 function percent(fraction: number): string {

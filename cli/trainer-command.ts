@@ -6,7 +6,6 @@ import { note } from './command/output.ts'
 import { homeOf } from './command/settings.ts'
 import { homeAt } from './local/home.ts'
 import { joinLocalEdge } from './local/join-local-edge.ts'
-import { TrainerSettings, trainerProcess } from './trainer/trainer-process.ts'
 
 interface TrainerOptions {
   readonly id: string
@@ -41,6 +40,7 @@ export function trainerCommand(): Command {
       const local = await joinLocalEdge(home, { edge, secret })
       if (local !== undefined)
         note(`joining the local edge ${local.edge}, with the secret in ${home.secrets}`)
+      const { TrainerSettings, trainerProcess } = await import('./trainer/trainer-process.ts')
       const settings = TrainerSettings.safeParse({
         ...process.env,
         QUARTET_TRAINER_ID: options.id,

@@ -1,5 +1,6 @@
 import { cacheBytesOf, cacheRowBytes, rowsInBudget } from '../model/runtime/cache-budget.ts'
-import type { CacheLayout, CacheType } from '../model/runtime/cache-type.ts'
+import type { CacheLayout } from '../model/runtime/cache-layout.ts'
+import type { CacheType } from '../model/runtime/cache-type.ts'
 import type { BackboneManifest } from '../shared/backbone.ts'
 import { QuartetError } from '../shared/errors.ts'
 import type { NodeConfig } from './config.ts'

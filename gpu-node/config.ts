@@ -5,7 +5,7 @@ import { WeightFormat } from '../shared/backbone.ts'
 import { QuartetError } from '../shared/errors.ts'
 import { Heartbeat, NodeId } from '../shared/heartbeat.ts'
 import { LogThreshold } from '../shared/log.ts'
-import { minNodeSecretBytes } from '../shared/node-token.ts'
+import { minNodeSecretBytes } from '../shared/node-secret.ts'
 import { NodeUrl } from '../shared/node-url.ts'
 import { type TelemetrySettings, telemetrySettings } from '../shared/telemetry/settings.ts'
 

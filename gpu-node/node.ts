@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { Backend } from '../model/runtime/backend.ts'
-import { checkCacheType, defaultCacheType, layoutFor } from '../model/runtime/cache-type.ts'
+import { checkCacheType, defaultCacheType, layoutFor } from '../model/runtime/cache-layout.ts'
 import { isDeviceLoss } from '../model/runtime/device-loss.ts'
 import { maxWindow } from '../shared/adapter-file.ts'
 import { QuartetError } from '../shared/errors.ts'

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { QuartetError } from './errors.ts'
 import type { NodeId } from './heartbeat.ts'
 import { AdapterDigest, RequestId, TenantId } from './ids.ts'
+import { minNodeSecretBytes } from './node-secret.ts'
 
 /**
  * The token of an edge's call to a node: a JWT (RFC 7519, HS256) under the secret that edge and node share. It is valid
@@ -34,7 +35,6 @@ export type NodeTokenGrant = Omit<NodeTokenClaims, 'sub' | 'jti' | 'iat' | 'exp'
 const nodeTokenSeconds = 60
 /** How far a node's clock may be behind the edge's. */
 const maxClockLagSeconds = 300
-export const minNodeSecretBytes = 32
 
 const issuer = 'quartet-edge'
 const audienceOf = (node: NodeId) => `quartet-node/${node}`

@@ -4,7 +4,8 @@ import { expect, test } from 'vitest'
 import { BackboneManifest } from '../../shared/backbone.ts'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
-import { type Messages, sourceText } from './adapter-source.ts'
+import { sourceText } from './adapter-source.ts'
+import type { Messages } from './messages.ts'
 
 const Told = BackboneManifest.pick({ chat: true, tokens: true })
 

@@ -1,22 +1,11 @@
 import { Template } from '@huggingface/jinja'
-import { z } from 'zod'
 import { renderQuestion } from '../../model/import/chat-template.ts'
 import { encode } from '../../model/import/tokenizer.ts'
 import type { BackboneManifest } from '../../shared/backbone.ts'
 import { defaultPrompt, type Render, renderWithoutDefault } from '../../shared/tokenizer/default-prompt.ts'
 import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { CliFailure } from '../command/failure.ts'
-
-/** A conversation that stands in front of every request: a system message, examples. */
-export const Messages = z
-  .array(z.strictObject({ role: z.enum(['system', 'user', 'assistant']), content: z.string().min(1) }))
-  .min(1, 'at least one message is needed')
-export type Messages = z.infer<typeof Messages>
-
-/** The input of a compilation: plain text, or a conversation that the chat template turns into text. */
-export type AdapterSource =
-  | { readonly kind: 'text'; readonly text: string }
-  | { readonly kind: 'messages'; readonly messages: Messages }
+import type { AdapterSource } from './messages.ts'
 
 /** The parts of a backbone that turn text into tokens. */
 interface Reader {

@@ -5,7 +5,8 @@ import { compileText, type Precision } from '../../model/runtime/compile.ts'
 import { serializeAdapterFile } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest } from '../../shared/ids.ts'
-import { type AdapterSource, beginToken, sourceText } from './adapter-source.ts'
+import { beginToken, sourceText } from './adapter-source.ts'
+import type { AdapterSource } from './messages.ts'
 
 export interface CompiledAdapter {
   readonly digest: AdapterDigest

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { z } from 'zod'
 import { AliasName, TenantId } from '../../shared/ids.ts'
-import { Messages } from '../compile/adapter-source.ts'
+import { Messages } from '../compile/messages.ts'
 
 const shown = {
   id: TenantId,

@@ -1,13 +1,10 @@
 import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import { cachedBackbone, openCache } from '../../model/backbone/cache.ts'
-import { compiledTokenizer } from '../../model/import/backbone-tokenizer.ts'
 import { catalogue, demoCatalogue } from '../../model/import/catalogue.ts'
 import type { PutBackboneRequest } from '../../shared/api/admin.ts'
 import { type BackboneManifest, EdgeBackbone } from '../../shared/backbone.ts'
 import type { BackboneSlug } from '../../shared/ids.ts'
-import { toSent } from '../../shared/tokenizer/sent-tokenizer.ts'
 import { CliFailure } from '../command/failure.ts'
-import { progressPrinter } from '../command/progress.ts'
 
 type Weights = BackboneManifest['weights']
 const usual: Weights = 'q8'
@@ -37,6 +34,7 @@ export async function obtainBackbone(
   const cached = await cachedBackbone(openCache().backbone(slug, weights)).catch(() => undefined)
   if (cached !== undefined) return cached
   const { pullBackbone } = await import('../../model/import/pull.ts')
+  const { progressPrinter } = await import('../command/progress.ts')
   using printer = progressPrinter()
   return await pullBackbone({
     slug,
@@ -49,6 +47,8 @@ export async function obtainBackbone(
 
 /** The parts of a backbone that the edge needs: its description and its tokenizer. */
 export async function edgeBackbone(backbone: Backbone): Promise<PutBackboneRequest> {
+  const { compiledTokenizer } = await import('../../model/import/backbone-tokenizer.ts')
+  const { toSent } = await import('../../shared/tokenizer/sent-tokenizer.ts')
   const { manifest } = backbone
   const { contextLength, d, layers, vocab } = manifest.config
   return {

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import type { CacheLayout } from '../../model/runtime/cache-type.ts'
+import type { CacheLayout } from '../../model/runtime/cache-layout.ts'
 import { newRequestId, TenantId } from '../../shared/ids.ts'
 import { type GenerateEvent, greedySampling } from '../../shared/wire.ts'
 import { fakeAdapter } from '../../test/fakes/fake-adapter.ts'

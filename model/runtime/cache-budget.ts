@@ -3,7 +3,8 @@ import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { maxStacked } from '../../shared/wire.ts'
 import { pageRowsOf } from '../graph/paged-cache.ts'
-import { bytesOfCacheType, type CacheLayout, type CacheType } from './cache-type.ts'
+import type { CacheLayout } from './cache-layout.ts'
+import { bytesOfCacheType, type CacheType } from './cache-type.ts'
 import { spareRows } from './device-places.ts'
 
 /** Least rows of a node's cache: a short request. */

@@ -5,14 +5,8 @@ import { AdapterLoader } from './adapter-tensors.ts'
 import { loadAnchors } from './anchors.ts'
 import type { BackendLimits } from './backend.ts'
 import { longestIn } from './cache-budget.ts'
-import {
-  type CacheLayout,
-  type CacheType,
-  checkCacheType,
-  checkHeads,
-  layoutFor,
-  pagedType,
-} from './cache-type.ts'
+import { type CacheLayout, checkCacheType, checkHeads, layoutFor, pagedType } from './cache-layout.ts'
+import type { CacheType } from './cache-type.ts'
 import { DecodeGraph } from './decode-graph.ts'
 import { OnnxBackend } from './onnx-backend.ts'
 import { cacheGraphFile, openKvCache } from './open-kv-cache.ts'

@@ -14,7 +14,7 @@ import type {
   StepPart,
   TokenRange,
 } from './backend.ts'
-import type { CacheForm } from './cache-type.ts'
+import type { CacheForm } from './cache-layout.ts'
 import { hasLoneQuery } from './lone-query.ts'
 import { rotaryVariant } from './rotary-feeds.ts'
 import { plainRows, prefixRows, type RunRows, tunedRows } from './row-places.ts'

@@ -1,5 +1,5 @@
 import type { StepPart } from './backend.ts'
-import type { CacheForm } from './cache-type.ts'
+import type { CacheForm } from './cache-layout.ts'
 import { StackedAdapter } from './stacked-adapter.ts'
 
 /** Sorts a step's parts into calls, the decoded tokens in the last one. */

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
-import { Messages } from '../../cli/compile/adapter-source.ts'
+import { Messages } from '../../cli/compile/messages.ts'
 import { cafe, clientOf, helpDesk, pirate, stack } from './shared-stack.ts'
 
 /** These tests try the trained and compiled adapters of the demo tenants. */

@@ -9,7 +9,7 @@ import type {
   StepPart,
   TokenRange,
 } from '../../model/runtime/backend.ts'
-import type { CacheLayout } from '../../model/runtime/cache-type.ts'
+import type { CacheLayout } from '../../model/runtime/cache-layout.ts'
 import { stepCallsOf } from '../../model/runtime/step-calls.ts'
 import type { AdapterFile } from '../../shared/adapter-file.ts'
 import { QuartetError } from '../../shared/errors.ts'

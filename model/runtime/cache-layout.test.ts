@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import type { ModelConfig } from '../../shared/backbone.ts'
 import { tinyConfig } from '../../test/parity/tiny-backbone.ts'
-import { cacheTypeFor, cacheTypes, checkCacheType, layoutFor } from './cache-type.ts'
+import { cacheTypeFor, checkCacheType, layoutFor } from './cache-layout.ts'
+import { cacheTypes } from './cache-type.ts'
 import { devices } from './session.ts'
 
 const configs: Readonly<Record<string, ModelConfig>> = {
