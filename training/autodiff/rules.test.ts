@@ -500,6 +500,8 @@ async function gradientsOf({
     return shaped(g.apply('ReduceSum', [flat, ints(g, 0)], { keepdims: 0 }), [])
   })
   const loss = terms.reduce((sum, term) => g.apply('Add', [sum, term]))
+  // The differences need the outputs alone, thousands of times.
+  const forward = await LossSession.open(g.build('forward'), { threads: 1 })
   const gradients = differentiate(g, { loss, by: inputs })
   for (const [name, value] of gradients) g.output(`d${name}`, value)
   const session = await LossSession.open(g.build('case'), { threads: 1 })
@@ -511,20 +513,20 @@ async function gradientsOf({
     const n = shape.reduce((a, b) => a * b, 1)
     return Float32Array.from(shuffled(n, random), (i) => low + ((i + 0.3) / n) * (high - low))
   })
-  const run = () =>
-    session.run({
+  const run = (asked: LossSession) =>
+    asked.run({
       ...feeds,
       ...Object.fromEntries(values.map((x, i) => [`x${i}`, float32(x, shapes[i] ?? [])])),
     })
   const total = async () => {
-    const results = await run()
+    const results = await run(forward)
     return weights.reduce(
       (sum, weight, index) =>
         floats(results[`y${index}`]).reduce((part, y, i) => part + y * (weight[i] ?? 0), sum),
       0,
     )
   }
-  const written = await run()
+  const written = await run(session)
   const compared: Compared[] = []
   for (const [index, x] of values.entries()) {
     const measured = new Float32Array(x.length)
@@ -540,6 +542,7 @@ async function gradientsOf({
     compared.push({ written: floats(written[`dx${index}`]).slice(), measured })
   }
   await session.release()
+  await forward.release()
   return compared
 }
 
