@@ -90,8 +90,17 @@ export function hinted(name: string, hints: Hints, values: fc.Arbitrary<unknown>
 function text(schema: Schema): fc.Arbitrary<string> {
   const minLength = schema.minLength ?? 0
   const maxLength = Math.max(minLength, Math.min(schema.maxLength ?? 40, 40))
-  if (schema.pattern !== undefined) return fc.stringMatching(new RegExp(schema.pattern))
+  if (schema.pattern !== undefined) return matching(schema.pattern)
   return fc.oneof(fc.string({ minLength, maxLength }), fc.string({ unit: 'grapheme', minLength, maxLength }))
+}
+
+/** Made once for each pattern: one of an id takes tens of milliseconds, and every operation takes ids. */
+const matchingStrings = new Map<string, fc.Arbitrary<string>>()
+
+function matching(pattern: string): fc.Arbitrary<string> {
+  const made = matchingStrings.get(pattern) ?? fc.stringMatching(new RegExp(pattern))
+  matchingStrings.set(pattern, made)
+  return made
 }
 
 function limits({ exclusiveMinimum, maximum, minimum }: Schema, usual: { min: number; max: number }) {
