@@ -2,11 +2,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { CliFailure } from '../command/failure.ts'
 
 const timeoutMs = 120_000
-const intervalMs = 50
+/** A part that takes long is asked less often, as each question takes processor time from it. */
+const intervalMs = { least: 50, most: 500, ofWait: 0.1 }
 
 /** Resolves once a GET of the URL succeeds. Throws after two minutes, or when `signal` says so. */
 export async function untilAnswers(url: string, signal?: AbortSignal): Promise<void> {
-  const deadline = Date.now() + timeoutMs
+  const start = Date.now()
+  const deadline = start + timeoutMs
   for (;;) {
     const response = await fetch(url, signal === undefined ? {} : { signal }).catch(() => undefined)
     await response?.body?.cancel()
@@ -16,6 +18,7 @@ export async function untilAnswers(url: string, signal?: AbortSignal): Promise<v
       throw new CliFailure(`${url} did not answer within ${timeoutMs / 1000} s`, {
         remedy: 'see the logs under QUARTET_HOME/logs',
       })
-    await delay(intervalMs)
+    const { least, most, ofWait } = intervalMs
+    await delay(Math.min(most, Math.max(least, ofWait * (Date.now() - start))))
   }
 }

@@ -84,7 +84,9 @@ async function bundle(entry: string): Promise<string> {
     conditions: ['workerd', 'worker', 'browser'],
     mainFields: ['browser', 'module', 'main'],
     external: ['cloudflare:*', 'node:*'],
+    // A stack trace needs the map; the sources in it would make the module twice as large.
     sourcemap: 'inline',
+    sourcesContent: false,
     logLevel: 'error',
   })
   const [file] = outputFiles
