@@ -50,7 +50,10 @@ beforeAll(async () => {
   admin = adminClient({ edge: edgeUrl, adminKey: secrets.adminKey })
   await admin.putBackbone(await edgeBackbone(await requireBackbone(defaultBackbone)))
   await Promise.all(nodes.map(({ port }) => untilAnswers(`http://127.0.0.1:${port}/ready`)))
-  await vi.waitFor(async () => expect(await readyNodes()).toEqual(['left', 'right']), { timeout: 15_000 })
+  await vi.waitFor(async () => expect(await readyNodes()).toEqual(['left', 'right']), {
+    timeout: 15_000,
+    interval: 250,
+  })
 })
 
 afterAll(async () => {
@@ -200,7 +203,9 @@ describe('a budget of tokens', () => {
     const { usage } = await tenant.client.chat.completions.create(story(1))
     const prompt = usage?.prompt_tokens ?? 0
     expect(prompt).toBeGreaterThan(5)
-    await expect.poll(() => usageOf(tenant), { timeout: 15_000 }).toMatchObject({ requests: 1 })
+    await expect
+      .poll(() => usageOf(tenant), { timeout: 15_000, interval: 250 })
+      .toMatchObject({ requests: 1 })
     // Some of those below fit, others do not.
     const budget = 1_000
     await admin.changeTenant(tenant.id, { policy: { tokensPerDay: budget } })
@@ -258,7 +263,9 @@ describe('a budget of tokens', () => {
         { timeout: 30_000, interval: 200 },
       )
       .toBe('budget_exhausted')
-    await expect.poll(() => usageOf(tenant), { timeout: 15_000 }).toEqual(await nodesCount(before))
+    await expect
+      .poll(() => usageOf(tenant), { timeout: 15_000, interval: 250 })
+      .toEqual(await nodesCount(before))
     isDone = true
     await watch
     expect(over).toEqual([])
@@ -276,8 +283,11 @@ describe('an edge that is killed before it told what a stream used', () => {
     await edge.stop()
     edge = await startEdge(7_000)
     await untilAnswers(`${edgeUrl}/health`)
-    await vi.waitFor(() => tenant.client.models.list(), { timeout: 10_000 })
-    await vi.waitFor(async () => expect(await readyNodes()).toEqual(['left', 'right']), { timeout: 15_000 })
+    await vi.waitFor(() => tenant.client.models.list(), { timeout: 10_000, interval: 250 })
+    await vi.waitFor(async () => expect(await readyNodes()).toEqual(['left', 'right']), {
+      timeout: 15_000,
+      interval: 250,
+    })
     const before = await lineCounts()
     const stream = await tenant.client.chat.completions.create({ ...story(12), stream: true })
     const pieces = stream[Symbol.asyncIterator]()
@@ -285,7 +295,9 @@ describe('an edge that is killed before it told what a stream used', () => {
     // An edge tells nothing of a stream that has not ended.
     edge.kill()
     await expect(edge.failed).rejects.toThrow()
-    await expect.poll(() => nodesCount(before), { timeout: 30_000 }).toMatchObject({ requests: 1 })
+    await expect
+      .poll(() => nodesCount(before), { timeout: 30_000, interval: 250 })
+      .toMatchObject({ requests: 1 })
     const ran = await nodesCount(before)
     expect(ran.completion).toBeGreaterThan(0)
     // However long the edge takes to start, the nodes tell it nothing before it was looked at.
@@ -299,7 +311,7 @@ describe('an edge that is killed before it told what a stream used', () => {
       for (const pid of pids) process.kill(pid, 'SIGCONT')
     }
     await expect.poll(() => usageOf(tenant), { timeout: 30_000, interval: 200 }).toEqual(ran)
-    await expect.poll(pendingSettlements, { timeout: 20_000 }).toBe(0)
+    await expect.poll(pendingSettlements, { timeout: 20_000, interval: 250 }).toBe(0)
     expect(await usageOf(tenant)).toEqual(ran)
     expect((await admin.budget(tenant.id)).spent.month).toBe(ran.prompt + ran.completion)
   })
@@ -383,9 +395,9 @@ describe('a request that more than one node was asked for', () => {
     }
     // The node that woke up has read what it was asked meanwhile.
     await expect
-      .poll(async () => (await logLines(right)).length, { timeout: 10_000 })
+      .poll(async () => (await logLines(right)).length, { timeout: 10_000, interval: 250 })
       .toBeGreaterThan(refusedBefore)
-    await expect.poll(() => usageOf(tenant), { timeout: 20_000 }).toEqual(told)
+    await expect.poll(() => usageOf(tenant), { timeout: 20_000, interval: 250 }).toEqual(told)
     await expect.poll(pendingSettlements, { timeout: 20_000, interval: 200 }).toBe(0)
     expect(await usageOf(tenant)).toEqual(told)
   })
