@@ -18,6 +18,8 @@ export interface StartOptions {
   readonly home: string
   readonly ports: Ports
   readonly env?: Readonly<Record<string, string>>
+  /** Further words of the command line. */
+  readonly words?: readonly string[]
 }
 
 /** A `quartet start` as a person runs it: a process, its output, and how it ended. */
@@ -28,12 +30,12 @@ export interface StartedProcess {
 }
 
 export function quartetStart(options: StartOptions): StartedProcess {
-  return startedBy([process.execPath, main, 'start'], options)
+  return startedBy([process.execPath, main, 'start', ...(options.words ?? [])], options)
 }
 
 /** The same through `npm start`; npm is the process. */
 export function npmStart(options: StartOptions): StartedProcess {
-  return startedBy(['npm', 'start'], options)
+  return startedBy(['npm', 'start', '--', ...(options.words ?? [])], options)
 }
 
 function startedBy(

@@ -1,14 +1,18 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { adminClient } from '../../cli/edge/admin-client.ts'
 import { homeAt } from '../../cli/local/home.ts'
 import { ensureLocalSecrets } from '../../cli/local/secrets.ts'
+import { openCache } from '../../model/backbone/cache.ts'
+import { parseTokenizer } from '../../model/import/tokenizer.ts'
+import { tinyChat, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
+import { tinyBackbone } from '../parity/tiny-backbone.ts'
 import { commandOf, descendants, isRunning } from './processes.ts'
 import {
   freePorts,
@@ -149,10 +153,13 @@ describe('a home of its own', () => {
   let home: string
   let ports: Ports
   let keys: readonly string[]
+  let cache: string
 
   beforeAll(async () => {
     home = await mkdtemp(join(tmpdir(), 'quartet-life-'))
     ports = await freePorts()
+    cache = join(home, 'cache')
+    await putTinyBackbone(cache)
   })
 
   afterAll(() => rm(home, { recursive: true, force: true }))
@@ -187,7 +194,9 @@ describe('a home of its own', () => {
     { by: 'npm', begin: npmStart, signal: 'SIGTERM' },
     { by: 'npm', begin: npmStart, signal: 'SIGKILL' },
   ] as const)('started by $by, it leaves nothing running after a $signal', async ({ begin, signal }) => {
-    const started = begin({ home, ports })
+    // What the processes compute says nothing about how they end, and the test waits for the trainer too.
+    const env = { QUARTET_CACHE: cache, QUARTET_TRAINER_NICE: '0' }
+    const started = begin({ home, ports, env, words: ['--backbone', 'tiny'] })
     await untilReady(started)
     expect(await partsOf(started)).toEqual(parts)
     const all = await descendants(started.process.pid ?? 0)
@@ -196,6 +205,21 @@ describe('a home of its own', () => {
     await expectGone(all)
   })
 })
+
+/** A small random backbone, `tiny`, where the cache has it in 8 bits. */
+async function putTinyBackbone(cache: string): Promise<void> {
+  const { folder } = await tinyBackbone({
+    config: { vocab: 304, contextLength: 4096 },
+    weights: 'q8',
+    text: {
+      tokenizer: parseTokenizer(tinyTokenizer),
+      tokens: { bos: tinySpecials.imStart, eos: [tinySpecials.imEnd] },
+      chat: tinyChat,
+    },
+  })
+  await cp(folder, openCache({ QUARTET_CACHE: cache }).backbone('tiny', 'q8'), { recursive: true })
+  await rm(dirname(folder), { recursive: true })
+}
 
 const parts = ['gpu-node/main.ts', 'worker-process.ts', 'workerd']
 
