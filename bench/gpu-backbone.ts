@@ -5,7 +5,10 @@ import { type BackendOptions, createBackend } from '../model/runtime/create-back
 import type { OnnxBackend } from '../model/runtime/onnx-backend.ts'
 import type { Device } from '../model/runtime/session.ts'
 
-export type Loadable = Pick<BackendOptions, 'folder' | 'manifest'>
+export interface Loadable extends Pick<BackendOptions, 'folder' | 'manifest'> {
+  /** The tokens that the scales of an 8-bit cache are measured on, for a backbone whose tokenizer reads no text. */
+  readonly calibration?: readonly number[]
+}
 
 /** The device that is measured, and the type of its KV cache. */
 export interface Measured {
@@ -25,11 +28,15 @@ const wholeLimits = { contextLength: 8192, chunkTokens: 512, maxBatch: 128, cach
 
 /** A backbone as a node on this device has it. */
 export async function openOn(
-  { folder, manifest }: Loadable,
+  { calibration, folder, manifest }: Loadable,
   on: Measured,
   { decodeGraph, limits }: { decodeGraph?: boolean; limits?: Partial<typeof wholeLimits> } = {},
 ): Promise<OnnxBackend> {
   const layout = layoutFor(manifest.config, on.device)
-  await prepareCacheGraph({ folder, manifest }, { device: on.device, layout, type: on.cacheType })
+  await prepareCacheGraph(
+    { folder, manifest },
+    { device: on.device, layout, type: on.cacheType },
+    calibration,
+  )
   return createBackend({ folder, manifest, ...on, decodeGraph, limits: { ...wholeLimits, ...limits } })
 }

@@ -1,14 +1,12 @@
-import { dirname } from 'node:path'
 import { pageRowsOf } from '../model/graph/paged-cache.ts'
 import type { CacheSlot, LoadedAdapter, StepPart } from '../model/runtime/backend.ts'
 import { layoutFor } from '../model/runtime/cache-layout.ts'
 import type { OnnxBackend } from '../model/runtime/onnx-backend.ts'
 import type { AdapterFile } from '../shared/adapter-file.ts'
-import { tinyBackbone } from '../test/parity/tiny-backbone.ts'
 import { type Loadable, type Measured, openOn } from './gpu-backbone.ts'
 import { tinyBounds } from './gpu-numerics.ts'
+import { smallBackbone } from './gpu-random-backbones.ts'
 import type { GpuRun } from './gpu-run.ts'
-import { removedInTheEnd } from './gpu-scratch.ts'
 import { Logits, largestDifference } from './logit-differences.ts'
 import { randomAdapter } from './random-adapter.ts'
 import type { Figure } from './report.ts'
@@ -30,8 +28,8 @@ interface Neighbourhood {
  * that it does not see by 0.
  */
 export async function neighbourFigures(on: Measured, run: Pick<GpuRun, 'step'>): Promise<readonly Figure[]> {
-  const backbone = await tinyBackbone()
-  using _ = removedInTheEnd(dirname(backbone.folder))
+  using made = new DisposableStack()
+  const backbone = await smallBackbone(made)
   const sane = randomAdapter(backbone.manifest, { seed: 9, metadata: { anchor: 'own', window: '16' } })
   run.step('beside a sequence that has numbers')
   const expected = await neighbourhood(backbone, { adapter: sane, on })

@@ -8,12 +8,14 @@ import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { z } from 'zod'
 import { describeFailure } from '../cli/command/failure.ts'
+import { decoderTensors } from '../model/architectures/decoder-tensors.ts'
 import { tinyBackbone } from '../test/parity/tiny-backbone.ts'
 import { benchGpu } from './gpu.ts'
 import { onCpu } from './gpu-backbone.ts'
 import { Clock } from './gpu-clock.ts'
 import { tinyBounds } from './gpu-numerics.ts'
 import { measureDevice } from './gpu-parts.ts'
+import { smolLmShape } from './gpu-random-backbones.ts'
 import { GpuRun } from './gpu-run.ts'
 
 const main = fileURLToPath(new URL('./main.ts', import.meta.url))
@@ -116,6 +118,7 @@ test.each([
     { device: 'cpu', tiny: true, out: '/nowhere/results.json' },
     /cannot write \/nowhere\/results\.json.*give --out/,
   ],
+  [{ device: 'cpu', tiny: true, random: true }, /--random and --tiny are two backbones.*one of them/],
   [{ device: 'cpu', tiny: true, minutes: '0' }, /--minutes is no number above 0.*: 0; give/],
   [
     { device: 'cuda', tiny: true, 'cache-type': 'f32' },
@@ -174,4 +177,10 @@ test('a run that a signal ends has what it found in the file and the table', asy
   expect(printed).toContain('gpu: tiny on cpu\n┌')
   // ONNX Runtime's own files stay.
   expect((await readdir(temporary)).filter((name) => name.startsWith('quartet'))).toEqual([])
+})
+
+test('--random has the shape of SmolLM2-135M', () => {
+  const weights = [...decoderTensors(smolLmShape).values()].map((shape) => shape.reduce((a, b) => a * b, 1))
+  // As its model card and its safetensors file have them.
+  expect(weights.reduce((a, b) => a + b, 0)).toBe(134_515_008)
 })

@@ -1,45 +1,52 @@
-import { dirname } from 'node:path'
 import { CliFailure } from '../cli/command/failure.ts'
 import { checkCacheType, defaultCacheType } from '../model/runtime/cache-layout.ts'
 import { devices } from '../model/runtime/session.ts'
-import { tinyBackbone } from '../test/parity/tiny-backbone.ts'
 import { benchBackbone, benchSlug, cacheTypeNamed } from './backend.ts'
 import type { Measured } from './gpu-backbone.ts'
 import { Clock } from './gpu-clock.ts'
 import { endingEarly } from './gpu-interruption.ts'
 import { smolLmBounds, tinyBounds } from './gpu-numerics.ts'
 import { measureDevice } from './gpu-parts.ts'
+import { randomBackbone, randomBounds, smallBackbone } from './gpu-random-backbones.ts'
 import { GpuRun } from './gpu-run.ts'
-import { removedInTheEnd } from './gpu-scratch.ts'
 import { smallSizes, wholeSizes } from './gpu-sizes.ts'
 
 interface GpuOptions {
   readonly device?: string | undefined
   readonly 'cache-type'?: string | undefined
   readonly tiny?: boolean | undefined
+  readonly random?: boolean | undefined
   readonly out?: string | undefined
   readonly minutes?: string | undefined
 }
 
 /** Measures a device in one run, saying at each step what it does. */
-export async function benchGpu({ out, tiny = false, ...options }: GpuOptions): Promise<boolean> {
+export async function benchGpu({
+  out,
+  random = false,
+  tiny = false,
+  ...options
+}: GpuOptions): Promise<boolean> {
+  if (random && tiny)
+    throw new CliFailure('--random and --tiny are two backbones', { remedy: 'give one of them' })
   const on = measured(options)
   const run = new GpuRun({ clock: new Clock(limitOf(options)), out })
   using _ = endingEarly(run)
-  using small = new DisposableStack()
-  const backbone = async () => {
-    const made = await tinyBackbone()
-    small.use(removedInTheEnd(dirname(made.folder)))
-    return made
-  }
+  using made = new DisposableStack()
   if (tiny)
     // A step of it takes too little time for its ratios to tell anything.
-    return await measureDevice(run, { on, name: 'tiny', backbone, bounds: tinyBounds, sizes: smallSizes })
+    return await measureDevice(run, {
+      on,
+      name: 'tiny',
+      backbone: () => smallBackbone(made),
+      bounds: tinyBounds,
+      sizes: smallSizes,
+    })
   return await measureDevice(run, {
     on,
-    name: benchSlug,
-    backbone: () => benchBackbone(),
-    bounds: smolLmBounds,
+    ...(random
+      ? { name: 'random-135m', backbone: () => randomBackbone(made), bounds: randomBounds }
+      : { name: benchSlug, backbone: () => benchBackbone(), bounds: smolLmBounds }),
     sizes: wholeSizes,
     leastRatio: 0.98,
   })

@@ -19,6 +19,7 @@ const usage = `usage: npm run bench -- NAME [options]
              --device NAME   cuda, webgpu or cpu (which only tries the script out)
              --cache-type T  cuda: f16 or int8; webgpu: f16 or f32; cpu: f32 or int8 (the first is the default)
              --tiny          a small random backbone in place of the real one, and small sizes: for drivers in software
+             --random        SmolLM2-135M's shape with random weights, made on the spot: for machines that fetch nothing
              --minutes N     when it has ended at the latest (default: 8); what does not fit is left out
              --out FILE      the figures as JSON, written anew after each
   fleet    a simulated fleet in virtual time: routing against random and plain-hash; draws docs/fleet-routing.svg
@@ -59,6 +60,7 @@ const { values, positionals } = parseArgs({
     device: { type: 'string' },
     'cache-type': { type: 'string' },
     tiny: { type: 'boolean' },
+    random: { type: 'boolean' },
     out: { type: 'string' },
     minutes: { type: 'string' },
     fuzz: { type: 'string' },

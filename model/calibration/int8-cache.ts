@@ -36,7 +36,7 @@ export async function prepareInt8Cache(backbone: Backbone, tokens?: readonly num
 /**
  * The scales of an 8-bit cache from the text in calibration.txt, or from other tokens: the largest key and value of each
  * channel of a head, and room for larger ones. Throws `invalid_request` for weights that the CPU, on which they are measured,
- * does not multiply.
+ * does not multiply, `backbone_invalid` where the tokenizer makes no tokens of the text.
  */
 export async function cacheScales(backbone: Backbone, tokens?: readonly number[]): Promise<CacheScales[]> {
   if (backbone.manifest.weights === 'bf16')
@@ -53,6 +53,11 @@ async function textTokens(backbone: Backbone): Promise<readonly number[]> {
   const { contextLength } = backbone.manifest.config
   const length = Math.min(mostTokens, contextLength)
   const [first = []] = promptWindows(await backboneCodec(backbone), { text, length })
+  if (first.length === 0)
+    throw new QuartetError(
+      'backbone_invalid',
+      'the backbone’s tokenizer makes no tokens of an English text, on which --cache-type int8 measures its scales; serve it with another --cache-type, or import it with its own tokenizer',
+    )
   return first
 }
 

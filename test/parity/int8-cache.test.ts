@@ -87,6 +87,13 @@ test('scales that the CPU cannot measure are refused with the settings that need
   })
 })
 
+test('scales are not measured where the tokenizer makes nothing of the text', async () => {
+  await expect(cacheScales(tiny)).rejects.toMatchObject({
+    code: 'backbone_invalid',
+    message: expect.stringMatching(/tokenizer makes no tokens.*--cache-type/),
+  })
+})
+
 test('a prompt gives the very logits however it is cut', async () => {
   const logitsOf = async (lengths: readonly number[]) => {
     const slot = eightBits.allocate(tokens.length)
