@@ -1,3 +1,4 @@
+import { maxWindow } from '../shared/adapter-file.ts'
 import type { AdapterChoices } from '../shared/training/describe-adapter.ts'
 import { LearningRates, TrainSettings } from '../training/settings.ts'
 import { type LayoutName, layouts } from './layouts.ts'
@@ -10,6 +11,9 @@ export interface Variant {
   /** A layout that is tried and not served: its loss alone is measured, by the graph that trains it. */
   readonly layout?: LayoutName
 }
+
+/** Late rows as the reference has them: its generator reads up to 512 tokens, the most that one can. */
+const late = { placement: 'late', window: maxWindow } as const
 
 /** The reference's settings with another rate of the generator. */
 const atRate = (generator: number) => ({ rates: LearningRates.parse({ generator, anchor: 1e-2 }) })
@@ -46,8 +50,8 @@ export const variants = {
     title: 'iapt, fixed anchor, rows first',
     adapter: { kind: 'iapt', anchor: 'sink', placement: 'first' },
   },
-  'iapt-late': { title: 'iapt, late', adapter: { kind: 'iapt', placement: 'late' } },
-  'iapt-late-m16': { title: 'iapt, late, m = 16', adapter: { kind: 'iapt', placement: 'late', m: 16 } },
+  'iapt-late': { title: 'iapt, late', adapter: { kind: 'iapt', ...late } },
+  'iapt-late-m16': { title: 'iapt, late, m = 16', adapter: { kind: 'iapt', ...late, m: 16 } },
   'iapt-turn': { title: 'iapt, in front of the newest turn', adapter: { kind: 'iapt', placement: 'turn' } },
   'static-4-late': {
     title: 'static, 4 rows, late',
@@ -59,33 +63,33 @@ export const variants = {
   },
   'iapt-late-rows-16': {
     title: 'iapt, late, 16 rows',
-    adapter: { kind: 'iapt', placement: 'late', rows: 16 },
+    adapter: { kind: 'iapt', ...late, rows: 16 },
   },
-  'iapt-late-m256': { title: 'iapt, late, m = 256', adapter: { kind: 'iapt', placement: 'late', m: 256 } },
+  'iapt-late-m256': { title: 'iapt, late, m = 256', adapter: { kind: 'iapt', ...late, m: 256 } },
   'iapt-late-rate-3e-3': {
     title: 'iapt, late, generator rate 3e-3',
-    adapter: { kind: 'iapt', placement: 'late' },
+    adapter: { kind: 'iapt', ...late },
     settings: atRate(3e-3),
   },
   'iapt-late-anchor-3e-2': {
     title: 'iapt, late, anchor rate 3e-2',
-    adapter: { kind: 'iapt', placement: 'late' },
+    adapter: { kind: 'iapt', ...late },
     settings: { rates: LearningRates.parse({ generator: 1e-3, anchor: 3e-2 }) },
   },
-  'iapt-late-rows-8': { title: 'iapt, late, 8 rows', adapter: { kind: 'iapt', placement: 'late', rows: 8 } },
+  'iapt-late-rows-8': { title: 'iapt, late, 8 rows', adapter: { kind: 'iapt', ...late, rows: 8 } },
   'iapt-turn-and-header': {
     title: 'iapt, 4 rows in front of the last turn and 4 in front of the header',
-    adapter: { kind: 'iapt', placement: 'late', rows: layouts['turn-and-header'].rows },
+    adapter: { kind: 'iapt', ...late, rows: layouts['turn-and-header'].rows },
     layout: 'turn-and-header',
   },
   'iapt-around-header': {
     title: 'iapt, 4 rows in front of the header and 4 behind it',
-    adapter: { kind: 'iapt', placement: 'late', rows: layouts['around-header'].rows },
+    adapter: { kind: 'iapt', ...late, rows: layouts['around-header'].rows },
     layout: 'around-header',
   },
   'iapt-along-answer': {
     title: 'iapt, 4 rows in front of the header, 2 in front of every eighth token of the answer',
-    adapter: { kind: 'iapt', placement: 'late', rows: layouts['along-answer'].rows },
+    adapter: { kind: 'iapt', ...late, rows: layouts['along-answer'].rows },
     layout: 'along-answer',
   },
   'iapt-clip-0.3': {
@@ -120,7 +124,7 @@ export const variants = {
   },
   'iapt-late-wide': {
     title: 'iapt, late, AdamW, wider start',
-    adapter: { kind: 'iapt', placement: 'late' },
+    adapter: { kind: 'iapt', ...late },
     settings: wide,
   },
   'idpg-wide': {
@@ -139,13 +143,23 @@ export const variants = {
     settings: own,
   },
   'iapt-late-own': {
+    title: 'iapt, late, window 512, else the trainer’s defaults',
+    adapter: { kind: 'iapt', ...late },
+    settings: own,
+  },
+  'iapt-late-m128-own': {
+    title: 'iapt, late, m = 128, window 512, else the trainer’s defaults',
+    adapter: { kind: 'iapt', ...late, m: 128 },
+    settings: own,
+  },
+  'iapt-late-window-64-own': {
     title: 'iapt, late, the trainer’s defaults',
     adapter: { kind: 'iapt', placement: 'late' },
     settings: own,
   },
-  'iapt-late-m128-own': {
-    title: 'iapt, late, m = 128, else the trainer’s defaults',
-    adapter: { kind: 'iapt', placement: 'late', m: 128 },
+  'iapt-late-window-16-own': {
+    title: 'iapt, late, window 16, else the trainer’s defaults',
+    adapter: { kind: 'iapt', placement: 'late', window: 16 },
     settings: own,
   },
   'idpg-own': {

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { maxPromptRows, maxWindow } from '../../shared/adapter-file.ts'
 import { WeightFormat } from '../../shared/backbone.ts'
 import { BackboneSlug } from '../../shared/ids.ts'
+import { lateWindow } from '../../shared/training/describe-adapter.ts'
 import { parsedBy } from '../command/argument.ts'
 import { defaultBackbone, weightsOption } from '../command/settings.ts'
 
@@ -23,7 +24,10 @@ const fraction = numeral.pipe(z.number().min(0).max(1, 'must lie between 0 and 1
 const numbers = {
   rows: [count(maxPromptRows), 'prompt rows of a layer (default: 4, or one per token of --init-text)'],
   m: [count(4096), 'width of the generator (default: 64; ipt: 16)'],
-  window: [count(maxWindow), 'how many of the prompt’s tokens the generator reads (default: 512)'],
+  window: [
+    count(maxWindow),
+    `how many of the prompt’s tokens the generator reads (default: ${maxWindow}, and the last ${lateWindow} for late rows)`,
+  ],
   at: [
     atLeastZero(255),
     'the layer whose rows are carried on through those above it (default: lpt: the middle one; idpg: none)',

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { type AdapterKind, AdapterMetadata, adapterTensorSpecs } from '../adapter-file.ts'
+import { type AdapterKind, AdapterMetadata, adapterTensorSpecs, maxWindow } from '../adapter-file.ts'
 import type { BackboneManifest, BackboneShape } from '../backbone.ts'
 import { QuartetError } from '../errors.ts'
 import { maxAdapterBytes } from '../wire.ts'
@@ -32,32 +32,42 @@ export interface AdapterBackbone extends Pick<BackboneManifest, 'digest' | 'slug
 /** The reference's best start for every kind (`docs/training.md`). */
 const rows: Defaults = { rows: '4', anchor: 'own' }
 const atStart: Defaults = { ...rows, placement: 'after-first' }
-const generator: Defaults = { m: '64', activation: 'gelu', window: '512' }
-
 /** Late where there is a header to stand in front of (`docs/late-rows.md`). */
 const placed = (header: number): Defaults => ({ ...rows, placement: header > 0 ? 'late' : 'after-first' })
 
+/**
+ * A generator for rows with these defaults. Each late adapter reads its window again, of a prefill that it shares
+ * otherwise, so theirs is short.
+ */
+const generating = (start: Defaults, { placement }: Chosen): Defaults => ({
+  ...start,
+  m: '64',
+  activation: 'gelu',
+  window: String((placement ?? start.placement) === 'late' ? lateWindow : maxWindow),
+})
+
+/** Tokens that the generator of late rows reads. */
+export const lateWindow = 64
+
 /** The choices that a kind has, each with its default; a choice whose default is undefined is left out. */
 const kinds: { readonly [K in AdapterKind]: (of: AdapterBackbone, chosen: Chosen) => Defaults } = {
-  iapt: ({ header }) => ({ ...placed(header), ...generator }),
+  iapt: ({ header }, chosen) => generating(placed(header), chosen),
   /** Rows of their own need no anchor beside them: they start as it. */
   static: ({ header }) => ({ ...placed(header), anchor: 'none' }),
   /** One generator for all layers, unless the rows of a single layer leave one that is its own. */
-  idpg: ({ header }, { at }) => ({
-    ...(at === undefined ? placed(header) : atStart),
-    ...generator,
+  idpg: ({ header }, chosen) => ({
+    ...generating(chosen.at === undefined ? placed(header) : atStart, chosen),
     pool: 'mean',
-    generator: at === undefined ? 'shared' : 'own',
+    generator: chosen.at === undefined ? 'shared' : 'own',
     at: undefined,
   }),
-  lpt: ({ config: { layers } }) => ({
-    ...atStart,
-    ...generator,
+  lpt: ({ config: { layers } }, chosen) => ({
+    ...generating(atStart, chosen),
     pool: 'attention',
     at: String(Math.floor(layers / 2)),
   }),
   /** Narrow, as the table has a row for every token of the vocabulary. */
-  ipt: () => ({ ...atStart, ...generator, m: '16' }),
+  ipt: (_, chosen) => ({ ...generating(atStart, chosen), m: '16' }),
 }
 
 /** The choices that lead to an adapter like this one. */

@@ -3,6 +3,7 @@ import type { AdapterMetadata } from '../../shared/adapter-file.ts'
 import { BackboneDigest, BackboneSlug } from '../../shared/ids.ts'
 import {
   type AdapterChoices,
+  choicesOf,
   describeAdapter,
   parameterCount,
 } from '../../shared/training/describe-adapter.ts'
@@ -50,7 +51,6 @@ describe('unless something else is chosen', () => {
       activation: 'gelu',
       m: 64,
       l_sp: 4,
-      window: 512,
     })
     expect(describeTiny({ kind: 'idpg' })).toMatchObject({
       pool: 'mean',
@@ -67,6 +67,20 @@ describe('unless something else is chosen', () => {
     expect(describeTiny({ kind: 'idpg', at: 1 })).toMatchObject({ generator: 'own', at: 1, placement })
     for (const kind of ['iapt', 'static', 'idpg'] as const)
       expect(describeAdapter({ ...backbone, header: 0 }, { kind })).toMatchObject({ placement })
+  })
+
+  it('a generator of late rows reads the last 64 tokens, and another one the first 512', () => {
+    for (const kind of ['iapt', 'idpg'] as const) {
+      expect(describeTiny({ kind })).toMatchObject({ placement: 'late', window: 64 })
+      expect(describeTiny({ kind, placement: 'late' })).toMatchObject({ window: 64 })
+      for (const placement of ['turn', 'after-first', 'first'] as const)
+        expect(describeTiny({ kind, placement })).toMatchObject({ placement, window: 512 })
+      expect(describeAdapter({ ...backbone, header: 0 }, { kind })).toMatchObject({ window: 512 })
+      expect(describeTiny({ kind, window: 40 })).toMatchObject({ placement: 'late', window: 40 })
+    }
+    for (const kind of ['lpt', 'ipt'] as const) expect(describeTiny({ kind })).toMatchObject({ window: 512 })
+    const chosen = describeTiny({ kind: 'iapt', window: 512 })
+    expect(describeTiny(choicesOf(chosen))).toEqual(chosen)
   })
 
   it('late rows leave the generation header behind them, and need one', () => {
