@@ -1,5 +1,7 @@
 import { z } from 'zod'
+import { maxWindow } from '../shared/adapter-file.ts'
 import { AliasName } from '../shared/ids.ts'
+import { lateWindow } from '../shared/training/describe-adapter.ts'
 import { type Peer, startPeer } from './peer.ts'
 import { firstLoras, type PeerFiles, type PeerOptions, peerFiles } from './peer-files.ts'
 import { type Quartet, startQuartet } from './quartet.ts'
@@ -8,12 +10,12 @@ import { type Figure, report } from './report.ts'
 import { median } from './statistics.ts'
 
 const answers = 4
-/** Tokens that a generator reads. */
-const window = 40
+/** As the trainer makes adapters by default. */
+const m = 64
 /** Tokens of the backbone's generation header. */
 const tail = 4
 /** Kept prompts are found by blocks of so many tokens. */
-const block = 64
+const block = 32
 
 const words =
   'river boat wind tide harbour crew order late small city market road letter winter garden table'.split(' ')
@@ -121,7 +123,7 @@ async function publish(
 ): Promise<readonly AliasName[]> {
   const aliases = Array.from({ length: answers }, (_, at) => AliasName.parse(`${metadata.placement}-${at}`))
   for (const [seed, alias] of aliases.entries())
-    await quartet.publish(alias, { seed, metadata: { window: String(window), ...metadata } })
+    await quartet.publish(alias, { seed, metadata: { m: String(m), ...metadata } })
   return aliases
 }
 
@@ -133,9 +135,10 @@ export async function benchLate(options: PeerOptions): Promise<boolean> {
   const files = peerFiles(options)
   await using peer = files && (await openPeer(files))
   await using quartet = await startQuartet(0)
-  const late = await publish(quartet, { placement: 'late', tail: String(tail) })
-  const turn = await publish(quartet, { placement: 'turn' })
-  const front = await publish(quartet, { placement: 'after-first' })
+  const late = await publish(quartet, { placement: 'late', tail: String(tail), window: String(lateWindow) })
+  const window = String(maxWindow)
+  const turn = await publish(quartet, { placement: 'turn', window })
+  const front = await publish(quartet, { placement: 'after-first', window })
   const each = (aliases: readonly AliasName[]) => aliases.map((model) => ({ model }))
   const sides = {
     one: each(late.slice(0, 1)),
@@ -195,7 +198,7 @@ export async function benchLate(options: PeerOptions): Promise<boolean> {
         name: 'tokens that the second to fourth late answer found in the cache',
         value: Math.min(...found),
         unit: '',
-        bound: { kind: 'at least', value: Math.floor((tokens - tail - window) / block) * block },
+        bound: { kind: 'at least', value: Math.floor((tokens - tail - lateWindow) / block) * block },
       },
       ...(peer === undefined
         ? []

@@ -7,21 +7,21 @@ it('the rows in front of a newest turn serve every adapter of the tenant that le
   const { generate } = engineWith()
   const late = (identity: number) => ({ identity, window: 40, tail: 4 })
   const ofTurn = (identity: number) => ({ identity, window: 40, placement: 'turn' as const })
-  // 15 whole blocks in front of the newest turn: 1000 = 15 · 64 + 40.
+  // 31 whole blocks in front of the newest turn: 1000 = 31 · 32 + 8.
   const [prompt, turn] = [text(1200), 1000]
   expect((await generate({ prompt })).cached).toBe(0)
-  expect((await generate({ prompt, turn, adapter: ofTurn(1) })).cached).toBe(15 * 64)
-  expect((await generate({ prompt, turn, adapter: ofTurn(2) })).cached).toBe(15 * 64)
+  expect((await generate({ prompt, turn, adapter: ofTurn(1) })).cached).toBe(31 * 32)
+  expect((await generate({ prompt, turn, adapter: ofTurn(2) })).cached).toBe(31 * 32)
   // The same adapter again: all but the end, its rows among what is kept.
-  expect((await generate({ prompt, turn, adapter: ofTurn(1) })).cached).toBe(18 * 64)
+  expect((await generate({ prompt, turn, adapter: ofTurn(1) })).cached).toBe(37 * 32)
   // The next turn finds what the backbone read of this one, not what the adapter did.
   const longer = [...prompt, ...text(100, 3)]
-  expect((await generate({ prompt: longer, turn: 1150, adapter: ofTurn(1) })).cached).toBe(17 * 64)
-  expect((await generate({ prompt, adapter: late(3) })).cached).toBe(18 * 64)
+  expect((await generate({ prompt: longer, turn: 1150, adapter: ofTurn(1) })).cached).toBe(35 * 32)
+  expect((await generate({ prompt, adapter: late(3) })).cached).toBe(36 * 32)
   expect((await generate({ prompt, turn, adapter: ofTurn(1), tenant: 'other' })).cached).toBe(0)
-  expect((await generate({ prompt, turn, adapter: ofTurn(2), tenant: 'other' })).cached).toBe(15 * 64)
-  expect((await generate({ prompt, adapter: late(3), tenant: 'other' })).cached).toBe(15 * 64)
-  expect((await generate({ prompt, tenant: 'other' })).cached).toBe(18 * 64)
+  expect((await generate({ prompt, turn, adapter: ofTurn(2), tenant: 'other' })).cached).toBe(31 * 32)
+  expect((await generate({ prompt, adapter: late(3), tenant: 'other' })).cached).toBe(31 * 32)
+  expect((await generate({ prompt, tenant: 'other' })).cached).toBe(37 * 32)
 })
 
 it('the rows behind a newest turn’s prompt rows serve the same adapter with the same window at the same place alone', async () => {
@@ -48,9 +48,10 @@ it('kept rows leave at least two tokens to run in front of a newest turn, or non
   await generate({ prompt: text(400) })
   for (const [turn, cached] of [
     [128, 128],
-    [129, 64],
+    [129, 96],
     [130, 128],
-    [65, 0],
+    [65, 32],
+    [33, 0],
   ] as const)
     expect((await generate({ prompt: text(400), turn, adapter })).cached, String(turn)).toBe(cached)
 })
@@ -76,6 +77,6 @@ it('adapters with rows at a newest turn that ask at once take one prefill of wha
   const answers = await Promise.all(
     [1, 2, 3].map((identity) => read({ prompt, turn, adapter: { identity, window: 40, placement: 'turn' } })),
   )
-  expect(answers.map(({ cached }) => cached)).toEqual([0, 21 * 64, 21 * 64])
-  expect(prefilled()).toBe(1500 + 2 * (1500 - 21 * 64))
+  expect(answers.map(({ cached }) => cached)).toEqual([0, 43 * 32, 43 * 32])
+  expect(prefilled()).toBe(1500 + 2 * (1500 - 43 * 32))
 })

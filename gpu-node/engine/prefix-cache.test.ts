@@ -15,7 +15,7 @@ it('a conversation of ten turns runs only what is new, and answers as without', 
   for (let turn = 0; turn < 10; turn++) {
     prompt = [...prompt, ...text(20, turn)]
     const { cached, tokens } = await generate({ prompt })
-    if (turn > 0) expect(prompt.length - cached).toBeLessThan(64 + 8 + 20 + 2)
+    if (turn > 0) expect(prompt.length - cached).toBeLessThan(32 + 8 + 20 + 2)
     else expect(cached).toBe(0)
     prompt = [...prompt, ...tokens]
   }
@@ -28,9 +28,9 @@ it('nobody’s prompts make another tenant’s quicker, nor another adapter’s'
   expect((await generate({ prompt, tenant: 'other' })).cached).toBe(0)
   expect((await generate({ prompt, adapter: { identity: 1 } })).cached).toBe(0)
   expect((await generate({ prompt, adapter: { identity: 2 } })).cached).toBe(0)
-  expect((await generate({ prompt })).cached).toBe(256)
-  expect((await generate({ prompt, tenant: 'other' })).cached).toBe(256)
-  expect((await generate({ prompt, adapter: { identity: 1 } })).cached).toBe(256)
+  expect((await generate({ prompt })).cached).toBe(288)
+  expect((await generate({ prompt, tenant: 'other' })).cached).toBe(288)
+  expect((await generate({ prompt, adapter: { identity: 1 } })).cached).toBe(288)
 })
 
 it('rows that depend on the tokens of a window are found again only behind the same window', async () => {
@@ -49,13 +49,13 @@ it('a prompt that the backbone or a late adapter has read serves every late adap
   const late = (identity: number, window = 40) => ({ identity, window, tail: 4 })
   const prompt = text(1500)
   expect((await generate({ prompt })).cached).toBe(0)
-  // The largest whole number of blocks in front of window and tail: 1500 − 44 = 22 · 64 + 48.
-  expect((await generate({ prompt, adapter: late(1) })).cached).toBe(22 * 64)
-  expect((await generate({ prompt, adapter: late(2, 300) })).cached).toBe(18 * 64)
-  expect((await generate({ prompt, adapter: late(3, 0) })).cached).toBe(23 * 64)
+  // The largest whole number of blocks in front of window and tail: 1500 − 44 = 45 · 32 + 16.
+  expect((await generate({ prompt, adapter: late(1) })).cached).toBe(45 * 32)
+  expect((await generate({ prompt, adapter: late(2, 300) })).cached).toBe(37 * 32)
+  expect((await generate({ prompt, adapter: late(3, 0) })).cached).toBe(46 * 32)
   expect((await generate({ prompt, adapter: late(1), tenant: 'other' })).cached).toBe(0)
-  expect((await generate({ prompt, adapter: late(2), tenant: 'other' })).cached).toBe(22 * 64)
-  expect((await generate({ prompt, tenant: 'other' })).cached).toBe(23 * 64)
+  expect((await generate({ prompt, adapter: late(2), tenant: 'other' })).cached).toBe(45 * 32)
+  expect((await generate({ prompt, tenant: 'other' })).cached).toBe(46 * 32)
   expect((await generate({ prompt, adapter: { identity: 4 } })).cached).toBe(0)
 })
 
@@ -63,7 +63,7 @@ it('only the part of a prompt in front of its late rows is kept', async () => {
   const { generate } = engineWith()
   const adapter = { identity: 1, window: 10, tail: 4 }
   for (const [length, cached] of [
-    [131, 64],
+    [131, 96],
     [132, 128],
   ] as const) {
     await generate({ prompt: text(length, length), adapter })
@@ -78,8 +78,8 @@ it('four late adapters that ask about one conversation at once take one prefill 
     [1, 2, 3, 4].map((identity) => read({ prompt, adapter: { identity, window: 40, tail: 4 } })),
   )
   // All but the first run what is behind the last whole block in front of window and tail.
-  expect(answers.map(({ cached }) => cached)).toEqual([0, 22 * 64, 22 * 64, 22 * 64])
-  expect(prefilled()).toBe(1500 + 3 * (1500 - 22 * 64))
+  expect(answers.map(({ cached }) => cached)).toEqual([0, 45 * 32, 45 * 32, 45 * 32])
+  expect(prefilled()).toBe(1500 + 3 * (1500 - 45 * 32))
 })
 
 it('several choices of one prompt take one prefill too, and another tenant’s never waits for it', async () => {
@@ -87,8 +87,8 @@ it('several choices of one prompt take one prefill too, and another tenant’s n
   const prompt = text(300)
   const asks = [{ prompt }, { prompt }, { prompt, tenant: 'other' }, { prompt, adapter: { identity: 1 } }]
   const answers = await Promise.all(asks.map(read))
-  expect(answers.map(({ cached }) => cached)).toEqual([0, 256, 0, 0])
-  expect(prefilled()).toBe(4 * 300 - 256)
+  expect(answers.map(({ cached }) => cached)).toEqual([0, 288, 0, 0])
+  expect(prefilled()).toBe(4 * 300 - 288)
 })
 
 it('a short prompt does not wait for a long one that begins alike', async () => {
@@ -112,7 +112,7 @@ it('when the one that reads for the others leaves, the next reads for the rest',
   const left = firstOf(begin({ prompt, signal: leaving.signal }))
   const [second, third] = await Promise.all([read({ prompt }), read({ prompt })])
   expect(await left).toMatchObject([{ type: 'error', code: 'client_closed_request' }])
-  expect([second.cached, third.cached]).toEqual([0, 23 * 64])
+  expect([second.cached, third.cached]).toEqual([0, 46 * 32])
   expect(backend.usedRows).toBe(0)
 })
 
@@ -129,7 +129,7 @@ it('when the late adapter that reads for others leaves, the next reads for the r
   const answers = await Promise.all(waiting.map(read))
   expect(await left).toMatchObject([{ type: 'error', code: 'client_closed_request' }])
   // A late adapter finds the blocks in front of its window; the backbone finds all those in front of the rows.
-  expect(answers.map(({ cached }) => cached)).toEqual([0, 22 * 64, 23 * 64, 22 * 64])
+  expect(answers.map(({ cached }) => cached)).toEqual([0, 45 * 32, 46 * 32, 45 * 32])
   expect([backend.usedRows, engine.running]).toEqual([0, 0])
 })
 
@@ -145,16 +145,16 @@ it('when a late adapter leaves that only waits, those beside it are answered as 
   const left = firstOf(begin({ ...late(2), signal: leaving.signal }))
   const answers = await Promise.all([reader, read(late(3)), read(late(4))])
   expect(await left).toMatchObject([{ type: 'error', code: 'client_closed_request' }])
-  expect(answers.map(({ cached }) => cached)).toEqual([0, 22 * 64, 22 * 64])
-  expect(prefilled()).toBe(1500 + 2 * (1500 - 22 * 64))
+  expect(answers.map(({ cached }) => cached)).toEqual([0, 45 * 32, 45 * 32])
+  expect(prefilled()).toBe(1500 + 2 * (1500 - 45 * 32))
   expect([backend.usedRows, engine.running]).toEqual([0, 0])
 })
 
 it('at least two tokens of a prompt are run', async () => {
   const { generate } = engineWith()
   for (const length of [128, 129, 130]) await generate({ prompt: text(length) })
-  expect((await generate({ prompt: text(128) })).cached).toBe(64)
-  expect((await generate({ prompt: text(129) })).cached).toBe(64)
+  expect((await generate({ prompt: text(128) })).cached).toBe(96)
+  expect((await generate({ prompt: text(129) })).cached).toBe(96)
   expect((await generate({ prompt: text(130) })).cached).toBe(128)
 })
 

@@ -4,8 +4,9 @@ import { lastTokens, runsOnlyWhole } from '../../model/runtime/prompt-cut.ts'
 import type { RequestId } from '../../shared/ids.ts'
 import type { Sequence } from './sequence.ts'
 
-/** Tokens of a block. */
-const blockTokens = 64
+/** Tokens of a block: whole groups of queries, so that no query behind kept rows is alone that was not alone before. */
+const blockTokens = 32
+
 interface Block {
   readonly rows: KeptRows
   /** The request that ran it. */

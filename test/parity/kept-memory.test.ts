@@ -124,7 +124,7 @@ test('the longest stack runs beside a full memory of prefixes, and prefixes are 
   const stack = stackOf(backend, Array<number>(maxStacked).fill(maxPromptRows))
   for (const round of [0, 1]) {
     for (const seed of range(0, 8)) await ask(text(10 * round + seed, 130))
-    expect(engine.prefixBytes).toBe(256 * rowBytes)
+    expect(engine.prefixBytes).toBe(288 * rowBytes)
     expect(await ask(text(7, 60), stack)).toMatchObject({ type: 'done' })
     expect(await ask(text(10 * round + 7, 130))).toMatchObject({ type: 'done', usage: { cachedTokens: 128 } })
   }
