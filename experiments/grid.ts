@@ -86,6 +86,19 @@ export const grid: readonly GridRow[] = [
     seeds,
     epochs: 1,
   })),
+  ...(
+    [
+      ['e2e-system', ['iapt-late-own', 'iapt-late-window-64-own']],
+      ['sst2', ['iapt-late-window-16-own']],
+    ] as const
+  ).map(([task, variants]) => ({
+    part: 'the window of late rows',
+    backbone: small,
+    task,
+    variants,
+    seeds: [0],
+    epochs: 1,
+  })),
   {
     part: 'the trainer’s defaults, other kinds',
     backbone: small,
