@@ -1,5 +1,6 @@
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { errorOf, readSse, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { tenantAndNodes } from '../../test/edge/preferred-nodes.ts'
 import type { StubBehaviour } from '../../test/fakes/stub-behaviour.ts'
 import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 import { silentMs } from './first-answer.ts'
@@ -10,10 +11,7 @@ let first: { id: string; url: string }
 let second: { id: string; url: string }
 
 beforeAll(async () => {
-  const admin = new TestEdge()
-  await admin.seedBackbone()
-  tenant = await admin.seedTenant()
-  ;[first, second] = stubs.preferredBy(tenant.adapter)
+  ;({ tenant, first, second } = await tenantAndNodes())
 })
 beforeEach(async () => {
   edge = new TestEdge()

@@ -2,6 +2,7 @@ import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { GenerateRequest } from '../../shared/wire.ts'
 import { type ChatAnswer, content, textsOf } from '../../test/edge/chat-answers.ts'
 import { nowhere, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { tenantAndNodes } from '../../test/edge/preferred-nodes.ts'
 import type { StubBehaviour } from '../../test/fakes/stub-behaviour.ts'
 import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 
@@ -11,10 +12,7 @@ let first: { id: string; url: string }
 let second: { id: string; url: string }
 
 beforeAll(async () => {
-  const admin = new TestEdge()
-  await admin.seedBackbone()
-  tenant = await admin.seedTenant()
-  ;[first, second] = stubs.preferredBy(tenant.adapter)
+  ;({ tenant, first, second } = await tenantAndNodes())
 })
 beforeEach(async () => {
   edge = new TestEdge()

@@ -1,6 +1,7 @@
 import { beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { content, textsOf } from '../../test/edge/chat-answers.ts'
 import { stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { tenantAndNodes } from '../../test/edge/preferred-nodes.ts'
 import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 
 let tenant: TestTenant
@@ -8,10 +9,7 @@ let edge: TestEdge
 let first: { id: string; url: string }
 
 beforeAll(async () => {
-  const admin = new TestEdge()
-  await admin.seedBackbone()
-  tenant = await admin.seedTenant()
-  ;[first] = stubs.preferredBy(tenant.adapter)
+  ;({ tenant, first } = await tenantAndNodes())
 })
 beforeEach(async () => {
   edge = new TestEdge()

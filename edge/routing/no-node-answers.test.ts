@@ -1,5 +1,6 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { errorOf, nowhere, stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { tenantAndNodes } from '../../test/edge/preferred-nodes.ts'
 import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 
 let tenant: TestTenant
@@ -7,10 +8,7 @@ let edge: TestEdge
 let first: { id: string; url: string }
 
 beforeAll(async () => {
-  const admin = new TestEdge()
-  await admin.seedBackbone()
-  tenant = await admin.seedTenant()
-  ;[first] = stubs.preferredBy(tenant.adapter)
+  ;({ tenant, first } = await tenantAndNodes())
 })
 beforeEach(async () => {
   edge = new TestEdge()
