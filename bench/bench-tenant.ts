@@ -2,7 +2,7 @@ import type { AdminClient } from '../cli/edge/admin-client.ts'
 import { AliasName, type BackboneSlug, TenantId } from '../shared/ids.ts'
 import type { LoadTarget } from './load.ts'
 import { publishRandomAdapter } from './publish-random-adapter.ts'
-import type { AdapterBackbone, RandomAdapter } from './random-adapter.ts'
+import type { ManifestShape, RandomAdapter } from './random-adapter.ts'
 import { freshStory, storyTokens } from './story.ts'
 
 /** What each completion of a load asks for, where it is not the usual. */
@@ -28,7 +28,7 @@ export interface BenchTenant {
 /** Makes a tenant of an edge with so many random adapters, whose weights are the same each time. */
 export async function benchTenant(
   admin: AdminClient,
-  { adapterCount, manifest }: { readonly adapterCount: number; readonly manifest: AdapterBackbone },
+  { adapterCount, manifest }: { readonly adapterCount: number; readonly manifest: ManifestShape },
 ): Promise<BenchTenant> {
   const tenant = TenantId.parse('bench')
   await admin.createTenant(tenant)

@@ -2,7 +2,7 @@ import type { AdminClient } from '../cli/edge/admin-client.ts'
 import { serializeAdapterFile } from '../shared/adapter-file.ts'
 import { sha256Hex } from '../shared/digest.ts'
 import { AdapterDigest, type AliasName, type TenantId } from '../shared/ids.ts'
-import { type AdapterBackbone, type RandomAdapter, randomAdapter } from './random-adapter.ts'
+import { type ManifestShape, type RandomAdapter, randomAdapter } from './random-adapter.ts'
 
 /** Gives a tenant an adapter with random weights, and an alias that names it. */
 export async function publishRandomAdapter(
@@ -12,7 +12,7 @@ export async function publishRandomAdapter(
     manifest,
     tenant,
     ...random
-  }: { tenant: TenantId; alias: AliasName; manifest: AdapterBackbone } & RandomAdapter,
+  }: { tenant: TenantId; alias: AliasName; manifest: ManifestShape } & RandomAdapter,
 ): Promise<AdapterDigest> {
   const bytes = serializeAdapterFile(randomAdapter(manifest, random))
   const digest = AdapterDigest.parse(await sha256Hex(bytes))

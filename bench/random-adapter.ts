@@ -1,5 +1,5 @@
 import { type AdapterFile, AdapterMetadata, adapterTensorSpecs } from '../shared/adapter-file.ts'
-import type { BackboneManifest } from '../shared/backbone.ts'
+import type { BackboneManifest, BackboneShape } from '../shared/backbone.ts'
 import type { FileTensor } from '../shared/safetensors.ts'
 
 /** A generator of numbers in [0, 1) from a seed (mulberry32). */
@@ -22,9 +22,9 @@ export interface RandomAdapter {
   readonly metadata?: Readonly<Record<string, string>>
 }
 
-/** What an adapter must know of its backbone. */
-export interface AdapterBackbone extends Pick<BackboneManifest, 'slug' | 'digest'> {
-  readonly config: Pick<BackboneManifest['config'], 'd' | 'layers' | 'vocab'>
+/** The parts of a manifest that an adapter must know of its backbone. */
+export interface ManifestShape extends Pick<BackboneManifest, 'slug' | 'digest'> {
+  readonly config: BackboneShape
 }
 
 /**
@@ -32,7 +32,7 @@ export interface AdapterBackbone extends Pick<BackboneManifest, 'slug' | 'digest
  * for 30 layers of 576.
  */
 export function randomAdapter(
-  manifest: AdapterBackbone,
+  manifest: ManifestShape,
   { seed, metadata: given = {} }: RandomAdapter,
 ): AdapterFile {
   const metadata = AdapterMetadata.parse({

@@ -2,10 +2,11 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { z } from 'zod'
+import { homeAt } from '../cli/local/home.ts'
 import { openCache } from '../model/backbone/cache.ts'
 import { isRunning } from '../test/e2e/processes.ts'
 import { benchSlug } from './backend.ts'
@@ -61,6 +62,32 @@ it('a machine without the model’s files is told how to get them, so that no st
     code: 1,
     said: `starting ${checkout}\nbench: the files that ${benchSlug} is made of are not on this machine: ${source}; get them with quartet backbone pull ${benchSlug}\n`,
   })
+  expect(await leftovers()).toEqual([])
+})
+
+/** A start that is ready, of a commit whose manifest has keys that this one does not know, and whose edge does not answer. */
+const ready = `
+import { mkdirSync, writeFileSync } from 'node:fs'
+const { QUARTET_CACHE, QUARTET_HOME } = process.env
+process.on('SIGTERM', () => process.exit())
+const write = (path, value) => {
+  mkdirSync(path.slice(0, path.lastIndexOf('/')), { recursive: true })
+  writeFileSync(path, JSON.stringify(value))
+}
+const manifest = { slug: '${benchSlug}', digest: '${'a'.repeat(64)}', config: { d: 4, layers: 1, vocab: 8, other: 1 }, other: 1 }
+write(QUARTET_CACHE + '/backbones/${benchSlug}-q8/manifest.json', manifest)
+write(QUARTET_HOME + '/${basename(homeAt('home').secrets)}', { adminKey: 'key', other: 1 })
+write(QUARTET_HOME + '/${basename(homeAt('home').localState)}', {})
+setInterval(() => {}, 1000)
+`
+
+it('a checkout whose edge does not take the adapters is named with what failed, and nothing of it is left', async () => {
+  const { bench, checkout, keepSource, leftovers } = await world(ready)
+  await keepSource()
+  const { code, said } = await bench().ended
+  expect(code).toBe(1)
+  expect(said).toContain(`bench: ${checkout} failed at taking a tenant and its adapters: `)
+  expect(said).toContain('if its API is too old for this benchmark, compare with a later commit')
   expect(await leftovers()).toEqual([])
 })
 

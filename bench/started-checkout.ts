@@ -12,17 +12,18 @@ import { homeAt } from '../cli/local/home.ts'
 import { readJsonFile } from '../cli/local/json-file.ts'
 import { localHost } from '../cli/local/port.ts'
 import { openCache } from '../model/backbone/cache.ts'
+import { BackboneShape } from '../shared/backbone.ts'
 import { BackboneDigest, BackboneSlug } from '../shared/ids.ts'
 import { freePorts } from '../test/e2e/quartet-start.ts'
 import { benchSlug } from './backend.ts'
 import { type Checkout, entryOf } from './checkout.ts'
-import type { AdapterBackbone } from './random-adapter.ts'
+import type { ManifestShape } from './random-adapter.ts'
 
 /** A checkout's whole local stack, started as a person does it: by its own `quartet start`. */
 export interface StartedCheckout extends AsyncDisposable {
   readonly edge: string
   readonly adminKey: string
-  readonly backbone: AdapterBackbone
+  readonly backbone: ManifestShape
   /** The process of `quartet start`, which is the parent of all others. */
   readonly pid: number
   /** Rejects with its last words when it ends; never resolves. */
@@ -43,7 +44,7 @@ const shownLines = 16
 const Manifest = z.object({
   slug: BackboneSlug,
   digest: BackboneDigest,
-  config: z.object({ d: z.int(), layers: z.int(), vocab: z.int() }),
+  config: z.object(BackboneShape.shape),
 })
 const Secrets = z.object({ adminKey: z.string().min(1) })
 
