@@ -32,8 +32,12 @@ export interface AdapterBackbone extends Pick<BackboneManifest, 'digest' | 'slug
 /** The reference's best start for every kind (`docs/training.md`). */
 const rows: Defaults = { rows: '4', anchor: 'own' }
 const atStart: Defaults = { ...rows, placement: 'after-first' }
+
 /** Late where there is a header to stand in front of (`docs/late-rows.md`). */
 const placed = (header: number): Defaults => ({ ...rows, placement: header > 0 ? 'late' : 'after-first' })
+
+/** Tokens that the generator of late rows reads by default. */
+export const lateWindow = 64
 
 /**
  * A generator for rows with these defaults. Each late adapter reads its window again, of a prefill that it shares
@@ -45,9 +49,6 @@ const generating = (start: Defaults, { placement }: Chosen): Defaults => ({
   activation: 'gelu',
   window: String((placement ?? start.placement) === 'late' ? lateWindow : maxWindow),
 })
-
-/** Tokens that the generator of late rows reads. */
-export const lateWindow = 64
 
 /** The choices that a kind has, each with its default; a choice whose default is undefined is left out. */
 const kinds: { readonly [K in AdapterKind]: (of: AdapterBackbone, chosen: Chosen) => Defaults } = {
