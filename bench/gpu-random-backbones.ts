@@ -31,9 +31,11 @@ export const randomBounds: LogitBounds = {
   ofSize: { f32: 0.05, f16: 0.05, int8: 0.063 },
 }
 
+export const randomSlug = 'random-135m'
+
 /** A backbone of that shape with random weights in 8 bits, made here: its rates are those of SmolLM2, and nothing is fetched. */
 export const randomBackbone = (made: DisposableStack): Promise<Loadable> =>
-  seeded({ config: smolLmShape, weights: 'q8' }, made)
+  seeded({ slug: randomSlug, config: smolLmShape, weights: 'q8' }, made)
 
 /** A backbone of a few thousand random weights. */
 export const smallBackbone = (made: DisposableStack): Promise<Loadable> => seeded({}, made)

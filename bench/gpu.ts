@@ -7,7 +7,7 @@ import { Clock } from './gpu-clock.ts'
 import { endingEarly } from './gpu-interruption.ts'
 import { smolLmBounds, tinyBounds } from './gpu-numerics.ts'
 import { measureDevice } from './gpu-parts.ts'
-import { randomBackbone, randomBounds, smallBackbone } from './gpu-random-backbones.ts'
+import { randomBackbone, randomBounds, randomSlug, smallBackbone } from './gpu-random-backbones.ts'
 import { GpuRun } from './gpu-run.ts'
 import { smallSizes, wholeSizes } from './gpu-sizes.ts'
 
@@ -45,7 +45,7 @@ export async function benchGpu({
   return await measureDevice(run, {
     on,
     ...(random
-      ? { name: 'random-135m', backbone: () => randomBackbone(made), bounds: randomBounds }
+      ? { name: randomSlug, backbone: () => randomBackbone(made), bounds: randomBounds }
       : { name: benchSlug, backbone: () => benchBackbone(), bounds: smolLmBounds }),
     sizes: wholeSizes,
     leastRatio: 0.98,

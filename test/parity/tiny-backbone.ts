@@ -30,6 +30,8 @@ export interface TinyBackbone {
 }
 
 export interface TinyOptions {
+  /** `tiny` by default. */
+  readonly slug?: string
   readonly config?: Partial<ModelConfig>
   readonly weights?: WeightFormat
   readonly seed?: number
@@ -59,7 +61,14 @@ const idsAlone: NonNullable<TinyOptions['text']> = {
 
 /** Imports a small random model as a real backbone is imported. */
 export async function tinyBackbone(options: TinyOptions = {}): Promise<TinyBackbone> {
-  const { config, text = idsAlone, weights = 'f32', seed = 1, alter = (_, values) => values } = options
+  const {
+    config,
+    slug = 'tiny',
+    text = idsAlone,
+    weights = 'f32',
+    seed = 1,
+    alter = (_, values) => values,
+  } = options
   const seeded = seededSource({ ...tinyConfig, ...config }, seed)
   const source: TensorSource = {
     config: seeded.config,
@@ -75,7 +84,7 @@ export async function tinyBackbone(options: TinyOptions = {}): Promise<TinyBackb
       origin: async () => ({ kind: 'seeded', name: `seed ${seed}`, sha256: '0'.repeat(64) }),
       close: async () => {},
     },
-    { slug: 'tiny', weights, destination: folder },
+    { slug, weights, destination: folder },
   ).catch(async (error: unknown) => {
     await rm(parent, { recursive: true })
     throw error
