@@ -4,6 +4,7 @@ import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { Backend } from '../model/runtime/backend.ts'
 import { type CacheType, cacheTypes } from '../model/runtime/cache-type.ts'
 import { type BackendOptions, createBackend } from '../model/runtime/create-backend.ts'
+import { usualPrefillWeights } from '../model/runtime/prefill-weights.ts'
 import { type BackboneManifest, WeightFormat } from '../shared/backbone.ts'
 import { BackboneSlug } from '../shared/ids.ts'
 
@@ -38,10 +39,18 @@ export function cacheTypeNamed(named: string | undefined): CacheType | undefined
 
 /** The backend as a node has it by default, without a node around it. */
 export async function openBenchBackend(
-  options: Pick<BackendOptions, 'threads'> & { readonly backbone?: Backbone } = {},
+  options: Pick<BackendOptions, 'prefillWeights' | 'threads'> & { readonly backbone?: Backbone } = {},
 ): Promise<{ backend: Backend; manifest: BackboneManifest }> {
-  const { backbone, ...session } = options
+  const { backbone, threads, prefillWeights } = options
   const { folder, manifest } = backbone ?? (await benchBackbone())
   const limits = { contextLength: 8192, chunkTokens: 256, maxBatch: 16, cacheRows: 16_384 }
-  return { backend: await createBackend({ folder, manifest, device: 'cpu', limits, ...session }), manifest }
+  const backend = await createBackend({
+    folder,
+    manifest,
+    device: 'cpu',
+    limits,
+    threads,
+    prefillWeights: prefillWeights ?? (await usualPrefillWeights(manifest)),
+  })
+  return { backend, manifest }
 }

@@ -13,13 +13,41 @@ import { compare, timed } from './statistics.ts'
 
 const context = 256
 
-async function prefillTime(backend: Backend, adapter?: LoadedAdapter): Promise<number> {
+/** Tokens of the prompts that each form of the weights reads: a short one, and one of the context. */
+const promptSizes = [70, context]
+
+async function prefillTime(
+  backend: Backend,
+  {
+    adapter,
+    tokens = context,
+  }: { readonly adapter?: LoadedAdapter | undefined; readonly tokens?: number } = {},
+): Promise<number> {
   let slot: CacheSlot | undefined
   const time = await timed(async () => {
-    slot = await prefill(backend, { tokens: prompt(context), ...(adapter ? { adapter } : {}) })
+    slot = await prefill(backend, { tokens: prompt(tokens), ...(adapter ? { adapter } : {}) })
   })
   slot?.release()
   return time
+}
+
+/** Prompts read by a copy of the weights in f32, against by those that are stored. */
+async function floatPrompts(): Promise<Figure[]> {
+  const [f32, stored] = [
+    await openBenchBackend({ prefillWeights: 'f32' }),
+    await openBenchBackend({ prefillWeights: 'stored' }),
+  ]
+  const figures: Figure[] = []
+  for (const tokens of promptSizes) {
+    const { ratio } = await compare(9, {
+      a: () => prefillTime(f32.backend, { tokens }),
+      b: () => prefillTime(stored.backend, { tokens }),
+    })
+    figures.push({ name: `prefill of ${tokens} tokens, weights in f32 / stored`, value: ratio, unit: '×' })
+  }
+  await f32.backend.close()
+  await stored.backend.close()
+  return figures
 }
 
 /** Measures memory in a fresh process, so that this one's history does not count. */
@@ -42,7 +70,7 @@ export async function benchEngine(options: PeerOptions): Promise<boolean> {
 
   const decode = await decodeStepsInTurn(backend, { batch: 8, context, adapters })
   const prompts = await compare(25, {
-    a: () => prefillTime(backend, adapters[0]),
+    a: () => prefillTime(backend, { adapter: adapters[0] }),
     b: () => prefillTime(backend),
   })
   const batching = await compare(7, {
@@ -50,6 +78,7 @@ export async function benchEngine(options: PeerOptions): Promise<boolean> {
     b: () => decodeStep(backend, { batch: 1, context, adapters: [] }),
   })
   await backend.close()
+  const floats = await floatPrompts()
   const sequencesMiB = await memory('sequences')
   const adaptersPerByte = await memory('adapters')
 
@@ -70,6 +99,7 @@ export async function benchEngine(options: PeerOptions): Promise<boolean> {
       unit: '×',
       bound: { kind: 'at most', value: 1.05 },
     },
+    ...floats,
     { name: 'decode step, batch 1', value: batching.b, unit: 'ms' },
     { name: 'decode step, batch 16', value: batching.a, unit: 'ms' },
     {

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
 import { cacheTypes } from '../model/runtime/cache-type.ts'
+import { prefillWeights } from '../model/runtime/prefill-weights.ts'
 import { WeightFormat } from '../shared/backbone.ts'
 import { QuartetError } from '../shared/errors.ts'
 import { Heartbeat, NodeId } from '../shared/heartbeat.ts'
@@ -34,6 +35,7 @@ const Settings = z.object({
   cacheRows: whole(64, 100_000_000).optional(),
   cacheBytes: whole(1, Number.MAX_SAFE_INTEGER).optional(),
   cacheType: z.enum(cacheTypes, 'must be f32, f16 or int8').optional(),
+  prefillWeights: z.enum(prefillWeights, 'must be stored or f32').optional(),
   cudaGraphs: z.enum(['on', 'off'], 'must be on or off').default('on'),
   queue: whole(1, 100_000).default(256),
   tenantQueue: whole(1, 100_000).optional(),
@@ -115,6 +117,11 @@ const sources: { readonly [Setting in keyof Given]-?: Source } = {
     flag: 'cache-type',
     env: 'QUARTET_CACHE_TYPE',
     help: 'how the KV cache is kept: f32 or int8 (a quarter of the memory) on the CPU, f16 or f32 with webgpu, f16 or int8 with cuda; by default f32 on the CPU, f16 on GPUs',
+  },
+  prefillWeights: {
+    flag: 'prefill-weights',
+    env: 'QUARTET_PREFILL_WEIGHTS',
+    help: 'by which weights prompts are read on the CPU: stored, or f32, a copy that takes 4 bytes for each weight of the layers; by default f32 for q8 and q4 on a processor with AVX2 and without VNNI, where the copy takes at most 2 GiB',
   },
   cudaGraphs: {
     flag: 'cuda-graphs',

@@ -188,6 +188,7 @@ async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   const { checkDecoding } = await import('../model/runtime/decode-check.ts')
   const { checkLongChunks } = await import('../model/runtime/long-chunk-check.ts')
   const { prepareCacheGraph } = await import('../model/calibration/cache-graph.ts')
+  const { usualPrefillWeights } = await import('../model/runtime/prefill-weights.ts')
   const { folder, manifest } = await findBackbone(config)
   const { device, maxBatch, prefixBytes: keptBytes, threads } = config
   const { cacheType = defaultCacheType[device] } = config
@@ -201,7 +202,9 @@ async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   const limits = { contextLength, chunkTokens, maxBatch, cacheRows }
   await prepareCacheGraph({ folder, manifest }, { device, layout, type: cacheType })
   const decodeGraph = device === 'cuda' && config.cudaGraphs === 'on'
-  const opening = { folder, manifest, device, threads, limits, cacheType, decodeGraph, keptBytes }
+  const prefillWeights = config.prefillWeights ?? (await usualPrefillWeights(manifest, device))
+  const on = { device, threads, decodeGraph, prefillWeights }
+  const opening = { folder, manifest, limits, cacheType, keptBytes, ...on }
   await using failing = new AsyncDisposableStack()
   const backend = failing.adopt(await createBackend(opening), (refused) => refused.close())
   await warmUp(backend)

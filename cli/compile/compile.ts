@@ -2,6 +2,7 @@ import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import { backboneCodec } from '../../model/import/backbone-tokenizer.ts'
 import { encode } from '../../model/import/tokenizer.ts'
 import { compileText, type Precision } from '../../model/runtime/compile.ts'
+import { usualPrefillWeights } from '../../model/runtime/prefill-weights.ts'
 import { serializeAdapterFile } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest } from '../../shared/ids.ts'
@@ -25,7 +26,9 @@ export async function compileAdapter(
   const reader = { manifest, codec }
   const tokens = encode(codec, sourceText(source, reader))
   const begin = beginToken(reader)
-  const file = await compileText({ folder, manifest, tokens, begin, ...(precision && { precision }) })
+  const prefillWeights = await usualPrefillWeights(manifest)
+  const text = { folder, manifest, tokens, begin, prefillWeights }
+  const file = await compileText({ ...text, ...(precision && { precision }) })
   const bytes = serializeAdapterFile(file)
   return { digest: AdapterDigest.parse(await sha256Hex(bytes)), bytes, rows: tokens.length }
 }

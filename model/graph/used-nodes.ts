@@ -9,15 +9,15 @@ export function onlyUsed(nodes: readonly Node[], wanted: readonly string[]): Nod
   for (const node of nodes.toReversed()) {
     if (!(node.output ?? []).some((name) => used.has(name))) continue
     kept.push(node)
-    for (const name of inputsOf(node)) used.add(name)
+    for (const name of namesReadBy(node)) used.add(name)
   }
   return kept.reverse()
 }
 
 /** Names that a node reads, in its branches too. */
-function inputsOf({ attribute, input }: Node): readonly string[] {
+export function namesReadBy({ attribute, input }: Node): readonly string[] {
   const inner = (attribute ?? []).flatMap(({ g }) => [
-    ...(g?.node ?? []).flatMap(inputsOf),
+    ...(g?.node ?? []).flatMap(namesReadBy),
     ...(g?.output ?? []).map(({ name }) => name ?? ''),
   ])
   return [...(input ?? []), ...inner]

@@ -3,6 +3,8 @@ import type { BackboneManifest } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { FileTensor } from '../../shared/safetensors.ts'
 import { maxAdapterBytes } from '../../shared/wire.ts'
+import { withFloatMatrices } from '../graph/float-matrices.ts'
+import { hasQuants, type PrefillWeights } from './prefill-weights.ts'
 import { range } from './row-places.ts'
 import { Trace } from './trace.ts'
 
@@ -15,6 +17,8 @@ export interface CompileOptions {
   readonly begin?: number | undefined
   /** f32 rows are exact; f16 rows take half the space and change logits a little. */
   readonly precision?: Precision
+  /** By which weights the text is read, as a node has it; those that are stored when absent. */
+  readonly prefillWeights?: PrefillWeights | undefined
 }
 
 export type Precision = Extract<AdapterMetadata, { kind: 'static' }>['precision']
@@ -22,7 +26,8 @@ export type Precision = Extract<AdapterMetadata, { kind: 'static' }>['precision'
 /**
  * Compiles a text into a `static` adapter: its rows are the hidden states that enter each layer for the text's
  * tokens. In front of a prompt they leave the same keys and values in the cache as the text itself would, so serving
- * the adapter equals serving the backbone with the text in front: bit for bit with rows in f32.
+ * the adapter equals serving the backbone with the text in front: bit for bit with rows in f32, where prompts are read by
+ * the same weights.
  *
  * Throws `invalid_request` for a text without tokens or too long for an adapter.
  */
@@ -32,10 +37,12 @@ export async function compileText({
   tokens,
   begin,
   precision = 'f32',
+  prefillWeights = 'stored',
 }: CompileOptions): Promise<AdapterFile> {
   const { layers, d } = manifest.config
   checkLength(tokens.length, { bytesPerRow: layers * d * (precision === 'f32' ? 4 : 2) })
-  const trace = await Trace.open(folder)
+  const isFloat = prefillWeights === 'f32' && hasQuants(manifest)
+  const trace = await Trace.open(folder, isFloat ? withFloatMatrices : undefined)
   try {
     const front = begin === undefined ? [] : [begin]
     const hidden = await trace.hiddenStates([...front, ...tokens])

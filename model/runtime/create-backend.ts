@@ -1,5 +1,6 @@
 import type { BackboneManifest } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import { withFloatMatrices } from '../graph/float-matrices.ts'
 import { hostNodes } from '../graph/prompt-inputs.ts'
 import { AdapterLoader } from './adapter-tensors.ts'
 import { loadAnchors } from './anchors.ts'
@@ -10,6 +11,7 @@ import type { CacheType } from './cache-type.ts'
 import { DecodeGraph } from './decode-graph.ts'
 import { OnnxBackend } from './onnx-backend.ts'
 import { cacheGraphFile, openKvCache } from './open-kv-cache.ts'
+import { hasQuants, type PrefillWeights } from './prefill-weights.ts'
 import { Runner } from './runner.ts'
 import type { Device } from './session.ts'
 
@@ -26,6 +28,8 @@ export interface BackendOptions {
   readonly cacheLayout?: CacheLayout | undefined
   /** Whether tokens are decoded by a graph of their own, which a GPU captures: with a cache in pages, on CUDA unless said. */
   readonly decodeGraph?: boolean | undefined
+  /** By which weights prompts are read: those that are stored when absent, and `f32` on the CPU alone. */
+  readonly prefillWeights?: PrefillWeights | undefined
   /** Memory of the device for kept rows; none but a little when absent. The host takes what it needs. */
   readonly keptBytes?: number | undefined
   /** `contextLength` is lowered to the backbone's own. */
@@ -41,6 +45,7 @@ export async function createBackend({
   keptBytes = 0,
   manifest,
   limits: asked,
+  prefillWeights = 'stored',
   ...session
 }: BackendOptions): Promise<OnnxBackend> {
   const { config, digest: backbone, weights } = manifest
@@ -50,6 +55,12 @@ export async function createBackend({
     throw new QuartetError(
       'backbone_invalid',
       `${folder} has bf16 weights, which ONNX Runtime multiplies on GPUs alone; run it with --device cuda, or import the model with --weights q8`,
+    )
+  if (prefillWeights === 'f32' && device !== 'cpu')
+    throw new QuartetError(
+      'invalid_request',
+      `prompts are read by the stored weights on ${device}: leave --prefill-weights f32 out, or use --device cpu`,
+      { param: '--prefill-weights' },
     )
   checkHeads(config, device)
   checkCacheType(cacheType, { device, layout })
@@ -79,6 +90,7 @@ export async function createBackend({
             })
         : undefined,
     graph: cacheGraphFile(form, { config, device }),
+    prefill: prefillWeights === 'f32' && hasQuants(manifest) ? withFloatMatrices : undefined,
     cpuNodes: hostNodes(config),
     ...session,
   })

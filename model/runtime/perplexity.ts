@@ -3,6 +3,7 @@ import { openBackbone } from '../backbone/backbone-folder.ts'
 import type { CacheType } from './cache-type.ts'
 import { createBackend } from './create-backend.ts'
 import { logNormaliser } from './logits.ts'
+import { usualPrefillWeights } from './prefill-weights.ts'
 import { range } from './row-places.ts'
 
 /** Tokens that are read at a time, and the positions in them whose next token is scored. */
@@ -110,11 +111,12 @@ function divergenceOf(a: Float32Array, b: Float32Array, sums: { exact: number; s
   return sum
 }
 
-/** A backbone on this machine's CPU. */
+/** A backbone as this machine's CPU reads prompts by default. */
 export async function openScorer({ folder, cacheType }: ModelForm): Promise<WindowScorer> {
   const { manifest } = await openBackbone(folder)
   const limits = { contextLength: window, chunkTokens: window, maxBatch: 1, cacheRows: window }
-  const backend = await createBackend({ folder, manifest, device: 'cpu', limits, cacheType })
+  const prefillWeights = await usualPrefillWeights(manifest)
+  const backend = await createBackend({ folder, manifest, device: 'cpu', limits, cacheType, prefillWeights })
   return {
     vocab: manifest.config.vocab,
     async score(tokens) {

@@ -42,6 +42,8 @@ export type RowResult = 'logits' | 'hidden'
 export class Runner {
   readonly cache: KvCache
   readonly #session: InferenceSession
+  /** The serving graph as it decodes: another session where prompts are read by other weights, else the same. */
+  readonly #decoding: InferenceSession
   readonly #decodeGraph: DecodeGraph | undefined
   /** A run of it has failed: a class of sizes may be one that the device does not capture. */
   #isDecodeGraphOff = false
@@ -59,15 +61,18 @@ export class Runner {
     cache,
     config,
     decodeGraph,
+    decoding,
     weights,
   }: {
     session: InferenceSession
+    decoding: InferenceSession
     cache: KvCache
     config: ModelConfig
     decodeGraph: DecodeGraph | undefined
     weights: SharedWeights | undefined
   }) {
     this.#session = session
+    this.#decoding = decoding
     this.cache = cache
     this.#config = config
     this.#oneInEach = Array<number>(config.layers).fill(1)
@@ -76,8 +81,8 @@ export class Runner {
   }
 
   /**
-   * `graph`: its file in the folder; `cache`: makes the cache of its session; `decode`: opens the graph that decodes, which
-   * has its weights in common with the other. Throws `backbone_invalid` or, when the device does not start, `node_unavailable`.
+   * `graph`: its file in the folder; `prefill`: what becomes of the graph that reads prompts; `cache`: makes the cache of its
+   * session; `decode`: opens the graph that decodes, which has its weights in common with the other. Throws `backbone_invalid` or, when the device does not start, `node_unavailable`.
    */
   static async open(
     folder: string,
@@ -86,12 +91,14 @@ export class Runner {
       config,
       decode,
       graph,
+      prefill,
       ...options
     }: SessionOptions & {
       cache: (session: InferenceSession) => Promise<KvCache>
       decode?: ((initializers: SharedWeights['tensors']) => Promise<DecodeGraph>) | undefined
       config: ModelConfig
       graph: string
+      prefill?: ((model: Uint8Array) => Uint8Array) | undefined
     },
   ): Promise<Runner> {
     const { device } = options
@@ -99,16 +106,13 @@ export class Runner {
     const keep = <T extends { release(): Promise<void> }>(part: T): T =>
       opened.adopt(part, (released) => released.release())
     const weights = decode && keep(await SharedWeights.open(folder, { device, graph }))
-    const session = keep(
-      await InferenceSession.open(
-        { folder, graph },
-        { ...options, ...(weights && { initializers: weights.tensors }) },
-      ),
-    )
+    const common = { ...options, ...(weights && { initializers: weights.tensors }) }
+    const session = keep(await InferenceSession.open({ folder, graph, change: prefill }, common))
+    const decoding = prefill ? keep(await session.openBeside({ folder, graph }, common)) : session
     const cache = keep(await openCache(session))
     const decodeGraph = weights && decode && keep(await decode(weights.tensors))
     opened.move()
-    return new Runner({ session, cache, config, decodeGraph, weights })
+    return new Runner({ session, decoding, cache, config, decodeGraph, weights })
   }
 
   /** Binds tensors that many runs of the serving graph have in common; released with the graph at the latest. */
@@ -130,7 +134,7 @@ export class Runner {
             .catch((cause) => this.#leaveDecodeGraph(cause))
         const { positions, slots, tensors } = binding
         const step = this.#decodeTensorsOf({ logits, rows: slots.length }).of(slots, batch)
-        return this.#session.runInto(
+        return this.#decoding.runInto(
           { ...positions, ...this.#lengthFeeds(binding, { ...facts, gainedBy: () => 1 }) },
           {},
           { beside: [tensors, prompt, step] },
@@ -154,7 +158,7 @@ export class Runner {
     if (this.#decodeTensors?.fit(sizes)) return this.#decodeTensors
     this.#releaseDecodeTensors()
     const { layers, vocab } = this.#config
-    const made = new DecodeTensors(this.#session, { ...sizes, layers, vocab })
+    const made = new DecodeTensors(this.#decoding, { ...sizes, layers, vocab })
     this.#decodeTensors = made
     return made
   }
@@ -228,7 +232,8 @@ export class Runner {
 
   /** Bytes of this process's memory that runs have read and written: on a device, those that crossed. */
   get hostBytes(): number {
-    return this.#session.hostBytes + this.cache.hostBytes + (this.#decodeGraph?.hostBytes ?? 0)
+    const decoding = this.#decoding === this.#session ? 0 : this.#decoding.hostBytes
+    return this.#session.hostBytes + decoding + this.cache.hostBytes + (this.#decodeGraph?.hostBytes ?? 0)
   }
 
   async release(): Promise<void> {
@@ -236,6 +241,8 @@ export class Runner {
     this.#releaseDecodeTensors()
     await this.#decodeGraph?.release()
     await this.#session.release()
+    // Where both are one, this does nothing.
+    await this.#decoding.release()
     await this.#weights?.release()
   }
 }

@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { QuartetError } from '../../shared/errors.ts'
 import { graphFiles } from '../graph/export.ts'
@@ -70,6 +70,14 @@ const providers: {
   },
 }
 
+/** A graph in a backbone's folder, beside the weights that it refers to. */
+interface GraphOfBackbone {
+  readonly folder: string
+  readonly graph: string
+  /** What becomes of it before it is loaded. */
+  readonly change?: ((model: Uint8Array) => Uint8Array) | undefined
+}
+
 /** One graph, loaded and ready to run. */
 export class InferenceSession {
   readonly #session: NativeSession
@@ -80,15 +88,30 @@ export class InferenceSession {
   }
 
   /** Loads a graph of a backbone. Throws `backbone_invalid` or `node_unavailable` that names the remedy. */
-  static async open(
-    path: { folder: string; graph: string },
+  static open(of: GraphOfBackbone, options: SessionOptions): Promise<InferenceSession> {
+    return InferenceSession.#open(of, options)
+  }
+
+  /** The same for a graph with the inputs and outputs of this one: what is bound to this session is bound to that one too. */
+  openBeside(of: GraphOfBackbone, options: SessionOptions): Promise<InferenceSession> {
+    return InferenceSession.#open(of, options, this.#session)
+  }
+
+  static async #open(
+    { change, folder, graph }: GraphOfBackbone,
     options: SessionOptions,
+    boundWith?: NativeSession,
   ): Promise<InferenceSession> {
     const { ort, native } = nativeOptions(options)
+    const path = join(folder, graph)
+    const all = { ...native, boundWith }
     try {
-      return new InferenceSession(await NativeSession.open(ort, join(path.folder, path.graph), native))
+      const session = change
+        ? NativeSession.open(ort, change(await readFile(path)), { ...all, weightsFolder: folder })
+        : NativeSession.open(ort, path, all)
+      return new InferenceSession(await session)
     } catch (cause) {
-      throw await loadFailure(cause, { folder: path.folder, file: path.graph, device: options.device })
+      throw await loadFailure(cause, { folder, file: graph, device: options.device })
     }
   }
 

@@ -10,9 +10,10 @@ export class Trace {
     this.#session = session
   }
 
-  /** Throws `backbone_invalid`. */
-  static async open(folder: string): Promise<Trace> {
-    return new Trace(await InferenceSession.open({ folder, graph: graphFiles.trace }, { device: 'cpu' }))
+  /** `change`: what becomes of the graph before it is loaded. Throws `backbone_invalid`. */
+  static async open(folder: string, change?: (model: Uint8Array) => Uint8Array): Promise<Trace> {
+    const graph = { folder, graph: graphFiles.trace, change }
+    return new Trace(await InferenceSession.open(graph, { device: 'cpu' }))
   }
 
   /** Hidden states entering each layer for a sequence of these tokens: [layers, tokens, d]. */

@@ -74,14 +74,20 @@ test('a resident adapter takes the size of its file', () => {
   }
 })
 
-test.for(['q8', 'f32'] as const)(
-  'a compiled text survives its file and is the text itself, bit for bit, with %s weights',
-  async (weights) => {
+test.for([
+  ['q8', 'stored'],
+  ['q8', 'f32'],
+  ['f32', 'stored'],
+] as const)(
+  'a compiled text survives its file and is the text itself, bit for bit, with %s weights, %s for prompts',
+  async ([weights, prefillWeights]) => {
     const exact = await tinyBackbone({ weights })
-    const host = await openBackend(exact, { chunkTokens: 64 })
+    const host = await openBackend(exact, { chunkTokens: 64, prefillWeights })
     try {
       const [text, prompt] = [range(0, 40).map((i) => (i * 91) % 256), [7, 8, 9]]
-      const file = parseAdapterFile(serializeAdapterFile(await compileText({ ...exact, tokens: text })))
+      const file = parseAdapterFile(
+        serializeAdapterFile(await compileText({ ...exact, tokens: text, prefillWeights })),
+      )
       const adapter = host.loadAdapter(file)
       expect(adapter.rows).toBe(text.length)
       expect(await scoreAll(host, { tokens: prompt, adapter })).toEqual(

@@ -100,6 +100,7 @@ export function openBackend(
     decodeGraph,
     device = 'cpu',
     keptBytes,
+    prefillWeights,
     threads,
     ...limits
   }: Partial<OnnxBackend['limits'] & Omit<BackendOptions, 'folder' | 'limits' | 'manifest'>> = {},
@@ -112,6 +113,7 @@ export function openBackend(
     cacheType,
     decodeGraph,
     keptBytes,
+    prefillWeights,
     threads,
     limits: { contextLength: 1024, chunkTokens: 512, maxBatch: 12, cacheRows: 4096, ...limits },
   })

@@ -2,6 +2,7 @@ import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import type { LoadedAdapter } from '../../model/runtime/backend.ts'
 import { createBackend } from '../../model/runtime/create-backend.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
+import { usualPrefillWeights } from '../../model/runtime/prefill-weights.ts'
 import { maxWindow } from '../../shared/adapter-file.ts'
 import type { Example } from '../data/example.ts'
 import { type Measurements, type MeasureOptions, type MeasureProgress, measure } from './measure.ts'
@@ -13,7 +14,7 @@ const maxBatch = 16
 const spareRows = 8
 
 /** A backbone as a node serves it, with room for the longest of these examples in every place of the batch. */
-export function openEvaluationBackend(
+export async function openEvaluationBackend(
   { folder, manifest }: Backbone,
   of: {
     readonly examples: readonly Example[]
@@ -34,6 +35,7 @@ export function openEvaluationBackend(
     manifest,
     device: 'cpu',
     threads: of.threads,
+    prefillWeights: await usualPrefillWeights(manifest),
     limits: { contextLength: rows, chunkTokens: maxWindow, maxBatch, cacheRows: rows * maxBatch },
   })
 }

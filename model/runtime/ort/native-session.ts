@@ -21,6 +21,10 @@ export interface NativeSessionOptions {
    * there, and else it makes its own. They outlive the session.
    */
   readonly initializers?: Readonly<Record<string, DeviceTensor>> | undefined
+  /** The folder of the files that a graph in memory refers to. */
+  readonly weightsFolder?: string | undefined
+  /** A session of a graph with the same inputs and outputs: what is bound to it is bound to this one too. */
+  readonly boundWith?: NativeSession | undefined
 }
 
 export interface RunIntoOptions {
@@ -53,17 +57,24 @@ export class NativeSession {
   readonly #memories: DeviceMemory[] = []
   /** Those that their owners have not released. */
   readonly #bound = new Set<BoundTensors>()
+  readonly #boundWith: NativeSession | undefined
   #hostBytes = 0
 
-  private constructor(ort: Ort, address: bigint) {
+  private constructor(
+    ort: Ort,
+    { address, boundWith }: { address: bigint; boundWith: NativeSession | undefined },
+  ) {
     this.#ort = ort
     this.#address = address
+    this.#boundWith = boundWith
     this.inputs = namesOf(ort, address, { count: 'SessionGetInputCount', name: 'SessionGetInputName' })
     this.outputs = namesOf(ort, address, { count: 'SessionGetOutputCount', name: 'SessionGetOutputName' })
     this.#names = new Map([...this.inputs, ...this.outputs].map((name) => [name, new CString(name)]))
+    if (boundWith !== undefined && !sameNames(this, boundWith))
+      throw new Error('sessions that have bound tensors in common differ in their inputs or outputs')
   }
 
-  /** Loads a graph from a file, or from bytes that refer to no other file. Throws `OrtError`. */
+  /** Loads a graph from a file, or from bytes, which may refer to files in `weightsFolder`. Throws `OrtError`. */
   static async open(
     ort: Ort,
     model: string | Uint8Array,
@@ -77,7 +88,7 @@ export class NativeSession {
       else await api.callAside('CreateSessionFromArray', environment, model, model.byteLength, native, out)
       const [session = 0n] = out
       try {
-        return new NativeSession(ort, session)
+        return new NativeSession(ort, { address: session, boundWith: options.boundWith })
       } catch (error) {
         await api.callAside('ReleaseSession', session)
         throw error
@@ -169,8 +180,13 @@ export class NativeSession {
     return prepared(tensors, { addressesOf: (names) => this.#addressesOf(names), values })
   }
 
+  /** Whether these tensors are bound to it, and not released. */
+  has(bound: BoundTensors): boolean {
+    return this.#bound.has(bound)
+  }
+
   #own(bound: BoundTensors): BoundTensors {
-    if (this.#bound.has(bound)) return bound
+    if (this.has(bound) || this.#boundWith?.has(bound)) return bound
     throw new Error('bound tensors were released, or are bound to another session')
   }
 
@@ -230,6 +246,12 @@ export class NativeSession {
   }
 }
 
+/** Whether two graphs have the same inputs and outputs. */
+function sameNames(a: NativeSession, b: NativeSession): boolean {
+  const namesIn = ({ inputs, outputs }: NativeSession) => [...inputs, ...outputs].sort().join()
+  return namesIn(a) === namesIn(b)
+}
+
 interface RunArguments {
   readonly inputs: ValueList
   /** The library makes a value where there is none. */
@@ -281,7 +303,7 @@ class CString {
 
 function sessionOptions(
   ort: Ort,
-  { initializers = {}, threads, memoryPattern, provider }: NativeSessionOptions,
+  { initializers = {}, threads, memoryPattern, provider, weightsFolder }: NativeSessionOptions,
 ): bigint {
   const { api } = ort
   const options = addressFrom((out) => api.call('CreateSessionOptions', out))
@@ -289,6 +311,15 @@ function sessionOptions(
     api.call('SetSessionLogSeverityLevel', options, errorsOnly)
     // Threads wait busily while a run lasts, and leave the cores to others between runs.
     api.call('AddSessionConfigEntry', options, 'session.force_spinning_stop', '1')
+    // Weights that a graph dequantises are computed once, when it is loaded, and not in each run.
+    api.call('AddSessionConfigEntry', options, 'session.disable_quant_qdq', '1')
+    if (weightsFolder !== undefined)
+      api.call(
+        'AddSessionConfigEntry',
+        options,
+        'session.model_external_initializers_file_folder_path',
+        weightsFolder,
+      )
     if (threads !== undefined) api.call('SetIntraOpNumThreads', options, threads)
     if (!memoryPattern) api.call('DisableMemPattern', options)
     for (const [name, { address }] of Object.entries(initializers))

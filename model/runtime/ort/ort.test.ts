@@ -226,6 +226,22 @@ describe('bound tensors', () => {
     await other.release()
   })
 
+  it('are those of a session beside it too, whose graph has the same inputs and outputs', async () => {
+    const session = await NativeSession.open(Ort.load(), product(), { memoryPattern: true, threads: 1 })
+    const beside = (model: Uint8Array) =>
+      NativeSession.open(Ort.load(), model, { memoryPattern: true, threads: 1, boundWith: session })
+    const other = await beside(product())
+    const y = float32(new Float32Array(2), [1, 2])
+    const bound = session.bind({ feeds: { w }, outputs: { y } })
+    const run = (on: NativeSession) => on.runInto({ x: x(1) }, {}, { beside: [bound] })
+    await run(other)
+    expect([...y.data]).toEqual([9, 12])
+    await expect(beside(products(1))).rejects.toThrow('differ in their inputs or outputs')
+    await session.release()
+    await expect(run(other)).rejects.toThrow('released')
+    await other.release()
+  })
+
   it('that are released during a run are freed behind it', async () => {
     const slow = await NativeSession.open(Ort.load(), products(20), { memoryPattern: true, threads: 1 })
     const result = new Float32Array(512 * 512)
