@@ -101,13 +101,12 @@ class FloatMatrices {
       [flat, scales, middle],
       [whole('axis', 1), whole('block_size', blockSize)],
     )
-    if (this.#tensors.has(`${name}.offsets`)) {
-      const offsets = this.#as(`${name}.offsets`, { dims: [rows, blocks, 1], dataType: DataType.FLOAT })
-      const parted = add('Reshape', [value, this.#numbers([rows, blocks, blockSize])])
-      value = add('Reshape', [add('Add', [parted, offsets]), this.#numbers([rows, blocks * blockSize])])
-    }
     if (columns % blockSize !== 0)
       value = add('Slice', [value, this.#numbers([0]), this.#numbers([columns]), this.#numbers([1])])
+    // All of these values are in memory until the whole graph is loaded, so that there are as few of them as can be: a product
+    // with ones and zeros adds each offset to its block without a value of another shape.
+    const offsets = `${name}.offsets`
+    if (this.#tensors.has(offsets)) value = add('Gemm', [offsets, this.#blocksOf(columns), value])
     return { nodes, value }
   }
 
@@ -124,6 +123,17 @@ class FloatMatrices {
       dims: [rows, blocks],
       rawData: new Uint8Array(Math.ceil((rows * blocks) / 2)).fill(centre | (centre << 4)),
     }))
+  }
+
+  /** One in each column of a block, [blocks, columns]. */
+  #blocksOf(columns: number): string {
+    return this.#made(`blocks.${columns}`, () => {
+      const blocks = blocksIn(columns)
+      const ones = new Float32Array(blocks * columns)
+      for (let column = 0; column < columns; column++)
+        ones[Math.floor(column / blockSize) * columns + column] = 1
+      return { dataType: DataType.FLOAT, dims: [blocks, columns], rawData: new Uint8Array(ones.buffer) }
+    })
   }
 
   #numbers(values: readonly number[]): string {

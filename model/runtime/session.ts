@@ -1,5 +1,5 @@
-import { readFile, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readFile, realpath, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { QuartetError } from '../../shared/errors.ts'
 import { graphFiles } from '../graph/export.ts'
 import type { BoundTensors, FeedsAndOutputs } from './ort/bound-tensors.ts'
@@ -106,10 +106,11 @@ export class InferenceSession {
     const path = join(folder, graph)
     const all = { ...native, boundWith }
     try {
-      const session = change
-        ? NativeSession.open(ort, change(await readFile(path)), { ...all, weightsFolder: folder })
-        : NativeSession.open(ort, path, all)
-      return new InferenceSession(await session)
+      if (change === undefined) return new InferenceSession(await NativeSession.open(ort, path, all))
+      // Beside a graph in memory the library takes no links to weights in another folder, as it does beside a file.
+      const weightsFolder = dirname(await realpath(join(folder, graphFiles.weights)))
+      const model = change(await readFile(path))
+      return new InferenceSession(await NativeSession.open(ort, model, { ...all, weightsFolder }))
     } catch (cause) {
       throw await loadFailure(cause, { folder, file: graph, device: options.device })
     }

@@ -1,7 +1,10 @@
-import { rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { mkdir, readFile, rm, symlink } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import proto from 'onnx-proto'
 import { expect, onTestFinished, test } from 'vitest'
 import { prepareInt8Cache } from '../../model/calibration/int8-cache.ts'
+import { graphFiles } from '../../model/graph/export.ts'
+import { withFloatMatrices } from '../../model/graph/float-matrices.ts'
 import { matrixFormats } from '../../model/graph/matrix-format.ts'
 import { q8BesideQ4 } from '../../model/graph/quantised-matrix.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
@@ -167,5 +170,46 @@ test('weights in f32 are their own copy, and other devices have none', async () 
     code: 'invalid_request',
     param: '--prefill-weights',
     message: expect.stringContaining('--device cpu'),
+  })
+})
+
+test.for([
+  ['q8', 1],
+  ['q4', 2],
+] as const)(
+  'the copy of %s weights takes at most %i times its own memory while it is made',
+  async ([weights, most]) => {
+    const tiny = await made({ weights, config: { ...tinyConfig } })
+    const serving = await readFile(join(tiny.folder, graphFiles.serving))
+    const nodes = proto.onnx.ModelProto.decode(withFloatMatrices(serving)).graph?.node ?? []
+    // The runtime keeps every value that it computes at loading until it has computed all of them.
+    const values = nodes.flatMap(({ output }) =>
+      (output ?? []).filter((name) => name.startsWith('layers.0.down.')),
+    )
+    expect(values.length).toBeGreaterThan(0)
+    expect(values.length).toBeLessThanOrEqual(most)
+  },
+)
+
+test('a folder of links to a backbone’s files is read in f32 as the backbone itself', async () => {
+  const tiny = await made({ weights: 'q4' })
+  const folder = join(dirname(tiny.folder), 'links')
+  await mkdir(folder)
+  for (const file of ['anchors.safetensors', graphFiles.serving, graphFiles.weights])
+    await symlink(join(tiny.folder, file), join(folder, file))
+  const linked = await opened({ ...tiny, folder }, { prefillWeights: 'f32' })
+  const own = await opened(tiny, { prefillWeights: 'f32' })
+  expect(await scoreAll(linked, { tokens })).toEqual(await scoreAll(own, { tokens }))
+})
+
+test.for([
+  [graphFiles.serving, 'no such file'],
+  [graphFiles.weights, 'no such file'],
+] as const)('a backbone without %s is refused with the remedy', async ([file, reason]) => {
+  const tiny = await made({ weights: 'q8' })
+  await rm(join(tiny.folder, file))
+  await expect(openBackend(tiny, { prefillWeights: 'f32' })).rejects.toMatchObject({
+    code: 'backbone_invalid',
+    message: expect.stringMatching(new RegExp(`${reason}.*pull it again`)),
   })
 })
