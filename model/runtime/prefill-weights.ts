@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { totalmem } from 'node:os'
 import type { BackboneManifest, ModelConfig } from '../../shared/backbone.ts'
 import type { Device } from './session.ts'
 
@@ -6,11 +7,19 @@ import type { Device } from './session.ts'
 export const prefillWeights = ['stored', 'f32'] as const
 export type PrefillWeights = (typeof prefillWeights)[number]
 
-/** Memory of the copy that is taken unasked. */
-const mostBytes = 2 * 1024 ** 3
+/** Memory of the copy that is taken unasked, and its share of what the process may have: 4-bit weights take twice that at loading. */
+const [mostBytes, mostShare] = [2 * 1024 ** 3, 1 / 4]
 
 /** Processors that multiply 8-bit numbers quicker than f32: those with dot products of them (VNNI). */
 const dotProducts = ['avx512_vnni', 'avx_vnni']
+
+/** What a process runs on. */
+interface Host {
+  /** Its processors, as Linux describes them. */
+  readonly cpuInfo: string
+  /** Memory that the process may have. */
+  readonly bytes: number
+}
 
 /**
  * The usual choice for a backbone on a device: a copy in f32 where the processor is known to read prompts quicker by it, and
@@ -19,9 +28,20 @@ const dotProducts = ['avx512_vnni', 'avx_vnni']
 export async function usualPrefillWeights(
   manifest: Pick<BackboneManifest, 'config' | 'weights'>,
   device: Device = 'cpu',
+  host?: Host,
 ): Promise<PrefillWeights> {
-  if (device !== 'cpu' || !hasQuants(manifest) || floatBytes(manifest.config) > mostBytes) return 'stored'
-  return isSlowInEightBits(await readFile('/proc/cpuinfo', 'utf8').catch(() => '')) ? 'f32' : 'stored'
+  if (device !== 'cpu' || !hasQuants(manifest)) return 'stored'
+  const { bytes, cpuInfo } = host ?? (await thisHost())
+  const isSmall = floatBytes(manifest.config) <= Math.min(mostBytes, bytes * mostShare)
+  return isSmall && isSlowInEightBits(cpuInfo) ? 'f32' : 'stored'
+}
+
+/** The whole memory and not what is free: nodes and tools on one machine choose alike, whatever else runs. */
+async function thisHost(): Promise<Host> {
+  const cpuInfo = await readFile('/proc/cpuinfo', 'utf8').catch(() => '')
+  // 0 where nothing bounds the process.
+  const bound = process.constrainedMemory() || Number.POSITIVE_INFINITY
+  return { cpuInfo, bytes: Math.min(totalmem(), bound) }
 }
 
 /** Whether a processor, as Linux describes it, has AVX2 but no dot products of 8-bit numbers. */
