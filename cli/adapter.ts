@@ -1,13 +1,14 @@
 import { readFile } from 'node:fs/promises'
 import { Command, Option } from 'commander'
 import { z } from 'zod'
+import { prefillWeights } from '../model/runtime/prefill-weights.ts'
 import { WeightFormat } from '../shared/backbone.ts'
 import { AliasName, BackboneSlug, TenantId } from '../shared/ids.ts'
 import { addEdgeOption } from './access/admin-access.ts'
 import { parsedBy } from './command/argument.ts'
 import { CliFailure } from './command/failure.ts'
 import { note, print } from './command/output.ts'
-import { defaultBackbone, weightsOption } from './command/settings.ts'
+import { defaultBackbone, prefillWeightsOption, weightsOption } from './command/settings.ts'
 import { type AdapterSource, Messages } from './compile/messages.ts'
 import { evalCommand } from './eval.ts'
 import { exportCommand } from './export.ts'
@@ -41,6 +42,7 @@ const CompileOptions = z
     backbone: BackboneSlug,
     weights: WeightFormat,
     precision: z.enum(['f32', 'f16']),
+    prefillWeights: z.enum(prefillWeights).optional(),
     out: z.string().optional(),
     publish: TenantId.optional(),
     alias: AliasName.optional(),
@@ -75,6 +77,7 @@ function compileCommand(): Command {
         .choices(['f32', 'f16'])
         .default('f32'),
     )
+    .addOption(prefillWeightsOption())
     .option('--out <file>', 'where to write the adapter')
     .addOption(new Option('--publish <tenant>', 'also publish it to a tenant').argParser(parsedBy(TenantId)))
     .addOption(
@@ -85,7 +88,8 @@ function compileCommand(): Command {
     const source = await sourceOf(options)
     const backbone = await requireBackbone(options.backbone, options.weights)
     const { compileAdapter } = await import('./compile/compile.ts')
-    const compiled = await compileAdapter(backbone, { source, precision: options.precision })
+    const { precision, prefillWeights } = options
+    const compiled = await compileAdapter(backbone, { source, precision, prefillWeights })
     note(`${compiled.rows} prompt rows, ${compiled.bytes.length} bytes`)
     if (options.out !== undefined)
       await writeFileAtomically(options.out, { data: compiled.bytes, mode: 0o644 })

@@ -2,6 +2,7 @@ import { Command, Option } from 'commander'
 import { z } from 'zod'
 import type { MetricName } from '../training/evaluation/metrics.ts'
 import { parsedBy } from './command/argument.ts'
+import { prefillWeightsOption } from './command/settings.ts'
 import { EvalOptions } from './evaluation/options.ts'
 
 const count = z
@@ -64,6 +65,7 @@ export function evalCommand(): Command {
         parsedBy<number>(count),
       ),
     )
+    .addOption(prefillWeightsOption())
     .addOption(
       new Option(
         '--metrics <names>',

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Command } from 'commander'
 import type { Backbone } from '../model/backbone/backbone-folder.ts'
+import type { PrefillWeights } from '../model/runtime/prefill-weights.ts'
 import type { WeightFormat } from '../shared/backbone.ts'
 import { BackboneSlug } from '../shared/ids.ts'
 import { CliFailure, describeFailure } from './command/failure.ts'
@@ -12,6 +13,7 @@ import {
   localFleetOf,
   nodePortOption,
   nodesOption,
+  prefillWeightsOption,
   weightsOption,
 } from './command/settings.ts'
 import { adminClient } from './edge/admin-client.ts'
@@ -43,7 +45,8 @@ export function startCommand(): Command {
       defaultBackbone,
     )
     .addOption(weightsOption('which of its forms to serve').env('QUARTET_WEIGHTS'))
-    .action(async ({ backbone, weights }: { backbone: string; weights: WeightFormat }, command: Command) => {
+    .addOption(prefillWeightsOption())
+    .action(async ({ backbone, ...form }: BackboneForm & { backbone: string }, command: Command) => {
       const slug = BackboneSlug.safeParse(backbone)
       if (!slug.success)
         throw new CliFailure(`--backbone: “${backbone}”: ${slug.error.issues[0]?.message}`, {
@@ -52,24 +55,29 @@ export function startCommand(): Command {
       await runUntilStopped(homeAt(homeOf(command)), {
         ...localFleetOf(command),
         slug: slug.data,
-        weights,
+        ...form,
       })
     })
 }
 
-interface LocalFleet {
+interface BackboneForm {
+  readonly weights: WeightFormat
+  /** What nodes on this machine take when absent. */
+  readonly prefillWeights?: PrefillWeights
+}
+
+interface LocalFleet extends BackboneForm {
   readonly edgePort: number
   readonly nodePort: number
   readonly nodes: number
   /** The backbone that all nodes serve. */
   readonly slug: BackboneSlug
-  readonly weights: WeightFormat
 }
 
 /** Runs until SIGINT, SIGTERM or SIGHUP. Throws when a part fails; nothing it started outlives it either way. */
 async function runUntilStopped(
   home: Home,
-  { edgePort, nodePort, nodes, slug, weights }: LocalFleet,
+  { edgePort, nodePort, nodes, prefillWeights, slug, weights }: LocalFleet,
 ): Promise<void> {
   if (edgePort >= nodePort && edgePort < nodePort + nodes)
     throw new CliFailure(`edge and node cannot both listen on port ${edgePort}`, {
@@ -97,7 +105,7 @@ async function runUntilStopped(
     note(`model: ${slug} in ${weights} (Ctrl-C ends it)`)
     const backbone = await obtainBackbone(slug, { weights, signal: stop.signal })
     note('demo: adapters')
-    const adapters = await demoAdapters(home, { backbone, tenants })
+    const adapters = await demoAdapters(home, { backbone, tenants, prefillWeights })
     stop.signal.throwIfAborted()
     note(`${nodes === 1 ? 'node' : `${nodes} nodes`} and edge: starting`)
     await using stack = await startStack({
@@ -107,6 +115,7 @@ async function runUntilStopped(
       nodes,
       secrets,
       backbone,
+      prefillWeights,
       signal: stop.signal,
       nodeEnded: ({ failure, left, node }) => {
         if (stop.signal.aborted) return

@@ -121,7 +121,7 @@ const sources: { readonly [Setting in keyof Given]-?: Source } = {
   prefillWeights: {
     flag: 'prefill-weights',
     env: 'QUARTET_PREFILL_WEIGHTS',
-    help: 'by which weights prompts are read on the CPU: stored, or f32, a copy that takes 4 bytes for each weight of the layers; by default f32 for q8 and q4 on a processor with AVX2 and without VNNI, where the copy takes at most 2 GiB',
+    help: 'by which weights prompts are read on the CPU: stored, or f32, a copy that takes 4 bytes for each weight of the layers; by default f32 for q8 and q4 on a processor with AVX2 and without VNNI, where the copy takes at most 2 GiB and a quarter of the memory',
   },
   cudaGraphs: {
     flag: 'cuda-graphs',

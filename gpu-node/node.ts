@@ -3,6 +3,7 @@ import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { Backend } from '../model/runtime/backend.ts'
 import { checkCacheType, defaultCacheType, layoutFor } from '../model/runtime/cache-layout.ts'
 import { isDeviceLoss } from '../model/runtime/device-loss.ts'
+import type { PrefillWeights } from '../model/runtime/prefill-weights.ts'
 import { maxWindow } from '../shared/adapter-file.ts'
 import { QuartetError } from '../shared/errors.ts'
 import type { Log } from '../shared/log.ts'
@@ -53,6 +54,7 @@ interface LoadedModel {
   readonly slug: Backbone['manifest']['slug']
   readonly backend: Backend
   readonly vocabulary?: GrammarVocabulary | undefined
+  readonly prefillWeights?: PrefillWeights
 }
 
 /** How long connections may stay open once every request is over. */
@@ -89,7 +91,7 @@ export async function startNode(
 
   async function loadModel(): Promise<Engine> {
     const start = performance.now()
-    const { backend, slug, vocabulary } = await openModel(config)
+    const { backend, prefillWeights, slug, vocabulary } = await openModel(config)
     const total = config.queue
     const engine = new Engine({
       backend,
@@ -134,6 +136,7 @@ export async function startNode(
       backbone: slug,
       digest: backend.backbone,
       device: config.device,
+      prefillWeights,
       seconds: Math.round(performance.now() - start) / 1000,
     })
     heartbeats?.start()
@@ -212,7 +215,7 @@ async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   await checkDecoding(backend, device)
   const vocabulary = await grammarVocabulary({ folder, manifest })
   failing.move()
-  return { slug: manifest.slug, backend, vocabulary }
+  return { slug: manifest.slug, backend, vocabulary, prefillWeights }
 }
 
 /** Runs both kinds of call once: a backend that cannot is found out now, and the first request is not the slow one. */

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { z } from 'zod'
+import { prefillWeights } from '../../model/runtime/prefill-weights.ts'
 import { MatrixKind, WeightFormat } from '../../shared/backbone.ts'
 import { BackboneSlug } from '../../shared/ids.ts'
 
@@ -34,7 +35,7 @@ const maxLocalNodes = 16
 export const nodesOption = () =>
   new Option(
     '--nodes <count>',
-    'nodes of the local fleet, on ports from --node-port on; each takes about 500 MB',
+    'nodes of the local fleet, on ports from --node-port on; each takes about 500 MB, and 1 GB where it reads prompts in f32',
   )
     .env('QUARTET_LOCAL_NODES')
     .default(1)
@@ -44,6 +45,15 @@ export const nodesOption = () =>
 export const weightsOption = (
   about = 'how weights are stored: in 8 or 4 bits, as f32, or for GPUs as f16 or bf16',
 ) => new Option('--weights <format>', about).choices(WeightFormat.options).default('q8')
+
+/** The option that says by which weights prompts are read, where results are to be a node's. */
+export const prefillWeightsOption = () =>
+  new Option(
+    '--prefill-weights <weights>',
+    'by which weights prompts are read, as at the node (default: what a node on this machine takes)',
+  )
+    .choices(prefillWeights)
+    .env('QUARTET_PREFILL_WEIGHTS')
 
 /** The option that names the matrices with 8 bits among weights of 4. */
 export const eightBitsOption = () =>

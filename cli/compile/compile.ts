@@ -2,7 +2,7 @@ import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import { backboneCodec } from '../../model/import/backbone-tokenizer.ts'
 import { encode } from '../../model/import/tokenizer.ts'
 import { compileText, type Precision } from '../../model/runtime/compile.ts'
-import { usualPrefillWeights } from '../../model/runtime/prefill-weights.ts'
+import { type PrefillWeights, usualPrefillWeights } from '../../model/runtime/prefill-weights.ts'
 import { serializeAdapterFile } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest } from '../../shared/ids.ts'
@@ -19,16 +19,30 @@ export interface CompiledAdapter {
 /** Compiles a text into a static adapter: serving it equals serving the backbone with the text in front. */
 export async function compileAdapter(
   backbone: Backbone,
-  { source, precision }: { source: AdapterSource; precision?: Precision },
+  {
+    source,
+    precision,
+    prefillWeights,
+  }: {
+    readonly source: AdapterSource
+    readonly precision?: Precision
+    /** As a node on this machine reads prompts when absent. */
+    readonly prefillWeights?: PrefillWeights | undefined
+  },
 ): Promise<CompiledAdapter> {
   const { folder, manifest } = backbone
   const codec = await backboneCodec(backbone)
   const reader = { manifest, codec }
   const tokens = encode(codec, sourceText(source, reader))
   const begin = beginToken(reader)
-  const prefillWeights = await usualPrefillWeights(manifest)
-  const text = { folder, manifest, tokens, begin, prefillWeights }
-  const file = await compileText({ ...text, ...(precision && { precision }) })
+  const file = await compileText({
+    folder,
+    manifest,
+    tokens,
+    begin,
+    prefillWeights: prefillWeights ?? (await usualPrefillWeights(manifest)),
+    ...(precision && { precision }),
+  })
   const bytes = serializeAdapterFile(file)
   return { digest: AdapterDigest.parse(await sha256Hex(bytes)), bytes, rows: tokens.length }
 }

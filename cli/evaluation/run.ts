@@ -52,6 +52,7 @@ export async function runEvaluation(paths: readonly string[], options: EvalOptio
     maxTokens,
     promptRows,
     threads: options.threads,
+    prefillWeights: options.prefillWeights,
   })
   try {
     const candidates = [

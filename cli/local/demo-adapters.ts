@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import type { Backbone } from '../../model/backbone/backbone-folder.ts'
+import { type PrefillWeights, usualPrefillWeights } from '../../model/runtime/prefill-weights.ts'
 import { parseAdapterFile } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest, type AliasName } from '../../shared/ids.ts'
@@ -24,6 +25,8 @@ interface Place {
   readonly home: Home
   readonly backbone: Backbone
   readonly alias: AliasName
+  /** As a node on this machine reads prompts when absent. */
+  readonly prefillWeights: PrefillWeights | undefined
 }
 
 /**
@@ -32,11 +35,19 @@ interface Place {
  */
 export async function demoAdapters(
   home: Home,
-  { backbone, tenants }: { backbone: Backbone; tenants: readonly DemoTenant[] },
+  {
+    backbone,
+    prefillWeights,
+    tenants,
+  }: {
+    readonly backbone: Backbone
+    readonly tenants: readonly DemoTenant[]
+    readonly prefillWeights?: PrefillWeights | undefined
+  },
 ): Promise<readonly DemoAdapter[]> {
   const adapters: DemoAdapter[] = []
   for (const tenant of tenants) {
-    const place = { home, backbone, alias: tenant.alias }
+    const place = { home, backbone, alias: tenant.alias, prefillWeights }
     const { adapter } = tenant
     const bytes = adapter.made === 'compiled' ? await compiled(adapter, place) : await trained(adapter, place)
     if (bytes === undefined) continue
@@ -45,18 +56,20 @@ export async function demoAdapters(
   return adapters
 }
 
-/** Kept for this backbone and this conversation. */
+/** Kept for this backbone, the weights by which its prompts are read, and this conversation. */
 async function compiled(
   { messages }: CompiledDemo,
-  { home, backbone, alias }: Place,
+  { home, backbone, alias, prefillWeights: asked }: Place,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const { chat, digest, tokens } = backbone.manifest
-  const inputs = JSON.stringify({ digest, chat, tokens, precision, messages })
+  const prefillWeights = asked ?? (await usualPrefillWeights(backbone.manifest))
+  const inputs = JSON.stringify({ digest, chat, tokens, precision, prefillWeights, messages })
   const path = join(home.demoAdapters, `${alias}-${(await sha256Hex(inputs)).slice(0, 32)}${extension}`)
   const kept = await readIfThere(path)
   if (kept !== undefined) return kept
   const { compileAdapter } = await import('../compile/compile.ts')
-  const { bytes } = await compileAdapter(backbone, { source: { kind: 'messages', messages }, precision })
+  const source = { kind: 'messages', messages } as const
+  const { bytes } = await compileAdapter(backbone, { source, precision, prefillWeights })
   await writeFileAtomically(path, { data: bytes, mode })
   return bytes
 }

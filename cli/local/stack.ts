@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import type { CacheType } from '../../model/runtime/cache-type.ts'
+import type { PrefillWeights } from '../../model/runtime/prefill-weights.ts'
 import { CliFailure } from '../command/failure.ts'
 import { adminClient } from '../edge/admin-client.ts'
 import type { Home } from './home.ts'
@@ -21,6 +22,8 @@ export interface StackOptions {
   readonly backbone: Backbone
   /** How nodes store keys and values; their own setting when absent. */
   readonly cacheType?: CacheType | undefined
+  /** By which weights nodes read prompts; their own setting when absent. */
+  readonly prefillWeights?: PrefillWeights | undefined
   /** Gives up starting. */
   readonly signal: AbortSignal
   /** Called when a node ended by itself while others go on. */
@@ -159,7 +162,15 @@ async function untilJoined(
 
 function startNode(
   { id, url }: LocalNode,
-  { home, edge, secrets, backbone, cacheType, count }: StackOptions & { edge: string; count: number },
+  {
+    home,
+    edge,
+    secrets,
+    backbone,
+    cacheType,
+    count,
+    prefillWeights,
+  }: StackOptions & { edge: string; count: number },
 ): Promise<Service> {
   const threads = Math.max(1, Math.floor(availableParallelism() / count))
   return startService({
@@ -179,6 +190,7 @@ function startNode(
       QUARTET_DRAIN_SECONDS: String(drainSeconds),
       ...(count === 1 ? {} : { QUARTET_THREADS: String(threads) }),
       ...(cacheType === undefined ? {} : { QUARTET_CACHE_TYPE: cacheType }),
+      ...(prefillWeights && { QUARTET_PREFILL_WEIGHTS: prefillWeights }),
     },
   })
 }
@@ -188,7 +200,7 @@ const trainerThreads = String(Math.max(1, Math.floor(availableParallelism() / 4)
 
 /** One trainer, which leaves the processor to the nodes. */
 function startTrainer(
-  { home, secrets, backbone }: StackOptions,
+  { home, secrets, backbone, prefillWeights }: StackOptions,
   { edge, nodes }: { edge: string; nodes: readonly LocalNode[] },
 ): Promise<Service> {
   return startService({
@@ -202,6 +214,7 @@ function startTrainer(
       QUARTET_NODE_SECRET: secrets.nodeSecret,
       QUARTET_BACKBONE: backbone.folder,
       QUARTET_TRAINER_THREADS: process.env.QUARTET_TRAINER_THREADS ?? trainerThreads,
+      ...(prefillWeights && { QUARTET_PREFILL_WEIGHTS: prefillWeights }),
       QUARTET_TRAINER_BESIDE: process.env.QUARTET_TRAINER_BESIDE ?? JSON.stringify(nodes),
     },
   })

@@ -1,4 +1,5 @@
 import type { Backbone } from '../../model/backbone/backbone-folder.ts'
+import type { PrefillWeights } from '../../model/runtime/prefill-weights.ts'
 import { openEvaluationBackend } from '../../training/evaluation/evaluate.ts'
 import { type MeasureOptions, measure } from '../../training/evaluation/measure.ts'
 import type { TrainedAdapter } from '../../training/train-adapter.ts'
@@ -13,7 +14,16 @@ const maxTokens = 64
 /** The first validation prompts, answered by the untuned and by the tuned model as a node serves them. */
 export async function compareAnswers(
   backbone: Backbone,
-  { plan, trained }: { readonly plan: JobPlan; readonly trained: TrainedAdapter },
+  {
+    plan,
+    prefillWeights,
+    trained,
+  }: {
+    readonly plan: JobPlan
+    readonly trained: TrainedAdapter
+    /** As a node on this machine reads prompts when absent. */
+    readonly prefillWeights?: PrefillWeights | undefined
+  },
 ): Promise<Comparison> {
   const examples = plan.data.dev.examples.slice(0, maxShown)
   if (examples.length === 0) return { accuracy: null, samples: [] }
@@ -23,6 +33,7 @@ export async function compareAnswers(
     maxTokens,
     promptRows: plan.metadata.l_sp,
     threads: 1,
+    prefillWeights,
   })
   const questions = new Map(
     examples.map((example) => [decode(example.instruction), plan.questions.get(example)]),

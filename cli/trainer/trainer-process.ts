@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { openBackbone } from '../../model/backbone/backbone-folder.ts'
+import { prefillWeights } from '../../model/runtime/prefill-weights.ts'
 import { WeightFormat } from '../../shared/backbone.ts'
 import { jsonLog, logThreshold } from '../../shared/log.ts'
 import { NodeAddress } from '../../shared/node-address.ts'
@@ -25,6 +26,8 @@ export const TrainerSettings = z.object({
   QUARTET_BACKBONE: z.string().min(1).default('smollm2-135m-instruct'),
   /** The form of a slug's weights. */
   QUARTET_WEIGHTS: WeightFormat.optional(),
+  /** By which weights nodes read prompts; what a node on this machine takes when absent. */
+  QUARTET_PREFILL_WEIGHTS: z.enum(prefillWeights, 'QUARTET_PREFILL_WEIGHTS must be stored or f32').optional(),
   /** Threads that compute; as many as cores when absent. */
   QUARTET_TRAINER_THREADS: z.coerce.number().int().min(1).max(1_024).optional(),
   /** Nodes on the same machine, whose requests go first: a JSON array of objects with `id` and `url`. */
@@ -66,7 +69,8 @@ export async function trainerProcess(settings: TrainerSettings): Promise<void> {
     encoder,
     threads: settings.QUARTET_TRAINER_THREADS,
     isBusy: beside.length === 0 ? undefined : () => hasRequests(beside, key),
-    answers: (plan, trained) => compareAnswers(backbone, { plan, trained }),
+    answers: (plan, trained) =>
+      compareAnswers(backbone, { plan, trained, prefillWeights: settings.QUARTET_PREFILL_WEIGHTS }),
     log: (event, fields) => write('info', event, fields),
     signal: stop.signal,
   })

@@ -50,6 +50,13 @@ async function readyProcess(...args: string[]) {
 }
 
 describe('the node as a process', () => {
+  it('tells by which weights it reads prompts', async () => {
+    const { child, exited, logged } = await readyProcess('--prefill-weights', 'f32')
+    expect(logged('ready')).toMatchObject({ prefillWeights: 'f32' })
+    child.kill('SIGTERM')
+    await exited
+  })
+
   it('loads a backbone and gives the same tokens alone and in a batch', async () => {
     const { child, exited, generate } = await readyProcess()
     const ask = async (first: number) =>

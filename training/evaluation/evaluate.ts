@@ -2,7 +2,7 @@ import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import type { LoadedAdapter } from '../../model/runtime/backend.ts'
 import { createBackend } from '../../model/runtime/create-backend.ts'
 import type { OnnxBackend } from '../../model/runtime/onnx-backend.ts'
-import { usualPrefillWeights } from '../../model/runtime/prefill-weights.ts'
+import { type PrefillWeights, usualPrefillWeights } from '../../model/runtime/prefill-weights.ts'
 import { maxWindow } from '../../shared/adapter-file.ts'
 import type { Example } from '../data/example.ts'
 import { type Measurements, type MeasureOptions, type MeasureProgress, measure } from './measure.ts'
@@ -22,6 +22,8 @@ export async function openEvaluationBackend(
     readonly promptRows: number
     /** One per core when absent. */
     readonly threads?: number | undefined
+    /** As a node on this machine reads prompts when absent. */
+    readonly prefillWeights?: PrefillWeights | undefined
   },
 ): Promise<OnnxBackend> {
   const longest = of.examples.reduce(
@@ -35,7 +37,7 @@ export async function openEvaluationBackend(
     manifest,
     device: 'cpu',
     threads: of.threads,
-    prefillWeights: await usualPrefillWeights(manifest),
+    prefillWeights: of.prefillWeights ?? (await usualPrefillWeights(manifest)),
     limits: { contextLength: rows, chunkTokens: maxWindow, maxBatch, cacheRows: rows * maxBatch },
   })
 }
