@@ -2,6 +2,7 @@ import { defaultBackbone } from '../cli/command/settings.ts'
 import { requireBackbone } from '../cli/local/local-backbone.ts'
 import type { Backend } from '../model/runtime/backend.ts'
 import { createBackend } from '../model/runtime/create-backend.ts'
+import { usualPrefillWeights } from '../model/runtime/prefill-weights.ts'
 import { weightFormat } from './backend.ts'
 import { report } from './report.ts'
 import { decodeStep, prefill, prompt } from './sequences.ts'
@@ -30,7 +31,8 @@ export async function benchSize({ backbone = defaultBackbone, weights }: SizeOpt
     maxBatch: sequences,
     cacheRows: sequences * rows,
   }
-  const backend = await createBackend({ folder, manifest, device: 'cpu', limits })
+  const prefillWeights = await usualPrefillWeights(manifest)
+  const backend = await createBackend({ folder, manifest, device: 'cpu', limits, prefillWeights })
   try {
     const step = (batch: number) => decodeStep(backend, { batch, context: 64, adapters: [] })
     const [alone, together] = [await step(1), await step(sequences)]
