@@ -1,28 +1,14 @@
 import koffi from 'koffi'
 import type { Tensors } from '../tensors.ts'
 import { BoundTensors, type FeedsAndOutputs, type PreparedTensors, prepared } from './bound-tensors.ts'
-import { DeviceMemory, type DeviceTensor, isHostMemory, type RunTensors } from './device-memory.ts'
-import { addressFrom, errorsOnly, type Ort, sizeFrom } from './ort.ts'
+import { CString } from './c-string.ts'
+import { DeviceMemory, isHostMemory, type RunTensors } from './device-memory.ts'
+import { addressFrom, type Ort, sizeFrom } from './ort.ts'
 import { joined, RunValues, type ValueList } from './run-values.ts'
+import { type SessionSettings, sessionOptions } from './session-options.ts'
 import { OrtValue } from './value.ts'
 
-export interface NativeSessionOptions {
-  /** Threads that share one operator's work; ONNX Runtime takes one per core when absent. */
-  readonly threads?: number | undefined
-  /** False where inputs differ in shape from run to run: a plan of memory per shape would be kept for each. */
-  readonly memoryPattern: boolean
-  /** The execution provider before the CPU's, and its settings. */
-  readonly provider?: {
-    readonly name: 'WebGPU' | 'CUDA'
-    readonly settings: Readonly<Record<string, string>>
-  }
-  /**
-   * Constants of the graph that lie in memory already, by name: where the session has them in that very memory it uses them
-   * there, and else it makes its own. They outlive the session.
-   */
-  readonly initializers?: Readonly<Record<string, DeviceTensor>> | undefined
-  /** The folder of the files that a graph in memory refers to. */
-  readonly weightsFolder?: string | undefined
+export interface NativeSessionOptions extends SessionSettings {
   /** A session of a graph with the same inputs and outputs: what is bound to it is bound to this one too. */
   readonly boundWith?: NativeSession | undefined
 }
@@ -284,74 +270,6 @@ class RunOptions implements Disposable {
   [Symbol.dispose](): void {
     this.#signal?.removeEventListener('abort', this.#end)
     this.#ort.api.call('ReleaseRunOptions', this.address)
-  }
-}
-
-/** A NUL-terminated string in memory that does not move. */
-class CString {
-  readonly address: bigint
-  readonly #bytes: Uint8Array
-
-  constructor(text: string) {
-    const encoded = new TextEncoder().encode(`${text}\0`)
-    // In a buffer of its own, as V8 moves short arrays without one.
-    this.#bytes = new Uint8Array(new ArrayBuffer(encoded.length))
-    this.#bytes.set(encoded)
-    this.address = koffi.address(this.#bytes)
-  }
-}
-
-function sessionOptions(
-  ort: Ort,
-  { initializers = {}, threads, memoryPattern, provider, weightsFolder }: NativeSessionOptions,
-): bigint {
-  const { api } = ort
-  const options = addressFrom((out) => api.call('CreateSessionOptions', out))
-  try {
-    api.call('SetSessionLogSeverityLevel', options, errorsOnly)
-    // Threads wait busily while a run lasts, and leave the cores to others between runs.
-    api.call('AddSessionConfigEntry', options, 'session.force_spinning_stop', '1')
-    // Weights that a graph dequantises are computed once, when it is loaded, and not in each run.
-    api.call('AddSessionConfigEntry', options, 'session.disable_quant_qdq', '1')
-    if (weightsFolder !== undefined)
-      api.call(
-        'AddSessionConfigEntry',
-        options,
-        'session.model_external_initializers_file_folder_path',
-        weightsFolder,
-      )
-    if (threads !== undefined) api.call('SetIntraOpNumThreads', options, threads)
-    if (!memoryPattern) api.call('DisableMemPattern', options)
-    for (const [name, { address }] of Object.entries(initializers))
-      api.call('AddInitializer', options, name, address)
-    if (provider !== undefined) appendProvider(ort, options, provider)
-    return options
-  } catch (error) {
-    api.call('ReleaseSessionOptions', options)
-    throw error
-  }
-}
-
-function appendProvider(
-  { api }: Ort,
-  options: bigint,
-  { name, settings }: NonNullable<NativeSessionOptions['provider']>,
-): void {
-  const keys = Object.keys(settings).map((key) => new CString(key))
-  const values = Object.values(settings).map((value) => new CString(value))
-  const keyAddresses = BigUint64Array.from(keys, ({ address }) => address)
-  const valueAddresses = BigUint64Array.from(values, ({ address }) => address)
-  if (name === 'WebGPU') {
-    const names = [keyAddresses, valueAddresses] as const
-    api.call('SessionOptionsAppendExecutionProvider', options, name, ...names, keys.length)
-    return
-  }
-  const cuda = addressFrom((out) => api.call('CreateCUDAProviderOptions', out))
-  try {
-    api.call('UpdateCUDAProviderOptions', cuda, keyAddresses, valueAddresses, keys.length)
-    api.call('SessionOptionsAppendExecutionProvider_CUDA_V2', options, cuda)
-  } finally {
-    api.call('ReleaseCUDAProviderOptions', cuda)
   }
 }
 
