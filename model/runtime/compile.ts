@@ -3,8 +3,8 @@ import type { BackboneManifest } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { FileTensor } from '../../shared/safetensors.ts'
 import { maxAdapterBytes } from '../../shared/wire.ts'
-import { withFloatMatrices } from '../graph/float-matrices.ts'
-import { hasQuants, type PrefillWeights } from './prefill-weights.ts'
+import { prefillChange } from './prefill-graph.ts'
+import type { PrefillWeights } from './prefill-weights.ts'
 import { range } from './row-places.ts'
 import { Trace } from './trace.ts'
 
@@ -41,8 +41,7 @@ export async function compileText({
 }: CompileOptions): Promise<AdapterFile> {
   const { layers, d } = manifest.config
   checkLength(tokens.length, { bytesPerRow: layers * d * (precision === 'f32' ? 4 : 2) })
-  const isFloat = prefillWeights === 'f32' && hasQuants(manifest)
-  const trace = await Trace.open(folder, isFloat ? withFloatMatrices : undefined)
+  const trace = await Trace.open(folder, prefillChange(manifest, prefillWeights))
   try {
     const front = begin === undefined ? [] : [begin]
     const hidden = await trace.hiddenStates([...front, ...tokens])

@@ -1,6 +1,5 @@
 import type { BackboneManifest } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { withFloatMatrices } from '../graph/float-matrices.ts'
 import { hostNodes } from '../graph/prompt-inputs.ts'
 import { AdapterLoader } from './adapter-tensors.ts'
 import { loadAnchors } from './anchors.ts'
@@ -11,7 +10,8 @@ import type { CacheType } from './cache-type.ts'
 import { DecodeGraph } from './decode-graph.ts'
 import { OnnxBackend } from './onnx-backend.ts'
 import { cacheGraphFile, openKvCache } from './open-kv-cache.ts'
-import { hasQuants, type PrefillWeights } from './prefill-weights.ts'
+import { prefillChange } from './prefill-graph.ts'
+import type { PrefillWeights } from './prefill-weights.ts'
 import { Runner } from './runner.ts'
 import type { Device } from './session.ts'
 
@@ -90,7 +90,7 @@ export async function createBackend({
             })
         : undefined,
     graph: cacheGraphFile(form, { config, device }),
-    prefill: prefillWeights === 'f32' && hasQuants(manifest) ? withFloatMatrices : undefined,
+    prefill: prefillChange(manifest, prefillWeights),
     cpuNodes: hostNodes(config),
     ...session,
   })
