@@ -1,4 +1,4 @@
-import koffi from 'koffi'
+import { koffi } from '../model/runtime/foreign-functions.ts'
 
 /** `CLOCK_THREAD_CPUTIME_ID` */
 const clocks: Readonly<Partial<Record<NodeJS.Platform, number>>> = { linux: 3, darwin: 16 }

@@ -2,6 +2,7 @@ import { readFile, realpath, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { QuartetError } from '../../shared/errors.ts'
 import { graphFiles } from '../graph/export.ts'
+import { returnFreed } from './memory-pages.ts'
 import type { BoundTensors, FeedsAndOutputs } from './ort/bound-tensors.ts'
 import { cudaLibrary } from './ort/cuda.ts'
 import type { DeviceMemory, RunTensors } from './ort/device-memory.ts'
@@ -110,7 +111,10 @@ export class InferenceSession {
       // Beside a graph in memory the library takes no links to weights in another folder, as it does beside a file.
       const weightsFolder = dirname(await realpath(join(folder, graphFiles.weights)))
       const model = change(await readFile(path))
-      return new InferenceSession(await NativeSession.open(ort, model, { ...all, weightsFolder }))
+      const session = await NativeSession.open(ort, model, { ...all, weightsFolder })
+      // What a change computes from weights at loading leaves behind up to as much as the whole session holds.
+      await returnFreed()
+      return new InferenceSession(session)
     } catch (cause) {
       throw await loadFailure(cause, { folder, file: graph, device: options.device })
     }

@@ -1,5 +1,6 @@
-import koffi, { type KoffiFunc, type LibraryHandle } from 'koffi'
+import type { KoffiFunc, LibraryHandle } from 'koffi'
 import { QuartetError } from '../../../shared/errors.ts'
+import { koffi } from '../foreign-functions.ts'
 import {
   type ApiTable,
   type Argument,
@@ -32,12 +33,6 @@ const argumentTypes: Readonly<Record<Argument, string>> = {
   path: process.platform === 'win32' ? 'str16' : 'str',
   pointer: 'void *',
 }
-
-/**
- * Calls run on stacks that koffi allocates, for calls on other threads of 128 KiB by default: loading a graph and
- * compiling shaders need as much as a thread usually has.
- */
-koffi.config({ async_stack_size: 8 * 1024 * 1024, sync_stack_size: 8 * 1024 * 1024 })
 
 const remedy = 'run `npm ci` again; for CUDA, `quartet node setup cuda` brings the matching libraries'
 

@@ -1,4 +1,4 @@
-import koffi from 'koffi'
+import { koffi } from '../foreign-functions.ts'
 
 /** A NUL-terminated string in memory that does not move. */
 export class CString {

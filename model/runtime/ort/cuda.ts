@@ -1,6 +1,6 @@
 import { basename, join } from 'node:path'
-import koffi from 'koffi'
 import { QuartetError } from '../../../shared/errors.ts'
+import { koffi } from '../foreign-functions.ts'
 import { cudaFolder, type Machine, missingInCudaFolder, requireCudaPlatform } from './cuda-folder.ts'
 import { packagedLibrary } from './library.ts'
 

@@ -1,4 +1,4 @@
-import koffi from 'koffi'
+import { koffi } from '../foreign-functions.ts'
 import type { Tensors } from '../tensors.ts'
 import { BoundTensors, type FeedsAndOutputs, type PreparedTensors, prepared } from './bound-tensors.ts'
 import { CString } from './c-string.ts'

@@ -1,4 +1,4 @@
-import koffi from 'koffi'
+import { koffi } from '../foreign-functions.ts'
 import { OrtApi } from './api.ts'
 import { packagedLibrary, pinnedRelease } from './library.ts'
 

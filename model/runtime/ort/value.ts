@@ -1,4 +1,4 @@
-import koffi from 'koffi'
+import { koffi } from '../foreign-functions.ts'
 import type { ElementArrays, Tensor, TensorElement } from '../tensors.ts'
 import { addressFrom, type Ort } from './ort.ts'
 
