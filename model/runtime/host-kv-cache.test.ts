@@ -271,3 +271,32 @@ test('a layer may hold fewer rows than another, and keeps its own when the slot 
   expect(() => slot.rewind(2)).toThrow('cannot forget 2')
   await expect(cache.append([{ slot: slot, gained: [1, 17] }], async () => {})).rejects.toThrow('in layer 1')
 })
+
+test('where there is no room for a cache, it says how much it needs and which settings lower that', ({
+  onTestFinished,
+}) => {
+  onTestFinished(() => void vi.unstubAllGlobals())
+  const settings = expect.stringMatching(/lower --max-batch or --cache-rows \(or --cache-bytes\)/)
+  const long = { maxBatch: 1024, cacheRows: 2 ** 18, contextLength: 2 ** 18, firstCapacity: 1, bind }
+  expect(() => new HostKvCache(config, long)).toThrow(
+    expect.objectContaining({ code: 'invalid_request', message: settings }),
+  )
+  vi.stubGlobal(
+    'Uint8Array',
+    class extends Uint8Array {
+      constructor(length: number) {
+        if (length > 0) throw new RangeError('Array buffer allocation failed')
+        super(length)
+      }
+    },
+  )
+  // 4 places of 32,768 rows, each of 2 layers with a key and a value for 2 heads of 4 numbers in f32.
+  const much = { maxBatch: 4, cacheRows: 2 ** 15, contextLength: 2 ** 15, firstCapacity: 2 ** 15, bind }
+  for (const expected of [/4 sequences of up to 32768 tokens need 16 MiB/, settings])
+    expect(() => new HostKvCache(config, much)).toThrow(
+      expect.objectContaining({
+        code: 'node_unavailable',
+        message: expected instanceof RegExp ? expect.stringMatching(expected) : expected,
+      }),
+    )
+})

@@ -1,6 +1,7 @@
 import type { ModelConfig } from '../../shared/backbone.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { CacheSlot, KeptRows, TokenRange } from './backend.ts'
+import { cacheRowBytes } from './cache-budget.ts'
 import { bytesOfCacheType, type CacheType } from './cache-type.ts'
 import { type Bind, HostBuffers } from './host-buffers.ts'
 import { HostPlaces, type RowRange } from './host-places.ts'
@@ -36,6 +37,9 @@ interface HostBinding extends KvBinding {
 /** Bytes of the longest array in every JavaScript engine that runs this. */
 const mostBytes = 2 ** 32 - 1
 
+/** What bounds the longest sequence: whoever gave the memory has not given the tokens. */
+const lowering = '--cache-rows (or --cache-bytes)'
+
 /**
  * A cache in host memory, whose buffers the graph reads as its past and appends to in place, so that a run copies
  * nothing. The sequences of a batch must be neighbours: those that are not are moved.
@@ -57,7 +61,7 @@ export class HostKvCache implements KvCache {
   #busy = false
   readonly #releasedWhileBusy: PlacedSlot[] = []
 
-  /** Throws `invalid_request` when an array cannot be that long. */
+  /** Throws `invalid_request` when an array cannot be that long, `node_unavailable` when the system gives no such memory. */
   constructor(config: ModelConfig, { bind, ...limits }: KvCacheLimits & { readonly bind: Bind }) {
     const { headDim, kvHeads } = config
     const { maxBatch, type = 'f32' } = limits
@@ -66,12 +70,21 @@ export class HostKvCache implements KvCache {
     if (maxBatch * kvHeads * this.#mostCapacity * headDim * bytesOfCacheType[type] > mostBytes)
       throw new QuartetError(
         'invalid_request',
-        `${maxBatch} sequences of up to ${this.#mostCapacity} tokens are more than the KV cache of a layer can hold: lower --max-batch or --cache-rows`,
+        `${maxBatch} sequences of up to ${this.#mostCapacity} tokens are more than the KV cache of a layer can hold: lower --max-batch or ${lowering}`,
         { param: '--max-batch' },
       )
     this.#places = new HostPlaces(maxBatch)
     this.#buffers = new HostBuffers(config, { bind, places: maxBatch, type })
-    this.#startOver()
+    try {
+      this.#startOver()
+    } catch (cause) {
+      const rows = maxBatch * Math.min(limits.firstCapacity, this.#mostCapacity)
+      throw new QuartetError(
+        'node_unavailable',
+        `there is no room for the KV cache: ${maxBatch} sequences of up to ${this.#mostCapacity} tokens need ${Math.ceil((rows * cacheRowBytes(config, type)) / 2 ** 20)} MiB of address space, though they take memory only as they grow: lower --max-batch or ${lowering}`,
+        { cause, param: '--max-batch' },
+      )
+    }
   }
 
   /** Rows that the buffers have room for in each slot. */

@@ -7,6 +7,7 @@ import type { DecodeGraph } from './decode-graph.ts'
 import { DecodeTensors } from './decode-tensors.ts'
 import type { KvBinding, KvCache } from './kv-cache.ts'
 import type { BoundTensors, FeedsAndOutputs } from './ort/bound-tensors.ts'
+import { floatBytes } from './prefill-weights.ts'
 import { rotaryFeeds } from './rotary-feeds.ts'
 import { concatenated, growthOf, placeRows, type SequenceRun } from './sequence-run.ts'
 import { InferenceSession, type SessionOptions } from './session.ts'
@@ -107,8 +108,10 @@ export class Runner {
       opened.adopt(part, (released) => released.release())
     const weights = decode && keep(await SharedWeights.open(folder, { device, graph }))
     const common = { ...options, ...(weights && { initializers: weights.tensors }) }
-    const session = keep(await InferenceSession.open({ folder, graph, change: prefill }, common))
-    const decoding = prefill ? keep(await session.openBeside({ folder, graph }, common)) : session
+    const saving = prefill && `--prefill-weights stored (${mib(floatBytes(config))} MiB less)`
+    const of = { folder, graph, saving }
+    const session = keep(await InferenceSession.open({ ...of, change: prefill }, common))
+    const decoding = prefill ? keep(await session.openBeside(of, common)) : session
     const cache = keep(await openCache(session))
     const decodeGraph = weights && decode && keep(await decode(weights.tensors))
     opened.move()
@@ -246,3 +249,5 @@ export class Runner {
     await this.#weights?.release()
   }
 }
+
+const mib = (bytes: number): number => Math.ceil(bytes / 2 ** 20)

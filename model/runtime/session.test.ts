@@ -18,7 +18,24 @@ test('a GPU on which a backbone cannot be loaded is named with what the weights 
       code: 'node_unavailable',
       message: expect.stringMatching(/model\.onnx.*Failed to allocate.*weights take 3 MiB.*--weights/),
     })
-  expect(await failure('cpu')).toMatchObject({
+})
+
+test.for([
+  'Exception during initialization: std::bad_alloc',
+  'Failed to allocate memory for requested buffer of size 28311552',
+  'Array buffer allocation failed',
+  'mmap failed: Cannot allocate memory',
+])('on the CPU, too little memory for a whole backbone is told from a broken one: %s', async (reason) => {
+  const on = { folder: 'smollm2', file: 'model.onnx', device: 'cpu' } as const
+  expect(await loadFailure(new Error(reason), on)).toMatchObject({
+    code: 'node_unavailable',
+    message: expect.stringMatching(/too little memory.*fewer bits \(--weights\)$/),
+  })
+  const saving = '--prefill-weights stored (406 MiB less)'
+  const { message } = await loadFailure(new Error(reason), { ...on, saving })
+  expect(message).toContain(`use ${saving}, or take a backbone in fewer bits`)
+  expect(message).not.toContain('pull it again')
+  expect(await loadFailure(new Error('Protobuf parsing failed.'), { ...on, saving })).toMatchObject({
     code: 'backbone_invalid',
     message: expect.stringMatching(/pull it again$/),
   })

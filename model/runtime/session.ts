@@ -77,6 +77,8 @@ interface GraphOfBackbone {
   readonly graph: string
   /** What becomes of it before it is loaded. */
   readonly change?: ((model: Uint8Array) => Uint8Array) | undefined
+  /** The setting with which it is loaded in less memory, beside fewer bits; for the refusal where there is too little. */
+  readonly saving?: string | undefined
 }
 
 /** One graph, loaded and ready to run. */
@@ -99,7 +101,7 @@ export class InferenceSession {
   }
 
   static async #open(
-    { change, folder, graph }: GraphOfBackbone,
+    { change, folder, graph, saving }: GraphOfBackbone,
     options: SessionOptions,
     boundWith?: NativeSession,
   ): Promise<InferenceSession> {
@@ -116,7 +118,7 @@ export class InferenceSession {
       await returnFreed()
       return new InferenceSession(session)
     } catch (cause) {
-      throw await loadFailure(cause, { folder, file: graph, device: options.device })
+      throw await loadFailure(cause, { folder, file: graph, device: options.device, saving })
     }
   }
 
@@ -189,18 +191,38 @@ export class InferenceSession {
   }
 }
 
-/** Why a file of a backbone was not loaded, with the remedy: `backbone_invalid`, or `node_unavailable` on a device. */
+/** What C++, ONNX Runtime, JavaScript and the operating system say where there is no memory. */
+const withoutMemory = /bad.alloc|failed to allocate|allocation failed|cannot allocate memory|out of memory/i
+
+interface FailedFile extends Pick<GraphOfBackbone, 'folder' | 'saving'> {
+  readonly device: Device
+  readonly file: string
+}
+
+/**
+ * Why a file of a backbone was not loaded, with the remedy: `backbone_invalid`, or `node_unavailable` on a device and where there
+ * is too little memory.
+ */
 export async function loadFailure(
   cause: unknown,
-  { device, file, folder }: { readonly device: Device; readonly file: string; readonly folder: string },
+  { device, file, folder, saving }: FailedFile,
 ): Promise<QuartetError> {
-  const reason = `cannot load ${join(folder, file)} on ${device}: ${firstLine(cause)}; ${providers[device].remedy}`
-  if (device === 'cpu') return new QuartetError('backbone_invalid', reason, { cause })
+  const reason = `cannot load ${join(folder, file)} on ${device}: ${firstLine(cause)}`
+  const { remedy } = providers[device]
+  const isOnHost = device === 'cpu'
+  if (isOnHost && !withoutMemory.test(reason))
+    return new QuartetError('backbone_invalid', `${reason}; ${remedy}`, { cause })
   const weights = await stat(join(folder, graphFiles.weights)).catch(() => undefined)
-  const memory =
-    weights &&
-    `; the weights take ${Math.ceil(weights.size / 2 ** 20)} MiB of its memory: where it has less free, take a backbone in fewer bits (--weights)`
-  return new QuartetError('node_unavailable', `${reason}${memory ?? ''}`, { cause })
+  const size = weights && `${Math.ceil(weights.size / 2 ** 20)} MiB`
+  const fewer = 'take a backbone in fewer bits (--weights)'
+  if (isOnHost)
+    return new QuartetError(
+      'node_unavailable',
+      `${reason}; there is too little memory for it${size ? `, whose weights alone take ${size}` : ''}: give the process more, ${saving ? `use ${saving}, ` : ''}or ${fewer}`,
+      { cause },
+    )
+  const memory = size && `; the weights take ${size} of its memory: where it has less free, ${fewer}`
+  return new QuartetError('node_unavailable', `${reason}; ${remedy}${memory ?? ''}`, { cause })
 }
 
 /** The library that has the device's provider, and how a session is opened on it. Throws `node_unavailable`. */
