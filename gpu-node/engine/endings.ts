@@ -44,10 +44,13 @@ export class Endings {
     const failure = toQuartetError(error)
     if (failure.code === 'node_error' && sequence.engineRequest.adapter !== null)
       this.fail(sequence, unusableAdapter())
-    else {
-      this.#observer.failed(error)
-      this.fail(sequence, failure)
-    }
+    else this.failHere(sequence, error)
+  }
+
+  /** The fault is the node's own, whatever the request is: its log says so. */
+  failHere(sequence: Sequence, error: unknown): void {
+    this.#observer.failed(error)
+    this.fail(sequence, toQuartetError(error))
   }
 
   /** Ends those whose client left or whose deadline passed; all of them when the engine closes. */

@@ -219,8 +219,11 @@ export class Engine {
       }
       if (status === 'slow')
         throw new QuartetError('grammar_invalid', `${slowToFollow}; make it simpler`, { param: 'grammar' })
-      if (status === 'failed')
-        throw new QuartetError('node_error', 'the node lost its place in the grammar; retry')
+      if (status === 'failed') {
+        const lost = new QuartetError('node_error', 'the node lost its place in the grammar; retry')
+        this.#endings.failHere(sequence, lost)
+        return
+      }
       const next: number[] = []
       for (const choice of this.#choices(sequence, logits)) {
         this.#scheduler.chargeToken(sequence.tenant)

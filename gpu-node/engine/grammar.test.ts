@@ -3,6 +3,7 @@ import { parseTokenizer } from '../../model/import/tokenizer.ts'
 import { newRequestId, TenantId } from '../../shared/ids.ts'
 import { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { type GenerateEvent, type GenerateRequest, type Grammar, greedySampling } from '../../shared/wire.ts'
+import { pinned } from '../../test/fakes/engine-on-fakes.ts'
 import { FakeBackend, fakeBackbone } from '../../test/fakes/fake-backend.ts'
 import { tinySpecials, tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 import { DeferredGrammar } from '../grammar/deferred-grammar.ts'
@@ -22,12 +23,13 @@ function engine({ backend = new FakeBackend({ vocab }), ...options }: Partial<En
   return new Engine({ backend, queue: { total: 100, perTenant: 100 }, chunkTokens: 16, ...options })
 }
 
-interface Ask extends Partial<Omit<GenerateRequest, 'grammar'>> {
+interface Ask extends Partial<Omit<GenerateRequest, 'adapter' | 'grammar'>> {
+  readonly adapter?: EngineRequest['adapter']
   readonly grammar?: EngineRequest['grammar']
   readonly seed?: number
 }
 
-async function run(node: Engine, { grammar, seed = 1, ...request }: Ask) {
+async function run(node: Engine, { adapter = null, grammar, seed = 1, ...request }: Ask) {
   const events = node.submit({
     tenant: TenantId.parse('acme'),
     request: {
@@ -51,7 +53,7 @@ async function run(node: Engine, { grammar, seed = 1, ...request }: Ask) {
       timeoutMs: 60_000,
       ...request,
     },
-    adapter: null,
+    adapter,
     grammar,
     signal: new AbortController().signal,
   })
@@ -133,6 +135,22 @@ test('a grammar that is slow to follow ends its own sequence with the reason', a
     message: expect.stringMatching('more than 1 s'),
   })
   expect(free.end).toMatchObject({ type: 'done' })
+})
+
+test('a grammar whose thread ended is the node’s fault, which its log has and another node mends, never the adapter’s', async () => {
+  const failures: unknown[] = []
+  const observer = { stepped: () => {}, ended: () => {}, failed: (error: unknown) => failures.push(error) }
+  const node = engine({ observer })
+  const own = new Grammars({ vocabulary, checkMs: 60_000, compileMs: 60_000 })
+  const opening = () => own.open(digits, { stopTokens: [endOfText] })
+  const asks = [
+    { adapter: null, grammar: await opening() },
+    { adapter: pinned(), grammar: await opening() },
+  ]
+  await own.close()
+  for (const ask of asks)
+    expect((await run(node, ask)).end).toMatchObject({ type: 'error', code: 'node_error' })
+  expect(failures).toHaveLength(2)
 })
 
 test('a grammar that begins behind a token leaves what is in front of it free', async () => {
