@@ -38,7 +38,10 @@ export interface RunningNode {
    * refused, and only a new process can serve again.
    */
   readonly lost: Promise<void>
-  /** Refuses new requests, lets running ones go on for up to `drainSeconds`, then frees everything. */
+  /**
+   * Refuses new requests, lets running ones go on for up to `drainSeconds`, then frees everything. A second call resolves with
+   * the first.
+   */
   close(): Promise<void>
 }
 
@@ -84,10 +87,17 @@ export async function startNode(
   log('info', 'listening', { url: listener.url })
   const heartbeats = joinFleet()
   const loss = Promise.withResolvers<void>()
+  let isLost = false
+  let closed: Promise<void> | undefined
 
   const loading = loadModel()
   loading.catch(() => undefined)
-  return { url: listener.url, ready: loading.then(() => undefined), lost: loss.promise, close }
+  return {
+    url: listener.url,
+    ready: loading.then(() => undefined),
+    lost: loss.promise,
+    close: () => (closed ??= close()),
+  }
 
   async function loadModel(): Promise<Engine> {
     const start = performance.now()
@@ -144,7 +154,8 @@ export async function startNode(
   }
 
   function lose(): void {
-    if (serving.draining) return
+    if (isLost) return
+    isLost = true
     log('error', 'device_lost', { device: config.device })
     void serving.drain()
     loss.resolve()

@@ -24,12 +24,15 @@ export async function runNode(
     const config = readConfig(args, env)
     process.stderr.on('error', () => {})
     const { dropped: droppedLines, log } = logToStdout(config.logLevel)
-    const node = await startNode(config, { log, droppedLines, ...parts })
+    // A node that is still being started serves nobody.
+    let close = async (): Promise<void> => {}
     for (const signal of ['SIGTERM', 'SIGINT'] as const)
       process.once(signal, () => {
         process.once(signal, () => process.exit(1))
-        node.close().then(() => process.exit(0), fail)
+        close().then(() => process.exit(0), fail)
       })
+    const node = await startNode(config, { log, droppedLines, ...parts })
+    close = node.close
     node.lost
       .then(async () => {
         // A device that is lost may never let its memory go.

@@ -52,27 +52,33 @@ test('a device that is lost ends the requests it runs, and refuses others, which
   await node.close()
 })
 
-test('a node whose device is lost ends with status 1, so that its supervisor starts it again', async () => {
-  const program = join(import.meta.dirname, '../fakes/lost-device-process.ts')
-  const child = spawn(process.execPath, [program, '--port', '0', '--id', nodeId], {
-    env: { ...process.env, QUARTET_NODE_SECRET: secret },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  const ended = once(child, 'exit')
-  const errors: string[] = []
-  child.stderr.setEncoding('utf8').on('data', (text: string) => errors.push(text))
-  let url: string | undefined
-  for await (const line of createInterface({ input: child.stdout })) {
-    const { event, ...fields } = LogLine.parse(JSON.parse(line))
-    if (event === 'listening') url = fields.url
-    if (event === 'ready') break
-  }
-  const response = await nodeClient(url ?? '').generate({ maxTokens: 5 })
-  expect((await readEvents(response)).at(-1)).toMatchObject({ type: 'error', code: 'node_error' })
-  child.stdout.resume()
-  expect((await ended)[0]).toBe(1)
-  expect(errors.join('')).toContain('--device cpu was lost; start the node again')
-}, 30_000)
+test.for(['serves', 'drains'])(
+  'a node whose device is lost while it %s ends with status 1, so that its supervisor starts it again',
+  { timeout: 30_000 },
+  async (when) => {
+    const program = join(import.meta.dirname, '../fakes/lost-device-process.ts')
+    const draining = when === 'drains' ? { LOST_WHILE_DRAINING: '1' } : {}
+    const child = spawn(process.execPath, [program, '--port', '0', '--id', nodeId], {
+      env: { ...process.env, ...draining, QUARTET_NODE_SECRET: secret },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    const ended = once(child, 'exit')
+    const errors: string[] = []
+    child.stderr.setEncoding('utf8').on('data', (text: string) => errors.push(text))
+    let url: string | undefined
+    for await (const line of createInterface({ input: child.stdout })) {
+      const { event, ...fields } = LogLine.parse(JSON.parse(line))
+      if (event === 'listening') url = fields.url
+      if (event === 'ready') break
+    }
+    const response = await nodeClient(url ?? '').generate({ maxTokens: 5 })
+    if (when === 'drains') child.kill('SIGTERM')
+    expect((await readEvents(response)).at(-1)).toMatchObject({ type: 'error', code: 'node_error' })
+    child.stdout.resume()
+    expect((await ended)[0]).toBe(1)
+    expect(errors.join('')).toContain('--device cpu was lost; start the node again')
+  },
+)
 
 test('a lost device is told from a run that fails', () => {
   for (const message of [

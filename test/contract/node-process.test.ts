@@ -104,6 +104,13 @@ describe('the node as a process', () => {
     expect(await exited).toBe(0)
   })
 
+  it('exits with 0 on SIGTERM from the moment it listens, while its backbone is still being loaded', async () => {
+    const { child, exited, logged } = startProcess(['--backbone', backbone.folder])
+    await until(() => logged('listening') !== undefined)
+    child.kill('SIGTERM')
+    expect(await exited).toBe(0)
+  })
+
   it('does not outlive its patience, and a second signal ends it at once', async () => {
     const request = { backbone: backbone.manifest.digest, prompt: [1, 2, 3], maxTokens: 1000 }
     const impatient = await readyProcess('--drain-seconds', '0')
