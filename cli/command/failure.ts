@@ -34,12 +34,15 @@ export function isSystemError(thrown: unknown): thrown is SystemError {
 
 /** Words for the failures of the operating system. A new code is one row here. */
 const systemFailures: Record<string, (of: string) => string> = {
-  ENOSPC: (of) => `the disk is full${of}; free some space, or move the state elsewhere with QUARTET_HOME`,
+  ENOSPC: (of) =>
+    `the disk is full${of}; free some space, or move the state elsewhere with QUARTET_HOME, and models with QUARTET_CACHE`,
   EDQUOT: (of) =>
-    `the disk quota is used up${of}; free some space, or move the state elsewhere with QUARTET_HOME`,
+    `the disk quota is used up${of}; free some space, or move the state elsewhere with QUARTET_HOME, and models with QUARTET_CACHE`,
   EFBIG: (of) => `a file may not grow so large here${of}; raise the limit (ulimit -f)`,
-  EROFS: (of) => `the file system is read-only${of}; move the state elsewhere with QUARTET_HOME`,
-  EACCES: (of) => `permission denied${of}; check the owner and mode, or choose another QUARTET_HOME`,
+  EROFS: (of) =>
+    `the file system is read-only${of}; move the state elsewhere with QUARTET_HOME, and models with QUARTET_CACHE`,
+  EACCES: (of) =>
+    `permission denied${of}; check the owner and mode, or choose another QUARTET_HOME, and QUARTET_CACHE for models`,
   ENOENT: (of) => `no such file or folder${of}; check the path`,
   EISDIR: (of) => `a file was expected and this is a folder${of}; name a file`,
   ENOTDIR: (of) => `a folder was expected and this is a file${of}; name a folder`,

@@ -189,6 +189,26 @@ test.for(['Python', 'pip'])(
 )
 
 test.for([
+  // In blocks of 512 bytes: Python looks for a place for temporary files by writing to one.
+  ['pip', 1],
+  ['zipfile', 0],
+] as const)('a disk that takes no more from %s is not said to be the index', async ([module, blocks]) => {
+  const programs = join(root, 'programs')
+  await mkdir(programs)
+  const script = `#!/bin/sh
+case "$*" in *${module}*) ulimit -f ${blocks};; esac
+PATH='${process.env.PATH}' exec python3 "$@"
+`
+  await writeFile(join(programs, 'python3'), script, { mode: 0o755 })
+  vi.stubEnv('PATH', `${programs}:${process.env.PATH}`)
+  await expect(setUp()).rejects.toMatchObject({
+    code: 'EFBIG',
+    message: expect.stringMatching(/^[^\n]*\[Errno 27\][^\n]*$/),
+  })
+  expect(await readdir(join(folder(), '..'))).toEqual([])
+})
+
+test.for([
   { platform: 'linux', arch: 'arm64' },
   { platform: 'darwin', arch: 'arm64' },
   { platform: 'win32', arch: 'x64' },

@@ -98,7 +98,7 @@ export function isStorageError(error: unknown): boolean {
   return (
     error instanceof Error &&
     'code' in error &&
-    ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM', 'EIO'].includes(String(error.code))
+    ['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EACCES', 'EPERM', 'EIO'].includes(String(error.code))
   )
 }
 

