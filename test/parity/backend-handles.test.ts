@@ -5,17 +5,22 @@ import { HandleLedger } from '../fakes/handle-ledger.ts'
 import { preparePagesOnCpu } from './paged-on-cpu.ts'
 import { openBackend, type TinyBackbone, tinyBackbone } from './tiny-backbone.ts'
 
+const config = { layers: 2, d: 32, heads: 2, kvHeads: 1, ffn: 32, vocab: 600 }
 let tiny: TinyBackbone
+let quantised: TinyBackbone
 beforeAll(async () => {
-  tiny = await tinyBackbone({ config: { layers: 2, d: 32, heads: 2, kvHeads: 1, ffn: 32, vocab: 600 } })
+  tiny = await tinyBackbone({ config })
+  quantised = await tinyBackbone({ config, weights: 'q8' })
   await preparePagesOnCpu(tiny)
 })
 afterAll(async () => {
-  await rm(dirname(tiny.folder), { recursive: true })
+  for (const { folder } of [tiny, quantised]) await rm(dirname(folder), { recursive: true })
 })
 
 const forms = [
   { cacheLayout: 'host', cacheType: 'f32' },
+  // Loaded twice.
+  { cacheLayout: 'host', cacheType: 'f32', prefillWeights: 'f32' },
   { cacheLayout: 'slots', cacheType: 'f32' },
   { cacheLayout: 'pages', cacheType: 'f16', decodeGraph: true },
 ] as const
@@ -23,7 +28,8 @@ const forms = [
 async function useBackend(form: (typeof forms)[number], opened: () => void): Promise<void> {
   await using used = new AsyncDisposableStack()
   const limits = { threads: 1, cacheRows: 600, contextLength: 300, maxBatch: 3 }
-  const backend = used.adopt(await openBackend(tiny, { ...form, ...limits }), (last) => last.close())
+  const backbone = 'prefillWeights' in form ? quantised : tiny
+  const backend = used.adopt(await openBackend(backbone, { ...form, ...limits }), (last) => last.close())
   opened()
   const slot = backend.allocate(20)
   if (slot === undefined) throw new Error('no room')
