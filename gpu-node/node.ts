@@ -208,7 +208,9 @@ async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   const { cacheType = defaultCacheType[device] } = config
   const layout = layoutFor(manifest.config, device)
   checkCacheType(cacheType, { device, layout })
-  const { freeCudaMemory } = await import('../model/runtime/ort/cuda.ts')
+  const { cudaLibrary, freeCudaMemory } = await import('../model/runtime/ort/cuda.ts')
+  // Before graphs are written for it, and scales are measured on the CPU, which takes minutes for a large backbone.
+  if (device === 'cuda') cudaLibrary()
   const freeBytes = device === 'cuda' ? freeCudaMemory() : undefined
   const cacheRows = cacheRowsOf(config, { freeBytes, layout, manifest, type: cacheType })
   const contextLength = Math.min(manifest.config.contextLength, cacheRows)

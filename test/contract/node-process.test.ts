@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
@@ -147,6 +147,20 @@ describe('the node as a process', () => {
     expect(await exited).toBe(1)
     expect(errors).toEqual([expect.stringMatching(expected)])
   })
+
+  it.each(['f16', 'int8'])(
+    'without CUDA says so before it makes anything for it: a cache in %s',
+    async (type) => {
+      const before = await readdir(backbone.folder)
+      // Also where the machine has CUDA: its cache lacks what `quartet node setup cuda` brings.
+      const env = { QUARTET_CACHE: join(backbone.folder, 'none'), QUARTET_NODE_SECRET: secret }
+      const args = ['--backbone', backbone.folder, '--device', 'cuda', '--cache-type', type]
+      const { errors, exited } = startProcess(args, env)
+      expect(await exited).toBe(1)
+      expect(errors).toEqual([expect.stringMatching(/nodes? (cannot )?use (--device cuda|CUDA).*--device/)])
+      expect(await readdir(backbone.folder)).toEqual(before)
+    },
+  )
 
   it('ends with one clear line for a port in use', async () => {
     const taken = createServer().listen(0, '127.0.0.1')
