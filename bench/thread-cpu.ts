@@ -1,4 +1,4 @@
-import { koffi } from '../model/runtime/foreign-functions.ts'
+import { koffi } from '../model/runtime/ort/foreign-functions.ts'
 
 /** `CLOCK_THREAD_CPUTIME_ID` */
 const clocks: Readonly<Partial<Record<NodeJS.Platform, number>>> = { linux: 3, darwin: 16 }

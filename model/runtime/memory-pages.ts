@@ -1,5 +1,5 @@
 import type { KoffiFunc } from 'koffi'
-import { koffi } from './foreign-functions.ts'
+import { koffi } from './ort/foreign-functions.ts'
 
 /** Ranges begin and end at multiples of this: the largest page of the systems below. */
 const pageBytes = 65_536n

@@ -1,6 +1,5 @@
 import type { KoffiFunc, LibraryHandle } from 'koffi'
 import { QuartetError } from '../../../shared/errors.ts'
-import { koffi } from '../foreign-functions.ts'
 import {
   type ApiTable,
   type Argument,
@@ -10,6 +9,7 @@ import {
   type FunctionRow,
   statusFunctions,
 } from './api-table.ts'
+import { koffi } from './foreign-functions.ts'
 
 /** A failure that ONNX Runtime reports. */
 class OrtError extends Error {

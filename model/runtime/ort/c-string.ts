@@ -1,4 +1,4 @@
-import { koffi } from '../foreign-functions.ts'
+import { koffi } from './foreign-functions.ts'
 
 /** A NUL-terminated string in memory that does not move. */
 export class CString {

@@ -1,7 +1,7 @@
 import { basename, join } from 'node:path'
 import { QuartetError } from '../../../shared/errors.ts'
-import { koffi } from '../foreign-functions.ts'
 import { cudaFolder, type Machine, missingInCudaFolder, requireCudaPlatform } from './cuda-folder.ts'
+import { koffi } from './foreign-functions.ts'
 import { packagedLibrary } from './library.ts'
 
 /** Version of CUDA that the provider of the pinned release is built for, as `cuDriverGetVersion` counts. */

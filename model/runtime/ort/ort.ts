@@ -1,5 +1,5 @@
-import { koffi } from '../foreign-functions.ts'
 import { OrtApi } from './api.ts'
+import { koffi } from './foreign-functions.ts'
 import { packagedLibrary, pinnedRelease } from './library.ts'
 
 /** `ORT_LOGGING_LEVEL_ERROR`: failures come back as statuses; warnings are about graphs, and for their makers. */

@@ -1,5 +1,5 @@
-import { koffi } from '../foreign-functions.ts'
 import type { ElementArrays, Tensor, TensorElement } from '../tensors.ts'
+import { koffi } from './foreign-functions.ts'
 import { addressFrom, type Ort } from './ort.ts'
 
 /** `ONNXTensorElementDataType` of each element type. */
