@@ -207,10 +207,11 @@ export async function loadFailure(
   cause: unknown,
   { device, file, folder, saving }: FailedFile,
 ): Promise<QuartetError> {
-  const reason = `cannot load ${join(folder, file)} on ${device}: ${firstLine(cause)}`
+  const said = firstLine(cause)
+  const reason = `cannot load ${join(folder, file)} on ${device}: ${said}`
   const { remedy } = providers[device]
   const isOnHost = device === 'cpu'
-  if (isOnHost && !withoutMemory.test(reason))
+  if (isOnHost && !withoutMemory.test(said))
     return new QuartetError('backbone_invalid', `${reason}; ${remedy}`, { cause })
   const weights = await stat(join(folder, graphFiles.weights)).catch(() => undefined)
   const size = weights && `${Math.ceil(weights.size / 2 ** 20)} MiB`
