@@ -4,7 +4,7 @@ import { CliFailure } from '../cli/command/failure.ts'
 import { servingEncoder } from '../cli/tokenizer/serving-encoder.ts'
 import type { Backbone } from '../model/backbone/backbone-folder.ts'
 import type { ChatMessage } from '../shared/api/chat-completions.ts'
-import type { ServingEncoder } from '../shared/training/prompt-encoder.ts'
+import { placesIn, type ServingEncoder } from '../shared/training/prompt-encoder.ts'
 import type { Example } from '../training/data/example.ts'
 import type { Alternative, MeasuredPart } from '../training/evaluation/measure.ts'
 import type { Pair, Task, TaskData } from './tasks/task.ts'
@@ -66,6 +66,5 @@ function tokenize(
     { role: 'user', content: prompt, name: undefined },
   ]
   const instruction = encoder.conversation(messages)
-  const turn = encoder.turnOf(messages, instruction)
-  return { instruction, response, ...(turn === 0 ? {} : { turn }) }
+  return { instruction, response, ...placesIn(messages, { encoder, ids: instruction }) }
 }

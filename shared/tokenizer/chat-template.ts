@@ -64,8 +64,7 @@ export class ChatTemplate {
   #tools: ToolTemplate | undefined
   /** The text behind an answer. */
   #closing: string | undefined
-  /** Tokens of the generation header. */
-  #header: number | undefined
+  #header: readonly number[] | undefined
 
   /** Throws when the template is not valid Jinja. */
   constructor(backbone: Templated, codec: TextCodec) {
@@ -96,8 +95,9 @@ export class ChatTemplate {
   }
 
   /**
-   * How many of a conversation's tokens stand behind late prompt rows: the generation header, as these settings write it,
-   * and what is given of the answer. Undefined where that is the header that `generationHeader` tells of, or none.
+   * How many of a conversation's tokens stand behind late prompt rows: the generation header, as it is written for these
+   * messages and settings, and what is given of the answer. Undefined where that is the header that `generationHeader`
+   * tells of, or none.
    */
   tailOf(
     { ids, messages }: { messages: readonly Turn[]; ids: readonly number[] },
@@ -105,8 +105,10 @@ export class ChatTemplate {
   ): number | undefined {
     const { end = 'answer', settings = {}, tools } = encoding
     const isOpened = (tools?.opening ?? '') !== ''
+    if (end === 'message') return undefined
+    // A message may change the header as settings may: `/no_think` in SmolLM3's system message.
     const isUsual = end === 'answer' && Object.keys(settings).length === 0 && !isOpened
-    if (isUsual || end === 'message') return undefined
+    if (isUsual && this.#endsWithHeader(ids)) return undefined
     const front = end === 'within' ? messages.slice(0, -1) : messages
     if (front.length === 0) return ids.length
     const closed = this.encode(front, {
@@ -142,10 +144,16 @@ export class ChatTemplate {
    */
   generationHeader(room: number): number {
     this.#header ??= this.#measuredHeader(room)
-    return this.#header
+    return this.#header.length
   }
 
-  #measuredHeader(room: number): number {
+  #endsWithHeader(ids: readonly number[]): boolean {
+    this.#header ??= this.#measuredHeader(Number.POSITIVE_INFINITY)
+    const start = ids.length - this.#header.length
+    return this.#header.every((id, at) => ids[start + at] === id)
+  }
+
+  #measuredHeader(room: number): readonly number[] {
     const question = { role: 'user', content: 'a' } as const
     const system = { role: 'system', content: 'b' } as const
     const encoded = (isOpened: boolean) => {
@@ -160,7 +168,7 @@ export class ChatTemplate {
     }
     const [opened, closed] = [encoded(true), encoded(false)]
     const alike = opened.findIndex((id, at) => id !== closed[at])
-    return alike === -1 ? 0 : opened.length - alike
+    return alike === -1 ? [] : opened.slice(alike)
   }
 
   /** Throws unless the template writes a user's question, with a system message in front where it demands one. */

@@ -12,6 +12,8 @@ export interface PromptEncoder {
   conversation(messages: readonly ChatMessage[]): readonly number[]
   /** How many of a conversation's tokens, `ids`, stand in front of its newest turn. */
   turnOf(messages: readonly ChatMessage[], ids: readonly number[]): number
+  /** How many of them stand behind late rows; undefined where that is the usual generation header. */
+  tailOf(messages: readonly ChatMessage[], ids: readonly number[]): number | undefined
   /** A raw prompt, as `/v1/completions` takes it. Throws QuartetError. */
   prompt(text: string): readonly number[]
   /** An answer as the model would write it, with the token that ends it. Throws QuartetError. */
@@ -49,6 +51,7 @@ export function servedEncoder(backbone: EdgeBackbone, codec: TextCodec): Serving
   return {
     conversation,
     turnOf: (messages, ids) => template?.turnOf({ messages, ids }, { tuned: true, room: limit.tokens }) ?? 0,
+    tailOf: (messages, ids) => template?.tailOf({ messages, ids }, { tuned: true, room: limit.tokens }),
     plain,
     generationHeader: template?.generationHeader(limit.tokens) ?? 0,
     prompt: (text) => codec.encodePrompt(text, limit),
@@ -56,17 +59,29 @@ export function servedEncoder(backbone: EdgeBackbone, codec: TextCodec): Serving
   }
 }
 
-/**
- * How many tokens of a row's prompt, `instruction`, stand in front of its newest turn; undefined where all of it is the
- * newest turn, as in a prompt of one message and in a raw one.
- */
-export function turnOfRow(
-  { prompt }: Row,
-  { encoder, instruction }: { readonly encoder: PromptEncoder; readonly instruction: readonly number[] },
-): number | undefined {
-  const turn = prompt.type === 'messages' ? encoder.turnOf(prompt.messages, instruction) : 0
-  return turn === 0 ? undefined : turn
+/** Where prompt rows stand in a prompt, as far as the adapter alone does not say it. */
+export interface PromptPlaces {
+  /** Tokens in front of its newest turn; absent where the whole prompt is the newest turn. */
+  readonly turn?: number | undefined
+  /** Tokens behind late rows; absent where they are as many as the adapter says. */
+  readonly tail?: number | undefined
 }
+
+/** The places in a conversation of these tokens, `ids`. */
+export function placesIn(
+  messages: readonly ChatMessage[],
+  { encoder, ids }: { readonly encoder: PromptEncoder; readonly ids: readonly number[] },
+): PromptPlaces {
+  const turn = encoder.turnOf(messages, ids)
+  const tail = encoder.tailOf(messages, ids)
+  return { ...(turn > 0 && { turn }), ...(tail !== undefined && { tail }) }
+}
+
+/** The places in a row's prompt, `ids`. A prompt of one message, and a raw one, has none of its own. */
+export const placesOfRow = (
+  { prompt }: Row,
+  asked: { readonly encoder: PromptEncoder; readonly ids: readonly number[] },
+): PromptPlaces => (prompt.type === 'messages' ? placesIn(prompt.messages, asked) : {})
 
 /** An example in token ids: the whole prompt as served, and the answer with the token that ends it. Throws QuartetError. */
 export function encodeRow(
@@ -96,13 +111,14 @@ type Reader = Pick<AdapterMetadata, 'placement' | 'tail'>
 
 /** Why an example cannot be trained on, in words that follow “line 3: ”. */
 export function lengthProblem(
-  example: ReturnType<typeof encodeRow>,
+  example: ReturnType<typeof encodeRow> & Pick<PromptPlaces, 'tail'>,
   { room, readers = [] }: LengthLimits,
 ): string | undefined {
   const [prompt, response] = [example.instruction.length, example.response.length]
   if (prompt === 0) return 'its prompt has no tokens'
   for (const reader of readers) {
-    const problem = placeProblem(prompt, reader)
+    const tail = reader.tail === undefined ? undefined : (example.tail ?? reader.tail)
+    const problem = placeProblem(prompt, { ...reader, tail })
     if (problem !== undefined) return problem
   }
   if (prompt + response <= room) return undefined

@@ -44,6 +44,17 @@ test.for(families)('%s: the header is that which the request’s settings write'
   expect(aroundRows(talk, { settings: { unread: 'yes' } })[1]).toBe(header)
 })
 
+test('the header is that which a message of the conversation changes it to: /no_think of SmolLM3’s system message', () => {
+  const { aroundRows } = openFamily('smollm3')
+  const header = '<|im_start|>assistant\n'
+  const quick: Turn = { role: 'system', content: 'Be short. /no_think' }
+  const [front, behind] = aroundRows([quick, ...talk])
+  expect(behind).toBe(`${header}${unthinking.smollm3}`)
+  expect(front).toContain('Since when?')
+  expect(aroundRows([quick, ...called], { functions: true })[1]).toBe(`${header}${unthinking.smollm3}`)
+  expect(aroundRows([{ role: 'system', content: 'Be short. /think' }, ...talk])[1]).toBe(header)
+})
+
 test.for(families)(
   '%s: a call that must come begins behind the header, and both stand behind the rows',
   ([name, , header]) => {

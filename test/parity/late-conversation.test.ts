@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { encoderOf } from '../../cli/tokenizer/serving-encoder.ts'
 import { logProbability } from '../../model/runtime/logits.ts'
 import { parseDataset } from '../../training/data/dataset.ts'
+import { openSequence } from '../../training/evaluation/served-model.ts'
 import { openLossModel } from '../../training/loss/onnx-loss-model.ts'
 import { tinyChat, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
 import { randomAdapter } from './random-adapter.ts'
@@ -16,25 +17,31 @@ const turns = [
   ['And before?', 'It was down.'],
 ] as const
 
+const tinyEncoder = (
+  { manifest: { config, ...manifest } }: Awaited<ReturnType<typeof tinyBackbone>>,
+  chat: typeof tinyChat,
+) =>
+  encoderOf({
+    backbone: {
+      ...manifest,
+      tokens: { bos: null, eos: [tinySpecials.endOfText, tinySpecials.imEnd] },
+      chat,
+      contextLength: 512,
+      d: config.d,
+      layers: config.layers,
+      vocab: 512,
+    },
+    tokenizer: tinyTokenizer,
+  })
+
 test.for(['late', 'turn'] as const)(
   'three turns are trained as they are served, %s: each answer with rows of its own, the turns before without',
   async (placement, { onTestFinished }) => {
     const tiny = await tinyBackbone({ config: { vocab: 512 } })
     onTestFinished(() => rm(dirname(tiny.folder), { recursive: true }))
-    const { endOfText, imEnd } = tinySpecials
+    const { imEnd } = tinySpecials
     const { manifest } = tiny
-    const encoder = encoderOf({
-      backbone: {
-        ...manifest,
-        tokens: { bos: null, eos: [endOfText, imEnd] },
-        chat: tinyChat,
-        contextLength: 512,
-        d: manifest.config.d,
-        layers: manifest.config.layers,
-        vocab: 512,
-      },
-      tokenizer: tinyTokenizer,
-    })
+    const encoder = tinyEncoder(tiny, tinyChat)
     const tail = encoder.generationHeader
     const adapter = randomAdapter(manifest, {
       ...{ seed: 2, placement, window: 20, anchor: 'own' },
@@ -92,3 +99,56 @@ test.for(['late', 'turn'] as const)(
     await backend.close()
   },
 )
+
+test('rows are trained and measured in front of the header as the conversation writes it, as they are served', async ({
+  onTestFinished,
+}) => {
+  const tiny = await tinyBackbone({ config: { vocab: 512 } })
+  onTestFinished(() => rm(dirname(tiny.folder), { recursive: true }))
+  const { manifest } = tiny
+  const opened = "{{ '<|im_start|>assistant\\n' }}"
+  const quickly = `${opened}{% if 'quick' in messages[0]['content'] %}{{ 'Sure: ' }}{% endif %}`
+  const encoder = tinyEncoder(tiny, { template: tinyChat.template.replace(opened, quickly) })
+  const tail = encoder.generationHeader
+  const adapter = randomAdapter(manifest, { seed: 3, placement: 'late', window: 20, anchor: 'own', tail })
+  const line = (system: string) =>
+    JSON.stringify({
+      messages: [
+        { role: 'system', content: system },
+        { role: 'user', content: 'Since when?' },
+        { role: 'assistant', content: 'Since Monday.' },
+      ],
+    })
+  const file = new TextEncoder().encode(`${line('Be quick.')}\n${line('Be slow.')}\n`)
+  const { dataset } = parseDataset(file, { name: 'talk', encoder, prompts: 'chat', room: 400 })
+  const longer = tail + encoder.plain('Sure: ').length
+  expect(dataset.examples.map((example) => example.tail)).toEqual([longer, undefined])
+  const model = await openLossModel({ backbone: tiny, metadata: adapter.metadata })
+  const losses = await model.score(dataset.examples, parametersOf(adapter))
+  await model.close()
+
+  const backend = await openBackend(tiny)
+  const loaded = backend.loadAdapter(adapter)
+  const { vocab } = backend.limits
+  for (const [at, example] of dataset.examples.entries()) {
+    const { instruction, response } = example
+    const slot = backend.allocate(instruction.length + response.length + loaded.rows)
+    if (slot === undefined) throw new Error('no room')
+    const next = await backend.prefill({
+      slot,
+      tokens: [...instruction],
+      adapter: loaded,
+      tail: at === 0 ? longer : tail,
+    })
+    let served = logProbability(next, response[0])
+    using measured = await openSequence({ backend, adapter: loaded }, { ...example, room: 40 })
+    expect(measured.next).toEqual(next.slice(0, vocab))
+    const read = response.slice(0, -1)
+    const logits = await backend.score({ slot, tokens: read }, [...read.keys()])
+    for (const place of read.keys())
+      served += logProbability(logits.subarray(place * vocab, (place + 1) * vocab), response[place + 1])
+    expect(Math.abs((losses[at] ?? Number.NaN) + served) / response.length).toBeLessThan(1e-4)
+    slot.release()
+  }
+  await backend.close()
+})

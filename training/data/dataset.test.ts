@@ -9,6 +9,7 @@ const encoder: PromptEncoder = {
   conversation: (messages) =>
     [...`${messages.map(({ role, content }) => role[0] + content).join('')}>`].map((c) => c.charCodeAt(0)),
   turnOf: (messages) => messages.slice(0, -1).reduce((sum, { content }) => sum + content.length + 1, 0),
+  tailOf: () => undefined,
   prompt: (text) => [...text].map((c) => c.charCodeAt(0)),
   answer: (text) => [...[...text].map((c) => c.charCodeAt(0)), 0],
 }

@@ -8,7 +8,7 @@ import {
   lengthProblem,
   type PromptEncoder,
   type PromptFormat,
-  turnOfRow,
+  placesOfRow,
 } from '../../shared/training/prompt-encoder.ts'
 import { parseRow } from '../../shared/training/row.ts'
 import type { Example } from './example.ts'
@@ -111,8 +111,7 @@ function readExamples(
   try {
     const examples = parsed.rows.map((row): Example => {
       const { instruction, response } = encodeRow(row, options)
-      const turn = turnOfRow(row, { ...options, instruction })
-      return { instruction, response, ...(turn !== undefined && { turn }) }
+      return { instruction, response, ...placesOfRow(row, { ...options, ids: instruction }) }
     })
     const problem = examples
       .map((example) => lengthProblem(example, options))

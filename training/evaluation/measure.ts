@@ -86,7 +86,7 @@ export async function measure(
 ): Promise<Measurements> {
   const { backend, choices, decode, examples, parts } = options
   const expected = parts.has('labels') ? examples.map((example) => expectedLabel(example, options)) : []
-  const promptKey = ({ instruction, turn = 0 }: Example) => `${turn}:${idsKey(instruction)}`
+  const promptKey = ({ instruction, tail, turn = 0 }: Example) => `${turn}:${tail}:${idsKey(instruction)}`
   const groups = [...Map.groupBy(examples, promptKey).values()]
   const room = roomOf(options)
   let done = 0
@@ -95,6 +95,7 @@ export async function measure(
     groups.map((group) => ({
       instruction: group[0]?.instruction ?? [],
       turn: group[0]?.turn,
+      tail: group[0]?.tail,
       room,
       reader: (next) => measurePrompt(next, { ...options, group }),
     })),

@@ -28,7 +28,7 @@ export type Read = Score | DecodeStep
  */
 type PromptReader<T> = (next: Float32Array) => Generator<Read, T, void>
 
-export interface ReadablePrompt<T> extends Pick<Example, 'instruction' | 'turn'> {
+export interface ReadablePrompt<T> extends Omit<Example, 'response'> {
   /** The longest that is read behind it, in tokens. */
   readonly room: number
   readonly reader: PromptReader<T>

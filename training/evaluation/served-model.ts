@@ -70,7 +70,7 @@ export class OpenSequence implements Disposable {
  */
 export async function openSequence(
   { backend, adapter }: ServedModel,
-  { instruction, room, turn = 0 }: Pick<Example, 'instruction' | 'turn'> & { readonly room: number },
+  { instruction, room, ...places }: Omit<Example, 'response'> & { readonly room: number },
 ): Promise<OpenSequence> {
   const { contextLength, chunkTokens, vocab } = backend.limits
   const tokens = instruction.length + room
@@ -85,9 +85,10 @@ export async function openSequence(
   }
   try {
     let next: Float32Array = new Float32Array(0)
-    for (const { start, end, hasRows } of runsOf(instruction, { adapter, chunkTokens, turn })) {
+    const prompt = cutPrompt({ instruction, ...places }, adapter)
+    for (const { start, end, hasRows } of runsOf(prompt, chunkTokens)) {
       const chunk = instruction.slice(start, end)
-      const tuned = hasRows && adapter !== undefined ? { adapter } : {}
+      const tuned = hasRows && adapter !== undefined ? { adapter, tail: prompt.tail } : {}
       next = await backend.score({ slot, tokens: chunk, ...tuned }, [chunk.length - 1])
     }
     return new OpenSequence({ slot, backend, next: next.slice(0, vocab) })
@@ -97,20 +98,25 @@ export async function openSequence(
   }
 }
 
+/** A prompt with the adapter's rows at the places that a node gives them. */
+const cutPrompt = (
+  { instruction, tail, turn = 0 }: Omit<Example, 'response'>,
+  adapter: LoadedAdapter | undefined,
+): CutPrompt => ({
+  prompt: instruction,
+  adapter,
+  promptRows: adapter?.rows ?? 0,
+  tail: adapter?.tail === undefined ? undefined : (tail ?? adapter.tail),
+  turn: adapter?.placement === 'turn' ? turn : 0,
+})
+
 /** A prompt's runs, cut as the engine cuts them, and which of them makes the prompt rows. */
 function* runsOf(
-  instruction: readonly number[],
-  { adapter, chunkTokens, turn }: { adapter: LoadedAdapter | undefined; chunkTokens: number; turn: number },
+  prompt: CutPrompt,
+  chunkTokens: number,
 ): Generator<{ start: number; end: number; hasRows: boolean }> {
-  const prompt: CutPrompt = {
-    prompt: instruction,
-    adapter,
-    promptRows: adapter?.rows ?? 0,
-    tail: adapter?.tail,
-    turn: adapter?.placement === 'turn' ? turn : 0,
-  }
   const room = { rows: Number.POSITIVE_INFINITY, tokens: chunkTokens }
-  for (let start = 0; start < instruction.length; ) {
+  for (let start = 0; start < prompt.prompt.length; ) {
     const end = endOfRun(prompt, { done: start, room })
     yield { start, end, hasRows: makesRows(prompt, { start, end }) }
     start = end

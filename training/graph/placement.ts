@@ -11,6 +11,8 @@ interface ExampleLengths {
   readonly instruction: number
   /** Those of the instruction in front of its newest turn. */
   readonly turn: number
+  /** Those of the instruction behind late rows; undefined where the adapter says it. */
+  readonly tail?: number | undefined
   readonly response: number
 }
 
@@ -26,7 +28,8 @@ export function rowPlaces({
   placement,
   tail = 0,
 }: Pick<AdapterMetadata, 'l_sp' | 'placement' | 'tail'>): RowPlaces {
-  return (example) => Array<number>(l_sp).fill(tokensBefore[placement]({ ...example, tail }))
+  return (example) =>
+    Array<number>(l_sp).fill(tokensBefore[placement]({ ...example, tail: example.tail ?? tail }))
 }
 
 /** The tokens in front of the rows where they are as many in every example. */
@@ -48,10 +51,11 @@ const tokensBefore: {
 }
 
 /** Each example's number of tokens. */
-export const lengthsOf = ({ instruction, response, turn = 0 }: Example): ExampleLengths => ({
+export const lengthsOf = ({ instruction, response, tail, turn = 0 }: Example): ExampleLengths => ({
   instruction: instruction.length,
   response: response.length,
   turn,
+  tail,
 })
 
 /** Rows in front of which as many tokens stand in every example. */

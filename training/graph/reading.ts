@@ -40,9 +40,9 @@ const spanOf: {
 }
 
 export function readingOf(batch: readonly Stretch[], metadata: AdapterMetadata | undefined): Reading {
-  const { placement = 'first', tail = 0 } = metadata ?? {}
+  const { placement = 'first', tail: usualTail = 0 } = metadata ?? {}
   const window = metadata !== undefined && 'window' in metadata ? metadata.window : 1
-  const spans = batch.map(({ instruction, turn = 0 }) =>
+  const spans = batch.map(({ instruction, tail = usualTail, turn = 0 }) =>
     spanOf[placement]({ instruction: instruction.length, turn, window, tail }),
   )
   const widest = Math.max(...spans.map(({ end }) => end))

@@ -260,10 +260,10 @@ function checkRun(
     throw new QuartetError('invalid_request', message)
   }
   if (run.length === 0) fail('a run needs at least one example')
-  const { placement, tail = 0 } = metadata ?? {}
-  for (const [index, { instruction, response, turn = 0 }] of run.entries()) {
+  const { placement, tail: usualTail = 0 } = metadata ?? {}
+  for (const [index, { instruction, response, tail = usualTail, turn = 0 }] of run.entries()) {
     if (instruction.length === 0) fail(`example ${index} of the run has no instruction`)
-    if (instruction.length <= tail)
+    if (placement === 'late' && instruction.length <= tail)
       fail(
         `example ${index} of the run has an instruction of ${instruction.length} tokens, and late rows stand in front of its last ${tail}`,
       )

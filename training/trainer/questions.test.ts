@@ -8,6 +8,7 @@ const ids = (text: string) => [...text].map((letter) => letter.charCodeAt(0))
 const encoder: PromptEncoder = {
   conversation: (messages) => ids(messages.map(({ content }) => content).join('|')),
   turnOf: () => 0,
+  tailOf: () => undefined,
   prompt: ids,
   answer: ids,
 }
