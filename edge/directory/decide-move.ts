@@ -7,6 +7,7 @@ import {
 } from '../../shared/api/deployments.ts'
 import type { AnswerForm } from '../../shared/api/structure.ts'
 import type { AdapterDigest, AliasName } from '../../shared/ids.ts'
+import { differentTails } from '../store/late-tails.ts'
 import { standsInWords } from '../store/records.ts'
 import type { AdapterTable } from './adapter-table.ts'
 import { maxFormsLength } from './alias-forms.ts'
@@ -148,7 +149,10 @@ function shadowRefusal(
     return `the adapter ${notLate.digest} has rows ${standsInWords(notLate)}, so that the two cannot share all of a prefill; a shadow and its alias need late rows (--placement late)`
   if (own.backbone !== other.backbone)
     return `the alias is for the backbone ${own.backbone} and the shadow for ${other.backbone}; they need one`
-  return undefined
+  return differentTails([
+    { name: 'the alias', adapters: [own] },
+    { name: 'the shadow', adapters: [other] },
+  ])
 }
 
 /** The form that the alias gives its answers. */

@@ -150,6 +150,52 @@ describe('an alias that was deployed with a form', () => {
   })
 })
 
+describe('aliases with different forms', () => {
+  const late = { tail: 1 + 'assistant\n'.length }
+  beforeEach(async () => {
+    for (const [alias, seed] of [
+      ['first', 921],
+      ['second', 922],
+    ] as const) {
+      const { digest, file } = await makeAdapter({ backbone: workerBackbone, seed, ...late })
+      await edge.own(tenant, 'POST', '/adapters', file)
+      const form = { type: 'json_schema', json_schema: { name: alias, schema: { type: 'object' } } }
+      const put = await edge.own(tenant, 'PUT', `/aliases/${alias}`, { digest, response_format: form })
+      expect(put.status).toBe(200)
+    }
+  })
+
+  test.each([
+    ['/chat/completions', 'response_format', /"text"/],
+    ['/completions', 'response_format', /"text"/],
+    ['/responses', 'text.format', /"text"/],
+    ['/messages', 'output_config.format', /send the one that you want$/],
+  ] as const)('are refused by the field that %s has for it, %s', async (path, param, remedy) => {
+    const prompt = path === '/completions' ? { prompt: 'a prompt that is long enough' } : endpoints[path]
+    const response = await edge.own(tenant, 'POST', path, { model: 'first+second', ...prompt })
+    expect(response.status).toBe(400)
+    expect(await response.json()).toMatchObject({
+      error: { code: 'invalid_request', param, message: expect.stringMatching(remedy) },
+    })
+  })
+
+  test('have one that cannot be compiled refused by the field that names them', async () => {
+    const same = { type: 'json_schema', json_schema: { name: 'same', schema: { type: 'object' } } }
+    for (const alias of ['first', 'second']) {
+      const { digest } = await (await edge.own(tenant, 'GET', `/aliases/${alias}`)).json<{ digest: string }>()
+      await edge.own(tenant, 'PUT', `/aliases/${alias}`, { digest, response_format: same })
+    }
+    await stubs.behave({ tokens: [], refuse: { status: 400, code: 'grammar_invalid' } })
+    for (const [body, param] of [
+      [{ models: ['first', 'second'] }, 'models'],
+      [{ model: 'first' }, 'model'],
+    ] as const) {
+      const response = await edge.own(tenant, 'POST', '/chat/completions', { messages, ...body })
+      expect(await response.json()).toMatchObject({ error: { code: 'grammar_invalid', param } })
+    }
+  })
+})
+
 describe('a form is refused at deployment, and nothing changes:', () => {
   const schema = (schema: object) => ({ type: 'json_schema', json_schema: { name: 'x', schema } })
   test.each([

@@ -73,11 +73,13 @@ async function toGeneration(
       encoded,
     ),
     ...constraint,
-    grammarParam: formParamOf(request) ?? (request.tools.length > 0 ? 'tools' : 'model'),
+    grammarParam: formParamOf(request) ?? (request.tools.length > 0 ? 'tools' : namesModels(request)),
     shownTokens: toolUse.shownTokens,
     logprobs: request.logprobs ? (request.top_logprobs ?? 0) : null,
   }
 }
+
+const namesModels = ({ models }: ChatCompletionRequest) => (models === undefined ? 'model' : 'models')
 
 export function askedTools({
   parallel_tool_calls,

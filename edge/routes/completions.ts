@@ -29,9 +29,11 @@ async function toGeneration(request: CompletionRequest, c: Context<TenantApp>): 
     })),
   }))
   const { codec, model, prompts } = encoded
+  const picksLikeliest = (request.best_of ?? request.n) > request.n
   return {
     ...encoded,
     n: request.best_of ?? request.n,
+    picksLikeliest,
     maxTokens: checkContext(prompts, {
       model,
       requested: request.max_tokens,
@@ -50,7 +52,7 @@ async function toGeneration(request: CompletionRequest, c: Context<TenantApp>): 
     grammar: grammarOf(request, () => (request.max_tokens === 0 ? undefined : ownForm([model]))),
     grammarParam: formParamOf(request) ?? 'model',
     // The best of them are known by their log-probabilities.
-    logprobs: request.logprobs ?? ((request.best_of ?? request.n) > request.n ? 0 : null),
+    logprobs: request.logprobs ?? (picksLikeliest ? 0 : null),
     promptLogprobs: checkedScores(promptLogprobsOf(request), {
       model,
       prompts,

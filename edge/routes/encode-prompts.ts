@@ -2,9 +2,9 @@ import type { Context } from 'hono'
 import { checkPromptLength } from '../../shared/adapter-fit.ts'
 import { readerOf } from '../http/reader.ts'
 import type { TenantApp } from '../request-context.ts'
+import { checkHeader } from '../store/late-tails.ts'
 import { type Answerer, checkSeveral } from '../tenants/answerers.ts'
 import { chooseTarget } from '../tenants/choose-target.ts'
-import { checkHeader } from '../tenants/late-tails.ts'
 import { loadCodec, type ModelWithCodec } from '../tenants/load-codec.ts'
 import { promptRowsOf, type ResolvedModel, resolveModel, tailOf } from '../tenants/resolve-model.ts'
 
@@ -69,9 +69,9 @@ export async function encodePrompts<Written extends { readonly prompts: readonly
     for (const { header } of prompts)
       for (const [at, answerer] of answerers.entries())
         if (header !== undefined) checkHeader(answerer, { header, param: nameOf(at, models) })
-  const own = tailOf(model)
-  if (own !== undefined && param !== undefined)
-    for (const { ids, tail = own } of prompts) checkPromptLength({ tokens: ids.length, tail }, param)
+  for (const own of answerers.map((answerer) => tailOf(answerer.model)))
+    if (own !== undefined && param !== undefined)
+      for (const { ids, tail = own } of prompts) checkPromptLength({ tokens: ids.length, tail }, param)
   return {
     ...rest,
     answerers,

@@ -20,6 +20,8 @@ export interface Generation {
   readonly turns: readonly (number | undefined)[]
   /** Choices per prompt; choice `i` of the request draws with `seed + i`. */
   readonly n: number
+  /** The client gets the likeliest of a prompt's choices, whichever it is. */
+  readonly picksLikeliest?: boolean
   /** Choices that run at a time, of an answer that is not streamed; all when absent. */
   readonly atOnce?: number
   readonly maxTokens: number

@@ -145,6 +145,54 @@ describe('late rows of a chat template that has changed since they were publishe
     expect(headless.status, await headless.text()).toBe(200)
   })
 
+  test('answer with others where the prompt without a header is long enough for all of them', async () => {
+    const { file } = await makeAdapter({ backbone: changing, seed: 913, tail: longTail, rows: 1 })
+    expect((await edge.own(tenant, 'POST', '/adapters?alias=narrow', file)).status).toBe(201)
+    const asked = (models: readonly string[], content: string) => ({
+      models,
+      messages: [{ role: 'user', content }],
+      add_generation_prompt: false,
+    })
+    // Whichever has more rows, and whichever is first.
+    for (const models of [
+      ['before', 'after'],
+      ['before', 'narrow'],
+      ['narrow', 'before'],
+    ]) {
+      // `<|im_start|>user\n`, the text and `<|im_end|>\n`: with five characters as many as the longer tail.
+      const refused = await refusal(asked(models, 'abcde'))
+      expect(refused).toMatchObject({ status: 400, code: 'invalid_request', param: 'messages' })
+      expect(refused.message).toContain(`in front of the last ${longTail}`)
+      await stubs.behave({ tokens: byteIds('yes'), reason: 'stop' })
+      expect((await ask(asked(models, 'abcdef'))).status).toBe(200)
+      await stubs.behave({ tokens: byteIds('yes'), reason: 'stop' })
+    }
+  })
+
+  test('are no shadows of each other, and an alias that moves to one leaves its shadow behind', async () => {
+    await edge.admin('PATCH', `/tenants/${tenant.id}`, { policy: { shadowTokensPerDay: 1_000_000 } })
+    const digestOf = async (alias: string) =>
+      (await (await edge.own(tenant, 'GET', `/aliases/${alias}`)).json<{ digest: string }>()).digest
+    const shadowed = (digest: string) =>
+      edge.own(tenant, 'PUT', '/aliases/before/shadow', { digest, percent: 100 })
+    const [before, after, likewise] = [
+      await digestOf('before'),
+      await digestOf('after'),
+      await digestOf('likewise'),
+    ]
+    const refused = await shadowed(after)
+    expect(refused.status).toBe(409)
+    const { error } = ErrorBody.parse(await refused.json())
+    expect(error.code).toBe('conflict')
+    expect(error.message).toMatch(
+      new RegExp(`header of ${tail} tokens and the shadow for one of ${longTail}.*train it anew`),
+    )
+    expect(await (await shadowed(likewise)).json()).toMatchObject({ shadow: { digest: likewise } })
+    const moved = await edge.own(tenant, 'PUT', '/aliases/before', { digest: after })
+    expect((await moved.json<{ shadow?: object }>()).shadow).toBeUndefined()
+    expect((await edge.own(tenant, 'PUT', '/aliases/before', { digest: before })).status).toBe(200)
+  })
+
   test('are counted as before, as no model runs', async () => {
     const counted = await edge.post('/v1/messages/count_tokens', {
       key: tenant.key,

@@ -1,6 +1,7 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { ChatCompletion, ChatCompletionChunk } from '../../shared/api/chat-completions.ts'
 import { ErrorBody } from '../../shared/api/error.ts'
+import { UsageList } from '../../shared/api/usage.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
 import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
 import { readSse, stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
@@ -206,6 +207,36 @@ describe('a stack', () => {
     expect(pushed.map(({ digest }) => digest).sort()).toEqual(
       (['answer', 'safe', 'topic'] as const).map(digestOf).sort(),
     )
+  })
+
+  test('of the longest names, by their sides, is asked for and its usage is listed page by page', async () => {
+    const names = ['a', 'b', 'c', 'd'].map((letter) => letter.repeat(64))
+    for (const [at, name] of names.entries()) {
+      const { file } = await makeAdapter({ backbone: workerBackbone, seed: 130 + at, rows: 1, tail })
+      expect((await edge.own(tenant, 'POST', `/adapters?alias=${name}`, file)).status).toBe(201)
+      const canary = { digest: digestOf('extra'), percent: 50 }
+      expect((await edge.own(tenant, 'PUT', `/aliases/${name}/canary`, canary)).status).toBe(200)
+    }
+    const model = names.map((name, at) => `${name}@${at === 0 ? 'stable' : 'canary'}`).join('+')
+    expect((await ask({ model })).status).toBe(200)
+    expect((await ask({ model: names.join('+') })).status).toBe(200)
+    expect((await ask({ model: `${model}x` })).status).toBe(400)
+    const wanted = [model, names.join('+')]
+    const pages = async (of: (after: string) => Promise<Response>) => {
+      const listed: string[] = []
+      for (let after = ''; ; ) {
+        const page = UsageList.parse(await (await of(after)).json())
+        listed.push(...page.data.map((row) => row.model))
+        if (!page.has_more) return listed.filter((name) => wanted.includes(name)).toSorted()
+        after = `&after=${encodeURIComponent(page.last_id ?? '')}`
+      }
+    }
+    for (const of of [
+      (after: string) => edge.own(tenant, 'GET', `/usage?limit=1${after}`),
+      (after: string) => edge.admin('GET', `/usage?limit=1&tenant=${tenant.id}${after}`),
+      (after: string) => edge.admin('GET', `/usage?limit=1${after}`),
+    ])
+      await expect.poll(() => pages(of)).toEqual(wanted.toSorted())
   })
 
   test('may be one of several that answer together', async () => {

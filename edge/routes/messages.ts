@@ -40,7 +40,7 @@ async function toGeneration(
       const form = grammarOfSchema(format?.schema, {
         param: 'output_config.format.schema',
         minTokens: request.min_tokens,
-        own: () => ownForm([model]),
+        own: () => ownForm([model], 'output_config.format'),
       })
       return toolUse.constraint(form, { minTokens: request.min_tokens })
     },

@@ -93,7 +93,7 @@ async function toGeneration(
   const encoded = await encodePrompts({ ...request, param: 'input' }, c, (open) => {
     const toolUse = new ToolUse(askedTools(request), open)
     const asked = request.text?.format
-    const own = asked === undefined ? ownForm([open.model]) : undefined
+    const own = asked === undefined ? ownForm([open.model], 'text.format') : undefined
     const form = grammarOfText(asked, { minTokens: request.min_tokens, own: () => own })
     const format = asked ?? (own === undefined ? textAlone : textFormatOf(own))
     const constraint = toolUse.constraint(form, { minTokens: request.min_tokens })

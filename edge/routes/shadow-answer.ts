@@ -36,14 +36,15 @@ type Shadow = NonNullable<ResolvedModel['shadow']>
 /**
  * Has the alias's shadow answer as well, if the request is in its share. It begins when the client's answer is
  * complete, at low priority and in the background, so that it neither delays that answer nor makes it fail. Requests
- * with several models, prompts, or without a text to answer with have no shadow, nor have those of batches.
+ * with several models, prompts, or without a text to answer with have no shadow, nor have those of batches, nor an answer
+ * that is the likeliest of several: a shadow gives one.
  */
 export function followWithShadow(generation: Generation, answered: Answered, c: Context<TenantApp>): void {
-  const { answerers, maxTokens, model, promptLogprobs, prompts } = generation
+  const { answerers, maxTokens, model, picksLikeliest = false, promptLogprobs, prompts } = generation
   const { shadow } = model
   const [prompt] = prompts
   if (shadow === undefined || prompt === undefined || answerers.length > 1 || prompts.length > 1) return
-  if (maxTokens === 0 || promptLogprobs !== undefined || c.get('isBatch') === true) return
+  if (picksLikeliest || maxTokens === 0 || promptLogprobs !== undefined || c.get('isBatch') === true) return
   const requestId = c.get('requestId')
   const { alias, percent, target } = shadow
   if (!isShadowed(requestId, { alias, digest: target.digest, percent })) return

@@ -168,6 +168,20 @@ describe('a shadow', () => {
     expect(count).toBeLessThan(12)
   })
 
+  test('leaves out an answer that is the likeliest of several, and follows the first of several that are all given', async () => {
+    await setShadow(other)
+    const prompt = 'hello there, my friend'
+    const choices = async (body: object) => {
+      const answer = await edge.complete(tenant, { model: 'late', prompt, max_tokens: 3, ...body })
+      expect(answer.status).toBe(200)
+      return (await answer.json<{ choices: readonly unknown[] }>()).choices.length
+    }
+    expect(await choices({ best_of: 3 })).toBe(1)
+    expect(await shadowsSent()).toEqual([])
+    expect(await choices({ best_of: 2, n: 2 })).toBe(2)
+    expect((await shown()).map(({ answer }) => answer.text)).toEqual(['yes'])
+  })
+
   test('leaves out several models at once, several prompts and a side of a canary that was asked for', async () => {
     await setShadow(other)
     await edge.own(tenant, 'PUT', '/aliases/second', { digest: other.digest })

@@ -6,6 +6,7 @@ import type { AnswerForm } from '../../shared/api/structure.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { AliasName, BackboneSlug } from '../../shared/ids.ts'
 import { maxStacked } from '../../shared/wire.ts'
+import { differentTails } from '../store/late-tails.ts'
 import {
   type AliasRecord,
   type AliasTarget,
@@ -13,7 +14,6 @@ import {
   standsInWords,
   type TenantRecord,
 } from '../store/records.ts'
-import { differentTails } from './late-tails.ts'
 import { findBackbone, type Reader, readBackbone, reloadTenant } from './read.ts'
 
 /** The meaning of a request's `model` to the tenant that asks. */

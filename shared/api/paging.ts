@@ -7,7 +7,16 @@ const wholeNumber = z
   .regex(/^[0-9]{1,9}$/, 'must be a whole number')
   .transform(Number)
 
-export const pageQuery = ({ usual, most }: { usual: number; most: number }) => ({
+/** `longest`: characters of the longest id. */
+export const pageQuery = ({
+  longest = 128,
+  most,
+  usual,
+}: {
+  usual: number
+  most: number
+  longest?: number
+}) => ({
   limit: wholeNumber
     .pipe(z.int().min(1).max(most))
     .optional()
@@ -16,7 +25,7 @@ export const pageQuery = ({ usual, most }: { usual: number; most: number }) => (
   after: z
     .string()
     .min(1)
-    .max(128)
+    .max(longest)
     .optional()
     .meta({ description: "An entry's id, or a page's `last_id`: the page begins behind it." }),
 })

@@ -246,8 +246,10 @@ export const streamParameters = {
 /** Stands between the aliases of a stack. No alias has it in its name. */
 export const stackSeparator = '+'
 const maxNameLength = 128
+/** The longest name of one side of an alias. */
+const maxPartLength = 64 + '@canary'.length
 /** A stack of as many aliases as there may be, each as long as there may be. */
-export const maxModelLength = maxStacked * 65 - 1
+export const maxModelLength = maxStacked * (maxPartLength + stackSeparator.length) - stackSeparator.length
 
 export const ModelName = z
   .string()

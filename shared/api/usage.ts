@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { KeyId, TenantId } from '../ids.ts'
 import { BudgetAlert } from './alerts.ts'
 import { pageQuery } from './paging.ts'
+import { maxModelLength } from './parameters.ts'
 
 const maxUsageDays = 366
 
@@ -20,17 +21,20 @@ const inOrder = ({ from, to }: { from?: string | undefined; to?: string | undefi
 const notTooLong = ({ from, to }: { from?: string | undefined; to?: string | undefined }) =>
   from === undefined || Date.parse(to ?? new Date().toISOString()) - Date.parse(from) < maxUsageDays * dayMs
 
+/** The longest id of a row: its day, key and model. */
+const longest = '2026-11-24/key_0123456789ab/'.length + maxModelLength
+const pages = { usual: 1_000, most: 10_000 }
+
 /** `GET /v1/usage`. */
-export const UsageQuery = Range.extend(pageQuery({ usual: 1_000, most: 10_000 }))
+export const UsageQuery = Range.extend(pageQuery({ ...pages, longest }))
   .strict()
   .refine(inOrder, { path: ['from'], error: 'is after to' })
   .refine(notTooLong, { path: ['from'], error: `lies more than ${maxUsageDays} days back from to` })
 
 /** `GET /admin/v1/usage` lists one tenant's usage, or that of all tenants, deleted ones too. */
 export const AdminUsageQuery = Range.extend({
-  ...pageQuery({ usual: 1_000, most: 10_000 }),
-  /** A page's `last_id`, which names a tenant, day, key and model. */
-  after: z.string().min(1).max(256).optional(),
+  /** A page's `last_id` names a tenant too, where all are listed. */
+  ...pageQuery({ ...pages, longest: 64 + '/'.length + longest }),
   tenant: TenantId.optional(),
 })
   .strict()

@@ -1,13 +1,13 @@
 import { QuartetError } from '../../shared/errors.ts'
-import type { AliasTarget, BackboneRecord } from '../store/records.ts'
+import type { AliasTarget, BackboneRecord } from './records.ts'
 
-/** A part of a stack, and what the client called it. */
+/** Late adapters, and what they are called. */
 interface NamedPart {
   readonly name: string
-  readonly adapters: readonly AliasTarget[]
+  readonly adapters: readonly Pick<AliasTarget, 'tail'>[]
 }
 
-/** Why parts cannot be stacked whose rows stand in front of headers of different lengths; undefined where they can. */
+/** Why these do not answer on one prefill, in a stack or as a shadow: their headers have different lengths; undefined where they do. */
 export function differentTails(parts: readonly NamedPart[]): string | undefined {
   const tailOf = ({ adapters: [adapter] }: NamedPart) => adapter?.tail
   const [first] = parts
