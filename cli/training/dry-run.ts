@@ -59,6 +59,7 @@ async function reportOf({ backbone, data, metadata }: Inputs, { accumulate, batc
       ...survey(dataset.examples, {
         window: window ?? Number.POSITIVE_INFINITY,
         placement: metadata.placement,
+        tail: metadata.tail,
       }),
     })),
     placement: metadata.placement,

@@ -28,6 +28,13 @@ it('where rows stand at a newest turn, what is in front of it is not counted as 
   expect(survey(examples, { window: 8, placement: 'turn' }).beyondWindow).toBe(1)
 })
 
+it('what stands behind late rows is not counted as beyond the window', () => {
+  const examples = [undefined, 4].map((tail) => ({ ...example(3, 3, { length: 12 }), tail }))
+  expect(survey(examples, { window: 8, placement: 'late', tail: 3 }).beyondWindow).toBe(1)
+  expect(survey(examples, { window: 7, placement: 'late', tail: 3 }).beyondWindow).toBe(2)
+  expect(survey(examples, { window: 9, placement: 'late', tail: 3 }).beyondWindow).toBe(0)
+})
+
 it('dev examples overlap by their prompt, whatever the answer', () => {
   expect(overlap({ train: [example(1, 1), example(2, 1)], dev: [example(2, 5), example(3, 1)] })).toBe(1)
 })

@@ -7,7 +7,7 @@ export interface Survey {
   readonly examples: number
   readonly promptTokens: Percentiles
   readonly responseTokens: Percentiles
-  /** Examples whose prompt, or newest turn, is longer than what a generator reads of it. */
+  /** Examples whose prompt, newest turn, or prompt in front of late rows is longer than what a generator reads of it. */
   readonly beyondWindow: number
   /** Examples that repeat an earlier one. */
   readonly duplicates: number
@@ -26,8 +26,14 @@ export interface Percentiles {
 
 export function survey(
   examples: readonly Example[],
-  { placement, window }: { window: number; placement?: AdapterMetadata['placement'] },
+  {
+    placement,
+    tail: usualTail = 0,
+    window,
+  }: { window: number; placement?: AdapterMetadata['placement']; tail?: number | undefined },
 ): Survey {
+  const unread = ({ tail = usualTail, turn = 0 }: Example) =>
+    placement === 'turn' ? turn : placement === 'late' ? tail : 0
   const responses = new Map<string, Set<string>>()
   let duplicates = 0
   for (const { instruction, response } of examples) {
@@ -41,9 +47,7 @@ export function survey(
     examples: examples.length,
     promptTokens: percentiles(examples.map(({ instruction }) => instruction.length)),
     responseTokens: percentiles(examples.map(({ response }) => response.length)),
-    beyondWindow: examples.filter(
-      ({ instruction, turn = 0 }) => instruction.length - (placement === 'turn' ? turn : 0) > window,
-    ).length,
+    beyondWindow: examples.filter((example) => example.instruction.length - unread(example) > window).length,
     duplicates,
     ambiguousPrompts: [...responses.values()].filter(({ size }) => size > 1).length,
     distinctResponses: new Set(examples.map(({ response }) => idsKey(response))).size,
