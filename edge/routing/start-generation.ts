@@ -188,5 +188,8 @@ async function openEvents(
     answer = await call()
   }
   if (answer.kind === 'events') return answer.events
-  throw new NodeFailure('other', { message: `node ${node.id} still lacks the adapter that it was given` })
+  // Parts of a stack may drive each other out of a small memory: then the node has no room for them, and has not failed.
+  throw new NodeFailure(request.behind === undefined ? 'other' : 'queue_full', {
+    message: `node ${node.id} still lacks an adapter that it was given`,
+  })
 }

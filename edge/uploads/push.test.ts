@@ -4,7 +4,9 @@ import { NodeId } from '../../shared/heartbeat.ts'
 import { TenantId } from '../../shared/ids.ts'
 import { type NodeTokenClaims, nodeTokenKey, verifyNodeToken } from '../../shared/node-token.ts'
 import { pushTimeoutMs } from '../../shared/wire.ts'
-import { stubs, TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { makeAdapter } from '../../test/edge/adapter.ts'
+import { errorOf, stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
+import { rankNodes } from '../../test/edge/rank-nodes.ts'
 import type { StubCall } from '../../test/fakes/stub-behaviour.ts'
 import { storeKeys } from '../store/records.ts'
 
@@ -203,6 +205,26 @@ test.each([
   for (let request = 0; request < 4; request++) await edge.chat(tenant)
   const pushed = (await stubs.callsAt(first)).filter(({ kind }) => kind === 'put-adapter')
   expect(pushed).toHaveLength(4)
+})
+
+test('a node that cannot hold all parts of a stack at once is busy for it, and opens no circuit', async () => {
+  const tail = 1 + 'assistant\n'.length
+  const names = ['one', 'two', 'three']
+  for (const [at, name] of names.entries()) {
+    const { file } = await makeAdapter({ backbone: workerBackbone, seed: 4_000 + at, rows: 1, tail })
+    expect((await edge.own(tenant, 'POST', `/adapters?alias=${name}`, file)).status).toBe(201)
+  }
+  const [small, roomy] = rankNodes(`${tenant.id}/late`, stubs.addresses())
+  if (small === undefined || roomy === undefined) throw new Error('two stub nodes are needed')
+  await stubs.behaveAt(small, { tokens: [97], adapterMissing: true, mostAdapters: 2 })
+  await stubs.behaveAt(roomy, { tokens: [97], adapterMissing: true })
+  const asked = async (model: string) => (await edge.chat(tenant, { model })).headers.get('x-quartet-node')
+  expect(await asked(names.join('+'))).toBe(roomy.id)
+  expect(await asked('one+two')).toBe(small.id)
+  await stubs.behave({ tokens: [97], adapterMissing: true, mostAdapters: 2 })
+  const response = await edge.chat(tenant, { model: names.join('+') })
+  expect(response.status).toBe(429)
+  expect((await errorOf(response)).code).toBe('queue_full')
 })
 
 test('a node that redirects a push has failed, and the adapter is sent nowhere else in its name', async () => {

@@ -41,6 +41,8 @@ export interface StubBehaviour {
   readonly failAfter?: { readonly tokens: number; readonly code: string }
   /** Lacks every adapter until it is pushed. */
   readonly adapterMissing?: boolean
+  /** Then holds no more of them than so many: the newest. */
+  readonly mostAdapters?: number
   /** Answers with this. */
   readonly refuse?: Refusal
   /** Behaves otherwise in requests whose first adapter is this one, by digest. */

@@ -99,6 +99,9 @@ async function handle(
     const { refusePush } = state.behaviour
     if (refusePush !== undefined) return sendError(response, refusePush)
     state.adapters.add(digest)
+    for (const oldest of state.adapters)
+      if (state.adapters.size > (state.behaviour.mostAdapters ?? Number.POSITIVE_INFINITY))
+        state.adapters.delete(oldest)
     return sendJson(response, { status: 200, body: { digest, bytes: body.length } })
   }
   if (path === '/v1/settlements') {
