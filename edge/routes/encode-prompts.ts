@@ -53,6 +53,7 @@ export async function encodePrompts<Written extends { readonly prompts: readonly
         reader: readerOf(c),
         choose: (alias, record) => chooseTarget(alias, record, asker),
         param: nameOf(at, models),
+        sharesPrefill: models !== undefined,
       })
       return { asked, model }
     }),

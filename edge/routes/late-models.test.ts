@@ -209,6 +209,25 @@ describe('a stack', () => {
     )
   })
 
+  test('takes the alias’s own adapter where its canary cannot stand there, and so do several answers', async () => {
+    const canary = { digest: tenant.adapter.digest, percent: 99 }
+    const begun = await edge.own(tenant, 'PUT', '/aliases/topic/canary', canary)
+    expect(begun.status).toBe(200)
+    const adapters = async (body: object) => (await ask(body)).headers.get('x-quartet-adapter')
+    for (let at = 0; at < 4; at++) {
+      expect(await adapters({ model: 'safe+topic' })).toBe(`${digestOf('safe')}+${digestOf('topic')}`)
+      expect(await adapters({ models: ['topic', 'safe'] })).toBe(`${digestOf('topic')}, ${digestOf('safe')}`)
+    }
+    const report = await (await edge.own(tenant, 'GET', '/aliases/topic/canary')).json()
+    // No trial: nothing chose between the two.
+    expect(report).toMatchObject({ stable: { requests: 0 }, canary: { requests: 0 } })
+    // A side that is asked for by name is what it is.
+    const named = await ask({ model: 'safe+topic@canary' })
+    expect(named.status).toBe(400)
+    expect(ErrorBody.parse(await named.json()).error.param).toBe('model')
+    expect((await edge.own(tenant, 'DELETE', '/aliases/topic/canary')).status).toBe(200)
+  })
+
   test('of the longest names, by their sides, is asked for and its usage is listed page by page', async () => {
     const names = ['a', 'b', 'c', 'd'].map((letter) => letter.repeat(64))
     for (const [at, name] of names.entries()) {

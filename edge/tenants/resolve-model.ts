@@ -62,6 +62,8 @@ interface Lookup {
   readonly choose: Choose
   /** The request's field that names the model. */
   readonly param?: string
+  /** Others answer on the same prefill: a canary of another kind, which cannot, takes no share of such requests. */
+  readonly sharesPrefill?: boolean
 }
 
 /**
@@ -78,7 +80,7 @@ export async function resolveModel(model: string, lookup: Lookup): Promise<Resol
   if (names.length > maxStacked) refuse(`stacks ${names.length} adapters; at most ${maxStacked} are possible`)
   const twice = stackedTwice(names)
   if (twice !== undefined) refuse(`names ${JSON.stringify(twice)} twice; name it once`)
-  const parts = await Promise.all(names.map((name) => resolveOne(name, lookup)))
+  const parts = await Promise.all(names.map((name) => resolveOne(name, { ...lookup, sharesPrefill: true })))
   const [first] = parts
   if (first === undefined) return refuse('names nothing')
   for (const [at, part] of parts.entries()) {
@@ -110,10 +112,10 @@ const onlyLate = 'only adapters with late rows (--placement late) are stacked'
  */
 async function resolveOne(
   model: string,
-  { choose, param = 'model', reader, tenant }: Lookup,
+  { choose, param = 'model', reader, sharesPrefill = false, tenant }: Lookup,
 ): Promise<ResolvedModel> {
   const { name, side } = sideOf(model)
-  const asked: Asked = { model: name, side, choose, reader, param }
+  const asked: Asked = { model: name, side, choose, reader, param, sharesPrefill }
   const untuned = side === undefined ? await findUntuned(asked, tenant) : undefined
   const found =
     untuned ??
@@ -141,6 +143,7 @@ export const isAllowed = (model: string, allowed: TenantPolicy['aliases']): bool
 interface Asked {
   readonly model: string
   readonly side: CanarySide | undefined
+  readonly sharesPrefill: boolean
   readonly param: string
   readonly choose: Choose
   readonly reader: Reader
@@ -156,7 +159,7 @@ async function findUntuned(
 }
 
 async function findAlias(
-  { choose, model, param, reader, side }: Asked,
+  { choose, model, param, reader, sharesPrefill, side }: Asked,
   tenant: TenantRecord | undefined,
 ): Promise<ResolvedModel | undefined> {
   const alias = AliasName.safeParse(model)
@@ -169,7 +172,8 @@ async function findAlias(
     throw new QuartetError('model_not_found', `the alias ${model} has no canary now; ask for ${model}`, {
       param,
     })
-  const chosen = side === undefined ? choose(alias.data, named) : named
+  const isTrial = canary !== undefined && side === undefined && !(sharesPrefill && !isAlike(canary, named))
+  const chosen = isTrial ? choose(alias.data, named) : named
   const target = side === 'canary' && canary !== undefined ? canary : chosen
   const record = await readBackbone(target.backbone, reader)
   const form = named.form === undefined ? undefined : tenant?.forms[named.form]
@@ -178,9 +182,7 @@ async function findAlias(
       record,
       adapters: [target],
       forms: form === undefined ? [] : [form],
-      ...(canary === undefined || side !== undefined
-        ? {}
-        : { trial: { version, side: target === canary ? 'canary' : 'stable' } }),
+      ...(isTrial ? { trial: { version, side: target === canary ? 'canary' : 'stable' } } : {}),
       ...(shadow !== undefined && side === undefined && canShadow(shadow, target)
         ? { shadow: { alias: alias.data, version, target: shadow, percent: shadow.percent } }
         : {}),
@@ -190,4 +192,8 @@ async function findAlias(
 }
 
 const canShadow = (shadow: AliasTarget, target: AliasTarget): boolean =>
-  shadow.digest !== target.digest && shadow.tail === target.tail && shadow.backbone === target.backbone
+  shadow.digest !== target.digest && isAlike(shadow, target)
+
+/** Whether one stands on a prefill as the other does. */
+const isAlike = (one: AliasTarget, other: AliasTarget): boolean =>
+  one.tail === other.tail && one.backbone === other.backbone
