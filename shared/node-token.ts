@@ -11,6 +11,8 @@ import { minNodeSecretBytes } from './node-secret.ts'
  */
 export const NodeTokenClaims = z.object({
   sub: TenantId,
+  /** When the tenant was created, in milliseconds since 1970: a later one of the same name has nothing of an earlier one's. */
+  tenancy: z.int().min(0).optional(),
   jti: z.string().min(16).max(64),
   iat: z.number(),
   exp: z.number(),

@@ -157,6 +157,7 @@ async function run(generation: Generation, { node }: Answered, c: Context<Tenant
       {
         ...reader,
         tenant: c.get('tenant'),
+        tenancy: c.get('tenantRecord').createdAt,
         region: reader.platform.region(c.req.raw),
         report: new RequestReport({ request: c.req.raw, requestId, telemetry: { on: false, ratio: 0 } }),
         nodes: async () => {

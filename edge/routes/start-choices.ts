@@ -204,6 +204,7 @@ function requesterOf(c: Context<TenantApp>): GenerationRequester {
   return {
     ...reader,
     tenant: c.get('tenant'),
+    tenancy: c.get('tenantRecord').createdAt,
     region: reader.platform.region(c.req.raw),
     report: c.get('report'),
     nodes: async () => {

@@ -11,6 +11,8 @@ import { failureOf, NodeFailure } from './node-failures.ts'
 export interface NodeCall {
   readonly node: NodeAddress
   readonly tenant: TenantId
+  /** When the tenant was created. */
+  readonly tenancy: number
   readonly request: GenerateRequest
   /** Rows that the adapter makes; 0 for the untuned backbone. */
   readonly promptRows: number
@@ -35,12 +37,14 @@ export async function generateOn({
   request,
   signal,
   shape,
+  tenancy,
   tenant,
 }: NodeCall): Promise<NodeAnswer> {
   const body = JSON.stringify(request)
   const grant = {
     node: node.id,
     tenant,
+    tenancy,
     act: 'generate',
     rid: request.requestId,
     adapter: request.adapter,

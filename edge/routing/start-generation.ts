@@ -43,6 +43,8 @@ export interface GenerationStart {
 /** The request that the generations are for, and its means. */
 export interface GenerationRequester {
   readonly tenant: TenantId
+  /** When the tenant was created. */
+  readonly tenancy: number
   /** Nodes of this region are preferred. */
   readonly region: string
   readonly report: RequestReport
@@ -152,7 +154,7 @@ const noNode = () => new QuartetError('node_unavailable', 'no node serves this b
 async function openEvents(
   { node, number }: Attempt,
   { deadline, promptRows, request, settlement, shape, signal }: GenerationStart,
-  { background, platform, report, tenant }: GenerationRequester,
+  { background, platform, report, tenancy, tenant }: GenerationRequester,
 ) {
   const { budgets, nodeKey, pushes, router, store } = platform
   // Settlements that are charged ride on the next call to their node.
@@ -174,6 +176,7 @@ async function openEvents(
       report,
       shape,
       signal,
+      tenancy,
       tenant,
     })
   let answer = await call()

@@ -32,8 +32,8 @@ export interface PrefixCacheOptions {
  * follows. A block is found by a hash over all that its rows depend on: the tenant, the backbone, every token up to its
  * end (block hashes as in vLLM's automatic prefix caching), and where it is not wholly in front of the adapter's rows,
  * the adapter, the place of the rows and the tokens that they depend on. What the backbone or one adapter has read in
- * front of late rows, or of a newest turn with rows, is kept for all. The key starts with the tenant, so that no
- * tenant's prompts make another's quicker.
+ * front of late rows, or of a newest turn with rows, is kept for all. The key starts with the tenant and when it was
+ * created, so that no tenant's prompts make another's quicker, nor those of a later one of the same name.
  *
  * Kept rows are copies in memory of their own: a running request never waits for one to go, and writes to none. The
  * least recently used go first. Only rows that were run as a prompt are kept, as decode steps take other kernels: the
@@ -160,11 +160,11 @@ export class PrefixCache {
 
   /** The hashes of a prompt's whole blocks within its first `most` tokens, each over all in front of it. */
   *#hashes(
-    { adapter, prompt, turn, engineRequest: { request, tenant } }: Sequence,
+    { adapter, prompt, turn, engineRequest: { request, tenancy, tenant } }: Sequence,
     slot: CacheSlot,
     most: number,
   ): Generator<string> {
-    const start = [tenant, this.#backend.backbone, this.#backend.variantOf(slot)]
+    const start = [tenant, tenancy ?? null, this.#backend.backbone, this.#backend.variantOf(slot)]
     let hash = hashOf(JSON.stringify(start), [])
     // In front of an adapter's rows the cache is the backbone's own; with late rows no more than that is kept.
     let inFront = adapter !== undefined && adapter.tail === undefined

@@ -22,6 +22,8 @@ export interface PinnedAdapter {
 /** A request as the engine takes it: validated and authorised, with its adapter loaded. */
 export interface EngineRequest {
   readonly tenant: TenantId
+  /** When the tenant was created; absent where the edge does not say it. */
+  readonly tenancy?: number | undefined
   readonly request: GenerateRequest
   /** null for the untuned backbone. The engine releases it, also when it refuses the request. */
   readonly adapter: PinnedAdapter | null

@@ -48,6 +48,7 @@ export async function generate(
     settlements.acknowledge(wanted.acknowledge ?? [], claims.sub)
     const engineRequest = {
       tenant: claims.sub,
+      tenancy: claims.tenancy,
       request: wanted,
       adapter,
       grammar,

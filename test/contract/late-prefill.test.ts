@@ -294,6 +294,21 @@ test('another tenant never sees that a conversation was read', async () => {
   expect(own.cached).toBe(blocksBeforeWindow(own.prompt))
 })
 
+test('a later tenant of the same name never sees what the earlier one read', async () => {
+  const id = TenantId.parse('again')
+  const messages = conversation('again')
+  const asked = async () => {
+    await admin.createTenant(id)
+    const { key } = await admin.createKey(id)
+    return [await ask(key, { model: 'tiny', messages }), await ask(key, { model: 'tiny', messages })] as const
+  }
+  const [first, second] = await asked()
+  expect(first.cached).toBe(0)
+  expect(second.cached).toBeGreaterThan(0)
+  await admin.deleteTenant(id)
+  expect((await asked()).map(({ cached }) => cached)).toEqual([0, second.cached])
+})
+
 test('a shadow answers on the prefill of the answer that its client got', async () => {
   const acme = TenantId.parse('acme')
   await admin.changeTenant(acme, { policy: { shadowTokensPerDay: 100_000 } })
