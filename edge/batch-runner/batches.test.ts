@@ -25,15 +25,21 @@ const line = (custom_id: string, body: object = {}, url = '/v1/chat/completions'
   body: { model: 'tone', messages: [{ role: 'user', content: 'hello' }], max_tokens: 4, ...body },
 })
 
-async function upload(lines: readonly object[], { key } = tenant): Promise<Response> {
+const upload = (lines: readonly object[], { key } = tenant): Promise<Response> =>
+  uploadText(lines.map((each) => JSON.stringify(each)).join('\n'), { key })
+
+async function uploadText(text: string, { key }: Pick<TestTenant, 'key'>): Promise<Response> {
   const form = new FormData()
   form.append('purpose', 'batch')
-  form.append('file', new Blob([lines.map((each) => JSON.stringify(each)).join('\n')]), 'requests.jsonl')
+  form.append('file', new Blob([text]), 'requests.jsonl')
   return edge.fetch('/v1/files', { method: 'POST', headers: { authorization: `Bearer ${key}` }, body: form })
 }
 
-async function create(lines: readonly object[], endpoint = '/v1/chat/completions'): Promise<Batch> {
-  const { id } = FileObject.parse(await (await upload(lines)).json())
+const create = async (lines: readonly object[], endpoint?: string): Promise<Batch> =>
+  createOf(await upload(lines), endpoint)
+
+async function createOf(uploaded: Response, endpoint = '/v1/chat/completions'): Promise<Batch> {
+  const { id } = FileObject.parse(await uploaded.json())
   const asked = { input_file_id: id, endpoint, completion_window: '24h', metadata: { of: 'test' } }
   return Batch.parse(await (await edge.own(tenant, 'POST', '/batches', asked)).json())
 }
@@ -103,6 +109,13 @@ describe('a batch', () => {
       await (await edge.own(tenant, 'GET', `/files/${done.output_file_id}`)).json(),
     )
     expect(file).toMatchObject({ purpose: 'batch_output', lines: 3 })
+  })
+
+  test('of lines with white space around them that JSON does not know answers them', async () => {
+    const [a, b] = ['a', 'b'].map((id) => JSON.stringify(line(id)))
+    const text = `\ufeff\ufeff${a}\u00a0\r\n\u00a0\u2003\n\u2028${b}\u3000`
+    const done = await until(await createOf(await uploadText(text, tenant)), 'completed', 'failed')
+    expect(done).toMatchObject({ status: 'completed', request_counts: { total: 2, completed: 2, failed: 0 } })
   })
 
   test('of embeddings has a vector for each text, and counts their tokens', async () => {

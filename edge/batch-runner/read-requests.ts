@@ -1,7 +1,7 @@
 import { type BatchErrors, type BatchId, BatchLine, maxBatchLines } from '../../shared/api/batches.ts'
 import type { BatchBook, BatchRequest } from '../batches/batch-book.ts'
 import type { BatchRecord } from '../batches/batch-table.ts'
-import { linesOf } from '../files/lines.ts'
+import { linesOf, lineText } from '../files/lines.ts'
 
 const maxErrors = 100
 const keptAtOnce = 200
@@ -22,7 +22,7 @@ export async function readRequests(
     read = []
   }
   for await (const { at, bytes, line } of linesOf(body)) {
-    const { custom_id: customId, url } = BatchLine.parse(JSON.parse(new TextDecoder().decode(bytes)))
+    const { custom_id: customId, url } = BatchLine.parse(JSON.parse(lineText(bytes)))
     if (++count > maxBatchLines)
       return [
         {

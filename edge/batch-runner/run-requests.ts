@@ -5,6 +5,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import { RequestId } from '../../shared/ids.ts'
 import { type BatchBook, type PendingRequest, resultLine } from '../batches/batch-book.ts'
 import type { BatchRecord } from '../batches/batch-table.ts'
+import { lineText } from '../files/lines.ts'
 import { type Answered, type Asking, answerRequest } from './answer-request.ts'
 
 /** Requests of a batch that run at the same time, at most. */
@@ -124,7 +125,7 @@ async function ask(
 /** The line as it was checked when the file arrived. */
 async function lineOf(request: PendingRequest, read: Round['read']): Promise<BatchLine | QuartetError> {
   try {
-    return BatchLine.parse(JSON.parse(new TextDecoder().decode(await read(request))))
+    return BatchLine.parse(JSON.parse(lineText(await read(request))))
   } catch (thrown) {
     if (thrown instanceof QuartetError) return thrown
     throw thrown

@@ -9,6 +9,9 @@ export interface FileLine {
 
 const newline = 10
 
+/** A line's text, as it was checked: white space that JSON does not know may stand around it (line-check.ts). */
+export const lineText = (bytes: Uint8Array): string => new TextDecoder().decode(bytes).trim()
+
 /** The lines of a file as it arrives, one in memory at a time. The file was checked when it was uploaded. */
 export async function* linesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<FileLine, void> {
   let pieces: Uint8Array[] = []
@@ -26,7 +29,7 @@ export async function* linesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<
     pieces = []
     at += length + 1
     line += 1
-    return bytes.some((byte) => byte > 32) ? taken : undefined
+    return lineText(bytes) === '' ? undefined : taken
   }
   for await (const chunk of body) {
     let from = 0

@@ -1,7 +1,8 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { FileList, FileObject } from '../../shared/api/files.ts'
 import { Job } from '../../shared/api/fine-tuning.ts'
-import { TestEdge, type TestTenant } from '../../test/edge/edge.ts'
+import { TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
+import { tinyTokenizer } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
 let tenant: TestTenant
@@ -91,4 +92,12 @@ describe('a job', () => {
     expect(error.message).toMatch(words)
     expect(await (await edge.own(tenant, 'GET', '/fine_tuning/jobs')).json()).toMatchObject({ data: [] })
   })
+})
+
+test('an upload is taken where a backbone is served that no adapter of a job would fit', async () => {
+  const huge = { ...workerBackbone, slug: 'huge', d: 8_192, layers: 80 }
+  await edge.admin('PUT', '/backbones/huge', { backbone: huge, tokenizer: tinyTokenizer })
+  const { token_counts: counts } = await upload(lines(20))
+  expect(counts?.find(({ backbone }) => backbone === 'huge')).toMatchObject({ examples: 20, estimate: null })
+  expect(counts?.find(({ backbone }) => backbone === 'tiny')?.estimate).not.toBeNull()
 })

@@ -28,7 +28,7 @@ export function estimateTraining({
   hyperparameters,
   tokensPerSecond,
 }: Estimating): TrainingEstimate | null {
-  const bytes = known ?? newAdapterBytes(backbone)
+  const bytes = known ?? newAdapter(backbone)?.bytes
   if (count.examples === 0 || bytes === undefined) return null
   const dev = hasValidationFile || count.examples === 1 ? 0 : setApart(count.examples, devShare)
   const examples = count.examples - dev
@@ -45,17 +45,23 @@ export function estimateTraining({
 }
 
 /**
- * Prompt rows and bytes of the adapter that a job trains where it goes on from none. Neither depends on where rows stand, nor
- * so on the header.
+ * Prompt rows and bytes of the adapter that a job trains where it goes on from none; undefined for a backbone so large that
+ * the adapter would be larger than one may be. Neither depends on where rows stand, nor so on the header.
  */
-export const newAdapter = ({ d, digest, layers, slug, vocab }: EdgeBackbone) =>
-  describeAdapter({ digest, slug, config: { d, layers, vocab }, header: 0 }, { kind: 'iapt' })
-
-function newAdapterBytes(backbone: EdgeBackbone): number | undefined {
+export function newAdapter({
+  d,
+  digest,
+  layers,
+  slug,
+  vocab,
+}: EdgeBackbone): { readonly rows: number; readonly bytes: number } | undefined {
   try {
-    return adapterBytes(newAdapter(backbone))
+    const metadata = describeAdapter(
+      { digest, slug, config: { d, layers, vocab }, header: 0 },
+      { kind: 'iapt' },
+    )
+    return { rows: metadata.l_sp, bytes: adapterBytes(metadata) }
   } catch (thrown) {
-    // No adapter of the usual form fits a backbone as large as this.
     if (thrown instanceof QuartetError) return undefined
     throw thrown
   }

@@ -33,6 +33,9 @@ export interface TrainerHold {
   readonly fence: number
 }
 
+/** A trainer's last report. `unaliased`: why the alias that the job is due could not be pointed. */
+export type Success = Extract<TrainerReport, { type: 'succeeded' }> & { readonly unaliased?: string }
+
 /**
  * One tenant's files and fine-tuning jobs: every change of a job's status, in one place. A trainer may act only under
  * the fence of its lease.
@@ -162,7 +165,7 @@ export class JobBook {
         this.jobs.change(id, {
           progress: { step, steps: job.progress?.steps ?? step },
           trainedTokens: Math.max(trainedTokens, job.trainedTokens ?? 0),
-          estimatedFinish: secondsLeft === null ? null : Math.floor(Date.now() / 1_000 + secondsLeft),
+          ...(secondsLeft === null ? {} : { estimatedFinish: Math.floor(seconds() + secondsLeft) }),
         })
         this.events.add(
           id,
@@ -203,7 +206,7 @@ export class JobBook {
   /** The adapter is published: the job has succeeded. `alias` is null where none was pointed. */
   succeed(
     hold: TrainerHold,
-    { adapter, evaluation, trainedTokens }: Extract<TrainerReport, { type: 'succeeded' }>,
+    { adapter, evaluation, trainedTokens, unaliased }: Success,
     alias: string | null,
   ): Outcome<TrainerOrder> {
     const held = this.holds(hold)
@@ -212,6 +215,7 @@ export class JobBook {
     if (job.status === 'succeeded') return ok({ order: 'stop' })
     if (job.status !== 'running') return ok({ order: job.status === 'paused' ? 'pause' : 'stop' })
     const warning = warningOf(evaluation, { isAliased: alias !== null })
+    const refusal = unaliased === undefined ? undefined : `No alias points to the adapter: ${unaliased}`
     return this.#sql.atomically(() => {
       this.trained.add(trainedTokens)
       this.jobs.change(job.id, {
@@ -224,7 +228,7 @@ export class JobBook {
         progress: job.progress === null ? null : { ...job.progress, step: job.progress.steps },
       })
       this.events.add(job.id, [
-        ...(warning === undefined ? [] : [message(warning, 'warn')]),
+        ...[warning, refusal].flatMap((says) => (says === undefined ? [] : [message(says, 'warn')])),
         ...(evaluation.answers_error == null
           ? []
           : [message(`The models' answers were not compared: ${evaluation.answers_error}`, 'warn')]),

@@ -8,7 +8,7 @@ import type { StoreBindings } from '../store/bindings.ts'
 import { durableSql } from '../store/durable-sql.ts'
 import { FileBucket } from '../store/file-bucket.ts'
 import type { Checkpoint } from './checkpoint-table.ts'
-import { JobBook, type ReportAnswer, type TrainerHold } from './job-book.ts'
+import { JobBook, type ReportAnswer, type Success, type TrainerHold } from './job-book.ts'
 import type { JobSpec } from './job-spec.ts'
 import type { JobRecord } from './job-table.ts'
 import type { TrainingQueue } from './training-queue.ts'
@@ -188,11 +188,7 @@ export class TenantTraining extends DurableObject<TrainingBindings> {
     return this.#book.publish(hold, adapter)
   }
 
-  async succeed(
-    hold: TrainerHold,
-    report: Extract<TrainerReport, { type: 'succeeded' }>,
-    alias: string | null,
-  ): Promise<Outcome<TrainerOrder>> {
+  async succeed(hold: TrainerHold, report: Success, alias: string | null): Promise<Outcome<TrainerOrder>> {
     return this.#book.succeed(hold, report, alias)
   }
 

@@ -21,7 +21,7 @@ export async function openTokenCounts(reader: Reader): Promise<TokenCounts> {
     backbones.slice(0, maxCounted).map(async (record) => {
       const codec = await loadCodec(record, reader.platform).catch(() => undefined)
       const { backbone } = record
-      return codec === undefined ? [] : [{ backbone, codec, promptRows: newAdapter(backbone).l_sp }]
+      return codec === undefined ? [] : [{ backbone, codec, promptRows: newAdapter(backbone)?.rows ?? 0 }]
     }),
   )
   return new TokenCounts(opened.flat())

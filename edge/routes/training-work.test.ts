@@ -184,6 +184,66 @@ describe('a job whose trainer publishes its result', () => {
   })
 })
 
+test('a job whose alias cannot be pointed has succeeded without one, says why, and is given out no more', async () => {
+  const adapter = await makeAdapter({ backbone: workerBackbone, seed: 104 })
+  const job = await create()
+  const work = await claimOf(job)
+  await bring(work, adapter.file)
+  expect((await edge.own(tenant, 'DELETE', `/adapters/${adapter.digest}`)).ok).toBe(true)
+  const succeeded = { type: 'succeeded', adapter: adapter.digest, trainedTokens: 9, evaluation }
+  expect(await (await report(work, succeeded)).json()).toEqual({ order: 'stop' })
+  expect(await shown(job)).toMatchObject({
+    status: 'succeeded',
+    adapter: adapter.digest,
+    fine_tuned_model: null,
+  })
+  expect(await messages(job)).toContainEqual(
+    expect.stringMatching(/^No alias points to the adapter: this tenant has no adapter/),
+  )
+  await expect(claimOf(job)).rejects.toThrow(/not given out/)
+})
+
+describe('a job’s checkpoint', () => {
+  const put = async (work: TrainingWork, step: number) =>
+    call('PUT', of(work, `checkpoint?step=${step}`), { body: new Uint8Array(10), fence: work.fence })
+
+  test('is kept where its trainer would begin anew and the job was paused meanwhile', async () => {
+    const job = await create()
+    const first = await claimOf(job)
+    expect((await put(first, 5)).status).toBe(204)
+    await report(first, { type: 'released' })
+    const second = await claimOf(job)
+    expect(second.checkpointStep).toBe(5)
+    await own('POST', `${job.id}/pause`)
+    expect(await (await report(second, { type: 'restarted', reason: 'damaged' })).json()).toEqual({
+      order: 'pause',
+    })
+    await own('POST', `${job.id}/resume`)
+    const third = await claimOf(job)
+    const kept = await call('GET', of(third, 'checkpoint'), { fence: third.fence })
+    expect([third.checkpointStep, kept.status, (await kept.arrayBuffer()).byteLength]).toEqual([5, 200, 10])
+    expect(await (await report(third, { type: 'restarted', reason: 'damaged' })).json()).toEqual({
+      order: 'continue',
+    })
+    expect((await env.FILES.list({ prefix: `${tenant.id}/checkpoints/` })).objects).toEqual([])
+  })
+})
+
+test('a job’s progress and expected end stay while its trainer reads the files', async () => {
+  const job = await create()
+  const first = await claimOf(job)
+  const expected = (await shown(job)).estimated_finish
+  expect(expected).toBeGreaterThan(0)
+  const progress = { type: 'progress', trainedTokens: 1, secondsLeft: null, metrics: [] }
+  await report(first, { ...progress, step: 0 })
+  expect((await shown(job)).estimated_finish).toBe(expected)
+  await report(first, { type: 'planned', steps: 10, tokens: 1_000, examples: 18 })
+  await report(first, { ...progress, step: 4, secondsLeft: 60 })
+  const later = (await shown(job)).estimated_finish
+  await report(first, { ...progress, step: 4 })
+  expect(await shown(job)).toMatchObject({ progress: { step: 4, steps: 10 }, estimated_finish: later })
+})
+
 describe('a trainer with a lease that another one took', () => {
   test('brings no checkpoint and no adapter, reads nothing, and leaves nothing in the bucket', async () => {
     const adapter = await makeAdapter({ backbone: workerBackbone, seed: 103 })

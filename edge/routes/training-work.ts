@@ -108,11 +108,13 @@ export async function reportWork(c: C): Promise<Response> {
   const { directory, training, trainingQueue } = c.get('platform')
   const tenant = await directory(lease.tenant).record()
   if (tenant === undefined) throw new QuartetError('not_found', 'the tenant is gone')
-  if (report.type === 'restarted') await dropCheckpoints(c, lease)
+  const useless = report.type === 'restarted' ? await checkpointKeys(c, lease) : []
   const { isOverBudget, order }: ReportAnswer =
     report.type === 'succeeded'
       ? await succeed(c, lease, report)
       : unwrap(await training(lease.tenant).report(lease, report, tenant.policy.trainingTokensPerMonth))
+  // Their records went with the report. A job that is paused meanwhile keeps both.
+  if (order === 'continue' && useless.length > 0) await c.get('platform').files.delete(useless)
   if (report.type === 'released') await trainingQueue().release(lease)
   else if (order === 'continue')
     await trainingQueue().renew(lease, report.type === 'progress' ? report.tokensPerSecond : undefined)
@@ -153,8 +155,9 @@ async function succeed(
       { param: 'adapter' },
     )
   let alias: AliasName | null = null
+  let unaliased: string | undefined
   if (verdictOf(report.evaluation) === 'better' || spec.deployIfWorse) {
-    alias = AliasName.parse(
+    const name = AliasName.parse(
       [
         'ft',
         spec.backbone.slug.slice(0, 30),
@@ -162,18 +165,20 @@ async function succeed(
         lease.job.slice(-8),
       ].join(':'),
     )
-    unwrap(
-      await directory(lease.tenant).move({
-        alias,
-        aim: { action: 'deploy', digest: report.adapter },
-        by: lease.job,
-        ifVersion: undefined,
-      }),
-    )
+    const moved = await directory(lease.tenant).move({
+      alias: name,
+      aim: { action: 'deploy', digest: report.adapter },
+      by: lease.job,
+      ifVersion: undefined,
+    })
+    // The model is trained: too many aliases, say, are no reason to train it again.
+    if (moved.ok) alias = name
+    else unaliased = moved.message
     // The next request in this isolate must see the change.
     feed.expire()
   }
-  return unwrap(await training(lease.tenant).succeed(lease, report, alias))
+  const success = { ...report, ...(unaliased === undefined ? {} : { unaliased }) }
+  return unwrap(await training(lease.tenant).succeed(lease, success, alias))
 }
 
 /** `GET /fleet/v1/training/{id}/{job}/training-file`, `…/validation-file`. */
@@ -210,12 +215,10 @@ const CheckpointQuery = z.strictObject({
   valid_loss: z.string().transform(Number).pipe(z.number()).optional(),
 })
 
-/** The checkpoints are of no use to the trainer: they go, so that the next ones count. */
-async function dropCheckpoints(c: C, lease: JobLease): Promise<void> {
-  await heldJob(c, lease)
-  const { files, training } = c.get('platform')
-  const checkpoints = await training(lease.tenant).checkpoints(lease.job)
-  await files.delete(checkpoints.map((each) => checkpointKey(lease.tenant, lease.job, each)))
+/** Where the job's checkpoints lie. */
+async function checkpointKeys(c: C, { job, tenant }: JobLease): Promise<string[]> {
+  const checkpoints = await c.get('platform').training(tenant).checkpoints(job)
+  return checkpoints.map((each) => checkpointKey(tenant, job, each))
 }
 
 /** `PUT /fleet/v1/training/{id}/{job}/checkpoint`. The one before it goes. */

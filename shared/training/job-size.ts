@@ -18,9 +18,9 @@ export function defaultSteps(stepsPerEpoch: number): number {
 export const devShare = 0.1
 const mostDevExamples = 200
 
-/** How many of the examples are set apart to measure on. */
+/** How many of the examples are set apart to measure on: never more than half of two or more. */
 export const setApart = (examples: number, share: number): number =>
-  Math.min(mostDevExamples, Math.max(1, Math.round(examples * share)))
+  Math.min(mostDevExamples, Math.max(1, Math.min(Math.floor(examples / 2), Math.round(examples * share))))
 
 const defaultBatch = 16
 

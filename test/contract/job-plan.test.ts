@@ -4,6 +4,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { servingEncoder } from '../../cli/tokenizer/serving-encoder.ts'
 import { TokenizerJson } from '../../model/import/tokenizer.ts'
 import { Hyperparameters, JobId } from '../../shared/api/fine-tuning.ts'
+import { sha256Hex } from '../../shared/digest.ts'
 import { TenantId } from '../../shared/ids.ts'
 import { planJob } from '../../training/trainer/job-plan.ts'
 import { tinyChat, tinySpecials, tinyTokenizer } from '../fakes/tiny-tokenizer.ts'
@@ -18,25 +19,35 @@ async function plannerOf(template: string) {
   const tiny = await tinyBackbone({ config: { vocab: 303 }, text })
   onTestFinished(() => rm(dirname(tiny.folder), { recursive: true }))
   const encoder = await servingEncoder(tiny)
-  const placed = (placement: Hyperparameters['placement'], training = usual) => {
-    const { metadata } = planJob(tiny, {
+  const plan = ({
+    placement = 'auto',
+    training = usual,
+    validation,
+  }: {
+    readonly placement?: Hyperparameters['placement']
+    readonly training?: Uint8Array
+    readonly validation?: Uint8Array
+  }) =>
+    planJob(tiny, {
       encoder,
-      files: { training, validation: undefined, adapter: undefined },
+      files: { training, validation, adapter: undefined },
       work: {
         tenant: TenantId.parse('acme'),
         job: JobId.parse(`ftjob-${'a'.repeat(24)}`),
         fence: 1,
         from: null,
-        hasValidationFile: false,
+        hasValidationFile: validation !== undefined,
         checkpointStep: null,
         seed: 1,
         hyperparameters: Hyperparameters.parse({ placement }),
         leaseMs: 60_000,
       },
     })
+  const placed = (placement: Hyperparameters['placement'], training?: Uint8Array) => {
+    const { metadata } = plan({ placement, ...(training && { training }) })
     return [metadata.placement, metadata.tail]
   }
-  return { header: encoder.generationHeader, placed }
+  return { header: encoder.generationHeader, placed, plan }
 }
 
 test('a new adapter’s rows are late where the template has a generation header, or stand where the job says', async () => {
@@ -51,6 +62,14 @@ test('a new adapter’s rows are late where the template has a generation header
 test('without a template they stand behind the first token', async () => {
   const { placed } = await plannerOf('')
   expect(placed('auto')).toEqual(['after-first', undefined])
+})
+
+test('its provenance names the files by their hashes, so that an evaluation on them can warn', async () => {
+  const { plan } = await plannerOf(tinyChat.template)
+  const validation = new TextEncoder().encode('{"prompt":"you","completion":"world"}\n')
+  const { dev, train } = plan({ validation }).data
+  expect(train.source).toBe(await sha256Hex(usual))
+  expect(dev.source).toBe(await sha256Hex(validation))
 })
 
 test('a file with a prompt too short for where the rows stand is refused by its line', async () => {

@@ -38,7 +38,7 @@ const talk = (at: number) => ({
 })
 
 async function count(lines: readonly string[]): Promise<Counted> {
-  const counts = new TokenCounts([{ backbone, codec, promptRows: newAdapter(backbone).l_sp }])
+  const counts = new TokenCounts([{ backbone, codec, promptRows: newAdapter(backbone)?.rows ?? 0 }])
   const check = new LineCheck('fine-tune', (line) => counts.add(line))
   check.push(new TextEncoder().encode(lines.join('\n')))
   check.end()
@@ -56,7 +56,7 @@ test('a file’s tokens are counted at its upload as a trainer reads them, and t
     name: 'file',
     encoder,
     prompts: promptFormatOf(backbone),
-    room: backbone.contextLength - newAdapter(backbone).l_sp,
+    room: backbone.contextLength - (newAdapter(backbone)?.rows ?? 0),
   })
   const tokens = dataset.examples.reduce((sum, example) => sum + lengthOf(example), 0)
   expect(counted).toEqual({ backbone: 'tiny', examples: 50, tokens, is_exact: true, problem: null })

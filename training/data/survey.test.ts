@@ -89,3 +89,10 @@ it('two prompts are enough for a split, one is not, and a share of zero sets not
   expect(() => splitDev(one, { share: 0.1, seed: 0 })).toThrow(/same prompt.*--dev/)
   expect(splitDev(one, { share: 0, seed: 0 })).toEqual({ train: one, dev: [] })
 })
+
+it('never more than half of the examples are set apart', () => {
+  const three = [1, 2, 3].map((prompt) => example(prompt, 1))
+  expect(splitDev(three, { share: 0.5, seed: 0 })).toMatchObject({ train: [{}, {}], dev: [{}] })
+  const fifteen = Array.from({ length: 15 }, (_, i) => example(i, i))
+  expect(splitDev(fifteen, { share: 0.5, seed: 0 }).dev).toHaveLength(7)
+})

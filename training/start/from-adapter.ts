@@ -5,8 +5,11 @@ import type { Parameters } from '../loss/loss-model.ts'
 import { unitRows } from './from-text.ts'
 import { ownRows } from './own-rows.ts'
 
-/** The metadata that may differ between an adapter and the one it starts from: it changes no tensor. */
-const free = new Set(['window', 'precision', 'backbone', 'backbone_sha256'])
+/**
+ * The metadata that may differ between an adapter and the one it starts from: it changes no tensor. The tail is the length of
+ * the generation header that the backbone's template has now.
+ */
+const free = new Set(['window', 'precision', 'backbone', 'backbone_sha256', 'tail'])
 
 /**
  * The tensors of another adapter as a start (PPT's pre-trained prompts for `static`). `port` takes one of other weights,

@@ -213,6 +213,12 @@ describe('a start from another adapter', () => {
     },
   )
 
+  it('may have stood in front of a generation header of another length', () => {
+    const late = describeTiny({ kind: 'iapt', placement: 'late' })
+    const before = { ...late, tail: 3 }
+    expect(parametersFrom(file(before), late)).toEqual(parametersOf(file(before)))
+  })
+
   it('needs the same kind, shape and backbone', () => {
     expect(() => parametersFrom(file(describeTiny({ kind: 'static', rows: 3 })), metadata)).toThrow(
       /l_sp = 3.*2/,

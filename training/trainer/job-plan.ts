@@ -107,7 +107,7 @@ export function planJob(
       train: { examples: split.train, source: whole.sha256 },
       dev: {
         examples: split.dev,
-        source: files.validation === undefined ? `${devShare} of the training data` : 'validation_file',
+        source: validation?.sha256 ?? `${devShare} of the training data`,
       },
     },
     questions: questionsOf(files.validation ?? files.training, {

@@ -13,6 +13,17 @@ const encoder: PromptEncoder = {
   answer: ids,
 }
 
+test('a sample shows its question whatever white space stands around its line', () => {
+  const row = (prompt: string) => JSON.stringify({ prompt, completion: 'x' })
+  const file = new TextEncoder().encode(
+    `\ufeff\ufeff${row('first')}\n\u00a0${row('second')}\u2003\n\ufeff\ufeff${row('third')}\u2028\r\n`,
+  )
+  const { dataset, problems } = parseDataset(file, { name: 'file', encoder, prompts: 'raw', room: 100 })
+  expect(problems).toEqual([])
+  const questions = questionsOf(file, { all: dataset.examples, asked: dataset.examples })
+  expect(dataset.examples.map((example) => questions.get(example))).toEqual(['first', 'second', 'third'])
+})
+
 test('a sample shows the question as the file has it, of each answer of a conversation its own', () => {
   const talk = ['first?', 'one', 'second?', 'two'].map((content, at) => ({
     role: at % 2 === 0 ? 'user' : 'assistant',

@@ -33,6 +33,7 @@ function rowsAt(file: Uint8Array, line: number): readonly Row[] {
   for (let at = 1; at < line; at++) start = file.indexOf(newline, start) + 1
   const end = file.indexOf(newline, start)
   const text = new TextDecoder().decode(file.subarray(start, end === -1 ? file.length : end))
-  const read = parseRow(JSON.parse(text))
+  // As the file was read: white space that JSON does not know may stand around a line (data/jsonl.ts).
+  const read = parseRow(JSON.parse(text.trim()))
   return 'problem' in read ? [] : read.rows
 }
