@@ -23,7 +23,6 @@ type Read = { readonly rows: readonly Row[] } | { readonly problem: string }
 /** The examples of one line. */
 export interface ExampleLine {
   readonly line: number
-  readonly bytes: number
   readonly rows: readonly Row[]
 }
 
@@ -86,7 +85,7 @@ export class LineCheck {
       const read = this.#read(this.#json(text))
       if ('problem' in read) throw this.#wrong(read.problem)
       this.count += 1
-      this.#examples?.({ line: this.#line, bytes: bytes.length, rows: read.rows })
+      this.#examples?.({ line: this.#line, rows: read.rows })
     }
     this.#line += 1
   }

@@ -12,10 +12,10 @@ import {
 import type { Row } from '../../shared/training/row.ts'
 import type { ExampleLine } from './line-check.ts'
 
-/** Bytes of a file whose tokens are counted, by each backbone. */
-const countedBytes = 1024 * 1024
-/** The bytes that are tokenized without a break. */
-const turnBytes = 8 * 1024
+/** The text of examples whose tokens are counted, by each backbone: a conversation is read anew for each of its answers. */
+const countedText = 1024 * 1024
+/** The text that is tokenized without a break. Lengths of text are in UTF-16 units. */
+const turnText = 8 * 1024
 
 export interface Tokenizing {
   readonly backbone: EdgeBackbone
@@ -32,41 +32,64 @@ export type Counted = Omit<TokenCount, 'estimate'>
  */
 export class TokenCounts {
   readonly #counts: readonly BackboneCount[]
-  #waiting: ExampleLine[] = []
-  #bytes = 0
-  #counted = 0
+  #waiting: WaitingRow[] = []
+  /** All examples, and those of them that are counted. */
+  readonly #all = { rows: 0, text: 0 }
+  readonly #counted = { rows: 0, text: 0 }
 
   constructor(backbones: readonly Tokenizing[]) {
     this.#counts = backbones.map((each) => new BackboneCount(each))
   }
 
-  add(line: ExampleLine): void {
-    this.#bytes += line.bytes
-    if (this.#counted >= countedBytes || this.#counts.length === 0) return
-    this.#counted += line.bytes
-    this.#waiting.push(line)
+  add({ line, rows }: ExampleLine): void {
+    if (this.#counts.length === 0) return
+    for (const row of rows) {
+      const text = textOf(row)
+      const isCounted = this.#counted.text < countedText
+      for (const sum of isCounted ? [this.#all, this.#counted] : [this.#all]) {
+        sum.rows += 1
+        sum.text += text
+      }
+      if (isCounted) this.#waiting.push({ line, row, text })
+    }
   }
 
   /** Counts what was added. `giveTurn` lets other work of the isolate go on in between. */
   async count(giveTurn: () => Promise<void>): Promise<void> {
-    const lines = this.#waiting
+    const rows = this.#waiting
     this.#waiting = []
     let sinceTurn = 0
-    for (const line of lines)
+    for (const waiting of rows)
       for (const count of this.#counts) {
-        count.add(line)
-        sinceTurn += line.bytes
-        if (sinceTurn < turnBytes) continue
+        count.add(waiting)
+        sinceTurn += waiting.text
+        if (sinceTurn < turnText) continue
         sinceTurn = 0
         await giveTurn()
       }
   }
 
   get result(): readonly Counted[] {
-    const factor = this.#counted === 0 ? 1 : this.#bytes / this.#counted
-    return this.#counts.map((count) => count.result(factor))
+    const of = (what: 'rows' | 'text') =>
+      this.#counted[what] === 0 ? 1 : this.#all[what] / this.#counted[what]
+    return this.#counts.map((count) => count.result({ examples: of('rows'), tokens: of('text') }))
   }
 }
+
+/** An answer to count, and the length of all that is read for it. */
+interface WaitingRow {
+  readonly line: number
+  readonly row: Row
+  readonly text: number
+}
+
+function textOf({ answer, prompt }: Row): number {
+  if (prompt.type === 'text') return prompt.text.length + answer.length
+  return prompt.messages.reduce((sum, { content }) => sum + content.length + messageText, answer.length)
+}
+
+/** What a template writes around a message, about. */
+const messageText = 16
 
 class BackboneCount {
   readonly #backbone: EdgeBackbone
@@ -83,27 +106,25 @@ class BackboneCount {
     this.#room = backbone.contextLength - promptRows
   }
 
-  add({ line, rows }: ExampleLine): void {
-    for (const row of rows) {
-      const read = this.#tokensOf(row)
-      if (typeof read === 'number') {
-        this.#examples += 1
-        this.#tokens += read
-        continue
-      }
-      this.#problems += 1
-      this.#problem ??= `line ${line}: ${read.problem}`
+  add({ line, row }: WaitingRow): void {
+    const read = this.#tokensOf(row)
+    if (typeof read === 'number') {
+      this.#examples += 1
+      this.#tokens += read
+      return
     }
+    this.#problems += 1
+    this.#problem ??= `line ${line}: ${read.problem}`
   }
 
-  /** `factor`: bytes of the file for each byte that was counted. */
-  result(factor: number): Counted {
+  /** `factors`: how many examples, and how much of their text, there are for each that was counted. */
+  result(factors: { readonly examples: number; readonly tokens: number }): Counted {
     const more = this.#problems > 1 ? ` (and ${this.#problems - 1} more)` : ''
     return {
       backbone: this.#backbone.slug,
-      examples: Math.round(this.#examples * factor),
-      tokens: Math.round(this.#tokens * factor),
-      is_exact: factor === 1,
+      examples: Math.round(this.#examples * factors.examples),
+      tokens: Math.round(this.#tokens * factors.tokens),
+      is_exact: factors.examples === 1,
       problem: this.#problem === undefined ? null : `${this.#problem}${more}`,
     }
   }

@@ -48,7 +48,7 @@ export const TokenCount = z.object({
   examples: z.int(),
   /** Tokens of all examples: of each the whole prompt and the answer. */
   tokens: z.int(),
-  /** False where the file is so large that only its beginning was counted. The rest then counts by its bytes. */
+  /** False where the file is so large that only its beginning was counted. The rest then counts by its length. */
   is_exact: z.boolean(),
   /** The first line that this backbone cannot be trained on, and why; null without one. */
   problem: z.string().nullable(),

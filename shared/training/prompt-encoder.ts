@@ -77,11 +77,24 @@ export function placesIn(
   return { ...(turn > 0 && { turn }), ...(tail !== undefined && { tail }) }
 }
 
-/** The places in a row's prompt, `ids`. A prompt of one message, and a raw one, has none of its own. */
-export const placesOfRow = (
+/** The places in a row's prompt, `ids`. A raw one has none of its own. */
+export function placesOfRow(
   { prompt }: Row,
-  asked: { readonly encoder: PromptEncoder; readonly ids: readonly number[] },
-): PromptPlaces => (prompt.type === 'messages' ? placesIn(prompt.messages, asked) : {})
+  {
+    prompts,
+    ...asked
+  }: {
+    readonly encoder: PromptEncoder
+    readonly prompts: PromptFormat
+    readonly ids: readonly number[]
+  },
+): PromptPlaces {
+  return prompt.type === 'text' && prompts === 'raw' ? {} : placesIn(conversationOf(prompt), asked)
+}
+
+/** A prompt's messages; a text is what a user asks. */
+const conversationOf = (prompt: Row['prompt']): readonly ChatMessage[] =>
+  prompt.type === 'messages' ? prompt.messages : [{ role: 'user', content: prompt.text, name: undefined }]
 
 /** An example in token ids: the whole prompt as served, and the answer with the token that ends it. Throws QuartetError. */
 export function encodeRow(
@@ -95,9 +108,8 @@ function encodePrompt(
   prompt: Row['prompt'],
   { encoder, prompts }: { readonly encoder: PromptEncoder; readonly prompts: PromptFormat },
 ): readonly number[] {
-  if (prompt.type === 'messages') return encoder.conversation(prompt.messages)
-  if (prompts === 'raw') return encoder.prompt(prompt.text)
-  return encoder.conversation([{ role: 'user', content: prompt.text, name: undefined }])
+  if (prompt.type === 'text' && prompts === 'raw') return encoder.prompt(prompt.text)
+  return encoder.conversation(conversationOf(prompt))
 }
 
 export interface LengthLimits {

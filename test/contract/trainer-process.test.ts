@@ -240,6 +240,62 @@ test('a job whose models cannot answer side by side has its model nevertheless, 
   }
 })
 
+const usual = async () => {
+  const folder = await openBackbone(backbone.folder)
+  const signal = new AbortController().signal
+  return { backbone: folder, encoder: await servingEncoder(folder), threads: 1, log: () => {}, signal }
+}
+const unshown = async () => ({ accuracy: null, samples: [] })
+
+test('a job whose samples are long texts succeeds, and shows their beginnings', async () => {
+  const job = await createJob(4, 1)
+  const text = 'x'.repeat(100_000)
+  const sample = { prompt: text, expected: text, untuned: text, tuned: 'short' }
+  await runJob(rogue, await claimAsRogue(job), {
+    ...(await usual()),
+    answers: async () => ({ accuracy: null, samples: Array.from({ length: 4 }, () => sample) }),
+  })
+  const { evaluation, status } = await shown(job)
+  expect(status).toBe('succeeded')
+  const begun = text.slice(0, 8_000)
+  expect(evaluation?.samples).toHaveLength(4)
+  expect(evaluation?.samples[3]).toEqual({ prompt: begun, expected: begun, untuned: begun, tuned: 'short' })
+})
+
+test('a job whose last checkpoint is lost begins anew', async () => {
+  const job = await createJob(5, 1)
+  const work = await claimAsRogue(job)
+  // The bytes of the one before go with each new one: those of step 2 are gone.
+  for (const step of [2, 1])
+    await rogue.putCheckpoint(work, { bytes: new Uint8Array(8), step, validLoss: undefined })
+  await rogue.report(work, { type: 'released' })
+  const again = await claimAsRogue(job)
+  expect(again.checkpointStep).toBe(2)
+  await runJob(rogue, again, { ...(await usual()), answers: unshown })
+  expect(await shown(job)).toMatchObject({ status: 'succeeded', error: null })
+  expect(await messagesOf(job)).toContain('Training begins anew: the checkpoint is lost')
+})
+
+test('a trainer keeps its lease while it publishes, however long that takes', async () => {
+  class Slow extends EdgeClient {
+    override async putAdapter(...of: Parameters<EdgeClient['putAdapter']>) {
+      await delay(1_500 * leaseSeconds)
+      return super.putAdapter(...of)
+    }
+  }
+  const slow = new Slow({ edge: edge.url, key: nodeTokenKey(secret), trainer: TrainerId.parse('slow') })
+  const job = await createJob(6, 1)
+  const work = await claimAsRogue(job)
+  let others: TrainingWork | null = null
+  const asking = setInterval(async () => {
+    const { digest, slug } = backbone.manifest
+    others ??= await rogue.claim({ backbone: { slug, digest } })
+  }, 100)
+  await runJob(slow, work, { ...(await usual()), answers: unshown }).finally(() => clearInterval(asking))
+  expect(others).toBeNull()
+  expect(await shown(job)).toMatchObject({ status: 'succeeded', error: null })
+})
+
 async function claimAsRogue(job: string): Promise<TrainingWork> {
   const { digest, slug } = backbone.manifest
   for (;;) {

@@ -37,12 +37,21 @@ const talk = (at: number) => ({
   ],
 })
 
-async function count(lines: readonly string[]): Promise<Counted> {
-  const counts = new TokenCounts([{ backbone, codec, promptRows: newAdapter(backbone)?.rows ?? 0 }])
+/** `giveTurn` is called where other work of the edge goes on. */
+async function count(
+  lines: readonly string[],
+  {
+    contextLength = 512,
+    giveTurn = async () => {},
+  }: { readonly contextLength?: number; readonly giveTurn?: () => Promise<void> } = {},
+): Promise<Counted> {
+  const counts = new TokenCounts([
+    { backbone: { ...backbone, contextLength }, codec, promptRows: newAdapter(backbone)?.rows ?? 0 },
+  ])
   const check = new LineCheck('fine-tune', (line) => counts.add(line))
   check.push(new TextEncoder().encode(lines.join('\n')))
   check.end()
-  await counts.count(async () => undefined)
+  await counts.count(giveTurn)
   const [result] = counts.result
   if (result === undefined) throw new Error('nothing was counted')
   return result
@@ -82,6 +91,27 @@ test('a file’s tokens are counted at its upload as a trainer reads them, and t
     expect(Math.abs((estimate?.trained_tokens ?? 0) / planned - 1)).toBeLessThan(0.05)
     expect(estimate?.seconds).toBe(Math.ceil((estimate?.trained_tokens ?? 0) / 100))
   }
+})
+
+test('a conversation of many answers is counted with turns for others in between, and no longer than other examples', async () => {
+  const many = (answers: number) =>
+    JSON.stringify({
+      messages: Array.from({ length: answers }, () => [
+        { role: 'user', content: 'hello' },
+        { role: 'assistant', content: 'world' },
+      ]).flat(),
+    })
+  const contextLength = 131_072
+  let turns = 0
+  const giveTurn = async () => void turns++
+  const whole = await count([many(30)], { contextLength, giveTurn })
+  expect(whole).toMatchObject({ examples: 30, is_exact: true, problem: null })
+  expect(turns).toBeGreaterThan(1)
+  const cut = await count([many(30), many(2_000)], { contextLength })
+  expect(cut).toMatchObject({ examples: 2_030, is_exact: false, problem: null })
+  // An answer's prompt grows by one question and one answer each.
+  const perTurn = (2 * whole.tokens) / (30 * 31)
+  expect(cut.tokens / ((perTurn * 2_000 ** 2) / 2)).toBeCloseTo(1, 1)
 })
 
 test('a line that a backbone has no room for is named, and the other lines are counted', async () => {

@@ -60,6 +60,18 @@ describe('a row is', () => {
     expect(turns(good)).toEqual([undefined])
   })
 
+  it('a prompt whose example knows the header that it has the template write, as a conversation of it does', () => {
+    const quick: PromptEncoder = {
+      ...encoder,
+      tailOf: (messages) => (messages.at(-1)?.content.endsWith('/no_think') ? 5 : undefined),
+    }
+    const tails = (prompts: EncodeOptions['prompts']) =>
+      read('{"prompt": "Q /no_think", "completion": "A"}', { encoder: quick, prompts }).dataset.examples.map(
+        ({ tail }) => tail,
+      )
+    expect([tails('chat'), tails('raw')]).toEqual([[5], [undefined]])
+  })
+
   it('a conversation without its answers of weight 0, and without one that opens it', () => {
     expect(
       learned(conversation.map((message, at) => (at === 2 ? { ...message, weight: 0 } : message))),

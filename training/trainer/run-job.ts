@@ -31,7 +31,10 @@ export interface Workshop {
   readonly log: (event: string, fields?: LogFields) => void
 }
 
-type Metric = Extract<TrainerReport, { type: 'progress' }>['metrics'][number]
+type ProgressReport = Extract<TrainerReport, { type: 'progress' }>
+type Metric = ProgressReport['metrics'][number]
+/** Of one report. */
+const maxMetrics = 1_000
 
 /**
  * Trains one job from its last checkpoint on, reporting as it goes, until it has succeeded or failed, its tenant pauses
@@ -44,17 +47,21 @@ export async function runJob(
   { answers, backbone, encoder, isBusy, log, signal, threads }: Workshop & { readonly signal: AbortSignal },
 ): Promise<void> {
   const leaving = new AbortController()
-  const progress = new Progress()
+  const progress = new Progress(work.checkpointStep ?? 0)
   const report = async (told: TrainerReport): Promise<void> => {
     const order = await client.report(work, told).catch((thrown: unknown) => {
       // Another trainer has the job, or it is gone.
-      if (thrown instanceof QuartetError && thrown.status < 500) return 'stop' as const
+      if (isOver(thrown)) return 'stop' as const
       throw thrown
     })
     if (order !== 'continue') leaving.abort()
   }
   const beat = setInterval(() => {
-    report(progress.take()).catch((thrown: unknown) => log('report_failed', { reason: String(thrown) }))
+    const told = progress.take()
+    report(told).catch((thrown: unknown) => {
+      progress.putBack(told)
+      log('report_failed', { reason: String(thrown) })
+    })
   }, work.leaseMs / reportsPerLease)
   try {
     const plan = await readPlan(client, work, { backbone, encoder })
@@ -65,7 +72,20 @@ export async function runJob(
       examples: plan.data.train.examples.length,
     })
     if (leaving.signal.aborted) return
-    const resumed = work.checkpointStep === null ? undefined : await client.read(work, 'checkpoint')
+    const beginAnew = async (thrown: QuartetError): Promise<void> => {
+      log('checkpoint_useless', { job: work.job, reason: String(thrown) })
+      progress.step = 0
+      await report({ type: 'restarted', reason: useless(thrown) })
+    }
+    const resumed =
+      work.checkpointStep === null
+        ? undefined
+        : await client.read(work, 'checkpoint').catch(async (thrown: unknown) => {
+            if (!(thrown instanceof QuartetError && thrown.code === 'not_found')) throw thrown
+            await beginAnew(thrown)
+            return undefined
+          })
+    if (leaving.signal.aborted) return
     const { data, metadata, settings, start, startName } = plan
     const parameters = await startParameters(backbone, { metadata, settings, start })
     const stop = AbortSignal.any([signal, leaving.signal])
@@ -94,10 +114,11 @@ export async function runJob(
       )
     const trained = await train(resumed).catch(async (thrown: unknown) => {
       if (resumed === undefined || isResumed || !isUselessCheckpoint(thrown)) throw thrown
-      log('checkpoint_useless', { job: work.job, reason: String(thrown) })
-      await report({ type: 'restarted', reason: useless(thrown) })
-      return train(undefined)
+      await beginAnew(thrown)
+      // A checkpoint of no step would take the place of the one that the job keeps.
+      return leaving.signal.aborted ? undefined : train(undefined)
     })
+    if (trained === undefined) return
     if (trained.outcome === 'interrupted') {
       if (!leaving.signal.aborted) await report({ type: 'released' })
       return
@@ -109,12 +130,12 @@ export async function runJob(
       log('answers_failed', { job: work.job, reason: String(thrown) })
       return withoutAnswers(thrown)
     })
-    clearInterval(beat)
     if (leaving.signal.aborted) return
     const evaluation = {
       untuned_loss: progress.untunedLoss ?? null,
       tuned_loss: trained.devLoss ?? null,
       ...compared,
+      samples: compared.samples.map(shortened),
     }
     const adapter = await client.putAdapter(work, trained.bytes)
     await report({ type: 'succeeded', adapter, trainedTokens: progress.tokens, evaluation })
@@ -122,9 +143,8 @@ export async function runJob(
     if (leaving.signal.aborted) return
     const error = toQuartetError(thrown)
     log('job_failed', { job: work.job, code: error.code, reason: String(thrown) })
-    const isDataAtFault = error.status < 500
     await report(
-      isDataAtFault
+      isJobAtFault(error)
         ? {
             type: 'failed',
             code: error.code,
@@ -137,6 +157,24 @@ export async function runJob(
     clearInterval(beat)
   }
 }
+
+/** Whether an edge's refusal says that another trainer has the job, or that it is gone. */
+const isOver = (thrown: unknown): boolean =>
+  thrown instanceof QuartetError && (thrown.code === 'conflict' || thrown.code === 'not_found')
+
+/** Whether another try would fail as this one did. */
+const isJobAtFault = ({ code, status }: QuartetError): boolean => status < 500 && code !== 'rate_limited'
+
+/** Of each text of a sample: four samples, whole prompts of a long context, would be more than a report may hold. */
+const shownLength = 8_000
+
+type Sample = Comparison['samples'][number]
+const shortened = ({ expected, prompt, tuned, untuned }: Sample): Sample => ({
+  prompt: prompt.slice(0, shownLength),
+  expected: expected.slice(0, shownLength),
+  untuned: untuned.slice(0, shownLength),
+  tuned: tuned.slice(0, shownLength),
+})
 
 /** The comparison of a model that is trained, where answering failed. The model is no worse for it. */
 const withoutAnswers = (thrown: unknown): Comparison => ({
@@ -152,8 +190,10 @@ const withoutAnswers = (thrown: unknown): Comparison => ({
 const isUselessCheckpoint = (thrown: unknown): thrown is QuartetError =>
   thrown instanceof QuartetError && (thrown.code === 'checkpoint_invalid' || thrown.code === 'conflict')
 
-const useless = ({ code }: QuartetError): string =>
-  code === 'conflict' ? 'the checkpoint is of another training' : 'the checkpoint is damaged'
+function useless({ code }: QuartetError): string {
+  if (code === 'conflict') return 'the checkpoint is of another training'
+  return code === 'not_found' ? 'the checkpoint is lost' : 'the checkpoint is damaged'
+}
 
 async function readPlan(
   client: EdgeClient,
@@ -173,10 +213,15 @@ class Progress {
   #resumedTokens = 0
   #metrics: Metric[] = []
   #secondsLeft: number | null = null
-  step = 0
+  step: number
   tokens = 0
   validLoss: number | undefined
   untunedLoss: number | undefined
+
+  /** `step`: that of the checkpoint, until it is read. */
+  constructor(step: number) {
+    this.step = step
+  }
 
   /** Goes on from a checkpoint: its records were reported before. */
   resume(step: number, history: readonly TrainRecord[]): void {
@@ -196,9 +241,8 @@ class Progress {
     else this.#metrics.push({ step, validLoss: record.devLoss })
   }
 
-  take(): TrainerReport {
-    const metrics = this.#metrics.slice(-1_000)
-    this.#metrics = []
+  take(): ProgressReport {
+    const metrics = this.#metrics.splice(0, maxMetrics)
     const tokens = this.tokens - this.#resumedTokens
     return {
       type: 'progress',
@@ -208,6 +252,11 @@ class Progress {
       ...(tokens > 0 ? { tokensPerSecond: (1_000 * tokens) / (performance.now() - this.#since) } : {}),
       metrics,
     }
+  }
+
+  /** The report did not arrive: the next one tells what it told. */
+  putBack({ metrics }: ProgressReport): void {
+    this.#metrics.unshift(...metrics)
   }
 
   #count(record: TrainRecord): void {
