@@ -43,8 +43,8 @@ async function plannerOf(template: string) {
         leaseMs: 60_000,
       },
     })
-  const placed = (placement: Hyperparameters['placement'], training?: Uint8Array) => {
-    const { metadata } = plan({ placement, ...(training && { training }) })
+  const placed = async (placement: Hyperparameters['placement'], training?: Uint8Array) => {
+    const { metadata } = await plan({ placement, ...(training && { training }) })
     return [metadata.placement, metadata.tail]
   }
   return { header: encoder.generationHeader, placed, plan }
@@ -53,21 +53,21 @@ async function plannerOf(template: string) {
 test('a new adapter’s rows are late where the template has a generation header, or stand where the job says', async () => {
   const { header, placed } = await plannerOf(tinyChat.template)
   expect(header).toBeGreaterThan(0)
-  expect(placed('auto')).toEqual(['late', header])
-  expect(placed('late')).toEqual(['late', header])
-  expect(placed('turn')).toEqual(['turn', undefined])
-  expect(placed('after-first')).toEqual(['after-first', undefined])
+  expect(await placed('auto')).toEqual(['late', header])
+  expect(await placed('late')).toEqual(['late', header])
+  expect(await placed('turn')).toEqual(['turn', undefined])
+  expect(await placed('after-first')).toEqual(['after-first', undefined])
 })
 
 test('without a template they stand behind the first token', async () => {
   const { placed } = await plannerOf('')
-  expect(placed('auto')).toEqual(['after-first', undefined])
+  expect(await placed('auto')).toEqual(['after-first', undefined])
 })
 
 test('its provenance names the files by their hashes, so that an evaluation on them can warn', async () => {
   const { plan } = await plannerOf(tinyChat.template)
   const validation = new TextEncoder().encode('{"prompt":"you","completion":"world"}\n')
-  const { dev, train } = plan({ validation }).data
+  const { dev, train } = (await plan({ validation })).data
   expect(train.source).toBe(await sha256Hex(usual))
   expect(dev.source).toBe(await sha256Hex(validation))
 })
@@ -78,6 +78,27 @@ test('a file with a prompt too short for where the rows stand is refused by its 
     JSON.stringify({ prompt, completion: 'world' }),
   )
   const training = new TextEncoder().encode(lines.join('\n'))
-  expect(() => placed('turn', training)).toThrow(/training_file, line 2: its prompt has one token/)
-  expect(placed('after-first', training)).toEqual(['after-first', undefined])
+  await expect(placed('turn', training)).rejects.toThrow(/training_file, line 2: its prompt has one token/)
+  expect(await placed('after-first', training)).toEqual(['after-first', undefined])
+})
+
+test('a trainer goes on reporting while it reads a large file, and a conversation of many answers', async () => {
+  const { plan } = await plannerOf(tinyChat.template)
+  const talk = Array.from({ length: 40 }, () => [
+    { role: 'user', content: 'hello' },
+    { role: 'assistant', content: 'world' },
+  ]).flat()
+  const files = [new TextDecoder().decode(usual).repeat(800), JSON.stringify({ messages: talk })]
+  for (const text of files) {
+    let turns = 0
+    let isPlanned = false
+    const work = () => {
+      turns += 1
+      if (!isPlanned) setImmediate(work)
+    }
+    setImmediate(work)
+    await plan({ training: new TextEncoder().encode(text) })
+    isPlanned = true
+    expect(turns).toBeGreaterThan(0)
+  }
 })

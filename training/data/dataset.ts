@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
+import { setImmediate } from 'node:timers/promises'
 import { maxFileBytes } from '../../shared/api/files.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import {
@@ -10,7 +11,8 @@ import {
   type PromptFormat,
   placesOfRow,
 } from '../../shared/training/prompt-encoder.ts'
-import { parseRow } from '../../shared/training/row.ts'
+import { parseRow, type Row } from '../../shared/training/row.ts'
+import { lengthOf } from './batches.ts'
 import type { Example } from './example.ts'
 import { invalidFile, type JsonLine, type LineProblem, parseJsonl } from './jsonl.ts'
 
@@ -62,11 +64,36 @@ export async function readDataset(path: string, options: EncodeOptions): Promise
   return parseDataset(await readFile(path), { name: path, ...options })
 }
 
+type NamedOptions = EncodeOptions & { readonly name: string }
+
 /** Throws `training_data_invalid`. */
-export function parseDataset(
-  file: Uint8Array,
-  { name, ...options }: EncodeOptions & { readonly name: string },
-): Reading {
+export function parseDataset(file: Uint8Array, options: NamedOptions): Reading {
+  const steps = readSteps(file, options)
+  for (;;) {
+    const step = steps.next()
+    if (step.done === true) return step.value
+  }
+}
+
+/** The tokens that are made without a break. */
+const turnTokens = 16 * 1024
+
+/** `parseDataset` whose process does other work in between, as a trainer that must report. */
+export async function parseDatasetInTurns(file: Uint8Array, options: NamedOptions): Promise<Reading> {
+  const steps = readSteps(file, options)
+  let sinceTurn = 0
+  for (;;) {
+    const step = steps.next()
+    if (step.done === true) return step.value
+    sinceTurn += step.value
+    if (sinceTurn < turnTokens) continue
+    sinceTurn = 0
+    await setImmediate()
+  }
+}
+
+/** Yields how many tokens it has made of each example. */
+function* readSteps(file: Uint8Array, { name, ...options }: NamedOptions): Generator<number, Reading, void> {
   const { values, problems } = parseJsonl(file, name)
   if (values.length === 0 && problems.length === 0)
     throw invalidFile(name, 'it is empty; write one JSON object per line')
@@ -74,7 +101,7 @@ export function parseDataset(
   const found = [...problems]
   const ignored = new Map<string, number>()
   for (const { line, value } of values) {
-    const read = readExamples(value, options)
+    const read = yield* readExamples(value, options)
     if ('problem' in read) {
       found.push({ line, problem: read.problem })
       continue
@@ -102,21 +129,32 @@ export function requireExamples({ dataset, problems }: Reading, { least }: { lea
   return dataset
 }
 
-function readExamples(
+function* readExamples(
   value: JsonLine['value'],
   options: EncodeOptions,
-): { examples: readonly Example[]; ignored: readonly string[] } | { problem: string } {
+): Generator<
+  number,
+  { examples: readonly Example[]; ignored: readonly string[] } | { problem: string },
+  void
+> {
   const parsed = parseRow(value)
   if ('problem' in parsed) return parsed
+  const examples: Example[] = []
+  for (const row of parsed.rows) {
+    const read = readExample(row, options)
+    if ('problem' in read) return read
+    examples.push(read)
+    yield lengthOf(read)
+  }
+  return { examples, ignored: parsed.ignored }
+}
+
+function readExample(row: Row, options: EncodeOptions): Example | { problem: string } {
   try {
-    const examples = parsed.rows.map((row): Example => {
-      const { instruction, response } = encodeRow(row, options)
-      return { instruction, response, ...placesOfRow(row, { ...options, ids: instruction }) }
-    })
-    const problem = examples
-      .map((example) => lengthProblem(example, options))
-      .find((each) => each !== undefined)
-    return problem === undefined ? { examples, ignored: parsed.ignored } : { problem }
+    const { instruction, response } = encodeRow(row, options)
+    const example = { instruction, response, ...placesOfRow(row, { ...options, ids: instruction }) }
+    const problem = lengthProblem(example, options)
+    return problem === undefined ? example : { problem }
   } catch (error) {
     if (error instanceof QuartetError) return { problem: error.message }
     throw error

@@ -10,7 +10,7 @@ import {
 import type { TrainingWork } from '../../shared/training/trainer-protocol.ts'
 import type { NamedExamples } from '../adapter-training.ts'
 import { lengthOf } from '../data/batches.ts'
-import { parseDataset, requireExamples } from '../data/dataset.ts'
+import { parseDatasetInTurns, requireExamples } from '../data/dataset.ts'
 import type { Example } from '../data/example.ts'
 import { isSplittable, splitDev } from '../data/split.ts'
 import { defaultEvaluateEvery, LearningRates, TrainSettings } from '../settings.ts'
@@ -47,15 +47,15 @@ export interface JobFiles {
   readonly adapter: Uint8Array<ArrayBuffer> | undefined
 }
 
-/** Reads a job's files. Throws `training_data_invalid`, `adapter_invalid` and `backbone_mismatch`. */
-export function planJob(
+/** Reads a job's files, with turns for the reports of its trainer in between. Throws `training_data_invalid`, `adapter_invalid` and `backbone_mismatch`. */
+export async function planJob(
   { manifest }: Pick<Backbone, 'manifest'>,
   {
     encoder,
     files,
     work,
   }: { readonly encoder: ServingEncoder; readonly files: JobFiles; readonly work: TrainingWork },
-): JobPlan {
+): Promise<JobPlan> {
   const { learning_rate_multiplier: multiplier, placement } = work.hyperparameters
   const from: AdapterFile | undefined = files.adapter && parseAdapterFile(files.adapter)
   const metadata = describeAdapter(
@@ -71,13 +71,16 @@ export function planJob(
     room: manifest.config.contextLength - metadata.l_sp,
     readers: [metadata],
   }
-  const whole = requireExamples(parseDataset(files.training, { ...reading, name: 'training_file' }), {
-    least: 2,
-  })
+  const whole = requireExamples(
+    await parseDatasetInTurns(files.training, { ...reading, name: 'training_file' }),
+    { least: 2 },
+  )
   const { seed } = work
   const validation =
     files.validation &&
-    requireExamples(parseDataset(files.validation, { ...reading, name: 'validation_file' }), { least: 1 })
+    requireExamples(await parseDatasetInTurns(files.validation, { ...reading, name: 'validation_file' }), {
+      least: 1,
+    })
   const split =
     validation !== undefined
       ? { train: whole.examples, dev: validation.examples }
