@@ -498,6 +498,11 @@ describe('one line says what is wrong when', () => {
     expect(stdout).toMatch(/^about [\d:]+ on this machine$/m)
   })
 
+  it('a dry run counts an epoch’s last step as the part of a batch that it reads', async () => {
+    const { stdout } = await quartet(...words('dry.safetensors', ['--dry-run', '--batch', '16']))
+    expect(stdout).toMatch(/^60 steps of 16 examples, 20\.0 epochs$/m)
+  })
+
   it('a dry run lists every line that cannot be used', async () => {
     await writeFile(path('bad.jsonl'), `${row(1)}\n[]\n${row(2)}\nnonsense\n${row(1)}\n`)
     const { code, stdout, stderr } = await train('dry.safetensors', '--data', path('bad.jsonl'), '--dry-run')

@@ -13,18 +13,24 @@ interface Split {
 
 const purpose = 0x5eed
 
+type Apart = Pick<TrainSettings, 'rational' | 'heldOut'>
+
+/** How many of the examples train the coefficients alone; none of them where those are trained with everything else. */
+export const heldOutCount = (examples: number, { heldOut, rational }: Apart): number =>
+  rational === 'joint' ? 0 : Math.min(examples - 1, Math.max(1, Math.round(examples * heldOut)))
+
 /** Sets examples apart for bi-level training. Depends on the seed alone. Throws `training_data_invalid` for one example. */
 export function splitHeldOut(
   examples: readonly Example[],
-  { rational, heldOut, seed }: Pick<TrainSettings, 'rational' | 'heldOut' | 'seed'>,
+  { seed, ...apart }: Apart & Pick<TrainSettings, 'seed'>,
 ): Split {
-  if (rational === 'joint') return { generators: examples, heldOut: [] }
+  if (apart.rational === 'joint') return { generators: examples, heldOut: [] }
   if (examples.length < 2)
     throw new QuartetError(
       'training_data_invalid',
       'there is one example to train on, and bi-level training needs two; add examples or leave --rational bilevel out',
     )
-  const count = Math.min(examples.length - 1, Math.max(1, Math.round(examples.length * heldOut)))
+  const count = heldOutCount(examples.length, apart)
   const order = shuffled(examples, new Random(seed * 2 ** 20 + purpose))
   return { generators: order.slice(count), heldOut: order.slice(0, count) }
 }

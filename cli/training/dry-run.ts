@@ -4,7 +4,7 @@ import { lengthOf } from '../../training/data/batches.ts'
 import type { Example } from '../../training/data/example.ts'
 import type { LineProblem } from '../../training/data/jsonl.ts'
 import { overlap, type Percentiles, survey } from '../../training/data/survey.ts'
-import { splitHeldOut } from '../../training/held-out.ts'
+import { heldOutCount, splitHeldOut } from '../../training/held-out.ts'
 import { meanGradients } from '../../training/loss/batch-loss.ts'
 import { openLossModel } from '../../training/loss/onnx-loss-model.ts'
 import type { TrainSettings } from '../../training/settings.ts'
@@ -14,7 +14,7 @@ import { note, print, printJson, printTable } from '../command/output.ts'
 import { servingDecoder } from '../tokenizer/serving-decoder.ts'
 import type { TrainCommandOptions } from './options.ts'
 import { duration } from './progress.ts'
-import { trainSettings } from './settings.ts'
+import { stepsPerEpoch, trainSettings } from './settings.ts'
 import { assertUsable, type TrainingData } from './training-data.ts'
 
 const shownProblems = 20
@@ -49,7 +49,8 @@ export async function dryRun(inputs: Inputs, options: TrainCommandOptions): Prom
   if (!options.json) print(`about ${duration(estimatedSeconds)} on this machine`)
 }
 
-async function reportOf({ backbone, data, metadata }: Inputs, { accumulate, batch, steps }: TrainSettings) {
+async function reportOf({ backbone, data, metadata }: Inputs, settings: TrainSettings) {
+  const { accumulate, batch, steps } = settings
   const window = 'window' in metadata ? metadata.window : undefined
   const [train, dev] = [data.train.examples, data.dev.examples]
   return {
@@ -70,7 +71,7 @@ async function reportOf({ backbone, data, metadata }: Inputs, { accumulate, batc
     labels: labelsOf(train, await servingDecoder(backbone)),
     steps,
     examplesPerStep: batch * accumulate,
-    epochs: train.length === 0 ? 0 : (steps * batch * accumulate) / train.length,
+    epochs: train.length === 0 ? 0 : steps / stepsPerEpoch(train.length, settings),
   }
 }
 
@@ -129,7 +130,7 @@ async function estimate(
   { backbone, data, metadata, start }: Inputs,
   { settings, options }: { settings: TrainSettings; options: TrainCommandOptions },
 ): Promise<number> {
-  const { batch, accumulate, evaluateEvery, steps } = settings
+  const { batch, evaluateEvery, steps } = settings
   const { checkpointing, threads } = options
   const parameters = await startParameters(backbone, { metadata, settings, start })
   const train = data.train.examples.toSorted((a, b) => lengthOf(a) - lengthOf(b))
@@ -142,12 +143,20 @@ async function estimate(
     const startedAt = performance.now()
     await meanGradients(model, { ...settings, examples, parameters })
     const perToken = (performance.now() - startedAt) / 1000 / tokensOf(examples)
-    const perStep = (tokensOf(train) / train.length) * batch * accumulate
+    const perStep = (tokensOf(train) / train.length) * examplesPerStep(train.length, settings)
     const measured = tokensOf(data.dev.examples) * (1 + Math.ceil(steps / evaluateEvery))
     return perToken * (perStep * steps + measured / 3)
   } finally {
     await model.close()
   }
+}
+
+/** Examples that a step reads, on average: the last one of an epoch reads what is left. */
+function examplesPerStep(examples: number, settings: TrainSettings): number {
+  const { accumulate, batch } = settings
+  const heldOut = heldOutCount(examples, settings)
+  const ofHeldOut = heldOut === 0 ? 0 : heldOut / Math.ceil(heldOut / (batch * accumulate))
+  return (examples - heldOut) / stepsPerEpoch(examples, settings) + ofHeldOut
 }
 
 const tokensOf = (examples: readonly Example[]) =>

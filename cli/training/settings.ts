@@ -1,15 +1,23 @@
 import { defaultSteps } from '../../shared/training/job-size.ts'
+import { heldOutCount } from '../../training/held-out.ts'
 import { defaultEvaluateEvery, TrainSettings } from '../../training/settings.ts'
 import type { TrainCommandOptions } from './options.ts'
 
-/** The settings of a training from the command's options and the number of examples that generators learn from. */
+/** Steps that read each of the examples once which generators learn from. */
+export function stepsPerEpoch(
+  examples: number,
+  { accumulate, batch, ...apart }: Pick<TrainSettings, 'accumulate' | 'batch' | 'heldOut' | 'rational'>,
+): number {
+  return Math.max(1, Math.ceil((examples - heldOutCount(examples, apart)) / (batch * accumulate)))
+}
+
+/** The settings of a training from the command's options and the number of examples to train on. */
 export function trainSettings(options: TrainCommandOptions, examples: number): TrainSettings {
-  const { accumulate = 1, batch = 16, clip, decay, optimizer, rational, seed, warmup } = options
-  const share = rational === 'bilevel' ? 1 - (options.heldOut ?? 0.2) : 1
-  const stepsPerEpoch = Math.max(1, Math.ceil((examples * share) / (batch * accumulate)))
+  const { accumulate = 1, batch = 16, clip, decay, heldOut = 0.2, optimizer, seed, warmup } = options
+  const { rational = 'joint' } = options
+  const perEpoch = stepsPerEpoch(examples, { accumulate, batch, heldOut, rational })
   const steps =
-    options.steps ??
-    (options.epochs === undefined ? defaultSteps(stepsPerEpoch) : options.epochs * stepsPerEpoch)
+    options.steps ?? (options.epochs === undefined ? defaultSteps(perEpoch) : options.epochs * perEpoch)
   const patience = options.patience === 0 ? null : options.patience
   return TrainSettings.parse(
     given({
@@ -25,7 +33,7 @@ export function trainSettings(options: TrainCommandOptions, examples: number): T
       patience,
       batchTokens: options.batchTokens,
       downDeviation: options.downDeviation,
-      heldOut: options.heldOut,
+      heldOut,
       evaluateEvery: options.evalEvery ?? defaultEvaluateEvery(steps),
       rates: given({
         generator: options.rate,
