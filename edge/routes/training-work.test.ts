@@ -203,6 +203,21 @@ test('a job whose alias cannot be pointed has succeeded without one, says why, a
   await expect(claimOf(job)).rejects.toThrow(/not given out/)
 })
 
+test('a job that goes on from an adapter which was deleted meanwhile says so', async () => {
+  const job = await create({ model: 'tone' })
+  const work = await claimOf(job)
+  expect((await call('GET', of(work, 'adapter'), { fence: work.fence })).status).toBe(200)
+  await edge.own(tenant, 'DELETE', '/aliases/tone')
+  await edge.own(tenant, 'DELETE', `/adapters/${tenant.adapter.digest}`)
+  const refused = await codeOf(await call('GET', of(work, 'adapter'), { fence: work.fence }))
+  expect(refused).toMatchObject({
+    code: 'not_found',
+    message: expect.stringMatching(
+      /^the adapter [0-9a-f]{64}, which the job goes on from, was deleted; upload it/,
+    ),
+  })
+})
+
 describe('a job’s checkpoint', () => {
   const put = async (work: TrainingWork, step: number) =>
     call('PUT', of(work, `checkpoint?step=${step}`), { body: new Uint8Array(10), fence: work.fence })

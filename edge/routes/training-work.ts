@@ -199,11 +199,14 @@ export async function workAdapter(c: C): Promise<Response> {
   await callerOf(c)
   const lease = leaseOf(c)
   const { spec } = await heldJob(c, lease)
-  const stored =
-    spec.from === null
-      ? undefined
-      : await c.get('platform').store.adapter({ tenant: lease.tenant, digest: spec.from })
-  if (stored === undefined) throw new QuartetError('not_found', 'the job goes on from no adapter')
+  const { from } = spec
+  if (from === null) throw new QuartetError('not_found', 'the job goes on from no adapter')
+  const stored = await c.get('platform').store.adapter({ tenant: lease.tenant, digest: from })
+  if (stored === undefined)
+    throw new QuartetError(
+      'not_found',
+      `the adapter ${from}, which the job goes on from, was deleted; upload it again, or create a job that goes on from another`,
+    )
   return c.body(stored, 200, { 'content-type': 'application/octet-stream' })
 }
 

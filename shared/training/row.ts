@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { ChatMessage } from '../api/chat-completions.ts'
-import { onlyAtDefault } from '../api/parameters.ts'
+import { onlyAtDefault, Text } from '../api/parameters.ts'
 
 /** An answer to learn, and all that stands before it. */
 export interface Row {
@@ -14,13 +14,16 @@ const shapes = '{"messages": […]} or {"prompt": "…", "completion": "…"}'
 
 const noTools = 'calls of tools and functions are not supported; leave the row out'
 
-const Weighted = z.looseObject({
-  role: z.string({ error: 'is missing: a message has the role system, developer, user or assistant' }),
-  /** OpenAI's: whether an answer is learned. */
-  weight: z.literal([0, 1], { error: 'must be 0 or 1' }).optional(),
-  tool_calls: z.array(z.unknown()).max(0, noTools).nullish(),
-  function_call: z.null({ error: noTools }).optional(),
-})
+const Weighted = z.looseObject(
+  {
+    role: z.string({ error: 'is missing: a message has the role system, developer, user or assistant' }),
+    /** OpenAI's: whether an answer is learned. */
+    weight: z.literal([0, 1], { error: 'must be 0 or 1' }).optional(),
+    tool_calls: z.array(z.unknown()).max(0, noTools).nullish(),
+    function_call: z.null({ error: noTools }).optional(),
+  },
+  { error: 'must be a message, such as {"role": "user", "content": "…"}' },
+)
 
 /** A row of each answer that is learned: all of the assistant's but those of weight 0 and one that opens the talk. */
 const MessagesRow = z
@@ -75,8 +78,10 @@ const needed = { prompt: 'a row needs a question', completion: 'a row needs a re
 
 const PairRow = z
   .object({
-    prompt: text(needed.prompt).regex(/\S/, 'is empty; write what was asked, or leave the row out'),
-    completion: text(needed.completion).regex(/\S/, `is empty: ${needed.completion}`),
+    prompt: text(needed.prompt)
+      .regex(/\S/, 'is empty; write what was asked, or leave the row out')
+      .pipe(Text),
+    completion: text(needed.completion).regex(/\S/, `is empty: ${needed.completion}`).pipe(Text),
   })
   .transform(({ prompt, completion }): Row[] => [
     { prompt: { type: 'text', text: prompt }, answer: completion },

@@ -168,6 +168,18 @@ const refusals: Record<string, [line: string, says: RegExp]> = {
     rows({ prompt: [asked], completion: [{ role: 'assistant', content: 'A' }, asked] }),
     /completion.*(must be assistant|one assistant’s message)/,
   ],
+  'with half of a surrogate pair in its prompt': [
+    '{"prompt": "a\\ud800", "completion": "b"}',
+    /prompt: holds a lone surrogate, which UTF-8 cannot encode; remove it/,
+  ],
+  'with half of a surrogate pair in its completion': [
+    '{"prompt": "a", "completion": "\\udc00b"}',
+    /completion: holds a lone surrogate/,
+  ],
+  'with a message that is none': [
+    chat(null, { role: 'assistant', content: 'A' }),
+    /messages\[0\]: must be a message, such as/,
+  ],
   'with messages to ask and a text to answer': [
     rows({ prompt: [asked], completion: 'A' }),
     /completion: must be a list of one assistant’s message, as prompt is a list of messages/,
