@@ -1,4 +1,5 @@
 import type { AdapterMetadata } from './adapter-file.ts'
+import type { PromptPlace } from './api/prompts.ts'
 import type { BackboneShape } from './backbone.ts'
 import { QuartetError } from './errors.ts'
 import { maxTail } from './wire.ts'
@@ -53,7 +54,7 @@ export function checkTail({ backbone, tail }: AdapterMetadata, header: number): 
 /** Throws `invalid_request` for a prompt without a token in front of late rows, `tail` of which stand behind them. */
 export function checkPromptLength(
   { tokens, tail }: { tokens: number; tail: number },
-  param: 'messages' | 'prompt' | 'input' = 'prompt',
+  param: 'messages' | PromptPlace = 'prompt',
 ): void {
   if (tail > maxTail)
     throw new QuartetError(

@@ -13,7 +13,7 @@ import { behindPrompt, echoOf, promptLogprobs, scoredPrompt } from './echo.ts'
 import { encodePrompts } from './encode-prompts.ts'
 import { checkContext, promptRoom } from './fit-context.ts'
 import type { Generation } from './generation.ts'
-import { promptTokens } from './prompt-tokens.ts'
+import { promptsTokens } from './prompt-tokens.ts'
 import { stopTokensOf, toSampling } from './sampling.ts'
 
 /** `POST /v1/completions`. */
@@ -24,9 +24,7 @@ export async function completions(request: CompletionRequest, c: Context<TenantA
 
 async function toGeneration(request: CompletionRequest, c: Context<TenantApp>): Promise<Generation> {
   const encoded = await encodePrompts({ ...request, param: 'prompt' }, c, ({ codec, model }) => ({
-    prompts: request.prompt.map((prompt) => ({
-      ids: promptTokens(prompt, { codec, param: 'prompt', room: promptRoom(model) }),
-    })),
+    prompts: promptsTokens(request.prompt, { codec, param: 'prompt', room: promptRoom(model) }),
   }))
   const { codec, model, prompts } = encoded
   const picksLikeliest = (request.best_of ?? request.n) > request.n

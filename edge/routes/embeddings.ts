@@ -8,7 +8,7 @@ import { answer, type Presentation } from './answer.ts'
 import { encodePrompts } from './encode-prompts.ts'
 import { checkContext, promptRoom } from './fit-context.ts'
 import type { Generation } from './generation.ts'
-import { promptTokens } from './prompt-tokens.ts'
+import { promptsTokens } from './prompt-tokens.ts'
 
 /** Texts that nodes read at a time: few enough that other requests of the tenant find room in a node's queue. */
 const readAtOnce = 32
@@ -36,8 +36,7 @@ async function toGeneration(request: EmbeddingsRequest, c: Context<TenantApp>): 
         `dimensions: an embedding has as many numbers as the hidden states of the model, ${d}; remove it`,
         { param: 'dimensions' },
       )
-    const room = promptRoom(model)
-    return { prompts: request.input.map((text) => ({ ids: promptTokens(text, { codec, param, room }) })) }
+    return { prompts: promptsTokens(request.input, { codec, param, room: promptRoom(model) }) }
   })
   const { model, prompts } = encoded
   return {

@@ -1,5 +1,6 @@
 import type { Context } from 'hono'
 import { checkPromptLength } from '../../shared/adapter-fit.ts'
+import { promptPlace } from '../../shared/api/prompts.ts'
 import { readerOf } from '../http/reader.ts'
 import type { TenantApp } from '../request-context.ts'
 import { checkHeader } from '../store/late-tails.ts'
@@ -72,7 +73,11 @@ export async function encodePrompts<Written extends { readonly prompts: readonly
         if (header !== undefined) checkHeader(answerer, { header, param: nameOf(at, models) })
   for (const own of answerers.map((answerer) => tailOf(answerer.model)))
     if (own !== undefined && param !== undefined)
-      for (const { ids, tail = own } of prompts) checkPromptLength({ tokens: ids.length, tail }, param)
+      for (const [at, { ids, tail = own }] of prompts.entries())
+        checkPromptLength(
+          { tokens: ids.length, tail },
+          param === 'messages' ? param : promptPlace(param, { at, of: prompts.length }),
+        )
   return {
     ...rest,
     answerers,

@@ -1,3 +1,4 @@
+import { promptPlace } from '../../shared/api/prompts.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { kvRows } from '../../shared/kv-rows.ts'
 import { promptRowsOf, type ResolvedModel } from '../tenants/resolve-model.ts'
@@ -29,14 +30,17 @@ export function checkContext(
   const room = contextLength - rowsWith(0)
   if ((requested ?? 1) > room) {
     const adapter = rows > 0 ? ` and ${rows} of the adapter${model.adapters.length > 1 ? 's' : ''}` : ''
+    const at = prompts.findIndex(({ length }) => length === longest)
+    const place = param === 'messages' ? param : promptPlace(param, { at, of: prompts.length })
+    const which = prompts.length > 1 ? place : 'the prompt'
     // No prompt is short enough for a limit that takes the whole context.
     const isLimitAlone = limitParam !== undefined && (requested ?? 1) > contextLength - rows - 1
-    const shorten = isLimitAlone ? [] : ['shorten the prompt']
+    const shorten = isLimitAlone ? [] : [`shorten ${which}`]
     const lower = limitParam === undefined ? [] : [`lower ${limitParam}`]
     throw new QuartetError(
       'context_length_exceeded',
-      `the model's context is ${contextLength} tokens; you asked for ${rowsWith(requested ?? 1)} (${longest} in the prompt${adapter}, ${requested ?? 1} to generate); ${[...shorten, ...lower].join(' or ')}`,
-      { param: isLimitAlone ? limitParam : param },
+      `the model's context is ${contextLength} tokens; you asked for ${rowsWith(requested ?? 1)} (${longest} in ${which}${adapter}, ${requested ?? 1} to generate); ${[...shorten, ...lower].join(' or ')}`,
+      { param: isLimitAlone ? limitParam : place },
     )
   }
   return requested ?? Math.min(room, cap)

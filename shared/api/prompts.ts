@@ -1,6 +1,14 @@
 import { z } from 'zod'
 import { Text } from './parameters.ts'
 
+/** The field of a request that holds prompts. */
+type PromptField = 'prompt' | 'input'
+/** One prompt of a request: its field, with its place where there are several. */
+export type PromptPlace = PromptField | `${PromptField}[${number}]`
+
+export const promptPlace = (field: PromptField, { at, of }: { at: number; of: number }): PromptPlace =>
+  of > 1 ? `${field}[${at}]` : field
+
 const TokenIds = z.array(z.int().min(0)).min(1, 'must hold at least one token id')
 
 /** One prompt: text, in which special tokens are parsed as such, or token ids. */

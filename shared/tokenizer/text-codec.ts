@@ -1,3 +1,4 @@
+import type { PromptPlace } from '../api/prompts.ts'
 import { QuartetError } from '../errors.ts'
 import { AddedTokens } from './added-tokens.ts'
 import { compileTokenizer } from './compile-tokenizer.ts'
@@ -16,7 +17,7 @@ const maxWordLength = 100_000
 /** How many ids a prompt may have, and the request field it came from. */
 export interface PromptLimit {
   readonly tokens: number
-  readonly param: 'messages' | 'prompt' | 'input' | 'bad_words'
+  readonly param: 'messages' | PromptPlace | 'bad_words'
 }
 
 /** Text to token ids of one tokenizer, and its vocabulary for the way back. */
@@ -95,7 +96,7 @@ export class TextCodec {
     if (word.length > maxWordLength)
       throw new QuartetError(
         'invalid_request',
-        `a run of ${word.length} characters without a word boundary is too long; ${maxWordLength} is the limit`,
+        `a run of ${word.length} characters without a word boundary in ${subject(limit)} is too long; ${maxWordLength} is the limit`,
         { param: limit.param },
       )
     if (behind + word.length > limit.tokens) refuseOver(limit, behind + this.#tokens.least(word))
@@ -108,11 +109,14 @@ export class TextCodec {
   }
 }
 
+/** What a refusal calls the text: by its place where a request has several. */
+const subject = ({ param }: PromptLimit): string => (param.endsWith(']') ? param : 'the prompt')
+
 function refuseOver(limit: PromptLimit, tokens: number): void {
   if (tokens > limit.tokens)
     throw new QuartetError(
       'context_length_exceeded',
-      `the prompt is longer than the ${limit.tokens} tokens that this model has room for; shorten it`,
+      `${subject(limit)} is longer than the ${limit.tokens} tokens that this model has room for; shorten it`,
       { param: limit.param },
     )
 }
