@@ -3,7 +3,7 @@ import { AliasDetail, AliasList, AliasSummary, History } from '../../shared/api/
 import type { AnswerForm } from '../../shared/api/structure.ts'
 import { GenerateRequest } from '../../shared/wire.ts'
 import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
-import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
+import { errorOf, stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { byteIds } from '../../test/fakes/tiny-tokenizer.ts'
 
 const edge = new TestEdge()
@@ -58,6 +58,19 @@ async function grammarOf(path: string, body: object) {
 }
 
 describe('an alias that was deployed with a form', () => {
+  test.each(Object.entries(endpoints))(
+    'names no field that was not sent where min_tokens does not go with it, at %s',
+    async (path, body) => {
+      await deployed({ response_format: order })
+      const response = await edge.own(tenant, 'POST', path, { model: 'tone', min_tokens: 2, ...body })
+      expect(response.status).toBe(400)
+      expect(await errorOf(response)).toMatchObject({
+        param: 'min_tokens',
+        message: 'min_tokens: does not go with the form that the alias gives its answers; remove it',
+      })
+    },
+  )
+
   test.each(Object.entries(endpoints))('has answers of it at %s', async (path, body) => {
     expect(await deployed({ response_format: order })).toMatchObject({
       response_format: { type: 'json_schema', name: 'order' },

@@ -20,7 +20,7 @@ export function grammarOf(request: Request, own: OwnForm = () => undefined): Sim
 
 const formsOfOwn = (own: OwnForm): Form[] => {
   const form = own()
-  return form === undefined ? [] : [ofResponseFormat(form)]
+  return form === undefined ? [] : [{ ...ofResponseFormat(form), isOwn: true }]
 }
 
 /** The field in which a request asks for a form. */
@@ -68,9 +68,13 @@ function theOne([first, second]: readonly Form[], minTokens: number): SimpleGram
       { param: second.param },
     )
   if (minTokens > 0)
-    throw new QuartetError('invalid_request', `min_tokens: does not go with ${first.param}; remove it`, {
-      param: 'min_tokens',
-    })
+    throw new QuartetError(
+      'invalid_request',
+      first.isOwn === true
+        ? 'min_tokens: does not go with the form that the alias gives its answers; remove it'
+        : `min_tokens: does not go with ${first.param}; remove it`,
+      { param: 'min_tokens' },
+    )
   const grammar = first.grammar()
   if (grammarLength(grammar) > maxGrammarLength)
     throw new QuartetError(
@@ -87,7 +91,10 @@ function theOne([first, second]: readonly Form[], minTokens: number): SimpleGram
 export const grammarLength = (grammar: object): number => JSON.stringify(grammar).length
 
 interface Form {
+  /** The field that gives it. */
   readonly param: string
+  /** It is the alias's own: the request has no such field. */
+  readonly isOwn?: true
   readonly grammar: () => SimpleGrammar
 }
 
