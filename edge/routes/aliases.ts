@@ -24,8 +24,9 @@ import { maxJsonBytes, readBytes, readJson } from '../http/json-body.ts'
 import { readerOf } from '../http/reader.ts'
 import { behind, byId, parseQuery, pathParameter } from '../http/request-parts.ts'
 import type { ControlApp } from '../request-context.ts'
+import type { TenantRecord } from '../store/records.ts'
 import { checkForm } from '../structure/grammar.ts'
-import { findBackbone } from '../tenants/read.ts'
+import { findBackbone, reloadTenant } from '../tenants/read.ts'
 
 type C = Context<ControlApp>
 
@@ -112,7 +113,7 @@ const readHistory = 1_000
 /** `GET …/aliases/{alias}/canary`: what each side has answered since the canary began. */
 export async function getCanary(c: C): Promise<Response> {
   const name = aliasOf(c)
-  const found = (await aliasesOf(c)).find(({ alias }) => alias === name)
+  const { found } = await findAlias(c, ({ canary }) => canary !== null)
   const canary = found?.canary
   if (found === undefined || canary === undefined || canary === null)
     throw new QuartetError('not_found', `the alias ${name} has no canary now`)
@@ -160,13 +161,13 @@ export async function listAliases(c: C): Promise<Response> {
 /** `GET …/aliases/{alias}`. */
 export async function getAlias(c: C): Promise<Response> {
   const name = aliasOf(c)
-  const found = (await aliasesOf(c)).find(({ alias }) => alias === name)
+  const { found, response_format } = await findAlias(c)
   if (found === undefined)
     throw new QuartetError(
       'not_found',
       `this tenant has no alias ${name}; GET …/aliases lists those there are, and …/aliases/${name}/history tells what a deleted one named`,
     )
-  return c.json({ ...found, response_format: await formOf(name, c) } satisfies AliasDetail)
+  return c.json({ ...found, response_format } satisfies AliasDetail)
 }
 
 /** `GET …/aliases/{alias}/history`, newest first. */
@@ -180,22 +181,40 @@ export async function getHistory(c: C): Promise<Response> {
   return c.json(toPage(history, { limit, id: ({ version }) => String(version) }))
 }
 
-/** The form that an alias gives its answers, as `aliasesOf` reads it. */
-async function formOf(name: AliasName, c: C): Promise<AliasDetail['response_format']> {
-  const record =
-    c.get('actor').kind === 'admin'
-      ? await c.get('platform').directory(c.get('tenant')).record()
-      : c.get('tenantRecord')
-  const form = record?.aliases[name]?.form
-  return (form === undefined ? undefined : record?.forms[form]) ?? null
+interface FoundAlias {
+  readonly found: AliasSummary | undefined
+  /** The form that it gives its answers. */
+  readonly response_format: AliasDetail['response_format']
+}
+
+/**
+ * The alias that the path names, if it is `wanted`. What this isolate does not know may be younger than its memory, so a
+ * tenant's is looked up once more.
+ */
+async function findAlias(c: C, wanted: (alias: AliasSummary) => boolean = () => true): Promise<FoundAlias> {
+  const name = aliasOf(c)
+  const read = async (record: TenantRecord | undefined): Promise<FoundAlias> => {
+    const form = record?.aliases[name]?.form
+    return {
+      found: (await aliasesOf(c, record)).find((each) => each.alias === name && wanted(each)),
+      response_format: (form === undefined ? undefined : record?.forms[form]) ?? null,
+    }
+  }
+  const tenant = c.get('tenant')
+  if (c.get('actor').kind === 'admin') return read(await c.get('platform').directory(tenant).record())
+  const known = await read(c.get('tenantRecord'))
+  return known.found === undefined ? read(await reloadTenant(tenant, readerOf(c))) : known
 }
 
 /** A tenant reads what requests read; an operator reads the source. */
-async function aliasesOf(c: C): Promise<AliasSummary[]> {
+async function aliasesOf(
+  c: C,
+  record: TenantRecord | undefined = c.get('tenantRecord'),
+): Promise<AliasSummary[]> {
   const tenant = c.get('tenant')
   if (c.get('actor').kind === 'admin')
     return unwrap(await c.get('platform').directory(tenant).summary()).aliases
-  const { aliases = {}, forms = {} } = c.get('tenantRecord') ?? {}
+  const { aliases = {}, forms = {} } = record ?? {}
   const brief = (form: string | undefined) => {
     const kept = form === undefined ? undefined : forms[form]
     return kept === undefined ? null : briefOf(kept)

@@ -51,6 +51,20 @@ test('a canary shows how many requests each side answered, since it began, and a
   expect(await counts()).toEqual({ percent: 50, canary: 0, stable: 0 })
 })
 
+test('a canary is found at once, even by an isolate that knows its alias without it', async () => {
+  const isolate = new TestEdge()
+  expect((await isolate.chat(tenant)).status).toBe(200)
+  await setCanary(second, 1)
+  const answer = await isolate.chat(tenant, { model: 'tone@canary' })
+  expect(answer.headers.get('x-quartet-adapter')).toBe(second.digest)
+  const other = new TestEdge()
+  expect((await other.chat(tenant)).status).toBe(200)
+  await edge.own(tenant, 'PUT', '/aliases/fresh', { digest: second.digest })
+  await edge.own(tenant, 'PUT', '/aliases/fresh/canary', { digest: tenant.adapter.digest, percent: 1 })
+  for (const path of ['/aliases/fresh/canary', '/aliases/fresh'])
+    expect((await other.own(tenant, 'GET', path)).status, path).toBe(200)
+})
+
 test('a request may name one side of a canary, which its counts leave out', async () => {
   await setCanary(second, 1)
   expect(await ask('tone@canary')).toBe(second.digest)

@@ -106,7 +106,8 @@ const onlyLate = 'only adapters with late rows (--placement late) are stacked'
 
 /**
  * Looks `model` up among the backbones, whose names always mean the untuned model, and among the tenant's own aliases.
- * An alias that this isolate does not know may be younger than its memory, so it is looked up once more. Whatever else
+ * An alias, or a canary that is asked for, which this isolate does not know may be younger than its memory, so it is looked
+ * up once more. Whatever else
  * exists elsewhere is `model_not_found` in the same words; a model that the tenant's policy leaves out is
  * `model_not_allowed`.
  */
@@ -115,19 +116,23 @@ async function resolveOne(
   { choose, param = 'model', reader, sharesPrefill = false, tenant }: Lookup,
 ): Promise<ResolvedModel> {
   const { name, side } = sideOf(model)
-  const asked: Asked = { model: name, side, choose, reader, param, sharesPrefill }
+  const asked: Asked = { model: name, side, choose, reader, sharesPrefill }
   const untuned = side === undefined ? await findUntuned(asked, tenant) : undefined
-  const found =
-    untuned ??
-    (await findAlias(asked, tenant)) ??
-    (await findAlias(asked, await reloadTenant(tenant.id, reader)))
+  let newest = tenant
+  let found = untuned ?? (await findAlias(asked, tenant))
+  if (found === undefined) {
+    newest = (await reloadTenant(tenant.id, reader)) ?? tenant
+    found = await findAlias(asked, newest)
+  }
   if (found === undefined)
     throw new QuartetError(
       'model_not_found',
-      `the model ${JSON.stringify(model)} does not exist; GET /v1/models lists yours`,
+      side === 'canary' && aliasIn(newest, name) !== undefined
+        ? `the alias ${name} has no canary now; ask for ${name}`
+        : `the model ${JSON.stringify(model)} does not exist; GET /v1/models lists yours`,
       { param },
     )
-  if (!isAllowed(name, tenant.policy.aliases))
+  if (!isAllowed(name, newest.policy.aliases))
     throw new QuartetError(
       'model_not_allowed',
       `this tenant may not ask for the model ${JSON.stringify(model)}; GET /v1/models lists those it may`,
@@ -144,7 +149,6 @@ interface Asked {
   readonly model: string
   readonly side: CanarySide | undefined
   readonly sharesPrefill: boolean
-  readonly param: string
   readonly choose: Choose
   readonly reader: Reader
 }
@@ -159,24 +163,19 @@ async function findUntuned(
 }
 
 async function findAlias(
-  { choose, model, param, reader, sharesPrefill, side }: Asked,
-  tenant: TenantRecord | undefined,
+  { choose, model, reader, sharesPrefill, side }: Asked,
+  tenant: TenantRecord,
 ): Promise<ResolvedModel | undefined> {
-  const alias = AliasName.safeParse(model)
-  if (!alias.success) return undefined
-  const aliases = tenant?.aliases ?? {}
-  const named = Object.hasOwn(aliases, alias.data) ? aliases[alias.data] : undefined
-  if (named === undefined) return undefined
+  const found = aliasIn(tenant, model)
+  if (found === undefined) return undefined
+  const { alias, named } = found
   const { canary, shadow, version } = named
-  if (side === 'canary' && canary === undefined)
-    throw new QuartetError('model_not_found', `the alias ${model} has no canary now; ask for ${model}`, {
-      param,
-    })
+  if (side === 'canary' && canary === undefined) return undefined
   const isTrial = canary !== undefined && side === undefined && !(sharesPrefill && !isAlike(canary, named))
-  const chosen = isTrial ? choose(alias.data, named) : named
+  const chosen = isTrial ? choose(alias, named) : named
   const target = side === 'canary' && canary !== undefined ? canary : chosen
   const record = await readBackbone(target.backbone, reader)
-  const form = named.form === undefined ? undefined : tenant?.forms[named.form]
+  const form = named.form === undefined ? undefined : tenant.forms[named.form]
   return (
     record && {
       record,
@@ -184,11 +183,20 @@ async function findAlias(
       forms: form === undefined ? [] : [form],
       ...(isTrial ? { trial: { version, side: target === canary ? 'canary' : 'stable' } } : {}),
       ...(shadow !== undefined && side === undefined && canShadow(shadow, target)
-        ? { shadow: { alias: alias.data, version, target: shadow, percent: shadow.percent } }
+        ? { shadow: { alias, version, target: shadow, percent: shadow.percent } }
         : {}),
       createdAt: named.updatedAt,
     }
   )
+}
+
+function aliasIn(
+  { aliases }: TenantRecord,
+  model: string,
+): { readonly alias: AliasName; readonly named: AliasRecord } | undefined {
+  const alias = AliasName.safeParse(model)
+  const named = alias.success && Object.hasOwn(aliases, alias.data) ? aliases[alias.data] : undefined
+  return alias.success && named !== undefined ? { alias: alias.data, named } : undefined
 }
 
 const canShadow = (shadow: AliasTarget, target: AliasTarget): boolean =>
