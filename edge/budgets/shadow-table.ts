@@ -1,10 +1,13 @@
 import type { Sql } from '../store/sql.ts'
+import { isOfRunningTenancy } from './tenancy.ts'
 
 /** A shadow that wants to begin. */
 export interface ShadowStart {
   readonly id: string
   /** The UTC day of the request beside which it runs. */
   readonly day: string
+  /** When the tenant of that request was created. */
+  readonly tenancy: number
   /** Prompt, rows and answer together take at most so many. */
   readonly tokens: number
   /** Tokens of the day; null is without limit. */
@@ -31,9 +34,17 @@ export const shadowSchema: readonly string[] = [
   `CREATE TABLE IF NOT EXISTS shadow_spent (day TEXT PRIMARY KEY, tokens INTEGER NOT NULL) STRICT`,
 ]
 
-/** Takes all that a shadow may use from its day; whether there was room for it. */
-export function beginShadow(sql: Sql, { day, id, limit, tokens }: ShadowStart, now: number): boolean {
+/**
+ * Takes all that a shadow may use from its day; whether there was room for it. A deleted tenant's request has none of what
+ * a new tenant of its name may use.
+ */
+export function beginShadow(
+  sql: Sql,
+  { day, id, limit, tenancy, tokens }: ShadowStart,
+  now: number,
+): boolean {
   return sql.atomically(() => {
+    if (!isOfRunningTenancy(sql, tenancy)) return false
     sql.all('DELETE FROM shadows_running WHERE at < ?', now - lostMs)
     const [{ running } = { running: 0 }] = sql.all<{ running: number }>(
       'SELECT COUNT(*) AS running FROM shadows_running',

@@ -1,14 +1,15 @@
 import type { Context } from 'hono'
 import { maxShadowText, maxShadowTokens, type ShadowAnswer } from '../../shared/api/shadows.ts'
-import { toQuartetError } from '../../shared/errors.ts'
+import { QuartetError, toQuartetError } from '../../shared/errors.ts'
 import { newRequestId } from '../../shared/ids.ts'
 import type { Vocabulary } from '../../shared/tokenizer/vocabulary.ts'
-import type { GenerateEvent } from '../../shared/wire.ts'
+import type { GenerateEvent, Usage } from '../../shared/wire.ts'
 import { dayOf } from '../budgets/calendar.ts'
 import { currentFleet } from '../fleet/current-fleet.ts'
 import type { FleetNode } from '../fleet/nodes.ts'
 import { readerOf } from '../http/reader.ts'
 import type { TenantApp } from '../request-context.ts'
+import { NodeFailure } from '../routing/node-failures.ts'
 import { GenerationAttempts } from '../routing/start-generation.ts'
 import type { PlacedToken } from '../streaming/choice-text.ts'
 import { readChoice } from '../streaming/read-choice.ts'
@@ -30,6 +31,8 @@ interface Answered {
 
 /** A worker's work behind an answer is ended after half a minute. */
 const patienceMs = 20_000
+/** A node that ends a shadow whose time is over says what it ran: the time for that word to come. */
+const lastWordMs = 2_000
 
 type Shadow = NonNullable<ResolvedModel['shadow']>
 
@@ -81,7 +84,8 @@ async function answerInShadow(
   const budget = platform.budget(tenant)
   const id = crypto.randomUUID()
   const tokens = prompt.length + rows + maxTokens
-  if (!(await budget.beginShadow({ id, day, tokens, limit: policy.shadowTokensPerDay }))) return
+  const start = { id, day, tokens, limit: policy.shadowTokensPerDay, tenancy: createdAt }
+  if (!(await budget.beginShadow(start))) return
   const said = await run(
     { ...generation, answerers: [{ asked: shadow.alias, model: shadowModel }], maxTokens },
     answered,
@@ -141,7 +145,7 @@ async function run(generation: Generation, { node }: Answered, c: Context<Tenant
   let finishReason = ''
   let error: string | null = null
   const over = new AbortController()
-  const signal = AbortSignal.any([over.signal, AbortSignal.timeout(patienceMs)])
+  const signal = AbortSignal.any([over.signal, AbortSignal.timeout(patienceMs + lastWordMs)])
   try {
     if (call === undefined) throw new Error('a generation without a prompt')
     const attempts = new GenerationAttempts(
@@ -174,6 +178,7 @@ async function run(generation: Generation, { node }: Answered, c: Context<Tenant
       finishReason = delta.finish?.reason ?? finishReason
     }
   } catch (thrown) {
+    counts.failed(thrown)
     error = toQuartetError(thrown).code
   } finally {
     over.abort()
@@ -200,14 +205,20 @@ class Counts {
       this.cachedTokens ||= event.cachedTokens ?? 0
       this.used = this.#read - this.cachedTokens + this.completionTokens
     }
-    if (event.type !== 'done') return
-    const { cachedTokens = 0, completionTokens, promptRows = 0, promptTokens } = event.usage
+    if (event.type === 'done') this.#count(event.usage)
+  }
+
+  /** A node that fails, or whose time is over, says what it ran until then; perhaps before the first token. */
+  failed(thrown: unknown): void {
+    const failure = thrown instanceof QuartetError ? thrown.cause : thrown
+    if (failure instanceof NodeFailure && failure.usage !== undefined) this.#count(failure.usage)
+  }
+
+  #count({ cachedTokens = 0, completionTokens, promptRows = 0, promptTokens }: Usage): void {
     this.completionTokens = completionTokens
     this.cachedTokens = cachedTokens
     this.used = promptTokens - cachedTokens + promptRows + completionTokens
   }
-
-  failed(): void {}
 
   end(): void {}
 }

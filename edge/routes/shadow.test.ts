@@ -148,6 +148,24 @@ describe('a shadow', () => {
     await expect.poll(usage).toMatchObject({ requests: 1, errors: 0, shadow_tokens: 0 })
   })
 
+  test.each(['deadline_exceeded', 'adapter_unusable'])(
+    'that ends with %s before its first token uses what its node ran of the prompt',
+    async (code) => {
+      await setShadow(other)
+      const tokens = byteIds('yes')
+      await stubs.behave({
+        tokens,
+        reason: 'stop',
+        cachedTokens: 2,
+        of: { [other.digest]: { failAfter: { tokens: 0, code } } },
+      })
+      expect((await ask()).status).toBe(200)
+      expect((await shown())[0]?.shadow).toMatchObject({ error: code, text: '', cached_tokens: 2 })
+      const prompt = (await sent())[0]?.prompt.length ?? 0
+      await expect.poll(usage).toMatchObject({ requests: 1, errors: 0, shadow_tokens: prompt - 2 })
+    },
+  )
+
   test('never takes more than its tokens of a day, however many requests come at once', async () => {
     await setShadow(other)
     await ask()
