@@ -16,6 +16,9 @@ interface Row extends Record<string, SqlValue> {
 /** An upload that has not ended by then has died: its room is free again. */
 const uploadSeconds = 3_600
 
+/** Deleted files whose places are remembered. */
+const maxPastFiles = 1_000
+
 /** A tenant's files; their bytes lie in the bucket. */
 export class FileTable {
   readonly #sql: Sql
@@ -76,10 +79,17 @@ export class FileTable {
   }
 
   remove(id: FileId): void {
-    this.#sql.all('DELETE FROM files WHERE id = ?', id)
+    this.#sql.atomically(() => {
+      this.#sql.all('INSERT INTO past_files (id, place) SELECT id, rowid FROM files WHERE id = ?', id)
+      this.#sql.all(
+        'DELETE FROM past_files WHERE seq <= (SELECT seq FROM past_files ORDER BY seq DESC LIMIT 1 OFFSET ?)',
+        maxPastFiles,
+      )
+      this.#sql.all('DELETE FROM files WHERE id = ?', id)
+    })
   }
 
-  /** Newest first; those behind `after`. */
+  /** Newest first; those behind `after`, which may have been deleted of late. */
   list({
     after,
     limit,
@@ -91,8 +101,9 @@ export class FileTable {
   }): FileObject[] {
     return this.#sql
       .all<Row>(
-        `SELECT * FROM files WHERE rowid < COALESCE((SELECT rowid FROM files WHERE id = ?), 9007199254740991)
-          AND purpose IN (SELECT value FROM json_each(?)) ORDER BY rowid DESC LIMIT ?`,
+        `SELECT * FROM files WHERE rowid < COALESCE((SELECT rowid FROM files WHERE id = ?1),
+          (SELECT place FROM past_files WHERE id = ?1), 9007199254740991)
+          AND purpose IN (SELECT value FROM json_each(?2)) ORDER BY rowid DESC LIMIT ?3`,
         ...[after ?? null, JSON.stringify(purposes), limit],
       )
       .map(fileOf)

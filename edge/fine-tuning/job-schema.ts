@@ -4,6 +4,8 @@ export const jobSchema: readonly string[] = [
     id TEXT PRIMARY KEY, filename TEXT NOT NULL, purpose TEXT NOT NULL, bytes INTEGER NOT NULL, lines INTEGER NOT NULL,
     created_at INTEGER NOT NULL, token_counts TEXT
   ) STRICT`,
+  // Where files stood in the list that were deleted of late: somebody may be reading it in pages.
+  'CREATE TABLE IF NOT EXISTS past_files (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, place INTEGER NOT NULL) STRICT',
   // Uploads that have taken room and not ended yet.
   `CREATE TABLE IF NOT EXISTS file_uploads (id TEXT PRIMARY KEY, bytes INTEGER NOT NULL, began_at INTEGER NOT NULL) STRICT`,
   `CREATE TABLE IF NOT EXISTS jobs (

@@ -1,5 +1,6 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { AdapterList, AliasList } from '../../shared/api/deployments.ts'
+import { FileList, FileObject } from '../../shared/api/files.ts'
 import { ModelList } from '../../shared/api/models.ts'
 import { makeAdapter } from '../../test/edge/adapter.ts'
 import { TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
@@ -42,6 +43,27 @@ describe('a list, read in pages by somebody who deletes what each page shows, is
     const second = ModelList.parse(await get(`/models?limit=2&after=${first.last_id}`))
     expect(second.data.map(({ id }) => id)).toEqual(['zz', 'tiny'])
     expect(ModelList.parse(await get('/models?after=tiny')).data).toEqual([])
+  })
+
+  test('files, some of which stay', async () => {
+    const files: string[] = []
+    for (let at = 0; at < 5; at++) {
+      const form = new FormData()
+      form.append('purpose', 'fine-tune')
+      form.append('file', new Blob([JSON.stringify({ prompt: 'a', completion: 'b' })]), 'a.jsonl')
+      const headers = { authorization: `Bearer ${tenant.key}` }
+      const answer = await edge.fetch('/v1/files', { method: 'POST', headers, body: form })
+      files.unshift(FileObject.parse(await answer.json()).id)
+    }
+    const seen: string[] = []
+    for (let after = ''; ; ) {
+      const { data, has_more, last_id } = FileList.parse(await get(`/files?limit=2${after}`))
+      seen.push(...data.map(({ id }) => id))
+      expect((await edge.own(tenant, 'DELETE', `/files/${last_id}`)).status).toBe(200)
+      if (!has_more) break
+      after = `&after=${last_id}`
+    }
+    expect(seen).toEqual(files)
   })
 
   test('adapters', async () => {
