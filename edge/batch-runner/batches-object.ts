@@ -1,6 +1,6 @@
 import { DurableObject } from 'cloudflare:workers'
 import type { BatchId } from '../../shared/api/batches.ts'
-import type { FileId } from '../../shared/api/files.ts'
+import type { FileId, FileObject } from '../../shared/api/files.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import { TenantId } from '../../shared/ids.ts'
 import { BatchBook } from '../batches/batch-book.ts'
@@ -201,7 +201,8 @@ export abstract class BatchesObject extends DurableObject<Bindings> {
       readonly platform: Platform
     },
   ): Promise<void> {
-    const writer = platform.files.writer(fileKey(this.#tenant, file))
+    const key = fileKey(this.#tenant, file)
+    const writer = platform.files.writer(key)
     const encoder = new TextEncoder()
     let bytes = 0
     let lines = 0
@@ -222,7 +223,7 @@ export abstract class BatchesObject extends DurableObject<Bindings> {
       await writer.abandon()
       throw thrown
     }
-    await platform.training(this.#tenant).completeFile({
+    const written: FileObject = {
       id: file,
       object: 'file',
       bytes,
@@ -231,7 +232,10 @@ export abstract class BatchesObject extends DurableObject<Bindings> {
       purpose: 'batch_output',
       status: 'processed',
       lines,
-    })
+    }
+    const completed = await platform.training(this.#tenant).completeFile(written, this.#createdAt)
+    // The tenant was deleted while the file was written.
+    if (!completed.ok) await platform.files.delete([key])
   }
 
   /** When the tenant was created; null where that is not known. */

@@ -38,6 +38,8 @@ export interface MoveRequest {
   readonly aim: Aim
   /** `admin`, or a key's id. */
   readonly by: string
+  /** When the tenant of the key that asks was created; absent of an operator. */
+  readonly tenancy?: number | undefined
   /** The version the alias must have; 0: it must not exist. */
   readonly ifVersion: number | undefined
 }

@@ -72,6 +72,7 @@ export class Delivery {
     if (!outbox.isPublished()) {
       const { BUDGETS, FEED, TRAINING } = env
       await FEED.get(FEED.idFromName('feed')).publish([{ tenant: state, keys }])
+      if (state.status === 'deleted') tenant.deletionTold(Date.now())
       if (outbox.ids('policy').length > 0)
         await BUDGETS.get(BUDGETS.idFromName(state.id)).setPolicy(tenant.policy, state.createdAt)
       if (outbox.ids('policy').length > 0 || state.status === 'deleted')

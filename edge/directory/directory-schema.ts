@@ -4,6 +4,7 @@ export const schema = `
     id TEXT PRIMARY KEY, created_at INTEGER NOT NULL, version INTEGER NOT NULL DEFAULT 1,
     status TEXT NOT NULL DEFAULT 'active', policy TEXT NOT NULL DEFAULT '{}'
   ) STRICT;
+  CREATE TABLE IF NOT EXISTS told_deletion (one INTEGER PRIMARY KEY CHECK (one = 1), at INTEGER NOT NULL) STRICT;
   CREATE TABLE IF NOT EXISTS keys (
     id TEXT PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, name TEXT NOT NULL, created_at INTEGER NOT NULL,
     expires_at INTEGER, scopes TEXT

@@ -16,6 +16,7 @@ import type { NewKey } from './key-table.ts'
 import { type Outcome, ok, refuse } from './outcome.ts'
 import { type Tables, tablesOf } from './tables.ts'
 import { adaptersRecord, tenantRecord, tenantSummary } from './tenant-record.ts'
+import { deletionBoundMs } from './tenant-table.ts'
 
 const maxKeys = 500
 
@@ -53,6 +54,13 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
     const existing = tenant.state
     if (existing !== undefined && existing.status !== 'deleted')
       return refuse('conflict', `the tenant ${id} exists already`)
+    const waitMs = outbox.isPublished() ? tenant.nameTakenMs(Date.now()) : deletionBoundMs
+    if (existing !== undefined && waitMs > 0)
+      return refuse(
+        'conflict',
+        `the tenant ${id} was deleted just now, and isolates may let its keys in for a moment longer; retry`,
+        { isTransient: true, retryAfterSeconds: Math.ceil(waitMs / 1_000) },
+      )
     if (adapters.removals().length > 0)
       return refuse('conflict', `what the deleted tenant ${id} had is still being removed; retry`, {
         isTransient: true,
@@ -199,7 +207,10 @@ export class TenantDirectory extends DurableObject<DirectoryBindings> {
   /** Moves an alias. The value is the alias from now on; null when it was deleted. */
   async move(request: MoveRequest): Promise<Outcome<AliasSummary | null>> {
     return this.#changes.commit(() => {
-      if (request.aim.action === 'shadow' && this.#tables.tenant.policy.shadowTokensPerDay === 0)
+      const { policy, state } = this.#tables.tenant
+      // An upload that has an alias moved in the end may be older than the tenant of this name.
+      if (request.tenancy !== undefined && request.tenancy !== state?.createdAt) return noTenant()
+      if (request.aim.action === 'shadow' && policy.shadowTokensPerDay === 0)
         return refuse(
           'conflict',
           'the policy of this tenant has no tokens for shadows; an operator sets shadowTokensPerDay (quartet tenant limit TENANT --shadow-tokens-per-day N)',

@@ -10,6 +10,9 @@ interface Row extends Record<string, SqlStorageValue> {
   readonly status: TenantState['status']
 }
 
+/** So long after the feed was told of a deletion some isolate may let the tenant's keys in. */
+export const deletionBoundMs = 5_000
+
 /** The tenant itself: one row, which stays when the tenant is deleted. */
 export class TenantTable {
   readonly #sql: SqlStorage
@@ -46,6 +49,7 @@ export class TenantTable {
   create({ createdAt, id, policy }: { id: TenantId; createdAt: number; policy: TenantPolicy }): void {
     const version = (this.state?.version ?? 0) + 1
     this.#sql.exec('DELETE FROM tenant')
+    this.#sql.exec('DELETE FROM told_deletion')
     this.#sql.exec(
       'INSERT INTO tenant (id, created_at, version, status, policy) VALUES (?, ?, ?, ?, ?)',
       ...[id, createdAt, version, 'active', JSON.stringify(policy)],
@@ -54,6 +58,19 @@ export class TenantTable {
 
   setStatus(status: TenantStatus | 'deleted'): void {
     this.#sql.exec('UPDATE tenant SET status = ?', status)
+  }
+
+  /** The feed knows that the tenant is deleted. The first time counts. */
+  deletionTold(now: number): void {
+    this.#sql.exec('INSERT OR IGNORE INTO told_deletion VALUES (1, ?)', now)
+  }
+
+  /** For how long nobody may have the deleted tenant's name: what its keys still do would be done to the new tenant. */
+  nameTakenMs(now: number): number {
+    const [told] = this.#sql.exec<{ at: number }>('SELECT at FROM told_deletion').toArray()
+    const left = told === undefined ? 0 : told.at + deletionBoundMs - now
+    // A clock that was set back does not hold the name.
+    return left > deletionBoundMs ? 0 : Math.max(0, left)
   }
 
   /** Changes what it names. */

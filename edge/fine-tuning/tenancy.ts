@@ -30,9 +30,15 @@ export class Tenancy {
       if (before === undefined && began !== null) return
       for (const key of [...this.#fileKeys(tenant), ...this.#checkpointKeys(tenant)])
         this.#sql.all('INSERT OR IGNORE INTO removals VALUES (?)', key)
-      for (const table of ['files', 'file_uploads', 'jobs', 'events', 'checkpoints', 'trained'])
+      for (const table of ['files', 'past_files', 'file_uploads', 'jobs', 'events', 'checkpoints', 'trained'])
         this.#sql.all(`DELETE FROM ${table}`)
     })
+  }
+
+  /** Whether a tenant that was created then has these: not once it was deleted, whoever has its name by now. */
+  isRunning(began: number | null): boolean {
+    const [running] = this.#sql.all<{ began: number | null }>('SELECT began FROM tenancy')
+    return running === undefined || began === null || running.began === began
   }
 
   /** Whose these are; undefined before the first job. */

@@ -24,6 +24,8 @@ interface TrainingBindings extends Pick<StoreBindings, 'FILES'> {
   readonly TRAINING_QUEUE: DurableObjectNamespace<TrainingQueue>
 }
 
+const gone = () => refuse('not_found', 'the tenant of this file was deleted')
+
 /** One per tenant: the only owner of its files' records and its fine-tuning jobs. */
 export class TenantTraining extends DurableObject<TrainingBindings> {
   readonly #book: JobBook
@@ -84,9 +86,17 @@ export class TenantTraining extends DurableObject<TrainingBindings> {
 
   /**
    * Takes room for a file before its bytes are written, and says how many it may have. `wanted` is null where the client
-   * does not say; `limit`: bytes of all files together, null is without limit.
+   * does not say; `limit`: bytes of all files together, null is without limit; `tenancy`: when the tenant was created.
    */
-  async beginFile(id: FileId, wanted: number | null, limit: number | null): Promise<Outcome<number>> {
+  async beginFile(
+    id: FileId,
+    {
+      limit,
+      tenancy,
+      wanted,
+    }: { readonly wanted: number | null; readonly limit: number | null; readonly tenancy: number },
+  ): Promise<Outcome<number>> {
+    if (!this.#book.tenancy.isRunning(tenancy)) return gone()
     const room = this.#book.files.reserve(id, { wanted, limit })
     return room === undefined
       ? refuse(
@@ -96,8 +106,14 @@ export class TenantTraining extends DurableObject<TrainingBindings> {
       : ok(room)
   }
 
-  async completeFile(file: FileObject): Promise<void> {
+  /**
+   * The bytes are all in the bucket. Refuses with `not_found` where the tenant that was created at `tenancy` was deleted
+   * meanwhile; null is one whose creation is not known.
+   */
+  async completeFile(file: FileObject, tenancy: number | null): Promise<Outcome<null>> {
+    if (!this.#book.tenancy.isRunning(tenancy)) return gone()
     this.#book.files.add(file)
+    return ok(null)
   }
 
   async abandonFile(id: FileId): Promise<void> {

@@ -130,9 +130,27 @@ describe('a tenant', () => {
     await expectRefusal(await edge.admin('DELETE', `/tenants/${tenant.id}`), 404, 'not_found')
     const keys = (await env.STORE.list()).keys.map(({ name }) => name)
     expect(keys.filter((name) => name.includes(`:${tenant.id}`))).toEqual([])
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 5_000 })
     expect((await edge.admin('POST', '/tenants', { id: tenant.id })).status).toBe(201)
     await expectRefusal(await edge.chat(tenant), 401, 'invalid_api_key')
     expect(await summary()).toMatchObject({ keys: [], adapters: [], aliases: [] })
+  })
+
+  test('that is deleted leaves its name to nobody while some isolate may let its keys in, so that they change nothing of the next', async () => {
+    const isolate = new TestEdge()
+    expect((await isolate.chat(tenant)).status).toBe(200)
+    expect((await edge.admin('DELETE', `/tenants/${tenant.id}`)).status).toBe(204)
+    const create = () => edge.admin('POST', '/tenants', { id: tenant.id })
+    const refused = await create()
+    expect(refused.headers.get('retry-after')).toBe('5')
+    await expectRefusal(refused, 409, 'conflict', /was deleted just now.*retry/)
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 5_000 })
+    expect((await create()).status).toBe(201)
+    const { file } = await makeAdapter({ backbone: workerBackbone, seed: 810 })
+    const headers = { authorization: `Bearer ${tenant.key}` }
+    const late = await isolate.fetch('/v1/adapters?alias=tone', { method: 'POST', headers, body: file })
+    await expectRefusal(late, 401, 'invalid_api_key')
+    expect(await summary()).toMatchObject({ adapters: [], aliases: [] })
   })
 })
 

@@ -52,14 +52,18 @@ const sending: ReadonlySet<MoveRequest['aim']['action']> = new Set([
 ])
 
 /** Moves an alias of the tenant. Throws `conflict` where it is to send requests somewhere and its name is a backbone's. */
-export async function moveAlias(c: C, request: Omit<MoveRequest, 'by'>): Promise<AliasSummary | null> {
+export async function moveAlias(
+  c: C,
+  request: Omit<MoveRequest, 'by' | 'tenancy'>,
+): Promise<AliasSummary | null> {
   if (sending.has(request.aim.action)) await requireOwnName(request.alias, c)
   Object.assign(c.get('auditTarget'), targetOf(request))
   const { directory } = c.get('platform')
-  return unwrap(await directory(c.get('tenant')).move({ ...request, by: actorName(c.get('actor')) }))
+  const tenancy = c.get('tenantRecord')?.createdAt
+  return unwrap(await directory(c.get('tenant')).move({ ...request, by: actorName(c.get('actor')), tenancy }))
 }
 
-const targetOf = ({ aim, alias }: Omit<MoveRequest, 'by'>): AuditTarget => ({
+const targetOf = ({ aim, alias }: Pick<MoveRequest, 'aim' | 'alias'>): AuditTarget => ({
   alias,
   ...('digest' in aim ? { digest: aim.digest } : {}),
   ...('percent' in aim ? { percent: String(aim.percent) } : {}),

@@ -49,7 +49,8 @@ export async function createFile(c: C): Promise<Response> {
   const id = newFileId()
   // Clients that stream a file do not know the form's length: they get what room there is.
   const wanted = announced === null ? null : Number(announced)
-  const maxBytes = unwrap(await records.beginFile(id, wanted, c.get('tenantRecord').policy.fileBytes))
+  const { createdAt: tenancy, policy } = c.get('tenantRecord')
+  const maxBytes = unwrap(await records.beginFile(id, { wanted, limit: policy.fileBytes, tenancy }))
   const key = fileKey(tenant, id)
   const arriving = arrivingChunks(body, progress)
   const receiving = receiveFile({
@@ -65,7 +66,7 @@ export async function createFile(c: C): Promise<Response> {
     .then(async ({ counts, file }) => {
       const counted: FileObject =
         counts === undefined ? file : { ...file, token_counts: await withEstimates(counts, readerOf(c)) }
-      await records.completeFile(counted)
+      unwrap(await records.completeFile(counted, tenancy))
       return counted
     })
     .catch(async (thrown: unknown) => {
