@@ -179,10 +179,10 @@ export function aliasCommand(): Command {
         changed(tenant, await deployments[end](name, options), options)
       })
 
-  named(alias.command('delete'))
+  expecting(named(alias.command('delete')))
     .description('remove an alias; the adapter and the history stay')
-    .action(async (tenant: TenantId, name: AliasName, _options, command: Command) => {
-      await (await adminOf(command)).deployments(tenant).deleteAlias(name)
+    .action(async (tenant: TenantId, name: AliasName, options: Options, command: Command) => {
+      await (await adminOf(command)).deployments(tenant).deleteAlias(name, options)
       note(`${tenant}: ${name} is deleted`)
     })
 
@@ -199,10 +199,10 @@ const named = (command: Command): Command =>
     .argument('<tenant>', 'whose alias', parsedBy(TenantId))
     .argument('<alias>', 'the model name that clients ask for', parsedBy(AliasName))
 
-const changing = (command: Command): Command =>
-  named(command)
-    .option('--if-version <n>', 'only if the alias has this version (0: does not exist)', wholeNumber)
-    .option('--json', 'as JSON')
+const expecting = (command: Command): Command =>
+  command.option('--if-version <n>', 'only if the alias has this version (0: does not exist)', wholeNumber)
+
+const changing = (command: Command): Command => expecting(named(command)).option('--json', 'as JSON')
 
 function changed(tenant: TenantId, alias: AliasSummary, options: Options): void {
   note(`${tenant}: ${alias.alias} is ${alias.digest} (version ${alias.version})`)

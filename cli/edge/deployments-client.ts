@@ -60,7 +60,13 @@ export function deploymentsClient(access: EdgeAccess) {
         answer: AliasSummary,
       }),
 
-    deleteAlias: (name: AliasName) => send(access, { method: 'DELETE', path: alias(name), answer: anything }),
+    deleteAlias: (name: AliasName, { ifVersion }: Precondition) =>
+      send(access, {
+        method: 'DELETE',
+        path: alias(name),
+        json: { if_version: ifVersion },
+        answer: anything,
+      }),
 
     history: (
       name: AliasName,

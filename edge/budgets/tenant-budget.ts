@@ -83,7 +83,7 @@ export class TenantBudget extends DurableObject<BudgetBindings> {
   }
 
   /** Counts of the answers of both sides of an alias's canary, from a version on. */
-  async trials(alias: AliasName, since: number): Promise<Pick<CanaryReport, CanarySide>> {
+  async trials(alias: AliasName, since: CanaryReport['since']): Promise<Pick<CanaryReport, CanarySide>> {
     return readTrials(this.#sql, { alias, since })
   }
 

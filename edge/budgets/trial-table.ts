@@ -39,10 +39,19 @@ export function recordTrial(sql: Sql, { alias, firstTokenMs, side, version, ...d
   )
 }
 
-/** The counts of both sides from a version of the alias on. */
+/** A budget's clock and that of the tenant's directory may differ by so much. */
+const clocksDifferMs = 60_000
+
+/**
+ * The counts of both sides from a version of the alias on, which began at `at`. What is older is of another alias that had
+ * this name so long ago that its versions are forgotten.
+ */
 export function readTrials(
   sql: Sql,
-  { alias, since }: { readonly alias: string; readonly since: number },
+  {
+    alias,
+    since,
+  }: { readonly alias: string; readonly since: { readonly version: number; readonly at: number } },
 ): Pick<CanaryReport, CanarySide> {
   const rows = sql.all<{
     side: string
@@ -54,8 +63,9 @@ export function readTrials(
     timed: number
   }>(
     `SELECT side, SUM(requests) AS requests, SUM(errors) AS errors, SUM(prompt) AS prompt, SUM(completion) AS completion,
-     SUM(first_token_ms) AS ms, SUM(first_tokens) AS timed FROM trials WHERE alias = ? AND version >= ? GROUP BY side`,
-    ...[alias, since],
+     SUM(first_token_ms) AS ms, SUM(first_tokens) AS timed FROM trials
+     WHERE alias = ? AND version >= ? AND at >= ? GROUP BY side`,
+    ...[alias, since.version, since.at - clocksDifferMs],
   )
   const of = (side: CanarySide): CanaryReport[CanarySide] => {
     const row = rows.find((each) => each.side === side)

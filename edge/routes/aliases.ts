@@ -6,6 +6,7 @@ import {
   type AliasSummary,
   CanaryEndRequest,
   type CanaryReport,
+  DeleteAliasRequest,
   HistoryQuery,
   PutAliasRequest,
   PutCanaryRequest,
@@ -49,6 +50,7 @@ const sending: ReadonlySet<MoveRequest['aim']['action']> = new Set([
   'rollback',
   'canary',
   'promote',
+  'shadow',
 ])
 
 /** Moves an alias of the tenant. Throws `conflict` where it is to send requests somewhere and its name is a backbone's. */
@@ -129,10 +131,11 @@ export async function getCanary(c: C): Promise<Response> {
     version: found.version,
     at: found.updatedAt,
   }
+  const began = { version: since.version, at: since.at }
   return c.json({
     ...canary,
-    since: { version: since.version, at: since.at },
-    ...(await budget(tenant).trials(name, since.version)),
+    since: began,
+    ...(await budget(tenant).trials(name, began)),
   } satisfies CanaryReport)
 }
 
@@ -150,7 +153,8 @@ export async function abortCanary(c: C): Promise<Response> {
 
 /** `DELETE …/aliases/{alias}`. Its history stays until many others were deleted. */
 export async function deleteAlias(c: C): Promise<Response> {
-  await moveAlias(c, { alias: aliasOf(c), aim: { action: 'delete' }, ifVersion: undefined })
+  const { if_version } = await readOptional(DeleteAliasRequest, c)
+  await moveAlias(c, { alias: aliasOf(c), aim: { action: 'delete' }, ifVersion: if_version })
   return c.body(null, 204)
 }
 

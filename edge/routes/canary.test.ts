@@ -1,4 +1,6 @@
-import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { runInDurableObject } from 'cloudflare:test'
+import { env } from 'cloudflare:workers'
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { CanaryReport } from '../../shared/api/deployments.ts'
 import { makeAdapter, type TestAdapter } from '../../test/edge/adapter.ts'
 import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
@@ -12,6 +14,10 @@ beforeEach(async () => {
   tenant = await edge.seedTenant()
   second = await publish(500)
   await stubs.behave({ tokens: [97, 98] })
+})
+
+afterEach(() => {
+  vi.useRealTimers()
 })
 
 async function publish(seed: number): Promise<TestAdapter> {
@@ -63,6 +69,26 @@ test('a canary is found at once, even by an isolate that knows its alias without
   await edge.own(tenant, 'PUT', '/aliases/fresh/canary', { digest: tenant.adapter.digest, percent: 1 })
   for (const path of ['/aliases/fresh/canary', '/aliases/fresh'])
     expect((await other.own(tenant, 'GET', path)).status, path).toBe(200)
+})
+
+test('a canary counts nothing of an alias of the same name whose history is forgotten', async () => {
+  await setCanary(second)
+  for (let at = 0; at < 4; at++) await ask()
+  const requests = async () => {
+    const { canary, stable } = await shown()
+    return canary.requests + stable.requests
+  }
+  await expect.poll(requests).toBe(4)
+  await edge.own(tenant, 'DELETE', '/aliases/tone')
+  const directory = env.TENANTS.get(env.TENANTS.idFromName(tenant.id))
+  await runInDurableObject(directory, (_, { storage }) => {
+    for (const table of ['deployments', 'past_aliases']) storage.sql.exec(`DELETE FROM ${table}`)
+  })
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 3_600_000 })
+  await edge.own(tenant, 'PUT', '/aliases/tone', { digest: tenant.adapter.digest })
+  await setCanary(second)
+  expect((await shown()).since.version).toBe(2)
+  expect(await requests()).toBe(0)
 })
 
 test('a request may name one side of a canary, which its counts leave out', async () => {

@@ -75,6 +75,14 @@ describe('a deployment', () => {
     expect((await history()).data).toHaveLength(2)
   })
 
+  test('is deleted only where it has the version that is expected', async () => {
+    const { id } = tenant
+    const remove = (if_version: number) => edge.admin('DELETE', `/tenants/${id}/aliases/tone`, { if_version })
+    expect((await remove(7)).status).toBe(409)
+    expect((await edge.admin('GET', `/tenants/${id}/aliases/tone`)).status).toBe(200)
+    expect((await remove(1)).status).toBe(204)
+  })
+
   test('may expect that the alias is new', async () => {
     const create = () => edge.own(tenant, 'PUT', '/aliases/fresh', { digest: next.digest, if_version: 0 })
     expect((await create()).status).toBe(200)

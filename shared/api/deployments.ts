@@ -150,6 +150,8 @@ export const PutAliasRequest = z.strictObject({
   }),
   ...precondition,
 })
+/** `DELETE …/aliases/{alias}`. */
+export const DeleteAliasRequest = z.strictObject(precondition)
 /** `POST …/aliases/{alias}/rollback`: to the version before, unless told. */
 export const RollbackRequest = z.strictObject({ version: z.int().min(1).optional(), ...precondition })
 /** `PUT …/aliases/{alias}/canary`. */
