@@ -44,8 +44,8 @@ describe.each([1, 10, 50, 90, 99])('a canary of %i percent', (percent) => {
     expectShare(taken({ percent, by: 'user' }, users), percent)
   })
 
-  test('by user takes that share of the requests that name no user', () => {
-    const requests = Array.from({ length: draws }, () => ({ requestId: newRequestId(), user: undefined }))
+  test.each([undefined, ''])('by user takes that share of the requests that name no user: %j', (user) => {
+    const requests = Array.from({ length: draws }, () => ({ requestId: newRequestId(), user }))
     expectShare(taken({ percent, by: 'user' }, requests), percent)
   })
 })

@@ -4,7 +4,7 @@ import type { AliasRecord, AliasTarget } from '../store/records.ts'
 
 export interface Asker {
   readonly requestId: RequestId
-  /** The request's `user`, if it names one. */
+  /** The request's `user`, if it names one; an empty one is none. */
   readonly user: string | undefined
 }
 
@@ -15,7 +15,7 @@ export interface Asker {
 export function chooseTarget(alias: AliasName, record: AliasRecord, { requestId, user }: Asker): AliasTarget {
   const { canary } = record
   if (canary === undefined) return record
-  const who = canary.by === 'user' && user !== undefined ? `user\n${user}` : `request\n${requestId}`
+  const who = canary.by === 'user' && user ? `user\n${user}` : `request\n${requestId}`
   const at = scorer(`${alias}\n${canary.digest}`)({ id: who }) / 2 ** 32
   return at < canary.percent / 100 ? canary : record
 }

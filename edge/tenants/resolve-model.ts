@@ -117,7 +117,13 @@ async function resolveOne(
 ): Promise<ResolvedModel> {
   const { name, side } = sideOf(model)
   const asked: Asked = { model: name, side, choose, reader, sharesPrefill }
-  const untuned = side === undefined ? await findUntuned(asked, tenant) : undefined
+  const untuned = await findUntuned(asked, tenant)
+  if (untuned !== undefined && side !== undefined)
+    throw new QuartetError(
+      'model_not_found',
+      `the model ${JSON.stringify(model)} does not exist: ${name} is the untuned model, which has no sides; ask for ${name}`,
+      { param },
+    )
   let newest = tenant
   let found = untuned ?? (await findAlias(asked, tenant))
   if (found === undefined) {
