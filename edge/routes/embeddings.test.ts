@@ -73,7 +73,7 @@ describe('an input', () => {
     [{}, 'input', /input/],
     [{ input: '' }, 'input', /empty/],
     [{ input: [] }, 'input', /must be/],
-    [{ input: ['a', ''] }, 'input', /empty/],
+    [{ input: ['a', ''] }, 'input[1]', /empty/],
     [{ input: ['a', 1] }, null, /input/],
     [{ input: [99_999] }, 'input', /99999 is no token/],
     [{ input: 'a'.repeat(600) }, 'input', /room for; shorten it$/],
