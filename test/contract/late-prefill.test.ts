@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { type AdminClient, adminClient } from '../../cli/edge/admin-client.ts'
 import { readConfig } from '../../gpu-node/config.ts'
 import { startNode } from '../../gpu-node/node.ts'
@@ -298,7 +298,8 @@ test('a later tenant of the same name never sees what the earlier one read', asy
   const id = TenantId.parse('again')
   const messages = conversation('again')
   const asked = async () => {
-    await admin.createTenant(id)
+    // A deleted tenant's name is free some seconds later.
+    await vi.waitFor(() => admin.createTenant(id), { timeout: 20_000, interval: 500 })
     const { key } = await admin.createKey(id)
     return [await ask(key, { model: 'tiny', messages }), await ask(key, { model: 'tiny', messages })] as const
   }
