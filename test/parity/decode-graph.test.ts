@@ -193,9 +193,9 @@ test('what does not fit a device or is cut short is named before a node serves, 
   const opened = () => openPages(tiny, true)
   full(([first]) => first === 2048)
   await expect(opened()).rejects.toMatchObject({
-    code: 'backbone_invalid',
+    code: 'node_unavailable',
     message: expect.stringMatching(
-      /cannot load .*weights.*on cpu: Failed to allocate memory; .*pull it again/,
+      /cannot load .*weights.*on cpu: Failed to allocate memory; there is too little memory.*--weights/,
     ),
   })
   full(([, second]) => second === 2048)
