@@ -1,7 +1,7 @@
 import { type BatchErrors, type BatchId, BatchLine, maxBatchLines } from '../../shared/api/batches.ts'
 import type { BatchBook, BatchRequest } from '../batches/batch-book.ts'
 import type { BatchRecord } from '../batches/batch-table.ts'
-import { linesOf, lineText } from '../files/lines.ts'
+import { linesOf } from '../files/lines.ts'
 
 const maxErrors = 100
 const keptAtOnce = 200
@@ -21,8 +21,8 @@ export async function readRequests(
     errors.push(...keepRequests(id, { book, read }))
     read = []
   }
-  for await (const { at, bytes, line } of linesOf(body)) {
-    const { custom_id: customId, url } = BatchLine.parse(JSON.parse(lineText(bytes)))
+  for await (const { at, bytes, line, text } of linesOf(body)) {
+    const { custom_id: customId, url } = BatchLine.parse(JSON.parse(text))
     if (++count > maxBatchLines)
       return [
         {
@@ -39,7 +39,7 @@ export async function readRequests(
         param: 'url',
         line,
       })
-    read.push({ line, customId, at, bytes: bytes.length })
+    read.push({ line, customId, at, bytes })
     if (read.length >= keptAtOnce) keep()
     if (errors.length >= maxErrors) break
   }

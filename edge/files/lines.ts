@@ -4,7 +4,9 @@ export interface FileLine {
   readonly line: number
   /** Where it begins, in bytes. */
   readonly at: number
-  readonly bytes: Uint8Array
+  /** Its length. */
+  readonly bytes: number
+  readonly text: string
 }
 
 const newline = 10
@@ -25,11 +27,11 @@ export async function* linesOf(body: AsyncIterable<Uint8Array>): AsyncGenerator<
       bytes.set(piece, filled)
       filled += piece.length
     }
-    const taken = { line, at, bytes }
+    const taken = { line, at, bytes: length, text: lineText(bytes) }
     pieces = []
     at += length + 1
     line += 1
-    return lineText(bytes) === '' ? undefined : taken
+    return taken.text === '' ? undefined : taken
   }
   for await (const chunk of body) {
     let from = 0

@@ -107,9 +107,8 @@ const onlyLate = 'only adapters with late rows (--placement late) are stacked'
 /**
  * Looks `model` up among the backbones, whose names always mean the untuned model, and among the tenant's own aliases.
  * An alias, or a canary that is asked for, which this isolate does not know may be younger than its memory, so it is looked
- * up once more. Whatever else
- * exists elsewhere is `model_not_found` in the same words; a model that the tenant's policy leaves out is
- * `model_not_allowed`.
+ * up once more. Whatever else exists elsewhere is `model_not_found` in the same words; a model that the tenant's policy
+ * leaves out is `model_not_allowed`.
  */
 async function resolveOne(
   model: string,
