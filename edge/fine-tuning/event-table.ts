@@ -68,6 +68,20 @@ export class EventTable {
     )
   }
 
+  /** Adds the losses that the trainer at work has not told before: it tells them again where an answer was lost. */
+  addLosses(job: JobId, losses: readonly NewEvent[]): void {
+    const told = this.#sql.all<{ data: string }>(
+      `SELECT data FROM events WHERE job = ? AND type = 'metrics'
+        AND seq > (SELECT COALESCE(MAX(seq), 0) FROM events WHERE job = ? AND type = 'message')`,
+      ...[job, job],
+    )
+    const known = new Set(told.map(({ data }) => data))
+    this.add(
+      job,
+      losses.filter(({ data }) => !known.has(JSON.stringify(data))),
+    )
+  }
+
   /** Newest first, those older than `before`. */
   newest(
     job: JobId,

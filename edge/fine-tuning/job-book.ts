@@ -6,6 +6,7 @@ import { type Outcome, ok, refuse } from '../directory/outcome.ts'
 import type { Sql } from '../store/sql.ts'
 import { type Checkpoint, CheckpointTable } from './checkpoint-table.ts'
 import { EventTable, message, metricsEvent } from './event-table.ts'
+import { FailedTryTable, maxFailedTries } from './failed-try-table.ts'
 import { FileTable } from './file-table.ts'
 import { jobSchema } from './job-schema.ts'
 import { checkFiles, type JobSpec } from './job-spec.ts'
@@ -24,7 +25,14 @@ const seconds = (): number => Math.floor(Date.now() / 1_000)
 export interface ReportAnswer extends TrainerOrder {
   /** The month's training tokens do not suffice for the job. */
   readonly isOverBudget?: true
+  /** How long the job waits until another trainer may have it. */
+  readonly waitMs?: number
 }
+
+/** What a trainer with the lease of a job is to do: train it, or leave it, which then waits for a while. */
+export type Begun =
+  | { readonly type: 'train'; readonly job: JobRecord; readonly checkpoint: Checkpoint | undefined }
+  | { readonly type: 'wait'; readonly waitMs: number }
 
 /** A claim or report of the trainer that holds a job's lease. */
 export interface TrainerHold {
@@ -48,6 +56,7 @@ export class JobBook {
   readonly checkpoints: CheckpointTable
   readonly trained: TrainedTable
   readonly tenancy: Tenancy
+  readonly #failedTries: FailedTryTable
 
   constructor(sql: Sql) {
     for (const statement of jobSchema) sql.all(statement)
@@ -58,6 +67,7 @@ export class JobBook {
     this.checkpoints = new CheckpointTable(sql)
     this.trained = new TrainedTable(sql)
     this.tenancy = new Tenancy(sql)
+    this.#failedTries = new FailedTryTable(sql)
   }
 
   /** A new job, queued. Throws nothing; refuses with `not_found` and `conflict`. */
@@ -95,14 +105,17 @@ export class JobBook {
   }
 
   /** A trainer has the job's lease: from now on only it may report. Undefined where there is nothing to train. */
-  begin({
-    fence,
-    job: id,
-  }: TrainerHold): { readonly job: JobRecord; readonly checkpoint: Checkpoint | undefined } | undefined {
+  begin({ fence, job: id }: TrainerHold): Begun | undefined {
     const job = this.jobs.find(id)
     if (job === undefined || fence <= job.fence || (job.status !== 'queued' && job.status !== 'running'))
       return undefined
     return this.#sql.atomically(() => {
+      if (job.status === 'running') {
+        const left = this.#failedTry(job, 'A trainer vanished with the job')
+        if (left === null) return undefined
+        // The first one may have been a machine that was switched off.
+        if (left.count > 1) return { type: 'wait', waitMs: left.waitMs }
+      }
       const checkpoint = this.checkpoints.list(id)[0]
       const expected = job.spec.estimate?.seconds
       this.jobs.change(id, {
@@ -119,7 +132,7 @@ export class JobBook {
             : `Going on from the checkpoint of step ${checkpoint.step}`,
         ),
       ])
-      return { job: this.#require(id), checkpoint }
+      return { type: 'train', job: this.#require(id), checkpoint }
     })
   }
 
@@ -145,7 +158,7 @@ export class JobBook {
     const { id } = job
     switch (report.type) {
       case 'planned': {
-        const { examples, steps, tokens } = report
+        const { examples, steps, tokens, validationTrainedOn = 0 } = report
         const left =
           limit === null ? null : limit - this.trained.inMonth(monthNow()) - this.jobs.plannedBeside(id)
         if (left !== null && tokens > left) {
@@ -157,7 +170,17 @@ export class JobBook {
           return { order: 'stop', isOverBudget: true }
         }
         this.jobs.change(id, { plannedTokens: tokens, progress: { step: job.progress?.step ?? 0, steps } })
-        this.events.add(id, [message(`Training on ${examples} examples: ${steps} steps, ${tokens} tokens`)])
+        this.events.add(id, [
+          ...(validationTrainedOn === 0
+            ? []
+            : [
+                message(
+                  `Not measured on ${validationTrainedOn} of the validation file's examples, whose prompts are trained on`,
+                  'warn',
+                ),
+              ]),
+          message(`Training on ${examples} examples: ${steps} steps, ${tokens} tokens`),
+        ])
         return { order: 'continue' }
       }
       case 'progress': {
@@ -167,7 +190,7 @@ export class JobBook {
           trainedTokens: Math.max(trainedTokens, job.trainedTokens ?? 0),
           ...(secondsLeft === null ? {} : { estimatedFinish: Math.floor(seconds() + secondsLeft) }),
         })
-        this.events.add(
+        this.events.addLosses(
           id,
           metrics.map((each) => metricsEvent(each, job.progress?.steps)),
         )
@@ -181,6 +204,10 @@ export class JobBook {
         this.events.add(id, [message(`Training begins anew: ${report.reason}`, 'warn')])
         return { order: 'continue' }
       case 'released':
+        if (report.why === 'failed') {
+          const left = this.#failedTry(job, 'The trainer failed at the job')
+          return { order: 'stop', ...(left && { waitMs: left.waitMs }) }
+        }
         this.jobs.change(id, { status: 'queued' })
         this.events.add(id, [message('The trainer stopped; the job waits for another one')])
         return { order: 'stop' }
@@ -245,6 +272,7 @@ export class JobBook {
     const held = this.holds(hold)
     if (!held.ok) return held
     this.checkpoints.add(hold.job, checkpoint)
+    this.#failedTries.clear(hold.job)
     return ok(null)
   }
 
@@ -289,6 +317,22 @@ export class JobBook {
       this.events.add(id, [message(says)])
       return ok(this.#require(id))
     })
+  }
+
+  /** A trainer is done with the job, which has not gone on. It is queued again, or fails after too many: null. */
+  #failedTry(job: JobRecord, says: string): { readonly count: number; readonly waitMs: number } | null {
+    const { count, waitMs } = this.#failedTries.add(job.id)
+    if (waitMs === null) {
+      this.#fail(job, {
+        code: 'internal_error',
+        message: `${maxFailedTries} trainers in a row failed at the job or vanished with it, and none kept a checkpoint; ask the operator, whose trainers' logs say why, before you create it again`,
+        param: null,
+      })
+      return null
+    }
+    this.jobs.change(job.id, { status: 'queued' })
+    this.events.add(job.id, [message(`${says}; try ${count + 1} of ${maxFailedTries} comes next`, 'warn')])
+    return { count, waitMs }
   }
 
   #fail(job: JobRecord, error: NonNullable<JobRecord['error']>): void {

@@ -22,6 +22,7 @@ export const jobSchema: readonly string[] = [
   `CREATE TABLE IF NOT EXISTS checkpoints (
     job TEXT NOT NULL, step INTEGER NOT NULL, at INTEGER NOT NULL, valid_loss REAL, fence INTEGER NOT NULL, PRIMARY KEY (job, step)
   ) STRICT`,
+  'CREATE TABLE IF NOT EXISTS failed_tries (job TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT',
   // When the tenant was created whose all this is; null where it was deleted.
   'CREATE TABLE IF NOT EXISTS tenancy (one INTEGER PRIMARY KEY CHECK (one = 1), began INTEGER) STRICT',
   // Whose jobs these are.

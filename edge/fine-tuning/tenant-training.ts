@@ -8,7 +8,7 @@ import type { StoreBindings } from '../store/bindings.ts'
 import { durableSql } from '../store/durable-sql.ts'
 import { FileBucket } from '../store/file-bucket.ts'
 import type { Checkpoint } from './checkpoint-table.ts'
-import { JobBook, type ReportAnswer, type Success, type TrainerHold } from './job-book.ts'
+import { type Begun, JobBook, type ReportAnswer, type Success, type TrainerHold } from './job-book.ts'
 import type { JobSpec } from './job-spec.ts'
 import type { JobRecord } from './job-table.ts'
 import type { TrainingQueue } from './training-queue.ts'
@@ -182,9 +182,7 @@ export class TenantTraining extends DurableObject<TrainingBindings> {
     return this.#book.checkpoints.list(id)
   }
 
-  async begin(
-    hold: TrainerHold,
-  ): Promise<{ readonly job: JobRecord; readonly checkpoint: Checkpoint | undefined } | undefined> {
+  async begin(hold: TrainerHold): Promise<Begun | undefined> {
     return this.#book.begin(hold)
   }
 

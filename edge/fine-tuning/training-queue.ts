@@ -64,8 +64,9 @@ export class TrainingQueue extends DurableObject<QueueBindings> {
     this.#queue.end(lease)
   }
 
-  async defer(lease: JobLease): Promise<void> {
-    this.#queue.defer(lease)
+  /** `waitMs`: as long as a lease lives when absent. */
+  async defer(lease: JobLease, waitMs = this.#queue.leaseMs): Promise<void> {
+    this.#queue.defer(lease, waitMs)
   }
 
   async release(lease: JobLease): Promise<void> {

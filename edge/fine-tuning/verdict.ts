@@ -23,7 +23,7 @@ export function warningOf(
     case 'no better':
       return `The tuned model is no better than the untuned one (validation loss ${shown(evaluation.tuned_loss)} against ${shown(evaluation.untuned_loss)})${consequence}`
     case 'not measured':
-      return `The tuned model was not compared with the untuned one, as the file leaves no examples to measure on${consequence}; give a validation_file, or create the job with deploy_if_worse`
+      return `The tuned model was not compared with the untuned one, as the files leave no examples to measure on${consequence}; give a validation_file with other prompts, or create the job with deploy_if_worse`
   }
 }
 

@@ -102,11 +102,11 @@ export class WorkQueue {
     this.#sql.all('DELETE FROM work WHERE tenant = ? AND job = ? AND fence = ?', tenant, job, fence)
   }
 
-  /** The job may not be trained now; it keeps its place and is offered again when a lease's time has passed. */
-  defer({ fence, job, tenant }: JobLease): void {
+  /** The job may not be trained now; it keeps its place and is offered again when `waitMs` have passed. */
+  defer({ fence, job, tenant }: JobLease, waitMs: number): void {
     this.#sql.all(
       'UPDATE work SET lease_until = ?, trainer = NULL WHERE tenant = ? AND job = ? AND fence = ?',
-      ...[this.#now() + this.leaseMs, tenant, job, fence],
+      ...[this.#now() + waitMs, tenant, job, fence],
     )
   }
 

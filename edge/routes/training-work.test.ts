@@ -226,7 +226,7 @@ describe('a job’s checkpoint', () => {
     const job = await create()
     const first = await claimOf(job)
     expect((await put(first, 5)).status).toBe(204)
-    await report(first, { type: 'released' })
+    await report(first, { type: 'released', why: 'stopping' })
     const second = await claimOf(job)
     expect(second.checkpointStep).toBe(5)
     await own('POST', `${job.id}/pause`)
@@ -264,7 +264,7 @@ describe('a trainer with a lease that another one took', () => {
     const adapter = await makeAdapter({ backbone: workerBackbone, seed: 103 })
     const job = await create()
     const stale = await claimOf(job)
-    await report(stale, { type: 'released' })
+    await report(stale, { type: 'released', why: 'stopping' })
     const work = await claimOf(job)
     expect(work.fence).toBeGreaterThan(stale.fence)
     const checkpoint = await call('PUT', of(stale, 'checkpoint?step=5'), {
@@ -273,7 +273,7 @@ describe('a trainer with a lease that another one took', () => {
     })
     expect(checkpoint.status).toBe(409)
     expect((await bring(stale, adapter.file)).status).toBe(409)
-    expect((await report(stale, { type: 'released' })).status).toBe(409)
+    expect((await report(stale, { type: 'released', why: 'stopping' })).status).toBe(409)
     expect((await call('GET', of(stale, 'training-file'), { fence: stale.fence })).status).toBe(409)
     expect((await env.FILES.list({ prefix: `${tenant.id}/checkpoints/` })).objects).toEqual([])
     expect((await shown(job)).status).toBe('running')
@@ -292,6 +292,15 @@ describe('a trainer with a lease that another one took', () => {
 })
 
 describe('a job that waits', () => {
+  test('for its next try, its trainer having failed, is given to nobody until then', async () => {
+    const job = await create()
+    const work = await claimOf(job)
+    expect(await (await report(work, { type: 'released', why: 'failed' })).json()).toEqual({ order: 'stop' })
+    expect((await shown(job)).status).toBe('queued')
+    expect(await messages(job)).toContain('The trainer failed at the job; try 2 of 12 comes next')
+    await expect(claimOf(job)).rejects.toThrow(/not given out/)
+  })
+
   test('is not lost where the queue was not told of it', async () => {
     const job = await create()
     const queue = env.TRAINING_QUEUE.get(env.TRAINING_QUEUE.idFromName('queue'))

@@ -86,6 +86,10 @@ export async function claimWork(c: C): Promise<Response> {
       await trainingQueue().end(lease)
       continue
     }
+    if (begun.type === 'wait') {
+      await trainingQueue().defer(lease, begun.waitMs)
+      continue
+    }
     const { checkpoint, job } = begun
     return c.json({
       work: {
@@ -109,13 +113,14 @@ export async function reportWork(c: C): Promise<Response> {
   const tenant = await directory(lease.tenant).record()
   if (tenant === undefined) throw new QuartetError('not_found', 'the tenant is gone')
   const useless = report.type === 'restarted' ? await checkpointKeys(c, lease) : []
-  const { isOverBudget, order }: ReportAnswer =
+  const { isOverBudget, order, waitMs }: ReportAnswer =
     report.type === 'succeeded'
       ? await succeed(c, lease, report)
       : unwrap(await training(lease.tenant).report(lease, report, tenant.policy.trainingTokensPerMonth))
   // Their records went with the report. A job that is paused meanwhile keeps both.
   if (order === 'continue' && useless.length > 0) await c.get('platform').files.delete(useless)
-  if (report.type === 'released') await trainingQueue().release(lease)
+  if (waitMs !== undefined) await trainingQueue().defer(lease, waitMs)
+  else if (report.type === 'released') await trainingQueue().release(lease)
   else if (order === 'continue')
     await trainingQueue().renew(lease, report.type === 'progress' ? report.tokensPerSecond : undefined)
   else await trainingQueue().end(lease)

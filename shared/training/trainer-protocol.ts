@@ -59,6 +59,8 @@ export const TrainerReport = z.discriminatedUnion('type', [
     steps: step,
     tokens: z.int().min(0),
     examples: z.int().min(0),
+    /** Validation examples that are not measured, as their prompts are trained on. */
+    validationTrainedOn: z.int().min(0).optional(),
   }),
   z.strictObject({
     type: z.literal('progress'),
@@ -85,8 +87,8 @@ export const TrainerReport = z.discriminatedUnion('type', [
   }),
   /** The last checkpoint is of no use, and why: the trainer begins anew. */
   z.strictObject({ type: z.literal('restarted'), reason: z.string().max(2_000) }),
-  /** The trainer stops and keeps its last checkpoint: another one may go on. */
-  z.strictObject({ type: z.literal('released') }),
+  /** The trainer keeps its last checkpoint, and another one may go on: it stops, or it failed for a reason of its own. */
+  z.strictObject({ type: z.literal('released'), why: z.enum(['stopping', 'failed']) }),
 ])
 export type TrainerReport = z.infer<typeof TrainerReport>
 

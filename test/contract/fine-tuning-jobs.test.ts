@@ -56,7 +56,7 @@ describe('a fine-tuning job', () => {
     const book = bookWithFile()
     expect(unwrap(book.create(job, spec)).status).toBe('queued')
     const hold = { job, fence: 1 }
-    expect(book.begin(hold)?.job.status).toBe('running')
+    expect(book.begin(hold)).toMatchObject({ type: 'train', job: { status: 'running' } })
     expect(unwrap(book.report(hold, planned, null)).order).toBe('continue')
     const metrics = [{ step: 5, trainLoss: 1.5 }]
     expect(
@@ -87,7 +87,7 @@ describe('a fine-tuning job', () => {
     const book = bookWithFile()
     book.create(job, spec)
     book.begin({ job, fence: 1 })
-    expect(book.begin({ job, fence: 2 })?.job.fence).toBe(2)
+    expect(book.begin({ job, fence: 2 })).toMatchObject({ type: 'train', job: { fence: 2 } })
     expect(book.begin({ job, fence: 1 })).toBeUndefined()
     expect(book.report({ job, fence: 1 }, planned, null)).toMatchObject({ ok: false, code: 'conflict' })
     expect(book.succeed({ job, fence: 1 }, done, null)).toMatchObject({ ok: false, code: 'conflict' })
@@ -148,6 +148,21 @@ describe('a fine-tuning job', () => {
     expect(book.jobs.find(job)?.fineTunedModel).toBeNull()
   })
 
+  test('says that its validation file has prompts that are trained on, which are not measured', () => {
+    const book = bookWithFile()
+    book.create(job, spec)
+    const hold = { job, fence: 1 }
+    book.begin(hold)
+    book.report(hold, { ...planned, validationTrainedOn: 3 }, null)
+    expect(book.events.newest(job, { before: undefined, limit: 2 })).toEqual([
+      expect.objectContaining({ level: 'info' }),
+      expect.objectContaining({
+        level: 'warn',
+        message: "Not measured on 3 of the validation file's examples, whose prompts are trained on",
+      }),
+    ])
+  })
+
   test('says why the answers of its model were not compared, and has its model', () => {
     const book = bookWithFile()
     book.create(job, spec)
@@ -163,6 +178,86 @@ describe('a fine-tuning job', () => {
       .newest(job, { before: undefined, limit: 10 })
       .filter(({ level }) => level === 'warn')
     expect(warnings.map((event) => event.message)).toEqual(["The models' answers were not compared: no room"])
+  })
+
+  test('waits longer from try to try while trainers fail at it, and fails in the end', () => {
+    const book = bookWithFile()
+    book.create(job, spec)
+    const minutes: (number | undefined)[] = []
+    for (let fence = 1; book.jobs.find(job)?.status === 'queued'; fence++) {
+      expect(book.begin({ job, fence })?.type).toBe('train')
+      const { order, waitMs } = unwrap(book.report({ job, fence }, { type: 'released', why: 'failed' }, null))
+      expect(order).toBe('stop')
+      minutes.push(waitMs && waitMs / 60_000)
+    }
+    expect(minutes).toEqual([1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60, undefined])
+    expect(book.jobs.find(job)).toMatchObject({
+      status: 'failed',
+      error: {
+        code: 'internal_error',
+        message: expect.stringMatching(/^12 trainers in a row failed at the job/),
+      },
+    })
+    expect(book.begin({ job, fence: 20 })).toBeUndefined()
+  })
+
+  test('goes on at once where one trainer vanished, and waits where the next one does too', () => {
+    const book = bookWithFile()
+    book.create(job, spec)
+    const begun = (fence: number) => book.begin({ job, fence })
+    expect([begun(1), begun(2)]).toEqual([
+      expect.objectContaining({ type: 'train' }),
+      expect.objectContaining({ type: 'train' }),
+    ])
+    expect(begun(3)).toEqual({ type: 'wait', waitMs: 120_000 })
+    expect(book.jobs.find(job)?.status).toBe('queued')
+    expect(unwrap(book.report({ job, fence: 2 }, planned, null)).order).toBe('stop')
+    expect(begun(4)?.type).toBe('train')
+  })
+
+  test('has all its tries anew when it has another checkpoint, and none is counted of a trainer that stops', () => {
+    const book = bookWithFile()
+    book.create(job, spec)
+    const released = (fence: number, why: 'failed' | 'stopping') => {
+      book.begin({ job, fence })
+      return unwrap(book.report({ job, fence }, { type: 'released', why }, null)).waitMs
+    }
+    expect([released(1, 'failed'), released(2, 'failed')]).toEqual([60_000, 120_000])
+    book.begin({ job, fence: 3 })
+    book.addCheckpoint({ job, fence: 3 }, { step: 3, validLoss: null, fence: 3 })
+    expect(unwrap(book.report({ job, fence: 3 }, { type: 'released', why: 'stopping' }, null))).toEqual({
+      order: 'stop',
+    })
+    expect(released(4, 'failed')).toBe(60_000)
+  })
+
+  test('tells a step’s losses once, however often its trainer has to tell them', () => {
+    const book = bookWithFile()
+    book.create(job, spec)
+    const hold = { job, fence: 1 }
+    book.begin(hold)
+    book.report(hold, planned, null)
+    const told = (metrics: readonly { step: number; trainLoss?: number; validLoss?: number }[]) =>
+      book.report(
+        hold,
+        { type: 'progress', step: 5, trainedTokens: 1, secondsLeft: null, metrics: [...metrics] },
+        null,
+      )
+    const fifth = [
+      { step: 5, trainLoss: 1.5 },
+      { step: 5, validLoss: 1.25 },
+    ]
+    told(fifth)
+    told(fifth)
+    told([...fifth, { step: 6, trainLoss: 1.5 }])
+    const steps = book.events
+      .newest(job, { before: undefined, limit: 20 })
+      .filter(({ type }) => type === 'metrics')
+    expect(steps.map((event) => event.message)).toEqual([
+      'Step 6/10: training loss=1.5000',
+      'Step 5/10: validation loss=1.2500',
+      'Step 5/10: training loss=1.5000',
+    ])
   })
 
   test('keeps its file from being deleted until it has ended', () => {
@@ -230,6 +325,20 @@ describe('the queue of jobs', () => {
       if (lease !== undefined) queue.remove(lease.tenant, lease.job)
     }
     expect(order).toEqual([acme, globex, acme, acme])
+  })
+
+  test('keeps a job that waits for its next try from all trainers until then, and gives out others', () => {
+    let now = 1_000
+    const queue = new WorkQueue(memorySql(), { now: () => now })
+    queue.add({ tenant: acme, job, backbone })
+    const lease = queue.claim(trainer, backbone)
+    if (lease !== undefined) queue.defer(lease, 5_000)
+    queue.add({ tenant: acme, job, backbone })
+    expect(queue.claim(other, backbone)).toBeUndefined()
+    queue.add({ tenant: acme, job: jobId('2'), backbone })
+    expect(queue.claim(other, backbone)).toMatchObject({ job: jobId('2') })
+    now += 5_000
+    expect(queue.claim(trainer, backbone)).toMatchObject({ job })
   })
 
   test('lets another trainer have a job at once when its trainer gives it back', () => {

@@ -72,6 +72,34 @@ test('its provenance names the files by their hashes, so that an evaluation on t
   expect(dev.source).toBe(await sha256Hex(validation))
 })
 
+test('validation examples whose prompts are trained on are not measured, as they would flatter the tuned model', async () => {
+  const { plan } = await plannerOf(tinyChat.template)
+  const fileOf = (prompts: readonly string[]) =>
+    new TextEncoder().encode(
+      prompts.map((prompt) => `{"prompt":"${prompt}","completion":"world"}\n`).join(''),
+    )
+  const some = await plan({ validation: fileOf(['hello', 'you', 'hello']) })
+  expect([[...some.questions.values()], some.data.dev.examples.length, some.trainedOn]).toEqual([
+    ['you'],
+    1,
+    2,
+  ])
+  const none = await plan({ validation: fileOf(['hello', 'hello']) })
+  expect([none.data.dev.examples.length, none.trainedOn]).toEqual([0, 2])
+})
+
+test('validation examples that the trainer sets apart are none of those that are trained on', async () => {
+  const { plan } = await plannerOf(tinyChat.template)
+  const training = new TextEncoder().encode(
+    Array.from(
+      { length: 20 },
+      (_, at) => `{"prompt":"hello ${'you '.repeat(at)}","completion":"world"}\n`,
+    ).join(''),
+  )
+  const { data, trainedOn } = await plan({ training })
+  expect([data.train.examples.length, data.dev.examples.length, trainedOn]).toEqual([18, 2, 0])
+})
+
 test('a file with a prompt too short for where the rows stand is refused by its line', async () => {
   const { placed } = await plannerOf('')
   const lines = ['hello you', 'hello', 'hello you'].map((prompt) =>

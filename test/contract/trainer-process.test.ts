@@ -187,7 +187,7 @@ test('a trainer that is killed loses the steps since its last checkpoint alone, 
   const mistaken = await createJob(2)
   const work = await claimAsRogue(mistaken)
   await rogue.putCheckpoint(work, { bytes: await checkpointOf(whole), step: 90, validLoss: undefined })
-  await rogue.report(work, { type: 'released' })
+  await rogue.report(work, { type: 'released', why: 'stopping' })
 
   const others = [startTrainer('second'), startTrainer('third')]
   const resumed = await ended(killed)
@@ -268,7 +268,7 @@ test('a job whose last checkpoint is lost begins anew', async () => {
   // The bytes of the one before go with each new one: those of step 2 are gone.
   for (const step of [2, 1])
     await rogue.putCheckpoint(work, { bytes: new Uint8Array(8), step, validLoss: undefined })
-  await rogue.report(work, { type: 'released' })
+  await rogue.report(work, { type: 'released', why: 'stopping' })
   const again = await claimAsRogue(job)
   expect(again.checkpointStep).toBe(2)
   await runJob(rogue, again, { ...(await usual()), answers: unshown })
@@ -301,7 +301,7 @@ async function claimAsRogue(job: string): Promise<TrainingWork> {
   for (;;) {
     const work = await rogue.claim({ backbone: { slug, digest } })
     if (work?.job === job) return work
-    if (work !== null) await rogue.report(work, { type: 'released' })
+    if (work !== null) await rogue.report(work, { type: 'released', why: 'stopping' })
   }
 }
 

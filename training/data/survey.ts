@@ -56,8 +56,19 @@ export function survey(
 
 /** Dev examples whose prompt is among those of the training examples. */
 export function overlap({ train, dev }: Readonly<Record<'train' | 'dev', readonly Example[]>>): number {
+  return dev.length - withOtherPrompts({ train, dev }).length
+}
+
+/** Dev examples whose prompt is not among those of the training examples. */
+export function withOtherPrompts<E extends Example>({
+  dev,
+  train,
+}: {
+  readonly train: readonly Example[]
+  readonly dev: readonly E[]
+}): readonly E[] {
   const known = new Set(train.map(({ instruction }) => idsKey(instruction)))
-  return dev.filter(({ instruction }) => known.has(idsKey(instruction))).length
+  return dev.filter(({ instruction }) => !known.has(idsKey(instruction)))
 }
 
 /** Names a sequence of token ids. */

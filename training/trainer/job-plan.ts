@@ -13,6 +13,7 @@ import { lengthOf } from '../data/batches.ts'
 import { parseDatasetInTurns, requireExamples } from '../data/dataset.ts'
 import type { Example } from '../data/example.ts'
 import { isSplittable, splitDev } from '../data/split.ts'
+import { withOtherPrompts } from '../data/survey.ts'
 import { defaultEvaluateEvery, LearningRates, TrainSettings } from '../settings.ts'
 import type { AdapterStart } from '../start/start.ts'
 import { questionsOf } from './questions.ts'
@@ -28,6 +29,8 @@ export interface JobPlan {
     readonly dev: NamedExamples
     readonly prompts: PromptFormat
   }
+  /** Validation examples that are not measured, as their prompts are trained on. */
+  readonly trainedOn: number
   /** The questions of the first validation examples, as their file has them. */
   readonly questions: ReadonlyMap<Example, string>
   /** Tokens that all steps together read. */
@@ -83,7 +86,10 @@ export async function planJob(
     })
   const split =
     validation !== undefined
-      ? { train: whole.examples, dev: validation.examples }
+      ? {
+          train: whole.examples,
+          dev: withOtherPrompts({ train: whole.examples, dev: validation.examples }),
+        }
       : isSplittable(whole.examples)
         ? splitDev(whole.examples, { share: devShare, seed })
         : { train: whole.examples, dev: [] }
@@ -113,6 +119,7 @@ export async function planJob(
         source: validation?.sha256 ?? `${devShare} of the training data`,
       },
     },
+    trainedOn: validation === undefined ? 0 : validation.examples.length - split.dev.length,
     questions: questionsOf(files.validation ?? files.training, {
       all: (validation ?? whole).examples,
       asked: split.dev.slice(0, maxShown),

@@ -70,6 +70,7 @@ export async function runJob(
       steps: plan.settings.steps,
       tokens: plan.tokens,
       examples: plan.data.train.examples.length,
+      validationTrainedOn: plan.trainedOn,
     })
     if (leaving.signal.aborted) return
     const beginAnew = async (thrown: QuartetError): Promise<void> => {
@@ -120,7 +121,7 @@ export async function runJob(
     })
     if (trained === undefined) return
     if (trained.outcome === 'interrupted') {
-      if (!leaving.signal.aborted) await report({ type: 'released' })
+      if (!leaving.signal.aborted) await report({ type: 'released', why: 'stopping' })
       return
     }
     // The lease lives while the two models answer, however long they take.
@@ -151,7 +152,7 @@ export async function runJob(
             message: error.message.slice(0, 2_000),
             param: error.param ?? null,
           }
-        : { type: 'released' },
+        : { type: 'released', why: 'failed' },
     )
   } finally {
     clearInterval(beat)
