@@ -1,14 +1,20 @@
-import { logProbability } from '../../model/runtime/logits.ts'
+import { logNormaliser } from '../../model/runtime/logits.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import type { Read, Score } from './read-prompts.ts'
+import type { Read } from './read-prompts.ts'
+
+/** A choice: its place among all, and its tokens. */
+interface Choice {
+  readonly index: number
+  readonly tokens: readonly number[]
+}
 
 /** A beginning that some of the choices share. */
 interface Branch {
-  /** Tokens so far. */
-  readonly path: readonly number[]
+  /** Tokens of the beginning. */
+  readonly length: number
   /** The choices that begin so. */
-  readonly choices: readonly number[]
-  /** log p of the path: an upper bound of each of its choices. */
+  readonly choices: readonly Choice[]
+  /** log p of the beginning: an upper bound of each of its choices. */
   readonly logLikelihood: number
 }
 
@@ -18,66 +24,61 @@ interface Branch {
  * logits after the prompt.
  *
  * Best-first search over the choices' common beginnings: a beginning less likely than a finished choice is never read
- * on, so that of 77 labels a few are run, and the result is still exact.
+ * on, so that of 77 labels a few are run, and the result is still exact. A beginning is read on to the end of one of its
+ * choices, as a run of a few tokens takes about as long as a run of one: it reads all weights.
  */
 export function* likeliestChoice(
   next: Float32Array,
   choices: readonly (readonly number[])[],
 ): Generator<Read, number, void> {
-  let branches: readonly Branch[] = [
-    { path: [], choices: choices.map((_, index) => index), logLikelihood: 0 },
-  ]
+  const all = choices.map((tokens, index) => ({ index, tokens }))
+  let branches = split({ length: 0, choices: all, logLikelihood: 0 }, next)
   for (;;) {
     const best = branches.reduce((a, b) => (b.logLikelihood > a.logLikelihood ? b : a))
     const [only] = best.choices
-    if (only !== undefined && best.path.length === choices[only]?.length) return only
-    const grown =
-      only !== undefined && best.choices.length === 1
-        ? [yield* finished(next, { branch: best, choice: only, tokens: choices[only] ?? [] })]
-        : yield* split(next, { branch: best, choices })
-    branches = [...branches.filter((branch) => branch !== best), ...grown]
+    if (only !== undefined && best.length === only.tokens.length) return only.index
+    branches = [...branches.filter((branch) => branch !== best), ...(yield* readOn(best))]
   }
 }
 
-/** The one choice of a branch, read to its end. */
-function* finished(
-  next: Float32Array,
-  { branch, choice, tokens }: { branch: Branch; choice: number; tokens: readonly number[] },
-): Generator<Read, Branch, void> {
-  const known = branch.path.length
-  let { logLikelihood } = branch
-  if (known === 0) logLikelihood += logProbability(next, tokens[0])
-  yield* read(tokens.slice(0, -1), (logits, at) => {
-    if (at + 1 >= known) logLikelihood += logProbability(logits, tokens[at + 1])
-  })
-  return { path: tokens, choices: [choice], logLikelihood: numeric(logLikelihood) }
-}
-
-/** A branch's choices by their next token. */
-function* split(
-  next: Float32Array,
-  { branch, choices }: { branch: Branch; choices: readonly (readonly number[])[] },
-): Generator<Read, readonly Branch[], void> {
-  const known = branch.path.length
-  const byToken = Map.groupBy(branch.choices, (index) => choices[index]?.[known])
-  let branches: readonly Branch[] = []
-  const divide = (logits: Float32Array) => {
-    branches = [...byToken].map(([id, sharing]) => ({
-      path: id === undefined ? branch.path : [...branch.path, id],
-      choices: sharing,
-      logLikelihood: numeric(branch.logLikelihood + logProbability(logits, id)),
-    }))
+/** Reads one of a branch's choices to its end: that choice, and the branches that leave its way. */
+function* readOn(branch: Branch): Generator<Read, readonly Branch[], void> {
+  const tokens = widestWay(branch)
+  const left: Branch[] = []
+  let way = branch
+  yield {
+    type: 'score',
+    tokens: tokens.slice(0, -1),
+    onLogits: (logits, at) => {
+      if (at + 1 < branch.length) return
+      for (const part of split(way, logits)) {
+        if (part.choices[0]?.tokens[at + 1] === tokens[at + 1]) way = part
+        else left.push(part)
+      }
+    },
   }
-  if (known === 0) divide(next)
-  yield* read(branch.path, (logits, at) => {
-    if (at === known - 1) divide(logits)
-  })
-  return branches
+  return [...left, way]
 }
 
-function* read(tokens: readonly number[], onLogits: Score['onLogits']): Generator<Read, void, void> {
-  if (tokens.length > 0) yield { type: 'score', tokens, onLogits }
+/** The tokens of the choice that goes with most others at each token, so that a run serves many of them. */
+function widestWay({ choices, length }: Branch): readonly number[] {
+  let [same, at] = [choices, length]
+  for (; same.length > 1 && at < (same[0]?.tokens.length ?? 0); at++)
+    same = [...byTokenAt(same, at).values()].reduce((a, b) => (b.length > a.length ? b : a))
+  return same[0]?.tokens ?? []
 }
+
+/** A branch's choices by their next token. `logits`: those after the branch's last one. */
+function split({ choices, length, logLikelihood }: Branch, logits: Float32Array): readonly Branch[] {
+  const normaliser = logNormaliser(logits)
+  return [...byTokenAt(choices, length)].map(([token, sharing]) => ({
+    length: length + 1,
+    choices: sharing,
+    logLikelihood: numeric(logLikelihood + (logits[token ?? -1] ?? Number.NaN) - normaliser),
+  }))
+}
+
+const byTokenAt = (choices: readonly Choice[], at: number) => Map.groupBy(choices, ({ tokens }) => tokens[at])
 
 function numeric(logLikelihood: number): number {
   if (Number.isNaN(logLikelihood))
