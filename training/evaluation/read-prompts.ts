@@ -2,7 +2,7 @@ import type { Example } from '../data/example.ts'
 import { type OpenSequence, openSequence, type ServedModel } from './served-model.ts'
 
 /** Tokens behind the prompt, read as a node reads those of a prompt, so that they score as in its prompt log-probabilities. */
-export interface Score {
+interface Score {
   readonly type: 'score'
   readonly tokens: readonly number[]
   /** Gets the logits [vocab] after the token at this place of `tokens`; they are overwritten afterwards. */
