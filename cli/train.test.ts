@@ -407,15 +407,28 @@ describe('one line says what is wrong when', () => {
     await writeFile(path('there.safetensors'), '')
   })
 
-  it('rows are to be late and the chat template has no generation header', async () => {
+  /** The backbone under another name, with another chat template. */
+  async function withTemplate(slug: string, change: (template: string) => string): Promise<void> {
     const cache = openCache(env)
-    const headless = cache.backbone('headless', 'q8')
-    await cp(cache.backbone('tiny', 'q8'), headless, { recursive: true })
-    const manifest = JSON.parse(await readFile(join(headless, 'manifest.json'), 'utf8'))
-    const template = manifest.chat.template.replace(/{% if add_generation_prompt %}.*$/, '')
+    const folder = cache.backbone(slug, 'q8')
+    await cp(cache.backbone('tiny', 'q8'), folder, { recursive: true })
+    const manifest = JSON.parse(await readFile(join(folder, 'manifest.json'), 'utf8'))
+    const template = change(manifest.chat.template)
     expect(template).not.toBe(manifest.chat.template)
-    const changed = { ...manifest, slug: 'headless', chat: { ...manifest.chat, template } }
-    await writeFile(join(headless, 'manifest.json'), JSON.stringify(changed))
+    const changed = { ...manifest, slug, chat: { ...manifest.chat, template } }
+    await writeFile(join(folder, 'manifest.json'), JSON.stringify(changed))
+  }
+
+  it('the backbone has no chat template, and prompts are to be conversations', async () => {
+    await withTemplate('plain', () => '')
+    for (const more of [[], ['--dry-run'], ['--init-text', 'hello world']])
+      expect(await refusal('--backbone', 'plain', ...more)).toMatch(
+        /plain has no chat template; give --prompts raw, and lines {"prompt", "completion"}/,
+      )
+  })
+
+  it('rows are to be late and the chat template has no generation header', async () => {
+    await withTemplate('headless', (template) => template.replace(/{% if add_generation_prompt %}.*$/, ''))
     const late = ['--backbone', 'headless', '--placement', 'late']
     for (const dry of [[], ['--dry-run']])
       expect(await refusal(...late, ...dry)).toMatch(

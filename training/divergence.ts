@@ -1,12 +1,9 @@
 import { QuartetError } from '../shared/errors.ts'
 import type { TrainRecord } from './record.ts'
 
-const remedies =
-  'train anew with --force and half the rates that it has (--rate, --anchor-rate, --static-rate), --optimizer adamw with --clip 0.3, or the start that trains most evenly (--anchor own --placement after-first)'
-
-export function divergence(what: string): QuartetError {
-  return new QuartetError('training_diverged', `training stopped: ${what}; ${remedies}`)
-}
+/** What can be tried against it depends on who trains: the caller says. */
+export const divergence = (what: string): QuartetError =>
+  new QuartetError('training_diverged', `training stopped: ${what}`)
 
 /** Steps over which a loss is averaged: single spikes come and go. */
 const span = 10

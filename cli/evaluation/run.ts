@@ -8,7 +8,7 @@ import { note } from '../command/output.ts'
 import { progressPrinter } from '../command/progress.ts'
 import { writeFileAtomically } from '../local/atomic-file.ts'
 import { servingDecoder } from '../tokenizer/serving-decoder.ts'
-import { servingEncoder } from '../tokenizer/serving-encoder.ts'
+import { assertPromptFormat, servingEncoder } from '../tokenizer/serving-encoder.ts'
 import { backboneOf, readAdapters, untuned } from './candidates.ts'
 import { readChoices } from './choices.ts'
 import type { EvalOptions } from './options.ts'
@@ -24,6 +24,7 @@ export async function runEvaluation(paths: readonly string[], options: EvalOptio
   const metrics = metricsOf(options, labels)
   const backbone = await backboneOf(adapters)
   const promptRows = Math.max(...adapters.map(({ file }) => file.metadata.l_sp))
+  assertPromptFormat(backbone, options.prompts)
   const encoder = await servingEncoder(backbone)
   const { contextLength } = backbone.manifest.config
   const reading = await readDataset(options.data, {

@@ -73,7 +73,7 @@ it('special tokens in what people wrote are plain text, except in a raw prompt',
 it('without a chat template raw prompts are left, and they end as the model’s texts do', () => {
   const plain = encoder({ template: '' })
   expect(() => plain.conversation(user('A?'))).toThrow(
-    /no chat template; write {"prompt", "completion"} and give --prompts raw/,
+    /no chat template: write {"prompt", "completion"}, which it reads as raw text/,
   )
   expect(plain.answer('A')).toEqual([...byteIds('A'), endOfText])
 })

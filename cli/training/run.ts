@@ -10,7 +10,7 @@ import { type TrainedAdapter, trainAdapter } from '../../training/train-adapter.
 import { note, print, printJson } from '../command/output.ts'
 import { requireBackbone } from '../local/local-backbone.ts'
 import { stopRequest } from '../local/stop-request.ts'
-import { servingEncoder } from '../tokenizer/serving-encoder.ts'
+import { assertPromptFormat, servingEncoder } from '../tokenizer/serving-encoder.ts'
 import { adapterChoices } from './adapter-choices.ts'
 import { dryRun } from './dry-run.ts'
 import { refuseIdleOptions } from './idle-options.ts'
@@ -19,6 +19,7 @@ import { duration, trainPrinter } from './progress.ts'
 import { trainSettings } from './settings.ts'
 import { chosenStart } from './start.ts'
 import { readTrainingData } from './training-data.ts'
+import { trainingFailure } from './training-failure.ts'
 import {
   assertRoom,
   checkpointFile,
@@ -47,6 +48,7 @@ export async function runTraining(options: TrainCommandOptions): Promise<void> {
 /** The files that the options name, read and checked. */
 async function readInputs(options: TrainCommandOptions) {
   const backbone = await requireBackbone(options.backbone, options.weights)
+  assertPromptFormat(backbone, options.prompts)
   const encoder = await servingEncoder(backbone)
   const { start, name } = await chosenStart(options, encoder)
   const metadata = describeAdapter(
@@ -108,7 +110,7 @@ async function trainInto(files: TrainingFiles, options: TrainCommandOptions): Pr
     await metrics.complete(history).catch(() => undefined)
     // A curve shows best where the training went wrong.
     if (history.length > 0) await writeCurve(files, lossCurve(history, 'Loss')).catch(() => undefined)
-    throw error
+    throw trainingFailure(error)
   })
   printer[Symbol.dispose]()
   await metrics.complete(history)

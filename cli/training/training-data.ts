@@ -52,15 +52,17 @@ export async function readTrainingData(options: DataOptions, encode: EncodeOptio
   }
 }
 
+const listing = '--dry-run'
+
 /** Throws CliFailure and `training_data_invalid` for files that nothing can be trained on. */
 export function assertUsable(
   [train, dev]: readonly Reading[],
   { devShare, seed }: Pick<DataOptions, 'devShare' | 'seed'>,
 ): void {
   if (train === undefined) return
-  const set = requireExamples(train, { least: 2 })
+  const set = requireExamples(train, { least: 2, listing })
   if (dev === undefined) splitDev(set.examples, { share: devShare, seed })
-  else refuseRepetition({ train: set, dev: requireExamples(dev, { least: 1 }) })
+  else refuseRepetition({ train: set, dev: requireExamples(dev, { least: 1, listing }) })
 }
 
 /** A dev file measures nothing where its prompts have been trained on. */

@@ -42,7 +42,7 @@ export function servedEncoder(backbone: EdgeBackbone, codec: TextCodec): Serving
     if (template === undefined)
       throw new QuartetError(
         'invalid_request',
-        `the backbone ${backbone.slug} has no chat template; write {"prompt", "completion"} and give --prompts raw`,
+        `the backbone ${backbone.slug} has no chat template: write {"prompt", "completion"}, which it reads as raw text`,
       )
     return template.encode(messages, { tuned: true, room: limit.tokens })
   }

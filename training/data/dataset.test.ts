@@ -321,7 +321,7 @@ describe('a file is refused by its name and with what to do when it is', () => {
     ],
     TSV: ['"text"\t"label"\na\tb\n', /a table with the columns text, label/],
     'one example': [good, /one example; at least 2 are needed/],
-    'half wrong': [`${good}[]\nno\n`, /x.jsonl, line 2: it is a list.* \(and 1 more; --dry-run lists them\)/],
+    'half wrong': [`${good}[]\nno\n`, /x.jsonl, line 2: it is a list.* \(and 1 more\)/],
   }
   it.each(Object.entries(files))('%s', (_, [file, says]) => {
     const reading = () => requireExamples(read(file), { least: 2 })

@@ -113,12 +113,16 @@ function* readSteps(file: Uint8Array, { name, ...options }: NamedOptions): Gener
   return { dataset: { name, sha256, examples }, problems: found.toSorted((a, b) => a.line - b.line), ignored }
 }
 
-/** Throws `training_data_invalid` that names the first line at fault and how many more there are. */
-export function requireExamples({ dataset, problems }: Reading, { least }: { least: number }): Dataset {
+/** Throws `training_data_invalid` that names the first line at fault and how many more there are. `listing`: what lists them. */
+export function requireExamples(
+  { dataset, problems }: Reading,
+  { least, listing }: { readonly least: number; readonly listing?: string },
+): Dataset {
   const [first] = problems
   const { name, examples } = dataset
   if (first !== undefined) {
-    const more = problems.length > 1 ? ` (and ${problems.length - 1} more; --dry-run lists them)` : ''
+    const listed = listing === undefined ? '' : `; ${listing} lists them`
+    const more = problems.length > 1 ? ` (and ${problems.length - 1} more${listed})` : ''
     throw new QuartetError('training_data_invalid', `${name}, line ${first.line}: ${first.problem}${more}`)
   }
   if (examples.length < least)

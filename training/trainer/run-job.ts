@@ -13,6 +13,7 @@ import { startParameters } from '../start/start.ts'
 import { type TrainedAdapter, trainAdapter } from '../train-adapter.ts'
 import type { EdgeClient } from './edge-client.ts'
 import { GiveWay } from './give-way.ts'
+import { failureReport } from './job-failure.ts'
 import { type JobPlan, planJob } from './job-plan.ts'
 
 /** The answers of the untuned and the tuned model. */
@@ -144,16 +145,7 @@ export async function runJob(
     if (leaving.signal.aborted) return
     const error = toQuartetError(thrown)
     log('job_failed', { job: work.job, code: error.code, reason: String(thrown) })
-    await report(
-      isJobAtFault(error)
-        ? {
-            type: 'failed',
-            code: error.code,
-            message: error.message.slice(0, 2_000),
-            param: error.param ?? null,
-          }
-        : { type: 'released', why: 'failed' },
-    )
+    await report(failureReport(error))
   } finally {
     clearInterval(beat)
   }
@@ -162,9 +154,6 @@ export async function runJob(
 /** Whether an edge's refusal says that another trainer has the job, or that it is gone. */
 const isOver = (thrown: unknown): boolean =>
   thrown instanceof QuartetError && (thrown.code === 'conflict' || thrown.code === 'not_found')
-
-/** Whether another try would fail as this one did. */
-const isJobAtFault = ({ code, status }: QuartetError): boolean => status < 500 && code !== 'rate_limited'
 
 /** Of each text of a sample: four samples, whole prompts of a long context, would be more than a report may hold. */
 const shownLength = 8_000
