@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Command } from 'commander'
 import type { Backbone } from '../model/backbone/backbone-folder.ts'
-import type { PrefillWeights } from '../model/runtime/prefill-weights.ts'
+import { type PrefillWeights, usualPrefillWeights } from '../model/runtime/prefill-weights.ts'
 import type { WeightFormat } from '../shared/backbone.ts'
 import { BackboneSlug } from '../shared/ids.ts'
 import { CliFailure, describeFailure } from './command/failure.ts'
@@ -77,7 +77,7 @@ interface LocalFleet extends BackboneForm {
 /** Runs until SIGINT, SIGTERM or SIGHUP. Throws when a part fails; nothing it started outlives it either way. */
 async function runUntilStopped(
   home: Home,
-  { edgePort, nodePort, nodes, prefillWeights, slug, weights }: LocalFleet,
+  { edgePort, nodePort, nodes, prefillWeights: asked, slug, weights }: LocalFleet,
 ): Promise<void> {
   if (edgePort >= nodePort && edgePort < nodePort + nodes)
     throw new CliFailure(`edge and node cannot both listen on port ${edgePort}`, {
@@ -104,6 +104,8 @@ async function runUntilStopped(
     const tenants = await demoTenants()
     note(`model: ${slug} in ${weights} (Ctrl-C ends it)`)
     const backbone = await obtainBackbone(slug, { weights, signal: stop.signal })
+    // All parts read prompts by the same weights, and the nodes' copies share this machine's memory.
+    const prefillWeights = asked ?? (await usualPrefillWeights(backbone.manifest, { copies: nodes }))
     note('demo: adapters')
     const adapters = await demoAdapters(home, { backbone, tenants, prefillWeights })
     stop.signal.throwIfAborted()

@@ -218,7 +218,7 @@ async function openOnnxModel(config: NodeConfig): Promise<LoadedModel> {
   const limits = { contextLength, chunkTokens, maxBatch, cacheRows }
   await prepareCacheGraph({ folder, manifest }, { device, layout, type: cacheType })
   const decodeGraph = device === 'cuda' && config.cudaGraphs === 'on'
-  const prefillWeights = config.prefillWeights ?? (await usualPrefillWeights(manifest, device))
+  const prefillWeights = config.prefillWeights ?? (await usualPrefillWeights(manifest, { device }))
   const on = { device, threads, decodeGraph, prefillWeights }
   const opening = { folder, manifest, limits, cacheType, keptBytes, ...on }
   await using failing = new AsyncDisposableStack()

@@ -57,6 +57,7 @@ const otherWeights = BackboneDigest.parse('0'.repeat(64))
 test('an adapter for the backbone that is there is shown, and known again later', async () => {
   const [adapter] = await demoAdapters(home, {
     backbone: backbone(shipped.metadata.backbone_sha256),
+    prefillWeights: 'stored',
     tenants: trained,
   })
   expect(adapter?.tenant.alias).toBe('tickets')
@@ -66,7 +67,13 @@ test('an adapter for the backbone that is there is shown, and known again later'
 test('one for other weights is left out, with the command that trains it for these', async () => {
   const said = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
   try {
-    expect(await demoAdapters(home, { backbone: backbone(otherWeights), tenants: trained })).toEqual([])
+    expect(
+      await demoAdapters(home, {
+        backbone: backbone(otherWeights),
+        prefillWeights: 'stored',
+        tenants: trained,
+      }),
+    ).toEqual([])
     expect(said.mock.calls.join('')).toMatch(
       /tickets is left out: .*npx quartet adapter train --backbone \S+ --data demo\/tickets\.train\.jsonl --m 16 --out .*tickets-for-0{32}\.safetensors/,
     )
@@ -80,6 +87,10 @@ test('one that was trained by that command is shown', async () => {
   const metadata = { ...shipped.metadata, backbone_sha256: otherWeights }
   const bytes = serializeAdapterFile({ ...shipped, metadata })
   await writeFile(join(home.demoAdapters, `tickets-for-${'0'.repeat(32)}.safetensors`), bytes)
-  const adapters = await demoAdapters(home, { backbone: backbone(otherWeights), tenants: trained })
+  const adapters = await demoAdapters(home, {
+    backbone: backbone(otherWeights),
+    prefillWeights: 'stored',
+    tenants: trained,
+  })
   expect(adapters.map(({ digest }) => digest)).toEqual([await sha256Hex(bytes)])
 })

@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import type { Backbone } from '../../model/backbone/backbone-folder.ts'
-import { type PrefillWeights, usualPrefillWeights } from '../../model/runtime/prefill-weights.ts'
+import type { PrefillWeights } from '../../model/runtime/prefill-weights.ts'
 import { parseAdapterFile } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest, type AliasName } from '../../shared/ids.ts'
@@ -25,8 +25,8 @@ interface Place {
   readonly home: Home
   readonly backbone: Backbone
   readonly alias: AliasName
-  /** As a node on this machine reads prompts when absent. */
-  readonly prefillWeights: PrefillWeights | undefined
+  /** As the nodes read prompts. */
+  readonly prefillWeights: PrefillWeights
 }
 
 /**
@@ -42,7 +42,7 @@ export async function demoAdapters(
   }: {
     readonly backbone: Backbone
     readonly tenants: readonly DemoTenant[]
-    readonly prefillWeights?: PrefillWeights | undefined
+    readonly prefillWeights: PrefillWeights
   },
 ): Promise<readonly DemoAdapter[]> {
   const adapters: DemoAdapter[] = []
@@ -59,10 +59,9 @@ export async function demoAdapters(
 /** Kept for this backbone, the weights by which its prompts are read, and this conversation. */
 async function compiled(
   { messages }: CompiledDemo,
-  { home, backbone, alias, prefillWeights: asked }: Place,
+  { home, backbone, alias, prefillWeights }: Place,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const { chat, digest, tokens } = backbone.manifest
-  const prefillWeights = asked ?? (await usualPrefillWeights(backbone.manifest))
   const inputs = JSON.stringify({ digest, chat, tokens, precision, prefillWeights, messages })
   const path = join(home.demoAdapters, `${alias}-${(await sha256Hex(inputs)).slice(0, 32)}${extension}`)
   const kept = await readIfThere(path)

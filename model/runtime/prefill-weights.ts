@@ -7,7 +7,7 @@ import type { Device } from './session.ts'
 export const prefillWeights = ['stored', 'f32'] as const
 export type PrefillWeights = (typeof prefillWeights)[number]
 
-/** Memory of the copy that is taken unasked, and its share of what the process may have: 4-bit weights take twice that at loading. */
+/** Memory of a copy that is taken unasked, and the share of all copies: 4-bit weights take twice that at loading. */
 const [mostBytes, mostShare] = [2 * 1024 ** 3, 1 / 4]
 
 /** Processors that multiply 8-bit numbers quicker than f32: those with dot products of them (VNNI). */
@@ -21,18 +21,25 @@ interface Host {
   readonly bytes: number
 }
 
+interface PrefillPlace {
+  readonly device?: Device
+  /** This machine when absent. */
+  readonly host?: Host
+  /** Processes that have the backbone, each with a copy of its own. */
+  readonly copies?: number
+}
+
 /**
  * The usual choice for a backbone on a device: a copy in f32 where the processor is known to read prompts quicker by it, and
  * where it is not large.
  */
 export async function usualPrefillWeights(
   manifest: Pick<BackboneManifest, 'config' | 'weights'>,
-  device: Device = 'cpu',
-  host?: Host,
+  { copies = 1, device = 'cpu', host }: PrefillPlace = {},
 ): Promise<PrefillWeights> {
   if (device !== 'cpu' || !hasQuants(manifest)) return 'stored'
   const { bytes, cpuInfo } = host ?? (await thisHost())
-  const isSmall = floatBytes(manifest.config) <= Math.min(mostBytes, bytes * mostShare)
+  const isSmall = floatBytes(manifest.config) <= Math.min(mostBytes, (bytes * mostShare) / copies)
   return isSmall && isSlowInEightBits(cpuInfo) ? 'f32' : 'stored'
 }
 
