@@ -35,6 +35,10 @@ describe('a file of lines', () => {
       /^line 2: the name "prompt" stands there twice/,
     )
     wrong(`{"__proto__":{},"prompt":"a","completion":"c"}`, /^line 1: the name "__proto__" is not allowed/)
+    wrong(
+      `{"prompt":"a","completion":"c","odd":${'['.repeat(50_000)}${']'.repeat(50_000)}}`,
+      /^line 1: it nests objects and lists more than \d+ deep; send it flatter/,
+    )
     wrong('x'.repeat(maxLineBytes + 1), /^line 1: it has more than/)
     wrong('\n \n', /holds no lines/)
   })

@@ -1,6 +1,7 @@
 import { BatchLine } from '../../shared/api/batches.ts'
 import { type FilePurpose, maxLineBytes } from '../../shared/api/files.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import { isTooDeep, tooDeep } from '../../shared/json-depth.ts'
 import { parseRow, type Row } from '../../shared/training/row.ts'
 import { AmbiguousName, parseUniqueNames } from '../../shared/unique-names.ts'
 
@@ -99,6 +100,7 @@ export class LineCheck {
   }
 
   #json(text: string): unknown {
+    if (isTooDeep(text)) throw this.#wrong(`it ${tooDeep}`)
     try {
       return parseUniqueNames(text)
     } catch (thrown) {

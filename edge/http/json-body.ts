@@ -1,4 +1,5 @@
 import { QuartetError } from '../../shared/errors.ts'
+import { isTooDeep, tooDeep } from '../../shared/json-depth.ts'
 import { AmbiguousName, parseUniqueNames } from '../../shared/unique-names.ts'
 import { maxDroppedBytes } from './unread-body.ts'
 
@@ -20,6 +21,7 @@ export function parseJson(bytes: Uint8Array, parse: (text: string) => unknown = 
   } catch {
     throw new QuartetError('invalid_json', 'the body is not UTF-8')
   }
+  if (isTooDeep(text)) throw new QuartetError('invalid_json', `the body ${tooDeep}`)
   try {
     return parse(text)
   } catch (cause) {
