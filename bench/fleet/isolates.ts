@@ -8,7 +8,7 @@ import { rankNodes } from '../../test/edge/rank-nodes.ts'
 import { simulatedBackbone } from './simulated-node.ts'
 
 /** Where one request goes, as edge/routing/first-answer.ts asks it. */
-export type NodeChoices = Pick<Dispatch, 'first' | 'next' | 'hedge' | 'hedgeAfterMs' | 'hasAnother'>
+export type NodeChoices = Pick<Dispatch, 'first' | 'next' | 'learn' | 'hedge' | 'hedgeAfterMs' | 'hasAnother'>
 
 /** One edge isolate: its own snapshot, up to two seconds old, and what it saw itself. */
 export interface Isolate {
@@ -67,6 +67,7 @@ export class UnhedgedIsolate extends QuartetIsolate {
     return {
       first: (nodes) => dispatch.first(nodes),
       next: (nodes, failed) => dispatch.next(nodes, failed),
+      learn: (failed) => dispatch.learn(failed),
       hasAnother: (nodes) => dispatch.hasAnother(nodes),
       hedge: () => undefined,
       hedgeAfterMs: undefined,
@@ -95,7 +96,14 @@ class OrderIsolate extends ViewingIsolate {
       return node && { node, number: at++, answered: nothing, failed: nothing, ended: nothing }
     }
     const hasAnother = () => at < order.length
-    return { first: take, next: take, hasAnother, hedgeAfterMs: undefined, hedge: () => undefined }
+    return {
+      first: take,
+      next: take,
+      learn: () => undefined,
+      hasAnother,
+      hedgeAfterMs: undefined,
+      hedge: () => undefined,
+    }
   }
 }
 

@@ -161,6 +161,7 @@ async function request({ adapter, decodeMs, isolate }: Asked, world: World): Pro
     dispatch: {
       first: (nodes) => route.first(nodes),
       next,
+      learn: (failed) => route.learn(failed),
       hedge,
       hasAnother: (nodes) => route.hasAnother(nodes),
       hedgeAfterMs: route.hedgeAfterMs,

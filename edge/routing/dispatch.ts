@@ -33,6 +33,12 @@ export interface Attempt {
   ended(): void
 }
 
+/** The node of an attempt, and the meaning of its failure. */
+export interface FailedAttempt {
+  readonly node: FleetNode
+  readonly verdict: FailureVerdict
+}
+
 /**
  * Decides where one request goes, attempt by attempt; makes no calls and reads no clock but the router's. Every attempt
  * goes to a node of its own.
@@ -69,14 +75,17 @@ export class Dispatch {
     return this.#attempt(chosen)
   }
 
-  /** The attempt after one that failed, if there may be one. */
-  next(
-    nodes: readonly FleetNode[],
-    { node, verdict }: { node: FleetNode; verdict: FailureVerdict },
-  ): Attempt | undefined {
+  /** What a failed attempt tells of the request and of its node counts, also where another one still goes on beside it. */
+  learn({ node, verdict }: FailedAttempt): void {
     if (verdict.perhapsDeadly === true) this.#gone += 1
     if (verdict.retry === 'roomier' && node.report === null)
       this.#router.refusedRows.note(node.id, this.#request.rows)
+  }
+
+  /** The attempt after one that failed, if there may be one. */
+  next(nodes: readonly FleetNode[], failed: FailedAttempt): Attempt | undefined {
+    const { node, verdict } = failed
+    this.learn(failed)
     if (verdict.retry === 'never' || this.#attempts >= maxAttempts || this.#gone >= maxGone) return undefined
     if (verdict.retry === 'roomier') {
       const known = nodes.filter((other) => isKnownToHold(other, this.#request))

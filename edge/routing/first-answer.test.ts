@@ -133,6 +133,18 @@ describe('a hedge', () => {
 })
 
 describe('failover', () => {
+  test('goes to no third node where two went away with a request, also when one of them was its hedge', async () => {
+    const scene = new Scene().warm()
+    const answer = scene.start()
+    await vi.advanceTimersByTimeAsync(150)
+    for (const { fail } of [...scene.opened]) {
+      fail('truncated')
+      await settle()
+    }
+    await expect(answer).rejects.toMatchObject({ message: 'truncated' })
+    expect(scene.opened).toHaveLength(2)
+  })
+
   test('goes from node to node, each once, and ends with the last failure', async () => {
     const scene = new Scene()
     const answer = scene.start()

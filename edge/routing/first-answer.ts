@@ -1,8 +1,8 @@
 import type { GenerateEvent } from '../../shared/wire.ts'
 import type { FleetNode } from '../fleet/nodes.ts'
 import { type Clock, isolateClock } from './clock.ts'
-import type { Attempt, Dispatch } from './dispatch.ts'
-import { type FailureVerdict, NodeFailure } from './node-failures.ts'
+import type { Attempt, Dispatch, FailedAttempt } from './dispatch.ts'
+import { NodeFailure } from './node-failures.ts'
 
 /** A node that is silent is looked up in the fleet this often. */
 const watchMs = 2_500
@@ -17,7 +17,7 @@ export const silentMs = 30_000
 type Events = AsyncGenerator<readonly GenerateEvent[], void>
 
 export interface FirstAnswerSource {
-  readonly dispatch: Pick<Dispatch, 'first' | 'next' | 'hedge' | 'hedgeAfterMs' | 'hasAnother'>
+  readonly dispatch: Pick<Dispatch, 'first' | 'next' | 'learn' | 'hedge' | 'hedgeAfterMs' | 'hasAnother'>
   /** The fleet as it is now. */
   readonly nodes: () => Promise<readonly FleetNode[]>
   /** Calls a node; resolves with its events once the first is there. Throws NodeFailure. */
@@ -58,7 +58,7 @@ interface Call {
  */
 export async function firstAnswer(
   source: FirstAnswerSource,
-  after?: { readonly node: FleetNode; readonly verdict: FailureVerdict },
+  after?: FailedAttempt,
 ): Promise<FirstAnswer | undefined> {
   const { clock = isolateClock, dispatch, nodes, signal } = source
   const calls = new Set<Call>()
@@ -99,8 +99,12 @@ export async function firstAnswer(
           failed.attempt.failed(thrown.verdict)
           source.failed(failed.attempt, thrown)
           retries += 1
-          if (calls.size > 0) break
-          begin(dispatch.next(await nodes(), { node: failed.attempt.node, verdict: thrown.verdict }))
+          const failure = { node: failed.attempt.node, verdict: thrown.verdict }
+          if (calls.size > 0) {
+            dispatch.learn(failure)
+            break
+          }
+          begin(dispatch.next(await nodes(), failure))
           if (calls.size === 0) throw thrown
         }
       }
