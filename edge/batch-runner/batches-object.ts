@@ -10,15 +10,15 @@ import type { Bindings, Platform } from '../platform.ts'
 import { fileKey } from '../store/bucket-keys.ts'
 import { durableSql } from '../store/durable-sql.ts'
 import { readRequests } from './read-requests.ts'
-import { firstAtOnce, runRound } from './run-requests.ts'
+import { firstAtOnce, maxResultBytes, runRound } from './run-requests.ts'
 
 /** The alarm that goes off where a run died. */
 const watchdogMs = 60_000
 /** The wait after a round without room, and the longest wait after several. */
 const firstWaitMs = 1_000
 const longestWaitMs = 60_000
-/** Results that are read at once for a file. */
-const writtenAtOnce = 200
+/** Results that are read at once for a file: the longest of them take 16 MB of the object's 128. */
+const writtenAtOnce = Math.floor(16_000_000 / maxResultBytes)
 
 /**
  * One tenant's batches, and the runs of their requests, one batch after the other. All that a run needs stands

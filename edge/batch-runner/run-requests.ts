@@ -16,8 +16,8 @@ const roundMs = 4_000
 const mostInRound = 100
 /** A request that failed at nodes this often is not repeated. */
 const mostFailures = 5
-/** The longest result: one row of SQLite holds it, with room for the rest of the row. */
-const maxResultLength = 1_500_000
+/** The longest result, in UTF-8: one row of SQLite holds it, with room for the rest of the row. */
+export const maxResultBytes = 1_500_000
 
 /** The usage in an answer, by the names of its endpoint. Embeddings have no tokens of an answer. */
 const UsageIn = z.object({
@@ -52,13 +52,17 @@ export interface RoundEnd {
   readonly atOnce: number
 }
 
-/** Runs requests of a batch for a while, each result kept as soon as it is there. */
+/**
+ * Runs requests of a batch for a while, each result kept as soon as it is there. None runs on when it returns or throws:
+ * the next round would ask the same again beside it.
+ */
 export async function runRound({ asking, atOnce, batch, book, read }: Round): Promise<RoundEnd> {
   const until = Date.now() + roundMs
   const pending = book.pending(batch.id, mostInRound)
   let isFull = false
+  let hasBroken = false
   const work = async () => {
-    while (!isFull && !asking.signal.aborted && Date.now() < until) {
+    while (!isFull && !hasBroken && !asking.signal.aborted && Date.now() < until) {
       const request = pending.shift()
       if (request === undefined) return
       const end = await ask(request, { batch, read, asking: { ...asking, key: batch.key } })
@@ -69,7 +73,12 @@ export async function runRound({ asking, atOnce, batch, book, read }: Round): Pr
       } else book.finish(batch.id, { line: request.line, ...end })
     }
   }
-  await Promise.all(Array.from({ length: atOnce }, work))
+  const broke = (thrown: unknown): never => {
+    hasBroken = true
+    throw thrown
+  }
+  const ends = await Promise.allSettled(Array.from({ length: atOnce }, () => work().catch(broke)))
+  for (const end of ends) if (end.status === 'rejected') throw end.reason
   return { isFull, atOnce: isFull ? Math.max(1, Math.floor(atOnce / 2)) : Math.min(mostAtOnce, atOnce + 1) }
 }
 
@@ -98,7 +107,7 @@ async function ask(
     { batch: batch.id, customId, line },
     { response: { status_code: status, request_id: id, body } },
   )
-  if (text.length > maxResultLength)
+  if (new TextEncoder().encode(text).length > maxResultBytes)
     return {
       kind: 'result',
       isError: true,
@@ -107,7 +116,7 @@ async function ask(
         {
           error: {
             code: 'answer_too_long',
-            message: `the answer has more than ${maxResultLength} characters; ask for fewer choices, tokens or log-probabilities`,
+            message: `the answer has more than ${maxResultBytes} bytes; ask for fewer choices, tokens or log-probabilities`,
           },
         },
       ),
