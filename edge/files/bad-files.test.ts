@@ -131,7 +131,49 @@ describe('a file', () => {
 
   test.each([
     ['for another purpose', file(good, 'assistants'), 'purpose', /must be fine-tune or batch/],
-    ['without a purpose', formOf([['file', good, 'a.jsonl']]), 'purpose', /must stand in front of file/],
+    [
+      'without a purpose',
+      formOf([['file', good, 'a.jsonl']]),
+      'purpose',
+      /is missing: send a form with purpose/,
+    ],
+    [
+      'with another purpose behind it',
+      formOf([
+        ['purpose', 'fine-tune'],
+        ['file', good, 'a.jsonl'],
+        ['purpose', 'batch'],
+      ]),
+      'purpose',
+      /stands twice; a file has one purpose/,
+    ],
+    [
+      'in front of a purpose for which its lines are wrong',
+      formOf([
+        ['file', good.repeat(2), 'a.jsonl'],
+        ['purpose', 'batch'],
+      ]),
+      'file',
+      /^line 1: custom_id: is missing/,
+    ],
+    [
+      'in front of its purpose and wrong for any',
+      formOf([
+        ['file', `${good}nonsense\n${good}`, 'a.jsonl'],
+        ['purpose', 'fine-tune'],
+      ]),
+      'file',
+      /^line 2: it is not JSON/,
+    ],
+    [
+      'in front of a purpose that there is not',
+      formOf([
+        ['file', good, 'a.jsonl'],
+        ['purpose', 'assistants'],
+      ]),
+      'purpose',
+      /must be fine-tune or batch/,
+    ],
     [
       'that is to expire',
       formOf([

@@ -2,7 +2,7 @@ import { type FileId, type FileObject, FilePurpose, maxFileBytes } from '../../s
 import { QuartetError } from '../../shared/errors.ts'
 import type { FileBucket } from '../store/file-bucket.ts'
 import { giveTurn } from '../uploads/in-turns.ts'
-import { LineCheck } from './line-check.ts'
+import { LineChecks } from './line-checks.ts'
 import { type FormPart, readForm } from './multipart.ts'
 import type { Counted, TokenCounts } from './token-counts.ts'
 
@@ -43,18 +43,20 @@ export async function receiveFile({
   openCounts,
 }: FileArrival): Promise<ReceivedFile> {
   let purpose: FilePurpose | undefined
-  let file: StoredLines | undefined
+  let file: StoredFile | undefined
   for await (const part of readForm(body, boundary)) {
     if (part.name === 'purpose') {
+      if (purpose !== undefined) throw wrong('purpose', 'stands twice; a file has one purpose')
       const parsed = FilePurpose.safeParse(await fieldText(part))
       if (!parsed.success) throw wrong('purpose', parsed.error.issues[0]?.message ?? 'is wrong')
       purpose = parsed.data
       checkPurpose(purpose)
     } else if (part.name === 'file') {
-      if (purpose === undefined) throw wrong('purpose', 'must stand in front of file in the form')
       if (file !== undefined) throw wrong('file', 'stands twice; send one file a request')
-      const counts = purpose === 'fine-tune' ? await openCounts() : undefined
-      file = await storeLines(part, { bucket, key, maxBytes, purpose, counts })
+      // Many clients send the file first.
+      const purposes = purpose === undefined ? FilePurpose.options : [purpose]
+      const counts = purposes.includes('fine-tune') ? await openCounts() : undefined
+      file = await storeFile(part, { bucket, key, maxBytes, purposes, counts })
     } else
       throw wrong(
         part.name.slice(0, 64),
@@ -65,7 +67,7 @@ export async function receiveFile({
     const missing = purpose === undefined ? 'purpose' : 'file'
     throw wrong(missing, `is missing: send a form with purpose and file`)
   }
-  const { counts, ...stored } = file
+  const { bytes, checks, counts, filename } = file
   return {
     file: {
       id,
@@ -73,13 +75,17 @@ export async function receiveFile({
       created_at: Math.floor(Date.now() / 1_000),
       purpose,
       status: 'processed',
-      ...stored,
+      bytes,
+      filename,
+      lines: checks.linesFor(purpose),
     },
-    counts,
+    counts: purpose === 'fine-tune' ? counts : undefined,
   }
 }
 
-type StoredLines = Pick<FileObject, 'bytes' | 'filename' | 'lines'> & Pick<ReceivedFile, 'counts'>
+interface StoredFile extends Pick<FileObject, 'bytes' | 'filename'>, Pick<ReceivedFile, 'counts'> {
+  readonly checks: LineChecks
+}
 
 const tooLong = (maxBytes: number) =>
   maxBytes < maxFileBytes
@@ -105,33 +111,37 @@ async function fieldText({ bytes, name }: FormPart): Promise<string> {
   return text + decoder.decode()
 }
 
-async function storeLines(
+async function storeFile(
   { bytes, filename }: FormPart,
   {
     bucket,
     counts,
     key,
     maxBytes,
-    purpose,
+    purposes,
   }: Pick<FileArrival, 'bucket' | 'key' | 'maxBytes'> & {
-    readonly purpose: FilePurpose
+    /** Those that the file may have, as far as the form has said. */
+    readonly purposes: readonly FilePurpose[]
     readonly counts: TokenCounts | undefined
   },
-): Promise<StoredLines> {
-  const check = new LineCheck(purpose, (line) => counts?.add(line))
+): Promise<StoredFile> {
+  const checks = new LineChecks(purposes, (line) => counts?.add(line))
   const writer = bucket.writer(key)
   let length = 0
   try {
     for await (const chunk of bytes) {
       length += chunk.length
       if (length > Math.min(maxBytes, maxFileBytes)) throw tooLong(maxBytes)
-      check.push(chunk)
+      checks.push(chunk)
+      // It will be refused, with the reason that its purpose gives it.
+      if (checks.isWrong) continue
       await writer.push(chunk)
       await counts?.count(giveTurn)
     }
-    check.end()
+    checks.end()
     await counts?.count(giveTurn)
-    await writer.end()
+    if (checks.isWrong) await writer.abandon()
+    else await writer.end()
   } catch (thrown) {
     await writer.abandon()
     throw thrown
@@ -139,7 +149,7 @@ async function storeLines(
   return {
     bytes: length,
     filename: (filename ?? 'file.jsonl').slice(0, 256),
-    lines: check.count,
+    checks,
     counts: counts?.result,
   }
 }

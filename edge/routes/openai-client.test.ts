@@ -63,6 +63,22 @@ test('embeddings, which it takes as base64', async () => {
   expect(usage).toEqual({ prompt_tokens: 3, total_tokens: 3 })
 })
 
+test('files, whichever of file and purpose it is given first', async () => {
+  const lines = {
+    'fine-tune': JSON.stringify({ prompt: 'hello', completion: 'world' }),
+    batch: JSON.stringify({ custom_id: 'a', method: 'POST', url: '/v1/chat/completions', body: ask }),
+  }
+  for (const purpose of ['fine-tune', 'batch'] as const) {
+    const file = () => new File([lines[purpose]], 'lines.jsonl')
+    const first = await openai.files.create({ file: file(), purpose })
+    const second = await openai.files.create({ purpose, file: file() })
+    expect(first).toEqual({ ...second, id: first.id, created_at: first.created_at })
+    expect(first).toMatchObject({ purpose, lines: 1 })
+    expect('token_counts' in first).toBe(purpose === 'fine-tune')
+    expect(await (await openai.files.content(first.id)).text()).toBe(lines[purpose])
+  }
+})
+
 test('legacy completions and models', async () => {
   expect((await openai.completions.create({ model: 'tiny', prompt: 'hi' })).choices[0]?.text).toBe('Hello')
   const ids = []

@@ -32,7 +32,7 @@ import {
 } from '../fine-tuning.ts'
 import type { Route } from './route.ts'
 
-const form = `A form (multipart/form-data) with \`purpose\` (fine-tune or batch) in front of \`file\`, a JSONL file of at most ${maxFileBytes / 1024 ** 2} MiB. Each line is checked while the file arrives; the first one at fault is named.`
+const form = `A form (multipart/form-data) with \`purpose\` (fine-tune or batch) and \`file\`, a JSONL file of at most ${maxFileBytes / 1024 ** 2} MiB. Each line is checked while the file arrives; the first one at fault is named.`
 
 const own = { tag: 'Fine-tuning', auth: 'tenant' } as const
 const ofFile = { ...own, parameters: { file: FileId } }
