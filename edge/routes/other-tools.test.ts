@@ -103,6 +103,36 @@ describe('/v1/responses', () => {
     expect(streamed.output_text).toBe('Just text.')
   })
 
+  test.each(['Hello <to', `Sure. <tool_call>\n${call}\n</tool_call>`, `${call} `, `Seen: 海 `])(
+    'tells the log-probability of each of a text’s tokens once, whole and as events: %j',
+    async (text) => {
+      await stubs.behave({ tokens: byteIds(text), reason: 'stop', logprob: -0.5, isEachWritten: true })
+      const told = { ...ask, include: ['message.output_text.logprobs' as const] }
+      const whole = await openai.responses.create(told)
+      const streamed = await openai.responses.stream({ ...told, stream: true }).finalResponse()
+      const tokensIn = ({ output }: Pick<typeof whole, 'output'>) =>
+        output.flatMap((item) =>
+          item.type !== 'message'
+            ? []
+            : item.content.flatMap((part) =>
+                part.type !== 'output_text'
+                  ? []
+                  : {
+                      text: part.text,
+                      bytes: (part.logprobs ?? []).flatMap(({ bytes }) => bytes),
+                    },
+              ),
+        )
+      const messages = tokensIn(whole)
+      expect(tokensIn(streamed)).toEqual(messages)
+      for (const message of messages) {
+        const spelled = new TextDecoder().decode(Uint8Array.from(message.bytes))
+        expect(spelled.startsWith(message.text)).toBe(true)
+        expect(spelled).toBe(text.slice(0, spelled.length))
+      }
+    },
+  )
+
   test('a named function holds the answer to a grammar, and the choice is told', async () => {
     const response = await openai.responses.create({
       ...ask,

@@ -4,10 +4,10 @@ import type { TextFormat } from '../../shared/api/structure.ts'
 import type { RequestId } from '../../shared/ids.ts'
 import type { ChoiceDelta } from '../streaming/read-choice.ts'
 import { contentLogprobs } from '../streaming/token-text.ts'
-import type { AnswerPiece } from '../tools/call-pieces.ts'
 import type { ToolUse } from '../tools/tool-use.ts'
 import type { Presentation } from './answer.ts'
 import type { Generation } from './generation.ts'
+import { byToken, ResponseCalls } from './response-calls.ts'
 import { type ItemEvent, ResponseItems } from './response-items.ts'
 
 /** A generation with the way in which its answer is told. */
@@ -58,8 +58,12 @@ export function responsePresentation({
   let count = 0
   const numbered = (events: readonly ItemEvent[]): ResponseEvent[] =>
     events.map((event) => ({ ...event, sequence_number: count++ }))
+  const callsInto = (into: ResponseItems) => {
+    const reader = toolUse.reader()
+    return reader && new ResponseCalls(reader, into)
+  }
   const items = newItems()
-  const reader = toolUse.reader()
+  const calls = callsInto(items)
   let finish: Finish = { reason: 'length' }
   const statusOf = ({ reason }: Finish) => (reason === 'stop' ? 'completed' : 'incomplete')
   return {
@@ -68,10 +72,12 @@ export function responsePresentation({
     whole: async ([choice], usage) => {
       const { finish: end = finish, text = '', tokens = [] } = choice ?? {}
       const whole = newItems()
-      const calls = toolUse.reader()
-      const pieces: readonly AnswerPiece[] =
-        calls === undefined ? [{ type: 'text', text }] : [...calls.push(text), ...calls.finish()]
-      for (const piece of pieces) whole.add(piece, tokens)
+      const calls = callsInto(whole)
+      if (calls === undefined) whole.add({ type: 'text', text }, tokens)
+      else {
+        for (const told of byToken({ text, tokens })) calls.add(told)
+        calls.end()
+      }
       whole.close(statusOf(end))
       const response = ended(whole.output, { finish: end, usage })
       await finished(response)
@@ -82,16 +88,15 @@ export function responsePresentation({
         { type: 'response.created', response: begun },
         { type: 'response.in_progress', response: begun },
         // Where functions may be called, the first item may be a call.
-        ...(reader === undefined ? items.openMessage() : []),
+        ...(calls === undefined ? items.openMessage() : []),
       ]),
     chunks: (_index, delta) => {
       if (delta.finish !== undefined) finish = delta.finish
-      if (reader === undefined) {
+      if (calls === undefined) {
         if (delta.text === '') items.keep(delta.tokens)
         return numbered(delta.text === '' ? [] : items.add({ type: 'text', text: delta.text }, delta.tokens))
       }
-      const pieces = [...reader.push(delta.text), ...(delta.finish === undefined ? [] : reader.finish())]
-      return numbered(pieces.flatMap((piece, at) => items.add(piece, at === 0 ? delta.tokens : [])))
+      return numbered([...calls.add(delta), ...(delta.finish === undefined ? [] : calls.end())])
     },
     closing: async (usage) => {
       const events = items.close(statusOf(finish))
