@@ -13,7 +13,8 @@ export type HeartbeatOutcome = BeatOutcome | { readonly kind: 'another-epoch' } 
 
 /**
  * The fleet's one registry: which nodes there are and how they do. It lives in memory. Storage holds only where nodes
- * are, written when a process joins, so that a restart forgets no node: each node's status comes again within a second.
+ * are, written when a process joins and when it drains, so that a restart forgets no node and brings back none that has left:
+ * each node's status comes again within a second.
  */
 export class NodeRegistry extends DurableObject {
   /** Made at each start: a heartbeat signed for an earlier one is not taken (shared/heartbeat-token.ts). */

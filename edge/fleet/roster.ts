@@ -27,7 +27,8 @@ export interface RosterSnapshot {
 export type KnownResidents = Readonly<Record<string, number>>
 
 export type BeatOutcome =
-  | { readonly kind: 'accepted'; readonly news: 'a process' | 'none' }
+  /** `news`: what a restart of the registry must not forget. */
+  | { readonly kind: 'accepted'; readonly news: 'a process' | 'it drains' | 'none' }
   /** Sent before: an older number of the same process, or one that another process has replaced. */
   | { readonly kind: 'out-of-order' }
   | { readonly kind: 'replaced' }
@@ -63,7 +64,7 @@ export class Roster {
     this.#versions = now()
   }
 
-  /** Puts back what was known before a restart: where nodes are, not how they do. Gives them `nodeLostMs` to speak. */
+  /** Puts back what was known before a restart: where nodes are and which drain, not how they do. Gives them `nodeLostMs` to speak. */
   remember(status: Beat): void {
     const unknown = { sequence: -1, running: 0, waiting: 0, resident: '' }
     this.#entries.set(status.node, {
@@ -92,7 +93,8 @@ export class Roster {
       heard: true,
       residentVersion: unchanged ? last.residentVersion : ++this.#versions,
     })
-    return { kind: 'accepted', news: same ? 'none' : 'a process' }
+    if (!same) return { kind: 'accepted', news: 'a process' }
+    return { kind: 'accepted', news: status.draining && !last.status.draining ? 'it drains' : 'none' }
   }
 
   snapshot(known: KnownResidents): RosterSnapshot {

@@ -60,6 +60,8 @@ class StubEdge {
   readonly #used = new WeakSet<object>()
   requests = 0
   acknowledges = true
+  /** It answers when this is over. */
+  busy: Promise<void> | undefined
   time = () => Date.now()
   #server: Server | undefined
 
@@ -78,6 +80,7 @@ class StubEdge {
       expect(claims.body).toBe(await sha256Hex(body))
       const heartbeat = Heartbeat.parse(JSON.parse(body))
       this.received.push({ heartbeat, epoch: claims.epoch, at: performance.now() })
+      await this.busy
       const accepted = claims.epoch === this.epoch
       const answer: HeartbeatResponse = {
         accepted,
@@ -127,11 +130,15 @@ describe('heartbeats', () => {
     logged.length = 0
     kept = []
     current = status
-    heartbeats = new Heartbeats({
+    heartbeats = heartbeatsOf(() => current)
+  })
+
+  const heartbeatsOf = (state: () => NodeStatus) =>
+    new Heartbeats({
       instanceId: crypto.randomUUID(),
       edge: url,
       key,
-      status: () => current,
+      status: state,
       settlements: {
         unacknowledged: (limit) => kept.slice(0, limit),
         acknowledge: (ids) => {
@@ -144,7 +151,6 @@ describe('heartbeats', () => {
       clock,
       log: (_level, event) => logged.push(event),
     })
-  })
   afterEach(async () => {
     await heartbeats.stop()
     edge.close()
@@ -204,6 +210,23 @@ describe('heartbeats', () => {
     const after = edge.received.length
     await new Promise((resolve) => setTimeout(resolve, 1_300))
     expect(edge.received.length).toBe(after)
+  })
+
+  it('hurry also when the node drains while one is on its way, which knows nothing of it', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    edge.busy = promise
+    edge.epoch = ''
+    const other = heartbeatsOf(() => ({ ...status, node: NodeId.parse('other') }))
+    other.start()
+    await arrived(1)
+    heartbeats.start()
+    await arrived(2)
+    current = { ...status, draining: true }
+    heartbeats.hurry()
+    resolve()
+    await arrived(4)
+    await other.stop()
+    expect(edge.received[2]?.heartbeat).toMatchObject({ node: 'n', draining: true })
   })
 
   it('carry settlements until they are acknowledged', async () => {

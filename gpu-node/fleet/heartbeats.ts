@@ -67,6 +67,8 @@ export class Heartbeats {
   #trouble: string | undefined
   #loop: Promise<void> = Promise.resolve()
   #wake = () => {}
+  /** The node's state has changed since the last heartbeat was written. */
+  #isDue = false
 
   constructor(options: HeartbeatOptions) {
     this.#options = options
@@ -76,15 +78,15 @@ export class Heartbeats {
     this.#loop = this.#run()
   }
 
-  /** Sends the next heartbeat now: the node's state has changed. */
+  /** Sends the next heartbeat now, or right behind the one that is on its way: the node's state has changed. */
   hurry(): void {
+    this.#isDue = true
     this.#wake()
   }
 
   /** Sends a last heartbeat, if the edge takes it quickly, and more until every settlement is acknowledged. */
   async stop(): Promise<void> {
     this.#stopped.abort()
-    this.#wake()
     await this.#loop
     await this.#farewell()
     const { log, settlements } = this.#options
@@ -105,6 +107,7 @@ export class Heartbeats {
   async #run(): Promise<void> {
     const { signal } = this.#stopped
     for (let backoff = firstBackoffMs; !signal.aborted; ) {
+      this.#isDue = false
       try {
         await this.#beat(AbortSignal.any([signal, AbortSignal.timeout(answerTimeoutMs)]))
         this.#options.sent?.('taken')
@@ -124,9 +127,11 @@ export class Heartbeats {
   }
 
   async #pause(ms: number): Promise<void> {
+    if (this.#isDue) return
     const woken = new AbortController()
     this.#wake = () => woken.abort()
-    await delay(ms, undefined, { signal: woken.signal }).catch(() => undefined)
+    const signal = AbortSignal.any([woken.signal, this.#stopped.signal])
+    await delay(ms, undefined, { signal }).catch(() => undefined)
   }
 
   #report(thrown: unknown): void {
