@@ -41,7 +41,8 @@ export function nodeApp(options: NodeAppOptions): Hono<Env> {
   const refuse = (context: Context<Env>, error: QuartetError): Response => {
     const requestId = context.get('requestId')
     context.set('errorCode', error.code)
-    metrics.refused(error.code)
+    // A probe that finds the node loading or draining is no request that failed.
+    if (context.req.method === 'POST' && context.req.path === '/v1/generate') metrics.refused(error.code)
     log(error.code === 'internal_error' ? 'error' : 'info', 'refused', {
       requestId,
       code: error.code,

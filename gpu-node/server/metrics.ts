@@ -34,7 +34,7 @@ export interface NodeMetrics {
   /** The text exposition format. */
   text(): Promise<string>
   readonly contentType: string
-  /** Counts a request that was refused before it had a stream. */
+  /** Counts a generation that was refused before it had a stream. */
   refused(code: ErrorCode): void
   readonly engine: Pick<EngineObserver, 'stepped' | 'ended'>
   /** A heartbeat reached the edge, or did not. */
@@ -66,7 +66,7 @@ export function nodeMetrics(
 
   const requests = new Counter({
     name: 'quartet_node_requests_total',
-    help: 'Requests by outcome: stop, length or an error code',
+    help: 'Generations by outcome: stop, length or an error code',
     labelNames: ['outcome'],
     registers,
   })

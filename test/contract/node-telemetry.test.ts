@@ -162,6 +162,7 @@ describe('/metrics', () => {
   test('has no label whose values callers choose', async () => {
     const node = await start(undefined)
     for (const path of ['/v1/nowhere', '/v1/elsewhere?x=1']) await fetch(node.url + path)
+    await fetch(`${node.url}/v1/generate?x=1`, { method: 'POST', headers: { authorization: 'Bearer x' } })
     const metrics = parsePrometheus(await (await fetch(`${node.url}/metrics`)).text())
     const labels = [...metrics]
       .filter(([name]) => name.startsWith('quartet_'))

@@ -106,6 +106,24 @@ describe('a node', () => {
     await fresh.close()
   })
 
+  it('counts neither probes, nor adapters and addresses that it refuses, among the requests', async () => {
+    const fresh = await fakeNode()
+    fresh.backend.beforeCall = () => delay(5)
+    await fetch(`${fresh.url}/nowhere`)
+    await fetch(`${fresh.url}/v1/generate`)
+    await fetch(`${fresh.url}/v1/adapters/none`, { method: 'PUT' })
+    const running = await fresh.generate({ maxTokens: 20 })
+    const closed = fresh.close()
+    expect((await fetch(`${fresh.url}/ready`)).status).toBe(503)
+    expect((await fresh.generate()).status).toBe(503)
+    const counted = (await (await fetch(`${fresh.url}/metrics`)).text()).matchAll(
+      /^quartet_node_requests_total\{outcome="(\w+)"\} (\d+)$/gm,
+    )
+    expect([...counted].map(([, outcome, count]) => [outcome, count])).toEqual([['draining', '1']])
+    await readEvents(running)
+    await closed
+  })
+
   it('logs request ids and outcomes, and never tokens, tenants or secrets', async () => {
     const prompt = [41, 42, 43]
     const request = generateRequest({ prompt })
