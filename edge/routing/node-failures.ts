@@ -178,7 +178,11 @@ export async function failureOf(
 
 function messageIn(text: string): string | undefined {
   const message = /"message":("(?:[^"\\]|\\.){1,500}")/.exec(text)?.[1]
-  return message === undefined ? undefined : String(JSON.parse(message))
+  try {
+    return message === undefined ? undefined : String(JSON.parse(message))
+  } catch {
+    return undefined
+  }
 }
 
 function errorCodeIn(text: string): ErrorCode | undefined {
