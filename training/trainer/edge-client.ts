@@ -20,6 +20,8 @@ export interface EdgeClientOptions {
   readonly trainer: TrainerId
   /** Waits between two tries, in milliseconds. */
   readonly backoffMs?: readonly number[]
+  /** How long the edge may be silent before a call has failed; 120,000 when absent. */
+  readonly silentMs?: number
 }
 
 /** A job that a trainer has a lease on. */
@@ -36,7 +38,9 @@ interface Call {
 const Failure = z.object({ error: z.object({ message: z.string(), code: z.string() }) })
 const Published = z.object({ digest: AdapterDigest })
 const defaultBackoffMs = [250, 500, 1_000, 2_000, 4_000, 8_000]
-const callTimeoutMs = 120_000
+const usualSilentMs = 120_000
+/** The slowest way to the edge that a checkpoint gets through on. */
+const sentBytesPerMs = 256
 
 /**
  * A trainer's calls to the edge. A call that failed on the way or with a 5xx is tried again; a call that arrives twice
@@ -63,8 +67,7 @@ export class EdgeClient {
 
   /** A file of the job: `training-file`, `validation-file`, `checkpoint`, `adapter`. */
   async read(work: HeldJob, what: 'training-file' | 'validation-file' | 'checkpoint' | 'adapter') {
-    const response = await this.#send({ ...this.#of(work, what), method: 'GET' })
-    return new Uint8Array(await response.arrayBuffer())
+    return this.#send({ ...this.#of(work, what), method: 'GET' })
   }
 
   async putCheckpoint(
@@ -96,10 +99,11 @@ export class EdgeClient {
   }
 
   async #json(call: Call): Promise<unknown> {
-    return (await this.#send(call)).json()
+    return jsonOf(await this.#send(call))
   }
 
-  async #send(call: Call): Promise<Response> {
+  /** The answer's body, whole. */
+  async #send(call: Call): Promise<Uint8Array<ArrayBuffer>> {
     const waits = this.#options.backoffMs ?? defaultBackoffMs
     for (let attempt = 0; ; attempt++) {
       const wait = waits[attempt]
@@ -115,11 +119,11 @@ export class EdgeClient {
     }
   }
 
-  async #once({ body, fence, method, path, signal }: Call): Promise<Response> {
-    const { edge, key, trainer } = this.#options
+  async #once({ body, fence, method, path, signal }: Call): Promise<Uint8Array<ArrayBuffer>> {
+    const { edge, key, silentMs = usualSilentMs, trainer } = this.#options
     const url = new URL(path, edge).href
     const token = await signTrainerToken(key, { url, method, trainer, body: await sha256Hex(body ?? '') })
-    const timeout = AbortSignal.timeout(callTimeoutMs)
+    using silence = new Silence(silentMs, { sending: (body?.length ?? 0) / sentBytesPerMs })
     const response = await fetch(url, {
       method,
       body: body ?? null,
@@ -128,16 +132,62 @@ export class EdgeClient {
         ...(fence === undefined ? {} : { 'x-quartet-fence': String(fence) }),
       },
       redirect: 'error',
-      signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
+      signal: signal === undefined ? silence.signal : AbortSignal.any([signal, silence.signal]),
     })
-    if (response.ok) return response
-    const told = Failure.safeParse(await response.json().catch(() => undefined))
+    const parts: Uint8Array[] = []
+    for await (const part of response.body ?? []) {
+      silence.heard()
+      parts.push(part)
+    }
+    const bytes = Buffer.concat(parts)
+    if (response.ok) return bytes
+    const told = Failure.safeParse(jsonOf(bytes))
     const code: ErrorCode =
       told.success && isErrorCode(told.data.error.code) ? told.data.error.code : 'internal_error'
     throw new QuartetError(
       code,
       told.success ? told.data.error.message : `the edge answered ${response.status}`,
     )
+  }
+}
+
+/** Ends a call to an edge that says nothing for too long, however long the whole answer takes. */
+class Silence implements Disposable {
+  readonly #silent = new AbortController()
+  readonly #ms: number
+  #timer: NodeJS.Timeout
+
+  /** `sending`: milliseconds more until the edge says its first word, as it reads the call. */
+  constructor(ms: number, { sending }: { readonly sending: number }) {
+    this.#ms = ms
+    this.#timer = this.#started(ms + sending)
+  }
+
+  get signal(): AbortSignal {
+    return this.#silent.signal
+  }
+
+  heard(): void {
+    clearTimeout(this.#timer)
+    this.#timer = this.#started(this.#ms)
+  }
+
+  #started(ms: number): NodeJS.Timeout {
+    const late = new QuartetError('control_unavailable', `the edge was silent for ${Math.round(ms)} ms`)
+    return setTimeout(() => this.#silent.abort(late), ms)
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer)
+  }
+}
+
+/** Undefined of what is no JSON. */
+function jsonOf(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes))
+  } catch {
+    return undefined
   }
 }
 
