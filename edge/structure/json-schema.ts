@@ -7,6 +7,8 @@ import { annotations, byType, definitions, instead, SchemaObject } from './schem
 const maxDepth = 32
 const maxProperties = 5_000
 const maxEnum = 1_000
+/** The integers of all ranges, each of which is written out. */
+const maxRanged = 20_000
 
 /**
  * A JSON schema (draft 2020-12) as far as every text of its grammar validates against it. A keyword that the grammar
@@ -23,6 +25,9 @@ class Checker {
   readonly #isStrict: boolean
   #properties = 0
   #enums = 0
+  #ranged = 0
+  /** References that were found to lead to a schema. */
+  readonly #leading = new Set<string>()
 
   constructor(root: unknown, { isStrict, param }: { isStrict: boolean; param: string }) {
     this.#root = root
@@ -83,21 +88,23 @@ class Checker {
         return this.#refuse(`${at}.$ref`, 'must point into this schema, like #/$defs/name')
       if (seen.has($ref)) return this.#refuse(`${at}.$ref`, 'points to itself, so it describes nothing')
       seen.add($ref)
-      const target = this.#find($ref)
+      const target = this.#leading.has($ref) ? true : this.#find($ref)
       if (target === undefined) return this.#refuse(`${at}.$ref`, `points to nothing: ${$ref.slice(0, 80)}`)
-      const next = SchemaObject.safeParse(target)
-      if (!next.success || !('$ref' in next.data)) return { $ref: schema.$ref }
-      ;({ $ref } = next.data)
+      if (!isContainer(target) || !Object.hasOwn(target, '$ref')) break
+      $ref = Reflect.get(target, '$ref')
     }
+    // Each step of a chain is gone once, however many references lead into it.
+    for (const found of seen) this.#leading.add(found)
+    return { $ref: schema.$ref }
   }
 
   #find(pointer: string): unknown {
     let found: unknown = this.#root
     for (const part of pointer.split('/').slice(1)) {
       const name = part.replaceAll('~1', '/').replaceAll('~0', '~')
-      const parent = z.union([SchemaObject, z.array(z.unknown())]).safeParse(found)
-      if (!parent.success || !Object.hasOwn(parent.data, name)) return undefined
-      found = Reflect.get(parent.data, name)
+      // Not by a schema: that would copy all of it for each reference.
+      if (!isContainer(found) || !Object.hasOwn(found, name)) return undefined
+      found = Reflect.get(found, name)
     }
     return found
   }
@@ -144,10 +151,18 @@ class Checker {
         return stringForm(schema, (keyword, why) => this.#refuse(`${place.at}.${keyword}`, why))
       case 'integer':
       case 'number':
-        return integerForm(schema, (keyword, why) => this.#refuse(`${place.at}.${keyword}`, why))
+        return this.#integer(schema, place.at)
       default:
         return schema
     }
+  }
+
+  #integer(schema: SchemaObject, at: string): SchemaObject {
+    const form = integerForm(schema, (keyword, why) => this.#refuse(`${at}.${keyword}`, why))
+    this.#ranged += Array.isArray(form.enum) ? form.enum.length : 0
+    if (this.#ranged > maxRanged)
+      this.#refuse(at, `bounds leave more than ${maxRanged} integers in all; leave some out, or narrow them`)
+    return form
   }
 
   #object(schema: SchemaObject, { at, depth }: { at: string; depth: number }): SchemaObject {
@@ -162,12 +177,13 @@ class Checker {
     const strange = names.find((name) => JSON.stringify(name) !== `"${name}"`)
     if (strange !== undefined)
       this.#refuse(`${at}.properties`, 'has a name with a quote, a backslash or a control character')
-    const unknown = required.data.find((name) => !names.includes(name))
+    const needed = new Set(required.data)
+    const unknown = [...needed].find((name) => !Object.hasOwn(properties.data, name))
     if (unknown !== undefined)
       this.#refuse(`${at}.required`, `names ${JSON.stringify(unknown)}, which properties does not have`)
     const isClosed = schema.additionalProperties === false
     if (this.#isStrict && !isClosed) this.#refuse(`${at}.additionalProperties`, 'strict: must be false')
-    const optional = names.find((name) => !required.data.includes(name))
+    const optional = names.find((name) => !needed.has(name))
     if (this.#isStrict && optional !== undefined)
       this.#refuse(
         `${at}.required`,
@@ -177,7 +193,7 @@ class Checker {
     return {
       ...schema,
       properties: this.#each(properties.data, { at: `${at}.properties`, depth }),
-      required: required.data,
+      required: [...needed],
       additionalProperties:
         more === undefined
           ? names.length === 0
@@ -225,7 +241,8 @@ class Checker {
       .safeParse(typeof type === 'string' ? [type] : type)
     if (!types.success || types.data.some((each) => !Object.hasOwn(byType, each)))
       return this.#refuse(`${at}.type`, `must be one of ${Object.keys(byType).join(', ')}, or a list of them`)
-    return types.data
+    // A type that stands there twice would double what is below it, at each depth.
+    return [...new Set(types.data)]
   }
 
   #isObjectType(schema: unknown): boolean {
@@ -244,3 +261,5 @@ class Checker {
     throw new QuartetError('grammar_invalid', `${param}: ${why}`, { param })
   }
 }
+
+const isContainer = (value: unknown): value is object => typeof value === 'object' && value !== null
