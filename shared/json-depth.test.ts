@@ -1,17 +1,32 @@
+import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { isTooDeep, maxJsonDepth } from './json-depth.ts'
+import { maxJsonDepth, parseBounded, RefusedJson } from './json-depth.ts'
 
-const nested = (depth: number, inner = '1') => '{"a":['.repeat(depth / 2) + inner + ']}'.repeat(depth / 2)
+const nested = (depth: number, [open, close] = ['[', ']']) => `${open.repeat(depth)}${close.repeat(depth)}`
 
-test.each([
-  ['a value without brackets', '"[{"', false],
-  ['as many levels as there may be', nested(maxJsonDepth), false],
-  ['one list more', nested(maxJsonDepth, '[]'), true],
-  ['one object more', nested(maxJsonDepth, '{}'), true],
-  ['many lists side by side', `[${'[[]],'.repeat(1_000)}[]]`, false],
-  ['brackets in a string', nested(maxJsonDepth, JSON.stringify(`${'['.repeat(500)}\\`)), false],
-  ['brackets behind escaped quotes', nested(maxJsonDepth, String.raw`"\\\"[[[["`), false],
-  ['a list behind a string that ends with a backslash', nested(maxJsonDepth, String.raw`"\\",[]`), true],
-])('JSON is told to be too deep by its brackets alone: %s', (_, json, expected) => {
-  expect(isTooDeep(json)).toBe(expected)
+test('a text is read to the deepest level that is allowed, and refused one level deeper', () => {
+  expect(JSON.stringify(parseBounded(nested(maxJsonDepth)))).toBe(nested(maxJsonDepth))
+  expect(() => parseBounded(nested(maxJsonDepth + 1))).toThrow(RefusedJson)
+  expect(() => parseBounded('{"a":['.repeat(maxJsonDepth))).toThrow(RefusedJson)
+})
+
+test('brackets in strings, and lists beside one another, are not deep', () => {
+  const strings = [nested(500), '{"'.repeat(500), '\\"['.repeat(500)]
+  expect(parseBounded(JSON.stringify(strings))).toEqual(strings)
+  const beside = `[${Array.from({ length: 1_000 }, () => '[{}]').join()}]`
+  expect(JSON.stringify(parseBounded(beside))).toBe(beside)
+})
+
+test('what JSON.parse does not read is a SyntaxError here too', () => {
+  for (const text of ['', '"', '"\\', '[', ']]', '{"a":}'])
+    expect(() => parseBounded(text)).toThrow(SyntaxError)
+})
+
+test('whatever JSON.stringify writes is read as it is', () => {
+  fc.assert(
+    fc.property(fc.jsonValue({ noUnicodeString: false }), (value) => {
+      const text = JSON.stringify(value)
+      expect(parseBounded(text)).toEqual(JSON.parse(text))
+    }),
+  )
 })

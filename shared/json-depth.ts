@@ -1,36 +1,52 @@
-/**
- * How deep objects and lists may stand in one another in JSON that clients send. What reads a value calls itself at each
- * level, and so does what a chat template does with it: without a bound the stack would be the client's to exhaust.
- */
+/** Lists and objects of a JSON text that may stand in one another. What reads a value calls itself for each, and its stack ends. */
 export const maxJsonDepth = 128
 
-export const tooDeep = `nests objects and lists more than ${maxJsonDepth} deep; send it flatter`
+/** JSON that is refused for what it says, and how to write it. */
+export class RefusedJson extends Error {
+  readonly remedy: string
 
-const [quote, backslash] = [0x22, 0x5c]
-/** Setting this bit makes a list's bracket an object's. */
-const brace = 0x20
-const [opening, closing] = [0x7b, 0x7d]
+  constructor(message: string, remedy: string) {
+    super(message)
+    this.remedy = remedy
+  }
+}
 
-/** Whether a text that is JSON nests deeper. */
-export function isTooDeep(json: string): boolean {
+/** `JSON.parse`; throws `RefusedJson` for a text that is nested deeper than `maxJsonDepth`. */
+export function parseBounded(text: string): unknown {
+  if (isDeeper(text, maxJsonDepth))
+    throw new RefusedJson(
+      `lists and objects stand in one another more than ${maxJsonDepth} deep`,
+      'make it flatter',
+    )
+  return JSON.parse(text)
+}
+
+const quote = 0x22
+const backslash = 0x5c
+/** `{` and `}` less 0x20 are `[` and `]`. */
+const [open, close] = [0x5b, 0x5d]
+
+function isDeeper(text: string, most: number): boolean {
   let depth = 0
-  for (let at = 0; at < json.length; at++) {
-    const code = json.charCodeAt(at)
-    if (code === quote) at = endOfString(json, at)
-    else if ((code | brace) === opening) {
-      depth += 1
-      if (depth > maxJsonDepth) return true
-    } else if ((code | brace) === closing) depth -= 1
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at)
+    if (code === quote) at = endOfString(text, at)
+    else if ((code & ~0x20) === open && ++depth > most) return true
+    else if ((code & ~0x20) === close) depth -= 1
   }
   return false
 }
 
-/** Where the quote stands that ends the string which begins at `start`. */
-function endOfString(json: string, start: number): number {
-  for (let end = json.indexOf('"', start + 1); end !== -1; end = json.indexOf('"', end + 1)) {
-    let escapes = 0
-    while (json.charCodeAt(end - 1 - escapes) === backslash) escapes += 1
-    if (escapes % 2 === 0) return end
-  }
-  return json.length
+/** Where the string that begins at `from` ends; the end of a text that ends within it. */
+function endOfString(text: string, from: number): number {
+  for (let at = text.indexOf('"', from + 1); at !== -1; at = text.indexOf('"', at + 1))
+    if (!isEscaped(text, at)) return at
+  return text.length
+}
+
+/** Whether an odd number of backslashes stands in front. */
+function isEscaped(text: string, at: number): boolean {
+  let first = at
+  while (text.charCodeAt(first - 1) === backslash) first -= 1
+  return (at - first) % 2 === 1
 }

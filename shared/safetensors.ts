@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { QuartetError } from './errors.ts'
-import { AmbiguousName, parseUniqueNames } from './unique-names.ts'
+import { RefusedJson } from './json-depth.ts'
+import { parseUniqueNames } from './unique-names.ts'
 
 /**
  * The safetensors container: u64 little-endian header length, JSON header, tensor bytes
@@ -65,7 +66,7 @@ export function parseHeader(json: Uint8Array, fileBytes: number): SafeTensorsHea
   try {
     raw = parseUniqueNames(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(json))
   } catch (thrown) {
-    if (thrown instanceof AmbiguousName) invalid(`in its header ${thrown.message}`)
+    if (thrown instanceof RefusedJson) invalid(`in its header ${thrown.message}`)
     invalid('its header is not JSON')
   }
   const parsed = Header.safeParse(raw)

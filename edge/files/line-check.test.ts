@@ -37,7 +37,7 @@ describe('a file of lines', () => {
     wrong(`{"__proto__":{},"prompt":"a","completion":"c"}`, /^line 1: the name "__proto__" is not allowed/)
     wrong(
       `{"prompt":"a","completion":"c","odd":${'['.repeat(50_000)}${']'.repeat(50_000)}}`,
-      /^line 1: it nests objects and lists more than \d+ deep; send it flatter/,
+      /^line 1: lists and objects stand in one another more than \d+ deep; make it flatter/,
     )
     wrong('x'.repeat(maxLineBytes + 1), /^line 1: it has more than/)
     wrong('\n \n', /holds no lines/)

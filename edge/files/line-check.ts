@@ -1,9 +1,9 @@
 import { BatchLine } from '../../shared/api/batches.ts'
 import { type FilePurpose, maxLineBytes } from '../../shared/api/files.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { isTooDeep, tooDeep } from '../../shared/json-depth.ts'
+import { RefusedJson } from '../../shared/json-depth.ts'
 import { parseRow, type Row } from '../../shared/training/row.ts'
-import { AmbiguousName, parseUniqueNames } from '../../shared/unique-names.ts'
+import { parseUniqueNames } from '../../shared/unique-names.ts'
 
 const newline = 10
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false })
@@ -100,11 +100,10 @@ export class LineCheck {
   }
 
   #json(text: string): unknown {
-    if (isTooDeep(text)) throw this.#wrong(`it ${tooDeep}`)
     try {
       return parseUniqueNames(text)
     } catch (thrown) {
-      if (thrown instanceof AmbiguousName) throw this.#wrong(`${thrown.message}; name each thing once`)
+      if (thrown instanceof RefusedJson) throw this.#wrong(`${thrown.message}; ${thrown.remedy}`)
       throw this.#wrong('it is not JSON; write one JSON object per line (JSONL)')
     }
   }

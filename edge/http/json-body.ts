@@ -1,6 +1,6 @@
 import { QuartetError } from '../../shared/errors.ts'
-import { isTooDeep, tooDeep } from '../../shared/json-depth.ts'
-import { AmbiguousName, parseUniqueNames } from '../../shared/unique-names.ts'
+import { parseBounded, RefusedJson } from '../../shared/json-depth.ts'
+import { parseUniqueNames } from '../../shared/unique-names.ts'
 import { maxDroppedBytes } from './unread-body.ts'
 
 export const maxJsonBytes = 1024 * 1024
@@ -14,18 +14,18 @@ export async function readJson(request: Request): Promise<unknown> {
 }
 
 /** A body as JSON, read by `parse`. Throws `invalid_json`. */
-export function parseJson(bytes: Uint8Array, parse: (text: string) => unknown = JSON.parse): unknown {
+export function parseJson(bytes: Uint8Array, parse: (text: string) => unknown = parseBounded): unknown {
   let text: string
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes)
   } catch {
     throw new QuartetError('invalid_json', 'the body is not UTF-8')
   }
-  if (isTooDeep(text)) throw new QuartetError('invalid_json', `the body ${tooDeep}`)
   try {
     return parse(text)
   } catch (cause) {
-    if (cause instanceof AmbiguousName) throw new QuartetError('invalid_json', `in the body ${cause.message}`)
+    if (cause instanceof RefusedJson)
+      throw new QuartetError('invalid_json', `in the body ${cause.message}; ${cause.remedy}`)
     const where = cause instanceof SyntaxError ? position(cause.message) : ''
     throw new QuartetError('invalid_json', `the body is not JSON${where}`)
   }

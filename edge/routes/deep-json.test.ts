@@ -34,6 +34,10 @@ test.each([
   ['a field of responses', '/v1/responses', `"input": "a", "odd": ${objects(deep)}`],
   ['a field of messages', '/v1/messages', `${asked}, "odd": ${objects(deep)}`],
   ['a field of tokens', '/tokenize', `${asked}, "odd": ${lists(deep)}`],
+  ['a format of responses', '/v1/responses', `"input": "a", "text": {"format": ${objects(deep)}}`],
+  ['the schema of a tool of messages', '/v1/messages', `${asked}, "tools": [{"input_schema": ${lists(deep)}}]`],
+  ['metadata of a batch', '/v1/batches', `"metadata": ${objects(deep)}`],
+  ['settings of a job', '/v1/fine_tuning/jobs', `"method": ${objects(deep)}`],
   ['a field of embeddings', '/v1/embeddings', `"input": "a", "odd": ${lists(deep)}`],
 ])(
   'a body that nests without end is refused in words, whatever it stands in: %s',
@@ -42,7 +46,7 @@ test.each([
     expect(response.status).toBe(400)
     expect(await errorOf(response)).toMatchObject({
       code: 'invalid_json',
-      message: `the body nests objects and lists more than ${maxJsonDepth} deep; send it flatter`,
+      message: `in the body lists and objects stand in one another more than ${maxJsonDepth} deep; make it flatter`,
     })
   },
 )
@@ -60,7 +64,7 @@ test.each([
   expect(await errorOf(response)).toMatchObject({
     code: 'invalid_request',
     param,
-    message: expect.stringContaining('deep; send it flatter'),
+    message: expect.stringMatching(new RegExp(`${maxJsonDepth} (levels )?deep; `)),
   })
 })
 

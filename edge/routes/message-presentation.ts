@@ -8,6 +8,7 @@ import type {
 } from '../../shared/api/messages.ts'
 import type { CompletionUsage } from '../../shared/api/parameters.ts'
 import type { RequestId } from '../../shared/ids.ts'
+import { parseBounded } from '../../shared/json-depth.ts'
 import { anthropicType } from '../http/error-response.ts'
 import type { ChoiceDelta } from '../streaming/read-choice.ts'
 import { answered } from '../tools/answered.ts'
@@ -137,7 +138,7 @@ const Input = z.record(z.string(), z.unknown())
 /** A call that was cut off has no input. */
 function inputOf(text: string): Record<string, unknown> {
   try {
-    return Input.safeParse(JSON.parse(text)).data ?? {}
+    return Input.safeParse(parseBounded(text)).data ?? {}
   } catch {
     return {}
   }

@@ -1,6 +1,6 @@
 import type { AnswerForm, JsonSchema, Structured, TextFormat } from '../../shared/api/structure.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { isTooDeep, tooDeep } from '../../shared/json-depth.ts'
+import { parseBounded, RefusedJson } from '../../shared/json-depth.ts'
 import { maxGrammarLength, type SimpleGrammar } from '../../shared/wire.ts'
 import { checkedSchema } from './json-schema.ts'
 
@@ -167,11 +167,11 @@ const ofSchema = (
 
 function parsed(schema: JsonSchema | string, param: string): unknown {
   if (typeof schema !== 'string') return schema
-  if (isTooDeep(schema)) throw new QuartetError('invalid_request', `${param}: ${tooDeep}`, { param })
   try {
-    return JSON.parse(schema)
-  } catch {
-    throw new QuartetError('invalid_request', `${param}: is text that is no JSON`, { param })
+    return parseBounded(schema)
+  } catch (thrown) {
+    const why = thrown instanceof RefusedJson ? `${thrown.message}; ${thrown.remedy}` : 'is text that is no JSON'
+    throw new QuartetError('invalid_request', `${param}: ${why}`, { param })
   }
 }
 

@@ -1,23 +1,22 @@
 import { z } from 'zod'
 import type { RequestMessage } from '../../shared/api/chat-completions.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { isTooDeep, tooDeep } from '../../shared/json-depth.ts'
+import { maxJsonDepth, parseBounded } from '../../shared/json-depth.ts'
 import type { Turn } from '../../shared/tokenizer/conversation.ts'
 
 const Arguments = z.record(z.string(), z.unknown())
 
-/** The arguments of a call in a history. Throws `invalid_request` for text that is no JSON object, or a very deep one. */
+/** The arguments of a call in a history. Throws `invalid_request` for text that is no JSON object, or too deep a one. */
 export function argumentsIn(text: string, param: string): Readonly<Record<string, unknown>> {
-  if (isTooDeep(text)) throw new QuartetError('invalid_request', `${param}: ${tooDeep}`, { param })
   try {
-    const parsed = Arguments.safeParse(text.trim() === '' ? {} : JSON.parse(text))
+    const parsed = Arguments.safeParse(text.trim() === '' ? {} : parseBounded(text))
     if (parsed.success) return parsed.data
   } catch {
     // Below.
   }
   throw new QuartetError(
     'invalid_request',
-    `${param}: must be text that is a JSON object; send the arguments of the call as they came, or {}`,
+    `${param}: must be text that is a JSON object, at most ${maxJsonDepth} levels deep; send the arguments of the call as they came, or {}`,
     { param },
   )
 }

@@ -1,5 +1,6 @@
 import { readFile, stat } from 'node:fs/promises'
-import { AmbiguousName, parseUniqueNames } from '../../shared/unique-names.ts'
+import { RefusedJson } from '../../shared/json-depth.ts'
+import { parseUniqueNames } from '../../shared/unique-names.ts'
 import { invalidBackbone } from './invalid-backbone.ts'
 
 const maxJsonBytes = 128 * 1024 * 1024
@@ -24,7 +25,7 @@ export async function readJsonFile(path: string, parse: Parse = parseUniqueNames
   try {
     return parse(text)
   } catch (error) {
-    if (error instanceof AmbiguousName) throw invalidBackbone(path, error.message, error)
+    if (error instanceof RefusedJson) throw invalidBackbone(path, error.message, error)
     throw invalidBackbone(path, 'it is not JSON', error)
   }
 }

@@ -1,6 +1,7 @@
 import { maxFileBytes } from '../../shared/api/files.ts'
 import { QuartetError } from '../../shared/errors.ts'
-import { AmbiguousName, parseUniqueNames } from '../../shared/unique-names.ts'
+import { RefusedJson } from '../../shared/json-depth.ts'
+import { parseUniqueNames } from '../../shared/unique-names.ts'
 
 /** A line of a JSONL file and what it says. Lines count from 1. */
 export interface JsonLine {
@@ -113,7 +114,7 @@ function parseLine(bytes: Uint8Array): { value: unknown } | { problem: string } 
   try {
     return { value: parseUniqueNames(trimmed) }
   } catch (thrown) {
-    if (thrown instanceof AmbiguousName) return { problem: `${thrown.message}; name each thing once` }
+    if (thrown instanceof RefusedJson) return { problem: `${thrown.message}; ${thrown.remedy}` }
     return {
       problem: ['[', '[{', '{'].includes(trimmed)
         ? 'the JSON value goes on over several lines; write one object per line'
