@@ -11,6 +11,8 @@ export const maxPromptRows = 512
 export const maxWindow = 512
 /** Tokens of the longest generation header. */
 const maxTail = 64
+/** Characters of a problem with the metadata; a file may have thousands of keys that nobody knows. */
+const maxProblemLength = 200
 
 const count = (max: number) =>
   z
@@ -254,7 +256,13 @@ export function checkAdapter(
   if (!parsed.success) {
     const issue = parsed.error.issues[0]
     const key = issue?.path.join('.') || 'metadata'
-    throw new QuartetError('adapter_invalid', `adapter metadata ${key}: ${issue?.message}`, { param: key })
+    throw new QuartetError(
+      'adapter_invalid',
+      `adapter metadata ${key}: ${issue?.message.slice(0, maxProblemLength)}`,
+      {
+        param: key,
+      },
+    )
   }
   const metadata = parsed.data
   const at = carriedFrom(metadata)

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { QuartetError } from './errors.ts'
+import { issuesOf } from './issues.ts'
 import { RefusedJson } from './json-depth.ts'
 import { parseUniqueNames } from './unique-names.ts'
 
@@ -35,13 +36,15 @@ export interface SafeTensorsHeader {
 }
 
 const maxHeaderBytes = 16 * 1024 * 1024
+const maxNameLength = 512
 
 const Entry = z.strictObject({
   dtype: z.string(),
   shape: z.array(z.int().min(0)).max(8),
   data_offsets: z.tuple([z.int().min(0), z.int().min(0)]),
 })
-const Header = z.object({ __metadata__: z.record(z.string(), z.string()).optional() }).catchall(Entry)
+const Metadata = z.record(z.string(), z.string())
+const Header = z.record(z.string(), z.unknown())
 
 function invalid(message: string): never {
   throw new QuartetError('adapter_invalid', `not a valid safetensors file: ${message}`)
@@ -60,6 +63,11 @@ export function readHeaderLength(start: Uint8Array, fileBytes: number): number {
   return Number(length)
 }
 
+function checked<S extends z.ZodType>(schema: S, value: unknown, what: string): z.output<S> {
+  const parsed = schema.safeParse(value)
+  return parsed.success ? parsed.data : invalid(`${what} is malformed (${issuesOf(parsed.error)})`)
+}
+
 /** Parses the JSON header and checks that its tensors fill the `fileBytes - dataStart` bytes that follow. */
 export function parseHeader(json: Uint8Array, fileBytes: number): SafeTensorsHeader {
   let raw: unknown
@@ -69,15 +77,17 @@ export function parseHeader(json: Uint8Array, fileBytes: number): SafeTensorsHea
     if (thrown instanceof RefusedJson) invalid(`in its header ${thrown.message}`)
     invalid('its header is not JSON')
   }
-  const parsed = Header.safeParse(raw)
-  if (!parsed.success)
-    invalid(`its header is malformed (${z.prettifyError(parsed.error).replaceAll('\n', ' ')})`)
-  const { __metadata__: metadata = {}, ...tensors } = parsed.data
+  const { __metadata__: told = {}, ...tensors } = checked(Header, raw, 'its header')
+  const metadata = checked(Metadata, told, '__metadata__')
   const dataStart = 8 + json.length
   const entries = new Map<string, { dtype: DType; shape: readonly number[]; start: number; end: number }>()
-  for (const [name, entry] of Object.entries(tensors)) {
+  for (const [given, described] of Object.entries(tensors)) {
+    const name = given.slice(0, maxNameLength)
+    if (name !== given) invalid(`the tensor ${name}… has a name of ${given.length} characters`)
+    // One by one: a long header may be wrong in each of them, and the first is enough to say.
+    const entry = checked(Entry, described, `tensor ${name}`)
     const { dtype, shape } = entry
-    if (!isDType(dtype)) invalid(`tensor ${name} has the unsupported dtype ${dtype}`)
+    if (!isDType(dtype)) invalid(`tensor ${name} has the unsupported dtype ${dtype.slice(0, 32)}`)
     const bytes = shape.reduce((product, n) => product * n, elementBytes[dtype])
     const [start, end] = entry.data_offsets
     if (end - start !== bytes)

@@ -167,9 +167,9 @@ class Checker {
 
   #object(schema: SchemaObject, { at, depth }: { at: string; depth: number }): SchemaObject {
     const properties = SchemaObject.safeParse(schema.properties ?? {})
-    const required = z.array(z.string()).safeParse(schema.required ?? [])
+    const required = textsIn(schema.required ?? [])
     if (!properties.success) return this.#refuse(`${at}.properties`, 'must be an object of schemas')
-    if (!required.success) return this.#refuse(`${at}.required`, 'must be a list of names')
+    if (required === undefined) return this.#refuse(`${at}.required`, 'must be a list of names')
     const names = Object.keys(properties.data)
     this.#properties += names.length
     if (this.#properties > maxProperties)
@@ -177,7 +177,7 @@ class Checker {
     const strange = names.find((name) => JSON.stringify(name) !== `"${name}"`)
     if (strange !== undefined)
       this.#refuse(`${at}.properties`, 'has a name with a quote, a backslash or a control character')
-    const needed = new Set(required.data)
+    const needed = new Set(required)
     const unknown = [...needed].find((name) => !Object.hasOwn(properties.data, name))
     if (unknown !== undefined)
       this.#refuse(`${at}.required`, `names ${JSON.stringify(unknown)}, which properties does not have`)
@@ -235,14 +235,11 @@ class Checker {
 
   #types({ type }: SchemaObject, at: string): readonly string[] | undefined {
     if (type === undefined) return undefined
-    const types = z
-      .array(z.string())
-      .min(1)
-      .safeParse(typeof type === 'string' ? [type] : type)
-    if (!types.success || types.data.some((each) => !Object.hasOwn(byType, each)))
+    const types = textsIn(typeof type === 'string' ? [type] : type) ?? []
+    if (types.length === 0 || types.some((each) => !Object.hasOwn(byType, each)))
       return this.#refuse(`${at}.type`, `must be one of ${Object.keys(byType).join(', ')}, or a list of them`)
     // A type that stands there twice would double what is below it, at each depth.
-    return [...new Set(types.data)]
+    return [...new Set(types)]
   }
 
   #isObjectType(schema: unknown): boolean {
@@ -263,3 +260,7 @@ class Checker {
 }
 
 const isContainer = (value: unknown): value is object => typeof value === 'object' && value !== null
+
+/** A list of texts alone. A schema would note each entry that is none, of which a large one has half a million. */
+const textsIn = (value: unknown): readonly string[] | undefined =>
+  Array.isArray(value) && value.every((each) => typeof each === 'string') ? value : undefined

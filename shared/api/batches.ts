@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { FileId } from './files.ts'
+import { toOneBeyond } from './long-input.ts'
 import { Page, pageQuery } from './paging.ts'
 
 /** `/v1/batches`, as OpenAI has it. Times are seconds since 1970. */
@@ -37,7 +38,7 @@ export const CreateBatchRequest = z.strictObject({
   input_file_id: FileId,
   endpoint: BatchEndpoint,
   completion_window: z.literal('24h', { error: 'must be 24h' }),
-  metadata: Metadata.nullish(),
+  metadata: toOneBeyond(16, Metadata).nullish(),
 })
 
 export const BatchStatus = z.enum([

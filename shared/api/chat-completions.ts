@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { FinishReason } from '../wire.ts'
+import { toOneBeyond } from './long-input.ts'
 import { mayBeSame } from './model-names.ts'
 import {
   CompletionUsage,
@@ -96,6 +97,8 @@ const TemplateValue = z.union([z.boolean(), z.number(), Text.max(1024)], {
   error: 'must be true, false, a number or a string',
 })
 
+const maxTemplateSettings = 64
+
 /** The parameters that make a conversation's prompt. */
 export const chatPromptParameters = {
   messages: z.array(RequestMessage).min(1, 'must hold at least one message').max(4096),
@@ -105,7 +108,15 @@ export const chatPromptParameters = {
   }),
   parallel_tool_calls: withDefault(z.boolean(), true, 'Whether an answer may hold several calls.'),
   chat_template_kwargs: withDefault(
-    z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, 'must be a name'), TemplateValue),
+    toOneBeyond(
+      maxTemplateSettings,
+      z
+        .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, 'must be a name'), TemplateValue)
+        .refine(
+          (settings) => Object.keys(settings).length <= maxTemplateSettings,
+          `has more than ${maxTemplateSettings} entries`,
+        ),
+    ),
     {},
     'Extension: what the chat template may ask for, such as `enable_thinking`.',
   ),

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { AdapterDigest } from '../ids.ts'
 import { FileId, TrainingEstimate } from './files.ts'
+import { toOneBeyond } from './long-input.ts'
 import { Page, pageQuery } from './paging.ts'
 
 /** `/v1/fine_tuning/jobs`, as OpenAI has it. Times are seconds since 1970. */
@@ -65,8 +66,8 @@ export const CreateJobRequest = z
     method: Method.optional(),
     /** OpenAI's older spelling of `method.supervised.hyperparameters`. */
     hyperparameters: Hyperparameters.optional(),
-    metadata: Metadata.nullish(),
-    integrations: z.array(z.never('are not supported')).nullish(),
+    metadata: toOneBeyond(16, Metadata).nullish(),
+    integrations: toOneBeyond(0, z.array(z.never('are not supported'))).nullish(),
     /** Points the alias even where the tuned model is worse than the untuned one. */
     deploy_if_worse: z.boolean().default(false),
   })

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { maxStacked } from '../wire.ts'
+import { toOneBeyond } from './long-input.ts'
 import { unsupportedParameter } from './parse.ts'
 
 /**
@@ -80,6 +81,7 @@ const Stop = z.union(
   { error: `must be a string or an array of up to ${maxStopStrings} strings` },
 )
 
+const maxBiases = 1_024
 const LogitBias = z.record(
   z.string().regex(/^(0|[1-9][0-9]{0,9})$/, 'must be a token id'),
   between(-100, 100),
@@ -107,7 +109,10 @@ export const samplingParameters = {
   frequency_penalty: withDefault(between(-2, 2), 0),
   presence_penalty: withDefault(between(-2, 2), 0),
   logit_bias: withDefault(
-    LogitBias.refine((bias) => Object.keys(bias).length <= 1024, 'has more than 1024 entries'),
+    toOneBeyond(
+      maxBiases,
+      LogitBias.refine((bias) => Object.keys(bias).length <= maxBiases, `has more than ${maxBiases} entries`),
+    ),
     {},
   ),
   seed: orAbsent(Seed).meta({

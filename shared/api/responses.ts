@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { toOneBeyond } from './long-input.ts'
 import { Page, pageQuery } from './paging.ts'
 import {
   idleParameters,
@@ -116,7 +117,7 @@ export const ResponsesRequest = z.strictObject({
   n: onlyAtDefault(1),
   ...idleParameters,
   store: withDefault(z.boolean(), true, 'Keeps the response and its conversation for 30 days.'),
-  metadata: withDefault(Metadata, {}),
+  metadata: withDefault(toOneBeyond(16, Metadata), {}),
   stream: withDefault(z.boolean(), false, 'Answer with server-sent events.'),
   stream_options: orAbsent(z.strictObject({ include_obfuscation: onlyAtDefault(false) })),
   text: orAbsent(TextParameters),

@@ -1,6 +1,8 @@
 import { z } from 'zod'
 import { chatPromptParameters } from './chat-completions.ts'
+import { cutAtMistake } from './long-input.ts'
 import { ModelName, orAbsent, Text, withDefault } from './parameters.ts'
+import { isTokenId } from './prompts.ts'
 
 /** `/tokenize` and `/detokenize`, as vLLM has them. */
 
@@ -47,7 +49,10 @@ export const TokenizeAnswer = z.object({
 export const DetokenizeRequest = z.strictObject({
   model: OneModel,
   user: orAbsent(Text.max(512)),
-  tokens: z.array(z.int().min(0)).max(262_144),
+  tokens: z.preprocess(
+    (given) => (Array.isArray(given) ? cutAtMistake(given, isTokenId) : given),
+    z.array(z.int().min(0)).max(262_144),
+  ),
 })
 
 export type DetokenizeRequest = z.infer<typeof DetokenizeRequest>

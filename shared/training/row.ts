@@ -92,7 +92,8 @@ const TurnsRow = z
   .object({
     prompt: z
       .array(z.looseObject({}), { error: 'must be a list of messages, as completion is one' })
-      .min(1, 'is empty; write what was asked, or leave the row out'),
+      .min(1, 'is empty; write what was asked, or leave the row out')
+      .max(4096, 'has more than 4096 messages; split the conversation'),
     completion: z
       .array(z.looseObject({ role: z.literal('assistant', { error: 'must be assistant' }) }), {
         error: 'must be a list of one assistant’s message, as prompt is a list of messages',
