@@ -5,6 +5,7 @@ import { QuartetError } from '../../shared/errors.ts'
 import type { Grammar } from '../../shared/wire.ts'
 import { FairTurns } from './fair-turns.ts'
 import { GrammarSession } from './grammar-session.ts'
+import { HeldGrammars } from './held-grammars.ts'
 import type { FromWorker, GrammarVocabulary, ToWorker, WorkerSetup } from './messages.ts'
 
 export interface GrammarsOptions {
@@ -67,20 +68,25 @@ export class Grammars {
   ): Promise<GrammarSession> {
     const hash = await sha256Hex(JSON.stringify(grammar))
     const holding = this.#holding(hash)
-    if (holding !== undefined) return this.#follow(hash, { thread: holding, ...following })
+    if (holding !== undefined) return this.#follow(hash, { thread: holding, owner, ...following })
     return this.#turns.take(owner, async () => {
       // Another may have asked for the same one.
-      const thread = this.#holding(hash) ?? (await this.#add(hash, grammar))
+      const thread = this.#holding(hash) ?? (await this.#add(hash, { grammar, owner }))
       // Within the turn: the next grammar takes a thread that follows no text.
-      return this.#follow(hash, { thread, ...following })
+      return this.#follow(hash, { thread, owner, ...following })
     })
   }
 
   #follow(
     hash: string,
-    { isSpelledFreely = false, stopTokens, thread }: Following & { readonly thread: Thread },
+    {
+      isSpelledFreely = false,
+      owner,
+      stopTokens,
+      thread,
+    }: Following & { readonly owner: string; readonly thread: Thread },
   ): GrammarSession {
-    thread.touch(hash)
+    thread.touch(hash, owner)
     const vocab = this.#options.vocabulary.tokens.length
     return new GrammarSession({ thread, hash, id: this.#sessions++, vocab, stopTokens, isSpelledFreely })
   }
@@ -95,7 +101,10 @@ export class Grammars {
   }
 
   /** The thread that has compiled a new grammar. */
-  async #add(hash: string, grammar: Grammar): Promise<Thread> {
+  async #add(
+    hash: string,
+    { grammar, owner }: { readonly grammar: Grammar; readonly owner: string },
+  ): Promise<Thread> {
     const { checkMs, compileMs, maxGrammars, vocabulary, workers } = this.#options
     if (this.#checker?.isBroken !== false) this.#checker = new Thread({ task: 'check' })
     await this.#checker.ask({ type: 'check', hash, grammar }, checkMs)
@@ -105,7 +114,7 @@ export class Grammars {
     // Until it has compiled, no other request may depend on it.
     this.#threads = this.#threads.filter((other) => other !== thread)
     if (this.#spare === thread) this.#spare = undefined
-    await thread.compile(hash, { grammar, ms: compileMs })
+    await thread.compile(hash, { grammar, owner, ms: compileMs })
     if (this.#threads.length < workers) {
       this.#threads.push(thread)
       return thread
@@ -113,7 +122,7 @@ export class Grammars {
     this.#spare = thread
     const [busy] = this.#threads.toSorted((a, b) => a.load - b.load)
     if (busy === undefined) return thread
-    await busy.compile(hash, { grammar, ms: provenMs })
+    await busy.compile(hash, { grammar, owner, ms: provenMs })
     return busy
   }
 }
@@ -121,16 +130,14 @@ export class Grammars {
 /** One worker thread. */
 export class Thread {
   readonly #worker: Worker
-  readonly #maxGrammars: number
   readonly #calls = new Map<number, Call>()
-  /** The one used last stands last. */
-  readonly #compiled = new Set<string>()
+  readonly #compiled: HeldGrammars
   readonly #sessions = new Set<GrammarSession>()
   #nextCall = 0
   #isBroken = false
 
   constructor(setup: WorkerSetup, maxGrammars = 0) {
-    this.#maxGrammars = maxGrammars
+    this.#compiled = new HeldGrammars(maxGrammars)
     this.#worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData: setup })
     this.#worker.unref()
     this.#worker.on('message', (answer: FromWorker) => {
@@ -159,20 +166,18 @@ export class Thread {
     return !this.#isBroken && this.#compiled.has(hash)
   }
 
-  async compile(hash: string, { grammar, ms }: { grammar: Grammar; ms: number }): Promise<void> {
+  async compile(
+    hash: string,
+    { grammar, ms, owner }: { readonly grammar: Grammar; readonly ms: number; readonly owner: string },
+  ): Promise<void> {
     await this.ask({ type: 'compile', hash, grammar }, ms)
-    this.#compiled.add(hash)
-    for (const oldest of this.#compiled) {
-      if (this.#compiled.size <= this.#maxGrammars) break
-      this.#compiled.delete(oldest)
-      // Texts that follow it go on: they hold it themselves.
-      this.tell({ type: 'forget', hash: oldest })
-    }
+    // Texts that follow one go on: they hold it themselves.
+    for (const gone of this.#compiled.add(hash, owner)) this.tell({ type: 'forget', hash: gone })
   }
 
   /** A grammar that it holds is used: it is the last to be forgotten. */
-  touch(hash: string): void {
-    if (this.#compiled.delete(hash)) this.#compiled.add(hash)
+  touch(hash: string, owner: string): void {
+    this.#compiled.use(hash, owner)
   }
 
   /**
