@@ -2,6 +2,8 @@ import { env } from 'cloudflare:workers'
 import { expect, test, vi } from 'vitest'
 import { BackboneSlug, TenantId } from '../../shared/ids.ts'
 import { platformOf } from '../platform.ts'
+import { TenantRecord } from '../store/records.ts'
+import { EdgeCaches } from './edge-caches.ts'
 import { findBackbone } from './read.ts'
 
 const slug = (at: number) => BackboneSlug.parse(`no-backbone-${at}`)
@@ -30,4 +32,19 @@ test('a tenant that asks for names at random drives nothing of another tenant ou
   expect(asked).not.toHaveBeenCalled()
   await find('loud', 0)
   expect(asked).toHaveBeenCalledTimes(1)
+})
+
+test('the forms of tenants’ answers take room of the memory for tenants, so that many large ones never fill the isolate', async () => {
+  const { tenants } = new EdgeCaches()
+  const form = { type: 'json_schema', json_schema: { name: 'a', schema: { const: 'x'.repeat(16_000) } } }
+  const record = (id: string) =>
+    TenantRecord.parse({
+      ...{ id, status: 'active', version: 1, createdAt: 0, policy: {}, aliases: {} },
+      forms: Object.fromEntries(Array.from({ length: 64 }, (_, at) => [String(at), form])),
+    })
+  const ids = Array.from({ length: 100 }, (_, at) => `tenant-${at}`)
+  for (const id of ids) await tenants.reload(id, { load: async () => record(id) })
+  const kept = ids.filter((id) => tenants.has(id))
+  // 12 MB of forms and no more; those read last.
+  expect(kept).toEqual(ids.slice(-11))
 })

@@ -13,8 +13,12 @@ const maxBackboneAgeMs = 4_000
 /** Backbones hardly ever change, and no request is served without them: while KV is away, the last read counts. */
 const backbones = { maxMs: maxBackboneAgeMs, failingMs: 60 * 60_000 }
 
-/** Tenants and their aliases, one of which takes some 200 bytes; a tenant has 10,000 at most. */
+/**
+ * Tenants and their aliases, one of which takes some 200 bytes; a tenant has 10,000 at most. The forms of its answers, of which
+ * it may have 1 MiB, count as the aliases that would take their room.
+ */
 const maxNames = 60_000
+const nameBytes = 200
 /** Adapters in the lists of tenants, some 400 bytes each; a tenant has 10,000 at most. */
 const maxListedAdapters = 30_000
 /** Tenants whose names that are no backbone's are remembered, and names of one. */
@@ -27,7 +31,8 @@ export class EdgeCaches {
   readonly tenants = new RefreshingCache<TenantRecord>({
     capacity: maxNames,
     maxMs: rememberedMs,
-    weigh: ({ aliases }) => 1 + Object.keys(aliases).length,
+    weigh: ({ aliases, forms }) =>
+      1 + Object.keys(aliases).length + Math.ceil(JSON.stringify(forms).length / nameBytes),
   })
   readonly adapters = new RefreshingCache<AdaptersRecord>({
     capacity: maxListedAdapters,

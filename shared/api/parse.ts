@@ -60,11 +60,21 @@ function drop(value: unknown, path: Path): unknown {
   return at
 }
 
+/** A refusal names so many fields, and so much of each name: a body may have a hundred thousand. */
+const maxShownNames = 16
+const maxNameLength = 256
+
 export function unknownParameters(names: readonly string[]): QuartetError {
   const [one, them] = names.length > 1 ? ['parameters', 'them'] : ['parameter', 'it']
-  return new QuartetError('unsupported_parameter', `unknown ${one}: ${names.join(', ')}; remove ${them}`, {
-    param: names[0],
-  })
+  const shown = names.slice(0, maxShownNames).map((name) => name.slice(0, maxNameLength))
+  const more = names.length > shown.length ? ` and ${names.length - shown.length} more` : ''
+  return new QuartetError(
+    'unsupported_parameter',
+    `unknown ${one}: ${shown.join(', ')}${more}; remove ${them}`,
+    {
+      param: shown[0],
+    },
+  )
 }
 
 interface Located {

@@ -24,6 +24,16 @@ test.each([
   expect(completion(more)).toThrow(message)
 })
 
+test('unknown fields are named, the first of very many', () => {
+  const wrong = (count: number) => () =>
+    parseRequest(
+      CreateKeyRequest,
+      Object.fromEntries(Array.from({ length: count }, (_, at) => [`x${at}`, 1])),
+    )
+  expect(wrong(2)).toThrow(/^unknown parameters: x0, x1; remove them$/)
+  expect(wrong(50_000)).toThrow(/x14, x15 and 49984 more; remove them$/)
+})
+
 test('as many prompts as a request may have are taken', () => {
   expect(completion({ prompt: ['a', 'b', 'c', [1]] })()).toMatchObject({ prompt: ['a', 'b', 'c', [1]] })
 })
