@@ -26,6 +26,8 @@ const firstBytes = 16 * 1024 * 1024
 const maxHeaderBytes = 512 * 1024 * 1024
 const maxEntries = 100_000
 const maxArrayLength = 2_000_000
+/** Values of all arrays together: each takes far more memory than the byte that it may have in the file. */
+const maxValues = 8_000_000
 const maxArrayDepth = 4
 const maxAxes = 8
 const usualAlignment = 32
@@ -95,6 +97,7 @@ function value(read: Cursor, { type, depth, key }: { type: number; depth: number
   if (depth === maxArrayDepth) throw new Error(`${key} has arrays in arrays, more than ${maxArrayDepth} deep`)
   const inner = read.u32()
   const length = read.count(maxArrayLength, `values of ${key}`)
+  read.announce(length)
   const values: GgufValue[] = []
   for (let at = 0; at < length; at++) values.push(value(read, { type: inner, depth: depth + 1, key }))
   return values
@@ -118,6 +121,7 @@ const scalars: Readonly<Record<number, (read: Cursor) => GgufValue>> = {
 
 class Cursor {
   at = 0
+  #values = 0
   readonly #bytes: Uint8Array
   readonly #view: DataView
   readonly #decoder = new TextDecoder('utf-8', { ignoreBOM: true })
@@ -137,6 +141,13 @@ class Cursor {
 
   u64(): bigint {
     return this.number(8, (view, at) => view.getBigUint64(at, true))
+  }
+
+  /** Counts the values of an array, before any of them is read. */
+  announce(values: number): void {
+    this.#values += values
+    if (this.#values > maxValues)
+      throw new Error(`its arrays announce more than ${maxValues} values together`)
   }
 
   count(most: number, of: string): number {
