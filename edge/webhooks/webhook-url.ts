@@ -1,18 +1,25 @@
 import { QuartetError } from '../../shared/errors.ts'
 
-/** Names that lead to no public host, by their last label (RFC 6761, 6762, 8375 and common use). */
+/** Names that lead to no public host, by their last label (RFC 6761, 6762 with its appendix G, 8375, 9476 and common use). */
 const privateDomains: ReadonlySet<string> = new Set([
   'localhost',
+  'localdomain',
   'local',
+  'private',
   'internal',
   'intranet',
+  'intra',
   'lan',
   'home',
   'corp',
+  // Kubernetes and Consul.
+  'svc',
+  'consul',
   'test',
   'invalid',
   'example',
   'onion',
+  'alt',
   'arpa',
 ])
 
@@ -35,7 +42,7 @@ export function checkWebhookUrl(text: string, { allowPrivate }: { readonly allow
     throw wrong('names an address; give the name of a public host')
   const labels = host.split('.')
   const last = labels.at(-1) ?? ''
-  if (labels.length < 2 || privateDomains.has(last))
+  if (labels.length < 2 || labels.includes('') || privateDomains.has(last))
     throw wrong(`names ${host}, which is no public host; give the name of one`)
   return url
 }

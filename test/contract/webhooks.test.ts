@@ -123,6 +123,13 @@ describe('a webhook', () => {
     'https://acme.com:8443/',
     'ftp://acme.com/',
     'acme.com',
+    'https://printer.localdomain/hook',
+    'https://router.private/hook',
+    'https://wiki.intra/hook',
+    'https://kubernetes.default.svc/hook',
+    'https://vault.service.consul./hook',
+    'https://acme..com/hook',
+    'https://.com/hook',
   ])('at %s is refused in words', (url) => {
     expect(() => checkWebhookUrl(url, { allowPrivate: false })).toThrow(/^url: /)
   })
