@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { RefusedJson } from './json-depth.ts'
 import { parseUniqueNames } from './unique-names.ts'
 
 test.each([
@@ -29,4 +30,15 @@ test('whatever JSON.stringify writes is read as it is', () => {
       if (!text.includes('__proto__')) expect(parseUniqueNames(text)).toEqual(JSON.parse(text))
     }),
   )
+})
+
+test('a text that is nested too deep is refused with the remedy, as one that names something twice is', () => {
+  const refusals = ['['.repeat(300) + ']'.repeat(300), '{"a":1,"a":1}'].map((text) => {
+    try {
+      return parseUniqueNames(text)
+    } catch (thrown) {
+      return thrown instanceof RefusedJson ? thrown.remedy : thrown
+    }
+  })
+  expect(refusals).toEqual(['make it flatter', 'name each thing once'])
 })
