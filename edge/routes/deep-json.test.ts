@@ -35,7 +35,11 @@ test.each([
   ['a field of messages', '/v1/messages', `${asked}, "odd": ${objects(deep)}`],
   ['a field of tokens', '/tokenize', `${asked}, "odd": ${lists(deep)}`],
   ['a format of responses', '/v1/responses', `"input": "a", "text": {"format": ${objects(deep)}}`],
-  ['the schema of a tool of messages', '/v1/messages', `${asked}, "tools": [{"input_schema": ${lists(deep)}}]`],
+  [
+    'the schema of a tool of messages',
+    '/v1/messages',
+    `${asked}, "tools": [{"input_schema": ${lists(deep)}}]`,
+  ],
   ['metadata of a batch', '/v1/batches', `"metadata": ${objects(deep)}`],
   ['settings of a job', '/v1/fine_tuning/jobs', `"method": ${objects(deep)}`],
   ['a field of embeddings', '/v1/embeddings', `"input": "a", "odd": ${lists(deep)}`],

@@ -170,7 +170,8 @@ function parsed(schema: JsonSchema | string, param: string): unknown {
   try {
     return parseBounded(schema)
   } catch (thrown) {
-    const why = thrown instanceof RefusedJson ? `${thrown.message}; ${thrown.remedy}` : 'is text that is no JSON'
+    const why =
+      thrown instanceof RefusedJson ? `${thrown.message}; ${thrown.remedy}` : 'is text that is no JSON'
     throw new QuartetError('invalid_request', `${param}: ${why}`, { param })
   }
 }
