@@ -47,6 +47,11 @@ export class Endings {
     else this.failHere(sequence, error)
   }
 
+  /** The prompt rows that its adapter made are no numbers. */
+  failRows(sequence: Sequence): void {
+    this.fail(sequence, unusableAdapter())
+  }
+
   /** The fault is the node's own, whatever the request is: its log says so. */
   failHere(sequence: Sequence, error: unknown): void {
     this.#observer.failed(error)

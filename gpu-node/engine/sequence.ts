@@ -64,6 +64,7 @@ export class Sequence {
   phase: Phase = { name: 'waiting' }
   /** Set from outside the step loop; the loop acts on it. */
   cancelled = false
+  #hasRowsWithoutNumbers = false
   #generated = 0
   #prefilled = 0
   #cached = 0
@@ -174,6 +175,18 @@ export class Sequence {
     this.#prefilled = done
     this.phase = { name: 'prefilling', slot, done }
     if (done === this.prompt.length) this.engineRequest.adapter?.release()
+  }
+
+  /**
+   * Takes the logits of the run that made the prompt rows. The runs behind it may give numbers all the same: a cache of whole
+   * numbers has no NaN.
+   */
+  tryRows(logits: Float32Array): void {
+    this.#hasRowsWithoutNumbers = Number.isNaN(logits[0])
+  }
+
+  get hasRowsWithoutNumbers(): boolean {
+    return this.#hasRowsWithoutNumbers
   }
 
   /** Sends what the request wants to be told of the prompt's tokens. Throws `node_error` where that is no number. */

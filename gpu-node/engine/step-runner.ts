@@ -117,6 +117,7 @@ export class StepRunner {
     for (const [row, part] of parts.entries()) {
       const logits = results.subarray(row * vocab, (row + 1) * vocab)
       if (part.prompt !== undefined) part.sequence.advance(part.slot, part.prompt.end)
+      if (part.kind === 'chunk' && part.adapter !== undefined) part.sequence.tryRows(logits)
       if (part.prompt === undefined || (await this.#endsPrompt(part)))
         yield { sequence: part.sequence, logits }
     }
@@ -142,8 +143,12 @@ export class StepRunner {
 
   /** Whether the chunk was its prompt's last, and the next token is wanted. */
   async #endsPrompt({ prompt, sequence, slot }: PromptPart): Promise<boolean> {
-    const { observer, prefixes, scheduler } = this.#options
+    const { endings, observer, prefixes, scheduler } = this.#options
     if (prompt.end < sequence.prompt.length) return false
+    if (sequence.hasRowsWithoutNumbers) {
+      endings.failRows(sequence)
+      return false
+    }
     // The request does not need what is kept for later ones.
     await prefixes.keep(sequence, slot).catch((error) => observer.failed(error))
     scheduler.promote(sequence)

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { QuartetError } from '../../shared/errors.ts'
 import type { Backbone } from '../backbone/backbone-folder.ts'
 import { type CacheScales, int8CacheGraph, withInt8Cache } from '../graph/int8-cache.ts'
+import { passingOnNaN } from '../graph/rows-without-numbers.ts'
 import { backboneCodec } from '../import/backbone-tokenizer.ts'
 import { promptWindows } from '../import/prompt-windows.ts'
 import { createBackend } from '../runtime/create-backend.ts'
@@ -29,7 +30,8 @@ export async function prepareInt8Cache(backbone: Backbone, tokens?: readonly num
   await writeGraph(backbone, {
     file: int8CacheGraph,
     type: 'int8',
-    make: async (model) => withInt8Cache(model, { config, scales: await cacheScales(backbone, tokens) }),
+    make: async (model) =>
+      passingOnNaN(withInt8Cache(model, { config, scales: await cacheScales(backbone, tokens) })),
   })
 }
 

@@ -7,7 +7,7 @@ const { DataType } = onnx.TensorProto
 const { AttributeType } = onnx.AttributeProto
 
 /** Raise it with every change of `withInt8Cache` or of how scales are measured: folders hold what earlier ones wrote. */
-export const int8Version = 2
+export const int8Version = 3
 
 /** The file of the serving graph with an 8-bit cache, beside the one with an f32 cache. */
 export const int8CacheGraph = `int8-cache-${graphVersion}-${int8Version}.onnx`

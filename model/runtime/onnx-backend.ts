@@ -194,6 +194,7 @@ export class OnnxBackend implements Backend {
     const read = front.slice(alone)
     using keeping = new DisposableStack()
     const behind: KeptRows[] = []
+    let hasNumbers = true
     for (const { part, rowsInFront } of [...adapter.places()].toReversed()) {
       // Any token will do: none that counts sees it.
       const shown = [...read, ...Array<number>(rowsInFront).fill(read.at(-1) ?? 0)]
@@ -206,7 +207,8 @@ export class OnnxBackend implements Backend {
           outputs: {},
         },
       }
-      await this.#run({ slot, tokens: shown, padding: 0, rows }, [shown.length - 1])
+      const logits = await this.#run({ slot, tokens: shown, padding: 0, rows }, [shown.length - 1])
+      hasNumbers &&= !Number.isNaN(logits[0])
       if (rowsInFront === 0) break
       const end = slot.length
       const range = { start: end - part.rows, end, tokens: end, tail: 0 }
@@ -216,10 +218,12 @@ export class OnnxBackend implements Backend {
     }
     await this.#runner.cache.put(slot, behind)
     keeping.dispose()
-    return await this.#run(
+    const results = await this.#run(
       this.#planned({ slot, tokens: tokens.slice(front.length) }),
       positions.map((position) => position - front.length),
     )
+    // The tail's own run may give numbers: a cache of whole numbers has no NaN.
+    return hasNumbers ? results : results.fill(Number.NaN)
   }
 
   #plainRows(tokens: number): PlannedRun['rows'] {
