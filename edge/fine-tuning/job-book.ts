@@ -6,8 +6,9 @@ import { type Outcome, ok, refuse } from '../directory/outcome.ts'
 import type { Sql } from '../store/sql.ts'
 import { type Checkpoint, CheckpointTable } from './checkpoint-table.ts'
 import { EventTable, message, metricsEvent } from './event-table.ts'
-import { FailedTryTable, maxFailedTries } from './failed-try-table.ts'
+import { FailedTryTable } from './failed-try-table.ts'
 import { FileTable } from './file-table.ts'
+import { JobFailures } from './job-failures.ts'
 import { jobSchema } from './job-schema.ts'
 import { checkFiles, type JobSpec } from './job-spec.ts'
 import { isEndedJob, type JobRecord, JobTable } from './job-table.ts'
@@ -56,7 +57,7 @@ export class JobBook {
   readonly checkpoints: CheckpointTable
   readonly trained: TrainedTable
   readonly tenancy: Tenancy
-  readonly #failedTries: FailedTryTable
+  readonly #failures: JobFailures
 
   constructor(sql: Sql) {
     for (const statement of jobSchema) sql.all(statement)
@@ -67,7 +68,8 @@ export class JobBook {
     this.checkpoints = new CheckpointTable(sql)
     this.trained = new TrainedTable(sql)
     this.tenancy = new Tenancy(sql)
-    this.#failedTries = new FailedTryTable(sql)
+    const { events, jobs, trained } = this
+    this.#failures = new JobFailures({ events, jobs, trained, failedTries: new FailedTryTable(sql) })
   }
 
   /** A new job, queued. Throws nothing; refuses with `not_found` and `conflict`. */
@@ -111,8 +113,8 @@ export class JobBook {
       return undefined
     return this.#sql.atomically(() => {
       if (job.status === 'running') {
-        const left = this.#failedTry(job, 'A trainer vanished with the job')
-        if (left === null) return undefined
+        const left = this.#failures.tryAgain(job, 'A trainer vanished with the job')
+        if (left === undefined) return undefined
         // The first one may have been a machine that was switched off.
         if (left.count > 1) return { type: 'wait', waitMs: left.waitMs }
       }
@@ -162,7 +164,7 @@ export class JobBook {
         const left =
           limit === null ? null : limit - this.trained.inMonth(monthNow()) - this.jobs.plannedBeside(id)
         if (left !== null && tokens > left) {
-          this.#fail(job, {
+          this.#failures.fail(job, {
             code: 'budget_exhausted',
             message: `the job trains ${tokens} tokens, and ${Math.max(0, left)} of this month's ${limit} are left; use fewer epochs or examples, or ask the operator for more`,
             param: null,
@@ -197,7 +199,7 @@ export class JobBook {
         return { order: 'continue' }
       }
       case 'failed':
-        this.#fail(job, { code: report.code, message: report.message, param: report.param })
+        this.#failures.fail(job, { code: report.code, message: report.message, param: report.param })
         return { order: 'stop' }
       case 'restarted':
         this.checkpoints.clear(id)
@@ -205,7 +207,7 @@ export class JobBook {
         return { order: 'continue' }
       case 'released':
         if (report.why === 'failed') {
-          const left = this.#failedTry(job, 'The trainer failed at the job')
+          const left = this.#failures.tryAgain(job, 'The trainer failed at the job')
           return { order: 'stop', ...(left && { waitMs: left.waitMs }) }
         }
         this.jobs.change(id, { status: 'queued' })
@@ -272,7 +274,7 @@ export class JobBook {
     const held = this.holds(hold)
     if (!held.ok) return held
     this.checkpoints.add(hold.job, checkpoint)
-    this.#failedTries.clear(hold.job)
+    this.#failures.forget(hold.job)
     return ok(null)
   }
 
@@ -317,28 +319,6 @@ export class JobBook {
       this.events.add(id, [message(says)])
       return ok(this.#require(id))
     })
-  }
-
-  /** A trainer is done with the job, which has not gone on. It is queued again, or fails after too many: null. */
-  #failedTry(job: JobRecord, says: string): { readonly count: number; readonly waitMs: number } | null {
-    const { count, waitMs } = this.#failedTries.add(job.id)
-    if (waitMs === null) {
-      this.#fail(job, {
-        code: 'internal_error',
-        message: `${maxFailedTries} trainers in a row failed at the job or vanished with it, and none kept a checkpoint; ask the operator, whose trainers' logs say why, before you create it again`,
-        param: null,
-      })
-      return null
-    }
-    this.jobs.change(job.id, { status: 'queued' })
-    this.events.add(job.id, [message(`${says}; try ${count + 1} of ${maxFailedTries} comes next`, 'warn')])
-    return { count, waitMs }
-  }
-
-  #fail(job: JobRecord, error: NonNullable<JobRecord['error']>): void {
-    this.trained.add(job.trainedTokens ?? 0)
-    this.jobs.change(job.id, { status: 'failed', error, plannedTokens: 0 })
-    this.events.add(job.id, [message(`The job failed: ${error.message}`, 'error')])
   }
 
   #require(id: JobId): JobRecord {
