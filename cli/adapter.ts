@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import { Command, Option } from 'commander'
 import { z } from 'zod'
 import { prefillWeights } from '../model/runtime/prefill-weights.ts'
@@ -7,7 +6,10 @@ import { AliasName, BackboneSlug, TenantId } from '../shared/ids.ts'
 import { addEdgeOption } from './access/admin-access.ts'
 import { parsedBy } from './command/argument.ts'
 import { CliFailure } from './command/failure.ts'
+import { readNamedText } from './command/named-file.ts'
 import { note, print } from './command/output.ts'
+import { assertAbsent, assertWritable, refuseOverwriting } from './command/output-file.ts'
+import { parseOptions } from './command/parse-options.ts'
 import { defaultBackbone, prefillWeightsOption, weightsOption } from './command/settings.ts'
 import { type AdapterSource, Messages } from './compile/messages.ts'
 import { evalCommand } from './eval.ts'
@@ -35,15 +37,16 @@ export function adapterCommand(): Command {
 
 const CompileOptions = z
   .object({
-    text: z.string().min(1).optional(),
-    textFile: z.string().optional(),
-    system: z.string().min(1).optional(),
-    messages: z.string().optional(),
+    text: z.string().min(1, 'is empty').optional(),
+    textFile: z.string().min(1, 'is empty; name a file').optional(),
+    system: z.string().min(1, 'is empty').optional(),
+    messages: z.string().min(1, 'is empty; name a file').optional(),
     backbone: BackboneSlug,
     weights: WeightFormat,
     precision: z.enum(['f32', 'f16']),
     prefillWeights: z.enum(prefillWeights).optional(),
     out: z.string().optional(),
+    force: z.boolean().default(false),
     publish: TenantId.optional(),
     alias: AliasName.optional(),
   })
@@ -79,12 +82,14 @@ function compileCommand(): Command {
     )
     .addOption(prefillWeightsOption())
     .option('--out <file>', 'where to write the adapter')
+    .option('--force', 'replace the file that is there')
     .addOption(new Option('--publish <tenant>', 'also publish it to a tenant').argParser(parsedBy(TenantId)))
     .addOption(
       new Option('--alias <alias>', 'with --publish: let this alias name it').argParser(parsedBy(AliasName)),
     )
   return addEdgeOption(command).action(async (_options, self: Command) => {
     const options = parseOptions(CompileOptions, self)
+    if (options.out !== undefined) await assertReplaceable(options.out, options)
     const source = await sourceOf(options)
     const backbone = await requireBackbone(options.backbone, options.weights)
     const { compileAdapter } = await import('./compile/compile.ts')
@@ -102,16 +107,16 @@ function compileCommand(): Command {
 async function sourceOf({ text, textFile, system, messages }: CompileOptions): Promise<AdapterSource> {
   if (system !== undefined) return { kind: 'messages', messages: [{ role: 'system', content: system }] }
   if (messages !== undefined) return { kind: 'messages', messages: await readMessages(messages) }
-  if (textFile !== undefined) return { kind: 'text', text: await readFile(textFile, 'utf8') }
+  if (textFile !== undefined) return { kind: 'text', text: await readNamedText(textFile) }
   return { kind: 'text', text: text ?? '' }
 }
 
-async function readMessages(file: string | URL): Promise<Messages> {
-  const text = await readFile(file, 'utf8')
+async function readMessages(file: string): Promise<Messages> {
+  const text = await readNamedText(file)
   try {
     return Messages.parse(JSON.parse(text))
   } catch (cause) {
-    const reason = cause instanceof z.ZodError ? z.prettifyError(cause) : 'it is not JSON'
+    const reason = cause instanceof z.ZodError ? firstProblem(cause) : 'it is not JSON'
     throw new CliFailure(`${file} is not a list of chat messages: ${reason}`, {
       remedy: 'write [{"role": "system", "content": "…"}, …]',
       cause,
@@ -119,8 +124,15 @@ async function readMessages(file: string | URL): Promise<Messages> {
   }
 }
 
-function parseOptions<T>(schema: z.ZodType<T>, command: Command): T {
-  const parsed = schema.safeParse(command.opts())
-  if (parsed.success) return parsed.data
-  throw new CliFailure(parsed.error.issues[0]?.message ?? 'the options do not fit together')
+function firstProblem({ issues: [issue] }: z.ZodError): string {
+  const [at, ...inner] = issue?.path ?? []
+  return `${typeof at === 'number' ? `message ${at + 1}: ` : ''}${inner.join('.')} ${issue?.message}`.trim()
+}
+
+/** A compiled text is soon made again. What it would be written over may be an adapter that took hours to train. */
+async function assertReplaceable(path: string, { force, messages, textFile }: CompileOptions): Promise<void> {
+  const out = { option: '--out', path }
+  await assertWritable(out)
+  refuseOverwriting(out, [messages, textFile])
+  if (!force) await assertAbsent(out)
 }

@@ -1,9 +1,9 @@
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { Command, Option } from 'commander'
 import { type AliasSummary, CanaryShare } from '../shared/api/deployments.ts'
 import { AdapterDigest, AliasName, TenantId } from '../shared/ids.ts'
 import { addEdgeOption, adminOf } from './access/admin-access.ts'
 import { answerFormOption, readAnswerForm } from './answer-form.ts'
-import { parsedBy } from './command/argument.ts'
+import { parsedBy, wholeNumber } from './command/argument.ts'
 import { note, printJson, printTable } from './command/output.ts'
 import { warnIfLeftOut } from './publish.ts'
 import { formatMoment } from './time.ts'
@@ -164,6 +164,7 @@ export function aliasCommand(): Command {
                   3,
                 ),
           ]),
+          `answer of a shadow of ${name}`,
         )
       },
     )
@@ -187,11 +188,6 @@ export function aliasCommand(): Command {
     })
 
   return alias
-}
-
-function wholeNumber(text: string): number {
-  if (!/^[0-9]{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.')
-  return Number(text)
 }
 
 const named = (command: Command): Command =>

@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises'
 import { Option } from 'commander'
 import { AnswerForm, schemaForm } from '../shared/api/structure.ts'
 import { CliFailure } from './command/failure.ts'
+import { readNamedText } from './command/named-file.ts'
 
 /** The option that says which form an alias gives its answers. */
 export const answerFormOption = () =>
@@ -33,8 +33,9 @@ export async function readAnswerForm(
 }
 
 async function readJsonFile(path: string): Promise<unknown> {
+  const text = await readNamedText(path)
   try {
-    return JSON.parse(await readFile(path, 'utf8'))
+    return JSON.parse(text)
   } catch (cause) {
     throw new CliFailure(`${path} is no file with JSON`, {
       cause,

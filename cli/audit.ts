@@ -1,9 +1,9 @@
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { Command, Option } from 'commander'
 import { TenantId } from '../shared/ids.ts'
 import { addEdgeOption, adminOf } from './access/admin-access.ts'
-import { parsedBy } from './command/argument.ts'
+import { parsedBy, wholeNumber } from './command/argument.ts'
 import { note, printJson, printTable } from './command/output.ts'
-import { formatMoment } from './time.ts'
+import { formatMoment, parseDate } from './time.ts'
 
 interface Options {
   readonly tenant?: TenantId
@@ -15,13 +15,6 @@ interface Options {
   readonly json?: true
 }
 
-function moment(text: string): number {
-  const ms = Date.parse(text)
-  if (Number.isNaN(ms))
-    throw new InvalidArgumentError('It must be a date, like 2030-01-31 or 2030-01-31T12:00:00Z.')
-  return ms
-}
-
 /** `quartet audit`. */
 export function auditCommand(): Command {
   return addEdgeOption(new Command('audit'))
@@ -29,8 +22,8 @@ export function auditCommand(): Command {
     .addOption(new Option('--tenant <tenant>', 'of this tenant').argParser(parsedBy(TenantId)))
     .option('--actor <actor>', 'by admin, or by a key (key_…)')
     .option('--action <action>', 'like key, or key.revoke')
-    .addOption(new Option('--since <date>', 'from then on').argParser(moment))
-    .option('--limit <n>', 'how many', Number, 50)
+    .addOption(new Option('--since <date>', 'from then on').argParser(parseDate))
+    .option('--limit <n>', 'how many', wholeNumber, 50)
     .option('--after <id>', 'those before this entry: the next page')
     .option('--json', 'as JSON')
     .action(async ({ json, ...query }: Options, command: Command) => {

@@ -2,6 +2,7 @@ import { Command, Option } from 'commander'
 import { z } from 'zod'
 import type { MetricName } from '../training/evaluation/metrics.ts'
 import { parsedBy } from './command/argument.ts'
+import { parseOptions } from './command/parse-options.ts'
 import { prefillWeightsOption } from './command/settings.ts'
 import { EvalOptions } from './evaluation/options.ts'
 
@@ -81,6 +82,6 @@ export function evalCommand(): Command {
     .addHelpText('after', more)
     .action(async (files: string[], _options, self: Command) => {
       const { runEvaluation } = await import('./evaluation/run.ts')
-      await runEvaluation(files, EvalOptions.parse(self.opts()))
+      await runEvaluation(files, parseOptions(EvalOptions, self))
     })
 }

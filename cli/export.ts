@@ -1,4 +1,4 @@
-import { readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { Command } from 'commander'
 import { parseAdapterFile } from '../shared/adapter-file.ts'
 import { sha256Hex } from '../shared/digest.ts'
@@ -6,7 +6,9 @@ import { QuartetError } from '../shared/errors.ts'
 import { maxCheckpointBytes } from '../training/checkpoint.ts'
 import { type ExportedAdapter, exportCheckpoint } from '../training/export-checkpoint.ts'
 import { CliFailure } from './command/failure.ts'
+import { readNamedFile } from './command/named-file.ts'
 import { note, print } from './command/output.ts'
+import { assertAbsent, assertWritable, refuseOverwriting } from './command/output-file.ts'
 import { writeFileAtomically } from './local/atomic-file.ts'
 
 /** `quartet adapter export`: the adapter that an interrupted training has reached. */
@@ -17,18 +19,14 @@ export function exportCommand(): Command {
     .requiredOption('--out <file>', 'where to write the adapter')
     .option('--force', 'replace the file that is there')
     .action(async (path: string, { out, force = false }: { out: string; force?: boolean }) => {
+      const output = { option: '--out', path: out }
+      await assertWritable(output)
+      refuseOverwriting(output, [path])
+      if (!force) await assertAbsent(output)
       const { size } = await stat(path)
       if (size > maxCheckpointBytes)
         throw new CliFailure(`${path} has ${size} bytes; a checkpoint has at most ${maxCheckpointBytes}`)
-      const { bytes, devLoss, step, steps } = exported(path, new Uint8Array(await readFile(path)))
-      const isThere = await stat(out).then(
-        () => true,
-        () => false,
-      )
-      if (isThere && !force)
-        throw new CliFailure(`${out} is there already`, {
-          remedy: 'choose another --out, or replace it with --force',
-        })
+      const { bytes, devLoss, step, steps } = exported(path, await readNamedFile(path))
       await writeFileAtomically(out, { data: bytes, mode: 0o644 })
       const measured = devLoss === undefined ? '' : `, the best dev loss: ${devLoss.toFixed(4)}`
       note(`${out}: the tensors of step ${step}${measured}; training had come to step ${steps}`)

@@ -1,4 +1,4 @@
-import { readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { Command } from 'commander'
 import type { AdapterFile } from '../shared/adapter-file.ts'
 import { sha256Hex } from '../shared/digest.ts'
@@ -7,6 +7,7 @@ import { maxAdapterBytes } from '../shared/wire.ts'
 import { checkpointFormat, isCheckpoint, maxCheckpointBytes, openCheckpoint } from '../training/checkpoint.ts'
 import { adapterIn } from './command/adapter-in.ts'
 import { CliFailure } from './command/failure.ts'
+import { readNamedFile } from './command/named-file.ts'
 import { note, printJson, printTable } from './command/output.ts'
 
 /** `quartet adapter inspect` shows an adapter file's contents and origin. */
@@ -19,7 +20,7 @@ export function inspectCommand(): Command {
       const { size } = await stat(file)
       if (size > maxCheckpointBytes)
         throw new CliFailure(`${file} has ${size} bytes; an adapter has at most ${maxAdapterBytes}`)
-      const bytes = new Uint8Array(await readFile(file))
+      const bytes = await readNamedFile(file)
       if (isCheckpoint(bytes)) return printCheckpoint(bytes, options)
       const adapter = adapterIn(file, bytes)
       const { metadata, provenance } = adapter

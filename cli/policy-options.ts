@@ -78,5 +78,7 @@ export function policyOf(command: Command): TenantPolicyChange {
     ...(models === undefined ? {} : { aliases: models === 'all' ? null : models.split(',') }),
   })
   if (policy.success) return policy.data
-  throw new CliFailure(policy.error.issues[0]?.message ?? 'the limits are not valid')
+  const [issue] = policy.error.issues
+  const says = issue?.message ?? 'the limits are not valid'
+  throw new CliFailure(issue?.path[0] === 'aliases' ? `--models: ${says}` : says)
 }

@@ -1,5 +1,5 @@
 import { Command } from 'commander'
-import { CliFailure } from './command/failure.ts'
+import { parseOptions } from './command/parse-options.ts'
 import { addPortOptions, TrainCommandOptions } from './training/options.ts'
 
 const more = `
@@ -20,10 +20,9 @@ export function portCommand(): Command {
     .addHelpText('after', more)
     .action(async (file: string, _options, self: Command) => {
       const { to, ...options } = self.opts()
-      const parsed = TrainCommandOptions.safeParse({ ...options, backbone: to, init: file, port: true })
-      if (!parsed.success)
-        throw new CliFailure(parsed.error.issues[0]?.message ?? 'the options do not fit together')
+      const given = { ...options, backbone: to, init: file, port: true }
+      const parsed = parseOptions(TrainCommandOptions, self, given)
       const { runTraining } = await import('./training/run.ts')
-      await runTraining(parsed.data)
+      await runTraining(parsed)
     })
 }

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import { Command, Option } from 'commander'
 import { z } from 'zod'
 import type { AdapterSummary } from '../shared/api/deployments.ts'
@@ -10,6 +9,7 @@ import { answerFormOption, readAnswerForm } from './answer-form.ts'
 import { adapterIn } from './command/adapter-in.ts'
 import { parsedBy } from './command/argument.ts'
 import { CliFailure } from './command/failure.ts'
+import { readNamedFile } from './command/named-file.ts'
 import { note, print, printJson, printTable } from './command/output.ts'
 import type { AdminClient } from './edge/admin-client.ts'
 import { deploymentsClient } from './edge/deployments-client.ts'
@@ -91,7 +91,7 @@ export function publishCommand(): Command {
         remedy: 'name it with --alias',
       })
     const responseFormat = await readAnswerForm(form, { name: alias ?? '' })
-    const bytes = new Uint8Array(await readFile(file))
+    const bytes = await readNamedFile(file)
     adapterIn(file, bytes)
     const digest = AdapterDigest.parse(await sha256Hex(bytes))
     await publish(self, { tenant, alias, digest, bytes, responseFormat })

@@ -374,6 +374,16 @@ describe('one line says what is wrong when', () => {
       more: () => ['--out', path('none/a')],
       says: /none is not there; make it, or choose another --out/,
     },
+    'a dry run is for an adapter that cannot be written': {
+      more: () => ['--dry-run', '--out', folder],
+      says: /--out .* is a folder; name a file in it/,
+    },
+    'a dry run is for an adapter in place of its examples': {
+      more: () => ['--dry-run', '--out', path('train.jsonl')],
+      says: /train.jsonl is read, and this training would write over it/,
+    },
+    'a text at the start is empty': { more: () => ['--init-text', ''], says: /^--init-text is empty$/ },
+    'a file has no name': { more: () => ['--dev', ''], says: /^--dev is empty; name a file$/ },
     'the adapter is there already': {
       more: () => ['--out', path('there.safetensors')],
       says: /is there already; choose another --out, or replace it with --force/,

@@ -1,8 +1,8 @@
 import { Command } from 'commander'
 import { addEdgeOption } from './access/admin-access.ts'
-import { CliFailure } from './command/failure.ts'
+import { parseOptions } from './command/parse-options.ts'
 import { addTrainOptions, TrainCommandOptions } from './training/options.ts'
-import { addRemoteOptions, trainRemotely } from './training/remote.ts'
+import { addRemoteOptions, refuseRemoteOptions, trainRemotely } from './training/remote.ts'
 
 const more = `
 Each line of a data file is {"messages": [{"role": "user", "content": "…"}, …, {"role": "assistant", "content": "…"}]}
@@ -25,10 +25,9 @@ export function trainCommand(): Command {
     .addHelpText('after', more)
     .action(async (_options, self: Command) => {
       if (self.opts().remote === true) return trainRemotely(self)
-      const parsed = TrainCommandOptions.safeParse(self.opts())
-      if (!parsed.success)
-        throw new CliFailure(parsed.error.issues[0]?.message ?? 'the options do not fit together')
+      refuseRemoteOptions(self)
+      const options = parseOptions(TrainCommandOptions, self)
       const { runTraining } = await import('./training/run.ts')
-      await runTraining(parsed.data)
+      await runTraining(options)
     })
 }

@@ -1,6 +1,8 @@
 import { hostname } from 'node:os'
 import { Command, Option } from 'commander'
 import { WeightFormat } from '../shared/backbone.ts'
+import { TrainerId } from '../shared/training/trainer-protocol.ts'
+import { parsedBy } from './command/argument.ts'
 import { CliFailure } from './command/failure.ts'
 import { note } from './command/output.ts'
 import { homeOf } from './command/settings.ts'
@@ -23,7 +25,11 @@ export function trainerCommand(): Command {
     .description(
       'run a trainer in the foreground until SIGTERM or Ctrl-C; in a local home it joins that edge',
     )
-    .option('--id <name>', 'names it among the trainers', `${hostname()}-${process.pid}`)
+    .addOption(
+      new Option('--id <name>', 'names it among the trainers')
+        .default(`${hostname()}-${process.pid}`)
+        .argParser(parsedBy(TrainerId)),
+    )
     .option('--edge <url>', 'the edge to ask for work (QUARTET_EDGE_URL); the local one by default')
     .option('--backbone <name>', 'the backbone to train for: a slug or a folder (QUARTET_BACKBONE)')
     .addOption(

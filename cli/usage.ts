@@ -46,6 +46,7 @@ function printRows(rows: readonly UsageRow[]): void {
       const { p50, p95 } = row.first_token_ms
       return [row.day, row.tenant, row.key, row.model, ...cells(row), milliseconds(p50), milliseconds(p95)]
     }),
+    'usage',
   )
   const sum = (read: (row: UsageRow) => number) => rows.reduce((total, row) => total + read(row), 0)
   if (rows.length > 1)

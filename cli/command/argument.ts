@@ -9,3 +9,9 @@ export function parsedBy<T>(schema: z.ZodType<T>): (given: unknown) => T {
     throw new InvalidArgumentError(parsed.error.issues[0]?.message ?? 'not valid')
   }
 }
+
+/** A commander argument parser for a count, a version or a percentage, whose bounds the edge knows. */
+export function wholeNumber(text: string): number {
+  if (!/^[0-9]{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.')
+  return Number(text)
+}

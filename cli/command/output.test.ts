@@ -1,5 +1,5 @@
 import { expect, it, vi } from 'vitest'
-import { note, print, printable, tableLines } from './output.ts'
+import { note, print, printable, printTable, tableLines } from './output.ts'
 
 it.each([
   ['\u001b[31mred\u001b[0m', 'red'],
@@ -35,4 +35,16 @@ it('a table has a line for each row, whatever its cells hold, and as many rows a
   const lines = tableLines([['name', 'note'], ...rows])
   expect(lines).toHaveLength(rows.length + 1)
   expect(lines.slice(0, 3)).toEqual(['name        note', 'row 0', 'row 1       a b'])
+})
+
+it('a table without rows says what there is none of, apart from results', () => {
+  const written: string[] = []
+  const write = (text: string | Uint8Array) => written.push(String(text)) > 0
+  const stdout = vi.spyOn(process.stdout, 'write')
+  const stderr = vi.spyOn(process.stderr, 'write').mockImplementation(write)
+  printTable(['alias', 'adapter'], [])
+  printTable(['when', 'shadow'], [], 'answer of a shadow of safe')
+  expect(stdout).not.toHaveBeenCalled()
+  for (const spy of [stdout, stderr]) spy.mockRestore()
+  expect(written).toEqual(['no alias\n', 'no answer of a shadow of safe\n'])
 })

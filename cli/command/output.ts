@@ -23,10 +23,14 @@ export function printable(text: string): string {
 /** C0 but tab and newline, DEL, C1, and what turns the direction of text. */
 const controlCharacter = /[^\P{Cc}\t\n]|[\u202a-\u202e\u2066-\u2069]/gu
 
-/** Rows as aligned columns under a header; nothing but a note on stderr when there are none. */
-export function printTable(header: readonly string[], rows: readonly (readonly string[])[]): void {
+/** Rows as aligned columns under a header; where there are none, a note on stderr that there is no such `thing`. */
+export function printTable(
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+  thing = header[0],
+): void {
   if (rows.length === 0) {
-    note(`no ${header[0]}`)
+    note(`no ${thing}`)
     return
   }
   for (const line of tableLines([header, ...rows])) print(line)

@@ -4,6 +4,7 @@ import { z } from 'zod'
 import { prefillWeights } from '../../model/runtime/prefill-weights.ts'
 import { MatrixKind, WeightFormat } from '../../shared/backbone.ts'
 import { BackboneSlug } from '../../shared/ids.ts'
+import { CliFailure } from './failure.ts'
 
 export const defaultBackbone = BackboneSlug.parse('smollm2-135m-instruct')
 
@@ -75,12 +76,17 @@ export function addGlobalOptions(program: Command): Command {
     .option('--debug', 'show where an error comes from')
 }
 
-const GlobalOptions = z.object({ home: z.string().min(1), debug: z.boolean().default(false) })
+const GlobalOptions = z.object({
+  home: z.string().min(1, '--home or QUARTET_HOME is empty; name a folder'),
+  debug: z.boolean().default(false),
+})
 const LocalFleet = z.object({ edgePort: z.int(), nodePort: z.int(), nodes: z.int() })
 
 /** The folder that holds local state, as an absolute path. */
 export function homeOf(command: Command): string {
-  return resolve(GlobalOptions.parse(command.optsWithGlobals()).home)
+  const options = GlobalOptions.safeParse(command.optsWithGlobals())
+  if (options.success) return resolve(options.data.home)
+  throw new CliFailure(options.error.issues[0]?.message ?? 'the options do not fit together')
 }
 
 export function localFleetOf(command: Command): z.infer<typeof LocalFleet> {

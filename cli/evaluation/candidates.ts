@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import type { Backbone } from '../../model/backbone/backbone-folder.ts'
 import { listBackbones, openCache } from '../../model/backbone/cache.ts'
@@ -7,6 +6,7 @@ import { sha256Hex } from '../../shared/digest.ts'
 import { AdapterDigest, type BackboneDigest } from '../../shared/ids.ts'
 import { adapterIn } from '../command/adapter-in.ts'
 import { CliFailure } from '../command/failure.ts'
+import { readNamedFile } from '../command/named-file.ts'
 
 /** The name that tables give the backbone itself. */
 export const untuned = 'untuned'
@@ -32,7 +32,7 @@ export async function readAdapters(paths: readonly string[]): Promise<readonly N
 }
 
 async function readAdapter(path: string): Promise<NamedAdapter> {
-  const bytes = new Uint8Array(await readFile(path))
+  const bytes = await readNamedFile(path)
   const file = adapterIn(path, bytes)
   return { name: basename(path), path, file, digest: AdapterDigest.parse(await sha256Hex(bytes)) }
 }

@@ -1,5 +1,5 @@
-import { readFile } from 'node:fs/promises'
 import { CliFailure, isSystemError } from '../command/failure.ts'
+import { readNamedText } from '../command/named-file.ts'
 
 const mostChoices = 10_000
 
@@ -26,7 +26,7 @@ export async function readChoices(given: string): Promise<readonly string[]> {
 
 async function readIfThere(path: string): Promise<string | undefined> {
   try {
-    return await readFile(path, 'utf8')
+    return await readNamedText(path)
   } catch (error) {
     if (isSystemError(error) && ['ENOENT', 'ENOTDIR', 'ENAMETOOLONG'].includes(error.code)) return undefined
     throw error

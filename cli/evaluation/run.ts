@@ -1,10 +1,9 @@
-import { access, constants, stat } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
 import { ignoredKeys, readDataset, requireExamples } from '../../training/data/dataset.ts'
 import { evaluate, openEvaluationBackend } from '../../training/evaluation/evaluate.ts'
 import { type MetricName, measuredParts, metricNames } from '../../training/evaluation/metrics.ts'
 import { CliFailure } from '../command/failure.ts'
 import { note } from '../command/output.ts'
+import { assertWritable, refuseOverwriting } from '../command/output-file.ts'
 import { progressPrinter } from '../command/progress.ts'
 import { writeFileAtomically } from '../local/atomic-file.ts'
 import { servingDecoder } from '../tokenizer/serving-decoder.ts'
@@ -45,7 +44,7 @@ export async function runEvaluation(paths: readonly string[], options: EvalOptio
       `the longest prompt has ${prompt} tokens, and with ${promptRows} prompt rows the context has no room for answers of ${maxTokens}`,
       { remedy: `give --max-tokens ${Math.max(1, contextLength - promptRows - prompt)} or less` },
     )
-  await assertWritable(options, paths)
+  await assertOutputs(options, paths)
   warnOfTraining(adapters, data)
 
   const backend = await openEvaluationBackend(backbone, {
@@ -117,28 +116,20 @@ function metricsOf(
 }
 
 /** Throws where a file cannot be written, or would be written over one that is read or written as well. */
-async function assertWritable(
+async function assertOutputs(
   { answers, choices, data, json, labels }: EvalOptions,
   adapters: readonly string[],
 ): Promise<void> {
-  const taken = new Set(
-    [data, ...adapters, ...(choices === undefined ? [] : [choices])].map((path) => resolve(path)),
-  )
+  const taken: (string | undefined)[] = [data, choices, ...adapters]
   for (const [option, path] of [
     ['--json', json],
     ['--labels', labels],
     ['--answers', answers],
   ] as const) {
     if (path === undefined) continue
-    const target = resolve(path)
-    if (taken.has(target))
-      throw new CliFailure(`${option} ${path} would write over a file that this evaluation reads or writes`, {
-        remedy: 'name another file',
-      })
-    taken.add(target)
-    await access(dirname(target), constants.W_OK)
-    if ((await stat(target).catch(() => undefined))?.isDirectory())
-      throw new CliFailure(`${option} ${path} is a folder`, { remedy: 'name a file in it' })
+    refuseOverwriting({ option, path }, taken)
+    taken.push(path)
+    await assertWritable({ option, path })
   }
 }
 

@@ -1,10 +1,12 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { lstat, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import { describeFailure } from '../command/failure.ts'
 import { writeFileAtomically } from './atomic-file.ts'
 
 let folder: string
@@ -48,4 +50,38 @@ it('a process that is killed while it writes leaves the old file', async () => {
   child.kill('SIGKILL')
   await once(child, 'exit')
   expect(await readFile(path, 'utf8')).toBe('old')
+})
+
+it('a link stays, and the file behind it is replaced', async () => {
+  await writeFile(path, 'old')
+  const link = join(folder, 'link')
+  await symlink('kept', link)
+  await writeFileAtomically(link, { data: 'new', mode: 0o600 })
+  expect((await lstat(link)).isSymbolicLink()).toBe(true)
+  expect(await readFile(path, 'utf8')).toBe('new')
+  expect((await readdir(folder)).sort()).toEqual(['kept', 'link'])
+})
+
+it('a pipe is written to and stays, as /dev/stdout must', async () => {
+  await promisify(execFile)('mkfifo', [path])
+  const reader = spawn('cat', [path], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const read = text(reader.stdout)
+  await writeFileAtomically(path, { data: 'through', mode: 0o600 })
+  expect(await read).toBe('through')
+  expect((await stat(path)).isFIFO()).toBe(true)
+  expect(await readdir(folder)).toEqual(['kept'])
+})
+
+it('a write that fails names the file that was asked for', async () => {
+  const says = (target: string) =>
+    writeFileAtomically(target, { data: 'new', mode: 0o600 }).then(
+      () => 'it was written',
+      (error: unknown) => describeFailure(error),
+    )
+  const away = join(folder, 'away', 'file')
+  expect(await says(away)).toBe(`no such file or folder (${away}); check the path`)
+  expect(await says(folder)).toBe(`a file was expected and this is a folder (${folder}); name a file`)
+  await writeFile(path, 'a file')
+  const inside = join(path, 'file')
+  expect(await says(inside)).toBe(`a folder was expected and this is a file (${inside}); name a folder`)
 })

@@ -15,6 +15,12 @@ import { servingEncoder } from '../tokenizer/serving-encoder.ts'
 import { compareAnswers } from './compare-answers.ts'
 import { takePriority } from './low-priority.ts'
 
+/** A setting that is a whole number, and the words for any other. */
+function whole(of: string, { min, max }: { min: number; max: number }) {
+  const says = `${of} must be a whole number from ${min} to ${max}`
+  return z.coerce.number(says).int(says).min(min, says).max(max, says)
+}
+
 /** A trainer's settings, by environment as a node's. */
 export const TrainerSettings = z.object({
   QUARTET_TRAINER_ID: TrainerId,
@@ -23,13 +29,18 @@ export const TrainerSettings = z.object({
     'QUARTET_NODE_SECRET is missing: the secret that the edge shares with its nodes',
   ),
   /** A backbone's folder or slug. */
-  QUARTET_BACKBONE: z.string().min(1).default('smollm2-135m-instruct'),
+  QUARTET_BACKBONE: z
+    .string()
+    .min(1, '--backbone or QUARTET_BACKBONE is empty')
+    .default('smollm2-135m-instruct'),
   /** The form of a slug's weights. */
-  QUARTET_WEIGHTS: WeightFormat.optional(),
+  QUARTET_WEIGHTS: z
+    .enum(WeightFormat.options, `QUARTET_WEIGHTS must be one of ${WeightFormat.options.join(', ')}`)
+    .optional(),
   /** By which weights nodes read prompts; what a node on this machine takes when absent. */
   QUARTET_PREFILL_WEIGHTS: z.enum(prefillWeights, 'QUARTET_PREFILL_WEIGHTS must be stored or f32').optional(),
   /** Threads that compute; as many as cores when absent. */
-  QUARTET_TRAINER_THREADS: z.coerce.number().int().min(1).max(1_024).optional(),
+  QUARTET_TRAINER_THREADS: whole('--threads or QUARTET_TRAINER_THREADS', { min: 1, max: 1_024 }).optional(),
   /** Nodes on the same machine, whose requests go first: a JSON array of objects with `id` and `url`. */
   QUARTET_TRAINER_BESIDE: z
     .string()
@@ -44,7 +55,7 @@ export const TrainerSettings = z.object({
     .pipe(z.array(NodeAddress, 'QUARTET_TRAINER_BESIDE must be a JSON array of {"id", "url"}'))
     .default([]),
   /** The process's priority: 0 is the usual one, 19 the lowest. */
-  QUARTET_TRAINER_NICE: z.coerce.number().int().min(0).max(19).default(19),
+  QUARTET_TRAINER_NICE: whole('QUARTET_TRAINER_NICE', { min: 0, max: 19 }).default(19),
   QUARTET_LOG_LEVEL: z.string().optional(),
 })
 export type TrainerSettings = z.infer<typeof TrainerSettings>

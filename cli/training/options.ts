@@ -153,7 +153,7 @@ export function addPortOptions(command: Command): Command {
 /** Numbers of an adapter's shape and of its start, which a file has. */
 const ofFile: ReadonlySet<string> = new Set(['rows', 'm', 'window', 'at', 'downDeviation'])
 
-const file = z.string().min(1, 'a file has a name; one of the options is empty')
+const file = z.string().min(1, 'is empty; name a file')
 const flag = z.boolean().default(false)
 const optionalNumber = z.number().optional()
 
@@ -166,7 +166,7 @@ export const TrainCommandOptions = z
     backbone: BackboneSlug,
     weights: WeightFormat,
     init: file,
-    initText: z.string().min(1, '--init-text is empty').optional(),
+    initText: z.string().min(1, 'is empty').optional(),
     initTextFile: file.optional(),
     /** `init` is an adapter of other weights. */
     port: flag,

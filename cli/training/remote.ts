@@ -1,4 +1,5 @@
 import { openAsBlob } from 'node:fs'
+import { access as accessFile, constants, stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { type Command, Option } from 'commander'
 import { z } from 'zod'
@@ -23,6 +24,7 @@ const RemoteOptions = z.object({
   deployIfWorse: z.boolean().default(false),
   json: z.boolean().default(false),
 })
+type RemoteOptions = z.infer<typeof RemoteOptions>
 const taken: ReadonlySet<string> = new Set([...Object.keys(RemoteOptions.shape), 'remote', 'edge'])
 
 export function addRemoteOptions(command: Command): Command {
@@ -31,6 +33,17 @@ export function addRemoteOptions(command: Command): Command {
     .addOption(new Option('--model <name>', 'with --remote: a backbone, or an alias to go on from'))
     .addOption(new Option('--suffix <text>', 'with --remote: stands in the name of the result'))
     .addOption(new Option('--deploy-if-worse', 'with --remote: point the alias even then'))
+}
+
+/** Throws where an option speaks of a job: a training on this machine would leave it out, and nobody would know. */
+export function refuseRemoteOptions(command: Command): void {
+  const [name] = ['model', 'suffix', 'deployIfWorse', 'edge'].filter(
+    (option) => command.getOptionValueSource(option) === 'cli',
+  )
+  if (name !== undefined)
+    throw new CliFailure(`--${dashed(name)} is of a training on the edge's trainers`, {
+      remedy: `add --remote, or leave --${dashed(name)} out`,
+    })
 }
 
 /** Uploads the examples, creates a job, shows its events as they come, and prints the model that it made. */
@@ -48,31 +61,8 @@ export async function trainRemotely(command: Command): Promise<void> {
   if (key === undefined)
     throw new CliFailure('nothing says who trains', { remedy: "set QUARTET_API_KEY to a tenant's key" })
   const access: EdgeAccess = { edge: await edgeOf(command), base: '/v1', key }
-  const training_file = await upload(access, options.data)
-  const validation_file = options.dev === undefined ? undefined : await upload(access, options.dev)
-  const { estimate, id } = await send(access, {
-    method: 'POST',
-    path: 'fine_tuning/jobs',
-    json: {
-      model: options.model ?? options.backbone,
-      training_file,
-      validation_file,
-      suffix: options.suffix,
-      ...(command.getOptionValueSource('seed') === 'cli' ? { seed: options.seed } : {}),
-      deploy_if_worse: options.deployIfWorse,
-      method: {
-        type: 'supervised',
-        supervised: {
-          hyperparameters: {
-            n_epochs: options.epochs,
-            batch_size: options.batch,
-            placement: options.placement,
-          },
-        },
-      },
-    },
-    answer: Job,
-  })
+  const seed = command.getOptionValueSource('seed') === 'cli' ? options.seed : undefined
+  const { estimate, id } = await createJob(access, { ...options, seed })
   note(`${id}: it goes on when this command ends`)
   if (estimate !== null)
     note(
@@ -86,23 +76,73 @@ export async function trainRemotely(command: Command): Promise<void> {
   if (!options.json) print(job.fine_tuned_model ?? job.adapter ?? '')
 }
 
+/** A job on the examples. Where it is refused, none of its files stays to fill the tenant's room. */
+async function createJob(access: EdgeAccess, options: RemoteOptions): Promise<Job> {
+  const data = await opened(options.data)
+  const dev = options.dev === undefined ? undefined : await opened(options.dev)
+  const uploaded: string[] = []
+  try {
+    const training_file = await upload(access, data)
+    uploaded.push(training_file)
+    const validation_file = dev === undefined ? undefined : await upload(access, dev)
+    if (validation_file !== undefined) uploaded.push(validation_file)
+    return await send(access, {
+      method: 'POST',
+      path: 'fine_tuning/jobs',
+      json: {
+        model: options.model ?? options.backbone,
+        training_file,
+        validation_file,
+        suffix: options.suffix,
+        seed: options.seed,
+        deploy_if_worse: options.deployIfWorse,
+        method: {
+          type: 'supervised',
+          supervised: {
+            hyperparameters: {
+              n_epochs: options.epochs,
+              batch_size: options.batch,
+              placement: options.placement,
+            },
+          },
+        },
+      },
+      answer: Job,
+    })
+  } catch (error) {
+    // The reason of the refusal is what counts; the edge refuses to delete a file that a job reads after all.
+    for (const file of uploaded)
+      await send(access, { method: 'DELETE', path: `files/${file}`, answer: z.unknown() }).catch(() => {})
+    throw error
+  }
+}
+
 const dashed = (name: string) => name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 
-/** Throws at once, or later, as the platform likes. */
-async function opened(file: string): Promise<Blob> {
+interface Examples {
+  readonly name: string
+  readonly content: Blob
+}
+
+/** Opens a file of examples, which is read as it is sent. */
+async function opened(name: string): Promise<Examples> {
   try {
-    return await openAsBlob(file)
+    // The blob of a file that cannot be read may fail only where it is sent.
+    await accessFile(name, constants.R_OK)
+    if ((await stat(name)).isDirectory())
+      throw new CliFailure(`${name} is a folder`, { remedy: 'name a file in it' })
+    return { name, content: await openAsBlob(name) }
   } catch (cause) {
-    throw new CliFailure(`${file} cannot be read`, { cause })
+    if (cause instanceof CliFailure) throw cause
+    throw new CliFailure(`${name} cannot be read`, { cause })
   }
 }
 
 /** Sends a file of examples as it is read. */
-async function upload({ base, edge, key }: EdgeAccess, file: string): Promise<string> {
-  const examples = await opened(file)
+async function upload({ base, edge, key }: EdgeAccess, { content, name }: Examples): Promise<string> {
   const form = new FormData()
   form.append('purpose', 'fine-tune')
-  form.append('file', examples, basename(file))
+  form.append('file', content, basename(name))
   const response = await fetch(`${edge}${base}/files`, {
     method: 'POST',
     headers: { authorization: `Bearer ${key}` },
@@ -114,10 +154,10 @@ async function upload({ base, edge, key }: EdgeAccess, file: string): Promise<st
   const refused = z.object({ error: z.object({ message: z.string() }) }).safeParse(answered)
   if (!response.ok)
     throw new CliFailure(
-      `${file}: ${refused.success ? refused.data.error.message : `the edge answered ${response.status}`}`,
+      `${name}: ${refused.success ? refused.data.error.message : `the edge answered ${response.status}`}`,
     )
   const { id, lines } = FileObject.parse(answered)
-  note(`${id}: ${lines} examples of ${file}`)
+  note(`${id}: ${lines} examples of ${name}`)
   return id
 }
 

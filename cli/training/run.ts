@@ -21,6 +21,7 @@ import { chosenStart } from './start.ts'
 import { readTrainingData } from './training-data.ts'
 import { trainingFailure } from './training-failure.ts'
 import {
+  assertFilesUsable,
   assertRoom,
   checkpointFile,
   metricsFile,
@@ -36,6 +37,7 @@ import {
 /** `quartet adapter train`: from a file of examples to an adapter file. */
 export async function runTraining(options: TrainCommandOptions): Promise<void> {
   if (options.out === undefined || options.dryRun) {
+    if (options.out !== undefined) await assertFilesUsable(trainingFiles(options.out), options)
     const { backbone, data, metadata, start } = await readInputs(options)
     await dryRun({ backbone, data, metadata, start }, options)
     return

@@ -1,9 +1,9 @@
-import { readFile } from 'node:fs/promises'
 import { type AdapterFile, parseAdapterFile } from '../../shared/adapter-file.ts'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
 import type { PromptFormat, ServingEncoder } from '../../shared/training/prompt-encoder.ts'
 import type { AdapterStart } from '../../training/start/start.ts'
+import { readNamedFile, readNamedText } from '../command/named-file.ts'
 import type { TrainCommandOptions } from './options.ts'
 
 /** Where an adapter's rows start, and how its file names that. */
@@ -29,7 +29,7 @@ export async function chosenStart(
     Partial<Pick<TrainCommandOptions, 'port'>>,
   encoder: ServingEncoder,
 ): Promise<ChosenStart> {
-  const text = initTextFile === undefined ? initText : await readFile(initTextFile, 'utf8')
+  const text = initTextFile === undefined ? initText : await readNamedText(initTextFile)
   if (text !== undefined) {
     const begin = placement === 'first' ? undefined : firstToken(encoder, prompts)
     return {
@@ -38,7 +38,7 @@ export async function chosenStart(
     }
   }
   if (init === 'anchor' || init === 'random') return { start: { from: 'fresh', rows: init }, name: init }
-  const bytes = new Uint8Array(await readFile(init))
+  const bytes = await readNamedFile(init)
   return {
     start: { from: 'adapter', file: adapterIn(bytes, init), port },
     name: `adapter ${await sha256Hex(bytes)}`,

@@ -1,5 +1,5 @@
 import { appendFileSync, statSync, truncateSync } from 'node:fs'
-import { access, constants, readdir, readFile, rm, stat, statfs } from 'node:fs/promises'
+import { readdir, readFile, rm, stat, statfs } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { isRunning } from '../../model/import/process-identity.ts'
 import { withLock } from '../../model/import/process-lock.ts'
@@ -7,6 +7,7 @@ import type { TrainRecord } from '../../training/record.ts'
 import type { CheckpointStore } from '../../training/train-adapter.ts'
 import { CliFailure, isSystemError } from '../command/failure.ts'
 import { note } from '../command/output.ts'
+import { assertWritable } from '../command/output-file.ts'
 import { writeFileAtomically } from '../local/atomic-file.ts'
 import type { TrainCommandOptions } from './options.ts'
 import { initFile } from './start.ts'
@@ -55,23 +56,19 @@ export function refuseOverwriting(
       })
 }
 
-const folderProblems: Readonly<Record<string, string>> = {
-  ENOENT: 'is not there; make it',
-  ENOTDIR: 'is no folder; name one',
-  EACCES: 'cannot be written to; change its mode',
-  EROFS: 'is on a read-only file system; mount it for writing',
+/** Throws where a training could not write its files, or would write over what it reads. */
+export async function assertFilesUsable(
+  files: TrainingFiles,
+  read: Parameters<typeof refuseOverwriting>[1],
+): Promise<void> {
+  refuseOverwriting(files, read)
+  await assertWritable({ option: '--out', path: files.adapter })
 }
 
 /** Runs a training while no other one writes to these files. */
 export async function withTrainingFiles<T>(files: TrainingFiles, work: () => Promise<T>): Promise<T> {
   const folder = dirname(files.adapter)
-  await access(folder, constants.W_OK).catch((cause: unknown) => {
-    const problem = isSystemError(cause) ? folderProblems[cause.code] : undefined
-    if (problem === undefined) throw cause
-    throw new CliFailure(`the folder ${folder} ${problem}, or choose another --out`)
-  })
-  if ((await stat(files.adapter).catch(() => undefined))?.isDirectory())
-    throw new CliFailure(`--out ${files.adapter} is a folder`, { remedy: 'name a file in it' })
+  await assertWritable({ option: '--out', path: files.adapter })
   const onWait = () => {
     throw new CliFailure(`another training writes to ${files.adapter}`, {
       remedy: 'wait for it, or choose another --out',
