@@ -268,6 +268,8 @@ describe('a stack', () => {
     ['safe+', 404, 'model_not_found', ''],
     ['safe+tone', 400, 'invalid_request', "tone has rows at the prompt's start"],
     ['safe+tiny', 400, 'invalid_request', 'tiny is an untuned model'],
+    ['safe+', 400, 'invalid_request', 'has no name on one side of a +'],
+    ['+', 400, 'invalid_request', 'has no name on one side of a +'],
     ['safe+safe', 400, 'invalid_request', 'twice'],
     ['safe+safe@stable', 400, 'invalid_request', '"safe" twice'],
     ['safe@canary+topic+safe@stable', 400, 'invalid_request', '"safe" twice'],

@@ -78,6 +78,7 @@ export async function resolveModel(model: string, lookup: Lookup): Promise<Resol
   }
   const names = model.split(stackSeparator)
   if (names.length > maxStacked) refuse(`stacks ${names.length} adapters; at most ${maxStacked} are possible`)
+  if (names.includes('')) refuse('has no name on one side of a +; name an alias there, or leave the + out')
   const twice = stackedTwice(names)
   if (twice !== undefined) refuse(`names ${JSON.stringify(twice)} twice; name it once`)
   const parts = await Promise.all(names.map((name) => resolveOne(name, { ...lookup, sharesPrefill: true })))
