@@ -265,7 +265,6 @@ describe('a stack', () => {
 
   test.each([
     ['safe+nobody', 404, 'model_not_found', 'nobody'],
-    ['safe+', 404, 'model_not_found', ''],
     ['safe+tone', 400, 'invalid_request', "tone has rows at the prompt's start"],
     ['safe+tiny', 400, 'invalid_request', 'tiny is an untuned model'],
     ['safe+', 400, 'invalid_request', 'has no name on one side of a +'],
