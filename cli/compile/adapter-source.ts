@@ -1,7 +1,7 @@
-import { Template } from '@huggingface/jinja'
 import { renderQuestion } from '../../model/import/chat-template.ts'
 import { encode } from '../../model/import/tokenizer.ts'
 import type { BackboneManifest } from '../../shared/backbone.ts'
+import { BoundedTemplate } from '../../shared/tokenizer/bounded-template.ts'
 import { defaultPrompt, type Render, renderWithoutDefault } from '../../shared/tokenizer/default-prompt.ts'
 import type { TextCodec } from '../../shared/tokenizer/text-codec.ts'
 import { CliFailure } from '../command/failure.ts'
@@ -37,7 +37,7 @@ function renderBehind(
   { messages, reader: { codec, manifest } }: { messages: Parameters<Render>[0]; reader: Reader },
 ): string {
   try {
-    return new Template(manifest.chat.template).render({
+    return new BoundedTemplate(manifest.chat.template).render({
       messages,
       bos_token: begin,
       eos_token: endToken({ codec, manifest }),

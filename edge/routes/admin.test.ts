@@ -307,6 +307,26 @@ describe('a backbone', () => {
       { backbone: { ...workerBackbone, chat: { template: '{# #}' } } },
       /template.*renders them to nothing/,
     ],
+    [
+      'a template that runs without end',
+      {
+        backbone: {
+          ...workerBackbone,
+          chat: { template: '{% for i in range(1000000000) %}x{% endfor %}{{ messages[0].content }}' },
+        },
+      },
+      /template.*takes more than [0-9]+ steps/,
+    ],
+    [
+      'a template that nests without end',
+      {
+        backbone: {
+          ...workerBackbone,
+          chat: { template: '{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}{{ messages[0].content }}' },
+        },
+      },
+      /template.*nests too deep/,
+    ],
     ['a broken template', { backbone: { ...workerBackbone, chat: { template: '{% if %}' } } }, /template/],
     ['another slug than the path', { backbone: { ...workerBackbone, slug: 'other' } }, /path/],
   ])('with %s is refused', async (_name, change, message) => {

@@ -13,6 +13,13 @@ test('a template that does not parse or render is refused', () => {
   expect(() => checkChatTemplate(stated('x'.repeat(300_000)), frame)).toThrow(/more than 262144 characters/)
 })
 
+test('a template that runs without end is refused', () => {
+  const endless = '{% for i in range(1000000000) %}x{% endfor %}{{ messages[0].content }}'
+  expect(() => checkChatTemplate(stated(endless), frame)).toThrow(
+    /template.jinja: the chat template does not render \(it takes more than \d+ steps\); give another template/,
+  )
+})
+
 test('a template that demands a system message is taken', () => {
   const demanding =
     "{{ raise_exception('system first') if messages[0].role != 'system' }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"

@@ -1,4 +1,4 @@
-import { Template } from '@huggingface/jinja'
+import { BoundedTemplate, maxTemplateCharacters } from '../../shared/tokenizer/bounded-template.ts'
 import { invalidBackbone } from '../backbone/invalid-backbone.ts'
 
 interface Message {
@@ -20,15 +20,13 @@ function renderChat(
   template: string,
   { messages, beginToken, endToken }: FrameTokens & { readonly messages: readonly Message[] },
 ): string {
-  return new Template(template).render({
+  return new BoundedTemplate(template).render({
     messages,
     bos_token: beginToken,
     eos_token: endToken,
     add_generation_prompt: false,
   })
 }
-
-const maxTemplateCharacters = 256 * 1024
 
 /**
  * A user's question as the template writes it. Some templates demand a system message in front of it. Throws what the

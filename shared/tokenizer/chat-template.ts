@@ -1,6 +1,7 @@
-import { Template } from '@huggingface/jinja'
 import type { EdgeBackbone } from '../backbone.ts'
 import { QuartetError } from '../errors.ts'
+import { TemplateLimit } from './bounded-interpreter.ts'
+import { BoundedTemplate } from './bounded-template.ts'
 import type { ShownFunction, Turn } from './conversation.ts'
 import { type DefaultPrompt, defaultPrompt, type Render, renderWithoutDefault } from './default-prompt.ts'
 import { closingOf, newestTurnOf } from './newest-turn.ts'
@@ -57,7 +58,7 @@ export class ChatTemplate {
     return template
   }
 
-  readonly #template: Template
+  readonly #template: BoundedTemplate
   readonly #backbone: Templated
   readonly #codec: TextCodec
   #learned: { readonly prompt: DefaultPrompt | undefined } | undefined
@@ -70,7 +71,7 @@ export class ChatTemplate {
   constructor(backbone: Templated, codec: TextCodec) {
     this.#backbone = backbone
     this.#codec = codec
-    this.#template = new Template(backbone.chat.template)
+    this.#template = new BoundedTemplate(backbone.chat.template)
   }
 
   /** How the template tells of functions. */
@@ -219,9 +220,13 @@ export class ChatTemplate {
       return text + (tools?.opening ?? '')
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : 'it failed'
+      const remedy =
+        cause instanceof TemplateLimit
+          ? '; send less, or ask your operator to register the model with another template'
+          : ''
       throw new QuartetError(
         'invalid_request',
-        `${param}: the model's chat template refuses them: ${reason}`,
+        `${param}: the model's chat template refuses them: ${reason}${remedy}`,
         {
           param,
           cause,

@@ -147,6 +147,17 @@ describe('a chat template', () => {
     expect(() => withTemplate('').encode([user], room)).toThrow(/no chat template; use \/v1\/completions/)
   })
 
+  test('that takes far longer for some conversations than for others refuses those alone', () => {
+    const hostile = withTemplate(
+      '{{ messages[0].content }}{% if messages | length > 1 %}{% for i in range(1000000000) %}x{% endfor %}{% endif %}',
+    )
+    expect(() => hostile.check(100)).not.toThrow()
+    expect(() => hostile.encode([user, user], room)).toThrow(
+      /messages: the model's chat template refuses them: it takes more than \d+ steps; send less, or ask your operator/,
+    )
+    expect(hostile.encode([user], room)).not.toEqual([])
+  })
+
   test('that demands a system message passes the check', () => {
     const template =
       "{{ raise_exception('system?') if messages[0].role != 'system' }}{{ messages[1].content }}"
