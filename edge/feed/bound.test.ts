@@ -2,11 +2,13 @@ import { evictAllDurableObjects, runInDurableObject } from 'cloudflare:test'
 import { env } from 'cloudflare:workers'
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { CreateKeyResponse } from '../../shared/api/admin.ts'
+import { sha256Hex } from '../../shared/digest.ts'
 import { makeAdapter } from '../../test/edge/adapter.ts'
 import { stubs, TestEdge, type TestTenant, workerBackbone } from '../../test/edge/edge.ts'
 import { heldStore, staleStore, unreachable, withCalls } from '../../test/edge/stale-store.ts'
-import { retentionMs } from './change-feed.ts'
-import { maxViewAgeMs } from './feed-view.ts'
+import { KeyRecord } from '../store/records.ts'
+import { type Changes, retentionMs } from './change-feed.ts'
+import { FeedView, maxViewAgeMs } from './feed-view.ts'
 
 /** The promise of the product: a revoked key, a suspended tenant, a moved alias take effect within five seconds. */
 const promisedMs = 5_000
@@ -280,6 +282,46 @@ test('a change outlives a restart of every object', async () => {
   const isolate = new TestEdge({ STORE: staleStore(env.STORE) })
   expect((await isolate.chat({ key })).status).toBe(401)
   expect((await isolate.chat(tenant)).status).toBe(200)
+})
+
+test('a publication that is overtaken by a later one brings no revoked key back', async () => {
+  const { id, key } = await secondKey()
+  const feed = env.FEED.get(env.FEED.idFromName('feed'))
+  const sha256 = await sha256Hex(key)
+  const known = await feed.tenants({ after: '', limit: 1_000, of: 'today' })
+  const before = known.find((each) => each.id === tenant.id)
+  if (before === undefined) throw new Error('the feed does not know the tenant')
+  await operator.admin('DELETE', `/tenants/${tenant.id}/keys/${id}`)
+  // What the tenant's directory sent before, and gave up to wait for.
+  const record = { tenant: tenant.id, keyId: id }
+  await feed.publish([{ tenant: before, keys: [{ sha256, record }] }])
+  expect((await new TestEdge({ STORE: staleStore(env.STORE) }).chat({ key })).status).toBe(401)
+})
+
+test('an answer of the feed that was overtaken by a later one brings no revoked key back, however long the isolate slept', async () => {
+  const view = new FeedView()
+  const id = 'a'.repeat(64)
+  const record = KeyRecord.parse({ tenant: tenant.id, keyId: 'key_000000000000' })
+  const late = Promise.withResolvers<Changes>()
+  const answers: (() => Promise<Changes>)[] = [
+    async () => ({ seq: 5, changes: [], missed: false, more: false }),
+    () => late.promise,
+    async () => ({ seq: 9, changes: [{ kind: 'key', id, record: null }], missed: true, more: false }),
+  ]
+  const renew = () =>
+    view.renew({
+      changes: () => answers.shift()?.() ?? Promise.reject(new Error('asked too often')),
+      onChanges: () => undefined,
+      background: () => undefined,
+    })
+  await renew()
+  at(retentionMs + 60_000)
+  const slow = renew()
+  view.expire()
+  await renew()
+  late.resolve({ seq: 8, changes: [{ kind: 'key', id, record }], missed: true, more: false })
+  await slow
+  expect(view.key(id)).toEqual({ record: null, at: expect.anything() })
 })
 
 test('a change that the feed did not take is an error to its author, and is told later', async () => {

@@ -67,7 +67,8 @@ export class ChangeFeed extends DurableObject {
   }
 
   /**
-   * Repeating or reordering publications does no harm: a tenant's later version is never replaced by an earlier one.
+   * Repeating or reordering publications does no harm: a tenant's later version is never replaced by an earlier one. Nor
+   * are its keys: a directory tells them again, as they are then, until it has heard that they are taken.
    */
   publish(publications: readonly FeedPublication[]): void {
     this.ctx.storage.transactionSync(() => {
@@ -80,6 +81,7 @@ export class ChangeFeed extends DurableObject {
           ...[id, status, createdAt, version],
         )
         this.#append({ kind: 'tenant', id, version: this.#version(id) })
+        if (version < this.#version(id)) continue
         for (const { record, sha256 } of keys) this.#append({ kind: 'key', id: sha256, record })
       }
       this.#forget()

@@ -143,7 +143,7 @@ export class FeedView {
         const page = await inTime(changes(this.#seq), 'the change feed')
         more = page.more
         // A slower poll than another brings what is known, or was overtaken.
-        if (this.#seq !== undefined && page.seq <= this.#seq && !page.missed) continue
+        if (this.#seq !== undefined && page.seq <= this.#seq) continue
         this.#seq = page.seq
         this.#apply(page.changes)
         onChanges(page.changes, page.missed)
