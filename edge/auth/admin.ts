@@ -11,13 +11,16 @@ export const authenticateAdmin = createMiddleware<AdminApp>(async (c, next) => {
   const guesser: Guesser = { throttle: guesses, door: 'admin', address }
   // Before the key is compared: if the right one came through, others could be tried at any speed. Where that is hopeless,
   // or where all clients count as one address, no sender of wrong ones locks the operator out.
-  if (!isShared && canBeGuessed(adminKey)) refuseGuessers(guesser)
+  const isGuarded = !isShared && canBeGuessed(adminKey)
+  if (isGuarded) refuseGuessers(guesser)
   const token = bearerToken(c.req.header('authorization'))
   // A request without a key guesses none.
   if (token === undefined) throw wrongKey()
   await countingGuesses(guesser, async () => {
     if (!(await sameSecret(token, adminKey))) throw wrongKey()
   })
+  // Keys that came at the same time were found wrong meanwhile.
+  if (isGuarded) refuseGuessers(guesser)
   c.set('actor', { kind: 'admin' })
   await next()
 })

@@ -81,6 +81,18 @@ describe('whoever guesses keys', () => {
     expect((await ask(env.QUARTET_ADMIN_KEY, { address: '192.0.2.7', path })).status).toBe(200)
   })
 
+  test('tries no more admin keys at the same time than one after another', async () => {
+    const address = '192.0.2.9'
+    const path = '/admin/v1/tenants'
+    const wrong = Array.from({ length: 60 }, (_, at) => `wrong-admin-key-${at}`)
+    const answers = await Promise.all(
+      [...wrong, env.QUARTET_ADMIN_KEY].map((key) => ask(key, { address, path })),
+    )
+    const statuses = answers.map(({ status }) => status)
+    expect(statuses.filter((status) => status === 401)).toHaveLength(20)
+    expect(statuses.at(-1)).toBe(429)
+  })
+
   test('learns nothing from how near a guess was: each well-formed one costs one look-up, of a hash', async () => {
     await ask(tenant.key, { address: '192.0.2.8' })
     const look = vi.spyOn(env.STORE, 'get')
