@@ -30,6 +30,8 @@ export interface TenantApp {
     /** Null: the key may do everything. */
     scopes: Scopes
     actor: Actor
+    /** Lets the request in anew where that was long ago: its body may have been slow. */
+    letInAnew?: () => Promise<void>
     /** A request of a batch: it runs when nobody else waits, and its tokens count by the policy's share. */
     isBatch?: true
   }

@@ -2,6 +2,7 @@ import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import { sha256Hex } from '../../shared/digest.ts'
 import { QuartetError } from '../../shared/errors.ts'
+import { maxViewAgeMs } from '../feed/feed-view.ts'
 import { readerOf } from '../http/reader.ts'
 import type { TenantApp } from '../request-context.ts'
 import type { KeyRecord } from '../store/records.ts'
@@ -14,10 +15,20 @@ import { countingGuesses, type Guesser, refuseGuessers } from './guesses.ts'
  * Lets in a caller that holds a key of an active tenant, before anything else of the request is read; sets `tenant`,
  * `keyId` and `scopes`. The secret is only hashed: look-ups, caches and storage know its SHA-256, so their duration
  * reveals nothing about a key. This isolate's memory of the key is at most
- * `maxViewAgeMs` old.
+ * `maxViewAgeMs` old, also when the request begins to run behind a body that was slow.
  */
 export const authenticate = createMiddleware<TenantApp>(async (c, next) => {
   const started = performance.now()
+  await letIn(c)
+  const at = Date.now()
+  c.set('letInAnew', async () => {
+    if (Date.now() - at >= maxViewAgeMs) await letIn(c)
+  })
+  c.get('timings').push({ name: 'auth', ms: performance.now() - started })
+  await next()
+})
+
+async function letIn(c: Context<TenantApp>): Promise<void> {
   // Clients of Anthropic's API send it in a header of its own.
   const token = bearerToken(c.req.header('authorization')) ?? c.req.header('x-api-key')
   if (token === undefined)
@@ -33,9 +44,7 @@ export const authenticate = createMiddleware<TenantApp>(async (c, next) => {
   c.set('keyId', keyId)
   c.set('scopes', scopes)
   c.set('actor', { kind: 'key', keyId })
-  c.get('timings').push({ name: 'auth', ms: performance.now() - started })
-  await next()
-})
+}
 
 async function keyOf(token: string, c: Context<TenantApp>): Promise<KeyRecord> {
   const reader = readerOf(c)

@@ -10,7 +10,14 @@ export type RouteScopes = readonly [Scope, ...Scope[]]
 /** Refuses a key that has none of the scopes, before anything else of the request is read. `route`: `GET /v1/models`. */
 export const requireScopes = (wanted: RouteScopes, route: string) =>
   createMiddleware<TenantApp>(async (c, next) => {
-    requireScope(c.get('scopes'), { wanted, what: route })
+    const check = () => requireScope(c.get('scopes'), { wanted, what: route })
+    check()
+    const letInAnew = c.get('letInAnew')
+    if (letInAnew !== undefined)
+      c.set('letInAnew', async () => {
+        await letInAnew()
+        check()
+      })
     await next()
   })
 

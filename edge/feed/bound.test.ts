@@ -83,6 +83,42 @@ describe.each(isolates)('%s that has just served them', (_name, make) => {
     expect((await isolate.chat(tenant)).headers.get('x-quartet-adapter')).toBe(next.digest)
   })
 
+  test('begins no request of a revoked key, a narrowed one or a suspended tenant whose body was on its way', async () => {
+    const isolate = make()
+    const { id, key } = await secondKey()
+    const slowly = (of: string) => {
+      const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>()
+      const headers = { authorization: `Bearer ${of}`, 'content-type': 'application/json' }
+      const answer = isolate.fetch('/v1/completions', { method: 'POST', headers, body: readable })
+      const body = new TextEncoder().encode(JSON.stringify({ model: 'tone', prompt: 'a', max_tokens: 1 }))
+      const send = async () => {
+        const writer = writable.getWriter()
+        await writer.write(body)
+        await writer.close()
+      }
+      return { answer, send }
+    }
+    const narrowed = await secondKey()
+    const first = slowly(key)
+    const fourth = slowly(narrowed.key)
+    const second = slowly(tenant.key)
+    const third = slowly(tenant.key)
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    await operator.admin('DELETE', `/tenants/${tenant.id}/keys/${id}`)
+    await operator.admin('PATCH', `/tenants/${tenant.id}/keys/${narrowed.id}`, { scopes: ['deploy'] })
+    at(promisedMs)
+    await fourth.send()
+    expect((await fourth.answer).status).toBe(403)
+    await first.send()
+    expect((await first.answer).status).toBe(401)
+    await second.send()
+    expect((await second.answer).status).toBe(200)
+    await operator.admin('PATCH', `/tenants/${tenant.id}`, { status: 'suspended' })
+    at(promisedMs)
+    await third.send()
+    expect((await third.answer).status).toBe(403)
+  })
+
   test('stops serving a deleted tenant within the bound', async () => {
     const isolate = make()
     expect((await isolate.chat(tenant)).status).toBe(200)
@@ -293,7 +329,7 @@ test('a publication that is overtaken by a later one brings no revoked key back'
   if (before === undefined) throw new Error('the feed does not know the tenant')
   await operator.admin('DELETE', `/tenants/${tenant.id}/keys/${id}`)
   // What the tenant's directory sent before, and gave up to wait for.
-  const record = { tenant: tenant.id, keyId: id }
+  const record = KeyRecord.parse({ tenant: tenant.id, keyId: id })
   await feed.publish([{ tenant: before, keys: [{ sha256, record }] }])
   expect((await new TestEdge({ STORE: staleStore(env.STORE) }).chat({ key })).status).toBe(401)
 })

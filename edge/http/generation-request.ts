@@ -20,9 +20,17 @@ export type ReadGenerationBody<R> = (c: Context<TenantApp>) => Promise<Generatio
 const knownBytes = new WeakMap<Request, Promise<Uint8Array<ArrayBuffer>>>()
 
 /** Reads the body without a look into it, once a request however often it is called. */
-export function generationBytes({ req }: Context<TenantApp>): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = knownBytes.get(req.raw) ?? readBytes(req.raw, maxJsonBytes)
-  knownBytes.set(req.raw, bytes)
+export function generationBytes(c: Context<TenantApp>): Promise<Uint8Array<ArrayBuffer>> {
+  const { raw } = c.req
+  const bytes = knownBytes.get(raw) ?? readLetIn(c)
+  knownBytes.set(raw, bytes)
+  return bytes
+}
+
+/** A client that holds a body back does not begin to generate with a key that was revoked meanwhile. */
+async function readLetIn(c: Context<TenantApp>): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = await readBytes(c.req.raw, maxJsonBytes)
+  await c.get('letInAnew')?.()
   return bytes
 }
 
