@@ -318,6 +318,19 @@ describe('a backbone', () => {
       /template.*takes more than [0-9]+ steps/,
     ],
     [
+      'a template whose generation header cannot be told',
+      {
+        backbone: {
+          ...workerBackbone,
+          chat: {
+            template:
+              "{{ messages[0].content }}{% if not add_generation_prompt %}{{ raise_exception('not so') }}{% endif %}",
+          },
+        },
+      },
+      /template.*refuses a question without a generation prompt: not so/,
+    ],
+    [
       'a template that nests without end',
       {
         backbone: {

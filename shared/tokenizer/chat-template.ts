@@ -164,7 +164,10 @@ export class ChatTemplate {
         return this.#codec.encodeRendered(render([question]), limit)
       } catch {
         // Some templates demand a system message.
-        return this.#codec.encodeRendered(render([system, question]), limit)
+        return this.#codec.encodeRendered(
+          this.#unrefused(() => render([system, question]), isOpened),
+          limit,
+        )
       }
     }
     const [opened, closed] = [encoded(true), encoded(false)]
@@ -172,7 +175,23 @@ export class ChatTemplate {
     return alike === -1 ? [] : opened.slice(alike)
   }
 
-  /** Throws unless the template writes a user's question, with a system message in front where it demands one. */
+  #unrefused(render: () => string, isOpened: boolean): string {
+    try {
+      return render()
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause)
+      throw new QuartetError(
+        'invalid_request',
+        `the model's chat template refuses a question ${isOpened ? 'with' : 'without'} a generation prompt: ${reason}`,
+        { cause },
+      )
+    }
+  }
+
+  /**
+   * Throws unless the template writes a user's question, with a system message in front where it demands one, and its
+   * generation header can be told.
+   */
   check(room: number): void {
     const question = { role: 'user', content: 'a', name: undefined } as const
     const system = { role: 'system', content: 'b', name: undefined } as const
@@ -185,6 +204,7 @@ export class ChatTemplate {
         throw refusal
       }
     }
+    this.generationHeader(room)
   }
 
   /** Whether this is the template that `chat` describes. */
