@@ -8,7 +8,7 @@ import { parsedBy } from './command/argument.ts'
 import { CliFailure } from './command/failure.ts'
 import { readNamedText } from './command/named-file.ts'
 import { note, print } from './command/output.ts'
-import { assertAbsent, assertWritable, refuseOverwriting } from './command/output-file.ts'
+import { assertAbsent, assertNotRead, assertWritable } from './command/output-file.ts'
 import { parseOptions } from './command/parse-options.ts'
 import { defaultBackbone, prefillWeightsOption, weightsOption } from './command/settings.ts'
 import { type AdapterSource, Messages } from './compile/messages.ts'
@@ -133,6 +133,6 @@ function firstProblem({ issues: [issue] }: z.ZodError): string {
 async function assertReplaceable(path: string, { force, messages, textFile }: CompileOptions): Promise<void> {
   const out = { option: '--out', path }
   await assertWritable(out)
-  refuseOverwriting(out, [messages, textFile])
+  assertNotRead(out, [messages, textFile])
   if (!force) await assertAbsent(out)
 }

@@ -1,7 +1,7 @@
 import { QuartetError } from '../shared/errors.ts'
 import type { TrainRecord } from './record.ts'
 
-/** What can be tried against it depends on who trains: the caller says. */
+/** The caller says what to try against it: a command has options, and a job has fields. */
 export const divergence = (what: string): QuartetError =>
   new QuartetError('training_diverged', `training stopped: ${what}`)
 

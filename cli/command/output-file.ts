@@ -40,7 +40,7 @@ export async function assertAbsent({ option, path }: OutputFile): Promise<void> 
 }
 
 /** Throws where a file that a command reads would be written over. */
-export function refuseOverwriting({ option, path }: OutputFile, read: readonly (string | undefined)[]): void {
+export function assertNotRead({ option, path }: OutputFile, read: readonly (string | undefined)[]): void {
   if (read.some((other) => other !== undefined && resolve(other) === resolve(path)))
     throw new CliFailure(`${option} ${path} would write over a file that this command reads or writes`, {
       remedy: 'name another file',

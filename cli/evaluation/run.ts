@@ -3,7 +3,7 @@ import { evaluate, openEvaluationBackend } from '../../training/evaluation/evalu
 import { type MetricName, measuredParts, metricNames } from '../../training/evaluation/metrics.ts'
 import { CliFailure } from '../command/failure.ts'
 import { note } from '../command/output.ts'
-import { assertWritable, refuseOverwriting } from '../command/output-file.ts'
+import { assertNotRead, assertWritable } from '../command/output-file.ts'
 import { progressPrinter } from '../command/progress.ts'
 import { writeFileAtomically } from '../local/atomic-file.ts'
 import { servingDecoder } from '../tokenizer/serving-decoder.ts'
@@ -127,7 +127,7 @@ async function assertOutputs(
     ['--answers', answers],
   ] as const) {
     if (path === undefined) continue
-    refuseOverwriting({ option, path }, taken)
+    assertNotRead({ option, path }, taken)
     taken.push(path)
     await assertWritable({ option, path })
   }

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer } from 'node:http'
+import { createServer, type Server } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
@@ -9,6 +9,17 @@ afterEach(() => vi.unstubAllEnvs())
 
 const train = (...words: string[]) =>
   trainCommand().parseAsync(['--remote', '--data', 'a.jsonl', ...words], { from: 'user' })
+
+const examples = fileURLToPath(new URL('../../demo/orders.heldout.jsonl', import.meta.url))
+
+/** The URL of a server that listens until the test ends. */
+async function listening(server: Server): Promise<string> {
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  onTestFinished(() => void server.close())
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return `http://127.0.0.1:${address.port}`
+}
 
 test('an option that a job does not have is refused with those that it has, before anything is sent', async () => {
   await expect(train('--out', 'a.safetensors', '--m', '8')).rejects.toThrow(/does not take .*--out/)
@@ -46,12 +57,7 @@ test('what a job may choose reaches the edge, and what was not chosen is left to
     response.statusCode = 400
     response.end(JSON.stringify({ error: { message: 'no more than that', code: 'invalid_request' } }))
   })
-  await once(server.listen(0, '127.0.0.1'), 'listening')
-  onTestFinished(() => void server.close())
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  const examples = fileURLToPath(new URL('../../demo/orders.heldout.jsonl', import.meta.url))
-  const edge = ['--edge', `http://127.0.0.1:${address.port}`, '--data', examples]
+  const edge = ['--edge', await listening(server), '--data', examples]
   await expect(train(...edge, '--placement', 'turn', '--epochs', '2')).rejects.toThrow('no more than that')
   expect(asked).toMatchObject({
     method: { type: 'supervised', supervised: { hyperparameters: { placement: 'turn', n_epochs: 2 } } },
@@ -83,12 +89,7 @@ test('nothing is sent where one of the files cannot be read, and a refused job l
     const file = { id, object: 'file', bytes: 1, created_at: 1, filename: 'a.jsonl' }
     response.end(JSON.stringify({ ...file, purpose: 'fine-tune', status: 'processed', lines: 1 }))
   })
-  await once(server.listen(0, '127.0.0.1'), 'listening')
-  onTestFinished(() => void server.close())
-  const address = server.address()
-  if (address === null || typeof address === 'string') throw new Error('no port')
-  const examples = fileURLToPath(new URL('../../demo/orders.heldout.jsonl', import.meta.url))
-  const edge = ['--edge', `http://127.0.0.1:${address.port}`, '--data', examples]
+  const edge = ['--edge', await listening(server), '--data', examples]
   await expect(train(...edge, '--dev', 'none.jsonl')).rejects.toThrow('none.jsonl cannot be read')
   const folder = fileURLToPath(new URL('.', import.meta.url))
   await expect(train(...edge, '--dev', folder)).rejects.toThrow(`${folder} is a folder`)

@@ -1,7 +1,7 @@
 import { QuartetError } from '../../shared/errors.ts'
 import { CliFailure } from '../command/failure.ts'
 
-/** What can be tried, in the words of the command's options. */
+/** These options of the command change what failed. */
 const remedies: Partial<Record<QuartetError['code'], string>> = {
   training_diverged:
     'train anew with --force and half the rates that it has (--rate, --anchor-rate, --static-rate), --optimizer adamw with --clip 0.3, or the start that trains most evenly (--anchor own --placement after-first)',

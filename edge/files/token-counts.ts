@@ -88,7 +88,7 @@ function textOf({ answer, prompt }: Row): number {
   return prompt.messages.reduce((sum, { content }) => sum + content.length + messageText, answer.length)
 }
 
-/** What a template writes around a message, about. */
+/** A template writes about so much around a message. */
 const messageText = 16
 
 class BackboneCount {

@@ -30,7 +30,7 @@ export interface ReportAnswer extends TrainerOrder {
   readonly waitMs?: number
 }
 
-/** What a trainer with the lease of a job is to do: train it, or leave it, which then waits for a while. */
+/** A trainer with the lease of a job trains it, or leaves it, and the job waits for a while. */
 export type Begun =
   | { readonly type: 'train'; readonly job: JobRecord; readonly checkpoint: Checkpoint | undefined }
   | { readonly type: 'wait'; readonly waitMs: number }

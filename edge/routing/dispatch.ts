@@ -75,7 +75,7 @@ export class Dispatch {
     return this.#attempt(chosen)
   }
 
-  /** What a failed attempt tells of the request and of its node counts, also where another one still goes on beside it. */
+  /** A failed attempt tells of the request and of its node, also where another attempt still goes on beside it. */
   learn({ node, verdict }: FailedAttempt): void {
     if (verdict.perhapsDeadly === true) this.#gone += 1
     if (verdict.retry === 'roomier' && node.report === null)

@@ -181,7 +181,7 @@ export class Sequence {
    * Takes the logits of the run that made the prompt rows. The runs behind it may give numbers all the same: a cache of whole
    * numbers has no NaN.
    */
-  tryRows(logits: Float32Array): void {
+  checkRows(logits: Float32Array): void {
     this.#hasRowsWithoutNumbers = Number.isNaN(logits[0])
   }
 

@@ -117,7 +117,7 @@ export class StepRunner {
     for (const [row, part] of parts.entries()) {
       const logits = results.subarray(row * vocab, (row + 1) * vocab)
       if (part.prompt !== undefined) part.sequence.advance(part.slot, part.prompt.end)
-      if (part.kind === 'chunk' && part.adapter !== undefined) part.sequence.tryRows(logits)
+      if (part.kind === 'chunk' && part.adapter !== undefined) part.sequence.checkRows(logits)
       if (part.prompt === undefined || (await this.#endsPrompt(part)))
         yield { sequence: part.sequence, logits }
     }

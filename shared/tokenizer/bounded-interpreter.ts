@@ -83,7 +83,7 @@ export class BoundedInterpreter extends Interpreter {
     this.#left = steps
   }
 
-  /** What the template writes. */
+  /** The template's text. Throws `TemplateLimit`. */
   text(): string {
     return String(this.run(this.#parts.program).value)
   }
@@ -260,7 +260,7 @@ export class BoundedInterpreter extends Interpreter {
     for (let read = 0; read < comparisons; read++) this.#spendText(value)
   }
 
-  /** What the text of a value takes; `perLine`: characters that stand in front of each value of a list for each level. */
+  /** Spends the steps that the text of a value takes; `perLine`: characters that stand in front of each value of a list for each level. */
   #spendText(value: Value, perLine = 0): void {
     const waiting = [{ value, depth: 1 }]
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {

@@ -6,7 +6,7 @@ export const maxTemplateCharacters = 256 * 1024
 /** The parser takes the square of the time for a run of blanks. */
 const maxBlanks = 256
 
-/** What any conversation may take, and each value and character of it besides: every template may read all of it a few times. */
+/** Any conversation may take `base`, and more for each value and character of it: every template may read all of it a few times. */
 const steps = { base: 1_000_000, perValue: 200, perCharacter: 4 }
 
 /**
@@ -39,7 +39,7 @@ export class BoundedTemplate {
   }
 }
 
-/** What Jinja and the templates of models expect to find. */
+/** Jinja and the templates of models expect to find these. */
 const globals = (interpreter: BoundedInterpreter) => ({
   true: true,
   True: true,

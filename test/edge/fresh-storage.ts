@@ -5,7 +5,7 @@ import { beforeAll } from 'vitest'
 /** All test files share one runtime, so that the worker is transformed once; each begins with empty bindings. */
 beforeAll(async () => {
   await reset()
-  // What the file before still had under way may have been written behind that.
+  // The file before may have written behind that what it still had under way.
   for (;;) {
     const { keys } = await env.STORE.list()
     if (keys.length === 0) break

@@ -4,7 +4,7 @@ import type { TrainerReport } from '../../shared/training/trainer-protocol.ts'
 /** Whether another try would fail as this one did. */
 const isJobAtFault = ({ code, status }: QuartetError): boolean => status < 500 && code !== 'rate_limited'
 
-/** What can be tried, in the words of a job's fields. */
+/** These fields of a job change what failed. */
 const remedies: Partial<Record<QuartetError['code'], string>> = {
   training_diverged:
     'create the job again with half the learning_rate_multiplier (auto is 1), or with placement after-first, which trains most evenly',
