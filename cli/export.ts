@@ -8,7 +8,7 @@ import { type ExportedAdapter, exportCheckpoint } from '../training/export-check
 import { CliFailure } from './command/failure.ts'
 import { readNamedFile } from './command/named-file.ts'
 import { note, print } from './command/output.ts'
-import { assertAbsent, assertWritable, refuseOverwriting } from './command/output-file.ts'
+import { assertAbsent, assertNotRead, assertWritable } from './command/output-file.ts'
 import { writeFileAtomically } from './local/atomic-file.ts'
 
 /** `quartet adapter export`: the adapter that an interrupted training has reached. */
@@ -21,7 +21,7 @@ export function exportCommand(): Command {
     .action(async (path: string, { out, force = false }: { out: string; force?: boolean }) => {
       const output = { option: '--out', path: out }
       await assertWritable(output)
-      refuseOverwriting(output, [path])
+      assertNotRead(output, [path])
       if (!force) await assertAbsent(output)
       const { size } = await stat(path)
       if (size > maxCheckpointBytes)
